@@ -1,0 +1,88 @@
+# The tool chain behind one word each. `make` alone lists the words.
+#
+# Needs Python >= 3.11 with pip, and make. uv is taken from PATH, or installed into .bootstrap/.
+# Everything else goes into .venv/. Removing both folders undoes all of it.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+TEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+
+# An activated environment of another project must not be synced, nor imported from.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
+
+# D4: where pip was told to look for wheels, uv looks too. pip separates by spaces, uv by commas.
+ifndef UV_FIND_LINKS
+ifdef PIP_FIND_LINKS
+empty :=
+comma := ,
+export UV_FIND_LINKS := $(subst $(empty) $(empty),$(comma),$(strip $(PIP_FIND_LINKS)))
+endif
+endif
+
+VENV := .venv/bin
+SYNCED := .venv/.synced
+UV_ON_PATH := $(shell command -v uv 2>/dev/null)
+UV := $(or $(UV_ON_PATH),.bootstrap/bin/uv)
+# Only a uv of ours is a prerequisite: one on PATH is the operator's to keep.
+UV_FILE := $(if $(UV_ON_PATH),,.bootstrap/bin/uv)
+
+.PHONY: help setup demo test check bench docs
+.PHONY: check-lint check-format check-types check-imports check-lock
+
+help: ## List the words
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(SYNCED) ## Install everything into .venv
+
+demo: $(SYNCED) ## Corpus, training, losses and generations before and after, for real
+	@$(VENV)/python demo/run_demo.py
+
+test: $(SYNCED) ## Run every test
+	@# One thread per worker: two workers with two threads each fight over two cores.
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(VENV)/python -m pytest \
+	  -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+check: check-lint check-format check-types check-imports check-lock ## Lint, format, types, imports
+
+bench: $(SYNCED) ## Measure the training step beside its peers
+	@$(VENV)/python bench/run_bench.py
+
+docs: $(SYNCED) ## Generate the reference pages and build the site into site/
+	@$(VENV)/python docs/generate_reference.py
+	@$(VENV)/mkdocs build --strict --quiet
+
+check-lint: $(SYNCED)
+	@$(VENV)/ruff check
+
+check-format: $(SYNCED)
+	@$(VENV)/ruff format --check
+
+check-types: $(SYNCED)
+	@$(VENV)/mypy --strict
+
+check-imports: $(SYNCED)
+	@$(VENV)/lint-imports
+
+# D3: the derived lock must be what pyproject.toml resolves to.
+check-lock: $(SYNCED)
+	@$(UV) lock --check --quiet
+
+$(SYNCED): pyproject.toml packages/vox_tensor/pyproject.toml packages/vox_populi/pyproject.toml \
+           packages/vox_cli/pyproject.toml | $(UV_FILE)
+	@$(UV) sync --all-packages --all-extras --group dev >&2
+	@touch $@
+
+# pip reads the operator's configuration, so uv comes from where everything else comes from.
+# `--without-pip` first: Debian's Python has pip but no ensurepip.
+.bootstrap/bin/uv:
+	@echo "uv is not on PATH: installing it into .bootstrap/" >&2
+	@rm -rf .bootstrap
+	@$(PYTHON) -m venv --without-pip .bootstrap >&2
+	@$(PYTHON) -m pip --quiet --python .bootstrap/bin/python install uv >&2

@@ -1,0 +1,134 @@
+"""The `vox` command: parses arguments, calls a command, and is the only handler of its errors."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import NoReturn, TextIO
+
+import typer
+
+from vox_cli.console import json_text
+from vox_cli.exit_codes import EXIT_CODE_OF_KIND, ExitCode
+from vox_cli.lazy_group import PROGRAM, build_root_command
+from vox_cli.optional_values import with_optional_values
+from vox_cli.usage_problems import USAGE_ERROR, usage_problems
+from vox_populi import operator_messages as say
+from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_tensor.errors import Problem, VoxError
+
+COMPLETION_VARIABLE = "_VOX_COMPLETE"
+
+
+def main() -> NoReturn:
+    """Run the command of this process's arguments and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks must not end a command.
+            stream.reconfigure(errors="backslashreplace")
+    raise SystemExit(run(sys.argv[1:]))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line and print what went wrong, one line per problem.
+
+    Returns:
+        The exit code, as `exit_codes` lists them.
+    """
+    as_json = _wants_json(argv)
+    try:
+        with _termination_raised():
+            code = _call(with_optional_values(argv))
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _silence(sys.stdout)
+        return ExitCode.READER_GONE
+    except KeyboardInterrupt:
+        return _report([say.interrupted()], ExitCode.INTERRUPTED, as_json)
+    except Exception as error:  # noqa: BLE001 - the one place where every failure ends
+        problems, code = _explain(error)
+        if os.environ.get("VOX_DEBUG") == "1":
+            traceback.print_exc()
+        return _report(problems, code, as_json)
+    return code
+
+
+def _call(argv: list[str]) -> int:
+    command = build_root_command()
+    if COMPLETION_VARIABLE in os.environ:
+        command.main(argv, prog_name=PROGRAM)
+    try:
+        with command.make_context(PROGRAM, argv) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
+    return ExitCode.DONE
+
+
+def _explain(error: Exception) -> tuple[Sequence[Problem], int]:
+    """The problems an exception stands for, and the exit code of their kind."""
+    if isinstance(error, RunInterruptedError):
+        return error.problems, error.exit_code
+    if isinstance(error, VoxError):
+        return error.problems, EXIT_CODE_OF_KIND[error.kind]
+    if isinstance(error, USAGE_ERROR):
+        return usage_problems(error), ExitCode.USAGE
+    if isinstance(error, typer.Abort):
+        return [say.interrupted()], ExitCode.INTERRUPTED
+    if isinstance(error, MemoryError):
+        return [say.memory_exhausted()], ExitCode.ENVIRONMENT
+    if isinstance(error, OSError):
+        where = None if error.filename is None else os.fsdecode(error.filename)
+        return [say.system_refused(where, error.strerror or str(error))], ExitCode.ENVIRONMENT
+    return [say.our_bug(type(error).__name__)], ExitCode.OUR_BUG
+
+
+def _report(problems: Sequence[Problem], code: int, as_json: bool) -> int:
+    try:
+        for problem in problems:
+            print(f"error {problem}", file=sys.stderr)
+        if as_json:
+            listed = [problem.as_json() for problem in problems]
+            print(json_text({"ok": False, "exit_code": int(code), "problems": listed}, indent=2))
+        sys.stdout.flush()
+    except OSError:
+        # Nobody can be told any more; the code still says what happened.
+        _silence(sys.stdout)
+        _silence(sys.stderr)
+    return int(code)
+
+
+def _wants_json(argv: Sequence[str]) -> bool:
+    options = argv[: argv.index("--")] if "--" in argv else argv
+    return "--json" in options
+
+
+def _silence(stream: TextIO) -> None:
+    """Point a closed pipe at nothing, so that the interpreter's last flush cannot complain."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextlib.contextmanager
+def _termination_raised() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that locks are freed and temporary files removed."""
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(ExitCode.TERMINATED)
+
+    try:
+        before = signal.signal(signal.SIGTERM, leave)
+    except ValueError:
+        # Not in the main thread: Python allows no handlers there.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

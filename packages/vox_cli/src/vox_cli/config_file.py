@@ -1,0 +1,128 @@
+"""Reads a YAML config: settings by name, each with its line. Knows no setting.
+
+The file is composed, never constructed: no YAML tag can make an object, an alias cannot be blown
+up, and a value is its text as written. `lr: 2e-4` and `system_prompt: yes` thus mean what they
+say, where YAML 1.1 would make a string of the one and a boolean of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+
+import yaml
+
+from vox_populi import operator_messages as say
+from vox_populi.errors import ConfigError
+from vox_tensor.errors import Problem
+
+MAX_BYTES = 1 << 20
+_SCALAR_TAGS = tuple(
+    f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "timestamp")
+)
+_NULL_TAG = "tag:yaml.org,2002:null"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigValue:
+    """One value of a config file."""
+
+    text: str | None
+    """As written; a list is joined by commas, `null` is `None`."""
+    where: str
+    """File and line."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A config file that could be read."""
+
+    path: Path
+    values: Mapping[str, ConfigValue]
+    """By key, with `-` read as `_`."""
+
+
+def read_config_file(path: Path) -> ConfigFile:
+    """Read a config file.
+
+    Raises:
+        ConfigError: With every line that holds no setting, or why the file cannot be read.
+    """
+    root = _composed(path)
+    if root is None:
+        return ConfigFile(path, {})
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(say.config_not_mapping(str(path)))
+    values: dict[str, ConfigValue] = {}
+    problems: list[Problem] = []
+    first_lines: dict[str, int] = {}
+    for key, value, line in _entries(root):
+        where = f"{path}:{line}"
+        if key in first_lines:
+            problems.append(say.config_key_repeated(key, where, first_lines[key]))
+            continue
+        first_lines[key] = line
+        try:
+            values[key] = ConfigValue(_text_of(value), where)
+        except ValueError:
+            problems.append(
+                say.config_value_refused(key, where, "one value or a list of plain values")
+            )
+    if problems:
+        raise ConfigError(*problems)
+    return ConfigFile(path, values)
+
+
+def _composed(path: Path) -> yaml.Node | None:
+    text = _read_text(path)
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = str(path) if mark is None else f"{path}:{mark.line + 1}"
+        raise ConfigError(say.config_not_yaml(where, error.problem or "malformed")) from None
+    except (yaml.YAMLError, RecursionError):
+        cause = "it holds control characters or is nested too deeply"
+        raise ConfigError(say.config_not_yaml(str(path), cause)) from None
+    return node
+
+
+def _read_text(path: Path) -> str:
+    try:
+        status = path.stat()
+        if not S_ISREG(status.st_mode):
+            raise ConfigError(say.config_unreadable(str(path), "it is not a file"))
+        if status.st_size > MAX_BYTES:
+            cause = f"it is larger than {MAX_BYTES} bytes"
+            raise ConfigError(say.config_unreadable(str(path), cause))
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        cause = error.strerror or "the system refused"
+        raise ConfigError(say.config_unreadable(str(path), cause)) from None
+    except UnicodeDecodeError:
+        raise ConfigError(say.config_unreadable(str(path), "it is not UTF-8 text")) from None
+
+
+def _entries(root: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node, int]]:
+    for key, value in root.value:
+        line = key.start_mark.line + 1
+        # A key that is itself a list or a mapping becomes one that no setting has.
+        name = key.value if isinstance(key, yaml.ScalarNode) else "?"
+        yield name.replace("-", "_"), value, line
+
+
+def _text_of(node: yaml.Node) -> str | None:
+    if isinstance(node, yaml.SequenceNode):
+        parts = [_text_of(item) for item in node.value]
+        if any(isinstance(item, yaml.SequenceNode) for item in node.value) or None in parts:
+            message = "a list holds plain values"
+            raise ValueError(message)
+        return ",".join(part for part in parts if part is not None)
+    if isinstance(node, yaml.ScalarNode) and node.tag in _SCALAR_TAGS:
+        return str(node.value)
+    if isinstance(node, yaml.ScalarNode) and node.tag == _NULL_TAG:
+        return None
+    message = "not a plain value"
+    raise ValueError(message)

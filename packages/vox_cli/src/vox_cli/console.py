@@ -1,0 +1,90 @@
+"""Where a command's words go: results to stdout, everything else to stderr.
+
+Colours and bars follow `--color`, `NO_COLOR`, `FORCE_COLOR`, `TERM=dumb` and `CI`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TextIO
+
+import typer
+
+
+class ColorChoice(StrEnum):
+    """When to colour."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What the flags that every command has ask for."""
+
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    color: ColorChoice = ColorChoice.AUTO
+
+    def document(self, fields: Mapping[str, object]) -> None:
+        """Print the one JSON document of a command that succeeded."""
+        typer.echo(json_text({"ok": True, **fields}, indent=2))
+
+    def json_line(self, fields: Mapping[str, object]) -> None:
+        """Print one line of a command whose result is JSON lines."""
+        typer.echo(json_text(fields))
+
+    def result(self, text: str) -> None:
+        """Print a result for people."""
+        typer.echo(text, color=self.has_color(sys.stdout))
+
+    def note(self, text: str) -> None:
+        """Say something about what happens, unless asked to be quiet."""
+        if not self.quiet:
+            typer.echo(text, err=True, color=self.has_color(sys.stderr))
+
+    def detail(self, text: str) -> None:
+        """Say something that only matters to who asked for more."""
+        if self.verbose:
+            self.note(text)
+
+    def has_color(self, stream: TextIO) -> bool:
+        """Whether text to a stream is coloured."""
+        if self.color is not ColorChoice.AUTO:
+            return self.color is ColorChoice.ALWAYS
+        if os.environ.get("NO_COLOR"):
+            return False
+        if os.environ.get("FORCE_COLOR"):
+            return True
+        return os.environ.get("TERM") != "dumb" and stream.isatty()
+
+    def has_bar(self, stream: TextIO) -> bool:
+        """Whether a line of a stream may be drawn over and over."""
+        is_plain = os.environ.get("TERM") == "dumb" or bool(os.environ.get("CI"))
+        return not self.quiet and not is_plain and stream.isatty()
+
+
+def json_text(value: object, indent: int | None = None) -> str:
+    """JSON that any reader takes: no NaN, and ASCII where the stream has no Unicode."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
+    return json.dumps(
+        _finite(value), indent=indent, ensure_ascii=encoding != "utf8", allow_nan=False
+    )
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,75 @@
+"""Command groups that know their commands' help, and import a command only to run it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, GROUP_HELP, CommandEntry
+from vox_populi import extras
+
+PROGRAM = "vox"
+
+
+class LazyGroup(TyperGroup):
+    """A group whose members are placeholders until one of them is called."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Show the help of a group that is called without a command."""
+        return super().parse_args(ctx, args or ["--help"])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the arguments name, and import it if it is one of ours."""
+        name, command, rest = super().resolve_command(ctx, args)
+        words = (*ctx.command_path.split()[1:], name)
+        for entry in COMMANDS:
+            if entry.words == words:
+                return name, load_command(entry), rest
+        return name, command, rest
+
+
+def load_command(entry: CommandEntry) -> Any:
+    """Import a command's module and turn its function into a parser of arguments."""
+    function = getattr(extras.load(entry.module), entry.function)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(
+        entry.words[-1],
+        context_settings={
+            "auto_envvar_prefix": ENVIRONMENT_PREFIX,
+            "help_option_names": ["-h", "--help"],
+        },
+    )(function)
+    return get_command(single)
+
+
+def build_root_command() -> Any:
+    """The `vox` command with all its groups, commands as placeholders."""
+    return get_command(_build_group(()))
+
+
+def _build_group(words: tuple[str, ...]) -> typer.Typer:
+    group = typer.Typer(
+        name=words[-1] if words else PROGRAM,
+        cls=LazyGroup,
+        help=GROUP_HELP[words],
+        add_completion=not words,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    # Without a callback Typer would melt a group that has one command into that command.
+    group.callback()(_nothing)
+    for entry in COMMANDS:
+        if entry.words[:-1] == words:
+            group.command(entry.words[-1], help=entry.short_help)(_nothing)
+    for child in GROUP_HELP:
+        if child and child[:-1] == words:
+            group.add_typer(_build_group(child))
+    return group
+
+
+def _nothing() -> None:
+    """Stand in for a command in the help of its group."""

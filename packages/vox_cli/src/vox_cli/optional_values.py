@@ -1,0 +1,44 @@
+"""Options whose value may be left out; Typer has none, so the arguments are completed first.
+
+`--dry-run` becomes `--dry-run=plan`, and `--from-python` without a folder after it becomes
+`--from-python=stdlib`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class OptionalValue:
+    """An option that may stand alone."""
+
+    implied: str
+    """The value it then has."""
+    may_be_separate: bool
+    """Whether the next argument is its value, when that is no option."""
+
+
+OPTIONAL_VALUES = {
+    "--dry-run": OptionalValue("plan", may_be_separate=False),
+    "--from-python": OptionalValue("stdlib", may_be_separate=True),
+}
+
+
+def with_optional_values(argv: Sequence[str]) -> list[str]:
+    """Write out every value that was left out; everything after `--` stays as it is."""
+    head = list(argv[: argv.index("--")]) if "--" in argv else list(argv)
+    completed = [
+        _complete(argument, head[i + 1] if i + 1 < len(head) else None)
+        for i, argument in enumerate(head)
+    ]
+    return completed + list(argv[len(head) :])
+
+
+def _complete(argument: str, following: str | None) -> str:
+    option = OPTIONAL_VALUES.get(argument)
+    if option is None:
+        return argument
+    has_value = following is not None and not following.startswith("-")
+    return argument if option.may_be_separate and has_value else f"{argument}={option.implied}"

@@ -1,0 +1,1 @@
+"""The fine-tuning system; importing this package imports no third-party code."""

@@ -1,0 +1,1 @@
+"""Everything written to disk: one writer and one reader each."""

@@ -1,0 +1,174 @@
+"""What an adapter file says about itself: a versioned header of plain values. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+from vox_populi.artifacts.json_fields import (
+    FieldError,
+    take,
+    take_number,
+    take_object,
+    take_optional,
+    take_positive,
+    take_texts,
+)
+from vox_populi.artifacts.whole_file import canonical_json
+from vox_populi.errors import ModelError
+from vox_populi.hf.keymap import AdapterModule
+from vox_populi.hf.strict_json import parse_json_object
+from vox_tensor.lora_spec import LoraSpec
+
+ADAPTER_FORMAT = "vox_mens_lora_bin"
+ADAPTER_VERSION = "1"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptedModule:
+    """One adapted projection."""
+
+    ours: str
+    """Our module name; the file's tensors are `<ours>.lora_A` and `<ours>.lora_B`."""
+    base_key: str
+    """The base tensor it belongs to, in the checkpoint's naming."""
+    roles: tuple[str, ...]
+    """`q`, `k`, …; more than one where the base fuses projections."""
+    in_features: int
+    out_features: int
+    fan_in_fan_out: bool
+    """The base stores this weight `[in, out]` (GPT-2's Conv1D)."""
+
+    @classmethod
+    def of(cls, module: AdapterModule) -> AdaptedModule:
+        """Describe a module of the key map."""
+        return cls(
+            ours=module.ours,
+            base_key=f"{module.theirs}.weight",
+            roles=tuple(role.value for role in module.roles),
+            in_features=module.in_features,
+            out_features=module.out_features,
+            fan_in_fan_out=module.fan_in_fan_out,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterHeader:
+    """Everything needed to put an adapter on its base, apart from the numbers."""
+
+    lora: LoraSpec
+    modules: tuple[AdaptedModule, ...]
+    """In forward order."""
+    base_name: str
+    """Name of the base folder; never a path."""
+    base_digest: str
+    model_type: str
+    tokenizer: str
+    """`vox` or `hf`."""
+    tokenizer_digest: str
+    template: str
+    template_digest: str
+    system_prompt: str | None
+    seq_len: int
+    contract_digest: str
+    step: int
+
+    def tensor_shapes(self) -> dict[str, tuple[int, int]]:
+        """Name and shape of every tensor the file must hold: A `[R, I]`, B `[O, R]`."""
+        rank = self.lora.rank
+        shapes: dict[str, tuple[int, int]] = {}
+        for module in self.modules:
+            shapes[f"{module.ours}.lora_A"] = (rank, module.in_features)
+            shapes[f"{module.ours}.lora_B"] = (module.out_features, rank)
+        return shapes
+
+    def to_json(self) -> str:
+        """Canonical JSON: the same header is always the same text."""
+        lora = self.lora
+        return canonical_json(
+            {
+                "rank": lora.rank,
+                "alpha": lora.alpha,
+                "dropout": lora.dropout,
+                "use_rslora": lora.use_rslora,
+                "scale": lora.scale,
+                "roles": sorted({role for module in self.modules for role in module.roles}),
+                "layer_order": [module.ours for module in self.modules],
+                "base_key_map": {module.ours: module.base_key for module in self.modules},
+                "modules": {module.ours: _module_json(module) for module in self.modules},
+                "base_model": self.base_name,
+                "base_digest": self.base_digest,
+                "model_type": self.model_type,
+                "tokenizer": self.tokenizer,
+                "tokenizer_digest": self.tokenizer_digest,
+                "template": self.template,
+                "template_digest": self.template_digest,
+                "system_prompt": self.system_prompt,
+                "seq_len": self.seq_len,
+                "contract_digest": self.contract_digest,
+                "step": self.step,
+            }
+        )
+
+
+def parse_header(text: str) -> AdapterHeader:
+    """Read what `AdapterHeader.to_json` wrote.
+
+    Raises:
+        FieldError: Naming the field that is missing or wrong.
+    """
+    try:
+        raw = parse_json_object(text.encode("utf-8", "surrogatepass"), "header")
+    except ModelError as error:
+        raise FieldError(error.problems[0].what) from error
+    return AdapterHeader(
+        lora=_lora_spec(raw),
+        modules=tuple(_modules(raw)),
+        base_name=take(raw, "base_model", str),
+        base_digest=take(raw, "base_digest", str),
+        model_type=take(raw, "model_type", str),
+        tokenizer=take(raw, "tokenizer", str),
+        tokenizer_digest=take(raw, "tokenizer_digest", str),
+        template=take(raw, "template", str),
+        template_digest=take(raw, "template_digest", str),
+        system_prompt=take_optional(raw, "system_prompt", str),
+        seq_len=take_positive(raw, "seq_len"),
+        contract_digest=take(raw, "contract_digest", str),
+        step=take(raw, "step", int),
+    )
+
+
+def _module_json(module: AdaptedModule) -> dict[str, object]:
+    values = asdict(module)
+    del values["ours"], values["base_key"]
+    return values
+
+
+def _lora_spec(raw: Mapping[str, object]) -> LoraSpec:
+    rank, use_rslora = take_positive(raw, "rank"), take(raw, "use_rslora", bool)
+    alpha, dropout = take_number(raw, "alpha"), take_number(raw, "dropout")
+    try:
+        spec = LoraSpec(rank=rank, alpha=alpha, dropout=dropout, use_rslora=use_rslora)
+    except ValueError as error:
+        raise FieldError(str(error)) from error
+    if take_number(raw, "scale") != spec.scale:
+        message = f"scale is {raw['scale']}, but rank and alpha give {spec.scale}"
+        raise FieldError(message)
+    return spec
+
+
+def _modules(raw: Mapping[str, object]) -> Iterator[AdaptedModule]:
+    order = take_texts(raw, "layer_order")
+    modules, keys = take_object(raw, "modules"), take_object(raw, "base_key_map")
+    if not (len(set(order)) == len(order) and set(order) == set(modules) == set(keys)):
+        message = "layer_order, modules and base_key_map do not name the same modules"
+        raise FieldError(message)
+    for name in order:
+        module = take_object(modules, name)
+        yield AdaptedModule(
+            ours=name,
+            base_key=take(keys, name, str),
+            roles=take_texts(module, "roles"),
+            in_features=take_positive(module, "in_features"),
+            out_features=take_positive(module, "out_features"),
+            fan_in_fan_out=take(module, "fan_in_fan_out", bool),
+        )

@@ -1,0 +1,162 @@
+"""Adapter files (`model_final.bin`, D2): a safetensors container with a header of our own.
+
+Nothing here unpickles. A foreign `.bin` is refused by its first bytes.
+Shape letters: R rank, I input features, O output features.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import struct
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from vox_populi import operator_messages as say
+from vox_populi.artifacts.adapter_header import (
+    ADAPTER_FORMAT,
+    ADAPTER_VERSION,
+    AdapterHeader,
+    parse_header,
+)
+from vox_populi.artifacts.foreign_file import refuse_foreign_container
+from vox_populi.artifacts.json_fields import FieldError
+from vox_populi.artifacts.whole_file import write_whole
+from vox_populi.errors import ArtifactError, ModelError
+from vox_populi.hf.safetensors_header import SafetensorsHeader, read_header
+from vox_tensor.errors import Problem
+
+_ALIGNMENT = 8
+_F32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFile:
+    """A trained adapter, as read."""
+
+    header: AdapterHeader
+    tensors: Mapping[str, Tensor]
+    """`<module>.lora_A` `[R, I]` and `<module>.lora_B` `[O, R]`, float32, on the CPU."""
+
+
+def write_adapter_bin(path: Path, header: AdapterHeader, tensors: Mapping[str, Tensor]) -> None:
+    """Write an adapter file whole; the same adapter is always the same bytes.
+
+    Args:
+        path: Where to; a link there is replaced.
+        header: Must describe exactly these tensors.
+        tensors: Float32 CPU tensors.
+
+    Raises:
+        EnvironmentFailure: When the system refuses; no torn file is left.
+        ValueError: For tensors that the header does not describe.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if shapes != header.tensor_shapes():
+        message = "header and tensors describe different adapters"
+        raise ValueError(message)
+    names = sorted(tensors)
+    ready = [tensors[name].detach().contiguous() for name in names]
+    if any(tensor.dtype != torch.float32 or tensor.device.type != "cpu" for tensor in ready):
+        message = "adapter tensors must be float32 on the CPU"
+        raise ValueError(message)
+    preamble = _container_header(names, ready, header)
+    write_whole(path, preamble, *(_bytes_of(tensor) for tensor in ready))
+
+
+def read_adapter_bin(path: Path) -> AdapterFile:
+    """Read an adapter file; the whole of it is checked before anything is returned.
+
+    Raises:
+        ArtifactError: For a pickle, a zip, a truncated or foreign file, an unknown version,
+            and for tensors that are missing, unexpected, misshaped or not finite.
+    """
+    header = read_adapter_header(path)
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {name: file.get_tensor(name) for name in header.tensor_shapes()}
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(say.adapter_unreadable(str(path), str(error))) from error
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise ArtifactError(*say.capped([say.adapter_not_finite(str(path), n) for n in broken]))
+    return AdapterFile(header, tensors)
+
+
+def read_adapter_header(path: Path) -> AdapterHeader:
+    """Read and check everything but the numbers.
+
+    Raises:
+        ArtifactError: As `read_adapter_bin`, except for values that are not finite.
+    """
+    refuse_foreign_container(path)
+    try:
+        container = read_header(path)
+    except ModelError as error:
+        raise ArtifactError(*error.problems) from error
+    header = _parse_metadata(path, container.metadata)
+    problems = list(_differences(path, header, container))
+    if problems:
+        raise ArtifactError(*say.capped(problems))
+    return header
+
+
+def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> AdapterHeader:
+    if metadata.get("format") != ADAPTER_FORMAT or "header" not in metadata:
+        raise ArtifactError(say.adapter_foreign_format(str(path), metadata.get("format")))
+    version = metadata.get("version")
+    if version != ADAPTER_VERSION:
+        raise ArtifactError(say.adapter_version_unknown(str(path), version, ADAPTER_VERSION))
+    try:
+        return parse_header(metadata["header"])
+    except FieldError as error:
+        raise ArtifactError(say.adapter_header_invalid(str(path), str(error))) from error
+
+
+def _differences(
+    path: Path, header: AdapterHeader, container: SafetensorsHeader
+) -> Iterator[Problem]:
+    """What the container holds otherwise than its header says."""
+    expected, found = header.tensor_shapes(), container.tensors
+    for name in expected.keys() - found.keys():
+        yield say.adapter_tensor_missing(str(path), name)
+    for name in found.keys() - expected.keys():
+        yield say.adapter_tensor_unexpected(str(path), name)
+    for name in expected.keys() & found.keys():
+        info = found[name]
+        if tuple(info.shape) != expected[name]:
+            yield say.adapter_tensor_misshaped(str(path), name, info.shape, expected[name])
+        elif info.dtype != "F32":
+            yield say.adapter_tensor_wrong_type(str(path), name, info.dtype)
+
+
+def _container_header(names: list[str], tensors: list[Tensor], header: AdapterHeader) -> bytes:
+    """The safetensors preamble. The library writes metadata in hash order, we need one order."""
+    entries: dict[str, object] = {
+        "__metadata__": {
+            "format": ADAPTER_FORMAT,
+            "version": ADAPTER_VERSION,
+            "header": header.to_json(),
+        }
+    }
+    start = 0
+    for name, tensor in zip(names, tensors, strict=True):
+        end = start + tensor.numel() * _F32_BYTES
+        entries[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return struct.pack("<Q", len(text)) + text
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    """A view of a contiguous CPU tensor's bytes; numpy is no dependency of ours."""
+    assert sys.byteorder == "little", "safetensors files are little-endian"
+    size = tensor.numel() * tensor.element_size()
+    return memoryview((ctypes.c_char * size).from_address(tensor.data_ptr())).cast("B")

@@ -1,0 +1,129 @@
+"""A lock on a folder that dies with its process: a kernel lock on a file that names the holder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.errors import EnvironmentFailure
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+LOCK_NAME = ".run.lock"
+_HOLDER_MAX_BYTES = 400
+
+
+@dataclass(slots=True)
+class FolderLock:
+    """A held lock; `release` removes its file."""
+
+    path: Path
+    _descriptor: int | None
+
+    @classmethod
+    def acquire(cls, folder: Path) -> FolderLock:
+        """Take the lock at once or refuse.
+
+        Raises:
+            EnvironmentFailure: When another process holds it, naming that process; when the
+                folder cannot be written.
+        """
+        path = folder / LOCK_NAME
+        try:
+            while True:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
+                if not _try_lock(descriptor):
+                    os.close(descriptor)
+                    raise EnvironmentFailure(say.folder_locked(str(folder), _read_holder(path)))
+                if _is_still(path, descriptor):
+                    break
+                # Its last holder removed the file between our open and our lock.
+                os.close(descriptor)
+            os.ftruncate(descriptor, 0)
+            holder = f"process {os.getpid()} on {platform.node() or 'this machine'}\n"
+            os.write(descriptor, holder.encode()[:_HOLDER_MAX_BYTES])
+        except OSError as error:
+            raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+        return cls(path, descriptor)
+
+    def release(self) -> None:
+        """Remove the lock file, then let go; safe to call twice."""
+        if self._descriptor is None:
+            return
+        # Removed while still held, so that nobody can be holding the file that goes away.
+        with suppress(OSError):
+            if _is_still(self.path, self._descriptor):
+                self.path.unlink()
+        os.close(self._descriptor)
+        self._descriptor = None
+
+
+def lock_holder(folder: Path) -> str | None:
+    """Who holds a folder's lock (`process 12 on host`), or `None` when nobody does."""
+    path = folder / LOCK_NAME
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW)
+    except OSError:
+        return None
+    try:
+        return None if _is_free(descriptor) else _read_holder(path)
+    finally:
+        os.close(descriptor)
+
+
+def _read_holder(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_HOLDER_MAX_BYTES).decode(errors="replace").strip()
+    except OSError:
+        text = ""
+    return text or "another process"
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+if sys.platform == "win32":
+    _NO_FOLLOW = 0
+    _FAR = 1 << 30
+
+    def _try_lock(descriptor: int) -> bool:
+        # Windows locks bytes, and a locked byte cannot be read: lock one far past the text.
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        return True
+
+    def _is_free(descriptor: int) -> bool:
+        return _try_lock(descriptor)
+else:
+    _NO_FOLLOW = os.O_NOFOLLOW
+
+    def _try_lock(descriptor: int) -> bool:
+        return _flock(descriptor, fcntl.LOCK_EX)
+
+    def _is_free(descriptor: int) -> bool:
+        return _flock(descriptor, fcntl.LOCK_SH)
+
+    def _flock(descriptor: int, kind: int) -> bool:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

@@ -1,0 +1,140 @@
+"""The folder of one run: locked while it is written, every file in it whole or absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vox_populi import operator_messages as say
+from vox_populi.artifacts.whole_file import Chunk, is_temporary, pretty_json, write_whole
+from vox_populi.artifacts.folder_lock import LOCK_NAME, FolderLock
+from vox_populi.errors import EnvironmentFailure
+
+ADAPTER_FILE = "model_final.bin"
+MANIFEST_FILE = "training_manifest.json"
+PREFLIGHT_FILE = "training-preflight.json"
+TELEMETRY_FILE = "telemetry.jsonl"
+TIMES_FILE = "run_times.json"
+MODEL_CARD_FILE = "MODEL_CARD.md"
+BASE_LOCATION_FILE = "base_location.json"
+CHECKPOINTS_FOLDER = "checkpoints"
+
+KNOWN_FILES = {
+    "adapter": ADAPTER_FILE,
+    "manifest": MANIFEST_FILE,
+    "preflight": PREFLIGHT_FILE,
+    "telemetry": TELEMETRY_FILE,
+    "model_card": MODEL_CARD_FILE,
+    "times": TIMES_FILE,
+    "base_location": BASE_LOCATION_FILE,
+}
+"""Kind of file to its name; `--json` output uses the kinds."""
+
+
+class RunDir:
+    """A run folder that this process holds; leaving the `with` block gives it back."""
+
+    def __init__(self, path: Path, lock: FolderLock) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def create(cls, path: Path, *, force: bool = False) -> RunDir:
+        """Make and lock a run folder.
+
+        Args:
+            path: The folder; missing parents are made.
+            force: Keep an occupied folder under another name (`<name>.old-1`, …) instead of
+                refusing it.
+
+        Raises:
+            EnvironmentFailure: For a path that is no folder or a link, a folder that holds
+                something, that another process holds, or that cannot be written.
+        """
+        lock = _make_and_lock(path)
+        try:
+            occupied = _is_occupied(path)
+            if occupied and not force:
+                raise EnvironmentFailure(say.output_folder_occupied(str(path)))
+            if occupied:
+                _move_aside(path, lock)
+            else:
+                _remove_leftovers(path)
+        except BaseException:
+            lock.release()
+            raise
+        if not occupied:
+            return cls(path, lock)
+        lock.release()
+        return cls(path, _make_and_lock(path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    def file(self, name: str) -> Path:
+        """Path of a file in the folder; `name` is a bare file name."""
+        if Path(name).name != name:
+            message = f"{name!r} is no bare file name"
+            raise ValueError(message)
+        return self.path / name
+
+    def write_atomic(self, name: str, *chunks: Chunk) -> Path:
+        """Put a file in place, whole.
+
+        Raises:
+            EnvironmentFailure: When the system refuses; no torn file is left.
+        """
+        path = self.file(name)
+        write_whole(path, *chunks)
+        return path
+
+    def write_json(self, name: str, value: Mapping[str, object]) -> Path:
+        """Put a JSON document in place, whole."""
+        return self.write_atomic(name, pretty_json(value))
+
+
+def _make_and_lock(path: Path) -> FolderLock:
+    if path.is_symlink():
+        raise EnvironmentFailure(say.output_folder_is_link(str(path)))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise EnvironmentFailure(say.output_not_a_folder(str(path))) from error
+    except OSError as error:
+        raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+    return FolderLock.acquire(path)
+
+
+def _is_occupied(path: Path) -> bool:
+    return any(
+        entry.name != LOCK_NAME and not is_temporary(entry.name) for entry in path.iterdir()
+    )
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what a killed process left; nobody else writes here, the lock is ours."""
+    for entry in path.iterdir():
+        if is_temporary(entry.name) and entry.is_file():
+            entry.unlink()
+
+
+def _move_aside(path: Path, lock: FolderLock) -> None:
+    real = path.resolve()
+    number = 1
+    while (kept := real.with_name(f"{real.name}.old-{number}")).exists():
+        number += 1
+    try:
+        real.rename(kept)
+    except OSError as error:
+        raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+    lock.path = kept / LOCK_NAME

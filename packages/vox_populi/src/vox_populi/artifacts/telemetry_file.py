@@ -1,0 +1,105 @@
+"""`telemetry.jsonl`: one event a line, appended and flushed as it happens; its writer and reader."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from vox_populi.events import Event
+
+logger = logging.getLogger(__name__)
+
+MAX_LINE_BYTES = 1 << 20
+
+
+class TelemetryFile:
+    """A sink that appends `{"ts_ms": …, "event": …, "payload": {…}}` lines.
+
+    A full disk or a closed file ends the record, not the run: one warning, then silence.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO | None = None
+        self.lost_events = 0
+        try:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            self._file = os.fdopen(os.open(path, flags, 0o666), "ab", buffering=0)
+        except OSError as error:
+            self._give_up(error)
+
+    def emit(self, event: Event) -> None:
+        """Append one line."""
+        if self._file is None:
+            self.lost_events += 1
+            return
+        line = {"ts_ms": time.time_ns() // 1_000_000, "event": event.name, "payload": event.payload}
+        try:
+            # One unbuffered write a line: a reader that follows sees whole lines.
+            self._file.write(json.dumps(line, ensure_ascii=False, default=str).encode() + b"\n")
+        except (OSError, ValueError) as error:
+            self.lost_events += 1
+            self._give_up(error)
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _give_up(self, error: Exception) -> None:
+        self._file = None
+        logger.warning(
+            "%s cannot be written (%s); the run goes on without telemetry", self.path, error
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryLine:
+    """A line that could be read."""
+
+    ts_ms: int
+    event: str
+    payload: dict[str, object]
+
+
+def read_telemetry(path: Path) -> Iterator[TelemetryLine | None]:
+    """Read a telemetry file, `None` standing for a line that is no event.
+
+    A last line without its newline is still being written and is left out.
+
+    Raises:
+        OSError: When the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        while line := file.readline(MAX_LINE_BYTES):
+            if not line.endswith(b"\n"):
+                if len(line) < MAX_LINE_BYTES:
+                    return
+                _skip_line(file)
+                yield None
+                continue
+            yield _parse(line)
+
+
+def _skip_line(file: BinaryIO) -> None:
+    while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
+        pass
+
+
+def _parse(line: bytes) -> TelemetryLine | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    match value:
+        case {"ts_ms": int(ts_ms), "event": str(event), "payload": dict(payload)}:
+            return TelemetryLine(ts_ms, event, payload)
+        case _:
+            return None

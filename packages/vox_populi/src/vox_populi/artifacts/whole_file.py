@@ -1,0 +1,44 @@
+"""Writing files of a run folder whole or not at all, and JSON in the two forms they use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.errors import EnvironmentFailure
+from vox_tensor.atomic_file import replaced_file
+
+Chunk = bytes | memoryview
+
+
+def write_whole(path: Path, *chunks: Chunk) -> None:
+    """Put a file in place so that a crash at any moment leaves the old one or the new one.
+
+    Raises:
+        EnvironmentFailure: Naming the file and the system's reason; nothing is left behind.
+    """
+    try:
+        with replaced_file(path) as file:
+            for chunk in chunks:
+                file.write(chunk)
+    except OSError as error:
+        raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a folder entry is what a killed `write_whole` leaves."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def canonical_json(value: Mapping[str, object]) -> str:
+    """One text for one value: sorted keys, no spaces; NaN and infinities are refused."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def pretty_json(value: Mapping[str, object]) -> bytes:
+    """JSON for people, in the order given, with a final newline."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -1,0 +1,1 @@
+"""What was asked: the contract, adapter roles, presets."""

@@ -1,0 +1,55 @@
+"""Which projections get an adapter, as typed: `all`, `q,v`, `all,lm_head`. No model facts."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from vox_populi import operator_messages as say
+from vox_populi.errors import ConfigError
+from vox_populi.hf.keymap import ProjectionRole
+
+
+class WholeBlocks(StrEnum):
+    """The word that stands for every projection of the blocks, whatever the family has."""
+
+    ALL = "all"
+
+
+TargetRoles = tuple[WholeBlocks | ProjectionRole, ...]
+"""Without repetition; `ALL` first and then at most the head, else roles in forward order."""
+
+
+def parse_targets(text: str) -> TargetRoles | None:
+    """Read a comma-separated list of roles.
+
+    Order, case and repetition mean nothing: two ways to write one request give one answer, so
+    that they have one digest.
+
+    Args:
+        text: Roles, or `all`, alone or with `lm_head`. Spaces around names are ignored.
+
+    Returns:
+        The roles, or `None` for `all` alone, which is the default.
+
+    Raises:
+        ConfigError: With one problem per unknown name, or for an empty list.
+    """
+    names = [name for part in text.split(",") if (name := part.strip().lower())]
+    if not names:
+        raise ConfigError(say.targets_empty())
+    unknown = [name for name in dict.fromkeys(names) if name not in TARGET_WORDS]
+    if unknown:
+        raise ConfigError(*(say.choice_unknown("--targets", n, TARGET_WORDS) for n in unknown))
+    roles = tuple(role for role in ProjectionRole if role in names)
+    if WholeBlocks.ALL not in names:
+        return roles
+    return (WholeBlocks.ALL, ProjectionRole.LM_HEAD) if ProjectionRole.LM_HEAD in names else None
+
+
+def targets_as_text(targets: TargetRoles | None) -> str:
+    """The words that `parse_targets` reads back."""
+    return WholeBlocks.ALL if targets is None else ",".join(targets)
+
+
+TARGET_WORDS: tuple[str, ...] = (WholeBlocks.ALL, *ProjectionRole)
+"""What `--targets` understands."""

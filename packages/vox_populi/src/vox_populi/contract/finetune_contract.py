@@ -1,0 +1,279 @@
+"""The fine-tuning request: one frozen value, checked before anything is read.
+
+Facts about the data and the base model are the planner's concern; nothing here touches the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.contract.adapter_target import TargetRoles, targets_as_text
+from vox_populi.contract.choices import (
+    Backend,
+    ComputeDtype,
+    DeploymentTarget,
+    DeviceKind,
+    TokenizerKind,
+    parse_backend,
+)
+from vox_populi.data.dataset import OnBadRow, OnLongRow
+from vox_populi.data.training_text import ChatTemplate
+from vox_populi.errors import ConfigError, ContractError
+from vox_tensor.errors import Problem
+from vox_tensor.lora_spec import LoraSpec
+from vox_tensor.schedule import ScheduleKind
+
+__all__ = [
+    "Backend",
+    "ComputeDtype",
+    "DeploymentTarget",
+    "DeviceKind",
+    "FinetuneContract",
+    "TokenizerKind",
+    "parse_backend",
+    "requested_lora",
+]
+
+CONTRACT_SCHEMA_VERSION = 1
+"""Of `canonical()`; raise it when a field changes its meaning."""
+
+MOBILE_EDGE_MAX_SEQ_LEN = 512
+MOBILE_EDGE_MAX_RANK = 32
+MOBILE_EDGE_MAX_BATCH = 1
+_MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneContract:
+    """One training run, as requested.
+
+    Building one is the check: an instance that exists does not contradict itself.
+
+    Raises:
+        ContractError: With every contradiction and every value out of range, not only the first.
+    """
+
+    data_dir: Path
+    """Folder of `train.jsonl` and, if the operator split the rows, `valid.jsonl`."""
+    output_dir: Path
+    """Run folder; must not hold anything yet."""
+    backend: Backend = Backend.LORA
+    tokenizer: TokenizerKind = TokenizerKind.VOX
+    model_dir: Path | None = None
+    """Base checkpoint as `save_pretrained` writes it; `None` for the embedded `vox-nano`."""
+    lora: LoraSpec = field(default_factory=lambda: LoraSpec(rank=16, alpha=32.0))
+    targets: TargetRoles | None = None
+    """Projections to adapt; `None` for all that the family's blocks have."""
+    template: ChatTemplate = ChatTemplate.CHATML
+    system_prompt: str | None = None
+    """Opens every row that has no system message of its own."""
+    epochs: int = 3
+    max_steps: int | None = None
+    """Most optimizer steps, whatever `epochs` says."""
+    learning_rate: float = 2e-4
+    schedule: ScheduleKind = ScheduleKind.COSINE
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    """Gradients of a step are scaled down to this norm."""
+    seq_len: int = 512
+    """Most tokens of a row."""
+    batch_size: int = 4
+    """A forward pass computes at most `batch_size * seq_len` tokens, rows packed."""
+    grad_accum: int = 4
+    """An optimizer step learns from `batch_size * grad_accum` rows."""
+    seed: int = 42
+    """0 is a seed like any other."""
+    min_rating: int | None = 3
+    """Rows rated lower are left out, unrated rows never."""
+    context_filter: str | None = None
+    """Keep rows whose category contains this text, case aside."""
+    validation_split_ratio: float = 0.05
+    """Share of `train.jsonl` held out; without effect where there is a `valid.jsonl`."""
+    eval_every: int | None = None
+    """Optimizer steps between evaluations; `None` evaluates at the end of each epoch."""
+    early_stopping_patience: int | None = None
+    """Evaluations without a better held-out loss before the run ends; `None`: never."""
+    on_bad_row: OnBadRow = OnBadRow.ERROR
+    on_long_row: OnLongRow = OnLongRow.TRUNCATE
+    device: DeviceKind = DeviceKind.BEST
+    dtype: ComputeDtype = ComputeDtype.AUTO
+    threads: int | None = None
+    """CPU threads; `None` leaves it to torch."""
+    deployment_target: DeploymentTarget = DeploymentTarget.WORKSTATION
+    preset: str | None = None
+    """Name of the preset that values were taken from. The planner may adapt those of its values
+    that still stand here to a small data set, and says so; nothing else is ever adapted."""
+
+    def __post_init__(self) -> None:
+        problems = (*self._contradictions(), *self._out_of_range(), *self._unusable_text())
+        if problems:
+            raise ContractError(*problems)
+
+    def _contradictions(self) -> Iterator[Problem]:
+        if self.backend is Backend.QLORA and self.tokenizer is not TokenizerKind.HF:
+            yield say.qlora_needs_hf_tokenizer(self.tokenizer)
+        if self.targets is not None and not self.targets:
+            yield say.targets_empty()
+        if self.deployment_target is DeploymentTarget.MOBILE_EDGE:
+            yield from self._beyond_mobile_edge()
+
+    def _beyond_mobile_edge(self) -> Iterator[Problem]:
+        if self.device is not DeviceKind.CPU:
+            yield say.mobile_edge_needs_cpu(self.device)
+        for flag, value, limit in (
+            ("--seq-len", self.seq_len, MOBILE_EDGE_MAX_SEQ_LEN),
+            ("--rank", self.lora.rank, MOBILE_EDGE_MAX_RANK),
+            ("--batch-size", self.batch_size, MOBILE_EDGE_MAX_BATCH),
+        ):
+            if value > limit:
+                yield say.mobile_edge_limit(flag, value, limit)
+
+    def _out_of_range(self) -> Iterator[Problem]:
+        at_least_one = {
+            "--epochs": self.epochs,
+            "--max-steps": self.max_steps,
+            "--batch-size": self.batch_size,
+            "--grad-accum": self.grad_accum,
+            "--eval-every": self.eval_every,
+            "--early-stopping-patience": self.early_stopping_patience,
+            "--threads": self.threads,
+        }
+        for flag, count in at_least_one.items():
+            if count is not None and count < 1:
+                yield say.setting_out_of_range(flag, count, "at least 1")
+        for flag, value, allowed, is_good in (
+            ("--seq-len", self.seq_len, "at least 2", self.seq_len >= 2),
+            ("--warmup", self.warmup_steps, "at least 0", self.warmup_steps >= 0),
+            ("--seed", self.seed, "0 to 2^63 - 1", 0 <= self.seed <= _MAX_SEED),
+            ("--min-rating", self.min_rating, "1 to 5", self.min_rating in (None, 1, 2, 3, 4, 5)),
+            ("--lr", self.learning_rate, "a number above 0", _is_positive(self.learning_rate)),
+            (
+                "--weight-decay",
+                self.weight_decay,
+                "a number of at least 0",
+                self.weight_decay == 0 or _is_positive(self.weight_decay),
+            ),
+            ("--max-grad-norm", self.max_grad_norm, "above 0", _is_positive(self.max_grad_norm)),
+            (
+                "--validation-split-ratio",
+                self.validation_split_ratio,
+                "at least 0 and below 1",
+                0 <= self.validation_split_ratio < 1,
+            ),
+        ):
+            if not is_good:
+                yield say.setting_out_of_range(flag, value, allowed)
+
+    def _unusable_text(self) -> Iterator[Problem]:
+        for flag, path in (
+            ("--data-dir", self.data_dir),
+            ("--output-dir", self.output_dir),
+            ("--model", self.model_dir),
+        ):
+            if path is not None and "\0" in str(path):
+                yield say.path_has_nul(flag)
+        for flag, text in (
+            ("--system-prompt", self.system_prompt),
+            ("--context-filter", self.context_filter),
+        ):
+            if text is not None and not _is_unicode(text):
+                yield say.text_not_unicode(flag)
+        if self.context_filter is not None and not self.context_filter.strip():
+            yield say.setting_out_of_range("--context-filter", "''", "some text")
+
+    def canonical(self) -> dict[str, object]:
+        """Everything that decides what is learned, as JSON values.
+
+        Left out: paths (content digests stand for what they lead to) and the number of threads.
+        """
+        return {
+            "contract_schema_version": CONTRACT_SCHEMA_VERSION,
+            "backend": self.backend.value,
+            "tokenizer": self.tokenizer.value,
+            "lora": {
+                "rank": self.lora.rank,
+                "alpha": float(self.lora.alpha),
+                "dropout": float(self.lora.dropout),
+                "use_rslora": self.lora.use_rslora,
+            },
+            "targets": targets_as_text(self.targets),
+            "template": self.template.value,
+            "system_prompt": self.system_prompt,
+            "epochs": self.epochs,
+            "max_steps": self.max_steps,
+            "learning_rate": float(self.learning_rate),
+            "schedule": self.schedule.value,
+            "warmup_steps": self.warmup_steps,
+            "weight_decay": float(self.weight_decay),
+            "max_grad_norm": float(self.max_grad_norm),
+            "seq_len": self.seq_len,
+            "batch_size": self.batch_size,
+            "grad_accum": self.grad_accum,
+            "seed": self.seed,
+            "min_rating": self.min_rating,
+            "context_filter": self.context_filter,
+            "validation_split_ratio": float(self.validation_split_ratio),
+            "eval_every": self.eval_every,
+            "early_stopping_patience": self.early_stopping_patience,
+            "on_bad_row": self.on_bad_row.value,
+            "on_long_row": self.on_long_row.value,
+            "device": self.device.value,
+            "dtype": self.dtype.value,
+            "deployment_target": self.deployment_target.value,
+            "preset": self.preset,
+        }
+
+    def digest(self, inputs: Mapping[str, str]) -> str:
+        """`sha256:` and the hash of the canonical JSON of this request and its inputs.
+
+        The same request on the same inputs has the same digest on every machine and in every
+        release that has the same `CONTRACT_SCHEMA_VERSION`.
+
+        Args:
+            inputs: Name to content digest of what the request leads to: data, base, …
+        """
+        content = {"contract": self.canonical(), "inputs": dict(inputs)}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def requested_lora(
+    *, rank: int, alpha: float, dropout: float = 0.0, use_rslora: bool = False
+) -> LoraSpec:
+    """Build a `LoraSpec` from flags.
+
+    Raises:
+        ConfigError: With every value out of range, where `LoraSpec` itself knows no flags.
+    """
+    problems = [
+        say.setting_out_of_range(flag, value, allowed)
+        for flag, value, allowed, is_good in (
+            ("--rank", rank, "at least 1", rank >= 1),
+            ("--alpha", alpha, "a number above 0", _is_positive(alpha)),
+            ("--dropout", dropout, "at least 0 and below 1", 0 <= dropout < 1),
+        )
+        if not is_good
+    ]
+    if problems:
+        raise ConfigError(*problems)
+    return LoraSpec(rank=rank, alpha=alpha, dropout=dropout, use_rslora=use_rslora)
+
+
+def _is_positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold it; a lone surrogate comes from undecodable command lines."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Rows: reading, formats, text, supervision, corpora."""

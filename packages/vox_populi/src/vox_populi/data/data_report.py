@@ -1,0 +1,115 @@
+"""What became of the rows of a file: counts by reason, tokens and lengths."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from vox_tensor.errors import Problem
+
+PERCENTILES = (50, 90, 99)
+
+
+class DropReason(StrEnum):
+    """Why a row is not trained on."""
+
+    BAD_ROW = "bad_row"
+    """It cannot be read, or is no row of a known format (`--on-bad-row skip`)."""
+    NOTHING_TO_LEARN = "nothing_to_learn"
+    """No token of it is supervised (`--on-bad-row skip`)."""
+    LOW_RATING = "low_rating"
+    """Its rating is below the floor."""
+    CONTEXT_FILTER = "context_filter"
+    """Its category does not contain the filter."""
+    TOO_LONG = "too_long"
+    """It has more tokens than a sequence holds (`--on-long-row skip`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataReport:
+    """Counts of one file. `rows` is `kept` plus everything dropped."""
+
+    rows: int
+    """Lines that are not blank."""
+    kept: int
+    dropped: Mapping[DropReason, int]
+    """Every reason, also those that no row had."""
+    truncated: int
+    """Kept rows that lost their end."""
+    tokens: int
+    supervised_tokens: int
+    shortest: int
+    longest: int
+    """Tokens of the longest kept row, after truncation."""
+    length_percentiles: Mapping[int, int]
+    """Percentile to tokens: that share of the kept rows is no longer than this."""
+    skipped: tuple[Problem, ...] = ()
+    """What was wrong with the first rows that were skipped, and how many more there are."""
+
+    def as_json(self) -> dict[str, object]:
+        """The fields that `--json` and the manifest hold; names only, no row content."""
+        return {
+            "rows": self.rows,
+            "kept": self.kept,
+            "dropped": {reason.value: count for reason, count in self.dropped.items()},
+            "truncated": self.truncated,
+            "tokens": self.tokens,
+            "supervised_tokens": self.supervised_tokens,
+            "row_tokens": {
+                "min": self.shortest,
+                **{f"p{rank}": length for rank, length in self.length_percentiles.items()},
+                "max": self.longest,
+            },
+            "skipped": [problem.as_json() for problem in self.skipped],
+        }
+
+
+@dataclass(slots=True)
+class DataTally:
+    """Counts while a file is read. Its size does not grow with the rows."""
+
+    dropped: Counter[DropReason] = field(default_factory=Counter)
+    lengths: Counter[int] = field(default_factory=Counter)
+    """Kept rows by their number of tokens."""
+    truncated: int = 0
+    supervised_tokens: int = 0
+
+    @property
+    def kept(self) -> int:
+        """Rows counted with `keep`."""
+        return self.lengths.total()
+
+    def keep(self, n_tokens: int, n_supervised: int, *, truncated: bool) -> None:
+        """Count a row that will be trained on."""
+        self.lengths[n_tokens] += 1
+        self.supervised_tokens += n_supervised
+        self.truncated += truncated
+
+    def drop(self, reason: DropReason) -> None:
+        """Count a row that will not."""
+        self.dropped[reason] += 1
+
+    def report(self, skipped: tuple[Problem, ...] = ()) -> DataReport:
+        """The counts so far."""
+        return DataReport(
+            rows=self.kept + self.dropped.total(),
+            kept=self.kept,
+            dropped={reason: self.dropped[reason] for reason in DropReason},
+            truncated=self.truncated,
+            tokens=sum(length * count for length, count in self.lengths.items()),
+            supervised_tokens=self.supervised_tokens,
+            shortest=min(self.lengths, default=0),
+            longest=max(self.lengths, default=0),
+            length_percentiles={rank: self._percentile(rank) for rank in PERCENTILES},
+            skipped=skipped,
+        )
+
+    def _percentile(self, rank: int) -> int:
+        seen = 0
+        for length in sorted(self.lengths):
+            seen += self.lengths[length]
+            if seen * 100 >= rank * self.kept:
+                return length
+        return 0

@@ -1,0 +1,289 @@
+"""The rows of a file as token ids: checked in one pass, then read on demand.
+
+Memory per row is four small integers (where it stands, its line, its tokens, its supervised
+tokens), so a file may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.data.data_report import DataReport, DataTally, DropReason
+from vox_populi.data.problem_log import ProblemLog
+from vox_populi.data.row_formats import parse_row
+from vox_populi.data.row_reader import RowReader
+from vox_populi.data.training_text import TextPolicy
+from vox_populi.errors import DataError
+from vox_tensor.errors import Problem
+from vox_tensor.jsonl import JsonLine, scan_jsonl
+from vox_tensor.records import EncodedRow, TrainingRecord
+from vox_tensor.tokenizer import TextTokenizer
+
+
+class OnBadRow(StrEnum):
+    """What to do with a row that cannot be used."""
+
+    ERROR = "error"
+    """Stop, after reporting all of them."""
+    SKIP = "skip"
+    """Leave it out, and count it."""
+
+
+class OnLongRow(StrEnum):
+    """What to do with a row of more tokens than a sequence holds."""
+
+    TRUNCATE = "truncate"
+    """Keep its start."""
+    SKIP = "skip"
+    """Leave it out, and count it."""
+    ERROR = "error"
+    """Stop, after reporting all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetOptions:
+    """Which rows of a file are used."""
+
+    min_rating: int | None = None
+    """Least rating of a rated row. Unrated rows pass."""
+    context_filter: str | None = None
+    """Text that a row's category must contain, in any case. Rows without category fail."""
+    on_bad_row: OnBadRow = OnBadRow.ERROR
+    on_long_row: OnLongRow = OnLongRow.TRUNCATE
+    seq_len: int | None = None
+    """Most tokens of a row; `None` for no limit."""
+
+    def __post_init__(self) -> None:
+        if self.seq_len is not None and self.seq_len < 1:
+            message = f"seq_len must be at least 1, got {self.seq_len}"
+            raise ValueError(message)
+
+
+class RowDataset:
+    """Encoded rows by index, in the order of the file.
+
+    Made by `open_dataset`. The same index always gives the same ids; a file that changes
+    underneath is an error, not other rows.
+    """
+
+    def __init__(self, reader: RowReader, index: RowIndex, report: DataReport) -> None:
+        self._reader = reader
+        self._index = index
+        self.report = report
+        """Counts of the whole file, also for a selection of its rows."""
+
+    def __len__(self) -> int:
+        return len(self._index.lines)
+
+    def __getitem__(self, row: int) -> EncodedRow:
+        """Ids and labels of a row.
+
+        Raises:
+            IndexError: Past the last row.
+            DataError: When the file changed since it was opened, or cannot be read any more.
+        """
+        return self._reader.encoded(self._index.lines[row])
+
+    def __iter__(self) -> Iterator[EncodedRow]:
+        return (self[row] for row in range(len(self)))
+
+    def record(self, row: int) -> TrainingRecord:
+        """Messages, category and source of a row.
+
+        Raises:
+            IndexError: Past the last row.
+            DataError: As for indexing.
+        """
+        return self._reader.record(self._index.lines[row])
+
+    def select(self, rows: Sequence[int]) -> RowDataset:
+        """Some of the rows, in the order given; shares file and cache with this data set."""
+        return RowDataset(self._reader, self._index.select(rows), self.report)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._reader.path
+
+    @property
+    def digest(self) -> str:
+        """`sha256:` and the hash of the file's bytes."""
+        return self._reader.digest
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens of each row, after truncation."""
+        return self._index.lengths
+
+    @property
+    def supervised_counts(self) -> Sequence[int]:
+        """Supervised tokens of each row; at least 1."""
+        return self._index.supervised
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all rows."""
+        return sum(self._index.lengths)
+
+    @property
+    def n_supervised(self) -> int:
+        """Supervised tokens of all rows."""
+        return sum(self._index.supervised)
+
+
+@dataclass(frozen=True, slots=True)
+class RowIndex:
+    """Line, tokens and supervised tokens of each row."""
+
+    lines: array[int]
+    lengths: array[int]
+    supervised: array[int]
+
+    def append(self, row: EncodedRow) -> None:
+        """Add the entry of a row."""
+        self.lines.append(row.line)
+        self.lengths.append(len(row))
+        self.supervised.append(row.n_supervised)
+
+    def select(self, rows: Sequence[int]) -> RowIndex:
+        """The entries of some rows."""
+        picked = (
+            array("I", (column[row] for row in rows))
+            for column in (self.lines, self.lengths, self.supervised)
+        )
+        return RowIndex(*picked)
+
+
+def open_dataset(
+    path: Path, tokenizer: TextTokenizer, policy: TextPolicy, options: DatasetOptions
+) -> RowDataset:
+    """Check every row of a file and index those that will be used. Writes nothing.
+
+    Raises:
+        DataError: With all bad rows (20 and a count), each with file and line; or with one
+            problem when no row is left.
+    """
+    reader = RowReader(path, tokenizer, policy, options.seq_len)
+    scan = _Scan(reader, options)
+    scan.run()
+    reader.check_unchanged()
+    report = scan.tally.report(scan.skipped.shown())
+    unread = set(scan.fatal.by_code) - {say.NOTHING_TO_LEARN}
+    nothing_left = None if unread else _nothing_left(report, str(path))
+    if nothing_left is not None:
+        raise DataError(nothing_left)
+    if scan.fatal:
+        raise DataError(*scan.fatal.shown())
+    return RowDataset(reader, scan.index, report)
+
+
+def split_validation(
+    n_rows: int, ratio: float, seed: int
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Hold out a share of the rows: `(train, held out)`, each ascending.
+
+    The source system's rule: `floor(n_rows * ratio)` rows and, when there are more than 20, at
+    least 10 and at most half, picked by a shuffle seeded with `seed`. A ratio of 0 holds out
+    nothing. The same arguments give the same split on every Python.
+    """
+    n_valid = int(n_rows * ratio)
+    if ratio > 0 and n_rows > 20:
+        n_valid = min(max(n_valid, 10), n_rows // 2)
+    shuffled = array("I", range(n_rows))
+    # `random.shuffle` may change between Python versions, `random()` may not.
+    draw = random.Random(seed ^ _SPLIT_STREAM).random
+    for last in range(n_rows - 1, 0, -1):
+        other = int(draw() * (last + 1))
+        shuffled[last], shuffled[other] = shuffled[other], shuffled[last]
+    held_out = array("I", sorted(shuffled[:n_valid]))
+    return array("I", sorted(shuffled[n_valid:])), held_out
+
+
+_SPLIT_STREAM = 0xA1B2C3D4E5F61122
+"""Keeps the split apart from other uses of the same seed; the source system's number."""
+
+
+class _Scan:
+    """One pass over a file: indexes what is kept, counts the rest, collects what is wrong."""
+
+    def __init__(self, reader: RowReader, options: DatasetOptions) -> None:
+        self._reader = reader
+        self._options = options
+        self._where = str(reader.path)
+        self.index = RowIndex(array("I"), array("I"), array("I"))
+        self.tally = DataTally()
+        self.fatal = ProblemLog(self._where)
+        self.skipped = ProblemLog(self._where)
+
+    def run(self) -> None:
+        """Read the file."""
+        for item in scan_jsonl(self._reader.path):
+            if isinstance(item, JsonLine):
+                self._take(item)
+            elif item.where == self._where:
+                # About the file, not a line of it: no policy for rows covers that.
+                self.fatal.add([item])
+            else:
+                self._reject(DropReason.BAD_ROW, [item])
+
+    def _take(self, row: JsonLine) -> None:
+        try:
+            record = parse_row(row.value, row.line, self._where)
+            reason = self._filtered_out(record)
+            if reason is None:
+                self._take_encoded(self._reader.encode_whole(record))
+            else:
+                self.tally.drop(reason)
+        except DataError as error:
+            self._reject(DropReason.BAD_ROW, error.problems)
+
+    def _filtered_out(self, record: TrainingRecord) -> DropReason | None:
+        floor, wanted = self._options.min_rating, self._options.context_filter
+        if floor is not None and record.rating is not None and record.rating < floor:
+            return DropReason.LOW_RATING
+        if wanted and wanted.casefold() not in (record.category or "").casefold():
+            return DropReason.CONTEXT_FILTER
+        return None
+
+    def _take_encoded(self, whole: EncodedRow) -> None:
+        row = self._reader.truncated(whole)
+        is_long = len(row) < len(whole)
+        place = f"{self._where}:{row.line}"
+        if is_long and self._options.on_long_row is OnLongRow.ERROR:
+            self.tally.drop(DropReason.TOO_LONG)
+            self.fatal.add([say.row_too_long(place, len(whole), len(row))])
+        elif is_long and self._options.on_long_row is OnLongRow.SKIP:
+            self.tally.drop(DropReason.TOO_LONG)
+        elif row.n_supervised == 0:
+            self._reject(DropReason.NOTHING_TO_LEARN, [say.nothing_to_learn(place, is_long)])
+        else:
+            self._keep(row, truncated=is_long)
+
+    def _keep(self, row: EncodedRow, *, truncated: bool) -> None:
+        self.index.append(row)
+        self._reader.remember(row)
+        self.tally.keep(len(row), row.n_supervised, truncated=truncated)
+
+    def _reject(self, reason: DropReason, problems: Sequence[Problem]) -> None:
+        self.tally.drop(reason)
+        skips = self._options.on_bad_row is OnBadRow.SKIP
+        (self.skipped if skips else self.fatal).add(problems)
+
+
+def _nothing_left(report: DataReport, where: str) -> Problem | None:
+    """One sentence for a file without any row to train on, whatever became of its rows."""
+    if report.kept:
+        return None
+    if not report.rows:
+        return say.data_file_empty(where)
+    masked = report.dropped[DropReason.NOTHING_TO_LEARN]
+    if masked == report.rows:
+        return say.nothing_to_learn_anywhere(where, masked)
+    counts = {reason.value: count for reason, count in report.dropped.items() if count}
+    return say.no_row_left(where, counts)

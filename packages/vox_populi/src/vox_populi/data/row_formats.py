@@ -1,0 +1,291 @@
+"""The row formats a corpus may use, each turned into one `TrainingRecord`.
+
+| Shape | Keys |
+|---|---|
+| prompt and answer | `prompt` or `instruction` (+ `input`), `response`, `output` or `completion` |
+| Alpaca extras | `system`, `history` (pairs of earlier prompt and answer) |
+| OpenAI messages | `messages` or `turns`: `role`, `content`, and `weight` 0 or 1 on an assistant's |
+| ShareGPT | `conversations`: `from`, `value` |
+
+A conversation wins over a prompt and answer in the same row, `prompt` wins over `instruction`,
+`response` over `output` over `completion`; a blank value counts as absent. Keys that are not
+named here are ignored. Messages about a row never quote it: it may be private.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from vox_populi import operator_messages as say
+from vox_populi.errors import DataError
+from vox_tensor.errors import Problem
+from vox_tensor.records import Message, Role, TrainingRecord
+
+
+class RowShape(StrEnum):
+    """Which of the accepted layouts a row uses."""
+
+    MESSAGES = "messages"
+    TURNS = "turns"
+    CONVERSATIONS = "conversations"
+    PROMPT_RESPONSE = "prompt_response"
+
+
+CONVERSATION_KEYS = (RowShape.MESSAGES, RowShape.TURNS, RowShape.CONVERSATIONS)
+"""Keys that hold a list of turns; the shape is named after its key."""
+
+PROMPT_KEYS = ("prompt", "instruction")
+RESPONSE_KEYS = ("response", "output", "completion")
+
+ROLE_NAMES: Mapping[str, Role] = {
+    "system": Role.SYSTEM,
+    "developer": Role.SYSTEM,
+    "user": Role.USER,
+    "human": Role.USER,
+    "assistant": Role.ASSISTANT,
+    "gpt": Role.ASSISTANT,
+    "model": Role.ASSISTANT,
+    "function_call": Role.ASSISTANT,
+    "tool": Role.TOOL,
+    "function": Role.TOOL,
+    "observation": Role.TOOL,
+}
+"""What a row may call each role (OpenAI and ShareGPT)."""
+
+
+def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRecord:
+    """Turn a row of any accepted format into messages.
+
+    Args:
+        value: The JSON object of the row.
+        line: Its 1-based line.
+        where: Name of its file, for messages.
+
+    Raises:
+        DataError: With everything that is wrong with this row.
+    """
+    row = _Row(value, f"{where}:{line}")
+    shape = row_shape(value)
+    if shape is None:
+        raise DataError(say.row_shape_unknown(row.place))
+    if value.get("tools"):
+        row.problems.append(say.tool_calls_unsupported(row.place, "tools"))
+    parse = _prompt_response if shape is RowShape.PROMPT_RESPONSE else _conversation
+    record = TrainingRecord(
+        messages=tuple(parse(row)),
+        line=line,
+        rating=_rating(row),
+        category=row.label("category"),
+        lane=row.label("lane"),
+        source=row.label("source"),
+    )
+    if row.problems:
+        raise DataError(*row.problems)
+    return record
+
+
+def row_shape(value: Mapping[str, object]) -> RowShape | None:
+    """Which layout a row uses, or `None` when it uses none of them."""
+    for shape in CONVERSATION_KEYS:
+        if value.get(shape):
+            return shape
+    if any(key in value for key in (*PROMPT_KEYS, *RESPONSE_KEYS)):
+        return RowShape.PROMPT_RESPONSE
+    # An empty conversation says what was meant, so that the complaint can be about that.
+    return next((shape for shape in CONVERSATION_KEYS if shape in value), None)
+
+
+def learns_something(record: TrainingRecord) -> bool:
+    """Whether at least one message of a row is supervised."""
+    return any(message.role is Role.ASSISTANT and message.learn for message in record.messages)
+
+
+class _Row:
+    """A JSON object with its place, and what was found wrong with it so far."""
+
+    def __init__(self, value: Mapping[str, object], place: str) -> None:
+        self.value = value
+        self.place = place
+        self.problems: list[Problem] = []
+
+    def text(self, key: str) -> str:
+        """A string field; absent, null and blank all give an empty string."""
+        found = self.value.get(key)
+        if found is None:
+            return ""
+        if not isinstance(found, str):
+            self.wrong_type(key, "a string", found)
+            return ""
+        return found if found.strip() else ""
+
+    def first_text(self, keys: tuple[str, ...]) -> str:
+        """The first field of `keys` that says something."""
+        # Every field is looked at, so that a wrong type is reported behind a good value too.
+        found = [self.text(key) for key in keys]
+        return next(filter(None, found), "")
+
+    def label(self, key: str) -> str | None:
+        """An optional string field."""
+        return self.text(key) or None
+
+    def wrong_type(self, field: str, expected: str, found: object) -> None:
+        """Record a field of another type; the value itself stays out of the message."""
+        self.problems.append(say.row_field_type(self.place, field, expected, json_type(found)))
+
+
+def json_type(value: object) -> str:
+    """JSON's name for the type of a parsed value."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    names = {str: "a string", int: "a number", float: "a number", list: "a list"}
+    return names.get(type(value), "an object")
+
+
+def _rating(row: _Row) -> int | None:
+    found = row.value.get("rating")
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int):
+        row.wrong_type("rating", "a whole number from 1 to 5", found)
+        return None
+    if not 1 <= found <= 5:
+        row.problems.append(say.rating_out_of_range(row.place))
+        return None
+    return found
+
+
+def _prompt_response(row: _Row) -> list[Message]:
+    prompt = _prompt(row)
+    response = row.first_text(RESPONSE_KEYS)
+    if not row.problems:
+        if not prompt:
+            row.problems.append(say.row_field_blank(row.place, " or ".join(PROMPT_KEYS)))
+        if not response:
+            row.problems.append(say.row_field_blank(row.place, " or ".join(RESPONSE_KEYS)))
+    system = row.text("system")
+    return [
+        *([Message(Role.SYSTEM, system)] if system else []),
+        *_history(row),
+        Message(Role.USER, prompt),
+        Message(Role.ASSISTANT, response),
+    ]
+
+
+def _prompt(row: _Row) -> str:
+    prompt, instruction, extra = (row.text(key) for key in (*PROMPT_KEYS, "input"))
+    if prompt and instruction:
+        # A row with both repeats itself: `prompt` is the finished text, `input` included.
+        return prompt
+    return "\n".join(filter(None, (prompt or instruction, extra)))
+
+
+def _history(row: _Row) -> list[Message]:
+    found = row.value.get("history")
+    if found is None:
+        return []
+    pairs = found if isinstance(found, list) else [None]
+    messages: list[Message] = []
+    for pair in pairs:
+        match pair:
+            case [str(prompt), str(answer)]:
+                messages += [Message(Role.USER, prompt), Message(Role.ASSISTANT, answer)]
+            case _:
+                row.wrong_type("history", "a list of [prompt, answer] pairs", found)
+                return []
+    return messages
+
+
+def _conversation(row: _Row) -> list[Message]:
+    key = row_shape(row.value)
+    assert key is not None, "parse_row calls this for a conversation"
+    turns = row.value[key]
+    others = [row.value[other] for other in CONVERSATION_KEYS if row.value.get(other)]
+    if any(other != turns for other in others):
+        row.problems.append(say.conversations_conflict(row.place, CONVERSATION_KEYS))
+        return []
+    if not isinstance(turns, list):
+        row.wrong_type(key, "a list of messages", turns)
+        return []
+    messages = [_turn(row, turn, f"{key}[{i}]") for i, turn in enumerate(turns)]
+    if not row.problems and not any(message.role is Role.ASSISTANT for message in messages):
+        row.problems.append(say.no_assistant_message(row.place))
+    return [*_row_system(row, messages), *messages]
+
+
+def _row_system(row: _Row, messages: list[Message]) -> list[Message]:
+    """A `system` field beside the list, as ShareGPT files have it."""
+    system = row.text("system")
+    if not system:
+        return []
+    inside = [message.content for message in messages if message.role is Role.SYSTEM]
+    if inside and inside[0] != system:
+        row.problems.append(say.system_prompts_conflict(row.place))
+    return [] if inside else [Message(Role.SYSTEM, system)]
+
+
+def _turn(row: _Row, turn: object, field: str) -> Message:
+    nothing = Message(Role.USER, "")
+    if not isinstance(turn, dict):
+        row.wrong_type(field, "an object", turn)
+        return nothing
+    role = _role(row, turn, field)
+    if turn.get("tool_calls") or turn.get("function_call"):
+        row.problems.append(say.tool_calls_unsupported(row.place, field))
+        return nothing
+    content = _content(row, turn, field)
+    learn = _learn(row, turn, field, role)
+    if role is None or content is None:
+        return nothing
+    if role is Role.ASSISTANT and learn and not content.strip():
+        row.problems.append(say.row_field_blank(row.place, field))
+    return Message(role, content, learn)
+
+
+def _role(row: _Row, turn: Mapping[str, object], field: str) -> Role | None:
+    key = "role" if "role" in turn else "from"
+    name = turn.get(key)
+    if not isinstance(name, str):
+        row.wrong_type(f"{field}.{key}", "a string", name)
+        return None
+    role = ROLE_NAMES.get(name.strip().lower())
+    if role is None:
+        row.problems.append(say.role_unknown(row.place, f"{field}.{key}", ROLE_NAMES))
+    return role
+
+
+def _content(row: _Row, turn: Mapping[str, object], field: str) -> str | None:
+    key = "content" if "content" in turn else "value"
+    content = turn.get(key)
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return _joined_parts(row, content, f"{field}.{key}")
+    row.wrong_type(f"{field}.{key}", "a string or a list of text parts", content)
+    return None
+
+
+def _joined_parts(row: _Row, parts: list[object], field: str) -> str | None:
+    texts: list[str] = []
+    for i, part in enumerate(parts):
+        match part:
+            case str(text) | {"type": "text", "text": str(text)}:
+                texts.append(text)
+            case _:
+                row.problems.append(say.content_part_unsupported(row.place, f"{field}[{i}]"))
+                return None
+    return "".join(texts)
+
+
+def _learn(row: _Row, turn: Mapping[str, object], field: str, role: Role | None) -> bool:
+    weight = turn.get("weight")
+    if weight is None:
+        return True
+    if isinstance(weight, bool) or weight not in (0, 1):
+        row.problems.append(say.weight_not_binary(row.place, f"{field}.weight"))
+    elif weight == 1 and role not in (Role.ASSISTANT, None):
+        # Asking to learn what is never learned must not pass in silence.
+        row.problems.append(say.weight_without_effect(row.place, f"{field}.weight"))
+    return weight != 0

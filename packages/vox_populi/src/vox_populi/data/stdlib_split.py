@@ -1,0 +1,128 @@
+"""Which modules of a Python source tree are held out, decided by their name alone.
+
+The pre-training script of the embedded model and the corpus command both ask here, so that a
+held-out function was never seen by either. The top-level name decides: a package is never
+divided between the two sides.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sysconfig
+import tokenize
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HELDOUT_FRACTION = 0.12
+"""Share of the top-level names that are held out."""
+
+SKIPPED_ANYWHERE = frozenset({"__pycache__", "dist-packages", "site-packages", "test", "tests"})
+"""Folders left out at any depth: compiled files, what is not the standard library, tests."""
+
+SKIPPED_AT_TOP = frozenset(
+    {"encodings", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "turtledemo"}
+)
+"""Folders left out directly below the root: generated tables and text, applications, wheels."""
+
+_SPREAD = 2.0**64
+
+
+@dataclass(frozen=True, slots=True)
+class SourceModule:
+    """One Python file below a root."""
+
+    name: str
+    """Dotted name below the root; a package is its folder's name."""
+    path: Path
+    heldout: bool
+
+    @property
+    def top_level(self) -> str:
+        """The name that decides the side: the first part of `name`."""
+        return self.name.split(".", maxsplit=1)[0]
+
+
+def is_heldout_module(top_level_name: str) -> bool:
+    """Whether a top-level module or package is held out.
+
+    The first 8 bytes of the SHA-256 of the name, big-endian, as a fraction of 2**64, lie below
+    `HELDOUT_FRACTION`. No seed and no file content: the answer is the same on every machine.
+    """
+    digest = hashlib.sha256(top_level_name.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") / _SPREAD < HELDOUT_FRACTION
+
+
+def stdlib_root() -> Path:
+    """The folder of the running interpreter's standard library."""
+    return Path(sysconfig.get_path("stdlib"))
+
+
+def iter_source_modules(root: Path) -> Iterator[SourceModule]:
+    """Yield the modules below `root` that parse, sorted by path parts.
+
+    Links are not followed. Files that cannot be read, decoded or parsed are left out;
+    `parse_module` says for one of `iter_python_files` why.
+    """
+    for module in iter_python_files(root):
+        if parse_module(module.path) is not None:
+            yield module
+
+
+def iter_python_files(root: Path) -> Iterator[SourceModule]:
+    """Yield every module below `root`, whether or not it parses, sorted by path parts."""
+    found = _python_files(root, SKIPPED_ANYWHERE | SKIPPED_AT_TOP)
+    for path in sorted(found, key=lambda path: path.relative_to(root).parts):
+        name = _dotted_name(path.relative_to(root), root)
+        yield SourceModule(name, path, is_heldout_module(name.split(".", maxsplit=1)[0]))
+
+
+def read_source(path: Path) -> str | None:
+    """Text of a Python file as its own coding line declares it, with `\\n` line ends.
+
+    Returns:
+        `None` for a file that cannot be read or decoded.
+    """
+    try:
+        with tokenize.open(path) as file:
+            return file.read()
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None
+
+
+def parse_module(path: Path) -> tuple[str, ast.Module] | None:
+    """Source text and syntax tree of a Python file, or `None` where there is none."""
+    source = read_source(path)
+    if source is None:
+        return None
+    try:
+        with warnings.catch_warnings():
+            # A foreign file's invalid escape is its author's business.
+            warnings.simplefilter("ignore")
+            return source, ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _python_files(folder: Path, skipped: frozenset[str]) -> Iterator[Path]:
+    try:
+        entries = list(folder.iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_symlink() or entry.name in skipped or entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _python_files(entry, SKIPPED_ANYWHERE)
+        elif entry.suffix == ".py" and entry.is_file():
+            yield entry
+
+
+def _dotted_name(relative: Path, root: Path) -> str:
+    parts = relative.with_suffix("").parts
+    if parts[-1] == "__init__":
+        # A root that is itself a package has no folder name below it.
+        parts = parts[:-1] or (root.resolve().name,)
+    return ".".join(parts)

@@ -1,0 +1,116 @@
+"""From messages to ids and labels: the one place that decides which tokens are learned.
+
+Ids are made piece by piece, so a mask can never be off by a token that two pieces share, and
+text that spells a control token stays text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from vox_populi import operator_messages as say
+from vox_populi.data.training_text import (
+    END_OF_TEXT,
+    ChatTemplate,
+    TextPolicy,
+    training_pieces,
+)
+from vox_populi.errors import DataError
+from vox_tensor.chat_markup import IM_END, IM_START, Piece, PieceKind
+from vox_tensor.records import IGNORE_INDEX, EncodedRow, Message, TrainingRecord
+from vox_tensor.tokenizer import TextTokenizer
+
+
+def encode_record(
+    record: TrainingRecord,
+    tokenizer: TextTokenizer,
+    policy: TextPolicy,
+    max_tokens: int | None = None,
+    where: str = "",
+) -> EncodedRow:
+    """Tokenise a row; learned are the assistant's words and the token that closes them.
+
+    Args:
+        record: The row.
+        tokenizer: Control tokens it has become ids. Where it lacks `<|im_end|>`, its own end
+            token takes that place; any other marker it lacks is spelled out as text.
+        policy: Template and system prompt.
+        max_tokens: Tokens kept, counted from the start of the row.
+        where: Name of the row's file, for messages.
+
+    Returns:
+        Ids and unshifted labels (see `EncodedRow`); possibly nothing of it is learned.
+
+    Raises:
+        DataError: When a message spells a marker that this tokenizer has only as text.
+    """
+    ids: list[int] = []
+    labels: list[int] = []
+    place = f"{where}:{record.line}"
+    for piece, piece_ids in _encoded_pieces(record.messages, tokenizer, policy, place):
+        ids += piece_ids
+        labels += piece_ids if piece.learn else [IGNORE_INDEX] * len(piece_ids)
+        if max_tokens is not None and len(ids) >= max_tokens:
+            break
+    return EncodedRow(tuple(ids[:max_tokens]), tuple(labels[:max_tokens]), record.line)
+
+
+def encode_prompt(
+    messages: Sequence[Message], tokenizer: TextTokenizer, policy: TextPolicy
+) -> list[int]:
+    """Ids up to where an assistant's answer starts, exactly as in a training row.
+
+    Raises:
+        DataError: When a message spells a marker that this tokenizer has only as text, or
+            holds a lone surrogate.
+    """
+    ids: list[int] = []
+    pieces = _encoded_pieces(messages, tokenizer, policy, "the prompt", open_assistant=True)
+    try:
+        for _, piece_ids in pieces:
+            ids += piece_ids
+    except ValueError:
+        raise DataError(say.text_not_unicode("the prompt")) from None
+    return ids
+
+
+def end_of_answer_id(tokenizer: TextTokenizer, policy: TextPolicy) -> int | None:
+    """The id that a model trained under a policy ends its answers with.
+
+    `None` when the tokenizer has no end token: then the marker is learned letter by letter.
+    """
+    marker = IM_END if policy.template is ChatTemplate.CHATML else END_OF_TEXT
+    return _control_id(marker, tokenizer)
+
+
+def _encoded_pieces(
+    messages: Sequence[Message],
+    tokenizer: TextTokenizer,
+    policy: TextPolicy,
+    place: str,
+    *,
+    open_assistant: bool = False,
+) -> Iterator[tuple[Piece, list[int]]]:
+    spelled_out = _markers_spelled_out(tokenizer, policy)
+    for piece in training_pieces(messages, policy, open_assistant=open_assistant):
+        token = _control_id(piece.text, tokenizer) if piece.kind is PieceKind.CONTROL else None
+        if token is not None:
+            yield piece, [token]
+            continue
+        if piece.kind is PieceKind.TEXT and any(marker in piece.text for marker in spelled_out):
+            raise DataError(say.marker_in_text(place, spelled_out))
+        yield piece, tokenizer.encode(piece.text)
+
+
+def _control_id(marker: str, tokenizer: TextTokenizer) -> int | None:
+    if marker == END_OF_TEXT:
+        return tokenizer.eos_id
+    token = tokenizer.control_id(marker)
+    return tokenizer.eos_id if token is None and marker == IM_END else token
+
+
+def _markers_spelled_out(tokenizer: TextTokenizer, policy: TextPolicy) -> tuple[str, ...]:
+    """Markers of a template that reach the model as letters, so that text could forge them."""
+    chatml = policy.template is ChatTemplate.CHATML
+    markers = (IM_START, IM_END) if chatml else (END_OF_TEXT,)
+    return tuple(marker for marker in markers if _control_id(marker, tokenizer) is None)

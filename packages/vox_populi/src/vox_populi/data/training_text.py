@@ -1,0 +1,127 @@
+"""The text that a row becomes under each template, as pieces that are tokenised one by one.
+
+The layout of ChatML itself is `vox_tensor.chat_markup`'s; here are the choice of template, the
+system prompt and the digest that names both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vox_tensor.chat_markup import Piece, PieceKind, chatml_pieces
+from vox_tensor.records import Message, Role
+
+END_OF_TEXT = "<|endoftext|>"
+"""Closes an answer in the plain layout; stands for the tokenizer's own end token."""
+
+
+class ChatTemplate(StrEnum):
+    """How messages are laid out as text."""
+
+    CHATML = "chatml"
+    """Turns between `<|im_start|>` and `<|im_end|>`."""
+    PLAIN = "plain"
+    """The contents on lines of their own, without roles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPolicy:
+    """Everything that decides a row's text besides the row."""
+
+    template: ChatTemplate = ChatTemplate.CHATML
+    system_prompt: str | None = None
+    """Opens every conversation that has no system message of its own."""
+
+    @property
+    def digest(self) -> str:
+        """`sha256:` and the hash of layout and system prompt."""
+        return _digest([template_digest(self.template), self.system_prompt])
+
+
+def training_pieces(
+    messages: Sequence[Message], policy: TextPolicy, *, open_assistant: bool = False
+) -> Iterator[Piece]:
+    """Cut a conversation into the pieces whose ids a model sees, in order.
+
+    Supervised are the content of each assistant message with `learn`, and the end that closes
+    it: a model that is not taught to stop will not.
+
+    Args:
+        messages: The turns.
+        policy: Template and system prompt.
+        open_assistant: End where an assistant's answer starts, for the model to go on.
+    """
+    turns = _with_system(messages, policy.system_prompt)
+    if policy.template is ChatTemplate.CHATML:
+        return chatml_pieces(turns, open_assistant)
+    return _plain_pieces(turns, open_assistant)
+
+
+def render_training_text(
+    messages: Sequence[Message], policy: TextPolicy, *, open_assistant: bool = False
+) -> str:
+    """The pieces as one string. For showing: ids are made piece by piece."""
+    pieces = training_pieces(messages, policy, open_assistant=open_assistant)
+    return "".join(piece.text for piece in pieces)
+
+
+def template_digest(template: ChatTemplate) -> str:
+    """`sha256:` and the hash of what a template makes of fixed conversations.
+
+    It changes when a marker, a separator or the extent of what is learned changes, and only
+    then; an adapter trained under another digest expects other text.
+    """
+    policy = TextPolicy(template=template)
+    laid_out = [
+        [list(_as_json(training_pieces(probe, policy, open_assistant=open_assistant)))]
+        for probe in _PROBES
+        for open_assistant in (False, True)
+    ]
+    return _digest([template, laid_out])
+
+
+_PROBES = (
+    (Message(Role.USER, "U"), Message(Role.ASSISTANT, "A")),
+    (
+        Message(Role.SYSTEM, "S"),
+        Message(Role.USER, "U"),
+        Message(Role.ASSISTANT, "A", learn=False),
+        Message(Role.TOOL, "T"),
+        Message(Role.ASSISTANT, "A"),
+        Message(Role.USER, "U"),
+    ),
+)
+
+
+def _with_system(messages: Sequence[Message], system_prompt: str | None) -> Sequence[Message]:
+    if not system_prompt or any(message.role is Role.SYSTEM for message in messages):
+        return messages
+    return (Message(Role.SYSTEM, system_prompt), *messages)
+
+
+def _plain_pieces(messages: Sequence[Message], open_assistant: bool) -> Iterator[Piece]:
+    separator = ""
+    for message in messages:
+        if separator:
+            yield Piece(PieceKind.TEXT, separator)
+        learn = message.role is Role.ASSISTANT and message.learn
+        if message.content:
+            yield Piece(PieceKind.TEXT, message.content, learn)
+        if message.role is Role.ASSISTANT:
+            yield Piece(PieceKind.CONTROL, END_OF_TEXT, learn)
+        separator = "\n"
+    if open_assistant and separator:
+        yield Piece(PieceKind.TEXT, separator)
+
+
+def _as_json(pieces: Iterator[Piece]) -> Iterator[list[object]]:
+    return ([piece.kind, piece.text, piece.learn] for piece in pieces)
+
+
+def _digest(content: object) -> str:
+    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()

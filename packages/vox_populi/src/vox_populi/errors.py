@@ -1,0 +1,62 @@
+"""The failures of the system, one class per stage, each of one kind (see `FailureKind`)."""
+
+from __future__ import annotations
+
+from vox_tensor.errors import DataError, FailureKind, VoxError
+
+__all__ = [
+    "ArtifactError",
+    "ConfigError",
+    "ContractError",
+    "DataError",
+    "EnvironmentFailure",
+    "MissingExtraError",
+    "ModelError",
+    "PlanError",
+    "PreflightError",
+    "RunFailedError",
+]
+
+
+class ConfigError(VoxError):
+    """Flags, environment or a config file that make no request (exit 2)."""
+
+    kind = FailureKind.USAGE
+
+
+class ContractError(VoxError):
+    """A request that contradicts itself."""
+
+
+class ModelError(VoxError):
+    """A base model folder that cannot be used."""
+
+
+class PreflightError(VoxError):
+    """Inputs that were found wanting before anything was loaded."""
+
+
+class PlanError(VoxError):
+    """A request that the base model cannot meet."""
+
+
+class ArtifactError(VoxError):
+    """An adapter, checkpoint or manifest that cannot be read."""
+
+
+class RunFailedError(VoxError):
+    """Training started and cannot go on."""
+
+    kind = FailureKind.RUN_FAILED
+
+
+class EnvironmentFailure(VoxError):  # noqa: N818 - `EnvironmentError` is a builtin
+    """Disk, permission, lock, memory or device."""
+
+    kind = FailureKind.ENVIRONMENT
+
+
+class MissingExtraError(VoxError):
+    """A command needs an extra that is not installed."""
+
+    kind = FailureKind.MISSING_EXTRA

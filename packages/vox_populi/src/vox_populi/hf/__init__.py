@@ -1,0 +1,1 @@
+"""Model folders as files: config, headers, inventory, key maps."""

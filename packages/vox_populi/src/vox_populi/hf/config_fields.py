@@ -1,0 +1,150 @@
+"""Typed reading of a `config.json`: every wrong field becomes a problem, none stops the reading."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from vox_populi import operator_messages as say
+from vox_tensor.errors import Problem
+
+_PLACEHOLDER = 1
+"""Stands in for a field that was reported, so that the fields after it are still checked."""
+
+
+@dataclass(slots=True)
+class ConfigFields:
+    """A mapping from JSON and the problems found in it so far.
+
+    `null` counts as absent, as in transformers. A field may have two names (GPT-2's `n_embd`
+    and `hidden_size`); both present with different values is a problem.
+    """
+
+    raw: Mapping[str, object]
+    where: str
+    problems: list[Problem] = field(default_factory=list)
+
+    def is_given(self, name: str) -> bool:
+        """Whether the key stands in the file, be it as `null`."""
+        return name in self.raw
+
+    def value(self, *names: str) -> object | None:
+        """The raw value under the first name that has one."""
+        found = {name: self.raw[name] for name in names if self.raw.get(name) is not None}
+        values = list(found.values())
+        if any(value != values[0] for value in values[1:]):
+            self.problems.append(say.config_contradiction(self.where, *found))
+        return values[0] if values else None
+
+    def count(self, *names: str, default: int | None = None, maximum: int) -> int:
+        """A positive whole number; required when there is no default."""
+        value = self.value(*names)
+        if value is None and default is not None:
+            return default
+        if type(value) is int and 1 <= value <= maximum:
+            return value
+        return self._wrong(names[0], value, f"a whole number from 1 to {maximum}")
+
+    def number(
+        self, name: str, *, default: float | None = None, above: float = 0.0, or_equal: bool = False
+    ) -> float:
+        """A finite number above a bound; required when there is no default."""
+        value = self.value(name)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            # An int beyond the largest float has no float: report it like an infinite one.
+            as_float = float(value) if abs(value) < _LARGEST else math.inf
+            if math.isfinite(as_float) and (as_float > above or (or_equal and as_float == above)):
+                return as_float
+        bound = "of at least" if or_equal else "above"
+        return self._wrong(name, value, f"a finite number {bound} {above:g}")
+
+    def optional_number(self, name: str, *, above: float, or_equal: bool = False) -> float | None:
+        """A finite number above a bound, or `None` when absent."""
+        if self.value(name) is None:
+            return None
+        return self.number(name, above=above, or_equal=or_equal)
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """A boolean."""
+        value = self.value(name)
+        if value is None:
+            return default
+        if isinstance(value, bool):
+            return value
+        self._wrong(name, value, "true or false")
+        return default
+
+    def text(self, *names: str, default: str) -> str:
+        """A string."""
+        value = self.value(*names)
+        if value is None:
+            return default
+        if isinstance(value, str):
+            return value
+        self._wrong(names[0], value, "a string")
+        return default
+
+    def texts(self, name: str) -> tuple[str, ...] | None:
+        """A list of strings, or `None` when absent."""
+        value = self.value(name)
+        if value is None:
+            return None
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        self._wrong(name, value, "a list of strings")
+        return None
+
+    def mapping(self, name: str) -> Mapping[str, object] | None:
+        """A JSON object, or `None` when absent or empty."""
+        value = self.value(name)
+        if value is None or value == {}:
+            return None
+        if isinstance(value, dict):
+            return value
+        self._wrong(name, value, "an object")
+        return None
+
+    def token_ids(self, name: str, vocab_size: int) -> tuple[int, ...]:
+        """Ids under a key that holds one or a list of them.
+
+        Ids outside the vocabulary are left out: no token can have them, and published and tiny
+        configs carry defaults such as GPT-2's 50256 or -1 for "none".
+        """
+        value = self.value(name)
+        items = value if isinstance(value, list) else [] if value is None else [value]
+        ids = [item for item in items if isinstance(item, int) and not isinstance(item, bool)]
+        if len(ids) < len(items):
+            self._wrong(name, value, "a token id or a list of token ids")
+        return tuple(dict.fromkeys(item for item in ids if 0 <= item < vocab_size))
+
+    def must_be(self, name: str, supported: Collection[object], meaning: str) -> None:
+        """Refuse, by name, a setting that asks for arithmetic that is not built."""
+        value = self.value(name)
+        if value is not None and value not in supported:
+            self.unsupported(name, value, meaning)
+
+    def must_be_absent(self, name: str, meaning: str) -> None:
+        """Refuse, by name, a setting that has no supported value."""
+        if self.value(name) not in (None, {}, [], False):
+            self.problems.append(say.config_unsupported(self.where, name, None, meaning))
+
+    def unsupported(self, name: str, value: object, meaning: str) -> None:
+        """Report a setting that is understood and not built."""
+        self.problems.append(say.config_unsupported(self.where, name, value, meaning))
+
+    def contradiction(self, *names: str) -> None:
+        """Report fields that cannot hold at the same time."""
+        self.problems.append(say.config_contradiction(self.where, *names))
+
+    def _wrong(self, name: str, value: object, expected: str) -> int:
+        if value is None:
+            self.problems.append(say.config_field_missing(self.where, name, expected))
+        else:
+            self.problems.append(say.config_field_wrong(self.where, name, value, expected))
+        return _PLACEHOLDER
+
+
+_LARGEST = 1e300

@@ -1,0 +1,1 @@
+"""The transformer of every full graph, with and without adapters."""

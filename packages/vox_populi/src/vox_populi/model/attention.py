@@ -1,0 +1,80 @@
+"""Self-attention over packed rows: projections, optional q/k norm, rotation, mixing.
+
+Shape letters: T tokens, D model width, H query heads, K key/value heads, E head dim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from vox_populi.hf.model_config import ModelConfig
+from vox_populi.model.norm import RmsNorm
+from vox_populi.model.rotary import RotaryTable, apply_rotary
+from vox_tensor.lora import project_shared, projection_of
+from vox_tensor.segment_attention import segment_attention
+
+
+@dataclass(frozen=True, slots=True)
+class PackContext:
+    """What every block of a forward pass shares."""
+
+    offsets: tuple[int, ...]
+    """Segment borders of the pack."""
+    rotary: RotaryTable | None
+    """`None` where positions were added to the embeddings."""
+
+
+class Attention(nn.Module):
+    """Grouped-query causal attention; `o` is applied by the block, after it has chosen tokens."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
+        self.head_dim = config.head_dim
+        self.window = config.sliding_window if config.sliding_layers[layer] else None
+        width, inner = config.hidden_size, config.n_heads * config.head_dim
+        kv_inner = config.n_kv_heads * config.head_dim
+        if config.fused_qkv:
+            self.qkv = nn.Linear(width, inner + 2 * kv_inner, bias=config.qkv_bias)
+        else:
+            self.q = nn.Linear(width, inner, bias=config.qkv_bias)
+            self.k = nn.Linear(width, kv_inner, bias=config.qkv_bias)
+            self.v = nn.Linear(width, kv_inner, bias=config.qkv_bias)
+        self.o = nn.Linear(inner, width, bias=config.o_bias)
+        self.fused_qkv = config.fused_qkv
+        self.q_norm = RmsNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
+        self.k_norm = RmsNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
+
+    def mix(self, x_TD: Tensor, context: PackContext) -> Tensor:
+        """Attend `[T, D]` and return the heads side by side, `[T, H * E]`, before `o`."""
+        q_THE, k_TKE, v_TKE = self._heads(x_TD)
+        if self.q_norm is not None and self.k_norm is not None:
+            q_THE, k_TKE = self.q_norm(q_THE), self.k_norm(k_TKE)
+        if context.rotary is not None:
+            q_THE = apply_rotary(q_THE, context.rotary)
+            k_TKE = apply_rotary(k_TKE, context.rotary)
+        mixed_THE = segment_attention(
+            q_THE,
+            k_TKE,
+            v_TKE,
+            context.offsets,
+            scale=self.head_dim**-0.5,
+            window=self.window,
+        )
+        return mixed_THE.reshape(x_TD.shape[0], -1)
+
+    def _heads(self, x_TD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if self.fused_qkv:
+            (qkv,) = project_shared(x_TD, (projection_of(self.qkv, x_TD),))
+            sizes = [n * self.head_dim for n in (self.n_heads, self.n_kv_heads, self.n_kv_heads)]
+            q, k, v = qkv.split(sizes, dim=-1)
+        else:
+            layers = (self.q, self.k, self.v)
+            q, k, v = project_shared(x_TD, [projection_of(layer, x_TD) for layer in layers])
+        return (
+            q.unflatten(-1, (self.n_heads, self.head_dim)),
+            k.unflatten(-1, (self.n_kv_heads, self.head_dim)),
+            v.unflatten(-1, (self.n_kv_heads, self.head_dim)),
+        )

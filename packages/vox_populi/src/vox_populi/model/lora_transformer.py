@@ -1,0 +1,112 @@
+"""Where adapters sit in a transformer, and how they are read out and put back.
+
+The LoRA arithmetic is `vox_tensor.lora`'s; this file only decides places and names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vox_populi.hf.keymap import AdapterModule
+from vox_populi.model.transformer import Transformer
+from vox_tensor.lora import LoraLinear
+from vox_tensor.lora_spec import LoraSpec
+
+A_SUFFIX = ".lora_A"
+B_SUFFIX = ".lora_B"
+
+
+def attach_adapters(
+    model: Transformer,
+    modules: Sequence[AdapterModule],
+    spec: LoraSpec,
+    init: torch.Generator | None = None,
+    dropout: torch.Generator | None = None,
+) -> dict[str, LoraLinear]:
+    """Freeze the model and wrap the named projections, in the given order.
+
+    Args:
+        model: Changed in place; it returns what it returned before, since B starts at zero.
+        modules: Projections to adapt; the order fixes which draws of `init` each receives.
+        spec: Hyper-parameters shared by all of them.
+        init: Stream of A's initial values.
+        dropout: Stream of dropout masks.
+
+    Returns:
+        The adapted layers by our module name.
+    """
+    model.requires_grad_(requires_grad=False)
+    adapted: dict[str, LoraLinear] = {}
+    for module in modules:
+        parent_name, _, child = module.ours.rpartition(".")
+        parent = model.get_submodule(parent_name)
+        base = getattr(parent, child)
+        assert isinstance(base, nn.Linear), f"{module.ours} is not a plain linear layer"
+        layer = LoraLinear(base, spec, init, dropout)
+        setattr(parent, child, layer)
+        adapted[module.ours] = layer
+    return adapted
+
+
+def adapter_tensors(adapted: Mapping[str, LoraLinear]) -> dict[str, Tensor]:
+    """Float32 CPU copies of every A `[R, I]` and B `[O, R]`, by `<module>.lora_A` / `.lora_B`."""
+    tensors: dict[str, Tensor] = {}
+    for name, layer in adapted.items():
+        tensors[name + A_SUFFIX] = layer.a_RI.detach().float().cpu().clone()
+        tensors[name + B_SUFFIX] = layer.b_OR.detach().float().cpu().clone()
+    return tensors
+
+
+@torch.no_grad()
+def load_adapter_tensors(adapted: Mapping[str, LoraLinear], tensors: Mapping[str, Tensor]) -> None:
+    """Fill adapted layers from `adapter_tensors`' form; every tensor must have its place.
+
+    Raises:
+        ValueError: Naming all missing, unexpected and misshaped tensors.
+    """
+    places: dict[str, Tensor] = {}
+    for name, layer in adapted.items():
+        places[name + A_SUFFIX], places[name + B_SUFFIX] = layer.a_RI, layer.b_OR
+    wrong = [f"missing {name}" for name in places.keys() - tensors.keys()]
+    wrong += [f"unexpected {name}" for name in tensors.keys() - places.keys()]
+    wrong += [
+        f"{name} is {list(tensors[name].shape)}, expected {list(place.shape)}"
+        for name, place in places.items()
+        if name in tensors and tensors[name].shape != place.shape
+    ]
+    if wrong:
+        message = "; ".join(sorted(wrong))
+        raise ValueError(message)
+    for name, place in places.items():
+        place.copy_(tensors[name])
+
+
+def merged_transformer(model: Transformer) -> Transformer:
+    """A new transformer whose adapted projections are plain layers with the update folded in.
+
+    Rotation is applied after the projections, so folding into q and k of a RoPE model is
+    exact (D6). Untouched parameters are shared with `model`, which does not change. A tied
+    head that carries an adapter becomes a matrix of its own.
+    """
+    with torch.device("meta"):
+        merged = Transformer(model.config)
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLinear):
+            _set_module(merged, name, module.merged())
+        elif not _is_inside_adapter(model, name):
+            for leaf, parameter in module.named_parameters(recurse=False):
+                setattr(merged.get_submodule(name), leaf, parameter)
+    return merged.eval()
+
+
+def _is_inside_adapter(model: Transformer, name: str) -> bool:
+    parent = name.rpartition(".")[0]
+    return bool(parent) and isinstance(model.get_submodule(parent), LoraLinear)
+
+
+def _set_module(model: Transformer, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)

@@ -1,0 +1,31 @@
+"""The feed-forward part of a block: SwiGLU where the family gates, plain where it does not."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vox_populi.hf.model_config import ModelConfig
+from vox_tensor.gated_mlp import ActivationKind, activated_down
+from vox_tensor.lora import project_shared, projection_of
+
+
+class Mlp(nn.Module):
+    """`down(act(gate(x)) * up(x))`, or `down(act(up(x)))` for GPT-2; `[T, D]` to `[T, D]`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        self.gate = nn.Linear(width, inner, bias=bias) if config.gated_mlp else None
+        self.up = nn.Linear(width, inner, bias=bias)
+        self.down = nn.Linear(inner, width, bias=bias)
+        self.kind = ActivationKind(config.activation.value)
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        """Apply the MLP."""
+        if self.gate is None:
+            (first_TF,) = project_shared(x_TD, (projection_of(self.up, x_TD),))
+            up_TF = None
+        else:
+            layers = (self.gate, self.up)
+            first_TF, up_TF = project_shared(x_TD, [projection_of(m, x_TD) for m in layers])
+        return activated_down(first_TF, up_TF, self.kind, projection_of(self.down, first_TF))

@@ -1,0 +1,125 @@
+"""Rotary position embedding, half-split layout, with the scaling rules Hugging Face configs name.
+
+RoFormer: Su et al. 2021, arXiv 2104.09864; YaRN: Peng et al. 2023, arXiv 2309.00071; `llama3`
+and `linear` as the Llama 3.1 and position-interpolation configs define them.
+Shape letters: T tokens, H heads, E head dim, F = E / 2 frequencies.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vox_populi.hf.model_config import RopeKind, RopeSpec
+
+
+class RotaryTable(NamedTuple):
+    """Cosine and sine per token, each `[T, 1, F]` float32, to broadcast over heads."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+def rotary_table(spec: RopeSpec, head_dim: int, positions_T: Tensor) -> RotaryTable:
+    """Angles of each position, scaled by the rule's attention factor."""
+    frequencies_F, attention_factor = rotary_frequencies(spec, head_dim)
+    angles_TF = positions_T.float().unsqueeze(1) * frequencies_F.to(positions_T.device)
+    cos, sin = (f(angles_TF).mul_(attention_factor).unsqueeze(1) for f in (torch.cos, torch.sin))
+    return RotaryTable(cos, sin)
+
+
+def rotary_frequencies(spec: RopeSpec, head_dim: int) -> tuple[Tensor, float]:
+    """Inverse frequencies `[F]` in float32 and the factor of cosine and sine."""
+    exponents_F = torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim
+    plain_F = 1.0 / (spec.theta**exponents_F)
+    if spec.kind is RopeKind.LINEAR:
+        return plain_F / spec.factor, 1.0
+    if spec.kind is RopeKind.LLAMA3:
+        return _llama3(plain_F, spec), 1.0
+    if spec.kind is RopeKind.YARN:
+        return _yarn(spec.theta**exponents_F, spec, head_dim), _yarn_attention_factor(spec)
+    return plain_F, 1.0
+
+
+def _llama3(plain_F: Tensor, spec: RopeSpec) -> Tensor:
+    """Keep short wavelengths, divide long ones by the factor, blend between."""
+    context = _original_context(spec)
+    low, high = _given(spec.low_freq_factor), _given(spec.high_freq_factor)
+    wavelength_F = 2 * math.pi / plain_F
+    scaled_F = torch.where(wavelength_F > context / low, plain_F / spec.factor, plain_F)
+    smooth_F = (context / wavelength_F - low) / (high - low)
+    blended_F = (1 - smooth_F) * scaled_F / spec.factor + smooth_F * scaled_F
+    is_between = (wavelength_F >= context / high) & (wavelength_F <= context / low)
+    return torch.where(is_between, blended_F, scaled_F)
+
+
+def _yarn(position_F: Tensor, spec: RopeSpec, head_dim: int) -> Tensor:
+    """Interpolate dimensions that turn slowly, keep those that turn fast, ramp between."""
+    low, high = (
+        head_dim
+        * math.log(_original_context(spec) / (rotations * 2 * math.pi))
+        / (2 * math.log(spec.theta))
+        for rotations in (spec.beta_fast, spec.beta_slow)
+    )
+    if spec.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, head_dim - 1)
+    if low == high:
+        high += 0.001
+    ramp_F = (torch.arange(head_dim // 2, dtype=torch.float32) - low) / (high - low)
+    keep_F = 1 - ramp_F.clamp(0, 1)
+    return (1.0 / (spec.factor * position_F)) * (1 - keep_F) + (1.0 / position_F) * keep_F
+
+
+def _yarn_attention_factor(spec: RopeSpec) -> float:
+    if spec.attention_factor is not None:
+        return spec.attention_factor
+
+    def mscale(weight: float) -> float:
+        return 1.0 if spec.factor <= 1 else 0.1 * weight * math.log(spec.factor) + 1.0
+
+    if spec.mscale and spec.mscale_all_dim:
+        return mscale(spec.mscale) / mscale(spec.mscale_all_dim)
+    return mscale(1.0)
+
+
+def _original_context(spec: RopeSpec) -> int:
+    assert spec.original_max_positions is not None, "the config reader fills this in"
+    return spec.original_max_positions
+
+
+def _given(value: float | None) -> float:
+    assert value is not None, "the config reader requires this for llama3"
+    return value
+
+
+def apply_rotary(x_THE: Tensor, table: RotaryTable) -> Tensor:
+    """Rotate each head's pairs `(x[i], x[i + F])` by the token's angle; arithmetic in float32."""
+    out: Tensor = _Rotate.apply(x_THE, table.cos, table.sin)
+    return out
+
+
+class _Rotate(torch.autograd.Function):
+    """Saves no activation: a rotation's backward pass is the opposite rotation."""
+
+    @staticmethod
+    def forward(ctx: Any, x_THE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _rotate(x_THE, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        cos, sin = ctx.saved_tensors
+        return _rotate(grads[0], cos, -sin), None, None
+
+
+def _rotate(x_THE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x_THE.chunk(2, dim=-1)
+    out = torch.empty_like(x_THE, memory_format=torch.contiguous_format)
+    half = out.shape[-1] // 2
+    out[..., :half] = first * cos - second * sin
+    out[..., half:] = second * cos + first * sin
+    return out

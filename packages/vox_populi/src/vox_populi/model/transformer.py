@@ -1,0 +1,71 @@
+"""The one transformer of every full graph: GPT-2, Llama, Mistral, Qwen2, Qwen3.
+
+It runs on packed tokens and knows nothing of files, requests or adapters: a projection may be
+a `Linear` or a `LoraLinear`. Shape letters: T tokens, P positions asked for, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vox_populi.hf.model_config import ModelConfig
+from vox_populi.model.attention import PackContext
+from vox_populi.model.block import Block, build_norm
+from vox_populi.model.rotary import rotary_table
+from vox_tensor.collate import PackedBatch
+from vox_tensor.linear_cross_entropy import linear_cross_entropy
+from vox_tensor.lora import project_shared, projection_of
+
+
+class Transformer(nn.Module):
+    """A causal language model; parameters carry the names of `hf.keymap`'s left column."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.pos_embed = (
+            nn.Embedding(config.max_positions, config.hidden_size) if config.rope is None else None
+        )
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
+        self.final_norm = build_norm(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.tie_head()
+
+    def tie_head(self) -> None:
+        """Make the head share the embedding's tensor where the config says so."""
+        if self.config.tie_word_embeddings:
+            self.lm_head.weight = self.embed.weight
+
+    def hidden(self, batch: PackedBatch, keep_P: Tensor | None = None) -> Tensor:
+        """Normed hidden states: `[T, D]`, or `[P, D]` at `keep_P` only.
+
+        With `keep_P` the last block computes only those tokens behind its attention.
+        """
+        x_TD = self.embed(batch.ids_T)
+        context = PackContext(batch.offsets, None)
+        if self.pos_embed is not None:
+            x_TD = x_TD + self.pos_embed(batch.positions_T)
+        elif self.config.rope is not None:
+            table = rotary_table(self.config.rope, self.config.head_dim, batch.positions_T)
+            context = PackContext(batch.offsets, table)
+        last = len(self.blocks) - 1
+        for index, block in enumerate(self.blocks):
+            x_TD = block(x_TD, context, keep_P if index == last else None)
+        normed: Tensor = self.final_norm(x_TD)
+        return normed
+
+    def logits(self, batch: PackedBatch, keep_P: Tensor | None = None) -> Tensor:
+        """Scores of the next token, `[T, V]` or `[P, V]`, in the compute dtype."""
+        hidden = self.hidden(batch, keep_P)
+        (out,) = project_shared(hidden, (projection_of(self.lm_head, hidden),))
+        return out
+
+    def loss_sum(self, batch: PackedBatch) -> Tensor:
+        """Sum of the cross entropies at supervised positions, a float32 scalar.
+
+        The caller divides by the supervised tokens of the whole optimizer step.
+        """
+        hidden_PD = self.hidden(batch, batch.supervised_P)
+        head = projection_of(self.lm_head, hidden_PD)
+        return linear_cross_entropy(hidden_PD, head, batch.targets_P)

@@ -1,0 +1,401 @@
+"""What the pipeline is asked and what it answers: frozen values, no behaviour, no torch.
+
+Every answer has `as_json()`; the command line adds `"ok": true` and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from vox_populi.contract.finetune_contract import (
+    ComputeDtype,
+    DeviceKind,
+    FinetuneContract,
+    TokenizerKind,
+)
+from vox_populi.data.dataset import OnBadRow, OnLongRow
+from vox_populi.data.training_text import ChatTemplate
+from vox_populi.plan.execution_planner import ExecutionPlan
+from vox_populi.plan.plan_report import plan_as_json
+from vox_populi.plan.preflight import PreflightReport
+
+JsonObject = dict[str, object]
+
+
+class RunState(StrEnum):
+    """How far a run is, as its folder tells."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    """Nobody holds the folder and nothing says that the run ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What does not change the result of a run."""
+
+    force: bool = False
+    """Move an occupied output folder aside (`<name>.old-1`, …) and start anew."""
+    log_every: int = 20
+    """Optimizer steps between two `step` events."""
+
+    def __post_init__(self) -> None:
+        if self.log_every < 1:
+            message = f"log_every must be at least 1, got {self.log_every}"
+            raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """A request that passed every check, with what will be done about it."""
+
+    contract: FinetuneContract
+    preflight: PreflightReport
+    plan: ExecutionPlan
+    contract_digest: str
+    """SHA-256 over the request and the content of all its inputs; no paths in it."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Settings without effect and other things the operator should know."""
+        return tuple(dict.fromkeys((*self.preflight.notes, *self.plan.notes)))
+
+    def as_json(self) -> JsonObject:
+        """The plan with its digest, as `--dry-run --json` prints it."""
+        return {**plan_as_json(self.plan), "contract_digest": self.contract_digest}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldoutPoint:
+    """One evaluation during a run."""
+
+    step: int
+    """Optimizer steps done; 0 is the base model."""
+    loss: float
+    """Mean over the supervised tokens of the held-out rows, in nats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainReport:
+    """What a finished run did and where its files are."""
+
+    run: Path
+    steps: int
+    planned_steps: int
+    tokens: int
+    """Tokens that went through the model in training, supervised or not."""
+    supervised_tokens: int
+    train_loss: float | None
+    """Mean over the supervised tokens of the last logged stretch, in nats."""
+    heldout_loss_before: float | None
+    """`None` without held-out rows, as for the next two."""
+    heldout_loss_after: float | None
+    evaluations: tuple[HeldoutPoint, ...] = ()
+    stopped_early: bool = False
+    seconds: float
+    """Wall time of the training loop, evaluations included, loading excluded."""
+    peak_memory_bytes: int | None
+    device: str
+    compute_dtype: str
+    artifacts: Mapping[str, Path]
+    """File kind to path: `adapter`, `manifest`, `telemetry`, `model_card`, …"""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tokens_per_second(self) -> float:
+        """All tokens, not only supervised ones."""
+        return self.tokens / self.seconds if self.seconds > 0 else 0.0
+
+    def as_json(self) -> JsonObject:
+        """The fields of `vox mens train --json`."""
+        return {
+            "run": str(self.run),
+            "steps": self.steps,
+            "planned_steps": self.planned_steps,
+            "tokens": self.tokens,
+            "supervised_tokens": self.supervised_tokens,
+            "train_loss": finite_or_none(self.train_loss),
+            "heldout_loss_before": finite_or_none(self.heldout_loss_before),
+            "heldout_loss_after": finite_or_none(self.heldout_loss_after),
+            "evaluations": [{"step": p.step, "loss": p.loss} for p in self.evaluations],
+            "stopped_early": self.stopped_early,
+            "seconds": round(self.seconds, 3),
+            "tokens_per_second": round(self.tokens_per_second, 1),
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "device": self.device,
+            "compute_dtype": self.compute_dtype,
+            "artifacts": {kind: str(path) for kind, path in self.artifacts.items()},
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTrialReport:
+    """What `--dry-run=step` measured: one step, one evaluation, one save, all thrown away."""
+
+    planned: PlannedRun
+    step_seconds: float
+    evaluation_seconds: float | None
+    save_seconds: float
+    loss: float
+    heldout_loss: float | None
+    adapter_bytes: int
+    """Size of the adapter file as saved."""
+    measured_peak_bytes: int | None
+    """Peak of the device's allocator, or of the process on a CPU."""
+
+    def as_json(self) -> JsonObject:
+        """The plan plus a `trial` object."""
+        return {
+            **self.planned.as_json(),
+            "trial": {
+                "step_seconds": round(self.step_seconds, 3),
+                "evaluation_seconds": _rounded(self.evaluation_seconds),
+                "save_seconds": round(self.save_seconds, 3),
+                "loss": finite_or_none(self.loss),
+                "heldout_loss": finite_or_none(self.heldout_loss),
+                "adapter_bytes": self.adapter_bytes,
+                "measured_peak_bytes": self.measured_peak_bytes,
+                "estimated_peak_bytes": self.planned.plan.memory.total,
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewRequest:
+    """Rows to show exactly as the trainer would see them."""
+
+    data: Path
+    model_dir: Path | None = None
+    """Folder whose tokenizer is used; `None` for the embedded base."""
+    tokenizer: TokenizerKind | None = None
+    """`None`: `vox` for the embedded base, else `hf`."""
+    count: int = 3
+    template: ChatTemplate = ChatTemplate.CHATML
+    system_prompt: str | None = None
+    seq_len: int = 512
+    min_rating: int | None = 3
+    context_filter: str | None = None
+    on_bad_row: OnBadRow = OnBadRow.ERROR
+    on_long_row: OnLongRow = OnLongRow.TRUNCATE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewRow:
+    """One row as ids and labels."""
+
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    """Unshifted, `-100` where a token is not learned."""
+    pieces: tuple[tuple[str, bool], ...]
+    """Stretches of the text with whether they are learned, in order."""
+    source_line: int
+    source: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The row's text with its control tokens."""
+        return "".join(piece for piece, _ in self.pieces)
+
+    def as_json(self) -> JsonObject:
+        """One line of `vox mens preview --json`."""
+        return {
+            "ids": list(self.ids),
+            "labels": list(self.labels),
+            "text": self.text,
+            "source_line": self.source_line,
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsChoice:
+    """Which weights to run and how text becomes ids; a run supplies what is left out."""
+
+    model_dir: Path | None = None
+    """Base folder. With a run or checkpoint: where its base is, if not where it was."""
+    run: Path | None = None
+    """A run folder: its base with its final adapter."""
+    checkpoint: Path | None = None
+    """An adapter file, `model_final.bin` or alike, with its base."""
+    tokenizer: TokenizerKind | None = None
+    template: ChatTemplate | None = None
+    system_prompt: str | None = None
+    device: DeviceKind = DeviceKind.BEST
+    dtype: ComputeDtype = ComputeDtype.AUTO
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalRequest:
+    """A file of rows to measure a model on."""
+
+    data: Path
+    weights: WeightsChoice = field(default_factory=WeightsChoice)
+    seq_len: int | None = None
+    """Longest row; `None`: the run's, or the trainer's default for a base model."""
+    min_rating: int | None = None
+    context_filter: str | None = None
+    on_bad_row: OnBadRow = OnBadRow.ERROR
+    on_long_row: OnLongRow = OnLongRow.TRUNCATE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceLoss:
+    """The share of one source in an evaluation."""
+
+    source: str
+    loss: float
+    rows: int
+    supervised_tokens: int
+
+    def as_json(self) -> JsonObject:
+        """One entry of `sources`."""
+        return {
+            "source": self.source,
+            "loss": finite_or_none(self.loss),
+            "perplexity": perplexity_of(self.loss),
+            "rows": self.rows,
+            "supervised_tokens": self.supervised_tokens,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalReport:
+    """How well a model predicts the supervised tokens of a file."""
+
+    model: str
+    """Name of the base folder."""
+    adapter: Path | None
+    """Adapter file that was on top of it."""
+    loss: float
+    """Mean over supervised tokens, in nats."""
+    rows: int
+    supervised_tokens: int
+    truncated_rows: int
+    skipped_rows: int
+    sources: tuple[SourceLoss, ...]
+    seconds: float
+    device: str
+    compute_dtype: str
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> JsonObject:
+        """The fields of `vox mens eval --json`."""
+        return {
+            "model": self.model,
+            "adapter": None if self.adapter is None else str(self.adapter),
+            "loss": finite_or_none(self.loss),
+            "perplexity": perplexity_of(self.loss),
+            "rows": self.rows,
+            "supervised_tokens": self.supervised_tokens,
+            "truncated_rows": self.truncated_rows,
+            "skipped_rows": self.skipped_rows,
+            "sources": [source.as_json() for source in self.sources],
+            "seconds": round(self.seconds, 3),
+            "device": self.device,
+            "compute_dtype": self.compute_dtype,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateRequest:
+    """Prompts to continue."""
+
+    prompts: tuple[str, ...]
+    weights: WeightsChoice = field(default_factory=WeightsChoice)
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_k: int | None = None
+    top_p: float = 1.0
+    seed: int = 0
+    """Of sampling; prompt `i` draws from its own stream, whatever stands beside it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateResult:
+    """What a model wrote after one prompt."""
+
+    prompt: str
+    text: str
+    ids: tuple[int, ...]
+    """New tokens only, without the one that ended the text."""
+    stop_reason: str
+    """`end` (the model closed its turn) or `length`."""
+
+    def as_json(self) -> JsonObject:
+        """One line of `vox mens generate --json`."""
+        return {
+            "prompt": self.prompt,
+            "text": self.text,
+            "ids": list(self.ids),
+            "stop_reason": self.stop_reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReport:
+    """What a run folder says about its run."""
+
+    run: Path
+    state: RunState
+    step: int
+    """Optimizer steps done, as far as telemetry tells."""
+    planned_steps: int | None
+    epoch: int | None
+    train_loss: float | None
+    """Of the last `step` event."""
+    heldout_loss_before: float | None
+    heldout_loss: float | None
+    """Of the last evaluation."""
+    supervised_tokens: int | None
+    tokens_per_second: float | None
+    eta_seconds: float | None
+    """Of a run that is going on."""
+    holder: str | None
+    """Who holds the folder's lock: process id and host."""
+    checkpoints: tuple[str, ...]
+    artifacts: Mapping[str, Path]
+    telemetry: Mapping[str, object]
+    """Number of lines, of lines that could not be read, and of each event."""
+    failure: str | None
+    """Why a failed run stopped."""
+
+    def as_json(self) -> JsonObject:
+        """The fields of `vox mens status --json`."""
+        plain = {
+            name: getattr(self, name) for name in self.__slots__ if name not in ("run", "artifacts")
+        }
+        return {
+            "run": str(self.run),
+            **plain,
+            "checkpoints": list(self.checkpoints),
+            "artifacts": {kind: str(path) for kind, path in self.artifacts.items()},
+            "telemetry": dict(self.telemetry),
+        }
+
+
+def perplexity_of(loss: float) -> float | None:
+    """`exp(loss)`, or `None` where that is no finite number."""
+    try:
+        value = math.exp(loss)
+    except OverflowError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """A number JSON can carry: NaN and infinities become `null`."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

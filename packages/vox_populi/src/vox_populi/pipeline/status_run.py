@@ -1,0 +1,148 @@
+"""`vox mens status`: what a run folder says, and nothing but the folder is read. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.artifacts.folder_lock import lock_holder
+from vox_populi.artifacts.run_dir import (
+    ADAPTER_FILE,
+    CHECKPOINTS_FOLDER,
+    KNOWN_FILES,
+    MANIFEST_FILE,
+    TELEMETRY_FILE,
+)
+from vox_populi.artifacts.telemetry_file import TelemetryLine, read_telemetry
+from vox_populi.artifacts.training_manifest import read_manifest
+from vox_populi.errors import ArtifactError
+from vox_populi.events import EventName
+from vox_populi.pipeline.reports import RunState, StatusReport
+
+
+def run_status(run: Path) -> StatusReport:
+    """Summarise a run that is going on, done, failed or abandoned.
+
+    Raises:
+        ArtifactError: When the path is no run folder, or its manifest cannot be read.
+    """
+    artifacts = {kind: run / name for kind, name in KNOWN_FILES.items() if (run / name).is_file()}
+    if not artifacts and lock_holder(run) is None:
+        raise ArtifactError(say.not_a_run_folder(str(run)))
+    history = _read_history(run / TELEMETRY_FILE)
+    results = _results(run) if "manifest" in artifacts else {}
+    last_step = history.last.get(EventName.STEP, {})
+    evaluation = history.last.get(EventName.EVALUATION, {})
+    holder = lock_holder(run)
+    return StatusReport(
+        run=run,
+        state=_state(run, holder, history),
+        step=_count(results.get("steps")) or _count(last_step.get("step")) or 0,
+        planned_steps=_count(last_step.get("planned_steps_total"))
+        or _count(history.last.get(EventName.TRAIN_START, {}).get("planned_steps_total")),
+        epoch=_count(last_step.get("epoch")),
+        train_loss=_number(last_step.get("loss")),
+        heldout_loss_before=_number(history.first_evaluation.get("val_loss")),
+        heldout_loss=_number(results.get("heldout_loss_after"))
+        or _number(evaluation.get("val_loss")),
+        supervised_tokens=_count(results.get("supervised_tokens")) or history.supervised_tokens,
+        tokens_per_second=_number(last_step.get("tokens_per_sec")),
+        eta_seconds=_number(last_step.get("eta_seconds_remaining")) if holder else None,
+        holder=holder,
+        checkpoints=_checkpoints(run / CHECKPOINTS_FOLDER),
+        artifacts=artifacts,
+        telemetry={
+            "lines": history.lines,
+            "unreadable_lines": history.unreadable,
+            "events": dict(sorted(history.counts.items())),
+            "first_ts_ms": history.first_ts_ms,
+            "last_ts_ms": history.last_ts_ms,
+        },
+        failure=_text(history.last.get(EventName.TRAIN_FAILED, {}).get("message")),
+    )
+
+
+@dataclass(slots=True)
+class _History:
+    """Telemetry, summed up while it is read."""
+
+    lines: int = 0
+    unreadable: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    last: dict[str, dict[str, object]] = field(default_factory=dict)
+    """Event name to its last payload."""
+    first_evaluation: dict[str, object] = field(default_factory=dict)
+    supervised_tokens: int | None = None
+    first_ts_ms: int | None = None
+    last_ts_ms: int | None = None
+
+    def add(self, line: TelemetryLine | None) -> None:
+        self.lines += 1
+        if line is None:
+            self.unreadable += 1
+            return
+        self.counts[line.event] += 1
+        self.last[line.event] = line.payload
+        self.last_ts_ms = line.ts_ms
+        if self.first_ts_ms is None:
+            self.first_ts_ms = line.ts_ms
+        if line.event == EventName.EVALUATION and not self.first_evaluation:
+            self.first_evaluation = line.payload
+        if line.event == EventName.STEP:
+            self.supervised_tokens = _count(line.payload.get("supervised_tokens_total"))
+
+
+def _read_history(path: Path) -> _History:
+    history = _History()
+    if not path.is_file():
+        return history
+    try:
+        for line in read_telemetry(path):
+            history.add(line)
+    except OSError as error:
+        raise ArtifactError(say.artifact_unreadable(str(path), error)) from error
+    return history
+
+
+def _results(run: Path) -> dict[str, object]:
+    results = read_manifest(run / MANIFEST_FILE).get("results")
+    return results if isinstance(results, dict) else {}
+
+
+def _state(run: Path, holder: str | None, history: _History) -> RunState:
+    """The folder's lock tells about now, its files about the past."""
+    if holder is not None:
+        return RunState.RUNNING
+    if (run / ADAPTER_FILE).is_file() and (run / MANIFEST_FILE).is_file():
+        return RunState.COMPLETED
+    failure = history.last.get(EventName.TRAIN_FAILED)
+    if failure is not None and not failure.get("interrupted"):
+        return RunState.FAILED
+    return RunState.INTERRUPTED
+
+
+def _checkpoints(folder: Path) -> tuple[str, ...]:
+    """Names `step-N` in the order of their steps."""
+    steps = (
+        (int(entry.name.removeprefix("step-")), entry.name)
+        for entry in (folder.iterdir() if folder.is_dir() else ())
+        if entry.name.startswith("step-") and entry.name.removeprefix("step-").isdecimal()
+    )
+    return tuple(name for _, name in sorted(steps))
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

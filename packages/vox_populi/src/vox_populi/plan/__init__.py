@@ -1,0 +1,1 @@
+"""What will run: preflight, memory estimate, planner, plan report."""

@@ -1,0 +1,45 @@
+"""Which rows an optimizer step sees, in which order, and how they are packed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import torch
+
+from vox_populi.train.seeds import Stream, stream_generator
+from vox_tensor.collate import PackedBatch, collate_window
+from vox_tensor.packing import pack_rows
+from vox_tensor.records import EncodedRow
+
+
+class RowSource(Protocol):
+    """Encoded rows by index, such as `data.dataset.RowDataset`."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        ...
+
+    def __getitem__(self, index: int, /) -> EncodedRow:
+        """One row, encoded."""
+        ...
+
+
+def epoch_order(n_rows: int, seed: int, epoch: int) -> list[int]:
+    """The rows of an epoch, shuffled by the stream (seed, shuffle, epoch)."""
+    generator = stream_generator(seed, Stream.SHUFFLE, epoch)
+    order: list[int] = torch.randperm(n_rows, generator=generator).tolist()
+    return order
+
+
+def step_rows(order: Sequence[int], step: int, rows_per_step: int) -> Sequence[int]:
+    """Row indices of one optimizer step of an epoch; the last step may be shorter."""
+    return order[step * rows_per_step : (step + 1) * rows_per_step]
+
+
+def pack_batches(
+    rows: Sequence[EncodedRow], window_tokens: int, device: torch.device | str = "cpu"
+) -> Iterator[PackedBatch]:
+    """Pack rows into windows of at most `window_tokens` and collate each when it is due."""
+    for window in pack_rows([len(row) for row in rows], window_tokens):
+        yield collate_window([rows[segment.row] for segment in window.segments], device)

@@ -1,0 +1,232 @@
+"""The training loop of every kernel: order, accumulation, clipping, schedule, evaluation.
+
+It reads rows, drives an `Objective` and emits events; it opens no file and prints nothing.
+The loss of an optimizer step is the sum over its supervised tokens divided by their number,
+over all its windows, so how rows are packed or accumulated cannot change the result.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vox_populi import operator_messages as say
+from vox_populi.errors import RunFailedError
+from vox_populi.events import Event, EventName, Sink
+from vox_populi.train.batches import RowSource, epoch_order, pack_batches, step_rows
+from vox_populi.train.evaluate import mean_loss
+from vox_populi.train.memory_peak import peak_memory_bytes
+from vox_populi.train.objective import Objective
+from vox_populi.train.optimizer import build_optimizer, clip_gradients, set_learning_rate
+from vox_populi.train.outcome import EngineSettings, Evaluation, TrainOutcome
+from vox_tensor.records import EncodedRow
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Counters of a run; the only state of the loop besides the optimizer's."""
+
+    step: int = 0
+    epoch: int = 0
+    tokens: int = 0
+    supervised: int = 0
+    epoch_loss: float = 0.0
+    epoch_supervised: int = 0
+    evaluations: list[Evaluation] = field(default_factory=list)
+    best: tuple[Evaluation, dict[str, Tensor]] | None = None
+    stopped_early: bool = False
+    interrupted: bool = False
+
+
+class Engine:
+    """One training run.
+
+    Args:
+        objective: The model, its loss and what it trains.
+        train_rows: Rows to learn from.
+        valid_rows: Held-out rows; may be empty.
+        settings: Steps, schedule, clipping, evaluation.
+        sink: Takes the run's events.
+        should_stop: Asked at every step border; a true answer ends the run there.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        train_rows: RowSource,
+        valid_rows: RowSource,
+        settings: EngineSettings,
+        sink: Sink,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._objective = objective
+        self._train_rows, self._valid_rows = train_rows, valid_rows
+        self._settings = settings
+        self._sink = sink
+        self._should_stop = should_stop
+        self._parameters = list(objective.parameters())
+        self._optimizer = build_optimizer(self._parameters, settings.weight_decay, settings.betas)
+        self._progress = _Progress()
+        self._started = time.perf_counter()
+
+    def run(self) -> TrainOutcome:
+        """Train to the last step, an early stop or a requested stop.
+
+        Raises:
+            RunFailedError: When a loss or gradient is not finite; nothing was updated by that
+                step, and the message names its rows.
+        """
+        self._started = time.perf_counter()
+        self._objective.set_training(active=True)
+        self._evaluate()
+        while self._goes_on():
+            self._run_epoch()
+        if not self._progress.stopped_early:
+            self._evaluate_if_due(final=True)
+        return self._outcome()
+
+    def _goes_on(self) -> bool:
+        p = self._progress
+        done = p.step >= self._settings.total_steps
+        return not (done or p.stopped_early or p.interrupted)
+
+    def _run_epoch(self) -> None:
+        p, s = self._progress, self._settings
+        p.epoch_loss, p.epoch_supervised = 0.0, 0
+        order = epoch_order(len(self._train_rows), s.seed, p.epoch)
+        for index in range(s.steps_per_epoch):
+            if self._should_stop():
+                p.interrupted = True
+            if not self._goes_on():
+                return
+            rows = [self._train_rows[i] for i in step_rows(order, index, s.rows_per_step)]
+            self._run_step(rows)
+            self._evaluate_if_due(final=index == s.steps_per_epoch - 1 and s.eval_every is None)
+        p.epoch += 1
+        self._emit(
+            EventName.EPOCH_COMPLETE,
+            epoch=p.epoch,
+            steps=p.step,
+            avg_loss=p.epoch_loss / p.epoch_supervised,
+        )
+
+    def _run_step(self, rows: Sequence[EncodedRow]) -> None:
+        p, s = self._progress, self._settings
+        started = time.perf_counter()
+        rate = s.schedule.at(p.step)
+        set_learning_rate(self._optimizer, rate)
+        self._optimizer.zero_grad(set_to_none=True)
+        count = sum(row.n_supervised for row in rows)
+        loss = self._accumulate(rows, count)
+        norm = float(clip_gradients(self._parameters, s.max_grad_norm))
+        if not math.isfinite(norm):
+            raise RunFailedError(say.gradient_not_finite(p.step, [row.line for row in rows]))
+        self._optimizer.step()
+        tokens = sum(len(row) for row in rows)
+        p.step += 1
+        p.tokens += tokens
+        p.supervised += count
+        p.epoch_loss += loss * count
+        p.epoch_supervised += count
+        self._report_step(loss, rate, norm, tokens, count, time.perf_counter() - started)
+
+    def _accumulate(self, rows: Sequence[EncodedRow], count: int) -> float:
+        """Backward over the step's windows; returns the step's mean loss."""
+        total = 0.0
+        for batch in pack_batches(rows, self._settings.window_tokens, self._objective.device):
+            loss_sum = self._objective.loss_sum(batch)
+            value = loss_sum.item()
+            if not math.isfinite(value):
+                self._fail_on_loss(rows)
+            (loss_sum / count).backward()  # type: ignore[no-untyped-call]  # torch has no types here
+            total += value
+        return total / count
+
+    def _fail_on_loss(self, rows: Sequence[EncodedRow]) -> None:
+        """Find the rows whose own loss is not finite and stop before the update."""
+        self._objective.set_training(active=False)
+        guilty: list[int] = []
+        with torch.no_grad():
+            for row in rows:
+                for batch in pack_batches([row], len(row), self._objective.device):
+                    if not math.isfinite(self._objective.loss_sum(batch).item()):
+                        guilty.append(row.line)
+        lines = guilty or [row.line for row in rows]
+        raise RunFailedError(say.loss_not_finite(self._progress.step, lines))
+
+    def _evaluate_if_due(self, *, final: bool) -> None:
+        p, every = self._progress, self._settings.eval_every
+        due = final or (every is not None and p.step % every == 0)
+        if due and (not p.evaluations or p.evaluations[-1].step != p.step):
+            self._evaluate()
+
+    def _evaluate(self) -> None:
+        if len(self._valid_rows) == 0:
+            return
+        p, patience = self._progress, self._settings.early_stopping_patience
+        loss = mean_loss(self._objective, self._valid_rows, self._settings.window_tokens)
+        if not math.isfinite(loss):
+            raise RunFailedError(say.held_out_loss_not_finite(p.step))
+        p.evaluations.append(Evaluation(p.step, loss))
+        self._emit(EventName.EVALUATION, epoch=p.epoch, step=p.step, val_loss=loss)
+        if patience is None:
+            return
+        if p.best is None or loss < p.best[0].loss:
+            p.best = (p.evaluations[-1], self._objective.snapshot())
+        elif self._evaluations_since(p.best[0].step) >= patience:
+            p.stopped_early = True
+            self._emit(EventName.EARLY_STOP, step=p.step, best_step=p.best[0].step)
+
+    def _evaluations_since(self, step: int) -> int:
+        return sum(e.step > step for e in self._progress.evaluations)
+
+    def _report_step(
+        self, loss: float, rate: float, norm: float, tokens: int, count: int, seconds: float
+    ) -> None:
+        p, s = self._progress, self._settings
+        elapsed = time.perf_counter() - self._started
+        self._emit(
+            EventName.STEP,
+            epoch=p.epoch,
+            step=p.step,
+            loss=loss,
+            lr=rate,
+            learning_rate=rate,
+            grad_norm=norm,
+            valid_tokens=count,
+            theoretical_tokens=tokens,
+            supervised_ratio_pct=100.0 * count / tokens,
+            tokens_per_sec=tokens / seconds,
+            tokens_per_sec_is_proxy=False,
+            planned_steps_total=s.total_steps,
+            planned_steps_per_epoch=s.steps_per_epoch,
+            progress_fraction=p.step / s.total_steps,
+            eta_seconds_remaining=elapsed / p.step * (s.total_steps - p.step),
+        )
+
+    def _emit(self, name: EventName, **payload: object) -> None:
+        self._sink.emit(Event(name, payload))
+
+    def _outcome(self) -> TrainOutcome:
+        p = self._progress
+        if p.best is not None:
+            self._objective.restore(p.best[1])
+        return TrainOutcome(
+            adapter=self._objective.snapshot(),
+            steps=p.step,
+            epochs_completed=p.epoch,
+            tokens=p.tokens,
+            supervised_tokens=p.supervised,
+            train_loss=p.epoch_loss / p.epoch_supervised if p.epoch_supervised else math.nan,
+            evaluations=tuple(p.evaluations),
+            best_step=p.best[0].step if p.best is not None else None,
+            stopped_early=p.stopped_early,
+            interrupted=p.interrupted,
+            seconds=time.perf_counter() - self._started,
+            peak_memory_bytes=peak_memory_bytes(self._objective.device),
+        )

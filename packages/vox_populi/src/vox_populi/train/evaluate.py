@@ -1,0 +1,39 @@
+"""Held-out loss: the mean over supervised tokens, independent of how rows are packed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from vox_populi.train.batches import RowSource, pack_batches
+from vox_populi.train.objective import Objective
+from vox_tensor.records import EncodedRow
+
+ROWS_AT_A_TIME = 64
+"""Rows held encoded at once; also bounds how far packing looks for a fit."""
+
+
+@torch.no_grad()
+def mean_loss(objective: Objective, rows: RowSource, window_tokens: int) -> float:
+    """Loss per supervised token over all rows, with dropout off.
+
+    Raises:
+        ValueError: When no row has a supervised token.
+    """
+    total, count = 0.0, 0
+    objective.set_training(active=False)
+    for group in _groups(rows):
+        for batch in pack_batches(group, window_tokens, objective.device):
+            total += objective.loss_sum(batch).item()
+            count += batch.n_supervised
+    objective.set_training(active=True)
+    if count == 0:
+        message = "no supervised token in the evaluation rows"
+        raise ValueError(message)
+    return total / count
+
+
+def _groups(rows: RowSource) -> Iterator[list[EncodedRow]]:
+    for start in range(0, len(rows), ROWS_AT_A_TIME):
+        yield [rows[i] for i in range(start, min(start + ROWS_AT_A_TIME, len(rows)))]

@@ -1,0 +1,40 @@
+"""What a kernel hands to the engine: a loss, what it trains, and a way to read that out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vox_tensor.collate import PackedBatch
+
+
+class Objective(Protocol):
+    """A trainable model as the engine sees it; it does not know which kernel it drives."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches go."""
+        ...
+
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """What the optimizer changes, in a fixed order."""
+        ...
+
+    def loss_sum(self, batch: PackedBatch) -> Tensor:
+        """Sum of the losses of the batch's supervised tokens, a scalar."""
+        ...
+
+    def set_training(self, *, active: bool) -> None:
+        """Turn dropout on or off."""
+        ...
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Float32 CPU copies of what is trained, by name."""
+        ...
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put a snapshot back."""
+        ...

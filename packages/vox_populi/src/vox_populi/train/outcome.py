@@ -1,0 +1,76 @@
+"""What training was told to do and what came of it: values, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from vox_tensor.schedule import LearningRateSchedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """One run of the engine."""
+
+    rows_per_step: int
+    """Rows of an optimizer step, whatever windows they are packed into."""
+    window_tokens: int
+    """Most tokens of one forward pass."""
+    steps_per_epoch: int
+    total_steps: int
+    schedule: LearningRateSchedule
+    seed: int
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: float = 1.0
+    """Joint L2 norm the gradients are clipped to; 0 turns clipping off."""
+    eval_every: int | None = None
+    """Optimizer steps between evaluations; `None` evaluates at each epoch's end."""
+    early_stopping_patience: int | None = None
+    """Evaluations without a better loss before stopping; the best adapter is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The held-out loss at a step: mean over supervised tokens."""
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOutcome:
+    """Everything a run produced, in memory."""
+
+    adapter: Mapping[str, Tensor]
+    """`<module>.lora_A` `[R, I]` and `<module>.lora_B` `[O, R]`, float32 on the CPU."""
+    steps: int
+    epochs_completed: int
+    tokens: int
+    """Tokens computed, supervised or not."""
+    supervised_tokens: int
+    train_loss: float
+    """Mean over the supervised tokens of the last epoch that was trained on."""
+    evaluations: tuple[Evaluation, ...] = field(default_factory=tuple)
+    best_step: int | None = None
+    """Step the adapter was taken from, where early stopping chose it."""
+    stopped_early: bool = False
+    interrupted: bool = False
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+    @property
+    def valid_loss_before(self) -> float | None:
+        """Held-out loss before the first step."""
+        return self.evaluations[0].loss if self.evaluations else None
+
+    @property
+    def valid_loss_after(self) -> float | None:
+        """Held-out loss of the adapter that is returned."""
+        if not self.evaluations:
+            return None
+        if self.best_step is None:
+            return self.evaluations[-1].loss
+        return next(e.loss for e in self.evaluations if e.step == self.best_step)

@@ -1,0 +1,181 @@
+"""Byte-pair encoding on symbols: learning merges and applying them. Knows no text and no files.
+
+The method of Sennrich et al. 2016 (arXiv 1508.07909) on bytes. A symbol is an integer: 0 to
+255 are the bytes, later ones stand for a merged pair.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+N_BYTES = 256
+# A pair is one integer, left << 32 | right: cheaper to hash than a tuple, and in the same order.
+_SHIFT = 32
+_MASK = (1 << _SHIFT) - 1
+
+
+def pair_key(left: int, right: int) -> int:
+    """The integer that stands for a pair of symbols."""
+    return left << _SHIFT | right
+
+
+@dataclass(frozen=True, slots=True)
+class MergeRule:
+    """What a pair becomes, and how early."""
+
+    rank: int
+    result: int
+
+
+def merge_symbols(symbols: list[int], rules: Mapping[int, MergeRule]) -> list[int]:
+    """Apply merges until none fits: always the lowest rank, among equals the leftmost.
+
+    Takes O(n log n) time, so that one long word cannot stall a run.
+
+    Args:
+        symbols: One piece of text as symbols; not changed.
+        rules: Merge rules by `pair_key`.
+    """
+    alive = array("q", symbols)
+    n = len(alive)
+    following, preceding = array("q", range(1, n + 1)), array("q", range(-1, n - 1))
+    get = rules.get
+    # An entry is one integer, rank << 32 | position: a third of the memory of a tuple.
+    queue = [
+        rule.rank << _SHIFT | i
+        for i in range(n - 1)
+        if (rule := get(alive[i] << _SHIFT | alive[i + 1])) is not None
+    ]
+    heapq.heapify(queue)
+    while queue:
+        entry = heapq.heappop(queue)
+        i = entry & _MASK
+        j = following[i]
+        # -1 marks a symbol that was merged away; its shifted key is negative and has no rule.
+        rule = get(alive[i] << _SHIFT | alive[j]) if j < n else None
+        if rule is None or rule.rank != entry >> _SHIFT:
+            continue
+        alive[i], alive[j] = rule.result, -1
+        after = following[i] = following[j]
+        if after < n:
+            preceding[after] = i
+            right = get(rule.result << _SHIFT | alive[after])
+            if right is not None:
+                heapq.heappush(queue, right.rank << _SHIFT | i)
+        before = preceding[i]
+        if before >= 0:
+            left = get(alive[before] << _SHIFT | rule.result)
+            if left is not None:
+                heapq.heappush(queue, left.rank << _SHIFT | before)
+    return [symbol for symbol in alive if symbol >= 0]
+
+
+def learn_merges(pieces: Mapping[bytes, int], n_tokens: int) -> list[tuple[bytes, bytes]]:
+    """Learn merges from piece counts until `n_tokens` new tokens exist.
+
+    The most frequent pair is merged first; among equals the one with the older left symbol,
+    then the older right symbol, so the result depends only on the counts. Pairs seen once are
+    never merged, hence fewer tokens on a small corpus. Two merges may yield the same token
+    (`a`+`aa`, `aa`+`a`): both are kept, the token counts once.
+
+    Args:
+        pieces: How often each piece of text occurs.
+        n_tokens: Tokens to add to the 256 bytes.
+    """
+    corpus = _PairIndex.of(pieces)
+    token_bytes = [bytes([value]) for value in range(N_BYTES)]
+    symbol_of = {token: symbol for symbol, token in enumerate(token_bytes)}
+    merges: list[tuple[bytes, bytes]] = []
+    while len(token_bytes) < N_BYTES + n_tokens:
+        key = corpus.pop_most_frequent()
+        if key is None:
+            break
+        left, right = token_bytes[key >> _SHIFT], token_bytes[key & _MASK]
+        merges.append((left, right))
+        symbol = symbol_of.setdefault(left + right, len(token_bytes))
+        if symbol == len(token_bytes):
+            token_bytes.append(left + right)
+        corpus.merge(key, symbol)
+    return merges
+
+
+@dataclass(slots=True)
+class _PairIndex:
+    """Distinct words, and for each pair of neighbours its count and the words it is in."""
+
+    words: list[list[int]]
+    weights: list[int]
+    counts: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
+    words_with: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    queue: list[tuple[int, int]] = field(default_factory=list)
+    """Max-heap of (-count, pair). Entries go stale; a true one always exists or precedes."""
+
+    @classmethod
+    def of(cls, pieces: Mapping[bytes, int]) -> _PairIndex:
+        index = cls([list(piece) for piece in pieces], list(pieces.values()))
+        for i, (word, weight) in enumerate(zip(index.words, index.weights, strict=True)):
+            for key in _keys(word):
+                index.counts[key] += weight
+                index.words_with[key].add(i)
+        index.queue = [(-count, key) for key, count in index.counts.items()]
+        heapq.heapify(index.queue)
+        return index
+
+    def pop_most_frequent(self) -> int | None:
+        """The pair to merge next, or `None` when no pair occurs twice."""
+        while self.queue:
+            negative, key = heapq.heappop(self.queue)
+            count = self.counts.get(key, 0)
+            if count < 2:
+                continue
+            if count == -negative:
+                return key
+            # Counts that grew were pushed when they did; only a fallen one needs a new entry.
+            if count < -negative:
+                heapq.heappush(self.queue, (-count, key))
+        return None
+
+    def merge(self, key: int, symbol: int) -> None:
+        """Replace the pair by `symbol` in every word, and bring the counts up to date."""
+        grown: set[int] = set()
+        for i in self.words_with.pop(key):
+            old = self.words[i]
+            new = _merged(old, key >> _SHIFT, key & _MASK, symbol)
+            if len(new) == len(old):
+                continue
+            self.words[i] = new
+            weight = self.weights[i]
+            for pair in _keys(old):
+                self.counts[pair] -= weight
+            for pair in _keys(new):
+                self.counts[pair] += weight
+                # Neighbours that the merge did not touch were counted and indexed before.
+                if pair & _MASK == symbol or pair >> _SHIFT == symbol:
+                    self.words_with[pair].add(i)
+                    grown.add(pair)
+        for pair in grown:
+            heapq.heappush(self.queue, (-self.counts[pair], pair))
+        self.counts.pop(key, None)
+
+
+def _keys(word: Sequence[int]) -> list[int]:
+    return [left << _SHIFT | right for left, right in pairwise(word)]
+
+
+def _merged(word: list[int], left: int, right: int, symbol: int) -> list[int]:
+    """The word with each occurrence of the pair replaced, from the left."""
+    merged: list[int] = []
+    i, n = 0, len(word)
+    while i < n:
+        if word[i] == left and i + 1 < n and word[i + 1] == right:
+            merged.append(symbol)
+            i += 2
+        else:
+            merged.append(word[i])
+            i += 1
+    return merged

@@ -1,0 +1,77 @@
+"""From packed rows to the tensors of one forward pass. No padding is made.
+
+Shape letters: T tokens of the window, S segments, P supervised positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vox_tensor.records import IGNORE_INDEX, EncodedRow
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """Rows laid end to end; attention must stay inside a segment."""
+
+    ids_T: Tensor
+    """int64 token ids."""
+    positions_T: Tensor
+    """int64 positions, from 0 in each segment."""
+    offsets: tuple[int, ...]
+    """S + 1 borders: segment s holds tokens `offsets[s]` to `offsets[s + 1]`."""
+    supervised_P: Tensor
+    """int64 indices into T of tokens whose *next* token is learned, ascending."""
+    targets_P: Tensor
+    """int64 ids of those next tokens."""
+    rows: tuple[int, ...]
+    """Source line of each segment, for messages."""
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens computed."""
+        return self.offsets[-1]
+
+    @property
+    def n_supervised(self) -> int:
+        """Tokens that contribute to the loss."""
+        return self.targets_P.shape[0]
+
+
+def collate_window(rows: Sequence[EncodedRow], device: torch.device | str = "cpu") -> PackedBatch:
+    """Lay rows end to end and find what is learned.
+
+    Labels are shifted here: position t of a row predicts the row's token t + 1, and a row's
+    last token predicts nothing.
+
+    Raises:
+        ValueError: For no rows at all.
+    """
+    if not rows:
+        message = "a window needs at least one row"
+        raise ValueError(message)
+    ids: list[int] = []
+    positions: list[int] = []
+    supervised: list[int] = []
+    targets: list[int] = []
+    offsets = [0]
+    for row in rows:
+        start = len(ids)
+        ids.extend(row.ids)
+        positions.extend(range(len(row)))
+        for t, label in enumerate(row.labels[1:]):
+            if label != IGNORE_INDEX:
+                supervised.append(start + t)
+                targets.append(label)
+        offsets.append(len(ids))
+    ids_T, positions_T, supervised_P, targets_P = (
+        torch.tensor(values, dtype=torch.int64).to(device, non_blocking=True)
+        for values in (ids, positions, supervised, targets)
+    )
+    return PackedBatch(
+        ids_T, positions_T, tuple(offsets), supervised_P, targets_P, tuple(r.line for r in rows)
+    )

@@ -1,0 +1,151 @@
+"""Every sentence this package can show an operator; `vox_populi.operator_messages` has the rest.
+
+Codes MENS-D001 to MENS-D029 are kept for this file. No sentence repeats what a bad line holds:
+it may be private.
+"""
+
+from __future__ import annotations
+
+from vox_tensor.errors import Problem
+
+
+def file_unreadable(reason: str, where: str) -> Problem:
+    """The operating system refuses to open or read a file."""
+    return Problem(
+        code="MENS-D001",
+        what=f"the file cannot be read: {reason}.",
+        fix="Check the path and its permissions.",
+        where=where,
+    )
+
+
+def not_a_regular_file(where: str) -> Problem:
+    """A folder, device, pipe or socket stands where a file should."""
+    return Problem(
+        code="MENS-D002",
+        what="this is not a regular file.",
+        fix="Pass a file; copy what a pipe or device gives into one first.",
+        where=where,
+    )
+
+
+def line_too_long(limit: int, where: str) -> Problem:
+    """A line exceeds the cap that bounds memory."""
+    return Problem(
+        code="MENS-D003",
+        what=f"the line is longer than {limit} bytes.",
+        fix="Split the row; JSON Lines has one JSON object on each line.",
+        where=where,
+    )
+
+
+def not_utf8(byte: int, where: str) -> Problem:
+    """Bytes that are no UTF-8."""
+    return Problem(
+        code="MENS-D004",
+        what=f"byte {byte} of the line is not UTF-8.",
+        fix="Save the file as UTF-8; unpack it first if it is compressed.",
+        where=where,
+    )
+
+
+def not_json(reason: str, character: int, where: str) -> Problem:
+    """A syntax error, in the parser's words."""
+    return Problem(
+        code="MENS-D005",
+        what=f"this is not JSON: {reason} at character {character}.",
+        fix="Write one complete JSON object per line.",
+        where=where,
+    )
+
+
+def repeated_key(where: str) -> Problem:
+    """An object has a key twice; readers differ on which one counts."""
+    return Problem(
+        code="MENS-D006",
+        what="an object has the same key twice.",
+        fix="Keep one of them.",
+        where=where,
+    )
+
+
+def not_a_json_number(where: str) -> Problem:
+    """NaN or an infinity, spelled out or by overflow."""
+    return Problem(
+        code="MENS-D007",
+        what="a number is NaN, infinite or out of range, which JSON does not have.",
+        fix="Use null, or leave the key out.",
+        where=where,
+    )
+
+
+def lone_surrogate(where: str) -> Problem:
+    r"""Half of a UTF-16 pair, as in `"\ud800"`."""
+    return Problem(
+        code="MENS-D008",
+        what="a string has half of a surrogate pair, which is no character.",
+        fix="Repair or remove the \\ud800 to \\udfff escape that has no partner.",
+        where=where,
+    )
+
+
+def not_an_object(where: str) -> Problem:
+    """Valid JSON, but a list, string, number, boolean or null."""
+    return Problem(
+        code="MENS-D009",
+        what="the line holds JSON, but no object.",
+        fix='Write each row as {"key": value, ...} on a line of its own, without a list around.',
+        where=where,
+    )
+
+
+def nested_too_deeply(limit: int, where: str) -> Problem:
+    """Objects and lists inside each other beyond the cap."""
+    return Problem(
+        code="MENS-D010",
+        what=f"objects and lists are nested more than {limit} deep.",
+        fix="Flatten the row.",
+        where=where,
+    )
+
+
+def integer_too_long(limit: int, where: str) -> Problem:
+    """An integer that takes quadratic time to read."""
+    return Problem(
+        code="MENS-D011",
+        what=f"an integer has more than {limit} digits.",
+        fix="Write it as a string.",
+        where=where,
+    )
+
+
+def blank_lines(count: int, where: str) -> Problem:
+    """Empty lines with rows after them."""
+    lines = "the line is" if count == 1 else f"{count} lines from here on are"
+    return Problem(
+        code="MENS-D012",
+        what=f"{lines} blank, with rows after.",
+        fix="Remove blank lines, or restore the rows that stood there.",
+        where=where,
+    )
+
+
+def more_problems(count: int, where: str) -> Problem:
+    """Stands for the problems beyond the cap."""
+    lines = "1 more problem" if count == 1 else f"{count} more problems"
+    return Problem(
+        code="MENS-D013",
+        what=f"there are {lines} like these.",
+        fix="Fix those listed, then run the command again to see the next.",
+        where=where,
+    )
+
+
+def not_a_vox_tokenizer(reason: str, where: str | None) -> Problem:
+    """A file was given as VoxTokenizer's and is not."""
+    return Problem(
+        code="MENS-D020",
+        what=f"this is not a tokenizer.json of VoxTokenizer: {reason}.",
+        fix="Pass the tokenizer.json that VoxTokenizer wrote, or use --tokenizer hf for others.",
+        where=where,
+    )

@@ -1,0 +1,102 @@
+"""The second half of an MLP as one autograd function: activation, then the down projection.
+
+It saves the pre-activations only; the activated product, which a composed graph would keep
+for the down projection's backward pass, is computed again. Shape letters: T tokens,
+F intermediate features, O output features.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vox_tensor.lora import Projection, flatten, project, project_backward
+
+_aten = torch.ops.aten
+
+
+class ActivationKind(StrEnum):
+    """The non-linearity; values are those of `torch.nn.functional` and its variants."""
+
+    SILU = "silu"
+    GELU = "gelu"
+    GELU_TANH = "gelu_tanh"
+
+
+def activate(u_TF: Tensor, kind: ActivationKind) -> Tensor:
+    """Apply the non-linearity elementwise."""
+    if kind is ActivationKind.SILU:
+        return F.silu(u_TF)
+    return F.gelu(u_TF, approximate="tanh" if kind is ActivationKind.GELU_TANH else "none")
+
+
+def _activate_backward(g_TF: Tensor, u_TF: Tensor, kind: ActivationKind) -> Tensor:
+    out: Tensor
+    if kind is ActivationKind.SILU:
+        out = _aten.silu_backward(g_TF, u_TF)
+    else:
+        approximate = "tanh" if kind is ActivationKind.GELU_TANH else "none"
+        out = _aten.gelu_backward(g_TF, u_TF, approximate=approximate)
+    return out
+
+
+def activated_down(
+    u_TF: Tensor, up_TF: Tensor | None, kind: ActivationKind, down: Projection
+) -> Tensor:
+    """Compute `down(act(u) * up)`, or `down(act(u))` without `up`: `[T, F]` -> `[T, O]`.
+
+    `u` is the gate of a gated MLP (SwiGLU: Shazeer 2020, arXiv 2002.05202) or the only
+    up-projection of a plain one (GPT-2). The down projection may carry a LoRA update; a
+    dropout mask on its input is applied as in `lora.project`.
+    """
+    if down.weight.requires_grad:
+        h_TF = activate(u_TF, kind)
+        return project(h_TF if up_TF is None else h_TF * up_TF, down)
+    (scale,), flat = flatten((down,))
+    out: Tensor = _ActivatedDown.apply(u_TF, up_TF, kind, scale, *flat)
+    return out
+
+
+class _ActivatedDown(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, u_TF: Tensor, up_TF: Tensor | None, kind: ActivationKind, scale: float, *flat: Any
+    ) -> Tensor:
+        ctx.save_for_backward(u_TF, up_TF, *flat)
+        ctx.kind, ctx.scale = kind, scale
+        h_TF = activate(u_TF, kind)
+        if up_TF is not None:
+            h_TF.mul_(up_TF)
+        return project(h_TF, _down(flat, scale))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        u_TF, up_TF, *flat = ctx.saved_tensors
+        down = _down(flat, ctx.scale)
+        act_TF = activate(u_TF, ctx.kind)
+        h_TF = act_TF if up_TF is None else act_TF * up_TF
+        needs_dx = any(ctx.needs_input_grad[:2])
+        dh_TF, (grad_a, grad_b) = project_backward(grads[0], h_TF, down, None, needs_dx=needs_dx)
+        du, dup = _inner_gradients(dh_TF, u_TF, up_TF, act_TF, ctx.kind)
+        return du, dup, None, None, None, None, grad_a, grad_b, None
+
+
+def _inner_gradients(
+    dh_TF: Tensor | None, u_TF: Tensor, up_TF: Tensor | None, act_TF: Tensor, kind: ActivationKind
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of `u` and `up` of `act(u) * up`; overwrites `act_TF` and `dh_TF`."""
+    if dh_TF is None:
+        return None, None
+    if up_TF is None:
+        return _activate_backward(dh_TF, u_TF, kind), None
+    dup_TF = act_TF.mul_(dh_TF)
+    return _activate_backward(dh_TF.mul_(up_TF), u_TF, kind), dup_TF
+
+
+def _down(flat: Any, scale: float) -> Projection:
+    weight, bias, a, b, keep = flat
+    return Projection(weight, bias, a, b, scale, keep)

@@ -1,0 +1,173 @@
+"""JSON Lines, read strictly and written whole. Every complaint names the file and the line.
+
+A line ends at a newline byte and nowhere else: `str.splitlines` also cuts at characters that a
+row may hold. Devices and pipes are refused, and no line longer than a cap is held in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import IO
+
+from vox_tensor import data_messages as say
+from vox_tensor.atomic_file import replaced_file
+from vox_tensor.errors import DataError, Problem
+from vox_tensor.regular_file import open_regular_file
+from vox_tensor.strict_json import parse_json
+
+MAX_LINE_BYTES = 8 * 2**20
+MAX_PROBLEMS = 20
+
+_BOM = b"\xef\xbb\xbf"
+_BLANK = b" \t\r\n"
+_CHUNK_BYTES = 2**20
+# Part of a string to us, the end of a line to readers that use `str.splitlines`.
+_ENDS_FOR_OTHERS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLine:
+    """One row and where it stands."""
+
+    line: int
+    """1-based."""
+    value: dict[str, object]
+
+
+def read_jsonl(path: Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[JsonLine]:
+    """Read the rows of a file up to the first bad line, then report every bad line there is.
+
+    Args:
+        path: A regular file in UTF-8, with or without byte-order mark, LF or CRLF.
+        max_line_bytes: Longest line accepted, its end included.
+
+    Raises:
+        DataError: After the rows before the first bad line, with the problems of the whole
+            file (20 and a count); or at once when the file cannot be read.
+    """
+    found = scan_jsonl(path, max_line_bytes=max_line_bytes)
+    for item in found:
+        if isinstance(item, Problem):
+            later = (other for other in found if isinstance(other, Problem))
+            raise DataError(*first_problems(chain([item], later), where=str(path)))
+        yield item
+
+
+def scan_jsonl(path: Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[JsonLine | Problem]:
+    """Read a file line by line: rows where they can be read, problems where not.
+
+    Blank lines at the end are no problem. Between rows they are one problem per run: they are
+    often rows that got lost.
+
+    Args:
+        path: As for `read_jsonl`.
+        max_line_bytes: As for `read_jsonl`.
+    """
+    try:
+        with open_regular_file(path) as handle:
+            yield from _scan_lines(handle, str(path), max_line_bytes)
+    except DataError as error:
+        yield from error.problems
+
+
+def parse_jsonl_line(raw: bytes, line: int, where: str) -> JsonLine | Problem:
+    """Read one line, with or without its end; for access by `line_offsets`.
+
+    Args:
+        raw: The bytes of the line, without a byte-order mark.
+        line: Its 1-based number.
+        where: The file's name, for messages.
+    """
+    place = f"{where}:{line}"
+    try:
+        value = parse_json(raw.decode("utf-8"), place)
+    except UnicodeDecodeError as error:
+        return say.not_utf8(error.start + 1, place)
+    except DataError as error:
+        return error.problems[0]
+    return JsonLine(line, value) if isinstance(value, dict) else say.not_an_object(place)
+
+
+def line_offsets(path: Path) -> array[int]:
+    """Where lines start: line `n`, from 1, is the bytes from `offsets[n - 1]` to `offsets[n]`.
+
+    The last entry is the size of the file: there is one more entry than lines. A byte-order
+    mark belongs to no line. Takes 8 bytes of memory per line, however long the lines are.
+
+    Raises:
+        DataError: When the file cannot be read.
+    """
+    with open_regular_file(path) as handle:
+        position = _skip_bom(handle)
+        offsets = array("Q", [position])
+        while chunk := handle.read(_CHUNK_BYTES):
+            end = chunk.find(b"\n")
+            while end >= 0:
+                offsets.append(position + end + 1)
+                end = chunk.find(b"\n", end + 1)
+            position += len(chunk)
+    if offsets[-1] != position:
+        offsets.append(position)
+    return offsets
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
+    """Write rows in UTF-8, one object per line, whole or not at all; return how many.
+
+    Raises:
+        ValueError: For NaN, an infinity or a lone surrogate in a row.
+        OSError: When the file cannot be written; what was there stays.
+    """
+    count = 0
+    with replaced_file(path) as handle:
+        for row in rows:
+            text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+            handle.write(text.translate(_ENDS_FOR_OTHERS).encode("utf-8") + b"\n")
+            count += 1
+    return count
+
+
+def first_problems(problems: Iterable[Problem], where: str) -> tuple[Problem, ...]:
+    """The first 20 problems, and one that counts the rest."""
+    shown: list[Problem] = []
+    hidden = 0
+    for problem in problems:
+        if len(shown) < MAX_PROBLEMS:
+            shown.append(problem)
+        else:
+            hidden += 1
+    return (*shown, say.more_problems(hidden, where)) if hidden else tuple(shown)
+
+
+def _skip_bom(handle: IO[bytes]) -> int:
+    """Move past a byte-order mark, if there is one, and return the position."""
+    return handle.seek(len(_BOM) if handle.read(len(_BOM)) == _BOM else 0)
+
+
+def _scan_lines(handle: IO[bytes], where: str, limit: int) -> Iterator[JsonLine | Problem]:
+    _skip_bom(handle)
+    number = blanks = 0
+    while raw := handle.readline(limit + 1):
+        number += 1
+        if len(raw) <= limit and not raw.lstrip(_BLANK):
+            blanks += 1
+            continue
+        if blanks:
+            yield say.blank_lines(blanks, f"{where}:{number - blanks}")
+            blanks = 0
+        if len(raw) > limit:
+            _skip_rest_of_line(handle, raw)
+            yield say.line_too_long(limit, f"{where}:{number}")
+        else:
+            yield parse_jsonl_line(raw, number, where)
+
+
+def _skip_rest_of_line(handle: IO[bytes], raw: bytes) -> None:
+    """Read on to the line's end in pieces of bounded size."""
+    while raw and not raw.endswith(b"\n"):
+        raw = handle.readline(_CHUNK_BYTES)

@@ -1,0 +1,249 @@
+"""LoRA linear layers: the only place in the workspace that multiplies `B @ A`.
+
+Shape letters: T tokens, I input features, O output features, R rank, ... any leading dims.
+Weights are stored `[out, in]`, as in `torch.nn.Linear`; every product below is `x @ W.T`.
+
+The base is frozen, so its weight gradient is never formed. The backward pass keeps only the
+layer's input: the rank-R product `x @ A.T` costs R/O of the frozen product and is computed
+again instead of being stored (Hu et al. 2021, arXiv 2106.09685, for the update itself).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vox_tensor.lora_spec import LoraSpec
+
+
+class Projection(NamedTuple):
+    """The tensors of one linear map, adapted (`a` and `b` set) or not.
+
+    Shapes: weight `[O, I]`, bias `[O]`, a `[R, I]`, b `[O, R]`, keep `[T, I]` (the elements
+    that dropout left in, pre-multiplied by 1 / (1 - p); `None` without dropout).
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    a: Tensor | None = None
+    b: Tensor | None = None
+    scale: float = 1.0
+    keep: Tensor | None = None
+
+
+class ProjectionGradients(NamedTuple):
+    """What one projection contributes to the backward pass."""
+
+    a: Tensor | None
+    b: Tensor | None
+
+
+def project(x_TI: Tensor, p: Projection) -> Tensor:
+    """Map `[T, I]` to `[T, O]`: `x @ W.T + bias + scale * (dropout(x) @ A.T) @ B.T`.
+
+    The low-rank part is accumulated into the output of the frozen product. Plain tensor
+    code: autograd may or may not be recording.
+    """
+    y_TO = F.linear(x_TI, p.weight, p.bias)
+    if p.a is None or p.b is None:
+        return y_TO
+    low_TR = _low_rank(x_TI, p, p.a)
+    if y_TO.requires_grad:
+        return torch.addmm(y_TO, low_TR, p.b.to(x_TI.dtype).t(), alpha=p.scale)
+    return y_TO.addmm_(low_TR, p.b.to(x_TI.dtype).t(), alpha=p.scale)
+
+
+def project_backward(
+    g_TO: Tensor, x_TI: Tensor, p: Projection, dx_TI: Tensor | None, *, needs_dx: bool
+) -> tuple[Tensor | None, ProjectionGradients]:
+    """Gradients of `project`; the input's is added to `dx_TI` in place when one is given.
+
+    Args:
+        g_TO: Gradient of the output.
+        x_TI: The input of the forward pass.
+        p: The projection; its weight gets no gradient.
+        dx_TI: Gradient of the same input from another projection, to be added to.
+        needs_dx: Whether anything below is trained.
+    """
+    if needs_dx:
+        dx_TI = g_TO @ p.weight if dx_TI is None else dx_TI.addmm_(g_TO, p.weight)
+    if p.a is None or p.b is None:
+        return dx_TI, ProjectionGradients(None, None)
+    a_RI, b_OR = p.a.to(x_TI.dtype), p.b.to(x_TI.dtype)
+    low_TR = _low_rank(x_TI, p, p.a)
+    g_low_TR = (g_TO @ b_OR).mul_(p.scale)
+    grad_b = (g_TO.t() @ low_TR).mul_(p.scale)
+    if p.keep is None:
+        grad_a = g_low_TR.t() @ x_TI
+        if dx_TI is not None:
+            dx_TI.addmm_(g_low_TR, a_RI)
+    else:
+        grad_a = g_low_TR.t() @ (x_TI * p.keep)
+        if dx_TI is not None:
+            dx_TI.addcmul_(g_low_TR @ a_RI, p.keep.to(x_TI.dtype))
+    return dx_TI, ProjectionGradients(grad_a.to(p.a.dtype), grad_b.to(p.b.dtype))
+
+
+def _low_rank(x_TI: Tensor, p: Projection, a: Tensor) -> Tensor:
+    return F.linear(x_TI if p.keep is None else x_TI * p.keep, a.to(x_TI.dtype))
+
+
+class _ProjectShared(torch.autograd.Function):
+    """Several projections of one input; saves that input, once, and nothing else of size T."""
+
+    @staticmethod
+    def forward(ctx: Any, x_TI: Tensor, scales: tuple[float, ...], *flat: Any) -> Any:
+        projections = _unflatten(flat, scales)
+        ctx.save_for_backward(x_TI, *flat)
+        ctx.scales = scales
+        return tuple(project(x_TI, p) for p in projections)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x_TI, *flat = ctx.saved_tensors
+        dx: Tensor | None = None
+        out: list[Tensor | None] = []
+        for g_TO, p in zip(grads, _unflatten(flat, ctx.scales), strict=True):
+            dx, (grad_a, grad_b) = project_backward(
+                g_TO, x_TI, p, dx, needs_dx=ctx.needs_input_grad[0]
+            )
+            out.extend((None, None, grad_a, grad_b, None))
+        return dx, None, *out
+
+
+def flatten(projections: Sequence[Projection]) -> tuple[tuple[float, ...], tuple[Any, ...]]:
+    """Split projections into their scales and a flat tuple of tensors, for autograd functions."""
+    flat = tuple(t for p in projections for t in (p.weight, p.bias, p.a, p.b, p.keep))
+    return tuple(p.scale for p in projections), flat
+
+
+def detach(p: Projection) -> Projection:
+    """The same projection with nothing that trains, for a pass that wants no gradients."""
+    detached = (None if t is None else t.detach() for t in (p.weight, p.bias, p.a, p.b))
+    weight, *rest = detached
+    assert weight is not None
+    return Projection(weight, *rest, scale=p.scale, keep=p.keep)
+
+
+def _unflatten(flat: Sequence[Any], scales: Sequence[float]) -> list[Projection]:
+    return [
+        Projection(*flat[5 * i : 5 * i + 4], scale=scale, keep=flat[5 * i + 4])
+        for i, scale in enumerate(scales)
+    ]
+
+
+def project_shared(x_TI: Tensor, projections: Sequence[Projection]) -> tuple[Tensor, ...]:
+    """Apply several projections to one input `[T, I]`.
+
+    With frozen weights the backward pass accumulates the input's gradient in one buffer and
+    forms none for the weights. A trainable weight (pre-training) goes through plain autograd.
+    """
+    if any(p.weight.requires_grad for p in projections):
+        return tuple(project(x_TI, p) for p in projections)
+    scales, flat = flatten(projections)
+    outputs: tuple[Tensor, ...] = _ProjectShared.apply(x_TI, scales, *flat)
+    return outputs
+
+
+class LoraLinear(nn.Module):
+    """A frozen linear layer plus a trainable low-rank update.
+
+    Computes `x @ W.T + b + scale * (dropout(x) @ A.T) @ B.T`, where only A and B learn.
+    B starts at zero, so a fresh layer returns exactly what `base` returns. A and B are held
+    in float32 whatever the base's dtype (a bf16 update of 2e-4 would round away) and cast to
+    the input's dtype for the product.
+
+    Shapes:
+        base.weight: `[O, I]`, frozen
+        a_RI: `[R, I]`, b_OR: `[O, R]`
+        input `[..., I]` -> output `[..., O]`
+
+    Args:
+        base: The layer to adapt; its parameters are frozen in place.
+        spec: Rank, alpha, dropout, scale rule.
+        generator: Stream of A's initial values.
+        dropout_generator: Stream of dropout masks; `None` uses torch's global one.
+    """
+
+    def __init__(
+        self,
+        base: nn.Linear,
+        spec: LoraSpec,
+        generator: torch.Generator | None = None,
+        dropout_generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.spec = spec
+        self.dropout_generator = dropout_generator
+        device = base.weight.device
+        # Drawn on the CPU, so that a seed means the same adapter on every device.
+        start = torch.empty(spec.rank, base.in_features)
+        nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=generator)
+        self.a_RI = nn.Parameter(start.to(device))
+        self.b_OR = nn.Parameter(torch.zeros(base.out_features, spec.rank, device=device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[..., I]` to `[..., O]`."""
+        x_TI = x.reshape(-1, x.shape[-1])
+        (y_TO,) = project_shared(x_TI, (self.projection(x_TI),))
+        return y_TO.view(*x.shape[:-1], y_TO.shape[-1])
+
+    def projection(self, x_TI: Tensor) -> Projection:
+        """The tensors of this layer, with a dropout mask for `x_TI` drawn when training."""
+        keep = self._dropout_keep(x_TI) if self.training and self.spec.dropout else None
+        base = self.base
+        return Projection(base.weight, base.bias, self.a_RI, self.b_OR, self.spec.scale, keep)
+
+    def _dropout_keep(self, x_TI: Tensor) -> Tensor:
+        stay = 1.0 - self.spec.dropout
+        keep = torch.empty_like(x_TI).bernoulli_(stay, generator=self.dropout_generator)
+        return keep.div_(stay)
+
+    @torch.no_grad()
+    def delta_OI(self) -> Tensor:
+        """The dense update this adapter stands for, `[O, I]`, in float32."""
+        return lora_delta(self.a_RI, self.b_OR, self.spec.scale)
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """Return a new plain linear layer with the update folded in: f32 sum, one rounding.
+
+        Neither `self` nor `base` changes, so merging twice cannot add the update twice.
+        Dropout is dropped: a merged layer is for inference.
+        """
+        dense = nn.Linear(
+            self.base.in_features,
+            self.base.out_features,
+            bias=self.base.bias is not None,
+            device=self.base.weight.device,
+            dtype=self.base.weight.dtype,
+        )
+        dense.weight.copy_(self.base.weight.float() + self.delta_OI())
+        if self.base.bias is not None:
+            dense.bias.copy_(self.base.bias)
+        return dense.requires_grad_(requires_grad=False)
+
+
+def lora_delta(a_RI: Tensor, b_OR: Tensor, scale: float) -> Tensor:
+    """`scale * B @ A` as a dense `[O, I]` float32 tensor, with no graph."""
+    return scale * (b_OR.detach().float() @ a_RI.detach().float())
+
+
+def projection_of(layer: nn.Module, x_TI: Tensor) -> Projection:
+    """The tensors of a plain or adapted linear layer, for a fused function over `x_TI`.
+
+    Raises:
+        TypeError: For any other module.
+    """
+    if isinstance(layer, LoraLinear):
+        return layer.projection(x_TI)
+    if isinstance(layer, nn.Linear):
+        return Projection(layer.weight, layer.bias)
+    message = f"expected Linear or LoraLinear, got {type(layer).__name__}"
+    raise TypeError(message)

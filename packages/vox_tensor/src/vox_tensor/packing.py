@@ -1,0 +1,76 @@
+"""Placing rows into windows of a fixed token budget, whole and in a reproducible order. No torch.
+
+A window is what one forward pass computes. Rows are never cut and never see each other: a
+window is a list of segments, and attention stays inside a segment (and its parents).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of tokens in a window that attends to itself and to its chain of parents."""
+
+    row: int
+    """Index of the row in the sequence that was packed."""
+    start: int
+    """First token of the segment, counted from the start of the window."""
+    length: int
+    parent: int | None = None
+    """Index (in the window) of the segment whose tokens are this one's prefix; `None` for a root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The segments of one forward pass, in token order."""
+
+    segments: tuple[Segment, ...]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the window; there is no padding."""
+        return sum(segment.length for segment in self.segments)
+
+
+def pack_rows(lengths: Sequence[int], capacity: int) -> tuple[Window, ...]:
+    """Place rows into as few windows of at most `capacity` tokens as best-fit decreasing finds.
+
+    Ties go to the earlier row and the earlier window, so the same lengths give the same
+    windows. Inside a window, rows stand in their original order.
+
+    Args:
+        lengths: Tokens of each row.
+        capacity: Most tokens of a window.
+
+    Raises:
+        ValueError: For a row that is empty or longer than `capacity`.
+    """
+    for row, length in enumerate(lengths):
+        if not 0 < length <= capacity:
+            message = f"row {row} has {length} tokens, a window holds 1 to {capacity}"
+            raise ValueError(message)
+    free: list[int] = []
+    members: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda r: (-lengths[r], r)):
+        fits = [(space, index) for index, space in enumerate(free) if space >= lengths[row]]
+        if fits:
+            _, window = min(fits)
+        else:
+            window = len(free)
+            free.append(capacity)
+            members.append([])
+        free[window] -= lengths[row]
+        members[window].append(row)
+    return tuple(_window(sorted(rows), lengths) for rows in members)
+
+
+def _window(rows: Sequence[int], lengths: Sequence[int]) -> Window:
+    segments: list[Segment] = []
+    start = 0
+    for row in rows:
+        segments.append(Segment(row, start, lengths[row]))
+        start += lengths[row]
+    return Window(tuple(segments))

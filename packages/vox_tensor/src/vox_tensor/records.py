@@ -1,0 +1,69 @@
+"""The shapes of a training row: messages before tokenising, ids and labels after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+IGNORE_INDEX = -100
+"""Label of a token that is not learned; the value torch and transformers use."""
+
+
+class Role(StrEnum):
+    """Who says a message."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+    learn: bool = True
+    """Only assistant messages with `learn` are supervised (OpenAI's `weight` 0 or 1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRecord:
+    """One row of a corpus, whatever format it was written in."""
+
+    messages: tuple[Message, ...]
+    line: int
+    """1-based line of the file it came from."""
+    rating: int | None = None
+    """1 to 5; `None` is unrated and passes every rating floor."""
+    category: str | None = None
+    lane: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    """A tokenised row.
+
+    `labels[i]` is `ids[i]` where that token is learned and `IGNORE_INDEX` elsewhere: labels
+    are not shifted (transformers' convention). The token at `i` is predicted from `i - 1`,
+    so a label at position 0 can never be learned.
+    """
+
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    line: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.labels):
+            message = f"{len(self.ids)} ids but {len(self.labels)} labels"
+            raise ValueError(message)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def n_supervised(self) -> int:
+        """Tokens that contribute to the loss."""
+        return sum(label != IGNORE_INDEX for label in self.labels[1:])

@@ -1,0 +1,34 @@
+"""Windows as tensors: shifting, positions, borders."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
+
+from vox_tensor.collate import collate_window  # noqa: E402 - after the skip
+from vox_tensor.records import IGNORE_INDEX, EncodedRow  # noqa: E402 - after the skip
+
+X = IGNORE_INDEX
+
+
+def test_rows_lie_end_to_end_with_restarting_positions_and_shifted_targets() -> None:
+    batch = collate_window(
+        [EncodedRow((7, 8, 9), (X, 8, 9), line=3), EncodedRow((5, 6), (X, 6), line=1)]
+    )
+    assert batch.ids_T.tolist() == [7, 8, 9, 5, 6]
+    assert batch.positions_T.tolist() == [0, 1, 2, 0, 1]
+    assert batch.offsets == (0, 3, 5)
+    assert batch.supervised_P.tolist() == [0, 1, 3]
+    assert batch.targets_P.tolist() == [8, 9, 6]
+    assert (batch.n_tokens, batch.n_supervised, batch.rows) == (5, 3, (3, 1))
+
+
+def test_a_label_at_the_first_token_is_never_learned() -> None:
+    row = EncodedRow((7, 8), (7, X))
+    assert collate_window([row]).n_supervised == row.n_supervised == 0
+
+
+def test_no_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one row"):
+        collate_window([])

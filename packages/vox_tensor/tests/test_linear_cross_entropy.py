@@ -1,0 +1,80 @@
+"""The chunked head against torch's own cross entropy and float64 autograd."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
+
+from torch.nn import functional as F  # noqa: E402, N812 - after the skip
+
+from vox_tensor.linear_cross_entropy import linear_cross_entropy  # noqa: E402 - after the skip
+from vox_tensor.lora import Projection  # noqa: E402 - after the skip
+
+# Sums of some ten f32 losses near 3, two orders of summation.
+F32 = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def problem(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    h = torch.randn(7, 5, dtype=dtype, generator=generator)
+    weight = torch.randn(11, 5, dtype=dtype, generator=generator)
+    return h, weight, torch.randint(0, 11, (7,), generator=generator)
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 3, 7, 100])
+def test_loss_and_gradient_match_torch(chunk_rows: int) -> None:
+    h, weight, targets = problem(torch.float32)
+    ours, theirs = (h.clone().requires_grad_() for _ in range(2))
+    loss = linear_cross_entropy(ours, Projection(weight, None), targets, chunk_rows)
+    expected = F.cross_entropy(theirs @ weight.T, targets, reduction="sum")
+    torch.testing.assert_close(loss, expected, **F32)
+    (loss * 0.5).backward()
+    (expected * 0.5).backward()
+    assert ours.grad is not None
+    assert ours.grad.abs().sum() > 0
+    torch.testing.assert_close(ours.grad, theirs.grad, **F32)
+
+
+def test_gradcheck_with_an_adapted_head() -> None:
+    h, weight, targets = problem(torch.float64)
+    generator = torch.Generator().manual_seed(2)
+    a = torch.randn(2, 5, dtype=torch.float64, generator=generator, requires_grad=True)
+    b = torch.randn(11, 2, dtype=torch.float64, generator=generator, requires_grad=True)
+
+    def run(h: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return linear_cross_entropy(h, Projection(weight, None, a, b, 0.5), targets, 3)
+
+    assert torch.autograd.gradcheck(run, (h.requires_grad_(), a, b))
+
+
+def test_gradcheck_with_a_trainable_head() -> None:
+    h, weight, targets = problem(torch.float64)
+
+    def run(h: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return linear_cross_entropy(h, Projection(weight, None), targets, 3)
+
+    assert torch.autograd.gradcheck(run, (h.requires_grad_(), weight.requires_grad_()))
+
+
+def test_a_very_unlikely_target_has_a_finite_loss() -> None:
+    h = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    weight = torch.eye(2)
+    loss = linear_cross_entropy(h, Projection(weight, None), torch.tensor([1]))
+    assert loss.item() == 200.0
+    loss.backward()
+    assert torch.isfinite(h.grad).all()
+
+
+def test_no_gradient_buffers_are_made_without_grad() -> None:
+    h, weight, targets = problem(torch.float32)
+    with torch.no_grad():
+        loss = linear_cross_entropy(h, Projection(weight, None), targets)
+    assert not loss.requires_grad
+    torch.testing.assert_close(loss, F.cross_entropy(h @ weight.T, targets, reduction="sum"), **F32)
+
+
+def test_mismatched_targets_are_refused() -> None:
+    h, weight, targets = problem(torch.float32)
+    with pytest.raises(ValueError, match="7 hidden states but 6 targets"):
+        linear_cross_entropy(h, Projection(weight, None), targets[:6])

@@ -1,0 +1,60 @@
+"""Packed attention against a dense float64 computation of each row alone."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
+
+from vox_tensor.segment_attention import segment_attention  # noqa: E402 - after the skip
+
+OFFSETS = (0, 5, 6, 14)
+
+
+def tensors(heads: int, kv_heads: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(heads)
+    q, k, v = (
+        torch.randn(14, n, 4, dtype=torch.float64, generator=generator)
+        for n in (heads, kv_heads, kv_heads)
+    )
+    return q, k, v
+
+
+def dense(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None) -> torch.Tensor:
+    """One score at a time, straight from the definition."""
+    out = torch.zeros_like(q)
+    groups = q.shape[1] // k.shape[1]
+    for start, end in zip(OFFSETS, OFFSETS[1:], strict=False):
+        for i in range(start, end):
+            first = start if window is None else max(start, i - window + 1)
+            for h in range(q.shape[1]):
+                scores = (k[first : i + 1, h // groups] @ q[i, h]) * 0.5
+                out[i, h] = scores.softmax(0) @ v[first : i + 1, h // groups]
+    return out
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(2, 2), (4, 2), (4, 1)])
+@pytest.mark.parametrize("window", [None, 3, 8])
+def test_matches_the_definition(heads: int, kv_heads: int, window: int | None) -> None:
+    q, k, v = tensors(heads, kv_heads)
+    out = segment_attention(q, k, v, OFFSETS, scale=0.5, window=window)
+    torch.testing.assert_close(out, dense(q, k, v, window))
+
+
+def test_a_row_never_sees_another() -> None:
+    q, k, v = tensors(2, 2)
+    before = segment_attention(q, k, v, OFFSETS, scale=0.5)
+    k2, v2 = k.clone(), v.clone()
+    k2[5], v2[5] = 100.0, -100.0
+    after = segment_attention(q, k2, v2, OFFSETS, scale=0.5)
+    assert not torch.equal(before[5], after[5])
+    assert torch.equal(before[:5], after[:5])
+    assert torch.equal(before[6:], after[6:])
+
+
+def test_gradients_stay_inside_a_segment() -> None:
+    q, k, v = (t.requires_grad_() for t in tensors(2, 2))
+    segment_attention(q, k, v, OFFSETS, scale=0.5)[6:].sum().backward()
+    assert v.grad is not None
+    assert v.grad[:6].abs().sum() == 0
+    assert v.grad[6:].abs().sum() > 0
