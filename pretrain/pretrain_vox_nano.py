@@ -109,7 +109,9 @@ def initialize(model: Transformer) -> Transformer:
     quiet = 0.02 / math.sqrt(2 * model.config.n_layers)
     for name, parameter in model.named_parameters():
         if parameter.dim() == 2:
-            nn.init.normal_(parameter, std=quiet if name.endswith(("o.weight", "down.weight")) else 0.02)
+            nn.init.normal_(
+                parameter, std=quiet if name.endswith(("o.weight", "down.weight")) else 0.02
+            )
     return model
 
 
@@ -137,7 +139,8 @@ def run(
         tokens += sum(len(row) for row in rows)
         recent.append(loss)
         if step % 20 == 0:
-            log(f"step {step} loss {sum(recent[-20:]) / 20:.4f} {tokens / (time.perf_counter() - started):.0f} tok/s")
+            speed = tokens / (time.perf_counter() - started)
+            log(f"step {step} loss {sum(recent[-20:]) / 20:.4f} {speed:.0f} tok/s")
         if step % options.eval_every == 0 or step == options.steps:
             held = evaluate(model, heldout)
             log(f"step {step} held-out {held:.4f}")
@@ -173,7 +176,7 @@ def train_step(model: Transformer, rows: Sequence[EncodedRow]) -> float:
     """Forward and backward over a batch; returns its mean loss."""
     batch = collate_window(rows)
     loss: Tensor = model.loss_sum(batch) / batch.n_supervised
-    loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+    loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     return loss.item()
 

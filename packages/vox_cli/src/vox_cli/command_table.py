@@ -19,6 +19,8 @@ class CommandEntry:
     words: tuple[str, ...]
     """What is typed after `vox`."""
     short_help: str
+    example: str
+    """What its `--help` ends with; a test checks that the flags exist."""
 
     @property
     def module(self) -> str:
@@ -39,14 +41,52 @@ GROUP_HELP = {
 }
 
 COMMANDS = (
-    CommandEntry(("mens", "doctor"), "Show versions, devices and what is missing."),
-    CommandEntry(("mens", "init"), "Write a config, a small data set and a README to start from."),
-    CommandEntry(("mens", "train"), "Train a LoRA adapter."),
-    CommandEntry(("mens", "status"), "Show how far a run is and what it wrote."),
-    CommandEntry(("mens", "preview"), "Show rows as the trainer would see them."),
-    CommandEntry(("mens", "eval"), "Measure loss and perplexity on a file of rows."),
-    CommandEntry(("mens", "generate"), "Continue prompts with a base model or a trained run."),
-    CommandEntry(("mens", "corpus", "pairs"), "Write docstring-to-function rows from source code."),
-    CommandEntry(("mens", "corpus", "validate"), "Check a JSONL file of rows and count them."),
-    CommandEntry(("schola", "train"), "Same as `vox mens train`."),
+    CommandEntry(
+        ("mens", "doctor"), "Show versions, devices and what is missing.", "vox mens doctor"
+    ),
+    CommandEntry(
+        ("mens", "init"),
+        "Write a config, a small data set and a README to start from.",
+        "vox mens init first && cd first && vox mens train --config run.yaml",
+    ),
+    CommandEntry(
+        ("mens", "train"),
+        "Train a LoRA adapter.",
+        "vox mens train --data-dir data --output-dir runs/first --epochs 1",
+    ),
+    CommandEntry(
+        ("mens", "status"),
+        "Show how far a run is and what it wrote.",
+        "vox mens status runs/first",
+    ),
+    CommandEntry(
+        ("mens", "preview"),
+        "Show rows as the trainer would see them.",
+        "vox mens preview --data data/train.jsonl -n 3",
+    ),
+    CommandEntry(
+        ("mens", "eval"),
+        "Measure loss and perplexity on a file of rows.",
+        "vox mens eval --run runs/first --data data/valid.jsonl",
+    ),
+    CommandEntry(
+        ("mens", "generate"),
+        "Continue prompts with a base model or a trained run.",
+        'vox mens generate --run runs/first --prompt "Reverse a string in Python."',
+    ),
+    CommandEntry(
+        ("mens", "corpus", "pairs"),
+        "Write docstring-to-function rows from source code.",
+        "vox mens corpus pairs --from-python --output-dir data",
+    ),
+    CommandEntry(
+        ("mens", "corpus", "validate"),
+        "Check a JSONL file of rows and count them.",
+        "vox mens corpus validate data/train.jsonl",
+    ),
+    CommandEntry(
+        ("schola", "train"),
+        "Same as `vox mens train`.",
+        "vox schola train --data-dir data --output-dir runs/first",
+    ),
 )

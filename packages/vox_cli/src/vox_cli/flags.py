@@ -20,10 +20,18 @@ def value(
     help_text: str,
     parser: Callable[[str], object],
     metavar: str,
-    *names: str,
     default: object = None,
+    names: tuple[str, ...] = (),
 ) -> Any:
-    """Declare an option that carries a value; `default` is only shown."""
+    """Declare an option that carries a value.
+
+    Args:
+        help_text: One line.
+        parser: From what is typed to a value.
+        metavar: What the help shows in the value's place.
+        default: Only shown; the signature has the real one.
+        names: Flags, where the parameter's name is not the flag.
+    """
     return typer.Option(
         *names,
         help=help_text if default is None else f"{help_text} [default: {default}]",
@@ -34,26 +42,50 @@ def value(
     )
 
 
-def whole(help_text: str, *names: str, at_least: int | None = None, default: object = None) -> Any:
+def whole(help_text: str, at_least: int | None = None, default: object = None) -> Any:
     """Declare an option that takes an integer."""
-    parser = value_parsers.whole_number(at_least)
-    return value(help_text, parser, "N", *names, default=default)
+    return value(help_text, value_parsers.whole_number(at_least), "N", default)
 
 
-def choice(help_text: str, kind: type[StrEnum], *names: str, default: object = None) -> Any:
+def real(help_text: str, default: object = None) -> Any:
+    """Declare an option that takes a finite number."""
+    return value(help_text, value_parsers.number, "X", default)
+
+
+def choice(help_text: str, kind: type[StrEnum], default: object = None) -> Any:
     """Declare an option that takes a member of a closed set."""
-    parser = value_parsers.one_of(kind)
-    return value(help_text, parser, "|".join(kind), *names, default=default)
+    return value(help_text, value_parsers.one_of(kind), "|".join(kind), default)
 
 
-def text(help_text: str, metavar: str = "TEXT", *names: str, default: object = None) -> Any:
+def word(
+    help_text: str,
+    parse: Callable[[str], object],
+    kind: type[StrEnum] | str,
+    default: object = None,
+) -> Any:
+    """Declare an option whose words the contract reads; `kind` is what the help shows."""
+    metavar = kind if isinstance(kind, str) else "|".join(kind)
+    return value(help_text, value_parsers.contract_word(parse), metavar, default)
+
+
+def text(help_text: str, metavar: str = "TEXT", default: object = None) -> Any:
     """Declare an option that takes text as it is."""
-    return value(help_text, value_parsers.any_text, metavar, *names, default=default)
+    return value(help_text, value_parsers.any_text, metavar, default)
 
 
-def path(help_text: str, metavar: str, *names: str, default: object = None) -> Any:
+def path(help_text: str, metavar: str, default: object = None) -> Any:
     """Declare an option that takes a path; whether it exists is for the pipeline to say."""
-    return value(help_text, value_parsers.path, metavar, *names, default=default)
+    return value(help_text, value_parsers.path, metavar, default)
+
+
+def path_argument(help_text: str, metavar: str) -> Any:
+    """Declare a path that is given without a flag."""
+    return typer.Argument(help=help_text, metavar=metavar, parser=value_parsers.path)
+
+
+def toggle(help_text: str, names: str) -> Any:
+    """Declare a setting that is on or off, as `--x/--no-x`, for a `bool | None`."""
+    return typer.Option(names, help=help_text, show_default=False, show_envvar=False)
 
 
 def switch(help_text: str, *names: str) -> Any:
@@ -64,6 +96,4 @@ def switch(help_text: str, *names: str) -> Any:
 JsonFlag = Annotated[bool, switch("Print JSON on stdout, also for a failure.", "--json")]
 QuietFlag = Annotated[bool, switch("Say nothing but results and errors.", "--quiet", "-q")]
 VerboseFlag = Annotated[bool, switch("Say more on stderr.", "--verbose", "-v")]
-ColorFlag = Annotated[
-    ColorChoice, choice("When to use colours.", ColorChoice, "--color", default="auto")
-]
+ColorFlag = Annotated[ColorChoice, choice("When to use colours.", ColorChoice, "auto")]

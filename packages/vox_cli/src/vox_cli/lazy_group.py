@@ -37,6 +37,8 @@ def load_command(entry: CommandEntry) -> Any:
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(
         entry.words[-1],
+        # The escape keeps the help from wrapping what is to be pasted.
+        epilog=f"\b\nExample:\n  {entry.example}",
         context_settings={
             "auto_envvar_prefix": ENVIRONMENT_PREFIX,
             "help_option_names": ["-h", "--help"],

@@ -1,21 +1,22 @@
 """Where each setting of a command comes from: flag, environment, file, preset or default.
 
-A command's signature is the list of its settings: every option that has a parser is one. The
-parser also reads the environment (Typer does that, under `ENVIRONMENT_PREFIX`) and the config
-file, so a new flag is a new setting in all three.
+A command's signature is the list of its settings: every option that has a parser is one, and
+every `bool | None`. The parser also reads the environment (Typer does that, under
+`ENVIRONMENT_PREFIX`) and the config file, so a new flag is a new setting in all three.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 import typer
 
+from vox_cli import value_parsers
 from vox_cli.command_table import ENVIRONMENT_PREFIX
 from vox_cli.config_file import ConfigFile, ConfigValue
 from vox_cli.value_parsers import ValueRefusedError, nearest
@@ -23,7 +24,7 @@ from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
 from vox_tensor.errors import Problem
 
-NOT_IN_FILES = frozenset({"config", "color", "dry_run"})
+_HOW_TO_RUN = frozenset({"config", "color", "dry_run"})
 """Options with a parser that say how to run a command, not what to do."""
 
 
@@ -63,7 +64,17 @@ class Chosen:
     value: object
     source: Source
     origin: str | None = None
-    """The variable, the file and line, or the name of the preset."""
+    """The flag, the variable, the file and line, or the name of the preset."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRules:
+    """What a config file may say, beyond what the parsers accept."""
+
+    nullable: Collection[str] = ()
+    """Settings for which `null` is a value."""
+    other_names: Mapping[str, str] = field(default_factory=dict)
+    """Names that people use for a setting, to be told its own."""
 
 
 def settings_of(command: Callable[..., object]) -> tuple[Setting, ...]:
@@ -73,21 +84,27 @@ def settings_of(command: Callable[..., object]) -> tuple[Setting, ...]:
 
 def _settings(command: Callable[..., object]) -> Iterator[Setting]:
     for name, hint in get_type_hints(command, include_extras=True).items():
-        for note in getattr(hint, "__metadata__", ()):
-            parse = getattr(note, "parser", None)
-            if parse is not None and name not in NOT_IN_FILES:
-                yield Setting(name, parse)
+        if name in _HOW_TO_RUN or not hasattr(hint, "__metadata__"):
+            continue
+        parser = getattr(hint.__metadata__[0], "parser", None)
+        if parser is not None:
+            yield Setting(name, parser)
+        elif set(get_args(hint.__origin__)) == {bool, type(None)}:
+            yield Setting(name, value_parsers.truth)
 
 
 def choose_given(
-    settings: Collection[Setting], context: typer.Context, file: ConfigFile | None
+    settings: Collection[Setting],
+    context: typer.Context,
+    file: ConfigFile | None,
+    rules: FileRules,
 ) -> dict[str, Chosen]:
-    """The settings that a flag, the environment or the file gives, strongest source first.
+    """The settings that a flag, the environment or the file gives; the strongest source wins.
 
     Raises:
         ConfigError: With every unknown key and unusable value of the file.
     """
-    chosen = _from_file(settings, file) if file is not None else {}
+    chosen = _from_file(settings, file, rules) if file is not None else {}
     for setting in settings:
         source = context.get_parameter_source(setting.name)
         value = context.params.get(setting.name)
@@ -111,37 +128,41 @@ def misspelt_variables(settings: Collection[Setting]) -> tuple[Problem, ...]:
     Others under the same prefix belong to other commands and are left alone.
     """
     known = {setting.variable for setting in settings}
-    near = {
-        variable: nearest(variable, sorted(known))
-        for variable in sorted(os.environ)
-        if variable.startswith(ENVIRONMENT_PREFIX + "_") and variable not in known
-    }
-    return tuple(
-        say.variable_unknown(variable, match)
-        for variable, match in near.items()
-        if match is not None and _is_same_but_for_a_slip(variable, match)
-    )
+    problems = []
+    for variable in sorted(os.environ):
+        if not variable.startswith(f"{ENVIRONMENT_PREFIX}_") or variable in known:
+            continue
+        near = nearest(variable, sorted(known))
+        if near is not None and _differ_by_a_slip(variable, near):
+            problems.append(say.variable_unknown(variable, near))
+    return tuple(problems)
 
 
-def _is_same_but_for_a_slip(variable: str, known: str) -> bool:
-    """Whether two names are the same letters, or differ in one."""
-    a, b = (name.removeprefix(ENVIRONMENT_PREFIX).replace("_", "") for name in (variable, known))
+def _differ_by_a_slip(variable: str, known: str) -> bool:
+    """Whether two names are the same letters, or one has a letter more."""
+    a, b = variable.replace("_", ""), known.replace("_", "")
     return sorted(a) == sorted(b) or (abs(len(a) - len(b)) == 1 and (a in b or b in a))
 
 
-def _from_file(settings: Collection[Setting], file: ConfigFile) -> dict[str, Chosen]:
+def _from_file(
+    settings: Collection[Setting], file: ConfigFile, rules: FileRules
+) -> dict[str, Chosen]:
     by_name = {setting.name: setting for setting in settings}
     chosen: dict[str, Chosen] = {}
     problems: list[Problem] = []
     for key, entry in file.values.items():
         if key not in by_name:
-            problems.append(say.setting_unknown(key, nearest(key, list(by_name)), entry.where))
-            continue
-        try:
-            value = _file_value(by_name[key], entry, file.path.parent)
-            chosen[key] = Chosen(value, Source.FILE, entry.where)
-        except ValueRefusedError as error:
-            problems += [replace(each, where=f"{entry.where}: {key}") for each in error.problems]
+            near = rules.other_names.get(key) or nearest(key, list(by_name))
+            problems.append(say.setting_unknown(key, near, entry.where))
+        elif entry.text is None and key not in rules.nullable:
+            problems.append(say.config_value_refused(key, entry.where, "a value, not null"))
+        else:
+            try:
+                value = _file_value(by_name[key], entry, file.path.parent)
+                chosen[key] = Chosen(value, Source.FILE, entry.where)
+            except ValueRefusedError as error:
+                where = f"{entry.where}: {key}"
+                problems += [replace(each, where=where) for each in error.problems]
     if problems:
         raise ConfigError(*problems)
     return chosen

@@ -122,3 +122,13 @@ def path(text: str) -> Path:
     except RuntimeError:
         # A user without a home folder: the path may still name something.
         return Path(text)
+
+
+def truth(text: str) -> bool:
+    """Parse yes or no, as YAML and people write them."""
+    words = {"true": True, "yes": True, "on": True, "1": True}
+    words |= {"false": False, "no": False, "off": False, "0": False}
+    word = text.strip().lower()
+    if word not in words:
+        raise ValueRefusedError(say.choice_unknown("", text, ("true", "false")))
+    return words[word]

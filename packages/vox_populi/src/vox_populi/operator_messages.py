@@ -59,60 +59,46 @@ def _rows(lines: Sequence[int]) -> str:
 
 # Adapters and other artifacts ----------------------------------------------------------------
 
+_COPY_AGAIN = "Copy the file again from where it was written, or train again."
 
-def artifact_missing(path: str) -> Problem:
-    """A file that should be read does not exist."""
+
+def adapter_container_refused(found: Problem) -> Problem:
+    """What the container's reader says, with the way out for an adapter: pickles, zips, damage."""
     return Problem(
-        code="MENS-A001", what="there is no such file.", fix="Check the path.", where=path
+        code="MENS-A001",
+        what=found.what,
+        fix="Give the model_final.bin of a run; convert what others made where it was made, "
+        "with safetensors.torch.save_file.",
+        where=found.where,
     )
 
 
-def artifact_not_regular(path: str) -> Problem:
-    """A folder, FIFO or device where a file was expected."""
+def artifact_unreadable(path: str, error: OSError) -> Problem:
+    """The system refuses to read a file of a run."""
     return Problem(
         code="MENS-A002",
-        what="this is no regular file.",
-        fix="Give the file itself, such as RUN/model_final.bin.",
-        where=path,
-    )
-
-
-def adapter_is_foreign(path: str, kind: str) -> Problem:
-    """The first bytes are those of another format."""
-    return Problem(
-        code="MENS-A003",
-        what=f"this is {kind}; files of that sort can run code and are never opened here.",
-        fix="Where it was made, write it with safetensors.torch.save_file(state_dict, 'adapter_model.safetensors').",
-        where=path,
-    )
-
-
-def adapter_unreadable(path: str, reason: str) -> Problem:
-    """The system or the container's format refuses."""
-    return Problem(
-        code="MENS-A004",
-        what=f"the file cannot be read: {reason}.",
-        fix="Check its permissions, or copy it again from where it was written.",
+        what=f"it cannot be read: {_cause(error)}.",
+        fix="Check its permissions and that it is a file.",
         where=path,
     )
 
 
 def adapter_foreign_format(path: str, found: str | None) -> Problem:
     """A safetensors container that is no adapter of ours."""
-    says = f"its format is {clipped(found)}" if found is not None else "it has no format entry"
+    says = f"its format is {clipped(found)}" if found is not None else "it names no format"
     return Problem(
-        code="MENS-A005",
-        what=f"this is no adapter file of vox mens train: {says}.",
-        fix="Give the model_final.bin of a run folder.",
+        code="MENS-A003",
+        what=f"it is no adapter that vox mens train wrote: {says}.",
+        fix="Give the model_final.bin of a run.",
         where=path,
     )
 
 
 def adapter_version_unknown(path: str, found: str | None, known: str) -> Problem:
-    """Written by a version of this package that knows more than we do."""
+    """Written by a release that knows more than this one."""
     return Problem(
-        code="MENS-A006",
-        what=f"its format version is {clipped(str(found))}, this program reads version {known}.",
+        code="MENS-A004",
+        what=f"its format has version {clipped(found)}; this program reads version {known}.",
         fix="Update vox-cli, or train again.",
         where=path,
     )
@@ -121,9 +107,9 @@ def adapter_version_unknown(path: str, found: str | None, known: str) -> Problem
 def adapter_header_invalid(path: str, reason: str) -> Problem:
     """The header inside the container does not say what it must."""
     return Problem(
-        code="MENS-A007",
-        what=f"its header cannot be used: {reason}.",
-        fix="Copy the file again from where it was written, or train again.",
+        code="MENS-A005",
+        what=f"its header cannot be used: {clipped(reason)}.",
+        fix=_COPY_AGAIN,
         where=path,
     )
 
@@ -131,9 +117,9 @@ def adapter_header_invalid(path: str, reason: str) -> Problem:
 def adapter_tensor_missing(path: str, name: str) -> Problem:
     """The header promises a tensor that is not there."""
     return Problem(
-        code="MENS-A008",
+        code="MENS-A006",
         what=f"the tensor {clipped(name)} is missing.",
-        fix="Copy the file again from where it was written, or train again.",
+        fix=_COPY_AGAIN,
         where=path,
     )
 
@@ -141,9 +127,9 @@ def adapter_tensor_missing(path: str, name: str) -> Problem:
 def adapter_tensor_unexpected(path: str, name: str) -> Problem:
     """A tensor that the header does not know."""
     return Problem(
-        code="MENS-A009",
-        what=f"the tensor {clipped(name)} is not named in the header.",
-        fix="Copy the file again from where it was written, or train again.",
+        code="MENS-A007",
+        what=f"the tensor {clipped(name)} is not in its header.",
+        fix=_COPY_AGAIN,
         where=path,
     )
 
@@ -153,9 +139,9 @@ def adapter_tensor_misshaped(
 ) -> Problem:
     """A tensor of another shape than rank and layer give."""
     return Problem(
-        code="MENS-A010",
-        what=f"the tensor {clipped(name)} is {list(found)}, the header says {list(expected)}.",
-        fix="Copy the file again from where it was written, or train again.",
+        code="MENS-A008",
+        what=f"the tensor {clipped(name)} is {clipped(list(found))}, not {list(expected)}.",
+        fix=_COPY_AGAIN,
         where=path,
     )
 
@@ -163,9 +149,9 @@ def adapter_tensor_misshaped(
 def adapter_tensor_wrong_type(path: str, name: str, found: str) -> Problem:
     """A tensor of another number type than float32."""
     return Problem(
-        code="MENS-A011",
-        what=f"the tensor {clipped(name)} is {found}, adapters are F32.",
-        fix="Copy the file again from where it was written, or train again.",
+        code="MENS-A009",
+        what=f"the tensor {clipped(name)} has the dtype {found}, not F32.",
+        fix=_COPY_AGAIN,
         where=path,
     )
 
@@ -173,11 +159,178 @@ def adapter_tensor_wrong_type(path: str, name: str, found: str) -> Problem:
 def adapter_not_finite(path: str, name: str) -> Problem:
     """NaN or infinity in a trained tensor."""
     return Problem(
-        code="MENS-A012",
+        code="MENS-A010",
         what=f"the tensor {clipped(name)} holds values that are not finite.",
-        fix="Copy the file again from where it was written, or train again.",
+        fix=_COPY_AGAIN,
         where=path,
     )
+
+
+def adapter_not_for_base(path: str, name: str, digest: str, found: str) -> Problem:
+    """The base that was found is not the one the adapter was trained on."""
+    return Problem(
+        code="MENS-A011",
+        what=f"it was trained on {clipped(name)} ({clipped(digest)}), not on what lies in {found}.",
+        fix="Name the folder of that base with --model.",
+        where=path,
+    )
+
+
+def adapter_base_unknown(path: str, name: str) -> Problem:
+    """Nothing tells where the base of an adapter is."""
+    return Problem(
+        code="MENS-A012",
+        what=f"its base model, {clipped(name)}, was not found from here.",
+        fix="Name its folder with --model.",
+        where=path,
+    )
+
+
+def adapter_modules_unknown(path: str, names: Sequence[str]) -> Problem:
+    """The adapter names projections that the base does not have."""
+    shown = ", ".join(names[:3])
+    return Problem(
+        code="MENS-A013",
+        what=f"the base has no projection for {len(names)} of its modules: {clipped(shown)}.",
+        fix="Name the folder of its own base with --model.",
+        where=path,
+    )
+
+
+def adapter_tokenizer_differs(path: str, where: str) -> Problem:
+    """The tokenizer at hand is not the one the adapter was trained with."""
+    return Problem(
+        code="MENS-A014",
+        what=f"it was trained with another tokenizer than that of {where}.",
+        fix="Put the tokenizer.json of the training run back, or leave --tokenizer out.",
+        where=path,
+    )
+
+
+def manifest_invalid(path: str, reason: str) -> Problem:
+    """A manifest that does not say what it must."""
+    return Problem(
+        code="MENS-A020",
+        what=f"it is no usable training manifest: {clipped(reason)}.",
+        fix="Copy the run folder again from where it was written.",
+        where=path,
+    )
+
+
+def manifest_too_new(path: str, found: int, known: int) -> Problem:
+    """Written by a release that knows more than this one."""
+    return Problem(
+        code="MENS-A021",
+        what=f"its schema version is {found}; this program reads up to {known}.",
+        fix="Update vox-cli.",
+        where=path,
+    )
+
+
+def not_a_run_folder(path: str) -> Problem:
+    """None of the files of a run is there."""
+    return Problem(
+        code="MENS-A022",
+        what="no run was written there.",
+        fix="Give the folder that vox mens train had as --output-dir.",
+        where=path,
+    )
+
+
+def run_has_no_adapter(path: str) -> Problem:
+    """A run folder without its final adapter."""
+    return Problem(
+        code="MENS-A023",
+        what="the run has not finished: there is no model_final.bin.",
+        fix="See how far it is with: vox mens status RUN",
+        where=path,
+    )
+
+
+# Runs and the machine they are on ------------------------------------------------------------
+
+MOBILE_EDGE_MANIFEST_NOTE = "trained within the limits of mobile_edge on a CPU"
+
+
+def run_interrupted(signal_name: str, step: int) -> Problem:
+    """SIGINT or SIGTERM; the run ended at a step border."""
+    return Problem(
+        code="MENS-R010",
+        what=f"the run was stopped by {signal_name} after step {step}; no adapter was written.",
+        fix="Start it again with --force, or into another --output-dir.",
+    )
+
+
+def output_folder_occupied(path: str) -> Problem:
+    """A run never writes among files that are there already."""
+    return Problem(
+        code="MENS-E001",
+        what="the output folder is not empty.",
+        fix="Name another --output-dir, or pass --force to keep the old folder under another name.",
+        where=path,
+    )
+
+
+def output_not_a_folder(path: str) -> Problem:
+    """A file where the run folder should be, or on the way to it."""
+    return Problem(
+        code="MENS-E002",
+        what="it is a file, or a file is on the way to it.",
+        fix="Name a folder with --output-dir.",
+        where=path,
+    )
+
+
+def output_folder_is_link(path: str) -> Problem:
+    """Writing never follows links."""
+    return Problem(
+        code="MENS-E003",
+        what="it is a link; runs are not written through links.",
+        fix="Name the folder itself with --output-dir.",
+        where=path,
+    )
+
+
+def folder_locked(path: str, holder: str) -> Problem:
+    """Another process writes this folder."""
+    return Problem(
+        code="MENS-E004",
+        what=f"the folder is held by {clipped(holder)}.",
+        fix="Wait for it, or name another --output-dir.",
+        where=path,
+    )
+
+
+def file_not_written(path: str, error: OSError) -> Problem:
+    """The system refused to write; what was there before is unchanged."""
+    return Problem(
+        code="MENS-E005",
+        what=f"it cannot be written: {_cause(error)}.",
+        fix="Check permissions and free space, then start again.",
+        where=path,
+    )
+
+
+def device_memory_exhausted(device: str) -> Problem:
+    """The allocator of the device, or of the machine, ran dry."""
+    return Problem(
+        code="MENS-E006",
+        what=f"the memory of the device {device} is used up.",
+        fix="Lower --batch-size, --seq-len or --rank; vox mens train --dry-run shows the estimate.",
+    )
+
+
+def device_failed(device: str, reason: str) -> Problem:
+    """The device's driver or a kernel reports a failure."""
+    return Problem(
+        code="MENS-E007",
+        what=f"the device {device} failed: {clipped(reason)}.",
+        fix="Try again, or run with --device cpu.",
+    )
+
+
+def _cause(error: OSError) -> str:
+    return error.strerror or type(error).__name__
 
 
 # Command line: flags, environment, config file ------------------------------------------------
@@ -456,6 +609,239 @@ def text_not_unicode(flag: str) -> Problem:
         where=flag,
         fix="Give it as UTF-8; check the terminal's locale.",
     )
+
+
+# Plan and preflight --------------------------------------------------------------------------
+
+
+def qlora_not_built() -> Problem:
+    """The 4-bit kernel is not part of this version."""
+    return Problem(
+        code="MENS-P001",
+        what="this version trains LoRA only; 4-bit bases are not built yet.",
+        where="--backend qlora",
+        fix="Pass --backend lora.",
+    )
+
+
+def targets_unmatched(roles: Sequence[str], model_type: str, offered: Sequence[str]) -> Problem:
+    """A role that no layer of the base model has would train without a word."""
+    return Problem(
+        code="MENS-P002",
+        what=f"no layer of this {model_type} model is {_either(roles)}.",
+        where="--targets",
+        fix=f"It has {','.join(offered)}: name some of these, or all.",
+    )
+
+
+def targets_split_fused_layer(
+    named: Sequence[str], fused: Sequence[str], layer: str, whole: Sequence[str]
+) -> Problem:
+    """One matrix makes several projections, and only some of them were named."""
+    return Problem(
+        code="MENS-P003",
+        what=f"{','.join(named)} cannot be adapted alone: this model makes {','.join(fused)}"
+        f" in one matrix ({layer}), and an adapter over a part of it has no form that PEFT reads.",
+        where="--targets",
+        fix=f"Pass --targets {','.join(whole)}, or leave {','.join(named)} out.",
+    )
+
+
+def no_rows_to_train_on() -> Problem:
+    """The split took every row, or there were none."""
+    return Problem(
+        code="MENS-P004",
+        what="no row is left to train on.",
+        fix="Add rows, or lower --validation-split-ratio.",
+    )
+
+
+def early_stopping_needs_rows() -> Problem:
+    """Nothing can be judged without held-out rows."""
+    return Problem(
+        code="MENS-P005",
+        what="early stopping needs held-out rows, and there are none.",
+        where="--early-stopping-patience",
+        fix="Add valid.jsonl to the data folder, raise --validation-split-ratio, or drop the flag.",
+    )
+
+
+def rows_beyond_positions(longest: int, positions: int) -> Problem:
+    """Learned positions are a table that ends."""
+    return Problem(
+        code="MENS-P006",
+        what=f"rows have up to {longest} tokens, this model has positions for {positions}.",
+        where="--seq-len",
+        fix=f"Pass --seq-len {positions} or less.",
+    )
+
+
+def device_absent(device: str) -> Problem:
+    """The device that was asked for is not there, or torch was built without it."""
+    return Problem(
+        code="MENS-P007",
+        what=f"there is no {device} device that torch can use.",
+        where="--device",
+        fix="Pass --device best or --device cpu; vox mens doctor lists what is there.",
+    )
+
+
+def memory_too_small(device: str, needed: int, available: int) -> Problem:
+    """The estimate exceeds the memory of the device."""
+    return Problem(
+        code="MENS-P008",
+        what=f"about {_gib(needed)} are needed, {device} has {_gib(available)}.",
+        fix="Lower --batch-size, --seq-len or --rank; vox mens train --dry-run shows each term.",
+    )
+
+
+def output_not_writable(path: str, reason: str) -> Problem:
+    """The run folder cannot be made, or nothing can be made in it."""
+    return Problem(
+        code="MENS-P009",
+        what=f"the output folder cannot be written: {reason}.",
+        fix="Name another --output-dir, or change its permissions.",
+        where=path,
+    )
+
+
+def disk_too_small(path: str, needed: int, free: int) -> Problem:
+    """The run's files would not fit."""
+    return Problem(
+        code="MENS-P010",
+        what=f"the run's files take up to {_gib(needed)}, {_gib(free)} are free there.",
+        fix="Free some space, or name an --output-dir on another disk.",
+        where=path,
+    )
+
+
+def data_folder_missing(path: str, *, exists: bool) -> Problem:
+    """The data folder is not there, or is a file."""
+    return Problem(
+        code="MENS-P011",
+        what="it is no folder." if exists else "there is no such folder.",
+        fix="Pass the folder that holds train.jsonl with --data-dir.",
+        where=path,
+    )
+
+
+def train_file_missing(path: str) -> Problem:
+    """The data folder lacks the one file it must have."""
+    return Problem(
+        code="MENS-P012",
+        what="there is no such file.",
+        fix="Put the rows there, one JSON object a line; vox mens corpus pairs makes some.",
+        where=path,
+    )
+
+
+def tokenizer_beyond_embedding(path: str, ids: int, rows: int) -> Problem:
+    """Some ids of the vocabulary would index past the embedding table."""
+    return Problem(
+        code="MENS-P013",
+        what=f"the tokenizer has ids up to {ids - 1}, the model's embedding has {rows} rows.",
+        fix="Use the tokenizer that the model was trained with.",
+        where=path,
+    )
+
+
+def note_warmup_clamped(asked: int, used: int, total: int) -> str:
+    """The warm-up would have outlasted the run."""
+    return f"--warmup {asked} does not fit a run of {total} steps; {used} steps warm up."
+
+
+def note_max_steps_unused(asked: int, total: int) -> str:
+    """The epochs end sooner."""
+    return f"--max-steps {asked} has no effect: all epochs together are {total} steps."
+
+
+def note_small_data(setting: str, preset: int, used: int, rows: int) -> str:
+    """A preset is meant for more rows than there are."""
+    return f"fewer than {rows} rows: {setting} {used} instead of the preset's {preset}."
+
+
+def note_device_unknown() -> str:
+    """Nobody could look for a GPU."""
+    return "torch is not installed, so no GPU was looked for; planned for cpu."
+
+
+def note_device_not_checked(device: str) -> str:
+    """A GPU was asked for that nobody could look for."""
+    return f"torch is not installed, so nobody knows whether there is a {device} device."
+
+
+def note_bf16_slow(device: str) -> str:
+    """bf16 was asked for where it is emulated."""
+    return f"--dtype bf16 on this {device} device may be slower than f32, not faster."
+
+
+def note_no_bf16() -> str:
+    """The automatic choice avoids emulation."""
+    return "this CUDA device has no bf16; computing in f32."
+
+
+def note_threads_beyond_cpus(threads: int, cpus: int) -> str:
+    """More threads than cores take turns."""
+    return f"--threads {threads} is more than the {cpus} CPUs at hand."
+
+
+def note_seq_len_beyond_positions(tokens: int, positions: int) -> str:
+    """The base model was never trained at this length."""
+    return f"rows of {tokens} tokens are longer than the {positions} positions of this model."
+
+
+def note_nothing_held_out() -> str:
+    """Nobody will know whether the adapter helps."""
+    return "no rows are held out, so no held-out loss will be measured."
+
+
+def note_no_effect(flag: str, reason: str) -> str:
+    """A setting that decides nothing here."""
+    return f"{flag} has no effect: {reason}."
+
+
+def note_memory_short(needed: int, available: int) -> str:
+    """The plan is for a larger machine; a run here would be refused."""
+    return f"needs about {_gib(needed)} of memory, this device has {_gib(available)}."
+
+
+def note_vocabulary_new_to_base() -> str:
+    """The base model never saw these ids in this meaning."""
+    return (
+        "--tokenizer vox: the model folder has no VoxTokenizer file, so vox-nano's vocabulary is"
+        " used; the base model never saw it, and its embeddings mean other tokens."
+    )
+
+
+def note_rows_not_tokenised() -> str:
+    """The rows were read and checked, but not turned into ids."""
+    return (
+        "the module tokenizers is not installed: rows were checked but not tokenised, so lengths"
+        " and memory are upper bounds, and rows with nothing to learn may remain."
+    )
+
+
+def note_rows_left_out(file: str, reasons: str, rows: int) -> str:
+    """Rows that are not used, by reason."""
+    return f"{file}: of {rows} rows, left out are {reasons}."
+
+
+def note_rows_truncated(file: str, rows: int, seq_len: int) -> str:
+    """Rows that lost their end."""
+    return f"{file}: {rows} rows are cut to {seq_len} tokens (--seq-len)."
+
+
+def note_valid_is_train() -> str:
+    """The held-out loss would measure memory."""
+    return "valid.jsonl is a copy of train.jsonl: its loss says nothing about unseen rows."
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(words)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{max(size, 1) / 2**20:.0f} MiB"
 
 
 # Model folder (hf) -------------------------------------------------------------------------
@@ -741,4 +1127,247 @@ def embedded_model_missing(where: str) -> Problem:
         what="the embedded model is not part of this installation.",
         fix="Reinstall vox-populi, or name a model folder with --model.",
         where=where,
+    )
+
+
+# Data: rows, corpora (codes from MENS-D030; vox_tensor.data_messages has the lower ones) -----
+
+
+def row_shape_unknown(place: str) -> Problem:
+    """An object with none of the keys that rows are made of."""
+    return Problem(
+        code="MENS-D030",
+        what="the row has no key of a known row format.",
+        fix='Use "prompt" and "response", "instruction" and "output", or "messages".',
+        where=place,
+    )
+
+
+def row_field_type(place: str, field: str, expected: str, found: str) -> Problem:
+    """A field holds another JSON type; the value itself may be private."""
+    return Problem(
+        code="MENS-D031",
+        what=f"{field} is {found}.",
+        fix=f"It must be {expected}.",
+        where=place,
+    )
+
+
+def row_field_blank(place: str, field: str) -> Problem:
+    """A text that a row cannot do without is absent or white space."""
+    return Problem(
+        code="MENS-D032",
+        what=f"{field} is missing or blank.",
+        fix="Fill it in, or remove the row.",
+        where=place,
+    )
+
+
+def role_unknown(place: str, field: str, known: Sequence[str]) -> Problem:
+    """A turn is said by nobody we know."""
+    return Problem(
+        code="MENS-D033",
+        what=f"{field} is no known role.",
+        fix=f"Use one of: {', '.join(known)}.",
+        where=place,
+    )
+
+
+def conversations_conflict(place: str, keys: Sequence[str]) -> Problem:
+    """A row holds two different conversations."""
+    return Problem(
+        code="MENS-D034",
+        what=f"the row has different conversations under two of {', '.join(keys)}.",
+        fix="Keep one of them.",
+        where=place,
+    )
+
+
+def system_prompts_conflict(place: str) -> Problem:
+    """A row has a system prompt beside its messages and another one in them."""
+    return Problem(
+        code="MENS-D035",
+        what="the row's system field differs from the system message of its conversation.",
+        fix="Keep one of them.",
+        where=place,
+    )
+
+
+def content_part_unsupported(place: str, field: str) -> Problem:
+    """A typed part that is no text: an image, audio, a file."""
+    return Problem(
+        code="MENS-D036",
+        what=f"{field} is no text part; only text can be learned.",
+        fix='Write content as a string, or as parts like {"type": "text", "text": "..."}.',
+        where=place,
+    )
+
+
+def tool_calls_unsupported(place: str, field: str) -> Problem:
+    """Structured tool calls and tool lists have no layout yet; dropping them would mislead."""
+    return Problem(
+        code="MENS-D037",
+        what=f"{field} holds tool definitions or calls, which no template here lays out yet.",
+        fix="Write the call as text in the content, or remove the row.",
+        where=place,
+    )
+
+
+def weight_not_binary(place: str, field: str) -> Problem:
+    """A message is learned or it is not."""
+    return Problem(
+        code="MENS-D038",
+        what=f"{field} is neither 0 nor 1.",
+        fix="Write 0 for a message that must not be learned, 1 or nothing for one that must.",
+        where=place,
+    )
+
+
+def weight_without_effect(place: str, field: str) -> Problem:
+    """Somebody asked to learn what is never learned."""
+    return Problem(
+        code="MENS-D039",
+        what=f"{field} is 1, but only assistant messages are learned.",
+        fix="Remove the weight, or change the role.",
+        where=place,
+    )
+
+
+def rating_out_of_range(place: str) -> Problem:
+    """Another scale would pass or fail a rating floor by accident."""
+    return Problem(
+        code="MENS-D040",
+        what="rating is not from 1 to 5.",
+        fix="Rate from 1 to 5, or leave the key out.",
+        where=place,
+    )
+
+
+def no_assistant_message(place: str) -> Problem:
+    """A conversation in which nobody answers."""
+    return Problem(
+        code="MENS-D041",
+        what="the conversation has no assistant message, so nothing of it can be learned.",
+        fix="Add the answer, or remove the row.",
+        where=place,
+    )
+
+
+def marker_in_text(place: str, markers: Sequence[str]) -> Problem:
+    """Text could open or close a turn, because the tokenizer has the markers only as text."""
+    return Problem(
+        code="MENS-D042",
+        what=f"a message spells {' or '.join(markers)}, which this tokenizer cannot tell "
+        "from the markup around messages.",
+        fix="Remove it, or use a tokenizer that has it as a control token (--tokenizer vox).",
+        where=place,
+    )
+
+
+def nothing_to_learn(place: str, truncated: bool) -> Problem:
+    """No token of a row is supervised."""
+    if truncated:
+        what = "its prompt fills the whole sequence, so nothing is left to learn."
+        fix = "Raise --seq-len, shorten the prompt, or pass --on-bad-row skip."
+    else:
+        what = "nothing in the row is to be learned: every assistant message has weight 0."
+        fix = "Give an assistant message weight 1, or remove the row."
+    return Problem(code="MENS-D043", what=what, fix=fix, where=place)
+
+
+def nothing_to_learn_anywhere(path: str, rows: int) -> Problem:
+    """A file without a single supervised token."""
+    return Problem(
+        code="MENS-D044",
+        what=f"no token of its {rows} rows is to be learned.",
+        fix="Check the weights of assistant messages, and whether prompts alone fill --seq-len.",
+        where=path,
+    )
+
+
+def row_too_long(place: str, tokens: int, limit: int) -> Problem:
+    """A row exceeds the sequence length, and the operator asked to be told."""
+    return Problem(
+        code="MENS-D045",
+        what=f"the row has {tokens} tokens, more than the {limit} of --seq-len.",
+        fix="Raise --seq-len, or pass --on-long-row truncate or skip.",
+        where=place,
+    )
+
+
+def data_file_empty(path: str) -> Problem:
+    """No line with anything on it."""
+    return Problem(
+        code="MENS-D046", what="the file has no rows.", fix="Write rows to it.", where=path
+    )
+
+
+def no_row_left(path: str, dropped: Sequence[str]) -> Problem:
+    """Filters and skipping leave nothing to train on."""
+    return Problem(
+        code="MENS-D047",
+        what=f"no row is left; dropped were {', '.join(dropped)}.",
+        fix="Relax --min-rating or --context-filter, or repair the rows.",
+        where=path,
+    )
+
+
+def data_file_changed(path: str) -> Problem:
+    """The bytes that were checked are no longer there."""
+    return Problem(
+        code="MENS-D048",
+        what="the file changed after it was checked.",
+        fix="Leave it alone while it is in use, then start the command again.",
+        where=path,
+    )
+
+
+def prompt_not_unicode(place: str) -> Problem:
+    """A lone surrogate, as terminals make of bytes that are no UTF-8."""
+    return Problem(
+        code="MENS-D049",
+        what="the text is not Unicode: it has half of a surrogate pair.",
+        fix="Write it in UTF-8.",
+        where=place,
+    )
+
+
+def source_folder_missing(path: str) -> Problem:
+    """There is nothing to make a corpus from."""
+    return Problem(
+        code="MENS-D060",
+        what="there is no such folder.",
+        fix="Pass a folder of Python sources with --from-python.",
+        where=path,
+    )
+
+
+def no_pairs_found(path: str, modules: int, unparsable: int) -> Problem:
+    """Source files, perhaps, but no function that makes a training row."""
+    return Problem(
+        code="MENS-D061",
+        what=f"none of its {modules} Python files gives a training row"
+        f" ({unparsable} of them cannot be parsed).",
+        fix="Pass a folder with documented functions; those whose docstring has a sentence count.",
+        where=path,
+    )
+
+
+def corpus_file_occupied(path: str) -> Problem:
+    """Another file stands where the corpus should go."""
+    return Problem(
+        code="MENS-D062",
+        what="there is a file of this name with other content.",
+        fix="Choose another --output-dir, move the file away, or pass --force.",
+        where=path,
+    )
+
+
+def output_is_input(path: str) -> Problem:
+    """A command that reads a corpus was told to write over it."""
+    return Problem(
+        code="MENS-D063",
+        what="the output is the input file.",
+        fix="Name another output file.",
+        where=path,
     )

@@ -24,83 +24,67 @@ def pair_key(left: int, right: int) -> int:
     return left << _SHIFT | right
 
 
-@dataclass(frozen=True, slots=True)
-class MergeRule:
-    """What a pair becomes, and how early."""
+def merge_symbols(symbols: Sequence[int], result_of: Mapping[int, int]) -> list[int]:
+    """Apply merges until none fits: always the oldest one, and of its places the leftmost.
 
-    rank: int
-    result: int
-
-
-def merge_symbols(symbols: list[int], rules: Mapping[int, MergeRule]) -> list[int]:
-    """Apply merges until none fits: always the lowest rank, among equals the leftmost.
-
-    Takes O(n log n) time, so that one long word cannot stall a run.
+    Takes O(n log n) time and about 70 bytes per symbol, so one long word cannot stall a run.
 
     Args:
-        symbols: One piece of text as symbols; not changed.
-        rules: Merge rules by `pair_key`.
+        symbols: One piece of text.
+        result_of: The symbol that a pair becomes, by `pair_key`; older merges have smaller ones.
     """
     alive = array("q", symbols)
     n = len(alive)
     following, preceding = array("q", range(1, n + 1)), array("q", range(-1, n - 1))
-    get = rules.get
-    # An entry is one integer, rank << 32 | position: a third of the memory of a tuple.
+    get = result_of.get
+    # An entry is one integer, result << 32 | position: a third of the memory of a tuple.
     queue = [
-        rule.rank << _SHIFT | i
+        result << _SHIFT | i
         for i in range(n - 1)
-        if (rule := get(alive[i] << _SHIFT | alive[i + 1])) is not None
+        if (result := get(alive[i] << _SHIFT | alive[i + 1])) is not None
     ]
     heapq.heapify(queue)
     while queue:
         entry = heapq.heappop(queue)
-        i = entry & _MASK
+        result, i = entry >> _SHIFT, entry & _MASK
         j = following[i]
-        # -1 marks a symbol that was merged away; its shifted key is negative and has no rule.
-        rule = get(alive[i] << _SHIFT | alive[j]) if j < n else None
-        if rule is None or rule.rank != entry >> _SHIFT:
+        # -1 marks a symbol that was merged away; no key with it is in the table.
+        if j == n or get(alive[i] << _SHIFT | alive[j]) != result:
             continue
-        alive[i], alive[j] = rule.result, -1
+        alive[i], alive[j] = result, -1
         after = following[i] = following[j]
         if after < n:
             preceding[after] = i
-            right = get(rule.result << _SHIFT | alive[after])
+            right = get(result << _SHIFT | alive[after])
             if right is not None:
-                heapq.heappush(queue, right.rank << _SHIFT | i)
+                heapq.heappush(queue, right << _SHIFT | i)
         before = preceding[i]
         if before >= 0:
-            left = get(alive[before] << _SHIFT | rule.result)
+            left = get(alive[before] << _SHIFT | result)
             if left is not None:
-                heapq.heappush(queue, left.rank << _SHIFT | before)
+                heapq.heappush(queue, left << _SHIFT | before)
     return [symbol for symbol in alive if symbol >= 0]
 
 
-def learn_merges(pieces: Mapping[bytes, int], n_tokens: int) -> list[tuple[bytes, bytes]]:
-    """Learn merges from piece counts until `n_tokens` new tokens exist.
+def learn_merges(pieces: Mapping[bytes, int], n_merges: int) -> list[tuple[bytes, bytes]]:
+    """Learn up to `n_merges` merges from how often each piece of text occurs.
 
     The most frequent pair is merged first; among equals the one with the older left symbol,
     then the older right symbol, so the result depends only on the counts. Pairs seen once are
-    never merged, hence fewer tokens on a small corpus. Two merges may yield the same token
-    (`a`+`aa`, `aa`+`a`): both are kept, the token counts once.
-
-    Args:
-        pieces: How often each piece of text occurs.
-        n_tokens: Tokens to add to the 256 bytes.
+    never merged, hence fewer merges on a small corpus. No two merges make the same token:
+    what a stretch between two borders is cut into depends on nothing outside.
     """
     corpus = _PairIndex.of(pieces)
     token_bytes = [bytes([value]) for value in range(N_BYTES)]
-    symbol_of = {token: symbol for symbol, token in enumerate(token_bytes)}
     merges: list[tuple[bytes, bytes]] = []
-    while len(token_bytes) < N_BYTES + n_tokens:
+    while len(merges) < n_merges:
         key = corpus.pop_most_frequent()
         if key is None:
             break
         left, right = token_bytes[key >> _SHIFT], token_bytes[key & _MASK]
+        corpus.merge(key, len(token_bytes))
+        token_bytes.append(left + right)
         merges.append((left, right))
-        symbol = symbol_of.setdefault(left + right, len(token_bytes))
-        if symbol == len(token_bytes):
-            token_bytes.append(left + right)
-        corpus.merge(key, symbol)
     return merges
 
 
@@ -113,7 +97,7 @@ class _PairIndex:
     counts: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     words_with: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     queue: list[tuple[int, int]] = field(default_factory=list)
-    """Max-heap of (-count, pair). Entries go stale; a true one always exists or precedes."""
+    """Max-heap of (-count, pair). Entries go stale, but one with a pair's count or more is always in it."""
 
     @classmethod
     def of(cls, pieces: Mapping[bytes, int]) -> _PairIndex:

@@ -141,7 +141,7 @@ def more_problems(count: int, where: str) -> Problem:
     )
 
 
-def not_a_vox_tokenizer(reason: str, where: str | None) -> Problem:
+def not_a_vox_tokenizer(reason: str, where: str) -> Problem:
     """A file was given as VoxTokenizer's and is not."""
     return Problem(
         code="MENS-D020",

@@ -7,6 +7,7 @@ F intermediate features, O output features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
@@ -57,8 +58,7 @@ def activated_down(
         h_TF = activate(u_TF, kind)
         return project(h_TF if up_TF is None else h_TF * up_TF, down)
     (scale,), flat = flatten((down,))
-    out: Tensor = _ActivatedDown.apply(u_TF, up_TF, kind, scale, *flat)
-    return out
+    return _activated_down(u_TF, up_TF, kind, scale, *flat)
 
 
 class _ActivatedDown(torch.autograd.Function):
@@ -83,6 +83,10 @@ class _ActivatedDown(torch.autograd.Function):
         dh_TF, (grad_a, grad_b) = project_backward(grads[0], h_TF, down, None, needs_dx=needs_dx)
         du, dup = _inner_gradients(dh_TF, u_TF, up_TF, act_TF, ctx.kind)
         return du, dup, None, None, None, None, grad_a, grad_b, None
+
+
+# torch leaves `apply` unannotated; the name gives it a type.
+_activated_down: Callable[..., Tensor] = _ActivatedDown.apply
 
 
 def _inner_gradients(

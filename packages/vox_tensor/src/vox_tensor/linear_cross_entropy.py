@@ -10,6 +10,7 @@ Shape letters: P supervised positions, C rows of a chunk, D features, V vocabula
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -44,8 +45,7 @@ def linear_cross_entropy(
     if not torch.is_grad_enabled():
         h_PD, head = h_PD.detach(), detach(head)
     (scale,), flat = flatten((head,))
-    loss: Tensor = _LinearCrossEntropy.apply(h_PD, targets_P, chunk_rows, scale, *flat)
-    return loss
+    return _linear_cross_entropy(h_PD, targets_P, chunk_rows, scale, *flat)
 
 
 class _Gradients(NamedTuple):
@@ -87,6 +87,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return grad_h, None, None, None, grad_weight, None, grad_a, grad_b, None
 
 
+# torch leaves `apply` unannotated; the name gives it a type.
+_linear_cross_entropy: Callable[..., Tensor] = _LinearCrossEntropy.apply
+
+
 def _chunk(
     h_PD: Tensor, head: Projection, targets_P: Tensor, rows: slice, grads: _Gradients
 ) -> Tensor:
@@ -104,11 +108,11 @@ def _chunk(
     g_CV.scatter_add_(1, target_C, -torch.ones_like(target_C, dtype=wide))
     g_CV = g_CV.to(h_CD.dtype)
     dh_CD, (grad_a, grad_b) = project_backward(g_CV, h_CD, part, None, needs_dx=grads.h is not None)
-    if grads.h is not None:
+    if grads.h is not None and dh_CD is not None:
         grads.h[rows] = dh_CD
     if grads.weight is not None:
         grads.weight.addmm_(g_CV.t(), h_CD)
-    if grads.a is not None and grads.b is not None:
-        grads.a.add_(grad_a)
-        grads.b.add_(grad_b)
+    for buffer, grad in ((grads.a, grad_a), (grads.b, grad_b)):
+        if buffer is not None and grad is not None:
+            buffer.add_(grad)
     return loss

@@ -11,7 +11,7 @@ again instead of being stored (Hu et al. 2021, arXiv 2106.09685, for the update 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -124,17 +124,13 @@ def flatten(projections: Sequence[Projection]) -> tuple[tuple[float, ...], tuple
 
 def detach(p: Projection) -> Projection:
     """The same projection with nothing that trains, for a pass that wants no gradients."""
-    detached = (None if t is None else t.detach() for t in (p.weight, p.bias, p.a, p.b))
-    weight, *rest = detached
-    assert weight is not None
-    return Projection(weight, *rest, scale=p.scale, keep=p.keep)
+    bias, a, b = (None if t is None else t.detach() for t in (p.bias, p.a, p.b))
+    return Projection(p.weight.detach(), bias, a, b, p.scale, p.keep)
 
 
 def _unflatten(flat: Sequence[Any], scales: Sequence[float]) -> list[Projection]:
-    return [
-        Projection(*flat[5 * i : 5 * i + 4], scale=scale, keep=flat[5 * i + 4])
-        for i, scale in enumerate(scales)
-    ]
+    groups = zip(*(flat[i::5] for i in range(5)), scales, strict=True)
+    return [Projection(w, bias, a, b, scale, keep) for w, bias, a, b, keep, scale in groups]
 
 
 def project_shared(x_TI: Tensor, projections: Sequence[Projection]) -> tuple[Tensor, ...]:
@@ -146,8 +142,11 @@ def project_shared(x_TI: Tensor, projections: Sequence[Projection]) -> tuple[Ten
     if any(p.weight.requires_grad for p in projections):
         return tuple(project(x_TI, p) for p in projections)
     scales, flat = flatten(projections)
-    outputs: tuple[Tensor, ...] = _ProjectShared.apply(x_TI, scales, *flat)
-    return outputs
+    return _project_shared(x_TI, scales, *flat)
+
+
+# torch leaves `apply` unannotated; the name gives it a type.
+_project_shared: Callable[..., tuple[Tensor, ...]] = _ProjectShared.apply
 
 
 class LoraLinear(nn.Module):

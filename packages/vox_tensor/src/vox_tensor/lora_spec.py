@@ -20,7 +20,7 @@ class LoraSpec:
     dropout: float = 0.0
     """Probability of zeroing an input element of the low-rank branch, as in PEFT."""
     use_rslora: bool = False
-    """Scale by alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023, arXiv 2312.03732)."""
+    """Scale by alpha / sqrt(rank), not alpha / rank (Kalajdzievski 2023, arXiv 2312.03732)."""
 
     def __post_init__(self) -> None:
         if self.rank < 1:

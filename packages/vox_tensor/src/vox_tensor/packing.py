@@ -6,6 +6,7 @@ window is a list of segments, and attention stays inside a segment (and its pare
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ class Segment:
     """First token of the segment, counted from the start of the window."""
     length: int
     parent: int | None = None
-    """Index (in the window) of the segment whose tokens are this one's prefix; `None` for a root."""
+    """Index in the window of the segment whose tokens are this one's prefix; `None`: a root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +53,18 @@ def pack_rows(lengths: Sequence[int], capacity: int) -> tuple[Window, ...]:
         if not 0 < length <= capacity:
             message = f"row {row} has {length} tokens, a window holds 1 to {capacity}"
             raise ValueError(message)
-    free: list[int] = []
+    # (free space, window), sorted: the tightest fit is found by bisection, so that packing a
+    # whole validation set takes no time to speak of.
+    free: list[tuple[int, int]] = []
     members: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda r: (-lengths[r], r)):
-        fits = [(space, index) for index, space in enumerate(free) if space >= lengths[row]]
-        if fits:
-            _, window = min(fits)
+        tightest = bisect_left(free, (lengths[row], 0))
+        if tightest < len(free):
+            space, window = free.pop(tightest)
         else:
-            window = len(free)
-            free.append(capacity)
+            space, window = capacity, len(members)
             members.append([])
-        free[window] -= lengths[row]
+        insort(free, (space - lengths[row], window))
         members[window].append(row)
     return tuple(_window(sorted(rows), lengths) for rows in members)
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from vox_tensor import data_messages as say
 from vox_tensor.atomic_file import replaced_file
-from vox_tensor.bpe import N_BYTES, MergeRule, learn_merges, merge_symbols, pair_key
+from vox_tensor.bpe import N_BYTES, learn_merges, merge_symbols, pair_key
 from vox_tensor.errors import DataError
 from vox_tensor.regular_file import open_regular_file
 from vox_tensor.strict_json import parse_json
@@ -70,22 +70,21 @@ class TextTokenizer(Protocol):
 class VoxTokenizer:
     """Byte-level BPE whose `decode(encode(text)) == text` for every string.
 
-    Ids: 0 to 4 `CONTROL_TOKENS`, 5 to 260 the bytes in byte order, then one id per distinct
-    merged token in the order in which merges first produce it.
+    Ids: 0 to 4 `CONTROL_TOKENS`, 5 to 260 the bytes in byte order, then one per merge.
 
     Args:
         merges: Pairs of byte strings, in rank order; each part is a byte or an earlier result.
 
     Raises:
-        ValueError: For a merge of an unknown part, or one that occurs twice.
+        ValueError: For a merge of a part that is unknown, or to a token that exists.
     """
 
-    __slots__ = ("_cache", "_digest", "_find_pieces", "_merges", "_rules", "_token_bytes")
+    __slots__ = ("_cache", "_digest", "_find_pieces", "_merges", "_table", "_token_bytes")
 
     def __init__(self, merges: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self._merges = tuple(merges)
         self._token_bytes = [b""] * _FIRST_BYTE_ID + [bytes([value]) for value in range(N_BYTES)]
-        self._rules = _merge_rules(self._merges, self._token_bytes)
+        self._table = _merge_table(self._merges, self._token_bytes)
         self._find_pieces = re.compile(PIECE_PATTERN).findall
         self._cache: dict[str, tuple[int, ...]] = {}
         self._digest: str | None = None
@@ -147,7 +146,7 @@ class VoxTokenizer:
         except UnicodeEncodeError:
             message = "text with a lone surrogate cannot be tokenised"
             raise ValueError(message) from None
-        ids = tuple(merge_symbols(symbols, self._rules))
+        ids = tuple(merge_symbols(symbols, self._table))
         if len(piece) <= _CACHE_PIECE_CHARS:
             if len(self._cache) >= _CACHE_PIECES:
                 self._cache.clear()
@@ -274,25 +273,20 @@ class VoxTokenizer:
         }
 
 
-def _merge_rules(
-    merges: Sequence[tuple[bytes, bytes]], token_bytes: list[bytes]
-) -> dict[int, MergeRule]:
-    """Rules by pair of ids; new tokens are appended to `token_bytes`."""
+def _merge_table(merges: Sequence[tuple[bytes, bytes]], token_bytes: list[bytes]) -> dict[int, int]:
+    """The id that each pair of ids becomes; new tokens are appended to `token_bytes`."""
     id_of = {token: i for i, token in enumerate(token_bytes) if token}
-    rules: dict[int, MergeRule] = {}
+    table: dict[int, int] = {}
     for rank, (left, right) in enumerate(merges):
         if left not in id_of or right not in id_of:
-            message = f"merge {rank} joins a part that no earlier merge made"
+            message = f"merge {rank} joins a part that no earlier merge makes"
             raise ValueError(message)
-        key = pair_key(id_of[left], id_of[right])
-        if key in rules:
-            message = f"merge {rank} occurs a second time"
+        if left + right in id_of:
+            message = f"merge {rank} makes a token that there is already"
             raise ValueError(message)
-        result = id_of.setdefault(left + right, len(token_bytes))
-        if result == len(token_bytes):
-            token_bytes.append(left + right)
-        rules[key] = MergeRule(rank, result)
-    return rules
+        table[pair_key(id_of[left], id_of[right])] = id_of[left + right] = len(token_bytes)
+        token_bytes.append(left + right)
+    return table
 
 
 def _byte_letters() -> str:

@@ -23,6 +23,7 @@ from vox_tensor.lora_spec import LoraSpec
 ADAPTER_FORMAT = "vox_mens_lora_bin"
 ADAPTER_VERSION = "1"
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptedModule:
     """One adapted projection."""

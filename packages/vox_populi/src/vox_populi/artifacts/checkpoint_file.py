@@ -25,7 +25,6 @@ from vox_populi.artifacts.adapter_header import (
     AdapterHeader,
     parse_header,
 )
-from vox_populi.artifacts.foreign_file import refuse_foreign_container
 from vox_populi.artifacts.json_fields import FieldError
 from vox_populi.artifacts.whole_file import write_whole
 from vox_populi.errors import ArtifactError, ModelError
@@ -81,8 +80,10 @@ def read_adapter_bin(path: Path) -> AdapterFile:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             tensors = {name: file.get_tensor(name) for name in header.tensor_shapes()}
-    except (OSError, SafetensorError) as error:
-        raise ArtifactError(say.adapter_unreadable(str(path), str(error))) from error
+    except OSError as error:
+        raise ArtifactError(say.artifact_unreadable(str(path), error)) from error
+    except SafetensorError as error:
+        raise ArtifactError(say.adapter_header_invalid(str(path), str(error))) from error
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise ArtifactError(*say.capped([say.adapter_not_finite(str(path), n) for n in broken]))
@@ -90,18 +91,17 @@ def read_adapter_bin(path: Path) -> AdapterFile:
 
 
 def read_adapter_header(path: Path) -> AdapterHeader:
-    """Read and check everything but the numbers.
+    """Read and check everything but the numbers; no tensor is read.
 
     Raises:
         ArtifactError: As `read_adapter_bin`, except for values that are not finite.
     """
-    refuse_foreign_container(path)
     try:
         container = read_header(path)
     except ModelError as error:
-        raise ArtifactError(*error.problems) from error
+        raise ArtifactError(*map(say.adapter_container_refused, error.problems)) from error
     header = _parse_metadata(path, container.metadata)
-    problems = list(_differences(path, header, container))
+    problems = sorted(_differences(path, header, container), key=str)
     if problems:
         raise ArtifactError(*say.capped(problems))
     return header

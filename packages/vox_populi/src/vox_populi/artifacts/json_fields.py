@@ -1,4 +1,4 @@
-"""Typed reading of JSON objects that we wrote ourselves: a wrong field is an error, never a default."""
+"""Typed reading of JSON that we wrote ourselves: a wrong field is an error, never a default."""
 
 from __future__ import annotations
 

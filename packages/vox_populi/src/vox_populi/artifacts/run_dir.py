@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from vox_populi import operator_messages as say
-from vox_populi.artifacts.whole_file import Chunk, is_temporary, pretty_json, write_whole
 from vox_populi.artifacts.folder_lock import LOCK_NAME, FolderLock
+from vox_populi.artifacts.whole_file import Chunk, is_temporary, pretty_json, write_whole
 from vox_populi.errors import EnvironmentFailure
 
 ADAPTER_FILE = "model_final.bin"
@@ -116,9 +116,7 @@ def _make_and_lock(path: Path) -> FolderLock:
 
 
 def _is_occupied(path: Path) -> bool:
-    return any(
-        entry.name != LOCK_NAME and not is_temporary(entry.name) for entry in path.iterdir()
-    )
+    return any(entry.name != LOCK_NAME and not is_temporary(entry.name) for entry in path.iterdir())
 
 
 def _remove_leftovers(path: Path) -> None:

@@ -1,13 +1,16 @@
-"""`telemetry.jsonl`: one event a line, appended and flushed as it happens; its writer and reader."""
+"""`telemetry.jsonl`, one event a line, written as it happens; its writer and its reader."""
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,11 +29,12 @@ class TelemetryFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self.lost_events = 0
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-            self._file = os.fdopen(os.open(path, flags, 0o666), "ab", buffering=0)
+            # Unbuffered, one write a line: a reader that follows sees whole lines.
+            self._file = FileIO(os.open(path, flags, 0o666), "ab")
         except OSError as error:
             self._give_up(error)
 
@@ -41,20 +45,22 @@ class TelemetryFile:
             return
         line = {"ts_ms": time.time_ns() // 1_000_000, "event": event.name, "payload": event.payload}
         try:
-            # One unbuffered write a line: a reader that follows sees whole lines.
-            self._file.write(json.dumps(line, ensure_ascii=False, default=str).encode() + b"\n")
+            text = json.dumps(line, ensure_ascii=False, default=str).encode() + b"\n"
+            if self._file.write(text) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except (OSError, ValueError) as error:
             self.lost_events += 1
             self._give_up(error)
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _give_up(self, error: Exception) -> None:
-        self._file = None
+        with suppress(OSError):
+            self.close()
         logger.warning(
             "%s cannot be written (%s); the run goes on without telemetry", self.path, error
         )

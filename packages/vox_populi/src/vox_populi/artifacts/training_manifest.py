@@ -110,9 +110,7 @@ def read_manifest(path: Path) -> dict[str, object]:
     try:
         version = take(values, "manifest_schema_version", int) if _has_version(values) else 1
         if version > MANIFEST_SCHEMA_VERSION:
-            raise ArtifactError(
-                say.manifest_too_new(str(path), version, MANIFEST_SCHEMA_VERSION)
-            )
+            raise ArtifactError(say.manifest_too_new(str(path), version, MANIFEST_SCHEMA_VERSION))
         if version == MANIFEST_SCHEMA_VERSION:
             take_object(values, "results")
             take(values, "finetune_contract_digest", str)

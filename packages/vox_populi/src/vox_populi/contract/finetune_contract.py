@@ -81,7 +81,7 @@ class FinetuneContract:
     warmup_steps: int = 100
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
-    """Gradients of a step are scaled down to this norm."""
+    """Gradients of a step are scaled down to this joint L2 norm; 0 leaves them as they are."""
     seq_len: int = 512
     """Most tokens of a row."""
     batch_size: int = 4
@@ -154,13 +154,8 @@ class FinetuneContract:
             ("--seed", self.seed, "0 to 2^63 - 1", 0 <= self.seed <= _MAX_SEED),
             ("--min-rating", self.min_rating, "1 to 5", self.min_rating in (None, 1, 2, 3, 4, 5)),
             ("--lr", self.learning_rate, "a number above 0", _is_positive(self.learning_rate)),
-            (
-                "--weight-decay",
-                self.weight_decay,
-                "a number of at least 0",
-                self.weight_decay == 0 or _is_positive(self.weight_decay),
-            ),
-            ("--max-grad-norm", self.max_grad_norm, "above 0", _is_positive(self.max_grad_norm)),
+            ("--weight-decay", self.weight_decay, *_zero_or_more(self.weight_decay)),
+            ("--max-grad-norm", self.max_grad_norm, *_zero_or_more(self.max_grad_norm)),
             (
                 "--validation-split-ratio",
                 self.validation_split_ratio,
@@ -264,6 +259,10 @@ def requested_lora(
     if problems:
         raise ConfigError(*problems)
     return LoraSpec(rank=rank, alpha=alpha, dropout=dropout, use_rslora=use_rslora)
+
+
+def _zero_or_more(value: float) -> tuple[str, bool]:
+    return "a number of at least 0", value == 0 or _is_positive(value)
 
 
 def _is_positive(value: float) -> bool:

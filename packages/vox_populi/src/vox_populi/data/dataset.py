@@ -145,11 +145,11 @@ class RowIndex:
     lengths: array[int]
     supervised: array[int]
 
-    def append(self, row: EncodedRow) -> None:
+    def append(self, line: int, n_tokens: int, n_supervised: int) -> None:
         """Add the entry of a row."""
-        self.lines.append(row.line)
-        self.lengths.append(len(row))
-        self.supervised.append(row.n_supervised)
+        self.lines.append(line)
+        self.lengths.append(n_tokens)
+        self.supervised.append(n_supervised)
 
     def select(self, rows: Sequence[int]) -> RowIndex:
         """The entries of some rows."""
@@ -174,18 +174,15 @@ def open_dataset(
     scan.run()
     reader.check_unchanged()
     report = scan.tally.report(scan.skipped.shown())
-    unread = set(scan.fatal.by_code) - {say.NOTHING_TO_LEARN}
-    nothing_left = None if unread else _nothing_left(report, str(path))
-    if nothing_left is not None:
+    nothing_left = _nothing_left(report, str(path))
+    if nothing_left is not None and not scan.unreadable:
         raise DataError(nothing_left)
     if scan.fatal:
         raise DataError(*scan.fatal.shown())
     return RowDataset(reader, scan.index, report)
 
 
-def split_validation(
-    n_rows: int, ratio: float, seed: int
-) -> tuple[Sequence[int], Sequence[int]]:
+def split_validation(n_rows: int, ratio: float, seed: int) -> tuple[Sequence[int], Sequence[int]]:
     """Hold out a share of the rows: `(train, held out)`, each ascending.
 
     The source system's rule: `floor(n_rows * ratio)` rows and, when there are more than 20, at
@@ -220,6 +217,13 @@ class _Scan:
         self.tally = DataTally()
         self.fatal = ProblemLog(self._where)
         self.skipped = ProblemLog(self._where)
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether there are fatal problems besides rows without anything to learn."""
+        skips = self._options.on_bad_row is OnBadRow.SKIP
+        masked = 0 if skips else self.tally.dropped[DropReason.NOTHING_TO_LEARN]
+        return len(self.fatal) > masked
 
     def run(self) -> None:
         """Read the file."""
@@ -260,15 +264,17 @@ class _Scan:
             self.fatal.add([say.row_too_long(place, len(whole), len(row))])
         elif is_long and self._options.on_long_row is OnLongRow.SKIP:
             self.tally.drop(DropReason.TOO_LONG)
-        elif row.n_supervised == 0:
-            self._reject(DropReason.NOTHING_TO_LEARN, [say.nothing_to_learn(place, is_long)])
         else:
-            self._keep(row, truncated=is_long)
+            self._keep(row, place, truncated=is_long)
 
-    def _keep(self, row: EncodedRow, *, truncated: bool) -> None:
-        self.index.append(row)
+    def _keep(self, row: EncodedRow, place: str, *, truncated: bool) -> None:
+        n_supervised = row.n_supervised
+        if n_supervised == 0:
+            self._reject(DropReason.NOTHING_TO_LEARN, [say.nothing_to_learn(place, truncated)])
+            return
+        self.index.append(row.line, len(row), n_supervised)
+        self.tally.keep(len(row), n_supervised, truncated=truncated)
         self._reader.remember(row)
-        self.tally.keep(len(row), row.n_supervised, truncated=truncated)
 
     def _reject(self, reason: DropReason, problems: Sequence[Problem]) -> None:
         self.tally.drop(reason)
@@ -285,5 +291,5 @@ def _nothing_left(report: DataReport, where: str) -> Problem | None:
     masked = report.dropped[DropReason.NOTHING_TO_LEARN]
     if masked == report.rows:
         return say.nothing_to_learn_anywhere(where, masked)
-    counts = {reason.value: count for reason, count in report.dropped.items() if count}
-    return say.no_row_left(where, counts)
+    dropped = [f"{count} {reason}" for reason, count in report.dropped.items() if count]
+    return say.no_row_left(where, dropped)

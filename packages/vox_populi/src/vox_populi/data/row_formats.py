@@ -4,7 +4,7 @@
 |---|---|
 | prompt and answer | `prompt` or `instruction` (+ `input`), `response`, `output` or `completion` |
 | Alpaca extras | `system`, `history` (pairs of earlier prompt and answer) |
-| OpenAI messages | `messages` or `turns`: `role`, `content`, and `weight` 0 or 1 on an assistant's |
+| OpenAI messages | `messages` or `turns`: `role`, `content`, an assistant's `weight` 0 or 1 |
 | ShareGPT | `conversations`: `from`, `value` |
 
 A conversation wins over a prompt and answer in the same row, `prompt` wins over `instruction`,
@@ -252,7 +252,7 @@ def _role(row: _Row, turn: Mapping[str, object], field: str) -> Role | None:
         return None
     role = ROLE_NAMES.get(name.strip().lower())
     if role is None:
-        row.problems.append(say.role_unknown(row.place, f"{field}.{key}", ROLE_NAMES))
+        row.problems.append(say.role_unknown(row.place, f"{field}.{key}", tuple(ROLE_NAMES)))
     return role
 
 

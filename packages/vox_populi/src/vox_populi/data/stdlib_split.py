@@ -28,6 +28,8 @@ SKIPPED_AT_TOP = frozenset(
 """Folders left out directly below the root: generated tables and text, applications, wheels."""
 
 _SPREAD = 2.0**64
+# Generated tables aside, no module comes near; parsing takes a hundred times the memory.
+_MAX_SOURCE_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,14 @@ def iter_python_files(root: Path) -> Iterator[SourceModule]:
 
 
 def read_source(path: Path) -> str | None:
-    """Text of a Python file as its own coding line declares it, with `\\n` line ends.
+    """Text of a Python file as its own coding line declares it; lines end with a newline.
 
     Returns:
-        `None` for a file that cannot be read or decoded.
+        `None` for a file that cannot be read or decoded, or has more than 4 MiB.
     """
     try:
+        if path.stat().st_size > _MAX_SOURCE_BYTES:
+            return None
         with tokenize.open(path) as file:
             return file.read()
     except (OSError, SyntaxError, UnicodeDecodeError):

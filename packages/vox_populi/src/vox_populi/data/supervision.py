@@ -70,7 +70,7 @@ def encode_prompt(
         for _, piece_ids in pieces:
             ids += piece_ids
     except ValueError:
-        raise DataError(say.text_not_unicode("the prompt")) from None
+        raise DataError(say.prompt_not_unicode("the prompt")) from None
     return ids
 
 

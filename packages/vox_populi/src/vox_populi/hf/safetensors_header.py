@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
@@ -115,82 +115,78 @@ def read_header(path: Path) -> SafetensorsHeader:
         except OSError as error:
             reason = error.strerror or "reading failed"
             raise ModelError(say.model_file_unreadable(str(path), reason)) from None
-    if data[:1] != b"{":
-        raise _broken(path, "its header is no JSON object")
     raw = parse_json_object(data, f"{path} (header)")
     data_start = _LENGTH_BYTES + len(data)
     metadata = _metadata(raw.pop(_METADATA_KEY, {}), path)
-    checker = _HeaderChecker(path, data_start)
-    tensors = checker.tensors(raw)
-    problems = [*checker.problems, *_layout_problems(tensors, path, file_size - data_start)]
+    tensors, problems = _tensors(raw, path, data_start)
+    # Entries that were refused leave holes; only a complete list has a layout to check.
+    problems = problems or list(_layout_problems(tensors, path, data_start, file_size))
     if problems:
         raise ModelError(*say.capped(problems))
     return SafetensorsHeader({t.name: t for t in tensors}, metadata, data_start)
 
 
-def _header_bytes(handle: BinaryIO, where: str) -> tuple[bytes, int]:
+def _header_bytes(handle: BufferedReader, where: str) -> tuple[bytes, int]:
     """The header's JSON and the size of the whole file."""
     file_size = os.fstat(handle.fileno()).st_size
     first = handle.read(_LENGTH_BYTES)
-    kind = next((kind for magic, kind in _FOREIGN_FORMATS if first.startswith(magic)), None)
     length = int.from_bytes(first, "little")
-    if len(first) < _LENGTH_BYTES:
-        raise ModelError(say.container_broken(where, "it ends before its header"))
-    if length > file_size - _LENGTH_BYTES or length > MAX_HEADER_BYTES:
-        # A sound header never has a length that spells another format's first bytes.
-        if kind is not None:
+    fits = len(first) == _LENGTH_BYTES and length <= file_size - _LENGTH_BYTES
+    data = handle.read(length) if fits and length <= MAX_HEADER_BYTES else b""
+    if data.startswith(b"{"):
+        return data, file_size
+    # Only now: the length of a sound header may spell another format's first bytes.
+    for magic, kind in _FOREIGN_FORMATS:
+        if first.startswith(magic):
             raise ModelError(say.container_foreign(where, kind))
-        reason = f"it gives its header {length:,} bytes and has {file_size:,} in all"
-        raise ModelError(say.container_broken(where, reason))
-    data = handle.read(length)
-    if kind is not None and not data.startswith(b"{"):
-        raise ModelError(say.container_foreign(where, kind))
-    return data, file_size
+    if not fits:
+        reason = f"it is cut short: its header needs {length:,} bytes, {file_size:,} are there"
+    elif length > MAX_HEADER_BYTES:
+        reason = f"its header has {length:,} bytes, more than {MAX_HEADER_BYTES:,}"
+    else:
+        reason = "its header is no JSON object"
+    raise ModelError(say.container_broken(where, reason))
 
 
 def _metadata(value: object, path: Path) -> dict[str, str]:
     if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
         return value
-    raise _broken(path, f"{_METADATA_KEY} is no object of strings")
+    raise ModelError(say.container_broken(str(path), f"{_METADATA_KEY} is no object of strings"))
 
 
-class _HeaderChecker:
-    """Turns header entries into `TensorInfo`s; those that are wrong become problems."""
+def _tensors(
+    raw: Mapping[str, object], path: Path, data_start: int
+) -> tuple[list[TensorInfo], list[Problem]]:
+    """The sound entries in the order of their data, and what is wrong with the others."""
+    found: list[TensorInfo] = []
+    problems: list[Problem] = []
+    for name, entry in raw.items():
+        reason = _why_refused(entry)
+        if reason is None and isinstance(entry, dict):
+            start, end = (data_start + offset for offset in entry["data_offsets"])
+            shape = tuple(entry["shape"])
+            found.append(TensorInfo(name, entry["dtype"], shape, path.name, start, end))
+        else:
+            reason = f"the tensor {say.clipped(name)} {reason}"
+            problems.append(say.container_broken(str(path), reason))
+    found.sort(key=lambda info: (info.start, info.end))
+    return found, problems
 
-    def __init__(self, path: Path, data_start: int) -> None:
-        self.path = path
-        self.data_start = data_start
-        self.problems: list[Problem] = []
 
-    def tensors(self, raw: Mapping[str, object]) -> list[TensorInfo]:
-        """The sound entries, in the order of their data."""
-        found = [info for name, entry in raw.items() if (info := self._info(name, entry))]
-        found.sort(key=lambda info: (info.start, info.end))
-        return found
-
-    def _info(self, name: str, entry: object) -> TensorInfo | None:
-        if not isinstance(entry, dict) or entry.keys() != _INFO_KEYS:
-            return self._refuse(name, "does not have exactly dtype, shape and data_offsets")
-        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
-            return self._refuse(name, f"has the unknown dtype {say.clipped(dtype)}")
-        if not (_are_sizes(shape) and len(shape) <= MAX_DIMENSIONS):
-            return self._refuse(name, f"has the impossible shape {say.clipped(shape)}")
-        if not (_are_sizes(offsets) and len(offsets) == 2):
-            return self._refuse(name, f"has the impossible data_offsets {say.clipped(offsets)}")
-        start, end = offsets
-        if _n_bits(shape, dtype) != 8 * (end - start):
-            return self._refuse(
-                name, f"has {end - start} bytes, which is not {say.clipped(shape)} of {dtype}"
-            )
-        first = self.data_start + start
-        return TensorInfo(
-            name, dtype, tuple(shape), self.path.name, first, first + (end - start)
-        )
-
-    def _refuse(self, name: str, reason: str) -> None:
-        reason = f"the tensor {say.clipped(name)} {reason}"
-        self.problems.append(say.container_broken(str(self.path), reason))
+def _why_refused(entry: object) -> str | None:
+    if not isinstance(entry, dict) or entry.keys() != _INFO_KEYS:
+        return "does not have exactly dtype, shape and data_offsets"
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
+        return f"has the unknown dtype {say.clipped(dtype)}"
+    if not (_are_sizes(shape) and len(shape) <= MAX_DIMENSIONS):
+        return f"has the impossible shape {say.clipped(shape)}"
+    if not (_are_sizes(offsets) and len(offsets) == 2):
+        return f"has the impossible data_offsets {say.clipped(offsets)}"
+    n_bytes = offsets[1] - offsets[0]
+    if _n_bits(shape, dtype) != 8 * n_bytes:
+        return f"has {n_bytes} bytes, which is not {say.clipped(shape)} of {dtype}"
+    return None
 
 
 def _are_sizes(value: object) -> bool:
@@ -207,20 +203,20 @@ def _n_bits(shape: list[int], dtype: str) -> int:
 
 
 def _layout_problems(
-    tensors: list[TensorInfo], path: Path, data_bytes: int
+    tensors: list[TensorInfo], path: Path, data_start: int, file_size: int
 ) -> Iterator[Problem]:
     """The data must be covered without hole, overlap or tail."""
-    if not tensors:
-        yield say.container_broken(str(path), "it holds no tensor")
-        return
-    position = data_start = tensors[0].start
-    del data_start
+    position = data_start
     for info in tensors:
         if info.start != position:
             kind = "overlaps the one before it" if info.start < position else "follows a hole"
             yield say.container_broken(str(path), f"the tensor {say.clipped(info.name)} {kind}")
         position = info.end
-
-
-def _broken(path: Path, reason: str) -> ModelError:
-    return ModelError(say.container_broken(str(path), reason))
+    if not tensors:
+        yield say.container_broken(str(path), "it holds no tensor")
+    elif position > file_size:
+        reason = f"it is cut short: {position:,} bytes are announced, {file_size:,} are there"
+        yield say.container_broken(str(path), reason)
+    elif position < file_size:
+        reason = f"{file_size - position:,} bytes at its end belong to no tensor"
+        yield say.container_broken(str(path), reason)

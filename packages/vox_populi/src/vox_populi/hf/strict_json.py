@@ -11,8 +11,9 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
@@ -25,7 +26,7 @@ class _NotStrictError(ValueError):
 
 
 @contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
+def open_regular(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file for reading; links are followed, FIFOs and devices are not opened.
 
     Raises:

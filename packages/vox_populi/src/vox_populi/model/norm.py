@@ -6,6 +6,7 @@ Shape letters: ... leading dims, D features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,8 +23,7 @@ class RmsNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension: `[..., D]` to `[..., D]`."""
-        out: Tensor = _RmsNorm.apply(x, self.weight, self.eps)
-        return out
+        return _rms_norm(x, self.weight, self.eps)
 
 
 class _RmsNorm(torch.autograd.Function):
@@ -32,7 +32,8 @@ class _RmsNorm(torch.autograd.Function):
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         scale = torch.linalg.vecdot(wide, wide).div_(x.shape[-1]).add_(eps).rsqrt_().unsqueeze(-1)
         ctx.save_for_backward(x, weight_D, scale)
-        return (wide * scale).to(x.dtype).mul_(weight_D)
+        out: Tensor = (wide * scale).to(x.dtype).mul_(weight_D)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -50,3 +51,7 @@ class _RmsNorm(torch.autograd.Function):
         mean = torch.linalg.vecdot(gw, wide).div_(x.shape[-1]).unsqueeze(-1)
         grad_x = gw.mul_(scale).addcmul_(wide, mean.mul_(scale.pow(3)), value=-1)
         return grad_x.to(x.dtype), grad_weight, None
+
+
+# torch leaves `apply` unannotated; the name gives it a type.
+_rms_norm: Callable[..., Tensor] = _RmsNorm.apply

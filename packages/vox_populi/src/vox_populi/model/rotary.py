@@ -8,6 +8,7 @@ Shape letters: T tokens, H heads, E head dim, F = E / 2 frequencies.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -98,8 +99,7 @@ def _given(value: float | None) -> float:
 
 def apply_rotary(x_THE: Tensor, table: RotaryTable) -> Tensor:
     """Rotate each head's pairs `(x[i], x[i + F])` by the token's angle; arithmetic in float32."""
-    out: Tensor = _Rotate.apply(x_THE, table.cos, table.sin)
-    return out
+    return _apply_rotate(x_THE, table.cos, table.sin)
 
 
 class _Rotate(torch.autograd.Function):
@@ -114,6 +114,10 @@ class _Rotate(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         cos, sin = ctx.saved_tensors
         return _rotate(grads[0], cos, -sin), None, None
+
+
+# torch leaves `apply` unannotated; the name gives it a type.
+_apply_rotate: Callable[..., Tensor] = _Rotate.apply
 
 
 def _rotate(x_THE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

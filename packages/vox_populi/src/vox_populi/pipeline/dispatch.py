@@ -7,7 +7,6 @@ commands which need no torch start without it, and the others refuse in one line
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import ModuleType
 
 from vox_populi import extras
@@ -17,16 +16,21 @@ from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.preview_run import preview_rows
 from vox_populi.pipeline.reports import (
     EvalReport,
-    EvalRequest,
-    GenerateRequest,
     GenerateResult,
     PlannedRun,
-    PreviewRequest,
     PreviewRow,
-    RunOptions,
+    RunState,
+    SourceLoss,
     StatusReport,
     StepTrialReport,
     TrainReport,
+)
+from vox_populi.pipeline.requests import (
+    EvalRequest,
+    GenerateRequest,
+    PreviewRequest,
+    RunOptions,
+    WeightsChoice,
 )
 from vox_populi.pipeline.status_run import run_status
 from vox_populi.plan.execution_planner import plan_execution
@@ -42,9 +46,12 @@ __all__ = [
     "PreviewRow",
     "RunInterruptedError",
     "RunOptions",
+    "RunState",
+    "SourceLoss",
     "StatusReport",
     "StepTrialReport",
     "TrainReport",
+    "WeightsChoice",
     "evaluate",
     "generate",
     "plan_training",

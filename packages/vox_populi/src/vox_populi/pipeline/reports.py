@@ -1,27 +1,49 @@
-"""What the pipeline is asked and what it answers: frozen values, no behaviour, no torch.
+"""What the pipeline answers: frozen values, no behaviour, no torch.
 
-Every answer has `as_json()`; the command line adds `"ok": true` and nothing else.
+Every answer has `as_json()`; the command line adds `"ok": true` and nothing else. What the
+pipeline is asked is in `pipeline.requests` and can be had from here as well.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from vox_populi.contract.finetune_contract import (
-    ComputeDtype,
-    DeviceKind,
-    FinetuneContract,
-    TokenizerKind,
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.pipeline.requests import (
+    EvalRequest,
+    GenerateRequest,
+    PreviewRequest,
+    RunOptions,
+    WeightsChoice,
 )
-from vox_populi.data.dataset import OnBadRow, OnLongRow
-from vox_populi.data.training_text import ChatTemplate
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.plan.plan_report import plan_as_json
 from vox_populi.plan.preflight import PreflightReport
+
+__all__ = [
+    "EvalReport",
+    "EvalRequest",
+    "GenerateRequest",
+    "GenerateResult",
+    "HeldoutPoint",
+    "JsonObject",
+    "PlannedRun",
+    "PreviewRequest",
+    "PreviewRow",
+    "RunOptions",
+    "RunState",
+    "SourceLoss",
+    "StatusReport",
+    "StepTrialReport",
+    "TrainReport",
+    "WeightsChoice",
+    "finite_or_none",
+    "perplexity_of",
+]
 
 JsonObject = dict[str, object]
 
@@ -34,21 +56,6 @@ class RunState(StrEnum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     """Nobody holds the folder and nothing says that the run ended."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What does not change the result of a run."""
-
-    force: bool = False
-    """Move an occupied output folder aside (`<name>.old-1`, …) and start anew."""
-    log_every: int = 20
-    """Optimizer steps between two `step` events."""
-
-    def __post_init__(self) -> None:
-        if self.log_every < 1:
-            message = f"log_every must be at least 1, got {self.log_every}"
-            raise ValueError(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,25 +175,6 @@ class StepTrialReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PreviewRequest:
-    """Rows to show exactly as the trainer would see them."""
-
-    data: Path
-    model_dir: Path | None = None
-    """Folder whose tokenizer is used; `None` for the embedded base."""
-    tokenizer: TokenizerKind | None = None
-    """`None`: `vox` for the embedded base, else `hf`."""
-    count: int = 3
-    template: ChatTemplate = ChatTemplate.CHATML
-    system_prompt: str | None = None
-    seq_len: int = 512
-    min_rating: int | None = 3
-    context_filter: str | None = None
-    on_bad_row: OnBadRow = OnBadRow.ERROR
-    on_long_row: OnLongRow = OnLongRow.TRUNCATE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewRow:
     """One row as ids and labels."""
 
@@ -212,38 +200,6 @@ class PreviewRow:
             "source_line": self.source_line,
             "source": self.source,
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightsChoice:
-    """Which weights to run and how text becomes ids; a run supplies what is left out."""
-
-    model_dir: Path | None = None
-    """Base folder. With a run or checkpoint: where its base is, if not where it was."""
-    run: Path | None = None
-    """A run folder: its base with its final adapter."""
-    checkpoint: Path | None = None
-    """An adapter file, `model_final.bin` or alike, with its base."""
-    tokenizer: TokenizerKind | None = None
-    template: ChatTemplate | None = None
-    system_prompt: str | None = None
-    device: DeviceKind = DeviceKind.BEST
-    dtype: ComputeDtype = ComputeDtype.AUTO
-    threads: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvalRequest:
-    """A file of rows to measure a model on."""
-
-    data: Path
-    weights: WeightsChoice = field(default_factory=WeightsChoice)
-    seq_len: int | None = None
-    """Longest row; `None`: the run's, or the trainer's default for a base model."""
-    min_rating: int | None = None
-    context_filter: str | None = None
-    on_bad_row: OnBadRow = OnBadRow.ERROR
-    on_long_row: OnLongRow = OnLongRow.TRUNCATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,21 +259,6 @@ class EvalReport:
             "compute_dtype": self.compute_dtype,
             "notes": list(self.notes),
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerateRequest:
-    """Prompts to continue."""
-
-    prompts: tuple[str, ...]
-    weights: WeightsChoice = field(default_factory=WeightsChoice)
-    max_new_tokens: int = 128
-    temperature: float = 0.0
-    """0 is greedy."""
-    top_k: int | None = None
-    top_p: float = 1.0
-    seed: int = 0
-    """Of sampling; prompt `i` draws from its own stream, whatever stands beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from vox_populi.train.memory_peak import peak_memory_bytes
 from vox_populi.train.objective import Objective
 from vox_populi.train.optimizer import build_optimizer, clip_gradients, set_learning_rate
 from vox_populi.train.outcome import EngineSettings, Evaluation, TrainOutcome
+from vox_tensor.collate import collate_window
 from vox_tensor.records import EncodedRow
 
 
@@ -143,21 +144,21 @@ class Engine:
             value = loss_sum.item()
             if not math.isfinite(value):
                 self._fail_on_loss(rows)
-            (loss_sum / count).backward()  # type: ignore[no-untyped-call]  # torch has no types here
+            (loss_sum / count).backward()
             total += value
         return total / count
 
     def _fail_on_loss(self, rows: Sequence[EncodedRow]) -> None:
         """Find the rows whose own loss is not finite and stop before the update."""
         self._objective.set_training(active=False)
-        guilty: list[int] = []
-        with torch.no_grad():
-            for row in rows:
-                for batch in pack_batches([row], len(row), self._objective.device):
-                    if not math.isfinite(self._objective.loss_sum(batch).item()):
-                        guilty.append(row.line)
+        guilty = [row.line for row in rows if not self._is_finite(row)]
         lines = guilty or [row.line for row in rows]
         raise RunFailedError(say.loss_not_finite(self._progress.step, lines))
+
+    @torch.no_grad()
+    def _is_finite(self, row: EncodedRow) -> bool:
+        batch = collate_window([row], self._objective.device)
+        return math.isfinite(self._objective.loss_sum(batch).item())
 
     def _evaluate_if_due(self, *, final: bool) -> None:
         p, every = self._progress, self._settings.eval_every

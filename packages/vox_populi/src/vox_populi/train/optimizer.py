@@ -31,7 +31,9 @@ def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> Tenso
         The norm before scaling, a float32 scalar; it is not finite when any gradient is not.
     """
     grads = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in grads]))
+    norm: Tensor = torch.linalg.vector_norm(
+        torch.stack([torch.linalg.vector_norm(g) for g in grads])
+    )
     if max_norm > 0:
         factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
         for grad in grads:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
-
-from vox_tensor.collate import collate_window  # noqa: E402 - after the skip
-from vox_tensor.records import IGNORE_INDEX, EncodedRow  # noqa: E402 - after the skip
+from vox_tensor.collate import collate_window
+from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
 X = IGNORE_INDEX
 

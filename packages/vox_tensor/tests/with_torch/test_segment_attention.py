@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
-
-from vox_tensor.segment_attention import segment_attention  # noqa: E402 - after the skip
+from vox_tensor.segment_attention import segment_attention
 
 OFFSETS = (0, 5, 6, 14)
 
@@ -24,7 +25,7 @@ def dense(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None)
     """One score at a time, straight from the definition."""
     out = torch.zeros_like(q)
     groups = q.shape[1] // k.shape[1]
-    for start, end in zip(OFFSETS, OFFSETS[1:], strict=False):
+    for start, end in pairwise(OFFSETS):
         for i in range(start, end):
             first = start if window is None else max(start, i - window + 1)
             for h in range(q.shape[1]):

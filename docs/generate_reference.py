@@ -1,0 +1,227 @@
+"""Write the reference pages that follow from the code: errors, exit codes, commands and presets.
+
+`--check` writes nothing and fails when a page on disk is not what the code says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, CommandEntry
+from vox_cli.exit_codes import EXIT_CODE_OF_KIND, MEANING_OF_CODE
+from vox_cli.lazy_group import PROGRAM, load_command
+from vox_populi.contract.presets import PRESETS, TrainPreset
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ROOT / "docs" / "src" / "reference"
+NOTICE = (
+    "<!-- Written by docs/generate_reference.py. Change the code, then run `make docs`. -->\n\n"
+)
+
+AREAS = {
+    "U": "Usage and configuration",
+    "C": "Contract: a request that contradicts itself",
+    "D": "Data: rows, tokenizers and templates",
+    "H": "Model folders",
+    "P": "Preflight and plan",
+    "R": "Runs",
+    "A": "Artifacts",
+    "E": "Environment",
+    "X": "Extras",
+    "B": "Bugs of ours",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorEntry:
+    """One problem as its message function states it."""
+
+    code: str
+    summary: str
+    what: str
+    fix: str
+
+
+def error_entries() -> list[ErrorEntry]:
+    """Every problem of the three packages, by code; found in the sources, so none can be missed."""
+    sources = sorted((ROOT / "packages").glob("*/src/**/*.py"))
+    entries = [entry for path in sources for entry in _entries_of(path)]
+    homeless = [entry.code for entry in entries if entry.code[5:6] not in AREAS]
+    assert not homeless, f"no area for {homeless}: name it in AREAS"
+    return sorted(entries, key=lambda entry: entry.code)
+
+
+def _entries_of(path: Path) -> Iterator[ErrorEntry]:
+    for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        for call in ast.walk(function):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "Problem":
+                given = {word.arg: word.value for word in call.keywords if word.arg}
+                code = given.get("code")
+                if isinstance(code, ast.Constant):
+                    summary = (ast.get_docstring(function) or "").split("\n\n")[0]
+                    yield ErrorEntry(
+                        str(code.value), summary, _sentence(given["what"]), _sentence(given["fix"])
+                    )
+
+
+def _sentence(node: ast.expr) -> str:
+    """A message as a reader can recognise it: literal text, with a name for each value in it."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_part(value) for value in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _sentence(node.left) + _sentence(node.right)
+    if isinstance(node, ast.IfExp):
+        return f"{_sentence(node.body)} | {_sentence(node.orelse)}"
+    if isinstance(node, ast.Name):
+        return f"{{{node.id}}}"
+    return "…"
+
+
+def _part(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.FormattedValue) and isinstance(node.value, ast.Name | ast.Attribute):
+        return f"{{{ast.unparse(node.value)}}}"
+    return "…"
+
+
+def errors_page() -> str:
+    """Every problem code, grouped by area."""
+    lines = [
+        "# Problem codes",
+        "",
+        "Every failure that an operator can mend is printed as one line: code, place, cause, fix.",
+        "Words in braces stand for values. A code is never given a second meaning.",
+    ]
+    entries = error_entries()
+    for letter, title in AREAS.items():
+        members = [entry for entry in entries if entry.code.startswith(f"MENS-{letter}")]
+        if not members:
+            continue
+        lines += ["", f"## {title}"]
+        for entry in members:
+            lines += ["", f"### {entry.code}", "", _prose(entry.summary), ""]
+            lines += ["```text", entry.what, entry.fix, "```"]
+    return NOTICE + "\n".join(lines) + "\n"
+
+
+def _prose(text: str) -> str:
+    return " ".join(text.split())
+
+
+def exit_codes_page() -> str:
+    """The table of exit codes, and which kind of failure ends in which."""
+    kinds = {code: kind.value for kind, code in EXIT_CODE_OF_KIND.items()}
+    lines = ["# Exit codes", "", "| Code | Kind | Meaning |", "|---|---|---|"]
+    for code, meaning in MEANING_OF_CODE.items():
+        kind = f"`{kinds[code]}`" if code in kinds else ""
+        lines.append(f"| {int(code)} | {kind} | {meaning} |")
+    return NOTICE + "\n".join(lines) + "\n"
+
+
+def cli_page() -> str:
+    """Every command with its arguments and options."""
+    lines = [
+        "# Commands",
+        "",
+        "Results go to standard output, everything else to standard error. With `--json`, standard",
+        "output carries one JSON document, also for a failure. Every option can be given in the",
+        f"environment: `--batch-size` is `{ENVIRONMENT_PREFIX}_BATCH_SIZE`. A flag beats the",
+        "environment.",
+    ]
+    for entry in COMMANDS:
+        lines += ["", *_command_section(entry)]
+    return NOTICE + "\n".join(lines) + "\n"
+
+
+def _command_section(entry: CommandEntry) -> Iterator[str]:
+    command = load_command(entry)
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
+    usage = [PROGRAM, *entry.words, *(_argument(argument) for argument in arguments)]
+    yield f"## {PROGRAM} {' '.join(entry.words)}"
+    yield ""
+    yield entry.short_help
+    yield ""
+    yield "```text"
+    yield " ".join([*usage, "[OPTIONS]"])
+    yield "```"
+    if options:
+        yield ""
+        yield "| Option | Meaning |"
+        yield "|---|---|"
+        for option in options:
+            yield f"| {_option(option)} | {_cell(option.help or '')} |"
+
+
+def _argument(argument: Any) -> str:
+    name = argument.metavar or argument.name.upper()
+    return name if argument.required else f"[{name}]"
+
+
+def _option(option: Any) -> str:
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    value = "" if option.is_flag or not option.metavar else f" `{option.metavar}`"
+    return _cell(names + value)
+
+
+def _cell(text: str) -> str:
+    return _prose(text).replace("|", "\\|")
+
+
+def presets_page() -> str:
+    """The settings that each preset name stands for."""
+    names = [field.name for field in fields(TrainPreset)]
+    lines = [
+        "# Presets",
+        "",
+        "`--preset NAME` is a starting point: a flag, an environment variable or the config file",
+        "beats it.",
+        "",
+        f"| Preset | {' | '.join(f'`{name}`' for name in names)} |",
+        f"|---|{'---|' * len(names)}",
+    ]
+    for preset, settings in PRESETS.items():
+        values = (getattr(settings, name) for name in names)
+        lines.append(f"| `{preset}` | {' | '.join('' if v is None else str(v) for v in values)} |")
+    return NOTICE + "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Write the pages, or say which are stale."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when stale")
+    check = parser.parse_args().check
+    pages = {
+        "errors.md": errors_page(),
+        "exit-codes.md": exit_codes_page(),
+        "cli.md": cli_page(),
+        "presets.md": presets_page(),
+    }
+    stale = [name for name, text in pages.items() if _on_disk(PAGES / name) != text]
+    if check:
+        sys.stderr.writelines(
+            f"stale: docs/src/reference/{name}; run make docs\n" for name in stale
+        )
+        return 1 if stale else 0
+    for name in stale:
+        (PAGES / name).write_text(pages[name], encoding="utf-8", newline="\n")
+    return 0
+
+
+def _on_disk(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,78 @@
+"""`vox mens preview`: rows as the trainer would see them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from vox_cli import flags
+from vox_cli.console import ColorChoice, Console
+from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.report_text import preview_text
+from vox_cli.value_parsers import whole_number
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.dataset import OnBadRow, OnLongRow
+from vox_populi.data.training_text import ChatTemplate
+from vox_populi.pipeline.dispatch import preview_rows
+from vox_populi.pipeline.requests import PreviewRequest
+
+
+def preview(
+    data: Annotated[Path, flags.path("JSONL file of rows.", "FILE")],
+    model: Annotated[
+        Path | None, flags.path("Folder whose tokenizer is used.", "DIR", default="vox-nano")
+    ] = None,
+    count: Annotated[
+        int,
+        flags.value("How many rows.", whole_number(at_least=1), "N", 3, ("-n", "--count")),
+    ] = 3,
+    tokenizer: Annotated[
+        TokenizerKind | None,
+        flags.choice("Vocabulary.", TokenizerKind, default="hf with --model, else vox"),
+    ] = None,
+    template: Annotated[
+        ChatTemplate, flags.choice("Layout of a row.", ChatTemplate, default="chatml")
+    ] = ChatTemplate.CHATML,
+    system_prompt: Annotated[
+        str | None, flags.text("Opens rows that have no system message.")
+    ] = None,
+    seq_len: Annotated[int, flags.whole("Most tokens of a row.", at_least=2, default=512)] = 512,
+    min_rating: Annotated[int, flags.whole("Leave out rows rated lower.", default=3)] = 3,
+    context_filter: Annotated[
+        str | None, flags.text("Keep rows whose category contains this.")
+    ] = None,
+    on_bad_row: Annotated[
+        OnBadRow, flags.choice("Rows that cannot be read.", OnBadRow, default="error")
+    ] = OnBadRow.ERROR,
+    on_long_row: Annotated[
+        OnLongRow, flags.choice("Rows over --seq-len.", OnLongRow, default="truncate")
+    ] = OnLongRow.TRUNCATE,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+    color: ColorFlag = ColorChoice.AUTO,
+) -> None:
+    """Show rows as ids, labels and text, exactly as training would use them.
+
+    With --json, one line a row; labels are -100 where nothing is learned.
+    """
+    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
+    request = PreviewRequest(
+        data=data,
+        model_dir=model,
+        tokenizer=tokenizer,
+        count=count,
+        template=template,
+        system_prompt=system_prompt,
+        seq_len=seq_len,
+        min_rating=min_rating,
+        context_filter=context_filter,
+        on_bad_row=on_bad_row,
+        on_long_row=on_long_row,
+    )
+    for row in preview_rows(request):
+        if json:
+            console.json_line(row.as_json())
+        else:
+            console.result(preview_text(row, has_color=console.has_color(sys.stdout)))

@@ -1,0 +1,28 @@
+"""`vox mens status`: how far a run is, from its folder alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from vox_cli import flags
+from vox_cli.console import ColorChoice, Console
+from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.report_text import status_text
+from vox_populi.pipeline.dispatch import run_status
+
+
+def status(
+    run: Annotated[Path, flags.path_argument("Run folder.", "RUN")],
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+    color: ColorFlag = ColorChoice.AUTO,
+) -> None:
+    """Show how far a run is, its losses and the files it wrote."""
+    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
+    report = run_status(run)
+    if json:
+        console.document(report.as_json())
+    else:
+        console.result(status_text(report))

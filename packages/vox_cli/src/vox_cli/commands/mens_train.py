@@ -1,0 +1,184 @@
+"""`vox mens train`: settings in, a contract out, one call of the pipeline, a report printed."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vox_cli import flags, value_parsers
+from vox_cli.command_table import ENVIRONMENT_PREFIX
+from vox_cli.config_file import read_config_file
+from vox_cli.console import ColorChoice, Console
+from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.plan_text import plan_text, trial_text
+from vox_cli.progress import progress_sink
+from vox_cli.resolved_settings import settings_as_json, settings_as_yaml
+from vox_cli.setting_sources import misspelt_variables, settings_of
+from vox_cli.train_request import DEFAULT_LOG_EVERY, build_contract, choose_settings
+from vox_populi.contract.adapter_target import TARGET_WORDS, TargetRoles, parse_targets
+from vox_populi.contract.choices import (
+    Backend,
+    ComputeDtype,
+    DeploymentTarget,
+    DeviceKind,
+    TokenizerKind,
+    parse_backend,
+    parse_deployment_target,
+    parse_device,
+    parse_dtype,
+)
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.contract.presets import PRESETS
+from vox_populi.data.dataset import OnBadRow, OnLongRow
+from vox_populi.data.training_text import ChatTemplate
+from vox_populi.pipeline.dispatch import plan_training, run_training, try_one_step
+from vox_populi.pipeline.reports import RunOptions, TrainReport
+from vox_tensor.schedule import ScheduleKind
+
+
+class DryRun(StrEnum):
+    """How much of a run to do."""
+
+    PLAN = "plan"
+    STEP = "step"
+
+
+def train(
+    context: typer.Context,
+    data_dir: Annotated[
+        Path | None, flags.path("Folder with train.jsonl, and valid.jsonl if any. Required.", "DIR")
+    ] = None,
+    output_dir: Annotated[Path | None, flags.path("New run folder. Required.", "DIR")] = None,
+    model: Annotated[
+        Path | None, flags.path("Base model folder (save_pretrained).", "DIR", default="vox-nano")
+    ] = None,
+    backend: Annotated[
+        Backend | None, flags.word("Training kernel.", parse_backend, Backend, default="lora")
+    ] = None,
+    tokenizer: Annotated[
+        TokenizerKind | None,
+        flags.choice("Vocabulary.", TokenizerKind, default="hf with --model, else vox"),
+    ] = None,
+    targets: Annotated[
+        TargetRoles | None,
+        flags.word(
+            f"Projections to adapt, comma-separated: {', '.join(TARGET_WORDS)}.",
+            parse_targets,
+            "LIST",
+            default="all",
+        ),
+    ] = None,
+    rank: Annotated[int | None, flags.whole("Adapter rank.", default=16)] = None,
+    alpha: Annotated[float | None, flags.real("Adapter alpha.", default=32)] = None,
+    dropout: Annotated[float | None, flags.real("Dropout of the adapter.", default=0)] = None,
+    rslora: Annotated[
+        bool | None, flags.toggle("Scale by alpha/sqrt(rank).", "--rslora/--no-rslora")
+    ] = None,
+    epochs: Annotated[int | None, flags.whole("Passes over the rows.", default=3)] = None,
+    max_steps: Annotated[int | None, flags.whole("Most optimizer steps.")] = None,
+    lr: Annotated[float | None, flags.real("Peak learning rate.", default="2e-4")] = None,
+    schedule: Annotated[
+        ScheduleKind | None,
+        flags.choice("Learning rate after warm-up.", ScheduleKind, default="cosine"),
+    ] = None,
+    warmup: Annotated[int | None, flags.whole("Warm-up steps.", default=100)] = None,
+    weight_decay: Annotated[float | None, flags.real("AdamW's.", default=0.01)] = None,
+    max_grad_norm: Annotated[float | None, flags.real("Clip gradients.", default=1)] = None,
+    seq_len: Annotated[int | None, flags.whole("Most tokens of a row.", default=512)] = None,
+    batch_size: Annotated[int | None, flags.whole("Rows of a forward pass.", default=4)] = None,
+    grad_accum: Annotated[
+        int | None, flags.whole("Forward passes of an optimizer step.", default=4)
+    ] = None,
+    seed: Annotated[int | None, flags.whole("Of everything random.", default=42)] = None,
+    template: Annotated[
+        ChatTemplate | None, flags.choice("Layout of a row.", ChatTemplate, default="chatml")
+    ] = None,
+    system_prompt: Annotated[
+        str | None, flags.text("Opens rows that have no system message.")
+    ] = None,
+    min_rating: Annotated[
+        int | None, flags.whole("Leave out rows rated lower, 1 to 5.", default=3)
+    ] = None,
+    context_filter: Annotated[
+        str | None, flags.text("Keep rows whose category contains this.")
+    ] = None,
+    validation_split_ratio: Annotated[
+        float | None, flags.real("Share of rows held out.", default=0.05)
+    ] = None,
+    eval_every: Annotated[
+        int | None, flags.whole("Steps between evaluations.", default="an epoch's")
+    ] = None,
+    early_stopping_patience: Annotated[
+        int | None, flags.whole("Evaluations without a better loss before stopping.")
+    ] = None,
+    on_bad_row: Annotated[
+        OnBadRow | None, flags.choice("Rows that cannot be read.", OnBadRow, default="error")
+    ] = None,
+    on_long_row: Annotated[
+        OnLongRow | None, flags.choice("Rows over --seq-len.", OnLongRow, default="truncate")
+    ] = None,
+    device: Annotated[
+        DeviceKind | None, flags.word("Where to compute.", parse_device, DeviceKind, default="best")
+    ] = None,
+    dtype: Annotated[
+        ComputeDtype | None,
+        flags.word("Arithmetic of the base.", parse_dtype, ComputeDtype, default="auto"),
+    ] = None,
+    threads: Annotated[int | None, flags.whole("CPU threads.", default="torch's")] = None,
+    deployment_target: Annotated[
+        DeploymentTarget | None,
+        flags.word(
+            "What the adapter is for.",
+            parse_deployment_target,
+            DeploymentTarget,
+            default="workstation",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None, flags.text(f"Named settings: {', '.join(PRESETS)}.", "NAME")
+    ] = None,
+    log_every: Annotated[
+        int | None,
+        flags.whole("Steps between two lines of progress.", at_least=1, default=DEFAULT_LOG_EVERY),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        flags.path("YAML file of settings, named as the flags; flags win over it.", "FILE"),
+    ] = None,
+    print_config: Annotated[
+        bool,
+        flags.switch("Show every setting and where it came from, then stop.", "--print-config"),
+    ] = False,
+    dry_run: Annotated[
+        DryRun | None,
+        flags.choice("Show the plan; `step` also tries one step in a scratch folder.", DryRun),
+    ] = None,
+    force: Annotated[
+        bool, flags.switch("Move an occupied output folder aside and start anew.", "--force")
+    ] = False,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+    color: ColorFlag = ColorChoice.AUTO,
+) -> None:
+    """Train a LoRA adapter on the rows of a folder.
+
+    Settings come from flags, the environment (VOX_MENS_BATCH_SIZE for --batch-size), the file
+    given to --config, a preset, or the default; the first of these wins. Nothing is written
+    before all inputs were checked.
+
+    Example: vox mens train --data-dir data --output-dir runs/first --epochs 1
+    """
+    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
+    settings = settings_of(train)
+    chosen = choose_settings(settings, context, read_config_file(config) if config else None)
+    for problem in misspelt_variables(settings):
+        console.note(f"note {problem}")
+    if print_config:
+        _print_config(console, chosen)
+        return
+    contract = build_contract(chosen)

@@ -1,0 +1,61 @@
+"""The prompts of `vox mens generate`: one from a flag, or many from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.errors import ConfigError
+from vox_tensor.jsonl import read_jsonl
+
+MAX_FILE_BYTES = 64 << 20
+
+
+def prompts_of(prompt: str | None, file: Path | None) -> tuple[str, ...]:
+    """The prompts to continue, in order; there is at least one.
+
+    Raises:
+        ConfigError: Without a prompt, with both sources, or for an unusable file.
+        DataError: For bad lines in a JSONL file.
+    """
+    if prompt is not None and file is not None:
+        raise ConfigError(say.sources_conflict(("--prompt", "--prompts")))
+    if file is None:
+        if not prompt:
+            raise ConfigError(say.prompt_missing())
+        return (prompt,)
+    prompts = _jsonl_prompts(file) if file.suffix == ".jsonl" else _text_prompts(file)
+    if not prompts:
+        raise ConfigError(say.prompts_unusable(str(file), "there is none in it"))
+    return prompts
+
+
+def _jsonl_prompts(file: Path) -> tuple[str, ...]:
+    """The `prompt` of each row; other keys are left alone, so a data file can be used."""
+    found: list[str] = []
+    problems = []
+    for row in read_jsonl(file):
+        text = row.value.get("prompt")
+        if isinstance(text, str) and text:
+            found.append(text)
+        else:
+            problems.append(say.prompts_unusable(f"{file}:{row.line}", 'the row has no "prompt"'))
+    if problems:
+        raise ConfigError(*problems[:20])
+    return tuple(found)
+
+
+def _text_prompts(file: Path) -> tuple[str, ...]:
+    try:
+        if not file.is_file():
+            cause = "it is not a file" if file.exists() else "there is no such file"
+            raise ConfigError(say.prompts_unusable(str(file), cause))
+        if file.stat().st_size > MAX_FILE_BYTES:
+            cause = f"it is larger than {MAX_FILE_BYTES} bytes"
+            raise ConfigError(say.prompts_unusable(str(file), cause))
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(say.prompts_unusable(str(file), "it is not UTF-8 text")) from None
+    # Only at newlines: `splitlines` would also cut at characters that a prompt may hold.
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    return tuple(line for line in lines if line.strip())

@@ -1,0 +1,164 @@
+"""Reports as people read them. `--json` prints the reports themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import typer
+
+from vox_populi.pipeline.reports import (
+    EvalReport,
+    PreviewRow,
+    StatusReport,
+    StepTrialReport,
+    TrainReport,
+    perplexity_of,
+)
+
+Rows = Iterable[tuple[str, object]]
+
+
+def aligned(rows: Rows) -> str:
+    """Name and value, one pair a line; pairs without a value are left out."""
+    shown = [(name, str(value)) for name, value in rows if value is not None]
+    width = max((len(name) for name, _ in shown), default=0)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in shown)
+
+
+def bytes_text(count: int | None) -> str | None:
+    """A number of bytes in the unit that suits it."""
+    if count is None:
+        return None
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"
+
+
+def train_text(report: TrainReport) -> str:
+    """What a run did and where its files are."""
+    early = " (stopped early)" if report.stopped_early else ""
+    return aligned(
+        [
+            ("run", report.run),
+            ("steps", f"{report.steps} of {report.planned_steps}{early}"),
+            ("supervised tokens", f"{report.supervised_tokens:,}"),
+            ("train loss", _loss(report.train_loss)),
+            ("held-out loss", _change(report.heldout_loss_before, report.heldout_loss_after)),
+            ("time", f"{report.seconds:.1f} s, {report.tokens_per_second:,.0f} tokens/s"),
+            ("peak memory", bytes_text(report.peak_memory_bytes)),
+            ("device", f"{report.device}, {report.compute_dtype}"),
+            *((kind.replace("_", " "), path) for kind, path in report.artifacts.items()),
+        ]
+    )
+
+
+def trial_text(report: StepTrialReport) -> str:
+    """What one step measured, beside what the plan estimated."""
+    estimate = report.planned.plan.memory.total
+    return aligned(
+        [
+            ("one step", f"{report.step_seconds:.2f} s, loss {report.loss:.4f}"),
+            ("one evaluation", _trial_evaluation(report)),
+            ("one save", f"{report.save_seconds:.2f} s, {bytes_text(report.adapter_bytes)}"),
+            ("peak memory", bytes_text(report.measured_peak_bytes)),
+            ("estimated", bytes_text(estimate)),
+        ]
+    )
+
+
+def eval_text(report: EvalReport) -> str:
+    """Loss and perplexity, in all and per source."""
+    head = aligned(
+        [
+            ("model", report.model),
+            ("adapter", report.adapter),
+            ("loss", _loss(report.loss)),
+            ("perplexity", _perplexity(report.loss)),
+            ("supervised tokens", f"{report.supervised_tokens:,}"),
+            ("rows", f"{report.rows:,}{_left_out(report)}"),
+            ("time", f"{report.seconds:.1f} s"),
+            ("device", f"{report.device}, {report.compute_dtype}"),
+        ]
+    )
+    if len(report.sources) < 2:
+        return head
+    name_width = max(len(each.source) for each in report.sources)
+    lines = [
+        f"  {each.source:<{name_width}}  loss {each.loss:.4f}  {each.rows:,} rows"
+        for each in report.sources
+    ]
+    return "\n".join([head, "by source", *lines])
+
+
+def status_text(report: StatusReport) -> str:
+    """How far a run is."""
+    planned = "" if report.planned_steps is None else f" of {report.planned_steps}"
+    rate = report.tokens_per_second
+    return aligned(
+        [
+            ("run", report.run),
+            ("state", report.state),
+            ("held by", report.holder),
+            ("failure", report.failure),
+            ("step", f"{report.step}{planned}"),
+            ("epoch", report.epoch),
+            ("train loss", _loss(report.train_loss)),
+            ("held-out loss", _change(report.heldout_loss_before, report.heldout_loss)),
+            ("tokens/s", None if rate is None else f"{rate:,.0f}"),
+            ("checkpoints", ", ".join(report.checkpoints) or None),
+            *((kind.replace("_", " "), path) for kind, path in report.artifacts.items()),
+        ]
+    )
+
+
+def preview_text(row: PreviewRow, *, has_color: bool) -> str:
+    """A row's text; what is learned is green, or between guillemets without colour."""
+    learned = sum(label != -100 for label in row.labels)
+    head = f"line {row.source_line}: {len(row.ids)} tokens, {learned} learned"
+    body = "".join(_piece(text, is_learned, has_color) for text, is_learned in row.pieces)
+    return f"{head}\n{body}\n"
+
+
+def _piece(text: str, is_learned: bool, has_color: bool) -> str:
+    if not is_learned:
+        return text
+    return typer.style(text, fg="green") if has_color else f"«{text}»"
+
+
+def _trial_evaluation(report: StepTrialReport) -> str | None:
+    if report.evaluation_seconds is None or report.heldout_loss is None:
+        return None
+    return f"{report.evaluation_seconds:.2f} s, held-out loss {report.heldout_loss:.4f}"
+
+
+def _left_out(report: EvalReport) -> str:
+    parts = [
+        f"{count:,} {what}"
+        for count, what in (
+            (report.truncated_rows, "truncated"),
+            (report.skipped_rows, "skipped"),
+        )
+        if count
+    ]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _loss(loss: float | None) -> str | None:
+    return None if loss is None else f"{loss:.4f}"
+
+
+def _perplexity(loss: float) -> str | None:
+    value = perplexity_of(loss)
+    return None if value is None else f"{value:.2f}"
+
+
+def _change(before: float | None, after: float | None) -> str | None:
+    """Two losses and what lies between them."""
+    if after is None:
+        return None
+    if before is None or before == 0:
+        return f"{after:.4f}"
+    return f"{before:.4f} -> {after:.4f} ({100 * (after / before - 1):+.1f} %)"

@@ -1,0 +1,54 @@
+"""What `--print-config` shows: every setting, its value and who said so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from vox_cli.setting_sources import Chosen, Source
+from vox_populi.contract.adapter_target import targets_as_text
+
+
+def settings_as_json(chosen: Mapping[str, Chosen]) -> dict[str, object]:
+    """Setting to value, source and origin."""
+    return {
+        name: {"value": plain_value(name, each.value), "source": each.source, "origin": each.origin}
+        for name, each in chosen.items()
+    }
+
+
+def settings_as_yaml(chosen: Mapping[str, Chosen]) -> str:
+    """A config file that says the same, each line with its source.
+
+    Settings left at `null` by default are comments: a file need not repeat them.
+    """
+    lines = [
+        (_entry(name, each), f"{each.source}{_where(each)}")
+        for name, each in chosen.items()
+        if name != "preset" or each.value is not None
+    ]
+    width = min(max(len(entry) for entry, _ in lines), 40)
+    return "\n".join(f"{entry:<{width}}  # {source}" for entry, source in lines)
+
+
+def plain_value(name: str, value: object) -> object:
+    """A value as JSON and YAML can hold it and the parsers read it back."""
+    if name == "targets":
+        return targets_as_text(value)  # type: ignore[arg-type]  # chosen by the targets parser
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def _entry(name: str, each: Chosen) -> str:
+    value = plain_value(name, each.value)
+    dumped = yaml.safe_dump(str(value) if isinstance(value, str) else value, width=10_000)
+    # PyYAML ends a document that is one bare value with dots.
+    entry = f"{name}: {dumped.removesuffix('...' + chr(10)).strip()}"
+    return f"# {entry}" if value is None and each.source is Source.DEFAULT else entry
+
+
+def _where(each: Chosen) -> str:
+    return "" if each.origin is None else f" {each.origin}"

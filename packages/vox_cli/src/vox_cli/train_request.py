@@ -1,0 +1,144 @@
+"""From the settings of `vox mens train` to a contract. Decides nothing about the run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+import typer
+
+from vox_cli.config_file import ConfigFile
+from vox_cli.setting_sources import (
+    Chosen,
+    FileRules,
+    Setting,
+    Source,
+    choose_given,
+    filled,
+)
+from vox_populi import operator_messages as say
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.finetune_contract import FinetuneContract, requested_lora
+from vox_populi.contract.presets import find_preset
+from vox_populi.errors import ConfigError
+from vox_tensor.lora_spec import LoraSpec
+
+FIELD_OF_SETTING = {
+    "data_dir": "data_dir",
+    "output_dir": "output_dir",
+    "backend": "backend",
+    "tokenizer": "tokenizer",
+    "model": "model_dir",
+    "targets": "targets",
+    "template": "template",
+    "system_prompt": "system_prompt",
+    "epochs": "epochs",
+    "max_steps": "max_steps",
+    "lr": "learning_rate",
+    "schedule": "schedule",
+    "warmup": "warmup_steps",
+    "weight_decay": "weight_decay",
+    "max_grad_norm": "max_grad_norm",
+    "seq_len": "seq_len",
+    "batch_size": "batch_size",
+    "grad_accum": "grad_accum",
+    "seed": "seed",
+    "min_rating": "min_rating",
+    "context_filter": "context_filter",
+    "validation_split_ratio": "validation_split_ratio",
+    "eval_every": "eval_every",
+    "early_stopping_patience": "early_stopping_patience",
+    "on_bad_row": "on_bad_row",
+    "on_long_row": "on_long_row",
+    "device": "device",
+    "dtype": "dtype",
+    "threads": "threads",
+    "deployment_target": "deployment_target",
+    "preset": "preset",
+}
+"""Name of the setting, as typed, to the field of the contract."""
+
+LORA_FIELD_OF_SETTING = {
+    "rank": "rank",
+    "alpha": "alpha",
+    "dropout": "dropout",
+    "rslora": "use_rslora",
+}
+"""The same for the fields of `LoraSpec`."""
+
+REQUIRED = ("data_dir", "output_dir")
+DEFAULT_LOG_EVERY = 20
+
+
+def choose_settings(
+    settings: Collection[Setting], context: typer.Context, file: ConfigFile | None
+) -> dict[str, Chosen]:
+    """Every setting with its value and where that came from; required ones may be missing.
+
+    Raises:
+        ConfigError: For unusable values in the file, or an unknown preset.
+    """
+    given = choose_given(settings, context, file, _file_rules())
+    preset = given.get("preset")
+    if preset is not None and preset.value is not None:
+        name = str(preset.value)
+        given = filled(given, preset_values(name), Source.PRESET, name)
+    chosen = filled(given, default_values(given), Source.DEFAULT, None)
+    return {s.name: chosen[s.name] for s in settings if s.name in chosen}
+
+
+def build_contract(chosen: Mapping[str, Chosen]) -> FinetuneContract:
+    """Build the request.
+
+    Raises:
+        ConfigError: For a missing required setting.
+        ContractError: With every contradiction.
+    """
+    missing = [Setting(name, str) for name in REQUIRED if name not in chosen]
+    if missing:
+        raise ConfigError(*(say.setting_missing(s.flag, s.variable, s.name) for s in missing))
+    lora: dict[str, Any] = {
+        field: chosen[name].value for name, field in LORA_FIELD_OF_SETTING.items()
+    }
+    rest: dict[str, Any] = {field: chosen[name].value for name, field in FIELD_OF_SETTING.items()}
+    return FinetuneContract(lora=requested_lora(**lora), **rest)
+
+
+def preset_values(name: str) -> dict[str, object]:
+    """What a preset says, by the names of the settings; `None` is nothing said."""
+    preset = find_preset(name)
+    row = {each.name: getattr(preset, each.name) for each in dataclasses.fields(preset)}
+    setting_of_field = {field: s for s, field in (FIELD_OF_SETTING | LORA_FIELD_OF_SETTING).items()}
+    return {setting_of_field[field]: value for field, value in row.items() if value is not None}
+
+
+def default_values(given: Mapping[str, Chosen]) -> dict[str, object]:
+    """The defaults of the contract, by the names of the settings."""
+    fields = {each.name: each for each in dataclasses.fields(FinetuneContract)}
+    factory = fields["lora"].default_factory
+    lora = factory() if callable(factory) else LoraSpec()
+    values: dict[str, object] = {
+        name: fields[field].default
+        for name, field in FIELD_OF_SETTING.items()
+        if name not in REQUIRED
+    }
+    values |= {name: getattr(lora, field) for name, field in LORA_FIELD_OF_SETTING.items()}
+    values["log_every"] = DEFAULT_LOG_EVERY
+    model = given.get("model")
+    if model is not None and model.value is not None:
+        # A foreign base has a vocabulary of its own; `vox` is the embedded base's.
+        values["tokenizer"] = TokenizerKind.HF
+    return values
+
+
+def _file_rules() -> FileRules:
+    hints = get_type_hints(FinetuneContract)
+    nullable = {n for n, field in FIELD_OF_SETTING.items() if NoneType in get_args(hints[field])}
+    others = {
+        field: name
+        for name, field in (FIELD_OF_SETTING | LORA_FIELD_OF_SETTING).items()
+        if name != field
+    }
+    return FileRules(nullable=nullable, other_names=others)

@@ -1,0 +1,25 @@
+"""Where the model that ships with the package lies: `vox-nano`, used when no `--model` is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import vox_populi
+from vox_populi import operator_messages as say
+from vox_populi.errors import ModelError
+from vox_populi.hf.model_config import CONFIG_NAME
+
+EMBEDDED_NAME = "vox-nano"
+_FOLDER = "vox_nano"
+
+
+def embedded_model_dir() -> Path:
+    """The folder of `vox-nano`, laid out as `save_pretrained` does.
+
+    Raises:
+        ModelError: When this installation came without it.
+    """
+    folder = Path(vox_populi.__file__).parent / _FOLDER
+    if not (folder / CONFIG_NAME).is_file():
+        raise ModelError(say.embedded_model_missing(EMBEDDED_NAME))
+    return folder

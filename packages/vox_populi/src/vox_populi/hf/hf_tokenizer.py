@@ -1,0 +1,202 @@
+"""A model folder's own `tokenizer.json`, through the `tokenizers` library, made safe for rows.
+
+Text never becomes a control token, nothing is added, cut or padded, and a panic inside the
+library becomes an error of ours. Code and templates that a folder names are never run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vox_populi import extras
+from vox_populi import operator_messages as say
+from vox_populi.errors import ModelError
+from vox_populi.hf.strict_json import read_json_object
+
+TOKENIZER_NAME = "tokenizer.json"
+_SETTINGS_NAMES = ("tokenizer_config.json", "special_tokens_map.json")
+_MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
+
+# Some published files do not mark all of these as special, and some chat tokens would then be
+# made by whoever types them. Words such as <think> or <tool_call> are content and stay as is.
+_CONTROL_TOKEN = re.compile(r"<\|[^|<>\s]+\|>|</?s>")
+_NAMED_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
+# Long runs on which a pattern with nested repetitions gives up; ordinary ones take microseconds.
+_PROBES = tuple(character * 200 + end for character in "aA1 \n.é_" for end in ("", "!"))
+_ORDINARY_PROBE = "def f(x):\n    return x + 1  # naïve café, 東京 👋🏽\r\n"
+
+_T = TypeVar("_T")
+
+
+class HfTokenizer:
+    """A `vox_tensor.tokenizer.TextTokenizer` over a loaded `tokenizers.Tokenizer`."""
+
+    __slots__ = ("_controls", "_digest", "_eos_id", "_tokenizer", "_vocab_size", "_where")
+
+    def __init__(self, tokenizer: Any, *, eos_id: int | None, digest: str, where: str) -> None:
+        self._tokenizer = tokenizer
+        self._eos_id = eos_id
+        self._digest = digest
+        self._where = where
+        # The count of tokens is no bound of the ids: vocabularies have gaps.
+        self._vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        self._controls: Mapping[str, int] = {
+            token.content: token_id
+            for token_id, token in tokenizer.get_added_tokens_decoder().items()
+            if token.special
+        }
+
+    def __repr__(self) -> str:
+        return f"HfTokenizer({self._where}, {self._vocab_size} ids)"
+
+    @property
+    def vocab_size(self) -> int:
+        """Largest id plus one: the rows an embedding must have."""
+        return self._vocab_size
+
+    @property
+    def eos_id(self) -> int | None:
+        """The id that ends a text, if the folder names one."""
+        return self._eos_id
+
+    @property
+    def digest(self) -> str:
+        """`sha256:` and the hash of everything that decides which ids come out."""
+        return self._digest
+
+    def control_id(self, token: str) -> int | None:
+        """The id of a control token such as `<|im_end|>`, or `None`."""
+        return self._controls.get(token)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, never a control token, nothing put before or behind.
+
+        Raises:
+            ValueError: For a lone surrogate, which is no text.
+            ModelError: When the tokenizer fails on this text.
+        """
+        if not text.isascii():
+            text.encode()  # UnicodeEncodeError is a ValueError
+        encoding = self._guarded(lambda: self._tokenizer.encode(text, add_special_tokens=False))
+        ids: list[int] = encoding.ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; control tokens and ids without a token are left out.
+
+        Raises:
+            ModelError: When the tokenizer fails on these ids.
+        """
+        known = [token_id for token_id in ids if 0 <= token_id < self._vocab_size]
+        text: str = self._guarded(lambda: self._tokenizer.decode(known, skip_special_tokens=True))
+        return text
+
+    def _guarded(self, call: Callable[[], _T]) -> _T:
+        try:
+            return call()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - a panic in Rust arrives as a BaseException
+            raise ModelError(say.hf_tokenizer_failed(self._where)) from None
+
+
+def load_hf_tokenizer(path: Path, eos_ids: Sequence[int] = ()) -> HfTokenizer:
+    """Load `tokenizer.json` and try it on texts that bring unsound patterns down.
+
+    Args:
+        path: A model folder, or the file itself.
+        eos_ids: Ids that end a text according to the model's config; used when the tokenizer's
+            own settings name no end token that exists.
+
+    Raises:
+        ModelError: When the file is missing, no tokenizer or one that fails.
+        MissingExtraError: Without the `tokenizers` library.
+    """
+    file = path / TOKENIZER_NAME if path.is_dir() else path
+    extras.require("tokenizers")
+    definition = read_json_object(file, _MAX_TOKENIZER_BYTES)
+    settings = _read_settings(file.parent)
+    _close_control_tokens(definition, settings)
+    # Both would change the ids of a row behind the trainer's back.
+    definition["truncation"] = definition["padding"] = None
+    text = json.dumps(definition, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    tokenizer = _build(text, str(file))
+    own_eos = settings.get("eos_token")
+    own_eos_id = tokenizer.token_to_id(own_eos) if own_eos is not None else None
+    named = eos_ids[0] if eos_ids else None
+    return HfTokenizer(
+        tokenizer,
+        eos_id=own_eos_id if own_eos_id is not None else named,
+        digest=f"sha256:{hashlib.sha256(text.encode()).hexdigest()}",
+        where=str(file),
+    )
+
+
+def _read_settings(folder: Path) -> dict[str, str]:
+    """Named tokens, from the files beside the tokenizer; the first that names one wins."""
+    settings: dict[str, str] = {}
+    for name in _SETTINGS_NAMES:
+        path = folder / name
+        raw = read_json_object(path) if path.exists() or path.is_symlink() else {}
+        for key in _NAMED_TOKENS:
+            value = raw.get(key)
+            content = value.get("content") if isinstance(value, dict) else value
+            if isinstance(content, str):
+                settings.setdefault(key, content)
+    return settings
+
+
+def _close_control_tokens(definition: dict[str, object], settings: Mapping[str, str]) -> None:
+    """Mark every control token as special, so that text cannot spell it."""
+    added = definition.get("added_tokens")
+    for entry in added if isinstance(added, list) else ():
+        content = entry.get("content") if isinstance(entry, dict) else None
+        if isinstance(content, str) and (
+            _CONTROL_TOKEN.fullmatch(content) or content in settings.values()
+        ):
+            entry["special"] = True
+
+
+def _build(definition: str, where: str) -> Any:
+    """Make the library's object and probe it; its panic messages do not reach the terminal."""
+    library = extras.load("tokenizers")
+    try:
+        with _silenced_standard_error():
+            tokenizer = library.Tokenizer.from_str(definition)
+            tokenizer.encode_special_tokens = True
+            for probe in (*_PROBES, _ORDINARY_PROBE):
+                tokenizer.decode(tokenizer.encode(probe, add_special_tokens=False).ids)
+            n_tokens = len(tokenizer.get_vocab(with_added_tokens=True))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a panic in Rust arrives as a BaseException
+        reason = say.clipped(str(error) or type(error).__name__)
+        raise ModelError(say.hf_tokenizer_unusable(where, reason)) from None
+    if n_tokens == 0:
+        raise ModelError(say.hf_tokenizer_unusable(where, "it has no token"))
+    return tokenizer
+
+
+@contextmanager
+def _silenced_standard_error() -> Iterator[None]:
+    """Send file descriptor 2 nowhere: a panic hook in Rust writes there before Python sees it."""
+    try:
+        saved = os.dup(2)
+    except OSError:
+        # No standard error to protect.
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, by its name
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

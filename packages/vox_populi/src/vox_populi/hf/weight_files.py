@@ -1,0 +1,97 @@
+"""Which files of a model folder hold its weights: one safetensors file, or shards and an index."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.errors import ModelError
+from vox_populi.hf.strict_json import read_json_object
+from vox_tensor.errors import Problem
+
+SINGLE_NAME = "model.safetensors"
+INDEX_NAME = "model.safetensors.index.json"
+
+_FOREIGN_WEIGHTS = (
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "tf_model.h5",
+    "flax_model.msgpack",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+)
+_MAX_NAME = 255
+_WINDOWS_DEVICES = frozenset(
+    {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFiles:
+    """The shards of a folder, and what the index says is in them."""
+
+    shards: tuple[str, ...]
+    """Bare file names, sorted."""
+    promised: Mapping[str, frozenset[str]] | None
+    """Tensor names by shard; `None` without an index."""
+
+
+def find_weight_files(model_dir: Path) -> WeightFiles:
+    """Find the weights of a folder; names in an index cannot lead out of it.
+
+    Raises:
+        ModelError: When there are no weights, two sets of them, or the index has wrong entries.
+    """
+    single, index = model_dir / SINGLE_NAME, model_dir / INDEX_NAME
+    has_single, has_index = _is_there(single), _is_there(index)
+    if not has_index and not has_single:
+        beside = next((name for name in _FOREIGN_WEIGHTS if _is_there(model_dir / name)), None)
+        raise ModelError(say.weights_missing(str(model_dir), beside))
+    if not has_index:
+        return WeightFiles((SINGLE_NAME,), None)
+    files = _read_index(index)
+    if has_single and SINGLE_NAME not in files.shards:
+        raise ModelError(say.weights_ambiguous(str(model_dir)))
+    return files
+
+
+def _is_there(path: Path) -> bool:
+    """Also for a dangling link, which is a broken file and not an absent one."""
+    return path.exists() or path.is_symlink()
+
+
+def _read_index(path: Path) -> WeightFiles:
+    weight_map = read_json_object(path).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        reason = "is missing, empty or no object"
+        raise ModelError(say.index_entry_wrong(str(path), "weight_map", reason))
+    by_shard: dict[str, set[str]] = defaultdict(set)
+    problems: list[Problem] = []
+    for name, shard in weight_map.items():
+        wrong = _why_not_a_shard_name(shard)
+        if wrong is not None:
+            problems.append(say.index_entry_wrong(str(path), name, wrong))
+        else:
+            by_shard[shard].add(name)
+    if problems:
+        raise ModelError(*say.capped(problems))
+    promised = {shard: frozenset(names) for shard, names in by_shard.items()}
+    return WeightFiles(tuple(sorted(promised)), promised)
+
+
+def _why_not_a_shard_name(name: object) -> str | None:
+    """Only a bare file name is followed; links in the folder are the operator's own."""
+    if not isinstance(name, str):
+        return "names no file"
+    if not name or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME:
+        return "names no file"
+    if any(character in name for character in '/\\:\0*?"<>|') or name in (".", ".."):
+        return f"leads out of the folder: {say.clipped(name)}"
+    if not name.isprintable() or name.split(".", maxsplit=1)[0].lower() in _WINDOWS_DEVICES:
+        return f"is no usable file name: {say.clipped(name)}"
+    if not name.endswith(".safetensors"):
+        return f"is not a .safetensors file: {say.clipped(name)}"
+    return None

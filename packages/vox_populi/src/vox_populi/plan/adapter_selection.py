@@ -1,0 +1,59 @@
+"""From requested roles to the layers that get an adapter: all of them or a named reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vox_populi import operator_messages as say
+from vox_populi.contract.adapter_target import TargetRoles, WholeBlocks
+from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
+from vox_populi.hf.model_config import ModelConfig
+from vox_tensor.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSelection:
+    """Either the layers to adapt, in forward order, or what is wrong with the request."""
+
+    modules: tuple[AdapterModule, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+def select_adapters(config: ModelConfig, targets: TargetRoles | None) -> AdapterSelection:
+    """Find every layer of the base model that a request names.
+
+    A role that no layer has is an error: an adapter that silently lacks a part trains without
+    a word. So is a part of a fused layer (GPT-2's `c_attn` is q, k and v in one matrix): an
+    adapter over all of it would train what was not asked for, and one over a slice of its rows
+    is nothing that PEFT or any other reader could represent.
+    """
+    available = adapter_modules(config)
+    wanted = _wanted_roles(available, targets)
+    problems: list[Problem] = []
+    offered = _roles_of(available)
+    unmatched = [role for role in wanted if role not in offered]
+    if unmatched:
+        problems.append(say.targets_unmatched(unmatched, config.model_type, offered))
+    for fused in dict.fromkeys(module.roles for module in available):
+        named = [role for role in fused if role in wanted]
+        if 0 < len(named) < len(fused):
+            layer = next(module.theirs for module in available if module.roles == fused)
+            whole = [role for role in offered if role in fused or role in wanted]
+            problems.append(say.targets_split_fused_layer(named, fused, layer, whole))
+    if problems:
+        return AdapterSelection((), tuple(problems))
+    return AdapterSelection(tuple(m for m in available if set(m.roles) & set(wanted)))
+
+
+def _wanted_roles(
+    available: tuple[AdapterModule, ...], targets: TargetRoles | None
+) -> tuple[ProjectionRole, ...]:
+    named = tuple(role for role in targets or () if isinstance(role, ProjectionRole))
+    if targets is not None and WholeBlocks.ALL not in targets:
+        return named
+    in_blocks = (role for role in _roles_of(available) if role is not ProjectionRole.LM_HEAD)
+    return tuple(dict.fromkeys((*in_blocks, *named)))
+
+
+def _roles_of(modules: tuple[AdapterModule, ...]) -> tuple[ProjectionRole, ...]:
+    return tuple(dict.fromkeys(role for module in modules for role in module.roles))

@@ -1,0 +1,126 @@
+"""The data folder of a run: both files checked row by row, and the held-out rows chosen."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.data.data_report import DataReport
+from vox_populi.data.dataset import DatasetOptions, RowDataset, open_dataset, split_validation
+from vox_populi.data.training_text import TextPolicy
+from vox_populi.plan.execution_planner import DataFacts
+from vox_populi.plan.findings import Findings
+from vox_tensor.tokenizer import TextTokenizer
+
+TRAIN_FILE = "train.jsonl"
+VALID_FILE = "valid.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedRows:
+    """Rows to learn from and rows to judge by."""
+
+    train: RowDataset
+    valid: RowDataset
+    """May be empty."""
+    has_valid_file: bool
+    """Whether `valid` is a file of its own rather than a part of `train.jsonl`."""
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Content digests of the files: `data` and, where there is one, `valid`."""
+        data = {"data": self.train.digest}
+        return {**data, "valid": self.valid.digest} if self.has_valid_file else data
+
+    def facts(self, *, is_tokenised: bool) -> DataFacts:
+        """What the planner needs; without lengths where rows only met a stand-in."""
+        both = (self.train, self.valid)
+        counted = DataFacts(
+            n_train_rows=len(self.train),
+            n_valid_rows=len(self.valid),
+            has_valid_file=self.has_valid_file,
+        )
+        if not is_tokenised:
+            return counted
+        return DataFacts(
+            n_train_rows=counted.n_train_rows,
+            n_valid_rows=counted.n_valid_rows,
+            has_valid_file=counted.has_valid_file,
+            longest_row=max(max(rows.lengths, default=0) for rows in both),
+            tokens=sum(rows.n_tokens for rows in both),
+            supervised_tokens=sum(rows.n_supervised for rows in both),
+        )
+
+    def notes(self, seq_len: int) -> tuple[str, ...]:
+        """What became of rows that are not learned as they stand."""
+        notes = _report_notes(TRAIN_FILE, self.train.report, seq_len)
+        if self.has_valid_file:
+            notes += _report_notes(VALID_FILE, self.valid.report, seq_len)
+            if self.valid.digest == self.train.digest:
+                notes.append(say.note_valid_is_train())
+        return tuple(notes)
+
+
+def text_policy(contract: FinetuneContract) -> TextPolicy:
+    """Template and system prompt of a request."""
+    return TextPolicy(template=contract.template, system_prompt=contract.system_prompt)
+
+
+def check_rows(
+    contract: FinetuneContract, tokenizer: TextTokenizer, found: Findings, *, is_tokenised: bool
+) -> CheckedRows | None:
+    """Open the rows of a request; `None` when anything is wrong with them.
+
+    Args:
+        contract: The request.
+        tokenizer: The request's, or a stand-in where that is not at hand.
+        found: Takes every problem of both files.
+        is_tokenised: Whether `tokenizer` is the real one. Under a stand-in lengths mean
+            nothing, so no row is cut or refused for its length.
+    """
+    folder = contract.data_dir
+    if not _is_folder(folder):
+        found.refuse([say.data_folder_missing(str(folder), exists=os.path.lexists(folder))])
+        return None
+    if not os.path.lexists(folder / TRAIN_FILE):
+        found.refuse([say.train_file_missing(str(folder / TRAIN_FILE))])
+    options = DatasetOptions(
+        min_rating=contract.min_rating,
+        context_filter=contract.context_filter,
+        on_bad_row=contract.on_bad_row,
+        on_long_row=contract.on_long_row,
+        seq_len=contract.seq_len if is_tokenised else None,
+    )
+    policy = text_policy(contract)
+
+    def opened(name: str) -> RowDataset | None:
+        path = folder / name
+        if not os.path.lexists(path):
+            return None
+        return found.attempt(lambda: open_dataset(path, tokenizer, policy, options))
+
+    train, valid = opened(TRAIN_FILE), opened(VALID_FILE)
+    if train is None:
+        return None
+    if os.path.lexists(folder / VALID_FILE):
+        return valid and CheckedRows(train=train, valid=valid, has_valid_file=True)
+    kept, held_out = split_validation(len(train), contract.validation_split_ratio, contract.seed)
+    return CheckedRows(train=train.select(kept), valid=train.select(held_out), has_valid_file=False)
+
+
+def _report_notes(file: str, report: DataReport, seq_len: int) -> list[str]:
+    notes: list[str] = []
+    dropped = [f"{count} {reason}" for reason, count in report.dropped.items() if count]
+    if dropped:
+        notes.append(say.note_rows_left_out(file, ", ".join(dropped), report.rows))
+    if report.truncated:
+        notes.append(say.note_rows_truncated(file, report.truncated, seq_len))
+    return notes
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is one that this user may look at; `Path.is_dir` raises where they may not."""
+    return os.path.isdir(path)  # noqa: PTH112 - see above

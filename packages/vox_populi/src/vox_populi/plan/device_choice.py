@@ -1,0 +1,85 @@
+"""Which device computes, and in which dtype, from what the request wants and the machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vox_populi import operator_messages as say
+from vox_populi.contract.finetune_contract import ComputeDtype, DeviceKind, FinetuneContract
+from vox_tensor.errors import Problem
+
+_TORCH_NAME = {DeviceKind.CPU: "cpu", DeviceKind.CUDA: "cuda", DeviceKind.METAL: "mps"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineFacts:
+    """What there is to compute with; `None` where nobody could look."""
+
+    n_cpus: int
+    memory_bytes: int | None = None
+    """Memory of the host, or of the container if that is less."""
+    has_cuda: bool | None = None
+    has_mps: bool | None = None
+    device_memory_bytes: int | None = None
+    """Memory of the CUDA device."""
+    has_bf16: bool | None = None
+    """Whether the CUDA device computes in bf16."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChoice:
+    """Where a run computes; `notes` say what the operator may not expect."""
+
+    device: str
+    """torch's name: `cpu`, `cuda` or `mps`."""
+    compute_dtype: str
+    """`float32` or `bfloat16`."""
+    memory_bytes: int | None
+    """Memory of that device; Metal shares the host's."""
+    notes: tuple[str, ...]
+
+
+def device_problems(wanted: DeviceKind, machine: MachineFacts) -> Iterator[Problem]:
+    """A device asked for by name must be there, if anybody could look."""
+    is_there = {DeviceKind.CUDA: machine.has_cuda, DeviceKind.METAL: machine.has_mps}
+    if is_there.get(wanted) is False:
+        yield say.device_absent(wanted)
+
+
+def choose_device(contract: FinetuneContract, machine: MachineFacts) -> DeviceChoice:
+    """Pick a device and a dtype: bf16 on CUDA, f32 elsewhere, unless the request says other."""
+    notes: list[str] = []
+    device = _device(contract.device, machine, notes)
+    dtype = _dtype(contract.dtype, device, machine, notes)
+    if contract.threads is not None and contract.threads > machine.n_cpus:
+        notes.append(say.note_threads_beyond_cpus(contract.threads, machine.n_cpus))
+    memory = machine.device_memory_bytes if device == "cuda" else machine.memory_bytes
+    return DeviceChoice(device, dtype, memory, tuple(notes))
+
+
+def _device(wanted: DeviceKind, machine: MachineFacts, notes: list[str]) -> str:
+    if wanted is not DeviceKind.BEST:
+        looked = {DeviceKind.CUDA: machine.has_cuda, DeviceKind.METAL: machine.has_mps}
+        if looked.get(wanted, True) is None:
+            notes.append(say.note_device_not_checked(wanted))
+        return _TORCH_NAME[wanted]
+    if machine.has_cuda is None and machine.has_mps is None:
+        notes.append(say.note_device_unknown())
+    if machine.has_cuda:
+        return "cuda"
+    return "mps" if machine.has_mps else "cpu"
+
+
+def _dtype(wanted: ComputeDtype, device: str, machine: MachineFacts, notes: list[str]) -> str:
+    if wanted is ComputeDtype.F32:
+        return "float32"
+    if wanted is ComputeDtype.BF16:
+        if device == "cpu" or (device == "cuda" and machine.has_bf16 is False):
+            notes.append(say.note_bf16_slow(device))
+        return "bfloat16"
+    if device == "cuda" and machine.has_bf16 is not False:
+        return "bfloat16"
+    if device == "cuda":
+        notes.append(say.note_no_bf16())
+    return "float32"

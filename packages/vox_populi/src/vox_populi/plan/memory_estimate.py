@@ -1,0 +1,136 @@
+"""How much memory a run will need, term by term, from shapes alone. No torch here.
+
+Letters: T tokens of a window, D model width, Q query features, K key (or value) features,
+F MLP width, L layers, V vocabulary, R rank, s bytes of a value in the compute dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from vox_populi.hf.keymap import AdapterModule, tensor_keys
+from vox_populi.hf.model_config import ModelConfig
+from vox_tensor.lora_spec import LoraSpec, lora_param_count
+
+BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2}
+LOSS_CHUNK_ROWS = 256
+"""`vox_tensor.linear_cross_entropy.CHUNK_ROWS`, which needs torch to be read; a test compares."""
+
+CPU_RUNTIME_BYTES = 320 * 2**20
+"""Resident set of an interpreter with torch, its optimizers and tokenizers, before any model:
+319 MiB with torch 2.13 for CPUs on Linux."""
+
+_F32 = 4
+_ADAM_MOMENTS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryEstimate:
+    """Bytes by what they are for. Activations are the terms that a window's size decides."""
+
+    weights: int
+    """Frozen base, held in the compute dtype: parameters * s. A tied head counts once."""
+    adapter: int
+    """Factors A and B of every adapted layer in f32: sum of R * (in + out) * 4."""
+    gradients: int
+    """One f32 value per adapter value."""
+    optimizer: int
+    """AdamW's two f32 moments per adapter value."""
+    activations: int
+    """What the forward pass keeps for the backward pass; see `activations_per_token`."""
+    working: int
+    """Temporaries of the largest block's backward pass: T * (max(4 F, 8 Q) + 2 D) * s."""
+    loss_chunk: int
+    """Logits and their gradient for one chunk of supervised positions, in f32: C * V * 4 * 2,
+    with C = min(256, T)."""
+    runtime: int
+    """Interpreter and libraries; 0 on a GPU, whose memory they do not use."""
+
+    @property
+    def total(self) -> int:
+        """Estimated peak; the terms are all alive together in the worst moment."""
+        return sum(bytes_ for _, bytes_ in self.terms())
+
+    def terms(self) -> tuple[tuple[str, int], ...]:
+        """Name and bytes of each term, in the order of this class."""
+        return (
+            ("weights", self.weights),
+            ("adapter", self.adapter),
+            ("gradients", self.gradients),
+            ("optimizer", self.optimizer),
+            ("activations", self.activations),
+            ("working", self.working),
+            ("loss_chunk", self.loss_chunk),
+            ("runtime", self.runtime),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingSet:
+    """What decides the size of a forward pass, besides the model."""
+
+    tokens: int
+    """Most tokens of a window."""
+    compute_dtype: str
+    """`float32` or `bfloat16`."""
+    on_cpu: bool
+
+
+def estimate_memory(
+    config: ModelConfig,
+    modules: Sequence[AdapterModule],
+    lora: LoraSpec,
+    work: WorkingSet,
+) -> MemoryEstimate:
+    """Estimate the peak of a training step of the full graph.
+
+    Args:
+        config: The base model.
+        modules: Layers that carry an adapter.
+        lora: Rank and dropout.
+        work: Window, dtype and device.
+    """
+    size = BYTES_OF_DTYPE[work.compute_dtype]
+    adapter = _F32 * sum(
+        lora_param_count(module.in_features, module.out_features, lora.rank) for module in modules
+    )
+    saved = config.n_layers * activations_per_token(config)
+    if lora.dropout:
+        saved += sum(module.in_features for module in modules)
+    widest = max(4 * config.intermediate_size, 8 * config.q_features) + 2 * config.hidden_size
+    return MemoryEstimate(
+        weights=size * count_parameters(config),
+        adapter=adapter,
+        gradients=adapter,
+        optimizer=_ADAM_MOMENTS * adapter,
+        activations=work.tokens * saved * size,
+        working=work.tokens * widest * size,
+        loss_chunk=min(LOSS_CHUNK_ROWS, work.tokens) * config.vocab_size * _F32 * 2,
+        runtime=CPU_RUNTIME_BYTES if work.on_cpu else 0,
+    )
+
+
+def activations_per_token(config: ModelConfig) -> int:
+    """Values that one block keeps per token: `4 D + 5 Q (+ Q + K) + 2 F`.
+
+    - 4 D: the input of each of the two norms, and what each returns (the inputs of q/k/v and
+      of gate/up; projections that share an input keep it once);
+    - 5 Q: query, key and value as attention reads them (shared heads repeated), its result
+      per row of data, and the joined result that `o` reads;
+    - Q + K: queries and keys before their norms, in families that have those;
+    - 2 F: gate and up; F without a gate. Their product is computed again.
+
+    Low-rank products, rotations, softmax and the results of `o` and `down` keep nothing.
+    """
+    attention = 5 * config.q_features
+    if config.qk_norm:
+        attention += config.q_features + config.kv_features
+    mlp = (2 if config.gated_mlp else 1) * config.intermediate_size
+    return 4 * config.hidden_size + attention + mlp
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """Values of the base model; a tied head is part of the embedding."""
+    return sum(prod(key.shape) for key in tensor_keys(config) if key.required)

@@ -1,0 +1,113 @@
+"""Whether a run folder can be made and filled; looks only, and writes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.plan.findings import Findings
+
+if sys.platform != "win32":
+    import fcntl
+
+LOCK_NAME = ".run.lock"
+"""`artifacts.folder_lock.LOCK_NAME`: that layer comes later; a test compares."""
+
+_HOLDER_MAX_BYTES = 400
+_BESIDES_ADAPTER = 16 * 2**20
+"""Room for telemetry, manifests and the model card."""
+
+
+def check_output_folder(
+    path: Path, adapter_bytes: int, found: Findings, *, allow_occupied: bool = False
+) -> None:
+    """Report a folder that is used, locked, no folder, a link, not writable or on a full disk.
+
+    Args:
+        path: The folder to be; it and its parents may not exist yet.
+        adapter_bytes: Size of the adapter. Twice that must be free: a file is written beside
+            the one it replaces.
+        found: Takes the problems.
+        allow_occupied: The old content will be moved aside (`--force`).
+    """
+    where = str(path)
+    if path.is_symlink():
+        found.blame_environment([say.output_folder_is_link(where)])
+        return
+    try:
+        folder = _nearest_folder(path)
+        if folder == path:
+            _check_content(path, found, allow_occupied=allow_occupied)
+        free = shutil.disk_usage(folder).free
+    except NotADirectoryError:
+        found.blame_environment([say.output_not_a_folder(where)])
+        return
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        found.blame_environment([say.output_not_writable(where, reason)])
+        return
+    if not os.access(folder, os.W_OK | os.X_OK):
+        reason = f"{folder} is read-only for this user"
+        found.blame_environment([say.output_not_writable(where, reason)])
+    needed = 2 * adapter_bytes + _BESIDES_ADAPTER
+    if free < needed:
+        found.blame_environment([say.disk_too_small(where, needed, free)])
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The path itself or the first of its parents that exists.
+
+    Raises:
+        NotADirectoryError: When that is no folder.
+        OSError: When the system does not say.
+    """
+    for candidate in (path, *path.parents):
+        try:
+            mode = candidate.stat().st_mode
+        except FileNotFoundError:
+            if candidate.is_symlink():
+                raise
+            continue
+        if not stat.S_ISDIR(mode):
+            raise NotADirectoryError
+        return candidate
+    raise FileNotFoundError
+
+
+def _check_content(path: Path, found: Findings, *, allow_occupied: bool) -> None:
+    names = [entry.name for entry in path.iterdir()]
+    holder = _lock_holder(path / LOCK_NAME) if LOCK_NAME in names else None
+    if holder is not None:
+        found.blame_environment([say.folder_locked(str(path), holder)])
+    elif not allow_occupied and any(not _is_leftover(name) for name in names):
+        found.refuse([say.output_folder_occupied(str(path))])
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether an entry is what a killed run leaves before its first whole file."""
+    return name == LOCK_NAME or (name.startswith(".") and name.endswith(".tmp"))
+
+
+def _lock_holder(path: Path) -> str | None:
+    """Who holds the lock, in the holder's own words, or `None` when nobody does."""
+    if sys.platform == "win32":
+        return None
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.read(descriptor, _HOLDER_MAX_BYTES).decode(errors="replace").strip()
+        return text or "another process"
+    except OSError:
+        return None
+    else:
+        return None
+    finally:
+        os.close(descriptor)

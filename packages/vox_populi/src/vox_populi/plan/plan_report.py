@@ -1,0 +1,171 @@
+"""A plan for people (a text table) and for programs (JSON values)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from vox_populi.plan.execution_planner import ExecutionPlan
+
+PLAN_SCHEMA_VERSION = 1
+
+
+def plan_as_text(plan: ExecutionPlan) -> str:
+    """The plan as aligned lines, memory by term, then notes."""
+    rows = [*_rows(plan), ("", ""), *_memory_rows(plan)]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:<{width}}  {value}".rstrip() for name, value in rows]
+    lines.extend(f"note: {note}" for note in plan.notes)
+    return "\n".join(lines) + "\n"
+
+
+def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
+    """The plan as JSON values; no absolute paths, only the name of the model folder."""
+    return {
+        "plan_schema_version": PLAN_SCHEMA_VERSION,
+        "execution_kernel": plan.kernel.value,
+        "graph": plan.graph,
+        "training_objective_note": plan.objective_note,
+        "model": _model_json(plan),
+        "adapter": {
+            "rank": plan.lora.rank,
+            "alpha": plan.lora.alpha,
+            "dropout": plan.lora.dropout,
+            "use_rslora": plan.lora.use_rslora,
+            "scale": plan.lora.scale,
+            "roles": list(_layers_by_role(plan)),
+            "modules": [module.theirs for module in plan.adapters],
+            "trainable_parameters": plan.n_trainable,
+        },
+        "device": plan.device,
+        "compute_dtype": plan.compute_dtype,
+        "threads": plan.threads,
+        "seq_len": plan.seq_len,
+        "batch_size": plan.batch_size,
+        "grad_accum": plan.grad_accum,
+        "window_tokens": plan.window_tokens,
+        "rows_per_step": plan.rows_per_step,
+        "epochs": plan.epochs,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "total_steps": plan.total_steps,
+        "schedule": {
+            "kind": plan.schedule.kind.value,
+            "learning_rate": plan.schedule.peak,
+            "warmup_steps": plan.schedule.warmup_steps,
+        },
+        "weight_decay": plan.weight_decay,
+        "max_grad_norm": plan.max_grad_norm,
+        "eval_every": plan.eval_every,
+        "early_stopping_patience": plan.early_stopping_patience,
+        "seed": plan.seed,
+        "data": {
+            "train_rows": plan.data.n_train_rows,
+            "valid_rows": plan.data.n_valid_rows,
+            "valid_from": _valid_source(plan),
+            "longest_row_tokens": plan.data.longest_row,
+            "tokens": plan.data.tokens,
+            "supervised_tokens": plan.data.supervised_tokens,
+        },
+        "memory_bytes": {**dict(plan.memory.terms()), "total": plan.memory.total},
+        "memory_available_bytes": plan.memory_available,
+        "fits": plan.fits,
+        "notes": list(plan.notes),
+    }
+
+
+def _model_json(plan: ExecutionPlan) -> dict[str, object]:
+    config = plan.config
+    return {
+        "name": plan.model_dir.name,
+        "model_type": config.model_type,
+        "parameters": plan.n_base_parameters,
+        "n_layers": config.n_layers,
+        "hidden_size": config.hidden_size,
+        "vocab_size": config.vocab_size,
+        "max_positions": config.max_positions,
+    }
+
+
+def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
+    yield "kernel", f"{plan.kernel} ({plan.graph}, {plan.objective_note})"
+    config = plan.config
+    yield (
+        "model",
+        f"{plan.model_dir} ({config.model_type}, {config.n_layers} layers,"
+        f" {plan.n_base_parameters:,} parameters)",
+    )
+    roles = ", ".join(f"{role} x {count}" for role, count in _layers_by_role(plan).items())
+    lora = plan.lora
+    yield "adapters", f"{roles}: {plan.n_trainable:,} trainable parameters"
+    rule = "rank-stabilised, " if lora.use_rslora else ""
+    yield (
+        "lora",
+        f"rank {lora.rank}, alpha {lora.alpha:g} ({rule}scale {lora.scale:g}),"
+        f" dropout {lora.dropout:g}",
+    )
+    threads = "" if plan.threads is None else f", {plan.threads} threads"
+    yield "device", f"{plan.device}, {plan.compute_dtype}{threads}"
+    yield "rows", _describe_rows(plan)
+    yield "window", f"up to {plan.window_tokens} tokens, packed; a row has up to {plan.seq_len}"
+    yield (
+        "steps",
+        f"{plan.total_steps} of {plan.rows_per_step} rows"
+        f" ({plan.epochs} epochs of {plan.steps_per_epoch})",
+    )
+    schedule = plan.schedule
+    yield (
+        "learning rate",
+        f"{schedule.peak:g}, {schedule.kind}, warm-up {schedule.warmup_steps} steps",
+    )
+    yield (
+        "optimizer",
+        f"AdamW, weight decay {plan.weight_decay:g}, gradient norm {_norm(plan.max_grad_norm)}",
+    )
+    yield "evaluation", _describe_evaluation(plan)
+    yield "seed", str(plan.seed)
+
+
+def _memory_rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
+    for name, size in plan.memory.terms():
+        if size:
+            yield f"memory: {name.replace('_', ' ')}", _mib(size)
+    available = plan.memory_available
+    known = "" if available is None else f" of {_mib(available).strip()} there"
+    yield "memory: total", f"{_mib(plan.memory.total)}{known}"
+
+
+def _layers_by_role(plan: ExecutionPlan) -> dict[str, int]:
+    """How many layers carry an adapter, by role; a fused layer counts once, as `q+k+v`."""
+    return dict(Counter("+".join(module.roles) for module in plan.adapters))
+
+
+def _describe_rows(plan: ExecutionPlan) -> str:
+    data = plan.data
+    text = f"{data.n_train_rows} to learn from, {data.n_valid_rows} held out"
+    if data.n_valid_rows:
+        text += f" ({_valid_source(plan)})"
+    if data.tokens is not None and data.supervised_tokens is not None:
+        text += f"; {data.tokens:,} tokens, {data.supervised_tokens:,} of them supervised"
+    return text
+
+
+def _valid_source(plan: ExecutionPlan) -> str:
+    if plan.data.has_valid_file:
+        return "valid.jsonl"
+    return "split of train.jsonl" if plan.data.n_valid_rows else "none"
+
+
+def _describe_evaluation(plan: ExecutionPlan) -> str:
+    if not plan.n_valid_rows:
+        return "none"
+    every = "each epoch" if plan.eval_every is None else f"every {plan.eval_every} steps"
+    patience = plan.early_stopping_patience
+    return every if patience is None else f"{every}; stops after {patience} without a better loss"
+
+
+def _norm(value: float) -> str:
+    return f"clipped to {value:g}" if value else "not clipped"
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:10,.1f} MiB"

@@ -1,0 +1,161 @@
+"""Every check of the inputs, in one pass, before any weight is read. Writes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.data.data_report import DataReport
+from vox_populi.data.dataset import RowDataset
+from vox_populi.data.training_text import TextPolicy
+from vox_populi.errors import MissingExtraError, ModelError
+from vox_populi.hf.embedded import embedded_model_dir
+from vox_populi.hf.file_digest import digest_of_files
+from vox_populi.hf.inventory import ModelInventory, read_inventory
+from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config
+from vox_populi.plan.adapter_selection import select_adapters
+from vox_populi.plan.data_check import check_rows, text_policy
+from vox_populi.plan.execution_planner import DataFacts, request_problems
+from vox_populi.plan.findings import Findings
+from vox_populi.plan.output_folder import check_output_folder
+from vox_populi.plan.tokenizer_choice import TokenizerChoice, choose_tokenizer
+from vox_tensor.lora_spec import lora_param_count
+from vox_tensor.tokenizer import TextTokenizer, VoxTokenizer
+
+_BYTES_PER_ADAPTER_VALUE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightReport:
+    """Inputs that passed every check, opened as far as planning and training need them."""
+
+    inventory: ModelInventory
+    tokenizer: TextTokenizer
+    tokenizer_path: Path
+    is_tokenised: bool
+    """False where `tokenizers` is not installed: `tokenizer` is then a stand-in that was enough
+    to check rows for a plan, and is good for nothing else."""
+    policy: TextPolicy
+    train: RowDataset
+    valid: RowDataset
+    """Held-out rows; may be none."""
+    facts: DataFacts
+    digests: Mapping[str, str]
+    """Of `data`, `valid` (where it is a file), `template`, `tokenizer` (where it could be
+    loaded) and `base_headers`: config, and name, type, shape and place of every tensor. The
+    weights themselves are not read here; see `base_digest`."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def data_report(self) -> DataReport:
+        """Counts of `train.jsonl`."""
+        return self.train.report
+
+    def base_digest(self) -> str:
+        """`sha256:` and the hash of the base's config and weights; reads all of them.
+
+        Raises:
+            ModelError: When a file cannot be read any more.
+        """
+        folder = self.inventory.model_dir
+        return digest_of_files([folder / n for n in (CONFIG_NAME, *self.inventory.shards)])
+
+
+def preflight(contract: FinetuneContract, *, allow_occupied: bool = False) -> PreflightReport:
+    """Check output folder, base model, targets, tokenizer and rows; report all findings at once.
+
+    Args:
+        contract: The request.
+        allow_occupied: What is in the output folder will be moved aside (`--force`).
+
+    Raises:
+        PreflightError: With every finding, when at least one input must change (exit 3).
+        EnvironmentFailure: With every finding, when only disk, permissions or a lock are in
+            the way (exit 5).
+    """
+    found = Findings()
+    model_dir = contract.model_dir or found.attempt(embedded_model_dir)
+    inventory = None if model_dir is None else _inventory_of(model_dir, found)
+    config = inventory.config if inventory else _config_of(model_dir)
+    adapter_bytes = _adapter_bytes(contract, config)
+    check_output_folder(contract.output_dir, adapter_bytes, found, allow_occupied=allow_occupied)
+    if config is not None:
+        found.refuse(request_problems(contract, config))
+    chosen = _tokenizer_of(contract, found)
+    tokenizer = chosen.tokenizer if chosen else VoxTokenizer()
+    if config is not None and chosen is not None:
+        _check_vocabulary(chosen, config, found)
+    rows = check_rows(contract, tokenizer, found, is_tokenised=chosen is not None)
+    found.raise_if_any()
+    assert inventory is not None, "a missing inventory is a finding"
+    assert rows is not None, "missing rows are a finding"
+    policy = text_policy(contract)
+    digests = {"template": policy.digest, "base_headers": _header_digest(inventory), **rows.digests}
+    if chosen is not None:
+        digests["tokenizer"] = tokenizer.digest
+    tokenizer_notes = chosen.notes if chosen else (say.note_rows_not_tokenised(),)
+    return PreflightReport(
+        inventory=inventory,
+        tokenizer=tokenizer,
+        tokenizer_path=chosen.path if chosen else inventory.model_dir / "tokenizer.json",
+        is_tokenised=chosen is not None,
+        policy=policy,
+        train=rows.train,
+        valid=rows.valid,
+        facts=rows.facts(is_tokenised=chosen is not None),
+        digests=digests,
+        notes=(*tokenizer_notes, *rows.notes(contract.seq_len)),
+    )
+
+
+def _inventory_of(model_dir: Path, found: Findings) -> ModelInventory | None:
+    return found.attempt(lambda: read_inventory(model_dir))
+
+
+def _config_of(model_dir: Path | None) -> ModelConfig | None:
+    """The config of a folder whose weights have problems, so that targets are checked as well."""
+    try:
+        return None if model_dir is None else read_model_config(model_dir)
+    except ModelError:
+        return None
+
+
+def _adapter_bytes(contract: FinetuneContract, config: ModelConfig | None) -> int:
+    modules = select_adapters(config, contract.targets).modules if config else ()
+    rank = contract.lora.rank
+    values = sum(lora_param_count(m.in_features, m.out_features, rank) for m in modules)
+    return values * _BYTES_PER_ADAPTER_VALUE
+
+
+def _tokenizer_of(contract: FinetuneContract, found: Findings) -> TokenizerChoice | None:
+    """The request's tokenizer; `None` when it cannot be loaded, for whatever reason.
+
+    That `tokenizers` is not installed is no finding: a plan can be made without it, and a run
+    asks for the extra before it comes here.
+    """
+    try:
+        return found.attempt(lambda: choose_tokenizer(contract.tokenizer, contract.model_dir))
+    except MissingExtraError:
+        return None
+
+
+def _check_vocabulary(chosen: TokenizerChoice, config: ModelConfig, found: Findings) -> None:
+    ids = chosen.tokenizer.vocab_size
+    if ids > config.vocab_size:
+        found.refuse([say.tokenizer_beyond_embedding(str(chosen.path), ids, config.vocab_size)])
+
+
+def _header_digest(inventory: ModelInventory) -> str:
+    """Identity of a base as far as its headers tell; costs nothing even for 70B."""
+    layout = [
+        [name, info.dtype, list(info.shape), info.shard, info.start, info.end]
+        for name, info in sorted(inventory.tensors.items())
+    ]
+    config = digest_of_files([inventory.model_dir / CONFIG_NAME])
+    text = json.dumps([config, layout], separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -1,0 +1,45 @@
+"""One small adapter header, for every test of what carries it."""
+
+from __future__ import annotations
+
+import pytest
+
+from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
+from vox_tensor.lora_spec import LoraSpec
+
+
+@pytest.fixture
+def header() -> AdapterHeader:
+    """Two modules, one of them fused, on a base that does not exist."""
+    return AdapterHeader(
+        lora=LoraSpec(rank=2, alpha=3.0, dropout=0.1, use_rslora=True),
+        modules=(
+            AdaptedModule(
+                ours="blocks.0.attn.qkv",
+                base_key="transformer.h.0.attn.c_attn.weight",
+                roles=("q", "k", "v"),
+                in_features=4,
+                out_features=12,
+                fan_in_fan_out=True,
+            ),
+            AdaptedModule(
+                ours="lm_head",
+                base_key="lm_head.weight",
+                roles=("lm_head",),
+                in_features=4,
+                out_features=7,
+                fan_in_fan_out=False,
+            ),
+        ),
+        base_name="tiny-ä",
+        base_digest="sha256:00",
+        model_type="gpt2",
+        tokenizer="hf",
+        tokenizer_digest="sha256:11",
+        template="chatml",
+        template_digest="sha256:22",
+        system_prompt='Say "ja".\n',
+        seq_len=64,
+        contract_digest="sha256:33",
+        step=5,
+    )

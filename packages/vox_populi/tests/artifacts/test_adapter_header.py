@@ -1,0 +1,86 @@
+"""The header of an adapter file: one text per value, every missing or wrong field named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from vox_populi.artifacts.adapter_header import AdapterHeader, parse_header
+from vox_populi.artifacts.json_fields import FieldError
+from vox_populi.artifacts.whole_file import canonical_json
+
+
+def test_header_survives_the_round_trip_and_is_canonical(header: AdapterHeader) -> None:
+    text = header.to_json()
+    assert parse_header(text) == header
+    assert text == canonical_json(json.loads(text))
+    assert replace(header, step=6).to_json() != text
+
+
+def test_header_says_what_a_merge_needs(header: AdapterHeader) -> None:
+    raw = json.loads(header.to_json())
+    assert raw["base_key_map"] == {
+        "blocks.0.attn.qkv": "transformer.h.0.attn.c_attn.weight",
+        "lm_head": "lm_head.weight",
+    }
+    assert raw["layer_order"] == ["blocks.0.attn.qkv", "lm_head"]
+    assert raw["scale"] == header.lora.scale
+    assert raw["roles"] == ["k", "lm_head", "q", "v"]
+    assert raw["modules"]["blocks.0.attn.qkv"]["fan_in_fan_out"] is True
+
+
+def test_shapes_follow_rank_and_layers(header: AdapterHeader) -> None:
+    assert header.tensor_shapes() == {
+        "blocks.0.attn.qkv.lora_A": (2, 4),
+        "blocks.0.attn.qkv.lora_B": (12, 2),
+        "lm_head.lora_A": (2, 4),
+        "lm_head.lora_B": (7, 2),
+    }
+
+
+def test_every_field_is_required(header: AdapterHeader) -> None:
+    raw = json.loads(header.to_json())
+    for name in raw.keys() - {"system_prompt", "roles"}:
+        lacking = {key: value for key, value in raw.items() if key != name}
+        with pytest.raises(FieldError, match=r"missing|name"):
+            parse_header(json.dumps(lacking))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rank", True),
+        ("rank", 0),
+        ("rank", "2"),
+        ("alpha", None),
+        ("alpha", -1),
+        ("alpha", 10**400),
+        ("scale", 1.0),
+        ("dropout", 1.0),
+        ("seq_len", 0),
+        ("step", 1.5),
+        ("base_digest", 7),
+        ("system_prompt", 7),
+        ("layer_order", []),
+        ("layer_order", ["lm_head"]),
+        ("layer_order", ["lm_head", "lm_head", "blocks.0.attn.qkv"]),
+        ("modules", []),
+        ("base_key_map", {"lm_head": 1, "blocks.0.attn.qkv": "x"}),
+    ],
+)
+def test_wrong_fields_are_named(header: AdapterHeader, name: str, value: object) -> None:
+    raw = json.loads(header.to_json())
+    with pytest.raises(FieldError) as caught:
+        parse_header(json.dumps({**raw, name: value}))
+    spoken = str(caught.value)
+    assert name in spoken or "lm_head" in spoken
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"rank": 1, "rank": 2}', '{"alpha": NaN}', "[" * 100_000, "\ud800"]
+)
+def test_what_is_no_strict_json_object_is_refused(text: str) -> None:
+    with pytest.raises(FieldError):
+        parse_header(text)

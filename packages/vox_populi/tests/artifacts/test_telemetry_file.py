@@ -1,0 +1,57 @@
+"""`telemetry.jsonl`: what is written can be read, and a full disk ends the record, not the run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from vox_populi.artifacts.telemetry_file import MAX_LINE_BYTES, TelemetryFile, read_telemetry
+from vox_populi.events import Event, EventName
+
+
+def test_lines_have_time_event_and_payload(tmp_path: Path) -> None:
+    path = tmp_path / "telemetry.jsonl"
+    sink = TelemetryFile(path)
+    sink.emit(Event(EventName.STEP, {"step": 1, "loss": 2.5, "text": "ä\n"}))
+    sink.emit(Event(EventName.TRAIN_COMPLETE, {"ok": True}))
+    sink.close()
+    lines = path.read_text("utf-8").splitlines()
+    assert [set(json.loads(line)) for line in lines] == [{"ts_ms", "event", "payload"}] * 2
+    first, second = read_telemetry(path)
+    assert first is not None
+    assert second is not None
+    assert (first.event, first.payload["text"]) == ("step", "ä\n")
+    assert second.event == "train_complete"
+    assert second.ts_ms >= first.ts_ms
+
+
+def test_a_sink_that_cannot_be_opened_only_warns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = TelemetryFile(tmp_path)
+    sink.emit(Event(EventName.STEP, {"step": 1}))
+    sink.close()
+    assert sink.lost_events == 1
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_gives_one_warning_and_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    sink = TelemetryFile(Path("/dev/full"))
+    for step in range(3):
+        sink.emit(Event(EventName.STEP, {"step": step}))
+    sink.close()
+    assert sink.lost_events == 3
+    assert len(caplog.records) == 1
+
+
+def test_damaged_lines_are_counted_and_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    good = b'{"ts_ms": 1, "event": "step", "payload": {}}\n'
+    long = b'"' + b"x" * MAX_LINE_BYTES + b'"\n'
+    path = tmp_path / "telemetry.jsonl"
+    path.write_bytes(good + b"not json\n" + b"[1]\n" + long + good + good[:10])
+    read = list(read_telemetry(path))
+    assert [line is None for line in read] == [False, True, True, True, False]

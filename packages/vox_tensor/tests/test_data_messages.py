@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import inspect
+import re
+
+from vox_tensor import data_messages
+from vox_tensor.errors import Problem
+
+
+def every_problem() -> list[Problem]:
+    """Each function of the file, called with a value of each parameter's type."""
+    sample: dict[str, object] = {"int": 3, "str": "x.jsonl:1"}
+    functions = [
+        function
+        for _, function in inspect.getmembers(data_messages, inspect.isfunction)
+        if function.__module__ == data_messages.__name__
+    ]
+    return [
+        function(
+            *(sample[kind.annotation] for kind in inspect.signature(function).parameters.values())
+        )
+        for function in functions
+    ]
+
+
+def test_codes_are_unique_and_in_the_range_of_this_file() -> None:
+    codes = [problem.code for problem in every_problem()]
+    assert len(codes) == len(set(codes)) >= 14
+    assert all(re.fullmatch(r"MENS-D0[0-2]\d", code) for code in codes)
+
+
+def test_every_problem_has_a_cause_a_place_and_a_fix_in_sentences() -> None:
+    for problem in every_problem():
+        assert problem.where == "x.jsonl:1"
+        assert problem.what.endswith(".")
+        assert problem.fix.endswith(".")

@@ -1,0 +1,225 @@
+"""Random tiny models of every family, written by transformers: the oracle of the model tests.
+
+Every parameter is drawn so that it matters: norms are not one, biases not zero, and attention
+is far from uniform. Scaled rotations are stretched from 16 positions, windows hold 8 keys; rows
+longer than `SHORT_CONTEXT` therefore see all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
+from transformers.utils.logging import disable_progress_bar
+
+VOCAB = 320
+WIDTH = 32
+N_LAYERS = 3
+SHORT_CONTEXT = 16
+"""Positions before rotary scaling, and twice the sliding window."""
+MAX_POSITIONS = 128
+SHARD_SIZE = "30KB"
+
+IM_START, IM_END, END_OF_TEXT = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+
+_LLAMA: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": WIDTH,
+    "intermediate_size": 48,
+    "num_hidden_layers": N_LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": MAX_POSITIONS,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "pad_token_id": None,
+    "attn_implementation": "eager",
+}
+_LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 500.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": SHORT_CONTEXT,
+}
+_YARN_ROPE = {
+    "rope_type": "yarn",
+    "rope_theta": 10_000.0,
+    "factor": 8.0,
+    "beta_fast": 4.0,
+    "beta_slow": 1.0,
+    "original_max_position_embeddings": SHORT_CONTEXT,
+}
+
+
+def _llama(**changes: Any) -> PretrainedConfig:
+    return LlamaConfig(**{**_LLAMA, **changes})
+
+
+def _qwen(kind: type[PretrainedConfig], **changes: Any) -> PretrainedConfig:
+    return kind(**{**_LLAMA, **changes})
+
+
+def _gpt2(**changes: Any) -> PretrainedConfig:
+    settings = {
+        "vocab_size": VOCAB,
+        "n_embd": WIDTH,
+        "n_layer": N_LAYERS,
+        "n_head": 4,
+        "n_positions": MAX_POSITIONS,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "attn_implementation": "eager",
+    }
+    return GPT2Config(**{**settings, **changes})
+
+
+_SLIDING = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
+
+CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
+    "gpt2": _gpt2,
+    "gpt2_untied": lambda: _gpt2(tie_word_embeddings=False, n_inner=40),
+    "gpt2_exact_gelu": lambda: _gpt2(activation_function="gelu"),
+    "llama": _llama,
+    "llama_tied": lambda: _llama(tie_word_embeddings=True),
+    "llama_biased": lambda: _llama(attention_bias=True, mlp_bias=True),
+    "llama_multi_head": lambda: _llama(num_key_value_heads=4),
+    "llama_wide_heads": lambda: _llama(head_dim=12),
+    "llama_llama3": lambda: _llama(rope_parameters=dict(_LLAMA3_ROPE)),
+    "llama_linear": lambda: _llama(
+        rope_parameters={"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}
+    ),
+    "llama_yarn": lambda: _llama(rope_parameters=dict(_YARN_ROPE), head_dim=16),
+    "llama_yarn_mscale": lambda: _llama(
+        rope_parameters={**_YARN_ROPE, "mscale": 0.7, "mscale_all_dim": 1.3, "truncate": False}
+    ),
+    "mistral": lambda: MistralConfig(**_LLAMA, sliding_window=8),
+    "mistral_no_window": lambda: MistralConfig(**_LLAMA, sliding_window=None, head_dim=10),
+    "qwen2": lambda: _qwen(Qwen2Config),
+    "qwen2_tied": lambda: _qwen(Qwen2Config, tie_word_embeddings=True),
+    "qwen2_sliding": lambda: _qwen(Qwen2Config, **_SLIDING),
+    "qwen3": lambda: _qwen(Qwen3Config, head_dim=16),
+    "qwen3_tied_biased": lambda: _qwen(
+        Qwen3Config, head_dim=8, attention_bias=True, tie_word_embeddings=True
+    ),
+    "qwen3_sliding": lambda: _qwen(Qwen3Config, head_dim=16, **_SLIDING),
+}
+"""A builder per variant; each call makes a fresh config."""
+
+FAMILY_CASES = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
+"""One variant per family, for tests that need no more."""
+
+
+def write_tiny_model(
+    folder: Path,
+    name: str = "llama",
+    *,
+    dtype: torch.dtype = torch.float32,
+    sharded: bool = False,
+    tokenizer: bool = False,
+    seed: int = 0,
+) -> PreTrainedModel:
+    """Write a variant of `CONFIGS` with `save_pretrained` and return it in evaluation mode.
+
+    Args:
+        folder: Made if it is not there.
+        name: Key of `CONFIGS`.
+        dtype: Type of the stored weights and of the returned model.
+        sharded: Several files and an index instead of one file.
+        tokenizer: Write `tokenizer.json` and `tokenizer_config.json` too.
+        seed: Of the weights.
+    """
+    disable_progress_bar()
+    model = build_tiny_model(name, dtype=dtype, seed=seed)
+    model.save_pretrained(folder, max_shard_size=SHARD_SIZE if sharded else "5GB")
+    if tokenizer:
+        write_tiny_tokenizer(folder)
+    return model
+
+
+def build_tiny_model(
+    name: str = "llama", *, dtype: torch.dtype = torch.float32, seed: int = 0
+) -> PreTrainedModel:
+    """A variant of `CONFIGS` with random weights, in evaluation mode; nothing is written."""
+    model = AutoModelForCausalLM.from_config(CONFIGS[name](), dtype=torch.float32)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter_name, parameter in model.named_parameters():
+            _draw(parameter_name, parameter, generator)
+    return cast(PreTrainedModel, model.to(dtype).eval())
+
+
+def _draw(name: str, parameter: torch.Tensor, generator: torch.Generator) -> None:
+    """Fill one parameter in place; the spread keeps activations of size one."""
+    noise = torch.randn(parameter.shape, generator=generator)
+    if parameter.dim() == 1:
+        is_norm_weight = name.endswith(".weight")
+        parameter.copy_(1.0 + 0.2 * noise if is_norm_weight else 0.2 * noise)
+    else:
+        # Conv1D is [in, out] and Linear [out, in]; for these small shapes the width is enough.
+        parameter.copy_(noise / WIDTH**0.5)
+
+
+def respell_for_transformers_4(folder: Path) -> None:
+    """Rewrite `config.json` as transformers 4 spelled it: rope_theta, rope_scaling, torch_dtype."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["torch_dtype"] = config.pop("dtype")
+    rope = config.pop("rope_parameters", None)
+    if rope is not None:
+        config["rope_theta"] = rope.pop("rope_theta")
+        config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
+    config.pop("layer_types", None)
+    path.write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+def write_tiny_tokenizer(folder: Path) -> Tokenizer:
+    """A byte-level BPE with ChatML tokens, as Qwen ships it, of at most `VOCAB` ids.
+
+    It has what real ones have and what must not leak into training ids: a post-processor that
+    puts a token first, truncation and padding switched on.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB - 10,
+        special_tokens=[END_OF_TEXT, IM_START, IM_END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_SAMPLE_TEXT, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{END_OF_TEXT} $A", special_tokens=[(END_OF_TEXT, 0)]
+    )
+    tokenizer.enable_truncation(max_length=4)
+    tokenizer.enable_padding(pad_id=0, pad_token=END_OF_TEXT, length=6)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"eos_token": IM_END, "tokenizer_class": "PreTrainedTokenizerFast"}
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    return tokenizer
+
+
+_SAMPLE_TEXT = [
+    "def add(a, b):\n    return a + b\n",
+    "Write a function that returns the larger of two numbers.",
+    "for item in items:\n    total += item.value\n",
+    "The user asks, the assistant answers, the system sets the tone.",
+]

@@ -1,0 +1,90 @@
+"""The docs say what is there: generated pages are fresh, decisions complete, the site builds."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "docs" / "src"
+DECISIONS = sorted((SOURCE / "adr").glob("[0-9]*.md"))
+HAND_WRITTEN = [
+    *(ROOT / name for name in ("README.md", "AGENTS.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *SOURCE.rglob("*.md"),
+    *ROOT.glob("packages/*/README.md"),
+]
+# A path in backticks that starts at the root of the workspace, without a placeholder in it.
+REPOSITORY_PATH = re.compile(
+    r"`((?:packages|tests_integration|bench|demo|docs|\.ci|\.github)/[\w./-]+)`"
+)
+STATUS = re.compile(
+    r"^Status: (proposed|accepted \(\d{4}-\d\d-\d\d\)|superseded by \d{4})$", re.MULTILINE
+)
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def test_generated_pages_are_fresh() -> None:
+    done = run("docs/generate_reference.py", "--check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_problem_code_is_used_once_and_listed() -> None:
+    page = (SOURCE / "reference" / "errors.md").read_text(encoding="utf-8")
+    codes = re.findall(r"^### (.+)$", page, flags=re.MULTILINE)
+    assert len(codes) > 50
+    assert [code for code, n in Counter(codes).items() if n > 1] == []
+    assert [code for code in codes if not re.fullmatch(r"MENS-[A-Z]\d{3}", code)] == []
+
+
+def test_the_decisions_are_numbered_without_a_hole_and_listed() -> None:
+    assert len(DECISIONS) >= 14
+    assert [int(path.name[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+    index = (SOURCE / "adr" / "index.md").read_text(encoding="utf-8")
+    for path in DECISIONS:
+        title = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        assert f"- [{title}]({path.name})" in index
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.name[:4])
+def test_a_decision_has_every_part(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(f"# {path.name[:4]}: ")
+    assert re.search(
+        r"^Status: (proposed|accepted \(\d{4}-\d\d-\d\d\)|superseded by \d{4})$", text, re.M
+    )
+    assert re.search(r"^Touches: .", text, re.M)
+    headings = re.findall(r"^## (.+)$", text, re.M)
+    assert headings == ["Context", "Decision", "Consequences", "Rejected"]
+
+
+def test_paths_in_the_docs_exist() -> None:
+    missing = {
+        f"{page.relative_to(ROOT)}: {path}"
+        for page in HAND_WRITTEN
+        for path in REPOSITORY_PATH.findall(page.read_text(encoding="utf-8"))
+        if not (ROOT / path).exists()
+    }
+    assert missing == set()
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    done = run("-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "site" / "index.html").exists()
