@@ -56,7 +56,7 @@ bench: $(SYNCED) ## Measure the training step beside its peers
 
 docs: $(SYNCED) ## Generate the reference pages and build the site into site/
 	@$(VENV)/python docs/generate_reference.py
-	@$(VENV)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict --quiet
 
 check-lint: $(SYNCED)
 	@$(VENV)/ruff check

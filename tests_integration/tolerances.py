@@ -52,7 +52,7 @@ F16_WEIGHT = Tolerance(2**-11, 1e-7, "one value rounded to f16: half a unit of 1
 SOURCE_F32 = Tolerance(0.0, 1e-5, "the source system's own bound for f32 matmul and biased linear")
 SOURCE_CE = Tolerance(0.0, 5e-5, "the source system's own bound for a scalar cross entropy")
 BENCH_LOSS = Tolerance(0.0, 1e-4, "issue 2: losses equal to 1e-4 after five steps beside PEFT")
-CLOCK_SCALE = Tolerance(1e-9, 1e-12, "a float64 formula of few operations, such as a schedule")
+F64_FORMULA = Tolerance(1e-9, 1e-12, "a float64 formula of few operations, such as a schedule")
 
 
 def assert_parity(actual: Tensor, expected: Tensor, row: Tolerance) -> None:
@@ -65,10 +65,9 @@ def assert_parity(actual: Tensor, expected: Tensor, row: Tolerance) -> None:
 def assert_close_number(actual: float, expected: float, row: Tolerance) -> None:
     """Compare two numbers at a named tolerance."""
     bound = row.atol + row.rtol * abs(expected)
-    near = actual == expected or abs(actual - expected) <= bound
-    assert near and math.isfinite(actual), (
-        f"{actual!r} is not {expected!r} within {bound:g}\nTolerance: {row.why}"
-    )
+    report = f"{actual!r} is not {expected!r} within {bound:g}\nTolerance: {row.why}"
+    assert math.isfinite(actual), report
+    assert abs(actual - expected) <= bound, report
 
 
 def differs(one: Tensor, other: Tensor, row: Tolerance) -> bool:

@@ -65,12 +65,17 @@ def test_what_is_not_json_is_refused_at_a_character(text: str) -> None:
     assert code_of(text) == "MENS-D005"
 
 
-def test_the_message_says_what_was_expected_where() -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"a" 1}', "Expecting ':' delimiter at character 6."),
+        ('{"a": "b', "Unterminated string starting at character 7."),
+    ],
+)
+def test_the_message_says_what_was_expected_where(text: str, reason: str) -> None:
     with pytest.raises(DataError) as caught:
-        parse_json('{"a" 1}', WHERE)
-    assert caught.value.problems[0].what == (
-        "this is not JSON: Expecting ':' delimiter at character 6."
-    )
+        parse_json(text, WHERE)
+    assert caught.value.problems[0].what == f"this is not JSON: {reason}"
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '{"b": [{"a": 1, "\\u0061": 2}]}'])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ CORPUS = (
     "# naïve café, 東京 2024, 🙂🙂 ... \u2028 aaaa aaaaaaa aaaaaaaaa\n"
 ) * 3
 VOCAB_SIZE = 340
+DIGEST_OF_BYTES = "sha256:4924f38891b78bc851469fee6283552c5e5faa54b909b0cbe371ed785e100e93"
+DIGEST_OF_TRAINED = "sha256:69e48bdc8d4da4cc2df2de5f1f549bf65a31eef4914457c7558a5308b157a2c1"
 
 ANY_TEXT = st.text(max_size=60)
 TRICKY_TEXT = st.text(" \t\r\n\x0b\x0c\x85\u00a0\u2028aA_09.<|>é東🙂\u0301", max_size=60)
@@ -33,11 +36,17 @@ def trained() -> VoxTokenizer:
     return VoxTokenizer.train([CORPUS], VOCAB_SIZE)
 
 
-def theirs(tokenizer: VoxTokenizer) -> Any:
+@pytest.fixture(scope="module")
+def theirs() -> Callable[[VoxTokenizer], Any]:
+    """Reads a tokenizer of ours with the `tokenizers` library."""
     tokenizers = pytest.importorskip("tokenizers", reason="needs the tokenizers library")
-    other = tokenizers.Tokenizer.from_str(tokenizer.to_json())
-    other.encode_special_tokens = True
-    return other
+
+    def read(tokenizer: VoxTokenizer) -> Any:
+        other = tokenizers.Tokenizer.from_str(tokenizer.to_json())
+        other.encode_special_tokens = True
+        return other
+
+    return read
 
 
 def test_ids_of_control_tokens_and_bytes_never_move() -> None:
@@ -79,6 +88,21 @@ def test_pieces_are_the_whole_text(text: str) -> None:
     assert "".join(re.findall(PIECE_PATTERN, text)) == text
 
 
+def test_where_text_is_cut() -> None:
+    text = "def f_1(x):\n\t  return 'naïve' + 12345\r\n  # a"
+    pieces = re.findall(PIECE_PATTERN, text)
+    assert pieces[:7] == ["def", " f_", "1", "(", "x", "):", "\n\t  "]
+    assert pieces[7:14] == ["return", " '", "na", "ï", "ve", "'", " +"]
+    assert pieces[14:] == [" 123", "45", "\r\n  ", "#", " a"]
+
+
+def test_ids_and_file_are_the_same_in_every_version() -> None:
+    # A change of either digest makes models that were trained with the tokenizer unreadable.
+    trained = VoxTokenizer.train(["def f(x):\n    return x + 1000\n"] * 3, vocab_size=270)
+    assert VoxTokenizer().digest == DIGEST_OF_BYTES
+    assert trained.digest == DIGEST_OF_TRAINED
+
+
 @given(TEXTS)
 def test_text_never_makes_a_control_token(trained: VoxTokenizer, text: str) -> None:
     assert min(trained.encode(text + "".join(CONTROL_TOKENS))) >= len(CONTROL_TOKENS)
@@ -87,26 +111,45 @@ def test_text_never_makes_a_control_token(trained: VoxTokenizer, text: str) -> N
 @given(TEXTS)
 @example("\n    x")
 @example("1234567")
-def test_ids_agree_with_the_tokenizers_library(trained: VoxTokenizer, text: str) -> None:
+def test_ids_agree_with_the_tokenizers_library(
+    theirs: Callable[[VoxTokenizer], Any], trained: VoxTokenizer, text: str
+) -> None:
     assert trained.encode(text) == theirs(trained).encode(text).ids
 
 
 @given(st.lists(st.text("ab \n", max_size=40), max_size=5), st.text("ab \n", max_size=40))
-def test_ids_agree_for_any_training(texts: list[str], text: str) -> None:
+def test_ids_agree_for_any_training(
+    theirs: Callable[[VoxTokenizer], Any], texts: list[str], text: str
+) -> None:
     tokenizer = VoxTokenizer.train(texts, vocab_size=285)
     other = theirs(tokenizer)
     for sample in (text, *texts):
         assert tokenizer.encode(sample) == other.encode(sample).ids
 
 
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=8), st.data())
+def test_ids_agree_for_merges_that_no_training_would_order_so(
+    theirs: Callable[[VoxTokenizer], Any], picks: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    tokens, merges = [b"a", b"b"], list[tuple[bytes, bytes]]()
+    for left, right in ((tokens[i % len(tokens)], tokens[j % len(tokens)]) for i, j in picks):
+        if left + right not in tokens:
+            merges.append((left, right))
+            tokens.append(left + right)
+    tokenizer, text = VoxTokenizer(merges), data.draw(st.text("ab", max_size=40))
+    assert tokenizer.encode(text) == theirs(tokenizer).encode(text).ids
+
+
 @given(st.lists(st.integers(0, VOCAB_SIZE + 20)))
 def test_decoding_any_ids_agrees_with_the_tokenizers_library(
-    trained: VoxTokenizer, ids: list[int]
+    theirs: Callable[[VoxTokenizer], Any], trained: VoxTokenizer, ids: list[int]
 ) -> None:
     assert trained.decode(ids) == theirs(trained).decode(ids)
 
 
-def test_the_library_sees_the_same_vocabulary(trained: VoxTokenizer) -> None:
+def test_the_library_sees_the_same_vocabulary(
+    theirs: Callable[[VoxTokenizer], Any], trained: VoxTokenizer
+) -> None:
     other = theirs(trained)
     assert max(other.get_vocab().values()) + 1 == trained.vocab_size
     assert [other.token_to_id(name) for name in CONTROL_TOKENS] == [0, 1, 2, 3, 4]
@@ -139,7 +182,7 @@ def test_a_full_cache_is_emptied_and_ids_stay(monkeypatch: pytest.MonkeyPatch) -
 def test_the_same_texts_train_the_same_tokenizer(trained: VoxTokenizer) -> None:
     again = VoxTokenizer.train(iter([CORPUS]), VOCAB_SIZE)
     assert (again.merges, again.digest) == (trained.merges, trained.digest)
-    assert VoxTokenizer.train([CORPUS + "zz zz"], VOCAB_SIZE).digest != trained.digest
+    assert VoxTokenizer.train([CORPUS, "zz " * 50], VOCAB_SIZE).digest != trained.digest
 
 
 def test_a_small_corpus_gives_fewer_ids_than_asked_for() -> None:
@@ -183,7 +226,9 @@ def test_the_digest_is_the_hash_of_the_saved_file(trained: VoxTokenizer, tmp_pat
 
 
 @pytest.mark.parametrize("pretty", [False, True])
-def test_what_the_library_saves_again_is_read(trained: VoxTokenizer, pretty: bool) -> None:
+def test_what_the_library_saves_again_is_read(
+    theirs: Callable[[VoxTokenizer], Any], trained: VoxTokenizer, pretty: bool
+) -> None:
     saved = theirs(trained).to_str(pretty=pretty)
     assert saved != trained.to_json()
     assert VoxTokenizer.from_json(saved).digest == trained.digest

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 from typing import NoReturn, TextIO
 
@@ -18,12 +18,14 @@ from vox_cli.console import json_text
 from vox_cli.exit_codes import EXIT_CODE_OF_KIND, ExitCode
 from vox_cli.lazy_group import PROGRAM, build_root_command
 from vox_cli.optional_values import with_optional_values
+from vox_cli.reported_failure import ReportedFailureError
 from vox_cli.usage_problems import USAGE_ERROR, usage_problems
 from vox_populi import operator_messages as say
 from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_tensor.errors import Problem, VoxError
 
 COMPLETION_VARIABLE = "_VOX_COMPLETE"
+NO_FIELDS: Mapping[str, object] = {}
 
 
 def main() -> NoReturn:
@@ -52,10 +54,11 @@ def run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _report([say.interrupted()], ExitCode.INTERRUPTED, as_json)
     except Exception as error:  # noqa: BLE001 - the one place where every failure ends
-        problems, code = _explain(error)
+        problems, code = _explain(error, argv)
         if os.environ.get("VOX_DEBUG") == "1":
             traceback.print_exc()
-        return _report(problems, code, as_json)
+        fields = error.report if isinstance(error, ReportedFailureError) else {}
+        return _report(problems, code, as_json, fields)
     return code
 
 
@@ -71,14 +74,14 @@ def _call(argv: list[str]) -> int:
     return ExitCode.DONE
 
 
-def _explain(error: Exception) -> tuple[Sequence[Problem], int]:
+def _explain(error: Exception, argv: Sequence[str]) -> tuple[Sequence[Problem], int]:
     """The problems an exception stands for, and the exit code of their kind."""
     if isinstance(error, RunInterruptedError):
         return error.problems, error.exit_code
     if isinstance(error, VoxError):
         return error.problems, EXIT_CODE_OF_KIND[error.kind]
     if isinstance(error, USAGE_ERROR):
-        return usage_problems(error), ExitCode.USAGE
+        return usage_problems(error, argv), ExitCode.USAGE
     if isinstance(error, typer.Abort):
         return [say.interrupted()], ExitCode.INTERRUPTED
     if isinstance(error, MemoryError):
@@ -89,13 +92,16 @@ def _explain(error: Exception) -> tuple[Sequence[Problem], int]:
     return [say.our_bug(type(error).__name__)], ExitCode.OUR_BUG
 
 
-def _report(problems: Sequence[Problem], code: int, as_json: bool) -> int:
+def _report(
+    problems: Sequence[Problem], code: int, as_json: bool, fields: Mapping[str, object] = NO_FIELDS
+) -> int:
     try:
         for problem in problems:
             print(f"error {problem}", file=sys.stderr)
         if as_json:
             listed = [problem.as_json() for problem in problems]
-            print(json_text({"ok": False, "exit_code": int(code), "problems": listed}, indent=2))
+            document = {**fields, "ok": False, "exit_code": int(code), "problems": listed}
+            print(json_text(document))
         sys.stdout.flush()
     except OSError:
         # Nobody can be told any more; the code still says what happened.

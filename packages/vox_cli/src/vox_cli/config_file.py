@@ -23,6 +23,7 @@ _SCALAR_TAGS = tuple(
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "timestamp")
 )
 _NULL_TAG = "tag:yaml.org,2002:null"
+_LIST_TAG = "tag:yaml.org,2002:seq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def read_config_file(path: Path) -> ConfigFile:
         ConfigError: With every line that holds no setting, or why the file cannot be read.
     """
     root = _composed(path)
-    if root is None:
+    if root is None or root.tag == _NULL_TAG:
         return ConfigFile(path, {})
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(say.config_not_mapping(str(path)))
@@ -114,7 +115,7 @@ def _entries(root: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node, int]]:
 
 
 def _text_of(node: yaml.Node) -> str | None:
-    if isinstance(node, yaml.SequenceNode):
+    if isinstance(node, yaml.SequenceNode) and node.tag == _LIST_TAG:
         parts = [_text_of(item) for item in node.value]
         if any(isinstance(item, yaml.SequenceNode) for item in node.value) or None in parts:
             message = "a list holds plain values"

@@ -36,7 +36,7 @@ class Console:
 
     def document(self, fields: Mapping[str, object]) -> None:
         """Print the one JSON document of a command that succeeded."""
-        typer.echo(json_text({"ok": True, **fields}, indent=2))
+        typer.echo(json_text({"ok": True, **fields}))
 
     def json_line(self, fields: Mapping[str, object]) -> None:
         """Print one line of a command whose result is JSON lines."""
@@ -68,16 +68,15 @@ class Console:
 
     def has_bar(self, stream: TextIO) -> bool:
         """Whether a line of a stream may be drawn over and over."""
-        is_plain = os.environ.get("TERM") == "dumb" or bool(os.environ.get("CI"))
+        is_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
+        is_plain = is_ci or os.environ.get("TERM") == "dumb"
         return not self.quiet and not is_plain and stream.isatty()
 
 
-def json_text(value: object, indent: int | None = None) -> str:
-    """JSON that any reader takes: no NaN, and ASCII where the stream has no Unicode."""
+def json_text(value: object) -> str:
+    """JSON on one line that any reader takes: no NaN, and ASCII where the stream is no UTF-8."""
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
-    return json.dumps(
-        _finite(value), indent=indent, ensure_ascii=encoding != "utf8", allow_nan=False
-    )
+    return json.dumps(_finite(value), ensure_ascii=encoding != "utf8", allow_nan=False)
 
 
 def _finite(value: object) -> object:

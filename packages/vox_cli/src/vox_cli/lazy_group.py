@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -10,6 +10,7 @@ from typer.main import get_command
 
 from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, GROUP_HELP, CommandEntry
 from vox_populi import extras
+from vox_populi.version import __version__
 
 PROGRAM = "vox"
 
@@ -63,7 +64,7 @@ def _build_group(words: tuple[str, ...]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     # Without a callback Typer would melt a group that has one command into that command.
-    group.callback()(_nothing)
+    group.callback()(_nothing if words else _root)
     for entry in COMMANDS:
         if entry.words[:-1] == words:
             group.command(entry.words[-1], help=entry.short_help)(_nothing)
@@ -75,3 +76,24 @@ def _build_group(words: tuple[str, ...]) -> typer.Typer:
 
 def _nothing() -> None:
     """Stand in for a command in the help of its group."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            callback=_show_version,
+            is_eager=True,
+            show_default=False,
+        ),
+    ] = False,
+) -> None:
+    """Hold the options of `vox` itself."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import typer
 
@@ -35,6 +35,12 @@ def bytes_text(count: int | None) -> str | None:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.2f} GiB"
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Counts by name in parentheses, with a space before; nothing when there are none."""
+    parts = [f"{name} {count:,}" for name, count in counts.items()]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def train_text(report: TrainReport) -> str:

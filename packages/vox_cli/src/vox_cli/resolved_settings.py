@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 
 import yaml
 
 from vox_cli.setting_sources import Chosen, Source
-from vox_populi.contract.adapter_target import targets_as_text
+from vox_cli.train_request import AdapterTargets
 
 
 def settings_as_json(chosen: Mapping[str, Chosen]) -> dict[str, object]:
     """Setting to value, source and origin."""
     return {
-        name: {"value": plain_value(name, each.value), "source": each.source, "origin": each.origin}
+        name: {"value": plain_value(each.value), "source": each.source, "origin": each.origin}
         for name, each in chosen.items()
     }
 
@@ -33,18 +34,14 @@ def settings_as_yaml(chosen: Mapping[str, Chosen]) -> str:
     return "\n".join(f"{entry:<{width}}  # {source}" for entry, source in lines)
 
 
-def plain_value(name: str, value: object) -> object:
+def plain_value(value: object) -> object:
     """A value as JSON and YAML can hold it and the parsers read it back."""
-    if name == "targets":
-        return targets_as_text(value)  # type: ignore[arg-type]  # chosen by the targets parser
-    if isinstance(value, Path):
-        return str(value)
-    return value
+    return str(value) if isinstance(value, Path | AdapterTargets | StrEnum) else value
 
 
 def _entry(name: str, each: Chosen) -> str:
-    value = plain_value(name, each.value)
-    dumped = yaml.safe_dump(str(value) if isinstance(value, str) else value, width=10_000)
+    value = plain_value(each.value)
+    dumped = yaml.safe_dump(value, width=10_000)
     # PyYAML ends a document that is one bare value with dots.
     entry = f"{name}: {dumped.removesuffix('...' + chr(10)).strip()}"
     return f"# {entry}" if value is None and each.source is Source.DEFAULT else entry

@@ -19,6 +19,7 @@ from vox_cli.setting_sources import (
     filled,
 )
 from vox_populi import operator_messages as say
+from vox_populi.contract.adapter_target import TargetRoles, parse_targets, targets_as_text
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract, requested_lora
 from vox_populi.contract.presets import find_preset
@@ -69,6 +70,25 @@ LORA_FIELD_OF_SETTING = {
 """The same for the fields of `LoraSpec`."""
 
 REQUIRED = ("data_dir", "output_dir")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AdapterTargets:
+    """What `--targets` asks for; Typer would take a bare tuple for an option of many values."""
+
+    roles: TargetRoles | None
+
+    @classmethod
+    def parse(cls, text: str) -> AdapterTargets:
+        """Read a list of roles.
+
+        Raises:
+            ConfigError: For unknown roles.
+        """
+        return cls(parse_targets(text))
+
+    def __str__(self) -> str:
+        return str(targets_as_text(self.roles))
 DEFAULT_LOG_EVERY = 20
 
 
@@ -103,6 +123,7 @@ def build_contract(chosen: Mapping[str, Chosen]) -> FinetuneContract:
         field: chosen[name].value for name, field in LORA_FIELD_OF_SETTING.items()
     }
     rest: dict[str, Any] = {field: chosen[name].value for name, field in FIELD_OF_SETTING.items()}
+    rest["targets"] = rest["targets"].roles
     return FinetuneContract(lora=requested_lora(**lora), **rest)
 
 
@@ -125,6 +146,7 @@ def default_values(given: Mapping[str, Chosen]) -> dict[str, object]:
         if name not in REQUIRED
     }
     values |= {name: getattr(lora, field) for name, field in LORA_FIELD_OF_SETTING.items()}
+    values["targets"] = AdapterTargets(None)
     values["log_every"] = DEFAULT_LOG_EVERY
     model = given.get("model")
     if model is not None and model.value is not None:
@@ -136,6 +158,7 @@ def default_values(given: Mapping[str, Chosen]) -> dict[str, object]:
 def _file_rules() -> FileRules:
     hints = get_type_hints(FinetuneContract)
     nullable = {n for n, field in FIELD_OF_SETTING.items() if NoneType in get_args(hints[field])}
+    nullable.discard("targets")
     others = {
         field: name
         for name, field in (FIELD_OF_SETTING | LORA_FIELD_OF_SETTING).items()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import typer
 
-from vox_cli.command_table import ENVIRONMENT_PREFIX
+from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX
 from vox_cli.lazy_group import PROGRAM
 from vox_cli.value_parsers import ValueRefusedError, nearest
 from vox_populi import operator_messages as say
@@ -18,41 +19,47 @@ from vox_tensor.errors import Problem
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 
-def usage_problems(error: Exception) -> tuple[Problem, ...]:
-    """The problems that an instance of `USAGE_ERROR` stands for."""
+def usage_problems(error: Exception, argv: Sequence[str]) -> tuple[Problem, ...]:
+    """The problems that an instance of `USAGE_ERROR`, raised for `argv`, stands for."""
     if isinstance(error, ValueRefusedError):
         return tuple(replace(problem, where=_place(error)) for problem in error.problems)
-    return (_usage_problem(error),)
+    return (_usage_problem(error, argv),)
 
 
-def _usage_problem(error: Exception) -> Problem:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else PROGRAM
+def _usage_problem(error: Any, argv: Sequence[str]) -> Problem:
+    command = _command_path(error, argv)
     if hasattr(error, "possibilities"):
         option = str(getattr(error, "option_name", ""))
         return say.option_unknown(option, _nearest_option(option, error), command)
     what = " ".join(str(getattr(error, "message", "")).split())
+    if hasattr(error, "option_name"):
+        return say.usage_refused(_sentence(what), str(error.option_name), command)
+    if hasattr(error, "param_type"):
+        return say.usage_refused("this is required.", _place(error), command)
     if isinstance(error, typer.BadParameter):
-        # The parser leaves the sentence for a missing value to its own formatting.
-        what = what or _formatted(error)
         return say.usage_refused(_sentence(what), _place(error), command)
     return say.usage_refused(_sentence(what), None, command)
 
 
-def _formatted(error: typer.BadParameter) -> str:
-    return " ".join(error.format_message().split())
+def _command_path(error: Any, argv: Sequence[str]) -> str:
+    """The command whose help tells more; the parser does not always say which it was in."""
+    if error.ctx is not None:
+        return str(error.ctx.command_path)
+    typed = tuple(argv)
+    known = [entry.words for entry in COMMANDS if typed[: len(entry.words)] == entry.words]
+    return " ".join([PROGRAM, *known[0]] if known else [PROGRAM])
 
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
-def _place(error: typer.BadParameter) -> str | None:
+def _place(error: Any) -> str | None:
     """The flag, argument or environment variable that a value came from."""
-    parameter: Any = error.param
+    parameter, context = error.param, error.ctx
     if parameter is None:
         return None
-    source = error.ctx.get_parameter_source(parameter.name) if error.ctx is not None else None
+    source = context.get_parameter_source(parameter.name) if context is not None else None
     if source is not None and source.name == "ENVIRONMENT":
         return f"{ENVIRONMENT_PREFIX}_{parameter.name.upper()}"
     if parameter.param_type_name == "option":
@@ -60,9 +67,8 @@ def _place(error: typer.BadParameter) -> str | None:
     return str(parameter.metavar or parameter.name.upper())
 
 
-def _nearest_option(option: str, error: Exception) -> str | None:
-    context = getattr(error, "ctx", None)
-    if context is None:
+def _nearest_option(option: str, error: Any) -> str | None:
+    if error.ctx is None:
         return None
-    known = [name for parameter in context.command.params for name in parameter.opts]
+    known = [name for parameter in error.ctx.command.params for name in parameter.opts]
     return nearest(option, known)

@@ -28,7 +28,8 @@ def loss_not_finite(step: int, lines: Sequence[int]) -> Problem:
     """The loss of at least one row became infinite or not a number."""
     return Problem(
         code="MENS-R001",
-        what=f"the loss is not finite at step {step + 1}, in {_rows(lines)}; nothing was updated.",
+        what=f"the loss of step {step + 1} is not finite; nothing was updated.",
+        where=_lines(lines),
         fix="Look at these rows, lower --lr or raise --warmup, or train in f32 (--dtype f32).",
     )
 
@@ -37,7 +38,8 @@ def gradient_not_finite(step: int, lines: Sequence[int]) -> Problem:
     """The loss is a number but a gradient is not."""
     return Problem(
         code="MENS-R002",
-        what=f"a gradient is not finite at step {step + 1}, in {_rows(lines)}; nothing was updated.",
+        what=f"a gradient of step {step + 1} is not finite; nothing was updated.",
+        where=_lines(lines),
         fix="Lower --lr, raise --warmup, or train in f32 (--dtype f32).",
     )
 
@@ -51,10 +53,11 @@ def held_out_loss_not_finite(step: int) -> Problem:
     )
 
 
-def _rows(lines: Sequence[int]) -> str:
-    shown = ", ".join(str(line) for line in sorted(lines)[:10])
+def _lines(lines: Sequence[int]) -> str:
+    """The place of rows; the pipeline puts their file before it."""
+    shown = ",".join(str(line) for line in sorted(lines)[:10])
     more = f" and {len(lines) - 10} more" if len(lines) > 10 else ""
-    return f"the row of line {shown}{more}" if len(lines) == 1 else f"rows of lines {shown}{more}"
+    return f"line {shown}{more}"
 
 
 # Adapters and other artifacts ----------------------------------------------------------------
@@ -245,6 +248,35 @@ def run_has_no_adapter(path: str) -> Problem:
         fix="See how far it is with: vox mens status RUN",
         where=path,
     )
+
+
+def prompt_unfit(number: int, tokens: int, most: int) -> Problem:
+    """A prompt that is empty in ids, or leaves the model no position for an answer."""
+    return Problem(
+        code="MENS-R011",
+        what=f"prompt {number} has {tokens} tokens; this model takes 1 to {most}.",
+        fix="Shorten it, or use a model with more positions.",
+    )
+
+
+def evaluation_not_finite(source: str, path: str) -> Problem:
+    """The model gives no usable loss on some rows."""
+    return Problem(
+        code="MENS-R012",
+        what=f"the loss is not finite on the rows from {clipped(source)}.",
+        fix="Evaluate in f32 (--dtype f32), or train again with a lower --lr.",
+        where=path,
+    )
+
+
+def note_text_differs_from_training() -> str:
+    """Template or system prompt are not those of the training run."""
+    return "--template or --system-prompt differ from those the adapter was trained with."
+
+
+def note_rows_cut_to_positions(asked: int, positions: int) -> str:
+    """Learned positions end where the table ends."""
+    return f"--seq-len {asked} is more than the {positions} positions of this model; rows are cut."
 
 
 # Runs and the machine they are on ------------------------------------------------------------
@@ -488,7 +520,7 @@ def prompts_unusable(where: str, cause: str) -> Problem:
 def init_folder_occupied(path: str) -> Problem:
     """`vox mens init` never writes beside files it does not know."""
     return Problem(
-        code="MENS-U033",
+        code="MENS-P090",
         what="this folder is not empty, so nothing was written.",
         where=path,
         fix="Name a new folder: vox mens init NEW_FOLDER",
@@ -762,12 +794,12 @@ def note_small_data(setting: str, preset: int, used: int, rows: int) -> str:
 
 def note_device_unknown() -> str:
     """Nobody could look for a GPU."""
-    return "torch is not installed, so no GPU was looked for; planned for cpu."
+    return "no GPU was looked for, because torch was not loaded; planned for cpu."
 
 
 def note_device_not_checked(device: str) -> str:
     """A GPU was asked for that nobody could look for."""
-    return f"torch is not installed, so nobody knows whether there is a {device} device."
+    return f"whether there is a {device} device was not looked at, because torch was not loaded."
 
 
 def note_bf16_slow(device: str) -> str:

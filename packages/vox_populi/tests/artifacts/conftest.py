@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.training_text import ChatTemplate
 from vox_tensor.lora_spec import LoraSpec
 
 
@@ -34,9 +36,9 @@ def header() -> AdapterHeader:
         base_name="tiny-ä",
         base_digest="sha256:00",
         model_type="gpt2",
-        tokenizer="hf",
+        tokenizer=TokenizerKind.HF,
         tokenizer_digest="sha256:11",
-        template="chatml",
+        template=ChatTemplate.CHATML,
         template_digest="sha256:22",
         system_prompt='Say "ja".\n',
         seq_len=64,

@@ -220,7 +220,7 @@ def test_a_truncated_file_is_refused_at_every_length(written: Path) -> None:
         with pytest.raises(ArtifactError):
             read_adapter_bin(written)
     written.write_bytes(data)
-    assert read_adapter_bin(written)
+    assert read_adapter_bin(written).header.step
 
 
 def test_an_adapter_that_starts_like_a_pickle_is_read(

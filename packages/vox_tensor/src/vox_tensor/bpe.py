@@ -97,7 +97,7 @@ class _PairIndex:
     counts: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     words_with: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     queue: list[tuple[int, int]] = field(default_factory=list)
-    """Max-heap of (-count, pair). Entries go stale, but one with a pair's count or more is always in it."""
+    """Max-heap of (-count, pair): stale entries too, but for each pair one that is no lower."""
 
     @classmethod
     def of(cls, pieces: Mapping[bytes, int]) -> _PairIndex:

@@ -7,6 +7,7 @@ row may hold. Devices and pipes are refused, and no line longer than a cap is he
 from __future__ import annotations
 
 import json
+import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def parse_jsonl_line(raw: bytes, line: int, where: str) -> JsonLine | Problem:
     """
     place = f"{where}:{line}"
     try:
-        value = parse_json(raw.decode("utf-8"), place)
+        value = parse_json(raw.rstrip(b"\r\n").decode("utf-8"), place)
     except UnicodeDecodeError as error:
         return say.not_utf8(error.start + 1, place)
     except DataError as error:
@@ -169,5 +170,10 @@ def _scan_lines(handle: IO[bytes], where: str, limit: int) -> Iterator[JsonLine 
 
 def _skip_rest_of_line(handle: IO[bytes], raw: bytes) -> None:
     """Read on to the line's end in pieces of bounded size."""
-    while raw and not raw.endswith(b"\n"):
-        raw = handle.readline(_CHUNK_BYTES)
+    if raw.endswith(b"\n"):
+        return
+    while chunk := handle.read(_CHUNK_BYTES):
+        end = chunk.find(b"\n")
+        if end >= 0:
+            handle.seek(end + 1 - len(chunk), os.SEEK_CUR)
+            return

@@ -66,4 +66,5 @@ class EncodedRow:
     @property
     def n_supervised(self) -> int:
         """Tokens that contribute to the loss."""
-        return sum(label != IGNORE_INDEX for label in self.labels[1:])
+        learnable = self.labels[1:]
+        return len(learnable) - learnable.count(IGNORE_INDEX)

@@ -7,12 +7,16 @@ dim, L tokens of a segment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 def segment_attention(
@@ -27,7 +31,7 @@ def segment_attention(
     """Softmax attention of each token over its own segment up to itself: `[T, H, E]`.
 
     Grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245): query head h reads
-    key/value head `h // (H / K)`.
+    key/value head `h // (H / K)`; keys and values are never repeated in memory.
 
     Args:
         q_THE: Queries.
@@ -37,26 +41,79 @@ def segment_attention(
         scale: Factor of the scores, usually `E ** -0.5`.
         window: Sliding window: a token sees itself and `window - 1` tokens before it.
     """
-    groups = q_THE.shape[1] // k_TKE.shape[1]
-    if groups > 1:
-        k_TKE = k_TKE.repeat_interleave(groups, dim=1)
-        v_TKE = v_TKE.repeat_interleave(groups, dim=1)
-    # [1, H, T, E] views: the kernel takes strides, so no segment is copied.
-    q, k, v = (t.transpose(0, 1).unsqueeze(0) for t in (q_THE, k_TKE, v_TKE))
+    longest = max(b - a for a, b in pairwise(offsets))
+    if q_THE.device.type == "cpu" and (window is None or window >= longest):
+        return _flash_segments(q_THE, k_TKE, v_TKE, tuple(offsets), scale)
+    q, k, v = (_heads_first(t) for t in (q_THE, k_TKE, v_TKE))
     parts = [
         _attend(q[:, :, a:b], k[:, :, a:b], v[:, :, a:b], scale, window)
         for a, b in pairwise(offsets)
     ]
-    out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
-    return out.squeeze(0).transpose(0, 1)
+    return torch.cat(parts, dim=2).squeeze(0).transpose(0, 1)
+
+
+def _heads_first(t_THE: Tensor) -> Tensor:
+    """A `[1, H, T, E]` view: the kernels take strides, so nothing is copied."""
+    return t_THE.transpose(0, 1).unsqueeze(0)
+
+
+class _FlashSegments(torch.autograd.Function):
+    """torch's CPU flash kernel per segment, writing into one `[T, H, E]` output.
+
+    Through `scaled_dot_product_attention` every segment's output would be kept beside the
+    joined one. The kernels are those that it dispatches to on a CPU.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q_THE: Tensor,
+        k_TKE: Tensor,
+        v_TKE: Tensor,
+        offsets: tuple[int, ...],
+        scale: float,
+    ) -> Tensor:
+        out_THE = torch.empty(q_THE.shape, dtype=q_THE.dtype, device=q_THE.device)
+        q, k, v, out = (_heads_first(t) for t in (q_THE, k_TKE, v_TKE, out_THE))
+        sums = []
+        for a, b in pairwise(offsets):
+            part = slice(a, b)
+            out[:, :, part], log_sum = _flash(
+                q[:, :, part], k[:, :, part], v[:, :, part], 0.0, True, scale=scale
+            )
+            sums.append(log_sum)
+        ctx.save_for_backward(q_THE, k_TKE, v_TKE, out_THE, *sums)
+        ctx.offsets, ctx.scale = offsets, scale
+        return out_THE
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        q_THE, k_TKE, v_TKE, out_THE, *sums = ctx.saved_tensors
+        results = [torch.empty(t.shape, dtype=t.dtype) for t in (q_THE, k_TKE, v_TKE)]
+        inputs = [_heads_first(t) for t in (grads[0], q_THE, k_TKE, v_TKE, out_THE)]
+        targets = [_heads_first(t) for t in results]
+        for (a, b), log_sum in zip(pairwise(ctx.offsets), sums, strict=True):
+            parts = [t[:, :, a:b] for t in inputs]
+            found = _flash_backward(*parts, log_sum, 0.0, True, scale=ctx.scale)
+            for target, grad in zip(targets, found, strict=True):
+                target[:, :, a:b] = grad
+        return *results, None, None
+
+
+# torch leaves `apply` unannotated; the name gives it a type.
+_flash_segments: Callable[..., Tensor] = _FlashSegments.apply
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -> Tensor:
-    length = q.shape[2]
+    length, grouped = q.shape[2], q.shape[1] != k.shape[1]
     if window is None or window >= length:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+        return F.scaled_dot_product_attention(
+            q, k, v, is_causal=True, scale=scale, enable_gqa=grouped
+        )
     mask_LL = sliding_window_mask(length, window, q.device)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask_LL, scale=scale)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask_LL, scale=scale, enable_gqa=grouped
+    )
 
 
 def sliding_window_mask(length: int, window: int, device: torch.device) -> Tensor:

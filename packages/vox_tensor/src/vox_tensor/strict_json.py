@@ -37,7 +37,7 @@ def parse_json(text: str, where: str) -> object:
         _check_strings(text, value)
     except json.JSONDecodeError as error:
         # What follows a colon in the parser's message may be a piece of the line.
-        reason = error.msg.partition(": ")[0]
+        reason = error.msg.partition(": ")[0].removesuffix(" at")
         raise DataError(say.not_json(reason, error.pos + 1, where)) from None
     except RecursionError:
         raise DataError(say.nested_too_deeply(MAX_DEPTH, where)) from None

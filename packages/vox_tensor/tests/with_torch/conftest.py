@@ -18,11 +18,12 @@ F32_RELATIVE, F32_ABSOLUTE = 1e-5, 1e-5
 
 
 @pytest.fixture
-def assert_near_f32() -> Callable[[Tensor, Tensor | None], None]:
+def assert_near_f32() -> Callable[[Tensor | None, Tensor | None], None]:
     """Compare within what the order of f32 sums explains; `None` (no gradient) never passes."""
     from torch.testing import assert_close  # noqa: PLC0415 - this file loads without torch
 
-    def compare(actual: Tensor, expected: Tensor | None) -> None:
+    def compare(actual: Tensor | None, expected: Tensor | None) -> None:
+        assert actual is not None
         assert expected is not None
         assert_close(actual, expected, rtol=F32_RELATIVE, atol=F32_ABSOLUTE)
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from vox_tensor.linear_cross_entropy import linear_cross_entropy
 from vox_tensor.lora import Projection
 
-Near = Callable[[torch.Tensor, torch.Tensor | None], None]
+Near = Callable[[torch.Tensor | None, torch.Tensor | None], None]
 
 
 def problem(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

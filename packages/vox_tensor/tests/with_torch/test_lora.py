@@ -17,7 +17,7 @@ from vox_tensor.lora import (
 )
 from vox_tensor.lora_spec import LoraSpec
 
-Near = Callable[[torch.Tensor, torch.Tensor | None], None]
+Near = Callable[[torch.Tensor | None, torch.Tensor | None], None]
 
 
 def adapted(spec: LoraSpec, *, bias: bool = True, seed: int = 0) -> LoraLinear:

@@ -59,3 +59,13 @@ def test_gradients_stay_inside_a_segment() -> None:
     assert v.grad is not None
     assert v.grad[:6].abs().sum() == 0
     assert v.grad[6:].abs().sum() > 0
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_gradients_pass_gradcheck(window: int | None) -> None:
+    q, k, v = (t.requires_grad_() for t in tensors(4, 2))
+
+    def run(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return segment_attention(q, k, v, OFFSETS, scale=0.5, window=window)
+
+    assert torch.autograd.gradcheck(run, (q, k, v))

@@ -29,7 +29,7 @@ from vox_populi.pipeline.dispatch import evaluate
 from vox_populi.pipeline.requests import EvalRequest
 
 
-def eval(  # noqa: A001 - the command is called `eval`; nothing here needs the builtin
+def eval(
     context: typer.Context,
     data: Annotated[Path, flags.path("JSONL file of rows.", "FILE")],
     model: ModelFlag = None,

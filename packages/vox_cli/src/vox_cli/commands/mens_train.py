@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vox_cli import flags, value_parsers
-from vox_cli.command_table import ENVIRONMENT_PREFIX
+from vox_cli import flags
 from vox_cli.config_file import read_config_file
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
-from vox_cli.plan_text import plan_text, trial_text
 from vox_cli.progress import progress_sink
+from vox_cli.report_text import train_text, trial_text
 from vox_cli.resolved_settings import settings_as_json, settings_as_yaml
-from vox_cli.setting_sources import misspelt_variables, settings_of
-from vox_cli.train_request import DEFAULT_LOG_EVERY, build_contract, choose_settings
-from vox_populi.contract.adapter_target import TARGET_WORDS, TargetRoles, parse_targets
+from vox_cli.setting_sources import Chosen, misspelt_variables, settings_of
+from vox_cli.train_request import (
+    DEFAULT_LOG_EVERY,
+    AdapterTargets,
+    build_contract,
+    choose_settings,
+)
+from vox_populi.contract.adapter_target import TARGET_WORDS
 from vox_populi.contract.choices import (
     Backend,
     ComputeDtype,
@@ -36,7 +41,9 @@ from vox_populi.contract.presets import PRESETS
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.pipeline.dispatch import plan_training, run_training, try_one_step
-from vox_populi.pipeline.reports import RunOptions, TrainReport
+from vox_populi.pipeline.reports import TrainReport
+from vox_populi.pipeline.requests import RunOptions
+from vox_populi.plan.plan_report import plan_as_text
 from vox_tensor.schedule import ScheduleKind
 
 
@@ -64,10 +71,10 @@ def train(
         flags.choice("Vocabulary.", TokenizerKind, default="hf with --model, else vox"),
     ] = None,
     targets: Annotated[
-        TargetRoles | None,
+        AdapterTargets | None,
         flags.word(
             f"Projections to adapt, comma-separated: {', '.join(TARGET_WORDS)}.",
-            parse_targets,
+            AdapterTargets.parse,
             "LIST",
             default="all",
         ),
@@ -151,7 +158,7 @@ def train(
     ] = None,
     print_config: Annotated[
         bool,
-        flags.switch("Show every setting and where it came from, then stop.", "--print-config"),
+        flags.switch("Show every setting and its source, then stop.", "--print-config"),
     ] = False,
     dry_run: Annotated[
         DryRun | None,
@@ -182,3 +189,54 @@ def train(
         _print_config(console, chosen)
         return
     contract = build_contract(chosen)
+    if dry_run is not None:
+        _show_plan(console, contract, dry_run, force=force)
+        return
+    options = RunOptions(force=force, log_every=_log_every(chosen))
+    report = _run(console, contract, options)
+    for note in report.notes:
+        console.note(f"note: {note}")
+    if json:
+        console.document(report.as_json())
+    else:
+        console.result(train_text(report))
+
+
+def _print_config(console: Console, chosen: Mapping[str, Chosen]) -> None:
+    if console.as_json:
+        console.document({"settings": settings_as_json(chosen)})
+    else:
+        console.result(settings_as_yaml(chosen))
+
+
+def _show_plan(
+    console: Console, contract: FinetuneContract, dry_run: DryRun, *, force: bool
+) -> None:
+    if dry_run is DryRun.PLAN:
+        planned = plan_training(contract, allow_occupied=force)
+        if console.as_json:
+            console.document(planned.as_json())
+        else:
+            console.result(plan_as_text(planned.plan).rstrip())
+        return
+    trial = try_one_step(contract)
+    if console.as_json:
+        console.document(trial.as_json())
+    else:
+        console.result(f"{plan_as_text(trial.planned.plan)}\n{trial_text(trial)}")
+
+
+def _run(console: Console, contract: FinetuneContract, options: RunOptions) -> TrainReport:
+    if console.quiet:
+        return run_training(contract, options)
+    has_bar = console.has_bar(sys.stderr)
+    progress = progress_sink(sys.stderr, has_bar=has_bar, log_every=options.log_every)
+    try:
+        return run_training(contract, options, [progress])
+    finally:
+        progress.close()
+
+
+def _log_every(chosen: Mapping[str, Chosen]) -> int:
+    steps = chosen["log_every"].value
+    return steps if isinstance(steps, int) else DEFAULT_LOG_EVERY

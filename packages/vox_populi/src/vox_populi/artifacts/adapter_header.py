@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from vox_populi.artifacts.json_fields import (
     FieldError,
     take,
+    take_member,
     take_number,
     take_object,
     take_optional,
@@ -15,6 +16,8 @@ from vox_populi.artifacts.json_fields import (
     take_texts,
 )
 from vox_populi.artifacts.whole_file import canonical_json
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ModelError
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.hf.strict_json import parse_json_object
@@ -63,10 +66,9 @@ class AdapterHeader:
     """Name of the base folder; never a path."""
     base_digest: str
     model_type: str
-    tokenizer: str
-    """`vox` or `hf`."""
+    tokenizer: TokenizerKind
     tokenizer_digest: str
-    template: str
+    template: ChatTemplate
     template_digest: str
     system_prompt: str | None
     seq_len: int
@@ -99,9 +101,9 @@ class AdapterHeader:
                 "base_model": self.base_name,
                 "base_digest": self.base_digest,
                 "model_type": self.model_type,
-                "tokenizer": self.tokenizer,
+                "tokenizer": self.tokenizer.value,
                 "tokenizer_digest": self.tokenizer_digest,
-                "template": self.template,
+                "template": self.template.value,
                 "template_digest": self.template_digest,
                 "system_prompt": self.system_prompt,
                 "seq_len": self.seq_len,
@@ -127,9 +129,9 @@ def parse_header(text: str) -> AdapterHeader:
         base_name=take(raw, "base_model", str),
         base_digest=take(raw, "base_digest", str),
         model_type=take(raw, "model_type", str),
-        tokenizer=take(raw, "tokenizer", str),
+        tokenizer=take_member(raw, "tokenizer", TokenizerKind),
         tokenizer_digest=take(raw, "tokenizer_digest", str),
-        template=take(raw, "template", str),
+        template=take_member(raw, "template", ChatTemplate),
         template_digest=take(raw, "template_digest", str),
         system_prompt=take_optional(raw, "system_prompt", str),
         seq_len=take_positive(raw, "seq_len"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import TypeVar
 
 _T = TypeVar("_T", str, int, bool)
+_Member = TypeVar("_Member", bound=StrEnum)
 
 
 class FieldError(ValueError):
@@ -25,6 +27,16 @@ def take(raw: Mapping[str, object], name: str, kind: type[_T]) -> _T:
 def take_optional(raw: Mapping[str, object], name: str, kind: type[_T]) -> _T | None:
     """Like `take`, but `null` and absence are `None`."""
     return None if raw.get(name) is None else take(raw, name, kind)
+
+
+def take_member(raw: Mapping[str, object], name: str, kind: type[_Member]) -> _Member:
+    """A word of a closed set."""
+    text = take(raw, name, str)
+    try:
+        return kind(text)
+    except ValueError as error:
+        message = f"{name} is {text!r}, not one of {', '.join(kind)}"
+        raise FieldError(message) from error
 
 
 def take_positive(raw: Mapping[str, object], name: str) -> int:

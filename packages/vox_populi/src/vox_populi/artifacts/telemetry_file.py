@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -43,7 +44,8 @@ class TelemetryFile:
         if self._file is None:
             self.lost_events += 1
             return
-        line = {"ts_ms": time.time_ns() // 1_000_000, "event": event.name, "payload": event.payload}
+        payload = {name: _finite(value) for name, value in event.payload.items()}
+        line = {"ts_ms": time.time_ns() // 1_000_000, "event": event.name, "payload": payload}
         try:
             text = json.dumps(line, ensure_ascii=False, default=str).encode() + b"\n"
             if self._file.write(text) != len(text):
@@ -64,6 +66,11 @@ class TelemetryFile:
         logger.warning(
             "%s cannot be written (%s); the run goes on without telemetry", self.path, error
         )
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN and no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True, slots=True)

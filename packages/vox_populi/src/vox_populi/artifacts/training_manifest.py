@@ -45,6 +45,11 @@ class InputFacts:
     valid_digest: str | None
     valid_report: DataReport | None
 
+    @property
+    def run_id(self) -> str:
+        """A short name that the request and its inputs decide."""
+        return self.contract_digest.removeprefix("sha256:")[:12]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultFacts:
@@ -76,12 +81,12 @@ def manifest_values(
         "execution_kernel": plan.kernel.value,
         "graph_id": plan.graph,
         "training_objective_note": plan.objective_note,
-        "run_id": inputs.contract_digest.removeprefix("sha256:")[:12],
+        "run_id": inputs.run_id,
         "git_sha": None,
         "device_profile": contract.preset,
         "finetune_contract_digest": inputs.contract_digest,
         **_model_values(contract, plan, inputs),
-        **_data_values(contract, inputs),
+        **_data_values(contract, plan, inputs),
         **_adapter_values(plan),
         **_schedule_values(contract, plan),
         **_deployment_values(contract),
@@ -157,14 +162,18 @@ def _model_values(
     }
 
 
-def _data_values(contract: FinetuneContract, inputs: InputFacts) -> dict[str, object]:
+def _data_values(
+    contract: FinetuneContract, plan: ExecutionPlan, inputs: InputFacts
+) -> dict[str, object]:
     values: dict[str, object] = {
         "train_file": inputs.train_file,
         "train_digest": inputs.train_digest,
-        "train_rows": _counts(inputs.train_report),
+        "train_counts": _counts(inputs.train_report),
         "valid_file": inputs.valid_file,
         "valid_digest": inputs.valid_digest,
-        "valid_rows": None if inputs.valid_report is None else _counts(inputs.valid_report),
+        "valid_counts": None if inputs.valid_report is None else _counts(inputs.valid_report),
+        "pairs_loaded": plan.n_train_rows,
+        "pairs_held_out": plan.n_valid_rows,
         "validation_split_ratio": contract.validation_split_ratio,
         "min_rating": contract.min_rating,
         "on_bad_row": contract.on_bad_row.value,

@@ -22,6 +22,7 @@ from vox_populi.contract.choices import (
     TokenizerKind,
     parse_backend,
 )
+from vox_populi.contract.presets import is_preset, preset_unknown
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ConfigError, ContractError
@@ -121,6 +122,8 @@ class FinetuneContract:
             yield say.qlora_needs_hf_tokenizer(self.tokenizer)
         if self.targets is not None and not self.targets:
             yield say.targets_empty()
+        if self.preset is not None and not is_preset(self.preset):
+            yield preset_unknown(self.preset)
         if self.deployment_target is DeploymentTarget.MOBILE_EDGE:
             yield from self._beyond_mobile_edge()
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from vox_populi import operator_messages as say
 from vox_populi.contract.choices import DeploymentTarget, DeviceKind
 from vox_populi.errors import ConfigError
+from vox_tensor.errors import Problem
 
 SMALL_DATA_ROWS = 500
 """Below this many training rows, a preset's epochs and warm-up are adapted."""
@@ -136,8 +137,21 @@ def find_preset(name: str) -> TrainPreset:
         ConfigError: For an unknown name, with the nearest known one. The source system took
             a default row without a word.
     """
-    word = name.strip().lower()
-    canonical = PRESET_ALIASES.get(word, word)
-    if canonical not in PRESETS:
-        raise ConfigError(say.choice_unknown("--preset", name, (*PRESETS, *PRESET_ALIASES)))
-    return PRESETS[canonical]
+    if not is_preset(name):
+        raise ConfigError(preset_unknown(name))
+    word = _word(name)
+    return PRESETS[PRESET_ALIASES.get(word, word)]
+
+
+def is_preset(name: str) -> bool:
+    """Whether `find_preset` knows the name."""
+    return _word(name) in PRESETS or _word(name) in PRESET_ALIASES
+
+
+def preset_unknown(name: str) -> Problem:
+    """What to tell about a name that `find_preset` does not know."""
+    return say.choice_unknown("--preset", name, (*PRESETS, *PRESET_ALIASES))
+
+
+def _word(name: str) -> str:
+    return name.strip().lower()

@@ -145,6 +145,8 @@ class EncodedRowCache:
 
     def put(self, row: EncodedRow) -> None:
         """Hold a row, at the expense of those that were not used for longest."""
+        if row.line in self._rows:
+            return
         self._rows[row.line] = (array("i", row.ids), array("i", row.labels))
         self._room -= _cost(len(row))
         while self._room < 0:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from vox_populi.data.stdlib_split import parse_source
+
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -123,12 +125,8 @@ def _without_blank_start(lines: list[str]) -> list[str]:
 
 def _is_same_function(text: str, function: SourceFunction) -> bool:
     """Whether a cut parses to the function it was cut from, decorators and docstring aside."""
-    try:
-        parsed = ast.parse(text).body
-    except (SyntaxError, ValueError):
-        return False
-    match parsed:
-        case [ast.FunctionDef() | ast.AsyncFunctionDef() as cut]:
+    match parse_source(text):
+        case ast.Module(body=[ast.FunctionDef() | ast.AsyncFunctionDef() as cut]):
             return _dump(cut, cut.body) == _dump(function.node, function.statements)
         case _:
             return False

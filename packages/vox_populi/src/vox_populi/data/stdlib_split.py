@@ -99,13 +99,17 @@ def read_source(path: Path) -> str | None:
 def parse_module(path: Path) -> tuple[str, ast.Module] | None:
     """Source text and syntax tree of a Python file, or `None` where there is none."""
     source = read_source(path)
-    if source is None:
-        return None
+    tree = None if source is None else parse_source(source)
+    return None if source is None or tree is None else (source, tree)
+
+
+def parse_source(source: str) -> ast.Module | None:
+    """Syntax tree of a Python text, or `None` where it is not Python to this interpreter."""
     try:
         with warnings.catch_warnings():
             # A foreign file's invalid escape is its author's business.
             warnings.simplefilter("ignore")
-            return source, ast.parse(source)
+            return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

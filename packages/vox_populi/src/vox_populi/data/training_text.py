@@ -77,7 +77,7 @@ def template_digest(template: ChatTemplate) -> str:
     """
     policy = TextPolicy(template=template)
     laid_out = [
-        [list(_as_json(training_pieces(probe, policy, open_assistant=open_assistant)))]
+        list(_as_json(training_pieces(probe, policy, open_assistant=open_assistant)))
         for probe in _PROBES
         for open_assistant in (False, True)
     ]

@@ -46,7 +46,7 @@ class HfTokenizer:
         self._digest = digest
         self._where = where
         # The count of tokens is no bound of the ids: vocabularies have gaps.
-        self._vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        self._vocab_size: int = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self._controls: Mapping[str, int] = {
             token.content: token_id
             for token_id, token in tokenizer.get_added_tokens_decoder().items()

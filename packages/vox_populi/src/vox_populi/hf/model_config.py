@@ -284,8 +284,6 @@ def _n_kv_heads(fields: ConfigFields, defaults: _LlamaLikeDefaults, n_heads: int
 
 
 def _head_dim(fields: ConfigFields, defaults: _LlamaLikeDefaults, width: int, n_heads: int) -> int:
-    if fields.value("head_dim") is None and defaults.head_dim is None and width % n_heads:
-        fields.contradiction("hidden_size", "num_attention_heads")
     derived = max(width // n_heads, 1)
     return fields.count("head_dim", default=defaults.head_dim or derived, maximum=_MAX_WIDTH)
 
@@ -375,5 +373,8 @@ def _check_shapes(fields: ConfigFields, config: ModelConfig) -> None:
         fields.contradiction("num_attention_heads", "num_key_value_heads")
     if config.rope is not None and config.head_dim % 2:
         fields.unsupported("head_dim", config.head_dim, "rotation of an odd head")
-    if config.family is Family.GPT2 and config.hidden_size % config.n_heads:
-        fields.contradiction("n_embd", "n_head")
+    # Without an explicit head_dim (Qwen3 always has one), the heads share the width.
+    shares_width = fields.value("head_dim") is None and config.family is not Family.QWEN3
+    if config.hidden_size % config.n_heads and (shares_width or config.fused_qkv):
+        names = ("n_embd", "n_head") if config.fused_qkv else ("hidden_size", "num_attention_heads")
+        fields.contradiction(*names)

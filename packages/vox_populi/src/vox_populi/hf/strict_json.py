@@ -39,9 +39,10 @@ def open_regular(path: Path) -> Iterator[BufferedReader]:
         raise ModelError(say.model_file_missing(str(path))) from None
     except (OSError, ValueError) as error:
         raise ModelError(say.model_file_unreadable(str(path), _reason(error))) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ModelError(say.model_file_not_regular(str(path)))
     with os.fdopen(descriptor, "rb") as handle:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ModelError(say.model_file_not_regular(str(path)))
         yield handle
 
 

@@ -13,6 +13,7 @@ from vox_populi import extras
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.events import Sink
 from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.machine_probe import probe_machine
 from vox_populi.pipeline.preview_run import preview_rows
 from vox_populi.pipeline.reports import (
     EvalReport,
@@ -65,21 +66,21 @@ NEEDED_TO_RUN = ("torch", "safetensors", "tokenizers")
 """What the extra `mens-gpu` brings; asked for before anything is read."""
 
 
-def plan_training(contract: FinetuneContract) -> PlannedRun:
+def plan_training(contract: FinetuneContract, *, allow_occupied: bool = False) -> PlannedRun:
     """Check all inputs and decide what would run; write nothing, load no weights.
+
+    Args:
+        contract: The request.
+        allow_occupied: What is in the output folder will be moved aside (`--force`).
 
     Raises:
         PreflightError: With every finding about the inputs.
         PlanError: When the base model cannot meet the request.
+        EnvironmentFailure: When only disk, permissions, a lock or a device is in the way.
     """
-    found = preflight(contract)
-    plan = plan_execution(contract, found.inventory, found.facts, probe_machine(contract))
-    return PlannedRun(
-        contract=contract,
-        preflight=found,
-        plan=plan,
-        contract_digest=contract.digest(found.digests),
-    )
+    found = preflight(contract, allow_occupied=allow_occupied)
+    plan = plan_execution(contract, found.inventory, found.facts, probe_machine())
+    return PlannedRun(contract=contract, preflight=found, plan=plan)
 
 
 def run_training(
@@ -102,7 +103,8 @@ def run_training(
             130 or 143.
     """
     module = _load_runner("train_run")
-    report: TrainReport = module.train(plan_training(contract), options, sinks)
+    planned = plan_training(contract, allow_occupied=options.force)
+    report: TrainReport = module.train(planned, options, sinks)
     return report
 
 
@@ -128,7 +130,7 @@ def evaluate(request: EvalRequest) -> EvalReport:
 
 
 def generate(request: GenerateRequest) -> Iterator[GenerateResult]:
-    """Continue each prompt, in order.
+    """Continue each prompt, in order; the weights are loaded when the first is asked for.
 
     Raises:
         VoxError: For unusable weights, or a prompt that leaves no room for an answer.

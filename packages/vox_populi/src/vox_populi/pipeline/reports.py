@@ -65,8 +65,6 @@ class PlannedRun:
     contract: FinetuneContract
     preflight: PreflightReport
     plan: ExecutionPlan
-    contract_digest: str
-    """SHA-256 over the request and the content of all its inputs; no paths in it."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -74,8 +72,8 @@ class PlannedRun:
         return tuple(dict.fromkeys((*self.preflight.notes, *self.plan.notes)))
 
     def as_json(self) -> JsonObject:
-        """The plan with its digest, as `--dry-run --json` prints it."""
-        return {**plan_as_json(self.plan), "contract_digest": self.contract_digest}
+        """What `--dry-run --json` prints."""
+        return {**plan_as_json(self.plan), "notes": list(self.notes)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +97,7 @@ class TrainReport:
     """Tokens that went through the model in training, supervised or not."""
     supervised_tokens: int
     train_loss: float | None
-    """Mean over the supervised tokens of the last logged stretch, in nats."""
+    """Mean over the supervised tokens of the last epoch that was trained on, in nats."""
     heldout_loss_before: float | None
     """`None` without held-out rows, as for the next two."""
     heldout_loss_after: float | None
@@ -270,7 +268,7 @@ class GenerateResult:
     ids: tuple[int, ...]
     """New tokens only, without the one that ended the text."""
     stop_reason: str
-    """`end` (the model closed its turn) or `length`."""
+    """`stop_token` (the model closed its turn), `length` or `context` (no positions left)."""
 
     def as_json(self) -> JsonObject:
         """One line of `vox mens generate --json`."""
@@ -292,8 +290,9 @@ class StatusReport:
     """Optimizer steps done, as far as telemetry tells."""
     planned_steps: int | None
     epoch: int | None
+    """The one that the last step belongs to, from 1."""
     train_loss: float | None
-    """Of the last `step` event."""
+    """Mean of the last epoch; while a run is going on, of the last step that was logged."""
     heldout_loss_before: float | None
     heldout_loss: float | None
     """Of the last evaluation."""

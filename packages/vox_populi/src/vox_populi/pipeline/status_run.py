@@ -34,21 +34,23 @@ def run_status(run: Path) -> StatusReport:
         raise ArtifactError(say.not_a_run_folder(str(run)))
     history = _read_history(run / TELEMETRY_FILE)
     results = _results(run) if "manifest" in artifacts else {}
+    start = history.last.get(EventName.TRAIN_START, {})
     last_step = history.last.get(EventName.STEP, {})
+    epoch = _count(last_step.get("epoch"))
     evaluation = history.last.get(EventName.EVALUATION, {})
     holder = lock_holder(run)
     return StatusReport(
         run=run,
         state=_state(run, holder, history),
-        step=_count(results.get("steps")) or _count(last_step.get("step")) or 0,
-        planned_steps=_count(last_step.get("planned_steps_total"))
-        or _count(history.last.get(EventName.TRAIN_START, {}).get("planned_steps_total")),
-        epoch=_count(last_step.get("epoch")),
-        train_loss=_number(last_step.get("loss")),
+        step=_count(results.get("steps"), last_step.get("step")) or 0,
+        planned_steps=_count(start.get("planned_steps_total")),
+        epoch=None if epoch is None else epoch + 1,
+        train_loss=_number(results.get("train_loss"), last_step.get("loss")),
         heldout_loss_before=_number(history.first_evaluation.get("val_loss")),
-        heldout_loss=_number(results.get("heldout_loss_after"))
-        or _number(evaluation.get("val_loss")),
-        supervised_tokens=_count(results.get("supervised_tokens")) or history.supervised_tokens,
+        heldout_loss=_number(results.get("heldout_loss_after"), evaluation.get("val_loss")),
+        supervised_tokens=_count(
+            results.get("supervised_tokens"), last_step.get("supervised_tokens_total")
+        ),
         tokens_per_second=_number(last_step.get("tokens_per_sec")),
         eta_seconds=_number(last_step.get("eta_seconds_remaining")) if holder else None,
         holder=holder,
@@ -75,7 +77,6 @@ class _History:
     last: dict[str, dict[str, object]] = field(default_factory=dict)
     """Event name to its last payload."""
     first_evaluation: dict[str, object] = field(default_factory=dict)
-    supervised_tokens: int | None = None
     first_ts_ms: int | None = None
     last_ts_ms: int | None = None
 
@@ -91,8 +92,6 @@ class _History:
             self.first_ts_ms = line.ts_ms
         if line.event == EventName.EVALUATION and not self.first_evaluation:
             self.first_evaluation = line.payload
-        if line.event == EventName.STEP:
-            self.supervised_tokens = _count(line.payload.get("supervised_tokens_total"))
 
 
 def _read_history(path: Path) -> _History:
@@ -134,14 +133,17 @@ def _checkpoints(folder: Path) -> tuple[str, ...]:
     return tuple(name for _, name in sorted(steps))
 
 
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _count(*candidates: object) -> int | None:
+    """The first of the values that is a whole number."""
+    return next((v for v in candidates if isinstance(v, int) and not isinstance(v, bool)), None)
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+def _number(*candidates: object) -> float | None:
+    """The first of the values that is a finite number."""
+    for value in candidates:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    return None
 
 
 def _text(value: object) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vox_populi import operator_messages as say
@@ -38,17 +38,15 @@ class CheckedRows:
     def facts(self, *, is_tokenised: bool) -> DataFacts:
         """What the planner needs; without lengths where rows only met a stand-in."""
         both = (self.train, self.valid)
-        counted = DataFacts(
+        facts = DataFacts(
             n_train_rows=len(self.train),
             n_valid_rows=len(self.valid),
             has_valid_file=self.has_valid_file,
         )
         if not is_tokenised:
-            return counted
-        return DataFacts(
-            n_train_rows=counted.n_train_rows,
-            n_valid_rows=counted.n_valid_rows,
-            has_valid_file=counted.has_valid_file,
+            return facts
+        return replace(
+            facts,
             longest_row=max(max(rows.lengths, default=0) for rows in both),
             tokens=sum(rows.n_tokens for rows in both),
             supervised_tokens=sum(rows.n_supervised for rows in both),
@@ -82,7 +80,7 @@ def check_rows(
             nothing, so no row is cut or refused for its length.
     """
     folder = contract.data_dir
-    if not _is_folder(folder):
+    if not is_folder(folder):
         found.refuse([say.data_folder_missing(str(folder), exists=os.path.lexists(folder))])
         return None
     if not os.path.lexists(folder / TRAIN_FILE):
@@ -106,7 +104,9 @@ def check_rows(
     if train is None:
         return None
     if os.path.lexists(folder / VALID_FILE):
-        return valid and CheckedRows(train=train, valid=valid, has_valid_file=True)
+        if valid is None:
+            return None
+        return CheckedRows(train=train, valid=valid, has_valid_file=True)
     kept, held_out = split_validation(len(train), contract.validation_split_ratio, contract.seed)
     return CheckedRows(train=train.select(kept), valid=train.select(held_out), has_valid_file=False)
 
@@ -121,6 +121,6 @@ def _report_notes(file: str, report: DataReport, seq_len: int) -> list[str]:
     return notes
 
 
-def _is_folder(path: Path) -> bool:
+def is_folder(path: Path) -> bool:
     """Whether it is one that this user may look at; `Path.is_dir` raises where they may not."""
     return os.path.isdir(path)  # noqa: PTH112 - see above

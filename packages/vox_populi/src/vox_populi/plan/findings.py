@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from vox_populi.errors import EnvironmentFailure, PreflightError
+from vox_populi import operator_messages as say
+from vox_populi.errors import EnvironmentFailure, MissingExtraError, PreflightError
 from vox_tensor.errors import FailureKind, Problem, VoxError
 
 _Value = TypeVar("_Value")
@@ -32,9 +34,19 @@ class Findings:
         self._environment.extend(problems)
 
     def attempt(self, stage: Callable[[], _Value]) -> _Value | None:
-        """Run a stage and keep its problems; `None` when it had any."""
+        """Run a stage and keep its problems; `None` when it had any.
+
+        Raises:
+            MissingExtraError: As the stage does. It says nothing about the inputs.
+        """
         try:
             return stage()
+        except MissingExtraError:
+            raise
+        except OSError as error:
+            cause = error.strerror or type(error).__name__
+            self._environment.append(say.system_refused(_place_of(error), cause))
+            return None
         except VoxError as error:
             is_environment = error.kind is FailureKind.ENVIRONMENT
             (self._environment if is_environment else self._refused).extend(error.problems)
@@ -52,3 +64,7 @@ class Findings:
             raise PreflightError(*problems)
         if problems:
             raise EnvironmentFailure(*problems)
+
+
+def _place_of(error: OSError) -> str | None:
+    return None if error.filename is None else os.fsdecode(error.filename)

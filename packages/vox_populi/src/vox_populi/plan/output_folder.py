@@ -35,10 +35,10 @@ def check_output_folder(
         allow_occupied: The old content will be moved aside (`--force`).
     """
     where = str(path)
-    if path.is_symlink():
-        found.blame_environment([say.output_folder_is_link(where)])
-        return
     try:
+        if path.is_symlink():
+            found.blame_environment([say.output_folder_is_link(where)])
+            return
         folder = _nearest_folder(path)
         if folder == path:
             _check_content(path, found, allow_occupied=allow_occupied)

@@ -76,7 +76,7 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
 def _model_json(plan: ExecutionPlan) -> dict[str, object]:
     config = plan.config
     return {
-        "name": plan.model_dir.name,
+        "name": plan.model_dir.name or str(plan.model_dir),
         "model_type": config.model_type,
         "parameters": plan.n_base_parameters,
         "n_layers": config.n_layers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,11 @@ from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import MissingExtraError, ModelError
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.file_digest import digest_of_files
-from vox_populi.hf.inventory import ModelInventory, read_inventory
+from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
+from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config
 from vox_populi.plan.adapter_selection import select_adapters
-from vox_populi.plan.data_check import check_rows, text_policy
+from vox_populi.plan.data_check import check_rows, is_folder, text_policy
 from vox_populi.plan.execution_planner import DataFacts, request_problems
 from vox_populi.plan.findings import Findings
 from vox_populi.plan.output_folder import check_output_folder
@@ -62,8 +64,7 @@ class PreflightReport:
         Raises:
             ModelError: When a file cannot be read any more.
         """
-        folder = self.inventory.model_dir
-        return digest_of_files([folder / n for n in (CONFIG_NAME, *self.inventory.shards)])
+        return base_digest(self.inventory)
 
 
 def preflight(contract: FinetuneContract, *, allow_occupied: bool = False) -> PreflightReport:
@@ -86,7 +87,7 @@ def preflight(contract: FinetuneContract, *, allow_occupied: bool = False) -> Pr
     check_output_folder(contract.output_dir, adapter_bytes, found, allow_occupied=allow_occupied)
     if config is not None:
         found.refuse(request_problems(contract, config))
-    chosen = _tokenizer_of(contract, found)
+    chosen = _tokenizer_of(contract, config, found)
     tokenizer = chosen.tokenizer if chosen else VoxTokenizer()
     if config is not None and chosen is not None:
         _check_vocabulary(chosen, config, found)
@@ -102,7 +103,7 @@ def preflight(contract: FinetuneContract, *, allow_occupied: bool = False) -> Pr
     return PreflightReport(
         inventory=inventory,
         tokenizer=tokenizer,
-        tokenizer_path=chosen.path if chosen else inventory.model_dir / "tokenizer.json",
+        tokenizer_path=chosen.path if chosen else inventory.model_dir / TOKENIZER_NAME,
         is_tokenised=chosen is not None,
         policy=policy,
         train=rows.train,
@@ -114,14 +115,20 @@ def preflight(contract: FinetuneContract, *, allow_occupied: bool = False) -> Pr
 
 
 def _inventory_of(model_dir: Path, found: Findings) -> ModelInventory | None:
+    if not is_folder(model_dir):
+        exists = os.path.lexists(model_dir)
+        found.refuse([say.model_dir_missing(str(model_dir), exists=exists)])
+        return None
     return found.attempt(lambda: read_inventory(model_dir))
 
 
 def _config_of(model_dir: Path | None) -> ModelConfig | None:
     """The config of a folder whose weights have problems, so that targets are checked as well."""
+    if model_dir is None or not is_folder(model_dir):
+        return None
     try:
-        return None if model_dir is None else read_model_config(model_dir)
-    except ModelError:
+        return read_model_config(model_dir)
+    except (ModelError, OSError):
         return None
 
 
@@ -132,15 +139,23 @@ def _adapter_bytes(contract: FinetuneContract, config: ModelConfig | None) -> in
     return values * _BYTES_PER_ADAPTER_VALUE
 
 
-def _tokenizer_of(contract: FinetuneContract, found: Findings) -> TokenizerChoice | None:
+def _tokenizer_of(
+    contract: FinetuneContract, config: ModelConfig | None, found: Findings
+) -> TokenizerChoice | None:
     """The request's tokenizer; `None` when it cannot be loaded, for whatever reason.
 
     That `tokenizers` is not installed is no finding: a plan can be made without it, and a run
     asks for the extra before it comes here.
     """
+    if contract.model_dir is not None and not is_folder(contract.model_dir):
+        return None  # Reported already, in the words of the model folder.
+    kind, model_dir = contract.tokenizer, contract.model_dir
+    eos_ids = config.eos_ids if config else ()
     try:
-        return found.attempt(lambda: choose_tokenizer(contract.tokenizer, contract.model_dir))
+        return found.attempt(lambda: choose_tokenizer(kind, model_dir, eos_ids))
     except MissingExtraError:
+        if model_dir is not None and not os.path.lexists(model_dir / TOKENIZER_NAME):
+            found.refuse([say.model_file_missing(str(model_dir / TOKENIZER_NAME))])
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,8 @@ from vox_populi import operator_messages as say
 from vox_populi.contract.finetune_contract import TokenizerKind
 from vox_populi.errors import DataError
 from vox_populi.hf.embedded import embedded_model_dir
-from vox_populi.hf.hf_tokenizer import HfTokenizer
+from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME, load_hf_tokenizer
 from vox_tensor.tokenizer import TextTokenizer, VoxTokenizer
-
-TOKENIZER_NAME = "tokenizer.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,9 @@ class TokenizerChoice:
     notes: tuple[str, ...] = ()
 
 
-def choose_tokenizer(kind: TokenizerKind, model_dir: Path | None) -> TokenizerChoice:
+def choose_tokenizer(
+    kind: TokenizerKind, model_dir: Path | None, eos_ids: Sequence[int] = ()
+) -> TokenizerChoice:
     """Load the tokenizer that a request means.
 
     `hf` is the folder's own file. `vox` is the folder's file where that is `VoxTokenizer`'s,
@@ -33,21 +34,23 @@ def choose_tokenizer(kind: TokenizerKind, model_dir: Path | None) -> TokenizerCh
     Args:
         kind: Who makes ids.
         model_dir: Base model folder; `None` for the embedded base.
+        eos_ids: What ends a text according to the base's config, where its tokenizer names
+            nothing.
 
     Raises:
-        DataError: When the file is missing or is no such tokenizer.
-        ModelError: For a `tokenizer.json` that the library does not accept.
+        DataError: For `vox`, when the embedded base's own vocabulary cannot be read.
+        ModelError: For `hf`, when the file is missing or the library does not accept it; when
+            this installation lacks the embedded base.
         MissingExtraError: For `hf` without the module `tokenizers`.
     """
-    embedded = embedded_model_dir() / TOKENIZER_NAME
-    path = embedded if model_dir is None else model_dir / TOKENIZER_NAME
+    own = (model_dir or embedded_model_dir()) / TOKENIZER_NAME
     if kind is TokenizerKind.HF:
-        return TokenizerChoice(HfTokenizer.load(path), path)
+        return TokenizerChoice(load_hf_tokenizer(own, eos_ids), own)
     try:
-        return TokenizerChoice(VoxTokenizer.load(path), path)
+        return TokenizerChoice(VoxTokenizer.load(own), own)
     except DataError:
         if model_dir is None:
             raise
-    return TokenizerChoice(
-        VoxTokenizer.load(embedded), embedded, (say.note_vocabulary_new_to_base(),)
-    )
+    embedded = embedded_model_dir() / TOKENIZER_NAME
+    notes = (say.note_vocabulary_new_to_base(),)
+    return TokenizerChoice(VoxTokenizer.load(embedded), embedded, notes)

@@ -1,0 +1,64 @@
+"""`vox mens corpus pairs`: docstring-to-function rows from Python source."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+from typing import Annotated
+
+from vox_cli import flags
+from vox_cli.console import ColorChoice, Console
+from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.optional_values import OPTIONAL_VALUES
+from vox_cli.report_text import aligned, counts_text
+from vox_populi.data.corpus_pairs import PairOptions, PairsReport, build_pairs, write_pairs
+
+STDLIB = Path(OPTIONAL_VALUES["--from-python"].implied)
+"""Stands for the running interpreter's standard library; `./stdlib` is a folder of that name."""
+
+
+def pairs(
+    from_python: Annotated[
+        Path,
+        flags.path("Folder of Python source; without DIR this interpreter's stdlib.", "[DIR]"),
+    ],
+    output_dir: Annotated[Path, flags.path("Gets train.jsonl and valid.jsonl.", "DIR")],
+    max_rows: Annotated[int | None, flags.whole("Most training rows.", at_least=1)] = None,
+    max_heldout_rows: Annotated[
+        int | None, flags.whole("Most held-out rows.", at_least=1, default="as --max-rows")
+    ] = None,
+    force: Annotated[bool, flags.switch("Replace the files of another corpus.", "--force")] = False,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+    color: ColorFlag = ColorChoice.AUTO,
+) -> None:
+    """Write rows that ask for a function by its docstring and answer with its source.
+
+    Modules are held out by a hash of their name, and no held-out function occurs in a training
+    module. The same sources give the same bytes.
+    """
+    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
+    root = Path(sysconfig.get_paths()["stdlib"]) if from_python == STDLIB else from_python
+    options = PairOptions(max_rows=max_rows, max_heldout_rows=max_heldout_rows or max_rows)
+    result = build_pairs(root, options)
+    paths = write_pairs(result, output_dir, force=force)
+    if json:
+        console.document({**result.report.as_json(), "paths": [str(path) for path in paths]})
+    else:
+        console.result(pairs_text(result.report, paths))
+
+
+def pairs_text(report: PairsReport, paths: tuple[Path, ...]) -> str:
+    """What was found, and where the rows are."""
+    dropped = {reason.value: count for reason, count in report.rejected.items() if count}
+    return aligned(
+        [
+            ("modules", f"{report.modules:,} ({report.heldout_modules:,} held out)"),
+            ("functions", f"{report.functions:,}"),
+            ("train rows", f"{report.train_rows:,}"),
+            ("held-out rows", f"{report.heldout_rows:,}"),
+            ("dropped", f"{sum(dropped.values()):,}{counts_text(dropped)}"),
+            *(("file", path) for path in paths),
+        ]
+    )

@@ -1,0 +1,61 @@
+"""`vox mens init`: a folder to start from, with a config, a small data set and a README."""
+
+from __future__ import annotations
+
+import errno
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+from vox_cli import flags
+from vox_cli.console import ColorChoice, Console
+from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.report_text import aligned
+from vox_populi import operator_messages as say
+from vox_populi.errors import PreflightError
+from vox_tensor.atomic_file import replaced_file
+
+STARTER_FILES = {"config": "run.yaml", "data": "data/train.jsonl", "readme": "README.md"}
+"""What is written, by the name that `--json` gives it."""
+
+
+def init(
+    folder: Annotated[Path, flags.path_argument("New or empty folder.", "DIR")],
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+    color: ColorFlag = ColorChoice.AUTO,
+) -> None:
+    """Write run.yaml, data/train.jsonl (40 rows) and a README into a new folder."""
+    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
+    paths = write_starter(folder)
+    if json:
+        console.document(
+            {"folder": str(folder), "paths": {name: str(path) for name, path in paths.items()}}
+        )
+        return
+    console.result(aligned(paths.items()))
+    console.note(f"Next: cd {folder} && vox mens train --config run.yaml --dry-run")
+
+
+def write_starter(folder: Path) -> dict[str, Path]:
+    """Write the files of `vox_cli/starter`; an occupied folder is left alone.
+
+    Raises:
+        PreflightError: When the folder holds anything.
+        OSError: When it cannot be made or written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    if folder.is_dir() and any(folder.iterdir()):
+        raise PreflightError(say.init_folder_occupied(str(folder)))
+    source = resources.files("vox_cli") / "starter"
+    written = {}
+    for name, relative in STARTER_FILES.items():
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced_file(path) as handle:
+            handle.write(source.joinpath(*relative.split("/")).read_bytes())
+        written[name] = path
+    return written

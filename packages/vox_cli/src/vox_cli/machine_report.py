@@ -1,0 +1,163 @@
+"""What this machine has: versions, devices, dtypes, extras. Loads torch only where it is there."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+
+from vox_cli.report_text import aligned, bytes_text
+from vox_populi import extras
+
+OUR_DISTRIBUTIONS = ("vox-cli", "vox-populi", "vox-tensor")
+EXTRAS = ("mens-gpu", "mens-train")
+"""Each holds all that those before it hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraState:
+    """One extra of `vox-cli`."""
+
+    name: str
+    missing: tuple[str, ...]
+    """Modules that it would bring."""
+
+    @property
+    def install_line(self) -> str:
+        """What to paste."""
+        return f'pip install "vox-cli[{self.name}]"'
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Somewhere to compute."""
+
+    kind: str
+    """As `--device` takes it."""
+    name: str
+    memory_bytes: int | None
+    dtypes: tuple[str, ...]
+    """As `--dtype` takes them, the default first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineReport:
+    """The answer of `vox mens doctor`."""
+
+    versions: dict[str, str | None]
+    """Distribution to version; `None` where it is not installed."""
+    python: str
+    system: str
+    n_cpus: int
+    devices: tuple[Device, ...]
+    """The one that `--device best` takes comes first; empty where nobody could look."""
+    torch_failure: str | None
+    """Why an installed torch cannot be imported."""
+    extras: tuple[ExtraState, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """The fields of `vox mens doctor --json`."""
+        best = self.devices[0] if self.devices else None
+        return {
+            "versions": self.versions,
+            "python": self.python,
+            "system": self.system,
+            "cpus": self.n_cpus,
+            "device": None if best is None else best.kind,
+            "dtypes": [] if best is None else list(best.dtypes),
+            "devices": [
+                {
+                    "kind": each.kind,
+                    "name": each.name,
+                    "memory_bytes": each.memory_bytes,
+                    "dtypes": list(each.dtypes),
+                }
+                for each in self.devices
+            ],
+            "torch_failure": self.torch_failure,
+            "extras": {
+                "present": [each.name for each in self.extras if not each.missing],
+                "missing": [
+                    {
+                        "name": each.name,
+                        "modules": list(each.missing),
+                        "install": each.install_line,
+                    }
+                    for each in self.extras
+                    if each.missing
+                ],
+            },
+        }
+
+
+def examine_machine() -> MachineReport:
+    """Look at this machine and this installation."""
+    devices, failure = _devices()
+    modules = tuple(extras.EXTRA_OF_MODULE)
+    return MachineReport(
+        versions={name: _version(name) for name in (*OUR_DISTRIBUTIONS, *modules)},
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        n_cpus=_n_cpus(),
+        devices=devices,
+        torch_failure=failure,
+        extras=tuple(_extra_state(name) for name in EXTRAS),
+    )
+
+
+def machine_text(report: MachineReport) -> str:
+    """The report for people."""
+    rows: list[tuple[str, object]] = [
+        ("python", f"{report.python} on {report.system}, {report.n_cpus} CPUs"),
+        *((name, version or "not installed") for name, version in report.versions.items()),
+        ("torch cannot be imported", report.torch_failure),
+    ]
+    for i, device in enumerate(report.devices):
+        memory = bytes_text(device.memory_bytes)
+        about = ", ".join(part for part in (device.name, memory, "/".join(device.dtypes)) if part)
+        rows.append((f"device {device.kind}", about + (" (default)" if i == 0 else "")))
+    for extra in report.extras:
+        state = f"missing; run: {extra.install_line}" if extra.missing else "present"
+        rows.append((f"extra {extra.name}", state))
+    return aligned(rows)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _n_cpus() -> int:
+    """CPUs this process may use, where the system says so."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _extra_state(name: str) -> ExtraState:
+    included = EXTRAS[: EXTRAS.index(name) + 1]
+    modules = [m for m, (_, extra) in extras.EXTRA_OF_MODULE.items() if extra in included]
+    return ExtraState(name, tuple(m for m in modules if not extras.is_installed(m)))
+
+
+def _devices() -> tuple[tuple[Device, ...], str | None]:
+    """What torch can compute on, best first, or why it cannot be asked."""
+    if not extras.is_installed("torch"):
+        return (), None
+    try:
+        torch = extras.load("torch")
+    except (ImportError, OSError, RuntimeError) as error:
+        # A torch of another platform or with a library missing: to be shown, not to fail on.
+        return (), f"{type(error).__name__}: {error}".splitlines()[0]
+    found = []
+    if torch.cuda.is_available():
+        about = torch.cuda.get_device_properties(0)
+        dtypes = ("bf16", "f32") if torch.cuda.is_bf16_supported() else ("f32",)
+        found.append(Device("cuda", str(about.name), int(about.total_memory), dtypes))
+    if torch.backends.mps.is_available():
+        found.append(Device("metal", "Apple GPU", None, ("f32", "bf16")))
+    found.append(Device("cpu", platform.processor() or platform.machine(), None, ("f32", "bf16")))
+    return tuple(found), None

@@ -1,0 +1,15 @@
+"""A failure that comes with a report: `--json` prints both in one document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vox_tensor.errors import Problem, VoxError
+
+
+class ReportedFailureError(VoxError):
+    """An input was looked at, counted and found wanting."""
+
+    def __init__(self, report: Mapping[str, object], *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.report = report

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vox_populi import extras
+
+Vox = Callable[..., Any]
+
+
+def fake_torch(*, cuda: bool = False, mps: bool = False, bf16: bool = True) -> SimpleNamespace:
+    about = SimpleNamespace(name="Test GPU", total_memory=8 * 2**30)
+    return SimpleNamespace(
+        cuda=SimpleNamespace(
+            is_available=lambda: cuda,
+            is_bf16_supported=lambda: bf16,
+            get_device_properties=lambda index: about,
+        ),
+        backends=SimpleNamespace(mps=SimpleNamespace(is_available=lambda: mps)),
+    )
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretend that exactly these modules are installed, with this torch."""
+
+    def pretend(*modules: str, torch: object = None) -> None:
+        real_load = extras.load
+        monkeypatch.setattr(extras, "is_installed", lambda module: module in modules)
+        monkeypatch.setattr(
+            extras, "load", lambda module: torch if module == "torch" else real_load(module)
+        )
+
+    return pretend
+
+
+def test_a_bare_install_is_told_how_to_get_more(vox: Vox, install: Callable[..., None]) -> None:
+    install()
+    document = vox("mens", "doctor", "--json").document
+    assert document["ok"] is True
+    assert document["device"] is None
+    assert document["extras"]["present"] == []
+    assert [each["install"] for each in document["extras"]["missing"]] == [
+        'pip install "vox-cli[mens-gpu]"',
+        'pip install "vox-cli[mens-train]"',
+    ]
+    assert document["extras"]["missing"][0]["modules"] == ["torch", "tokenizers", "safetensors"]
+
+
+def test_without_torch_it_works_for_people_too(vox: Vox, install: Callable[..., None]) -> None:
+    install("tokenizers", "safetensors")
+    outcome = vox("mens", "doctor")
+    assert outcome.code == 0
+    assert 'missing; run: pip install "vox-cli[mens-gpu]"' in outcome.out
+
+
+def test_a_cpu_computes_in_f32_by_default(vox: Vox, install: Callable[..., None]) -> None:
+    install("torch", "tokenizers", "safetensors", torch=fake_torch())
+    document = vox("mens", "doctor", "--json").document
+    assert (document["device"], document["dtypes"]) == ("cpu", ["f32", "bf16"])
+    assert document["extras"]["present"] == ["mens-gpu"]
+
+
+@pytest.mark.parametrize(("bf16", "dtypes"), [(True, ["bf16", "f32"]), (False, ["f32"])])
+def test_cuda_comes_first(
+    vox: Vox, install: Callable[..., None], bf16: bool, dtypes: list[str]
+) -> None:
+    install("torch", torch=fake_torch(cuda=True, bf16=bf16))
+    document = vox("mens", "doctor", "--json").document
+    assert (document["device"], document["dtypes"]) == ("cuda", dtypes)
+    assert [each["kind"] for each in document["devices"]] == ["cuda", "cpu"]
+    assert document["devices"][0]["memory_bytes"] == 8 * 2**30
+    assert "Test GPU, 8.00 GiB" in vox("mens", "doctor").out
+
+
+def test_metal_is_seen(vox: Vox, install: Callable[..., None]) -> None:
+    install("torch", torch=fake_torch(mps=True))
+    assert vox("mens", "doctor", "--json").document["device"] == "metal"
+
+
+def test_a_torch_that_cannot_be_imported_is_shown(
+    vox: Vox, install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("torch")
+    real_load = extras.load
+
+    def broken(module: str) -> object:
+        if module == "torch":
+            message = "libcudart.so: cannot open\nmore"
+            raise OSError(message)
+        return real_load(module)
+
+    monkeypatch.setattr(extras, "load", broken)
+    outcome = vox("mens", "doctor", "--json")
+    assert outcome.code == 0
+    assert outcome.document["torch_failure"] == "OSError: libcudart.so: cannot open"
+
+
+def test_versions_are_listed(vox: Vox) -> None:
+    versions = vox("mens", "doctor", "--json").document["versions"]
+    assert {"vox-cli", "vox-populi", "vox-tensor", "torch"} <= set(versions)
+    assert versions["vox-cli"]

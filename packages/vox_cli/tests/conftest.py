@@ -1,0 +1,54 @@
+"""Fixtures of the command line's tests: the real entry point, called in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from vox_cli.app import run
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command line did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Standard output, which must be exactly one JSON object."""
+        value = json.loads(self.out)
+        assert isinstance(value, dict)
+        return value
+
+    @property
+    def codes(self) -> list[str]:
+        """Codes of the problems on standard error, one a line."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error [")]
+        return [line.removeprefix("error [").partition("]")[0] for line in lines]
+
+
+Vox = Callable[..., Outcome]
+
+
+@pytest.fixture
+def vox(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Vox:
+    """Run `vox ARGUMENTS…`; settings of whoever runs the tests do not reach it."""
+    for name in list(os.environ):
+        if name.startswith("VOX_") or name in ("NO_COLOR", "FORCE_COLOR", "CI", "TERM"):
+            monkeypatch.delenv(name)
+
+    def call(*argv: object) -> Outcome:
+        capsys.readouterr()
+        code = run([str(argument) for argument in argv])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call

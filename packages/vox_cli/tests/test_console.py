@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+from vox_cli.console import ColorChoice, Console, json_text
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "CI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+
+def test_a_terminal_has_colour_and_a_bar_and_a_file_has_neither() -> None:
+    console = Console()
+    assert console.has_color(Terminal())
+    assert console.has_bar(Terminal())
+    assert not console.has_color(io.StringIO())
+    assert not console.has_bar(io.StringIO())
+
+
+def test_no_color_wins_over_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not Console().has_color(Terminal())
+    assert Console().has_bar(Terminal())
+    assert Console(color=ColorChoice.ALWAYS).has_color(io.StringIO())
+
+
+def test_force_color_colours_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert Console().has_color(io.StringIO())
+    assert not Console(color=ColorChoice.NEVER).has_color(Terminal())
+
+
+def test_a_dumb_terminal_gets_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert not Console().has_color(Terminal())
+    assert not Console().has_bar(Terminal())
+
+
+@pytest.mark.parametrize(("value", "has_bar"), [("true", False), ("1", False), ("false", True)])
+def test_ci_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, value: str, has_bar: bool) -> None:
+    monkeypatch.setenv("CI", value)
+    assert Console().has_bar(Terminal()) is has_bar
+
+
+def test_quiet_says_nothing_but_results(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(quiet=True, verbose=True)
+    console.note("note")
+    console.detail("detail")
+    console.result("result")
+    assert capsys.readouterr() == ("result\n", "")
+
+
+def test_verbose_says_more(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().detail("unseen")
+    Console(verbose=True).detail("seen")
+    assert capsys.readouterr() == ("", "seen\n")
+
+
+def test_a_document_says_that_all_went_well(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(as_json=True).document({"loss": 1.5})
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "loss": 1.5}
+
+
+def test_json_has_no_nan() -> None:
+    text = json_text({"a": float("nan"), "b": [float("inf"), 1.0], "c": {"d": (float("-inf"),)}})
+    assert json.loads(text) == {"a": None, "b": [None, 1.0], "c": {"d": [None]}}
+
+
+def test_json_is_ascii_where_the_stream_has_no_unicode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="latin-1"))
+    assert json_text("é😀").isascii()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    assert json_text("é😀") == '"é😀"'

@@ -1,0 +1,108 @@
+"""What a planned run says about itself in its files: names and digests, no paths. No torch."""
+
+from __future__ import annotations
+
+from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
+from vox_populi.artifacts.training_manifest import InputFacts
+from vox_populi.events import TELEMETRY_SCHEMA_VERSION
+from vox_populi.hf.embedded import EMBEDDED_NAME
+from vox_populi.pipeline.reports import JsonObject, PlannedRun
+from vox_populi.plan.data_check import TRAIN_FILE, VALID_FILE
+
+PREFLIGHT_SCHEMA_VERSION = "vox.mens.preflight.v0"
+
+
+def input_facts(planned: PlannedRun) -> InputFacts:
+    """Names and digests of everything that goes into a run; reads the base once.
+
+    Raises:
+        ModelError: When a file of the base cannot be read any more.
+    """
+    found, contract = planned.preflight, planned.contract
+    base_digest = found.base_digest()
+    named = ("data", "valid", "tokenizer", "template")
+    digests = {name: found.digests[name] for name in named if name in found.digests}
+    has_valid_file = found.facts.has_valid_file
+    return InputFacts(
+        base_name=base_name(planned),
+        base_digest=base_digest,
+        tokenizer_digest=digests["tokenizer"],
+        template_digest=digests["template"],
+        contract_digest=contract.digest({**digests, "base": base_digest}),
+        train_file=TRAIN_FILE,
+        train_digest=digests["data"],
+        train_report=found.train.report,
+        valid_file=VALID_FILE if has_valid_file else None,
+        valid_digest=digests.get("valid"),
+        valid_report=found.valid.report if has_valid_file else None,
+    )
+
+
+def base_name(planned: PlannedRun) -> str:
+    """The bare name of the base folder, whatever way it was given."""
+    if planned.contract.model_dir is None:
+        return EMBEDDED_NAME
+    return planned.contract.model_dir.resolve().name
+
+
+def preflight_record(planned: PlannedRun, inputs: InputFacts) -> JsonObject:
+    """`training-preflight.json`; the kernel stands under the name of the flag."""
+    record: JsonObject = {
+        "schema_version": PREFLIGHT_SCHEMA_VERSION,
+        "contract_digest": inputs.contract_digest,
+        "execution_kernel": planned.contract.backend.value,
+    }
+    if planned.notes:
+        record["notes"] = list(planned.notes)
+    return record
+
+
+def adapter_header(planned: PlannedRun, inputs: InputFacts, step: int) -> AdapterHeader:
+    """The header of an adapter of this run."""
+    plan, contract = planned.plan, planned.contract
+    return AdapterHeader(
+        lora=plan.lora,
+        modules=tuple(AdaptedModule.of(module) for module in plan.adapters),
+        base_name=inputs.base_name,
+        base_digest=inputs.base_digest,
+        model_type=plan.config.model_type,
+        tokenizer=contract.tokenizer,
+        tokenizer_digest=inputs.tokenizer_digest,
+        template=contract.template,
+        template_digest=inputs.template_digest,
+        system_prompt=contract.system_prompt,
+        seq_len=plan.seq_len,
+        contract_digest=inputs.contract_digest,
+        step=step,
+    )
+
+
+def train_start_payload(planned: PlannedRun, inputs: InputFacts) -> JsonObject:
+    """The first line of telemetry, under the source system's keys."""
+    plan, contract = planned.plan, planned.contract
+    return {
+        "telemetry_schema": TELEMETRY_SCHEMA_VERSION,
+        "trainer": "lora_full",
+        "execution_kernel": plan.kernel.value,
+        "graph_id": plan.graph,
+        "contract_digest": inputs.contract_digest,
+        "run_id": inputs.run_id,
+        "train_file": inputs.train_file,
+        "output": contract.output_dir.resolve().name,
+        "base_model": inputs.base_name,
+        "tokenizer_mode": contract.tokenizer.value,
+        "seed": plan.seed,
+        "grad_accum": plan.grad_accum,
+        "epochs": plan.epochs,
+        "pairs_loaded": plan.n_train_rows,
+        "pairs_held_out": plan.n_valid_rows,
+        "planned_steps_per_epoch": plan.steps_per_epoch,
+        "planned_steps_total": plan.total_steps,
+        "planned_optimizer_steps_total": plan.total_steps,
+        "warmup_steps": plan.schedule.warmup_steps,
+        "compute_device": plan.device,
+        "compute_dtype": plan.compute_dtype,
+        "n_heads": plan.config.n_heads,
+        "n_kv_heads": plan.config.n_kv_heads,
+        "notes": list(planned.notes),
+    }

@@ -1,0 +1,92 @@
+"""`--dry-run=step`: one step, one evaluation, one save, measured and undone. Needs torch."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from vox_populi.artifacts.adapter_header import AdapterHeader
+from vox_populi.artifacts.checkpoint_file import write_adapter_bin
+from vox_populi.artifacts.run_dir import ADAPTER_FILE
+from vox_populi.events import Event
+from vox_populi.kernel.lora_full import LoraFullObjective
+from vox_populi.pipeline.engine_setup import engine_settings, load_objective, on_device
+from vox_populi.pipeline.reports import PlannedRun, StepTrialReport
+from vox_populi.pipeline.run_facts import adapter_header, input_facts
+from vox_populi.plan.execution_planner import require_memory
+from vox_populi.train.engine import Engine
+from vox_populi.train.evaluate import mean_loss
+from vox_populi.train.memory_peak import peak_memory_bytes
+from vox_populi.train.outcome import TrainOutcome
+
+_Value = TypeVar("_Value")
+
+
+def try_one_step(planned: PlannedRun) -> StepTrialReport:
+    """Measure what a run will do over and over.
+
+    The step takes the longest rows, so that its memory is the most that any step will need.
+
+    Raises:
+        VoxError: As a run would.
+    """
+    require_memory(planned.plan)
+    plan, valid = planned.plan, planned.preflight.valid
+    with on_device(plan.device, plan.threads):
+        objective = load_objective(planned)
+        heldout_loss, evaluation_seconds = None, None
+        if len(valid):
+            heldout_loss, evaluation_seconds = _timed(
+                lambda: mean_loss(objective, valid, plan.window_tokens), objective.device
+            )
+        outcome, step_seconds = _timed(lambda: _one_step(planned, objective), objective.device)
+        peak = peak_memory_bytes(objective.device)
+    header = adapter_header(planned, input_facts(planned), outcome.steps)
+    adapter_bytes, save_seconds = _timed(lambda: _save(header, outcome), objective.device)
+    return StepTrialReport(
+        planned=planned,
+        step_seconds=step_seconds,
+        evaluation_seconds=evaluation_seconds,
+        save_seconds=save_seconds,
+        loss=outcome.train_loss,
+        heldout_loss=heldout_loss,
+        adapter_bytes=adapter_bytes,
+        measured_peak_bytes=peak or None,
+    )
+
+
+class _NoSink:
+    """Takes the events of a step nobody watches."""
+
+    def emit(self, event: Event) -> None:
+        """Forget it."""
+
+
+def _one_step(planned: PlannedRun, objective: LoraFullObjective) -> TrainOutcome:
+    plan, rows = planned.plan, planned.preflight.train
+    by_length = sorted(range(len(rows)), key=lambda row: (-rows.lengths[row], row))
+    longest = rows.select(sorted(by_length[: plan.rows_per_step]))
+    settings = engine_settings(plan, only_one_step=True)
+    return Engine(objective, longest, rows.select([]), settings, _NoSink()).run()
+
+
+def _save(header: AdapterHeader, outcome: TrainOutcome) -> int:
+    """Write the adapter into a scratch folder; returns its size."""
+    with tempfile.TemporaryDirectory(prefix="vox-trial-") as folder:
+        path = Path(folder) / ADAPTER_FILE
+        write_adapter_bin(path, header, outcome.adapter)
+        return path.stat().st_size
+
+
+def _timed(action: Callable[[], _Value], device: torch.device) -> tuple[_Value, float]:
+    """A result and the seconds until the device was done with it."""
+    start = time.perf_counter()
+    value = action()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return value, time.perf_counter() - start

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vox_populi.data.row_formats import RowShape, learns_something, parse_row, row_shape
+from vox_populi.errors import DataError
+from vox_tensor.records import Message, Role
+
+SECRET = "hunter2"
+SYSTEM, USER, ASSISTANT, TOOL = Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.TOOL
+
+
+def messages(row: Mapping[str, object]) -> list[tuple[Role, str]]:
+    return [(m.role, m.content) for m in parse_row(row, 1, "f").messages]
+
+
+def codes(row: Mapping[str, object]) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        parse_row(row, 7, "train.jsonl")
+    assert all(p.where == "train.jsonl:7" for p in caught.value.problems)
+    assert SECRET not in str(caught.value)
+    return [p.code for p in caught.value.problems]
+
+
+def turns(*said: object) -> dict[str, object]:
+    return {"messages": list(said)}
+
+
+def said(role: str, content: object, **extra: object) -> dict[str, object]:
+    return {"role": role, "content": content, **extra}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "p", "response": "r"},
+        {"instruction": "p", "output": "r"},
+        {"prompt": "p", "completion": "r"},
+        {"prompt": "p", "instruction": "other", "response": "r", "output": "other"},
+        {"prompt": "  ", "instruction": "p", "response": None, "output": "r"},
+        {"messages": [said("user", "p"), said("assistant", "r")]},
+        {"turns": [said("human", "p"), said("model", "r")]},
+        {"conversations": [{"from": "human", "value": "p"}, {"from": "gpt", "value": "r"}]},
+        {"messages": [], "prompt": "p", "response": "r"},
+        {"messages": [said("user", "p"), said("assistant", "r")], "prompt": "x", "response": "y"},
+        {"prompt": "p", "response": "r", "unknown": {"a": [1]}, "difficulty": 3},
+    ],
+)
+def test_every_format_gives_the_same_messages(row: dict[str, object]) -> None:
+    assert messages(row) == [(USER, "p"), (ASSISTANT, "r")]
+
+
+def test_instruction_and_input_are_joined_by_a_newline() -> None:
+    row: dict[str, object] = {"instruction": "Translate.", "input": "Hallo", "output": "Hello"}
+    assert messages(row)[0] == (USER, "Translate.\nHallo")
+    row["input"] = ""
+    assert messages(row)[0] == (USER, "Translate.")
+
+
+def test_prompt_beside_instruction_is_the_finished_text() -> None:
+    row = {"prompt": "Translate.\nHallo", "instruction": "Translate.", "input": "Hallo"}
+    assert messages({**row, "output": "Hello"})[0] == (USER, "Translate.\nHallo")
+
+
+def test_alpaca_system_and_history_come_before_the_prompt() -> None:
+    row = {"instruction": "c", "output": "d", "system": "s", "history": [["a", "b"]]}
+    assert messages(row) == [
+        (SYSTEM, "s"),
+        (USER, "a"),
+        (ASSISTANT, "b"),
+        (USER, "c"),
+        (ASSISTANT, "d"),
+    ]
+
+
+def test_sharegpt_system_field_opens_the_conversation() -> None:
+    talk = [{"from": "human", "value": "p"}, {"from": "gpt", "value": "r"}]
+    assert messages({"conversations": talk, "system": "s"})[0] == (SYSTEM, "s")
+    inside = [{"from": "system", "value": "s"}, *talk]
+    assert messages({"conversations": inside, "system": "s"}) == messages({"conversations": inside})
+    assert codes({"conversations": inside, "system": SECRET}) == ["MENS-D035"]
+
+
+def test_role_aliases() -> None:
+    row = turns(
+        said("developer", "s"), said("User", "u"), said("observation", "o"), said("gpt", "a")
+    )
+    assert [role for role, _ in messages(row)] == [SYSTEM, USER, TOOL, ASSISTANT]
+
+
+def test_typed_text_parts_are_joined() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert messages(turns(said("user", parts), said("assistant", "r")))[0] == (USER, "ab")
+
+
+def test_weight_decides_whether_a_message_is_learned() -> None:
+    row = turns(
+        said("user", "u", weight=0),
+        said("assistant", "a", weight=0),
+        said("assistant", "b", weight=1),
+        said("assistant", "c", weight=None),
+    )
+    record = parse_row(row, 1, "f")
+    assert [m.learn for m in record.messages if m.role is ASSISTANT] == [False, True, True]
+    assert learns_something(record)
+
+
+def test_all_weights_zero_learns_nothing() -> None:
+    record = parse_row(turns(said("user", "u"), said("assistant", "a", weight=0)), 1, "f")
+    assert not learns_something(record)
+    assert record.messages[1] == Message(ASSISTANT, "a", learn=False)
+
+
+def test_labels_of_a_row_are_kept() -> None:
+    row = {"prompt": "p", "response": "r", "rating": 4, "category": "c", "lane": "l", "source": "s"}
+    record = parse_row(row, 12, "f")
+    assert (record.line, record.rating, record.category) == (12, 4, "c")
+    assert (record.lane, record.source) == ("l", "s")
+    bare = parse_row({"prompt": "p", "response": "r", "rating": None}, 1, "f")
+    assert (bare.rating, bare.category, bare.lane, bare.source) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({}, ["MENS-D030"]),
+        ({"text": SECRET}, ["MENS-D030"]),
+        ({"chosen": SECRET, "rejected": SECRET}, ["MENS-D030"]),
+        ({"prompt": SECRET}, ["MENS-D032"]),
+        ({"response": SECRET}, ["MENS-D032"]),
+        ({"prompt": "", "response": "\n"}, ["MENS-D032", "MENS-D032"]),
+        ({"prompt": 3, "response": SECRET}, ["MENS-D031"]),
+        ({"prompt": SECRET, "response": ["r"]}, ["MENS-D031"]),
+        ({"prompt": SECRET, "response": "r", "output": 5}, ["MENS-D031"]),
+        ({"prompt": SECRET, "response": "r", "history": SECRET}, ["MENS-D031"]),
+        ({"prompt": SECRET, "response": "r", "history": [[SECRET]]}, ["MENS-D031"]),
+        ({"prompt": SECRET, "response": "r", "category": 3}, ["MENS-D031"]),
+        ({"prompt": SECRET, "response": "r", "rating": "5"}, ["MENS-D031"]),
+        ({"prompt": SECRET, "response": "r", "rating": True}, ["MENS-D031"]),
+        ({"prompt": SECRET, "response": "r", "rating": 4.5}, ["MENS-D031"]),
+        ({"prompt": SECRET, "response": "r", "rating": 9}, ["MENS-D040"]),
+        ({"prompt": SECRET, "response": "r", "rating": 0, "lane": []}, ["MENS-D040", "MENS-D031"]),
+        ({"prompt": SECRET, "response": "r", "tools": [{"name": SECRET}]}, ["MENS-D037"]),
+        ({"messages": []}, ["MENS-D041"]),
+        ({"messages": SECRET}, ["MENS-D031"]),
+        ({"messages": {"role": "user"}}, ["MENS-D031"]),
+        ({"messages": [SECRET]}, ["MENS-D031"]),
+        (turns(said("user", SECRET)), ["MENS-D041"]),
+        (turns(said(SECRET, "x"), said("assistant", "r")), ["MENS-D033"]),
+        (turns(said("user", None), said("assistant", SECRET)), ["MENS-D031"]),
+        (turns({"content": SECRET}, said("assistant", "r")), ["MENS-D031"]),
+        (turns(said("user", SECRET), said("assistant", " ")), ["MENS-D032"]),
+        (
+            turns(said("user", [{"type": "image_url", "text": SECRET}]), said("assistant", "r")),
+            ["MENS-D036"],
+        ),
+        (
+            turns(said("user", "u"), said("assistant", None, tool_calls=[{"id": SECRET}])),
+            ["MENS-D037"],
+        ),
+        (turns(said("user", "u"), said("assistant", SECRET, weight=0.5)), ["MENS-D038"]),
+        (turns(said("user", "u"), said("assistant", SECRET, weight=True)), ["MENS-D038"]),
+        (turns(said("user", "u"), said("assistant", SECRET, weight=[1])), ["MENS-D038"]),
+        (turns(said("user", SECRET, weight=1), said("assistant", "r")), ["MENS-D039"]),
+        (
+            {"messages": [said("assistant", "a")], "turns": [said("assistant", SECRET)]},
+            ["MENS-D034"],
+        ),
+    ],
+)
+def test_bad_rows_are_named_with_file_and_line_and_never_quoted(
+    row: dict[str, object], expected: list[str]
+) -> None:
+    assert codes(row) == expected
+
+
+def test_one_row_reports_everything_that_is_wrong_with_it() -> None:
+    row = turns(said("oracle", "x"), said("user", 3), said("assistant", "r", weight=2))
+    assert codes({**row, "rating": 7}) == ["MENS-D033", "MENS-D031", "MENS-D038", "MENS-D040"]
+
+
+def test_the_same_conversation_twice_is_no_conflict() -> None:
+    talk = [said("user", "p"), said("assistant", "r")]
+    assert messages({"messages": talk, "turns": talk}) == [(USER, "p"), (ASSISTANT, "r")]
+
+
+def test_row_shape() -> None:
+    assert row_shape({"turns": [1]}) is RowShape.TURNS
+    assert row_shape({"messages": [], "output": ""}) is RowShape.PROMPT_RESPONSE
+    assert row_shape({"conversations": []}) is RowShape.CONVERSATIONS
+    assert row_shape({"text": ""}) is None
+
+
+KEYS = ("messages", "turns", "conversations", "prompt", "instruction", "input", "response")
+MORE_KEYS = ("output", "system", "history", "rating", "category", "tools")
+TURN_KEYS = ("role", "from", "content", "value", "weight", "tool_calls")
+ANY_VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(TURN_KEYS), inner | st.sampled_from(["user", "gpt"]))
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from((*KEYS, *MORE_KEYS)), ANY_VALUE))
+def test_any_object_is_a_row_or_a_problem(row: dict[str, object]) -> None:
+    try:
+        record = parse_row(row, 3, "f")
+    except DataError as error:
+        places = {problem.where for problem in error.problems}
+        learners = True
+    else:
+        places = {"f:3"}
+        learners = any(message.role is ASSISTANT for message in record.messages)
+    assert places == {"f:3"}
+    assert learners

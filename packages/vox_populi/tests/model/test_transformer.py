@@ -1,0 +1,127 @@
+"""Shapes, names and invariants of the transformer; parity with others is an integration test."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vox_populi.hf.keymap import ProjectionRole, adapter_modules, tensor_keys
+from vox_populi.hf.model_config import ModelConfig, parse_model_config
+from vox_populi.model.lora_transformer import (
+    adapter_tensors,
+    attach_adapters,
+    load_adapter_tensors,
+    merged_transformer,
+)
+from vox_populi.model.transformer import Transformer
+from vox_tensor.collate import PackedBatch, collate_window
+from vox_tensor.lora_spec import LoraSpec
+from vox_tensor.records import IGNORE_INDEX, EncodedRow
+
+VOCAB = 24
+GPT2 = {"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 32}
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+    "rms_norm_eps": 1e-5,
+}
+TIED_QWEN3 = {**LLAMA, "model_type": "qwen3", "head_dim": 8, "tie_word_embeddings": True}
+CASES = {"gpt2": GPT2, "llama": LLAMA, "qwen3": TIED_QWEN3}
+
+
+@pytest.fixture(params=CASES)
+def config(request: pytest.FixtureRequest) -> ModelConfig:
+    return parse_model_config({"vocab_size": VOCAB, **CASES[request.param]}, "test")
+
+
+def build(config: ModelConfig) -> Transformer:
+    torch.manual_seed(0)
+    return Transformer(config).eval()
+
+
+def batch() -> PackedBatch:
+    rows = [EncodedRow((1, 2, 3, 4, 5), (IGNORE_INDEX, 2, 3, 4, 5)), EncodedRow((7, 8), (7, 8))]
+    return collate_window(rows)
+
+
+def test_burn_full_graph_smoke_forward_logits_shape(config: ModelConfig) -> None:
+    logits = build(config).logits(batch())
+    assert logits.shape == (7, VOCAB)
+    assert torch.isfinite(logits).all()
+
+
+def test_parameters_carry_the_names_and_shapes_of_the_key_map(config: ModelConfig) -> None:
+    have = {name: tuple(p.shape) for name, p in build(config).state_dict().items()}
+    want = {
+        key.ours: tuple(reversed(key.shape)) if key.transposed else tuple(key.shape)
+        for key in tensor_keys(config)
+    }
+    assert have == want
+
+
+def test_only_kept_positions_are_computed_and_they_are_the_same(config: ModelConfig) -> None:
+    model, packed = build(config), batch()
+    keep = torch.tensor([0, 3, 6])
+    torch.testing.assert_close(model.logits(packed, keep), model.logits(packed)[keep])
+
+
+def test_loss_is_the_cross_entropy_of_the_logits_at_supervised_positions(
+    config: ModelConfig,
+) -> None:
+    model, packed = build(config), batch()
+    logits = model.logits(packed)[packed.supervised_P]
+    expected = torch.nn.functional.cross_entropy(logits, packed.targets_P, reduction="sum")
+    torch.testing.assert_close(model.loss_sum(packed), expected)
+    assert packed.supervised_P.tolist() == [0, 1, 2, 3, 5]
+
+
+def adapt(model: Transformer, *, head: bool) -> dict[str, torch.Tensor]:
+    modules = [
+        m for m in adapter_modules(model.config) if head or ProjectionRole.LM_HEAD not in m.roles
+    ]
+    adapted = attach_adapters(model, modules, LoraSpec(rank=2), torch.Generator().manual_seed(1))
+    before = adapter_tensors(adapted)
+    generator = torch.Generator().manual_seed(2)
+    noisy = {k: t + 0.1 * torch.randn(t.shape, generator=generator) for k, t in before.items()}
+    load_adapter_tensors(adapted, noisy)
+    return noisy
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_merged_vox_transformer_matches_lora_full_forward(config: ModelConfig, head: bool) -> None:
+    model, packed = build(config), batch()
+    plain = model.logits(packed)
+    adapt(model, head=head)
+    adapted = model.logits(packed)
+    assert not torch.allclose(adapted, plain)
+    merged = merged_transformer(model)
+    torch.testing.assert_close(merged.logits(packed), adapted, rtol=1e-4, atol=1e-4)
+    assert torch.equal(model.logits(packed), adapted), "merging must leave the model alone"
+    if config.tie_word_embeddings:
+        assert (merged.lm_head.weight is merged.embed.weight) == (not head)
+
+
+def test_attaching_fresh_adapters_changes_nothing_and_freezes_the_rest(config: ModelConfig) -> None:
+    model, packed = build(config), batch()
+    plain = model.logits(packed)
+    modules = adapter_modules(config)
+    adapted = attach_adapters(model, modules, LoraSpec(rank=2))
+    assert torch.equal(model.logits(packed), plain)
+    assert list(adapted) == [m.ours for m in modules]
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {f"{m.ours}.{leaf}" for m in modules for leaf in ("a_RI", "b_OR")}
+
+
+def test_adapter_tensors_are_refused_unless_every_one_has_its_place(config: ModelConfig) -> None:
+    model = build(config)
+    adapted = attach_adapters(model, adapter_modules(config)[:2], LoraSpec(rank=2))
+    tensors = adapter_tensors(adapted)
+    first = next(iter(tensors))
+    tensors["blocks.9.attn.q.lora_A"] = tensors.pop(first)
+    with pytest.raises(ValueError, match=rf"missing {first}.*unexpected blocks\.9"):
+        load_adapter_tensors(adapted, tensors)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from vox_populi.contract.choices import ComputeDtype, DeviceKind
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.plan.device_choice import MachineFacts, choose_device, device_problems
+
+MakeContract = Callable[..., FinetuneContract]
+
+UNKNOWN = MachineFacts(n_cpus=2)
+BARE = MachineFacts(n_cpus=2, has_cuda=False, has_mps=False, memory_bytes=100)
+MAC = MachineFacts(n_cpus=2, has_cuda=False, has_mps=True, memory_bytes=100)
+GPU = MachineFacts(
+    n_cpus=2,
+    has_cuda=True,
+    has_mps=False,
+    memory_bytes=100,
+    device_memory_bytes=50,
+    has_bf16=True,
+)
+OLD_GPU = MachineFacts(n_cpus=2, has_cuda=True, has_mps=False, has_bf16=False)
+
+
+@pytest.mark.parametrize(
+    ("machine", "wanted", "expected"),
+    [
+        (BARE, DeviceKind.BEST, ("cpu", "float32", 100)),
+        (MAC, DeviceKind.BEST, ("mps", "float32", 100)),
+        (MAC, DeviceKind.METAL, ("mps", "float32", 100)),
+        (GPU, DeviceKind.BEST, ("cuda", "bfloat16", 50)),
+        (GPU, DeviceKind.CPU, ("cpu", "float32", 100)),
+    ],
+)
+def test_the_best_device_and_its_usual_dtype(
+    make_contract: MakeContract,
+    machine: MachineFacts,
+    wanted: DeviceKind,
+    expected: tuple[str, str, int],
+) -> None:
+    chosen = choose_device(make_contract(device=wanted), machine)
+    assert (chosen.device, chosen.compute_dtype, chosen.memory_bytes) == expected
+    assert chosen.notes == ()
+
+
+def test_without_torch_best_is_the_cpu_and_says_why(make_contract: MakeContract) -> None:
+    chosen = choose_device(make_contract(), UNKNOWN)
+    assert (chosen.device, chosen.compute_dtype) == ("cpu", "float32")
+    assert len(chosen.notes) == 1
+
+
+def test_a_named_device_is_planned_for_where_nobody_could_look(make_contract: MakeContract) -> None:
+    chosen = choose_device(make_contract(device=DeviceKind.CUDA), UNKNOWN)
+    assert (chosen.device, len(chosen.notes)) == ("cuda", 1)
+    assert not list(device_problems(DeviceKind.CUDA, UNKNOWN))
+
+
+def test_a_named_device_must_be_there() -> None:
+    (problem,) = device_problems(DeviceKind.CUDA, MAC)
+    assert (problem.code, problem.where) == ("MENS-P007", "--device")
+    assert not list(device_problems(DeviceKind.METAL, MAC))
+    assert not list(device_problems(DeviceKind.BEST, BARE))
+
+
+def test_dtypes_that_were_asked_for_win(make_contract: MakeContract) -> None:
+    f32 = choose_device(make_contract(dtype=ComputeDtype.F32), GPU)
+    bf16 = choose_device(make_contract(dtype=ComputeDtype.BF16), BARE)
+    assert (f32.compute_dtype, f32.notes) == ("float32", ())
+    assert bf16.compute_dtype == "bfloat16"
+    assert "--dtype bf16" in bf16.notes[0]
+
+
+def test_a_gpu_without_bf16_computes_in_f32_and_says_so(make_contract: MakeContract) -> None:
+    chosen = choose_device(make_contract(), OLD_GPU)
+    assert (chosen.device, chosen.compute_dtype, len(chosen.notes)) == ("cuda", "float32", 1)
+
+
+def test_more_threads_than_cpus_is_named(make_contract: MakeContract) -> None:
+    assert "--threads 3" in choose_device(make_contract(threads=3), BARE).notes[0]
+    assert choose_device(make_contract(threads=2), BARE).notes == ()

@@ -1,0 +1,88 @@
+"""Every shell command of the README is run, or is shown to be a word that something else runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+SHELL_BLOCK = re.compile(r"^```(?:bash|sh|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+# Keeps a test of the commands from becoming a test of the machine.
+SMALL = {"VOX_MENS_MAX_NEW_TOKENS": "8", "VOX_MENS_SEQ_LEN": "128"}
+
+
+def commands() -> Iterator[list[str]]:
+    """The words of every command in every shell block, in order."""
+    for block in SHELL_BLOCK.findall(README.read_text(encoding="utf-8")):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words:
+                yield words
+
+
+def commands_of(program: str) -> list[list[str]]:
+    return [words for words in commands() if words[0] == program]
+
+
+def run(command: Sequence[str], cwd: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("VOX_")}
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**environment, **SMALL},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def test_every_program_of_the_readme_is_tested_below() -> None:
+    assert {words[0] for words in commands()} == {"make", "source", "vox", "pip"}
+
+
+def test_make_words_are_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    words = [word for command in commands_of("make") for word in command[1:]]
+    assert {"demo", "test"} <= set(words) <= targets
+
+
+def test_the_environment_can_be_activated() -> None:
+    assert commands_of("source") == [["source", ".venv/bin/activate"]]
+    assert "UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv" in (ROOT / "Makefile").read_text(
+        encoding="utf-8"
+    )
+    assert (Path(sys.prefix) / "bin" / "activate").exists()
+
+
+@pytest.mark.slow
+def test_vox_commands_run_as_they_stand(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs vox-cli[mens-gpu]")
+    program = str(Path(sys.executable).parent / "vox")
+    lines = commands_of("vox")
+    assert len(lines) > 5
+    for words in lines:
+        run([program, *words[1:]], tmp_path)
+    assert (tmp_path / "runs" / "first" / "model_final.bin").exists()
+
+
+@pytest.mark.slow
+def test_the_clone_installs_with_pip(tmp_path: Path) -> None:
+    environment = tmp_path / "env"
+    venv.create(environment, with_pip=True)
+    (line,) = commands_of("pip")
+    run([str(environment / "bin" / "pip"), *line[1:]], ROOT)
+    run([str(environment / "bin" / "vox"), "--help"], tmp_path)
