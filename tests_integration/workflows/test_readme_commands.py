@@ -18,7 +18,12 @@ README = ROOT / "README.md"
 SHELL_BLOCK = re.compile(r"^```(?:bash|sh|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 # Keeps a test of the commands from becoming a test of the machine.
-SMALL = {"VOX_MENS_MAX_NEW_TOKENS": "8", "VOX_MENS_SEQ_LEN": "128"}
+SMALL = {
+    "VOX_MENS_BATCH_SIZE": "1",
+    "VOX_MENS_GRAD_ACCUM": "1",
+    "VOX_MENS_SEQ_LEN": "128",
+    "VOX_MENS_MAX_NEW_TOKENS": "8",
+}
 
 
 def commands() -> Iterator[list[str]]:

@@ -84,7 +84,7 @@ def test_only_a_mapping_is_a_config(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a: 1\n---\nb: 2\n", "\x01: 1\n", "[" * 20_000, "a: *missing\n", "\tb: 1\n"]
+    "text", ["a: 1\n---\nb: 2\n", "\x01: 1\n", "[" * 2_000, "a: *missing\n", "\tb: 1\n"]
 )
 def test_malformed_yaml_is_refused(tmp_path: Path, text: str) -> None:
     assert refusals(write(tmp_path, text))[0][0] == "MENS-U021"
@@ -92,7 +92,10 @@ def test_malformed_yaml_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_aliases_are_not_blown_up(tmp_path: Path) -> None:
     lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
-    lines += [f"{new}: &{new} [*{old}, *{old}, *{old}]" for old, new in zip("abcdefgh", "bcdefghi", strict=True)]
+    lines += [
+        f"{new}: &{new} [*{old}, *{old}, *{old}]"
+        for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+    ]
     path = write(tmp_path, "\n".join(lines))
     assert {code for code, _ in refusals(path)} == {"MENS-U024"}
 

@@ -30,9 +30,7 @@ class Clock:
 def test_a_line_has_loss_speed_and_time_left() -> None:
     stream = io.StringIO()
     ProgressLines(stream, 20).emit(step(1))
-    assert stream.getvalue() == (
-        "step 1/40  loss 2.5000  lr 1.00e-04  1,234 tokens/s  ETA 1:15\n"
-    )
+    assert stream.getvalue() == ("step 1/40  loss 2.5000  lr 1.00e-04  1,234 tokens/s  ETA 1:15\n")
 
 
 def test_lines_come_first_every_nth_and_last() -> None:

@@ -9,7 +9,10 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, GROUP_HELP, CommandEntry
+from vox_cli.value_parsers import nearest
 from vox_populi import extras
+from vox_populi import operator_messages as say
+from vox_populi.errors import ConfigError
 from vox_populi.version import __version__
 
 PROGRAM = "vox"
@@ -23,7 +26,16 @@ class LazyGroup(TyperGroup):
         return super().parse_args(ctx, args or ["--help"])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command that the arguments name, and import it if it is one of ours."""
+        """Find the command that the arguments name, and import it if it is one of ours.
+
+        Raises:
+            ConfigError: When there is no such command.
+        """
+        typed = args[0]
+        is_command = typed in self.commands or typed.startswith("-") or ctx.resilient_parsing
+        if not is_command:
+            near = nearest(typed, tuple(self.commands))
+            raise ConfigError(say.command_unknown(ctx.command_path, typed, near))
         name, command, rest = super().resolve_command(ctx, args)
         words = (*ctx.command_path.split()[1:], name)
         for entry in COMMANDS:

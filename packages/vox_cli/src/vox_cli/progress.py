@@ -106,7 +106,7 @@ def _step_words(payload: Mapping[str, object]) -> str:
     loss, learning_rate = _real(payload, "loss"), _real(payload, "learning_rate")
     return (
         f"step {step}/{total}  loss {loss:.4f}  lr {learning_rate:.2e}  "
-        f"{rate:,.0f} tokens/s  ETA {_clock_text(left)}"
+        f"{rate:,.0f} tokens/s  ETA {clock_text(left)}"
     )
 
 
@@ -115,7 +115,8 @@ def _filled(fraction: float, width: int) -> str:
     return f"[{'#' * full}{'.' * (width - full)}]"
 
 
-def _clock_text(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
+    """A duration as a clock shows it: minutes and seconds, hours where there are any."""
     minutes, rest = divmod(round(max(seconds, 0.0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import typer
 
+from vox_cli.progress import clock_text
 from vox_populi.pipeline.reports import (
     EvalReport,
     PreviewRow,
@@ -102,7 +103,7 @@ def eval_text(report: EvalReport) -> str:
 def status_text(report: StatusReport) -> str:
     """How far a run is."""
     planned = "" if report.planned_steps is None else f" of {report.planned_steps}"
-    rate = report.tokens_per_second
+    rate, left = report.tokens_per_second, report.eta_seconds
     return aligned(
         [
             ("run", report.run),
@@ -114,6 +115,7 @@ def status_text(report: StatusReport) -> str:
             ("train loss", _loss(report.train_loss)),
             ("held-out loss", _change(report.heldout_loss_before, report.heldout_loss)),
             ("tokens/s", None if rate is None else f"{rate:,.0f}"),
+            ("time left", None if left is None else clock_text(left)),
             ("checkpoints", ", ".join(report.checkpoints) or None),
             *((kind.replace("_", " "), path) for kind, path in report.artifacts.items()),
         ]

@@ -89,6 +89,8 @@ class AdapterTargets:
 
     def __str__(self) -> str:
         return str(targets_as_text(self.roles))
+
+
 DEFAULT_LOG_EVERY = 20
 
 

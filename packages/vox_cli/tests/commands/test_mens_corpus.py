@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import json
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from vox_cli.commands import mens_corpus_pairs
 
 Vox = Callable[..., Any]
 
@@ -63,9 +62,7 @@ def test_a_second_corpus_does_not_replace_the_first(
 def test_without_a_folder_it_is_the_standard_library(
     vox: Vox, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        mens_corpus_pairs.sysconfig, "get_paths", lambda: {"stdlib": str(sources)}
-    )
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: {"stdlib": str(sources)})
     argv = ["--output-dir", tmp_path / "out", "--json"]
     document = vox("mens", "corpus", "pairs", "--from-python", *argv).document
     assert document["modules"] == 40

@@ -99,7 +99,8 @@ def test_a_torch_that_cannot_be_imported_is_shown(
     assert outcome.document["torch_failure"] == "OSError: libcudart.so: cannot open"
 
 
-def test_versions_are_listed(vox: Vox) -> None:
+def test_versions_are_listed(vox: Vox, install: Callable[..., None]) -> None:
+    install()
     versions = vox("mens", "doctor", "--json").document["versions"]
     assert {"vox-cli", "vox-populi", "vox-tensor", "torch"} <= set(versions)
     assert versions["vox-cli"]

@@ -379,6 +379,15 @@ def option_unknown(option: str, near: str | None, command: str) -> Problem:
     return Problem(code="MENS-U002", what="there is no such option.", where=option, fix=fix)
 
 
+def command_unknown(group: str, name: str, near: str | None) -> Problem:
+    """A word where a command should stand."""
+    return Problem(
+        code="MENS-U008",
+        what=f"{group} has no command {name!r}.",
+        fix=f"Did you mean {group} {near}?" if near else f"See: {group} --help",
+    )
+
+
 def value_not_whole(text: str) -> Problem:
     """A setting that takes an integer got something else."""
     return Problem(

@@ -1,6 +1,11 @@
-"""One small adapter header, for every test of what carries it."""
+"""One small adapter header, for every test of what carries it.
+
+Tests of tensors are not collected on an install without torch.
+"""
 
 from __future__ import annotations
+
+from importlib.util import find_spec
 
 import pytest
 
@@ -8,6 +13,8 @@ from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_tensor.lora_spec import LoraSpec
+
+collect_ignore = [] if find_spec("torch") else ["test_checkpoint_file.py"]
 
 
 @pytest.fixture

@@ -11,19 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-torch = pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
-safetensors_torch = pytest.importorskip("safetensors.torch", reason="needs vox-populi[mens-gpu]")
-
-from torch import Tensor  # noqa: E402 - after the skip
-
-from vox_populi.artifacts.adapter_header import AdapterHeader  # noqa: E402
-from vox_populi.artifacts.checkpoint_file import (  # noqa: E402
+from vox_populi.artifacts.adapter_header import AdapterHeader
+from vox_populi.artifacts.checkpoint_file import (
     read_adapter_bin,
     read_adapter_header,
     write_adapter_bin,
 )
-from vox_populi.errors import ArtifactError, EnvironmentFailure  # noqa: E402
+from vox_populi.errors import ArtifactError, EnvironmentFailure
 
 
 @pytest.fixture
@@ -54,9 +53,9 @@ def test_adapter_survives_the_round_trip(
 def test_the_plain_library_reads_it_too(
     written: Path, header: AdapterHeader, tensors: dict[str, Tensor]
 ) -> None:
-    loaded = safetensors_torch.load_file(written)
+    loaded = load_file(written)
     assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
-    with safetensors_torch.safe_open(written, framework="pt") as file:
+    with safe_open(written, framework="pt") as file:
         metadata = file.metadata()
     assert metadata == {"format": "vox_mens_lora_bin", "version": "1", "header": header.to_json()}
 
@@ -195,7 +194,7 @@ def test_all_tensor_problems_come_at_once(
         "extra": torch.zeros(1),
     }
     metadata = {"format": "vox_mens_lora_bin", "version": "1", "header": header.to_json()}
-    safetensors_torch.save_file(held, written, metadata)
+    save_file(held, written, metadata)
     with pytest.raises(ArtifactError) as caught:
         read_adapter_bin(written)
     codes = sorted(problem.code for problem in caught.value.problems)

@@ -1,4 +1,7 @@
-"""A base model, rows and requests of a few kilobytes, made without torch."""
+"""A base model, rows and requests of a few kilobytes, made without torch.
+
+Tests that run a model are not collected on an install without torch.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import random
 import struct
 from array import array
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,9 @@ from vox_populi.hf.keymap import TensorKey, tensor_keys
 from vox_populi.hf.model_config import parse_model_config
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.tokenizer import VoxTokenizer
+
+_NEED_TORCH = ("train", "trial", "eval", "generate", "weights", "engine_setup")
+collect_ignore = [] if find_spec("torch") else [f"test_{name}_run.py" for name in _NEED_TORCH]
 
 MakeContract = Callable[..., FinetuneContract]
 MakeBase = Callable[..., Path]

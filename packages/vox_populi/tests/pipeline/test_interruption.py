@@ -18,6 +18,7 @@ def test_the_first_signal_is_a_request(number: signal.Signals, code: int) -> Non
     before = signal.getsignal(number)
     with stop_on_signals() as request:
         assert not request()
+        assert signal.getsignal(number) is not before, "or the signal would end the tests"
         signal.raise_signal(number)
         assert request()
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL, "a second one must not wait"
@@ -30,10 +31,17 @@ def test_the_first_signal_is_a_request(number: signal.Signals, code: int) -> Non
 
 def test_handlers_come_back_after_an_error() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(RuntimeError, match="broken"), stop_on_signals():
-        assert signal.getsignal(signal.SIGTERM) is not before
-        message = "broken"
-        raise RuntimeError(message)
+    during = []
+
+    def fail() -> None:
+        with stop_on_signals():
+            during.append(signal.getsignal(signal.SIGTERM))
+            message = "broken"
+            raise RuntimeError(message)
+
+    with pytest.raises(RuntimeError, match="broken"):
+        fail()
+    assert during != [before]
     assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vox_populi import extras
 from vox_populi.pipeline import machine_probe
 from vox_populi.pipeline.machine_probe import probe_machine
 
@@ -21,7 +22,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_without_a_driver_there_is_no_gpu_and_torch_is_not_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(machine_probe.extras, "load", lambda _: pytest.fail("imported torch"))
+    monkeypatch.setattr(extras, "load", lambda _: pytest.fail("imported torch"))
     facts = probe_machine()
     assert (facts.has_cuda, facts.has_mps, facts.device_memory_bytes) == (False, False, None)
     assert facts.n_cpus >= 1
@@ -31,7 +32,7 @@ def test_where_a_gpu_may_be_and_torch_is_not_nobody_knows(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(machine_probe, "_GPU_TRACES", (str(tmp_path),))
-    monkeypatch.setattr(machine_probe.extras, "is_installed", lambda _: False)
+    monkeypatch.setattr(extras, "is_installed", lambda _: False)
     facts = probe_machine()
     assert (facts.has_cuda, facts.has_mps) == (None, None)
 

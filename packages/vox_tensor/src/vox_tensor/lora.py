@@ -98,7 +98,7 @@ class _ProjectShared(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x_TI: Tensor, scales: tuple[float, ...], *flat: Any) -> Any:
-        projections = _unflatten(flat, scales)
+        projections = unflatten(flat, scales)
         ctx.save_for_backward(x_TI, *flat)
         ctx.scales = scales
         return tuple(project(x_TI, p) for p in projections)
@@ -108,7 +108,7 @@ class _ProjectShared(torch.autograd.Function):
         x_TI, *flat = ctx.saved_tensors
         dx: Tensor | None = None
         out: list[Tensor | None] = []
-        for g_TO, p in zip(grads, _unflatten(flat, ctx.scales), strict=True):
+        for g_TO, p in zip(grads, unflatten(flat, ctx.scales), strict=True):
             dx, (grad_a, grad_b) = project_backward(
                 g_TO, x_TI, p, dx, needs_dx=ctx.needs_input_grad[0]
             )
@@ -128,7 +128,8 @@ def detach(p: Projection) -> Projection:
     return Projection(p.weight.detach(), bias, a, b, p.scale, p.keep)
 
 
-def _unflatten(flat: Sequence[Any], scales: Sequence[float]) -> list[Projection]:
+def unflatten(flat: Sequence[Any], scales: Sequence[float]) -> list[Projection]:
+    """The inverse of `flatten`."""
     groups = zip(*(flat[i::5] for i in range(5)), scales, strict=True)
     return [Projection(w, bias, a, b, scale, keep) for w, bias, a, b, keep, scale in groups]
 

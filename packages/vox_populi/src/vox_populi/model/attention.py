@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from vox_populi.hf.model_config import ModelConfig
-from vox_populi.model.norm import RmsNorm
+from vox_populi.model.norm import Norm, RmsNorm
+from vox_populi.model.normed_projection import normed_project
 from vox_populi.model.rotary import RotaryTable, apply_rotary
-from vox_tensor.lora import project_shared, projection_of
 from vox_tensor.segment_attention import segment_attention
 
 
@@ -47,9 +47,9 @@ class Attention(nn.Module):
         self.q_norm = RmsNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
         self.k_norm = RmsNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
 
-    def mix(self, x_TD: Tensor, context: PackContext) -> Tensor:
-        """Attend `[T, D]` and return the heads side by side, `[T, H * E]`, before `o`."""
-        q_THE, k_TKE, v_TKE = self._heads(x_TD)
+    def mix(self, x_TD: Tensor, norm: Norm, context: PackContext) -> Tensor:
+        """Attend `norm(x)`, `[T, D]`; the heads side by side, `[T, H * E]`, before `o`."""
+        q_THE, k_TKE, v_TKE = self._heads(x_TD, norm)
         if self.q_norm is not None and self.k_norm is not None:
             q_THE, k_TKE = self.q_norm(q_THE), self.k_norm(k_TKE)
         if context.rotary is not None:
@@ -65,14 +65,13 @@ class Attention(nn.Module):
         )
         return mixed_THE.reshape(x_TD.shape[0], -1)
 
-    def _heads(self, x_TD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads(self, x_TD: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor]:
         if self.fused_qkv:
-            (qkv,) = project_shared(x_TD, (projection_of(self.qkv, x_TD),))
+            (qkv,) = normed_project(x_TD, norm, (self.qkv,))
             sizes = [n * self.head_dim for n in (self.n_heads, self.n_kv_heads, self.n_kv_heads)]
             q, k, v = qkv.split(sizes, dim=-1)
         else:
-            layers = (self.q, self.k, self.v)
-            q, k, v = project_shared(x_TD, [projection_of(layer, x_TD) for layer in layers])
+            q, k, v = normed_project(x_TD, norm, (self.q, self.k, self.v))
         return (
             q.unflatten(-1, (self.n_heads, self.head_dim)),
             k.unflatten(-1, (self.n_kv_heads, self.head_dim)),

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.model.attention import Attention, PackContext
 from vox_populi.model.mlp import Mlp
-from vox_populi.model.norm import RmsNorm
+from vox_populi.model.norm import LayerNorm, Norm, RmsNorm
 from vox_tensor.lora import project_shared, projection_of
 
 
-def build_norm(config: ModelConfig) -> nn.Module:
+def build_norm(config: ModelConfig) -> Norm:
     """The family's norm over the model width: LayerNorm for GPT-2, RMSNorm for the others."""
     if config.layer_norm:
-        return nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        return LayerNorm(config.hidden_size, config.norm_eps)
     return RmsNorm(config.hidden_size, config.norm_eps)
 
 
@@ -33,10 +33,10 @@ class Block(nn.Module):
 
         Attention still reads every token; everything behind it is computed for kept ones only.
         """
-        mixed = self.attn.mix(self.attn_norm(x_TD), context)
+        mixed = self.attn.mix(x_TD, self.attn_norm, context)
         if keep_P is not None:
             mixed, x_TD = mixed.index_select(0, keep_P), x_TD.index_select(0, keep_P)
         (attended,) = project_shared(mixed, (projection_of(self.attn.o, mixed),))
         x_TD = x_TD + attended
-        fed: Tensor = self.mlp(self.mlp_norm(x_TD))
+        fed: Tensor = self.mlp(x_TD, self.mlp_norm)
         return x_TD + fed

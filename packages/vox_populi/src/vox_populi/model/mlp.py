@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from vox_populi.hf.model_config import ModelConfig
+from vox_populi.model.norm import Norm
+from vox_populi.model.normed_projection import normed_project
 from vox_tensor.gated_mlp import ActivationKind, activated_down
-from vox_tensor.lora import project_shared, projection_of
+from vox_tensor.lora import projection_of
 
 
 class Mlp(nn.Module):
@@ -20,12 +22,11 @@ class Mlp(nn.Module):
         self.down = nn.Linear(inner, width, bias=bias)
         self.kind = ActivationKind(config.activation.value)
 
-    def forward(self, x_TD: Tensor) -> Tensor:
-        """Apply the MLP."""
+    def forward(self, x_TD: Tensor, norm: Norm) -> Tensor:
+        """Apply the MLP to `norm(x)`."""
         if self.gate is None:
-            (first_TF,) = project_shared(x_TD, (projection_of(self.up, x_TD),))
+            (first_TF,) = normed_project(x_TD, norm, (self.up,))
             up_TF = None
         else:
-            layers = (self.gate, self.up)
-            first_TF, up_TF = project_shared(x_TD, [projection_of(m, x_TD) for m in layers])
+            first_TF, up_TF = normed_project(x_TD, norm, (self.gate, self.up))
         return activated_down(first_TF, up_TF, self.kind, projection_of(self.down, first_TF))

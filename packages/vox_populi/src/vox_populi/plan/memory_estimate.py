@@ -39,7 +39,8 @@ class MemoryEstimate:
     optimizer: int
     """AdamW's two f32 moments per adapter value."""
     activations: int
-    """What the forward pass keeps for the backward pass; see `activations_per_token`."""
+    """What the forward pass keeps for the backward pass: T * (L * `activations_per_token` + 2 D)
+    * s, the last term for the final norm's input and the gradient that the loss makes."""
     working: int
     """Temporaries of the largest block's backward pass: T * (max(4 F, 8 Q) + 2 D) * s."""
     loss_chunk: int
@@ -96,7 +97,7 @@ def estimate_memory(
     adapter = _F32 * sum(
         lora_param_count(module.in_features, module.out_features, lora.rank) for module in modules
     )
-    saved = config.n_layers * activations_per_token(config)
+    saved = config.n_layers * activations_per_token(config) + 2 * config.hidden_size
     if lora.dropout:
         saved += sum(module.in_features for module in modules)
     widest = max(4 * config.intermediate_size, 8 * config.q_features) + 2 * config.hidden_size
@@ -113,22 +114,22 @@ def estimate_memory(
 
 
 def activations_per_token(config: ModelConfig) -> int:
-    """Values that one block keeps per token: `4 D + 5 Q (+ Q + K) + 2 F`.
+    """Values that one block keeps per token: `2 D + 2 Q + 2 K + H (+ Q + K) + 2 F`.
 
-    - 4 D: the input of each of the two norms, and what each returns (the inputs of q/k/v and
-      of gate/up; projections that share an input keep it once);
-    - 5 Q: query, key and value as attention reads them (shared heads repeated), its result
-      per row of data, and the joined result that `o` reads;
+    - 2 D: the inputs of the two norms; what they return is made again;
+    - 2 Q + 2 K: query, key and value as attention reads them, and its result, which `o` reads;
+    - H: one logarithm of a sum per query head;
     - Q + K: queries and keys before their norms, in families that have those;
     - 2 F: gate and up; F without a gate. Their product is computed again.
 
-    Low-rank products, rotations, softmax and the results of `o` and `down` keep nothing.
+    Low-rank products, rotations, softmax and the results of `o` and `down` keep nothing. A
+    sliding window shorter than a row keeps attention's result once more.
     """
-    attention = 5 * config.q_features
+    attention = 2 * config.q_features + 2 * config.kv_features + config.n_heads
     if config.qk_norm:
         attention += config.q_features + config.kv_features
     mlp = (2 if config.gated_mlp else 1) * config.intermediate_size
-    return 4 * config.hidden_size + attention + mlp
+    return 2 * config.hidden_size + attention + mlp
 
 
 def count_parameters(config: ModelConfig) -> int:

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vox_cli.commands import mens_train, schola_train
+from vox_cli.console import Console
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.events import Event, EventName, Sink
+from vox_populi.pipeline.dispatch import plan_training
+from vox_populi.pipeline.reports import HeldoutPoint, StepTrialReport, TrainReport
+from vox_populi.pipeline.requests import RunOptions
+
+Vox = Callable[..., Any]
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows = [{"prompt": f"Say {i}.", "response": f"{i}!"} for i in range(40)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "train.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+def report_of(contract: FinetuneContract) -> TrainReport:
+    return TrainReport(
+        run=contract.output_dir,
+        steps=2,
+        planned_steps=2,
+        tokens=100,
+        supervised_tokens=40,
+        train_loss=2.0,
+        heldout_loss_before=4.0,
+        heldout_loss_after=3.0,
+        evaluations=(HeldoutPoint(step=0, loss=4.0), HeldoutPoint(step=2, loss=3.0)),
+        seconds=2.0,
+        peak_memory_bytes=3 * 2**20,
+        device="cpu",
+        compute_dtype="float32",
+        artifacts={"adapter": contract.output_dir / "model_final.bin"},
+        notes=("something adapted.",),
+    )
+
+
+class Pipeline:
+    """Stands in for `run_training`."""
+
+    contract: FinetuneContract
+    options: RunOptions
+
+    def __call__(
+        self, contract: FinetuneContract, options: RunOptions, sinks: Sequence[Sink] = ()
+    ) -> TrainReport:
+        self.contract, self.options = contract, options
+        step = {"step": 1, "planned_steps_total": 2, "loss": 2.5}
+        for sink in sinks:
+            sink.emit(Event(EventName.STEP, step))
+        return report_of(contract)
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    fake = Pipeline()
+    monkeypatch.setattr(mens_train, "run_training", fake)
+    return fake
+
+
+WHERE = ("--data-dir", "d", "--output-dir", "runs/x")
+
+
+def test_flags_become_the_contract(vox: Vox, pipeline: Pipeline) -> None:
+    argv = ["--rank", 4, "--alpha", 8, "--dropout", 0.1, "--rslora", "--lr", "1e-3", "--warmup", 7]
+    argv += ["--targets", "q,v", "--model", "base", "--schedule", "wsd", "--min-rating", 2]
+    argv += ["--force", "--log-every", 5]
+    outcome = vox("mens", "train", *WHERE, *argv)
+    assert outcome.code == 0, outcome.err
+    contract = pipeline.contract
+    assert contract.data_dir == Path("d")
+    assert contract.model_dir == Path("base")
+    lora = contract.lora
+    assert (lora.rank, lora.alpha, lora.dropout, lora.use_rslora) == (4, 8.0, 0.1, True)
+    assert (contract.learning_rate, contract.warmup_steps, contract.min_rating) == (1e-3, 7, 2)
+    assert (contract.schedule, contract.tokenizer) == ("wsd", "hf")
+    assert contract.targets == ("q", "v")
+    assert pipeline.options == RunOptions(force=True, log_every=5)
+
+
+def test_without_flags_the_contract_has_its_own_defaults(vox: Vox, pipeline: Pipeline) -> None:
+    vox("mens", "train", *WHERE)
+    assert pipeline.contract == FinetuneContract(data_dir=Path("d"), output_dir=Path("runs/x"))
+    assert pipeline.options == RunOptions()
+
+
+def test_the_alias_is_the_same_command(vox: Vox, pipeline: Pipeline) -> None:
+    assert schola_train.train is mens_train.train
+    assert vox("schola", "train", *WHERE, "--seed", 7).code == 0
+    assert pipeline.contract.seed == 7
+
+
+def test_the_result_goes_to_stdout_and_progress_to_stderr(vox: Vox, pipeline: Pipeline) -> None:
+    outcome = vox("mens", "train", *WHERE)
+    assert "4.0000 -> 3.0000 (-25.0 %)" in outcome.out
+    assert "model_final.bin" in outcome.out
+    assert "step 1/2" in outcome.err
+    assert "note: something adapted." in outcome.err
+    assert "step" not in outcome.out.replace("steps", "")
+
+
+def test_json_is_one_document(vox: Vox, pipeline: Pipeline) -> None:
+    document = vox("mens", "train", *WHERE, "--json").document
+    assert document["ok"] is True
+    assert document["run"] == "runs/x"
+    assert (document["heldout_loss_before"], document["heldout_loss_after"]) == (4.0, 3.0)
+    assert document["tokens_per_second"] == 50.0
+    assert document["artifacts"] == {"adapter": "runs/x/model_final.bin"}
+
+
+def test_quiet_leaves_the_result_alone(vox: Vox, pipeline: Pipeline) -> None:
+    outcome = vox("mens", "train", *WHERE, "--quiet")
+    assert outcome.err == ""
+    assert "held-out loss" in outcome.out
+
+
+def test_a_terminal_gets_a_bar_that_ends_with_its_line(
+    vox: Vox, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*arguments: Any) -> TrainReport:
+        pipeline(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mens_train, "run_training", run)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(Console, "has_bar", lambda self, stream: stream is sys.stderr)
+    outcome = vox("mens", "train", *WHERE)
+    assert outcome.code == 130
+    first, second, rest = outcome.err.split("\n")
+    assert "step 1/2" in first
+    assert second.startswith("error [MENS-R090]")
+    assert rest == ""
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    vox: Vox, data_dir: Path, tmp_path: Path
+) -> None:
+    argv = ["--data-dir", data_dir, "--output-dir", tmp_path / "run", "--dry-run"]
+    outcome = vox("mens", "train", *argv)
+    assert outcome.code == 0, outcome.err
+    assert "burn_lora" in outcome.out
+    document = vox("mens", "train", *argv, "--json").document
+    assert document["ok"] is True
+    assert document["execution_kernel"] == "burn_lora"
+    assert document["memory_bytes"]["total"] > 0
+    assert {path.name for path in tmp_path.iterdir()} == {"data"}
+
+
+def test_a_dry_run_refuses_what_a_run_would_refuse(
+    vox: Vox, data_dir: Path, tmp_path: Path
+) -> None:
+    argv = ["--data-dir", data_dir, "--output-dir", data_dir, "--dry-run"]
+    outcome = vox("mens", "train", *argv, "--model", tmp_path / "no")
+    assert outcome.code == 3
+    assert len(outcome.codes) >= 2, "all findings at once"
+    assert vox("mens", "train", *argv, "--force").code == 0
+
+
+def test_a_dry_run_of_a_step_shows_plan_and_measurement(
+    vox: Vox, monkeypatch: pytest.MonkeyPatch, data_dir: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(mens_train, "try_one_step", trial_of)
+    argv = ["--data-dir", data_dir, "--output-dir", tmp_path / "run", "--dry-run=step"]
+    outcome = vox("mens", "train", *argv)
+    assert outcome.code == 0, outcome.err
+    assert "peak memory" in outcome.out
+    assert "512.0 MiB" in outcome.out
+    assert vox("mens", "train", *argv, "--json").document["trial"]["loss"] == 3.5
+
+
+def trial_of(contract: FinetuneContract, **options: object) -> StepTrialReport:
+    return StepTrialReport(
+        planned=plan_training(contract),
+        step_seconds=0.5,
+        evaluation_seconds=None,
+        save_seconds=0.1,
+        loss=3.5,
+        heldout_loss=None,
+        adapter_bytes=1000,
+        measured_peak_bytes=512 * 2**20,
+    )
+
+
+def test_without_the_extra_it_ends_with_the_install_line(
+    vox: Vox, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vox_populi.extras.is_installed", lambda module: False)
+    outcome = vox("mens", "train", "--data-dir", data_dir, "--output-dir", tmp_path / "run")
+    assert outcome.code == 7
+    assert 'pip install "vox-cli[mens-gpu]"' in outcome.err
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,63 @@
+"""A norm and the projections behind it as one autograd function: only its input is kept.
+
+Computed apart, the normalised activations would be stored for the projections' backward
+pass; here they are made again, which costs one pass over `[T, D]`. Shape letters: T tokens,
+D width, O output features of a projection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vox_populi.model.norm import Norm
+from vox_tensor.lora import (
+    flatten,
+    project,
+    project_backward,
+    project_shared,
+    projection_of,
+    unflatten,
+)
+
+
+def normed_project(x_TD: Tensor, norm: Norm, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]:
+    """Apply several linear layers to `norm(x)`: one `[T, O]` each.
+
+    A trainable norm or weight (pre-training) goes through plain autograd.
+    """
+    projections = [projection_of(layer, x_TD) for layer in layers]
+    if norm.weight.requires_grad or any(p.weight.requires_grad for p in projections):
+        return project_shared(norm(x_TD), projections)
+    scales, flat = flatten(projections)
+    return _normed_project(x_TD, norm, scales, *flat)
+
+
+class _NormedProject(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_TD: Tensor, norm: Norm, scales: tuple[float, ...], *flat: Any) -> Any:
+        ctx.save_for_backward(x_TD, *flat)
+        ctx.norm, ctx.scales = norm, scales
+        normed_TD = norm(x_TD)
+        return tuple(project(normed_TD, p) for p in unflatten(flat, scales))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x_TD, *flat = ctx.saved_tensors
+        with torch.no_grad():
+            normed_TD = ctx.norm(x_TD)
+        needs_dx = ctx.needs_input_grad[0]
+        g_TD: Tensor | None = None
+        out: list[Tensor | None] = []
+        for g_TO, p in zip(grads, unflatten(flat, ctx.scales), strict=True):
+            g_TD, (grad_a, grad_b) = project_backward(g_TO, normed_TD, p, g_TD, needs_dx=needs_dx)
+            out.extend((None, None, grad_a, grad_b, None))
+        dx = None if g_TD is None else ctx.norm.input_gradient(g_TD, x_TD)
+        return dx, None, None, *out
+
+
+# torch leaves `apply` unannotated; the name gives it a type.
+_normed_project: Callable[..., tuple[Tensor, ...]] = _NormedProject.apply

@@ -1,0 +1,77 @@
+"""The way in: no torch until something runs, extras before anything else, plans without writing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vox_populi import extras
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.errors import EnvironmentFailure, MissingExtraError, PreflightError
+from vox_populi.pipeline import dispatch
+
+MakeContract = Callable[..., FinetuneContract]
+
+HEAVY = ("torch", "safetensors", "tokenizers", "transformers")
+IMPORT_ALONE = f"""
+import sys
+import vox_populi.pipeline.dispatch
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALONE], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda contract: dispatch.run_training(contract, dispatch.RunOptions()),
+        dispatch.try_one_step,
+        lambda _: dispatch.evaluate(dispatch.EvalRequest(data=Path("absent"))),
+        lambda _: dispatch.generate(dispatch.GenerateRequest(prompts=("x",))),
+    ],
+)
+def test_without_torch_what_runs_a_model_asks_for_the_extra_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[[FinetuneContract], Any]
+) -> None:
+    monkeypatch.setattr(extras, "is_installed", lambda module: module != "torch")
+    nowhere = FinetuneContract(data_dir=tmp_path / "no", output_dir=tmp_path / "out")
+    with pytest.raises(MissingExtraError, match=r'pip install "vox-cli\[mens-gpu\]"'):
+        call(nowhere)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_counts_rows_and_writes_nothing(make_contract: MakeContract) -> None:
+    contract = make_contract()
+    planned = dispatch.plan_training(contract)
+    assert (planned.plan.n_train_rows, planned.plan.n_valid_rows) == (5, 2)
+    assert not contract.output_dir.exists()
+    document = planned.as_json()
+    assert document["total_steps"] == planned.plan.total_steps
+    assert str(contract.data_dir) not in str(document)
+
+
+def test_an_occupied_folder_stops_a_plan_unless_it_will_be_moved(
+    make_contract: MakeContract,
+) -> None:
+    contract = make_contract()
+    contract.output_dir.mkdir(parents=True)
+    (contract.output_dir / "mine").write_bytes(b"x")
+    with pytest.raises((PreflightError, EnvironmentFailure), match="MENS-E001"):
+        dispatch.plan_training(contract)
+    assert dispatch.plan_training(contract, allow_occupied=True).plan
+
+
+def test_log_every_is_at_least_one() -> None:
+    with pytest.raises(ValueError, match="log_every"):
+        dispatch.RunOptions(log_every=0)
