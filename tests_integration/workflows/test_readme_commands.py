@@ -21,7 +21,6 @@ SHELL_BLOCK = re.compile(r"^```(?:bash|sh|shell|console)\n(.*?)^```", re.MULTILI
 SMALL = {
     "VOX_MENS_BATCH_SIZE": "1",
     "VOX_MENS_GRAD_ACCUM": "1",
-    "VOX_MENS_SEQ_LEN": "128",
     "VOX_MENS_MAX_NEW_TOKENS": "8",
 }
 

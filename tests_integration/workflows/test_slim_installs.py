@@ -25,21 +25,6 @@ HEAVY = {"torch", "tokenizers", "safetensors", "transformers", "bitsandbytes", "
 
 pytestmark = pytest.mark.slow
 
-MODULE = '''
-def greet(name):
-    """Return a greeting for the person with this name."""
-    cleaned = name.strip()
-    return "hello " + cleaned
-
-
-def total(values):
-    """Add up all the values, starting from zero."""
-    result = 0
-    for value in values:
-        result += value
-    return result
-'''
-
 
 def uv_command() -> str:
     """The uv that `make setup` used.
@@ -159,16 +144,13 @@ def test_vox_cli_alone_works_without_torch(
     fresh.add(*wheels.values())
     assert OURS | {"typer", "pyyaml"} <= fresh.distributions()
     assert HEAVY.isdisjoint(fresh.distributions())
-    sources, corpus = tmp_path / "sources", tmp_path / "corpus"
-    sources.mkdir()
-    (sources / "greeting.py").write_text(MODULE, encoding="utf-8")
 
     assert "mens" in must([fresh.vox, "--help"])
-    pairs = [fresh.vox, "mens", "corpus", "pairs", "--from-python", str(sources)]
-    must([*pairs, "--output-dir", str(corpus)], tmp_path)
-    train_file = corpus / "train.jsonl"
-    assert train_file.stat().st_size > 0
-    must([fresh.vox, "mens", "corpus", "validate", str(train_file)], tmp_path)
+    pairs = [fresh.vox, "mens", "corpus", "pairs", "--from-python", "--max-rows", "50"]
+    must([*pairs, "--output-dir", "corpus"], tmp_path)
+    assert (tmp_path / "corpus" / "train.jsonl").stat().st_size > 0
+    must([fresh.vox, "mens", "corpus", "validate", "corpus/train.jsonl"], tmp_path)
+    must([fresh.vox, "mens", "preview", "--data", "corpus/train.jsonl", "-n", "1"], tmp_path)
     train = [fresh.vox, "mens", "train", "--data-dir", "corpus", "--output-dir", "run"]
     plan = json.loads(must([*train, "--dry-run", "--json"], tmp_path))
     assert plan["ok"] is True

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -244,7 +246,7 @@ def terminated():
     raise AssertionError("the handler must have raised")
 mens_doctor.examine_machine = terminated
 import sys
-sys.argv = ["vox", "mens", "doctor"]
+sys.argv = ["vox", "mens", "doctor", "--json"]
 app.main()
 """
 
@@ -252,7 +254,9 @@ app.main()
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM to catch on Windows")
 def test_a_terminated_command_ends_with_143() -> None:
     done = in_a_process(TERMINATED)
-    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+    assert done.returncode == 143
+    assert json.loads(done.stdout)["exit_code"] == 143
+    assert done.stderr.startswith("error [MENS-R091]")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes differ on Windows")
@@ -269,7 +273,26 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_python_m_does_not_import_from_the_current_folder(tmp_path: Any) -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_behind_stdout_is_the_environment() -> None:
+    call = "from vox_cli.app import main; import sys; sys.argv = ['vox', '--help']; main()"
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", call], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 5
+    assert done.stderr.startswith(b"error [MENS-E090]")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell that closes streams")
+def test_closed_streams_do_not_end_a_command() -> None:
+    call = "from vox_cli.app import main; import sys; sys.argv = ['vox', '--help']; main()"
+    command = ["sh", "-c", 'exec "$0" -c "$1" >&- 2>&-', sys.executable, call]
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_python_m_does_not_import_from_the_current_folder(tmp_path: Path) -> None:
     (tmp_path / "typer.py").write_text("raise SystemExit('shadowed')", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "vox_cli", "--help"],
@@ -304,3 +327,28 @@ def test_main_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit) as caught:
         app.main()
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "lines"),
+    [((), ["note: careful"]), (("-v",), ["note: careful", "note: by the way"]), (("-q",), [])],
+)
+def test_log_records_become_lines(
+    vox: Vox, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], lines: list[str]
+) -> None:
+    records = logging.getLogger("vox_populi.pipeline")
+
+    def talk() -> MachineReport:
+        records.warning("careful")
+        records.info("by the way")
+        raise ContractError(ONE)
+
+    monkeypatch.setattr(mens_doctor, "examine_machine", talk)
+    outcome = vox("mens", "doctor", *flags)
+    assert outcome.err.splitlines() == [*lines, f"error {ONE}"]
+    assert logging.getLogger("vox_populi").handlers == []
+
+
+def test_verbose_tells_how_long_it_took(vox: Vox, tmp_path: Path) -> None:
+    assert "note: took" in vox("mens", "init", tmp_path / "a", "-v").err
+    assert "note: took" not in vox("mens", "init", tmp_path / "b").err

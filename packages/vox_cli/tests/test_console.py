@@ -57,15 +57,8 @@ def test_ci_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, value: str, has_ba
 def test_quiet_says_nothing_but_results(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(quiet=True, verbose=True)
     console.note("note")
-    console.detail("detail")
     console.result("result")
     assert capsys.readouterr() == ("result\n", "")
-
-
-def test_verbose_says_more(capsys: pytest.CaptureFixture[str]) -> None:
-    Console().detail("unseen")
-    Console(verbose=True).detail("seen")
-    assert capsys.readouterr() == ("", "seen\n")
 
 
 def test_a_document_says_that_all_went_well(capsys: pytest.CaptureFixture[str]) -> None:

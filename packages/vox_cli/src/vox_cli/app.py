@@ -14,9 +14,11 @@ from typing import NoReturn, TextIO
 
 import typer
 
+from vox_cli.command_table import ENVIRONMENT_PREFIX
 from vox_cli.console import json_text
 from vox_cli.exit_codes import EXIT_CODE_OF_KIND, ExitCode
 from vox_cli.lazy_group import PROGRAM, build_root_command
+from vox_cli.log_lines import log_lines
 from vox_cli.optional_values import with_optional_values
 from vox_cli.reported_failure import ReportedFailureError
 from vox_cli.usage_problems import USAGE_ERROR, usage_problems
@@ -25,11 +27,21 @@ from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_tensor.errors import Problem, VoxError
 
 COMPLETION_VARIABLE = "_VOX_COMPLETE"
+JSON_VARIABLE = f"{ENVIRONMENT_PREFIX}_JSON"
 NO_FIELDS: Mapping[str, object] = {}
+
+
+class _Terminated(BaseException):
+    """SIGTERM on its way up the stack; like `KeyboardInterrupt`, nothing that handles errors."""
 
 
 def main() -> NoReturn:
     """Run the command of this process's arguments and exit with its code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Closed by whoever started us (`>&-`): nobody reads, and nothing must fail for it.
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nothing, "w", encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal's encoding lacks must not end a command.
@@ -43,9 +55,11 @@ def run(argv: Sequence[str]) -> int:
     Returns:
         The exit code, as `exit_codes` lists them.
     """
-    as_json = _wants_json(argv)
+    as_json = _has_flag(argv, "--json") or JSON_VARIABLE in os.environ
+    verbose = _has_flag(argv, "--verbose", "-v")
+    quiet = _has_flag(argv, "--quiet", "-q")
     try:
-        with _termination_raised():
+        with _termination_raised(), log_lines(sys.stderr, verbose=verbose, quiet=quiet):
             code = _call(with_optional_values(argv))
             sys.stdout.flush()
     except BrokenPipeError:
@@ -53,6 +67,8 @@ def run(argv: Sequence[str]) -> int:
         return ExitCode.READER_GONE
     except KeyboardInterrupt:
         return _report([say.interrupted()], ExitCode.INTERRUPTED, as_json)
+    except _Terminated:
+        return _report([say.terminated()], ExitCode.TERMINATED, as_json)
     except Exception as error:  # noqa: BLE001 - the one place where every failure ends
         problems, code = _explain(error, argv)
         if os.environ.get("VOX_DEBUG") == "1":
@@ -95,24 +111,24 @@ def _explain(error: Exception, argv: Sequence[str]) -> tuple[Sequence[Problem], 
 def _report(
     problems: Sequence[Problem], code: int, as_json: bool, fields: Mapping[str, object] = NO_FIELDS
 ) -> int:
-    try:
-        for problem in problems:
-            print(f"error {problem}", file=sys.stderr)
-        if as_json:
-            listed = [problem.as_json() for problem in problems]
-            document = {**fields, "ok": False, "exit_code": int(code), "problems": listed}
-            print(json_text(document))
-        sys.stdout.flush()
-    except OSError:
-        # Nobody can be told any more; the code still says what happened.
-        _silence(sys.stdout)
-        _silence(sys.stderr)
+    listed = [problem.as_json() for problem in problems]
+    document = {**fields, "ok": False, "exit_code": int(code), "problems": listed}
+    lines = [f"error {problem}" for problem in problems]
+    for stream, texts in (sys.stderr, lines), (sys.stdout, [json_text(document)] * as_json):
+        try:
+            for text in texts:
+                print(text, file=stream)
+            stream.flush()
+        except OSError:
+            # Nobody reads it any more; the code still says what happened.
+            _silence(stream)
     return int(code)
 
 
-def _wants_json(argv: Sequence[str]) -> bool:
+def _has_flag(argv: Sequence[str], *names: str) -> bool:
+    """Whether a flag is among the arguments, also of those that cannot be parsed."""
     options = argv[: argv.index("--")] if "--" in argv else argv
-    return "--json" in options
+    return any(name in options for name in names)
 
 
 def _silence(stream: TextIO) -> None:
@@ -126,7 +142,7 @@ def _termination_raised() -> Iterator[None]:
     """Let SIGTERM unwind the stack, so that locks are freed and temporary files removed."""
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(ExitCode.TERMINATED)
+        raise _Terminated
 
     try:
         before = signal.signal(signal.SIGTERM, leave)

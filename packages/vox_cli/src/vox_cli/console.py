@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TextIO
@@ -48,13 +49,11 @@ class Console:
 
     def note(self, text: str) -> None:
         """Say something about what happens, unless asked to be quiet."""
-        if not self.quiet:
+        if self.quiet:
+            return
+        # A command that did its work must not fail because nobody hears of it.
+        with suppress(OSError):
             typer.echo(text, err=True, color=self.has_color(sys.stderr))
-
-    def detail(self, text: str) -> None:
-        """Say something that only matters to who asked for more."""
-        if self.verbose:
-            self.note(text)
 
     def has_color(self, stream: TextIO) -> bool:
         """Whether text to a stream is coloured."""

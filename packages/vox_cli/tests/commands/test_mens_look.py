@@ -166,7 +166,7 @@ def test_eval_prints_loss_and_perplexity(vox: Vox, evaluated: Asked) -> None:
     assert "2.72" in outcome.out
     assert "1 truncated" in outcome.out
     assert "a  loss 0.5000" in outcome.out
-    assert outcome.err == "note a note.\n"
+    assert outcome.err == "note: a note.\n"
 
 
 def test_eval_json_has_the_promised_fields(vox: Vox, evaluated: Asked) -> None:

@@ -49,7 +49,6 @@ LEADING_OUT = {
     "device": "nul.safetensors",
     "line break": "x\n.safetensors",
     "too long": "x" * 300 + ".safetensors",
-    "surrogate": "\ud800.safetensors",
     "pickle": "pytorch_model.bin",
     "number": 3,
     "null": None,

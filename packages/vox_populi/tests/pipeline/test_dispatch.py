@@ -69,7 +69,7 @@ def test_an_occupied_folder_stops_a_plan_unless_it_will_be_moved(
     (contract.output_dir / "mine").write_bytes(b"x")
     with pytest.raises((PreflightError, EnvironmentFailure), match="MENS-E001"):
         dispatch.plan_training(contract)
-    assert dispatch.plan_training(contract, allow_occupied=True).plan
+    assert dispatch.plan_training(contract, allow_occupied=True).plan.total_steps
 
 
 def test_log_every_is_at_least_one() -> None:

@@ -75,7 +75,7 @@ def eval(
     )
     report = evaluate(request)
     for note in report.notes:
-        console.note(f"note {note}")
+        console.note(f"note: {note}")
     if json:
         console.document(report.as_json())
     else:

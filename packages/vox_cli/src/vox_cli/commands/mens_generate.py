@@ -51,9 +51,11 @@ def generate(
     top_k: Annotated[int | None, flags.whole("Sample from the N likeliest.", at_least=1)] = None,
     top_p: Annotated[
         float,
-        flags.value("Sample from this share.", value_parsers.probability_mass, "X", 1),
+        flags.value(
+            "Sample from the likeliest with this share.", value_parsers.probability_mass, "X", 1
+        ),
     ] = 1.0,
-    seed: Annotated[int, flags.whole("Of sampling.", at_least=0, default=0)] = 0,
+    seed: Annotated[int, flags.whole("Seed of sampling.", at_least=0, default=0)] = 0,
     device: DeviceFlag = DeviceKind.BEST,
     dtype: DtypeFlag = ComputeDtype.AUTO,
     threads: ThreadsFlag = None,
@@ -77,7 +79,7 @@ def generate(
         seed=seed,
     )
     if temperature == 0 and (top_k is not None or top_p < 1):
-        console.note("note --top-k and --top-p have no effect at --temperature 0")
+        console.note("note: --top-k and --top-p have no effect at --temperature 0")
     for result in continue_prompts(request):
         if json and prompts is None:
             console.document(result.as_json())

@@ -24,6 +24,7 @@ from vox_cli.train_request import (
     build_contract,
     choose_settings,
 )
+from vox_cli.value_parsers import one_of
 from vox_populi.contract.adapter_target import TARGET_WORDS
 from vox_populi.contract.choices import (
     Backend,
@@ -93,14 +94,18 @@ def train(
         flags.choice("Learning rate after warm-up.", ScheduleKind, default="cosine"),
     ] = None,
     warmup: Annotated[int | None, flags.whole("Warm-up steps.", default=100)] = None,
-    weight_decay: Annotated[float | None, flags.real("AdamW's.", default=0.01)] = None,
-    max_grad_norm: Annotated[float | None, flags.real("Clip gradients.", default=1)] = None,
+    weight_decay: Annotated[
+        float | None, flags.real("Weight decay of AdamW.", default=0.01)
+    ] = None,
+    max_grad_norm: Annotated[
+        float | None, flags.real("Largest norm of a step's gradients.", default=1)
+    ] = None,
     seq_len: Annotated[int | None, flags.whole("Most tokens of a row.", default=512)] = None,
     batch_size: Annotated[int | None, flags.whole("Rows of a forward pass.", default=4)] = None,
     grad_accum: Annotated[
         int | None, flags.whole("Forward passes of an optimizer step.", default=4)
     ] = None,
-    seed: Annotated[int | None, flags.whole("Of everything random.", default=42)] = None,
+    seed: Annotated[int | None, flags.whole("Seed of everything random.", default=42)] = None,
     template: Annotated[
         ChatTemplate | None, flags.choice("Layout of a row.", ChatTemplate, default="chatml")
     ] = None,
@@ -162,7 +167,11 @@ def train(
     ] = False,
     dry_run: Annotated[
         DryRun | None,
-        flags.choice("Show the plan; `step` also tries one step in a scratch folder.", DryRun),
+        flags.value(
+            "Show the plan and stop; =step also tries one step, and throws it away.",
+            one_of(DryRun),
+            "[=step]",
+        ),
     ] = None,
     force: Annotated[
         bool, flags.switch("Move an occupied output folder aside and start anew.", "--force")
@@ -177,14 +186,12 @@ def train(
     Settings come from flags, the environment (VOX_MENS_BATCH_SIZE for --batch-size), the file
     given to --config, a preset, or the default; the first of these wins. Nothing is written
     before all inputs were checked.
-
-    Example: vox mens train --data-dir data --output-dir runs/first --epochs 1
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     settings = settings_of(train)
     chosen = choose_settings(settings, context, read_config_file(config) if config else None)
     for problem in misspelt_variables(settings):
-        console.note(f"note {problem}")
+        console.note(f"note: {problem}")
     if print_config:
         _print_config(console, chosen)
         return
@@ -229,8 +236,8 @@ def _show_plan(
 def _run(console: Console, contract: FinetuneContract, options: RunOptions) -> TrainReport:
     if console.quiet:
         return run_training(contract, options)
-    has_bar = console.has_bar(sys.stderr)
-    progress = progress_sink(sys.stderr, has_bar=has_bar, log_every=options.log_every)
+    log_every = 1 if console.verbose else options.log_every
+    progress = progress_sink(sys.stderr, has_bar=console.has_bar(sys.stderr), log_every=log_every)
     try:
         return run_training(contract, options, [progress])
     finally:

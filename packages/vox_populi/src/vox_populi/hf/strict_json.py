@@ -5,24 +5,21 @@ Regular files only, capped in size; repeated keys, NaN and Infinity are refused.
 
 from __future__ import annotations
 
-import json
 import os
 import stat
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import NoReturn
 
 from vox_populi import operator_messages as say
-from vox_populi.errors import ModelError
+from vox_populi.errors import DataError, ModelError
+from vox_tensor.strict_json import parse_json
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
 
-
-class _NotStrictError(ValueError):
-    """Python's parser would accept it; the message says what it is."""
+_DO_NOT_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+"""Windows has neither flag, nor FIFOs in its file system."""
 
 
 @contextmanager
@@ -33,8 +30,8 @@ def open_regular(path: Path) -> Iterator[BufferedReader]:
         ModelError: When the path is missing, unreadable or no regular file.
     """
     try:
-        # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        # Without the flag, opening a FIFO waits for a writer that may never come.
+        descriptor = os.open(path, os.O_RDONLY | _DO_NOT_WAIT)
     except FileNotFoundError:
         raise ModelError(say.model_file_missing(str(path))) from None
     except (OSError, ValueError) as error:
@@ -69,41 +66,15 @@ def parse_json_object(data: bytes, where: str) -> dict[str, object]:
         ModelError: When the bytes are no strict JSON object.
     """
     try:
-        value = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_unique_object,
-            parse_constant=_refuse_constant,
-        )
+        value = parse_json(data.decode("utf-8"), where)
     except UnicodeDecodeError:
         raise ModelError(say.model_json_invalid(where, "it is not UTF-8")) from None
-    except json.JSONDecodeError as error:
-        reason = f"{error.msg} at line {error.lineno} column {error.colno}"
-        raise ModelError(say.model_json_invalid(where, reason)) from None
-    except _NotStrictError as error:
-        raise ModelError(say.model_json_invalid(where, str(error))) from None
-    except RecursionError:
-        raise ModelError(say.model_json_invalid(where, "it is nested too deeply")) from None
-    except ValueError:
-        # Python refuses integers of more than 4300 digits with a plain ValueError.
-        raise ModelError(say.model_json_invalid(where, "it holds an impossible number")) from None
+    except DataError as error:
+        reasons = "; ".join(problem.what.rstrip(".") for problem in error.problems)
+        raise ModelError(say.model_json_invalid(where, reasons)) from None
     if not isinstance(value, dict):
         raise ModelError(say.model_json_invalid(where, "it is not a JSON object"))
     return value
-
-
-def _unique_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        keys = Counter(key for key, _ in pairs)
-        repeated = keys.most_common(1)[0][0]
-        message = f"the key {say.clipped(repeated)} stands there twice"
-        raise _NotStrictError(message)
-    return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    message = f"{name} is no JSON number"
-    raise _NotStrictError(message)
 
 
 def _reason(error: OSError | ValueError) -> str:

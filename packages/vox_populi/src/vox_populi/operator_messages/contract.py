@@ -1,0 +1,88 @@
+"""The request (MENS-C)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from vox_tensor.errors import Problem
+
+
+def choice_unknown(flag: str, got: str, choices: Sequence[str]) -> Problem:
+    """A word that names none of a closed set; the nearest one is offered."""
+    near = difflib.get_close_matches(got.strip().lower(), choices, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return Problem(
+        code="MENS-C001",
+        what=f"{got!r} is none of the choices.",
+        where=flag,
+        fix=f"{hint}Choose from: {', '.join(choices)}.",
+    )
+
+
+def setting_out_of_range(flag: str, got: object, allowed: str) -> Problem:
+    """A number, or an empty text, that a setting cannot have."""
+    return Problem(
+        code="MENS-C002",
+        what=f"{got} is not allowed.",
+        where=flag,
+        fix=f"Give {allowed}.",
+    )
+
+
+def qlora_needs_hf_tokenizer(got: str) -> Problem:
+    """The NF4 kernel reads token ids that only the base model's tokenizer produces."""
+    return Problem(
+        code="MENS-C003",
+        what=f"--backend qlora cannot run with --tokenizer {got}.",
+        fix="Pass --tokenizer hf, or train with --backend lora.",
+    )
+
+
+def targets_empty() -> Problem:
+    """No projection was named, so nothing would train."""
+    return Problem(
+        code="MENS-C004",
+        what="no projection is named.",
+        where="--targets",
+        fix="Name some of q,k,v,o,gate,up,down,lm_head, or all.",
+    )
+
+
+def mobile_edge_needs_cpu(got: str) -> Problem:
+    """A mobile_edge adapter is trained where its numerics can be reproduced."""
+    return Problem(
+        code="MENS-C005",
+        what=f"deployment target mobile_edge cannot run with --device {got}.",
+        fix="Pass --device cpu, or drop --deployment-target mobile_edge.",
+    )
+
+
+def mobile_edge_limit(flag: str, got: int, limit: int) -> Problem:
+    """A size that a phone cannot serve."""
+    return Problem(
+        code="MENS-C006",
+        what=f"{got} is too much for deployment target mobile_edge.",
+        where=flag,
+        fix=f"Pass {flag} {limit} or less, or drop --deployment-target mobile_edge.",
+    )
+
+
+def path_has_nul(flag: str) -> Problem:
+    """No file system takes a zero byte in a name."""
+    return Problem(
+        code="MENS-C007",
+        what="the path contains a zero byte.",
+        where=flag,
+        fix="Give a path without it.",
+    )
+
+
+def text_not_unicode(flag: str) -> Problem:
+    """Bytes of a command line that are not in its encoding."""
+    return Problem(
+        code="MENS-C008",
+        what="the text contains bytes that are no valid Unicode.",
+        where=flag,
+        fix="Give it as UTF-8; check the terminal's locale.",
+    )

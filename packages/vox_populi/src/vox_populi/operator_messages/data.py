@@ -1,0 +1,247 @@
+"""Data (MENS-D030 on): rows, corpora. `vox_tensor.data_messages` has the lower codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vox_tensor.errors import Problem
+
+
+def row_shape_unknown(place: str) -> Problem:
+    """An object with none of the keys that rows are made of."""
+    return Problem(
+        code="MENS-D030",
+        what="the row has no key of a known row format.",
+        fix='Use "prompt" and "response", "instruction" and "output", or "messages".',
+        where=place,
+    )
+
+
+def row_field_type(place: str, field: str, expected: str, found: str) -> Problem:
+    """A field holds another JSON type; the value itself may be private."""
+    return Problem(
+        code="MENS-D031",
+        what=f"{field} is {found}.",
+        fix=f"It must be {expected}.",
+        where=place,
+    )
+
+
+def row_field_blank(place: str, field: str) -> Problem:
+    """A text that a row cannot do without is absent or white space."""
+    return Problem(
+        code="MENS-D032",
+        what=f"{field} is missing or blank.",
+        fix="Fill it in, or remove the row.",
+        where=place,
+    )
+
+
+def role_unknown(place: str, field: str, known: Sequence[str]) -> Problem:
+    """A turn is said by nobody we know."""
+    return Problem(
+        code="MENS-D033",
+        what=f"{field} is no known role.",
+        fix=f"Use one of: {', '.join(known)}.",
+        where=place,
+    )
+
+
+def conversations_conflict(place: str, keys: Sequence[str]) -> Problem:
+    """A row holds two different conversations."""
+    return Problem(
+        code="MENS-D034",
+        what=f"the row has different conversations under two of {', '.join(keys)}.",
+        fix="Keep one of them.",
+        where=place,
+    )
+
+
+def system_prompts_conflict(place: str) -> Problem:
+    """A row has a system prompt beside its messages and another one in them."""
+    return Problem(
+        code="MENS-D035",
+        what="the row's system field differs from the system message of its conversation.",
+        fix="Keep one of them.",
+        where=place,
+    )
+
+
+def content_part_unsupported(place: str, field: str) -> Problem:
+    """A typed part that is no text: an image, audio, a file."""
+    return Problem(
+        code="MENS-D036",
+        what=f"{field} is no text part; only text can be learned.",
+        fix='Write content as a string, or as parts like {"type": "text", "text": "..."}.',
+        where=place,
+    )
+
+
+def tool_calls_unsupported(place: str, field: str) -> Problem:
+    """Structured tool calls and tool lists have no layout yet; dropping them would mislead."""
+    return Problem(
+        code="MENS-D037",
+        what=f"{field} holds tool definitions or calls, which no template here lays out yet.",
+        fix="Write the call as text in the content, or remove the row.",
+        where=place,
+    )
+
+
+def weight_not_binary(place: str, field: str) -> Problem:
+    """A message is learned or it is not."""
+    return Problem(
+        code="MENS-D038",
+        what=f"{field} is neither 0 nor 1.",
+        fix="Write 0 for a message that must not be learned, 1 or nothing for one that must.",
+        where=place,
+    )
+
+
+def weight_without_effect(place: str, field: str) -> Problem:
+    """Somebody asked to learn what is never learned."""
+    return Problem(
+        code="MENS-D039",
+        what=f"{field} is 1, but only assistant messages are learned.",
+        fix="Remove the weight, or change the role.",
+        where=place,
+    )
+
+
+def rating_out_of_range(place: str) -> Problem:
+    """Another scale would pass or fail a rating floor by accident."""
+    return Problem(
+        code="MENS-D040",
+        what="rating is not from 1 to 5.",
+        fix="Rate from 1 to 5, or leave the key out.",
+        where=place,
+    )
+
+
+def no_assistant_message(place: str) -> Problem:
+    """A conversation in which nobody answers."""
+    return Problem(
+        code="MENS-D041",
+        what="the conversation has no assistant message, so nothing of it can be learned.",
+        fix="Add the answer, or remove the row.",
+        where=place,
+    )
+
+
+def marker_in_text(place: str, markers: Sequence[str]) -> Problem:
+    """Text could open or close a turn, because the tokenizer has the markers only as text."""
+    return Problem(
+        code="MENS-D042",
+        what=f"a message spells {' or '.join(markers)}, which this tokenizer cannot tell "
+        "from the markup around messages.",
+        fix="Remove it, or use a tokenizer that has it as a control token (--tokenizer vox).",
+        where=place,
+    )
+
+
+def nothing_to_learn(place: str, truncated: bool) -> Problem:
+    """No token of a row is supervised."""
+    if truncated:
+        what = "its prompt fills the whole sequence, so nothing is left to learn."
+        fix = "Raise --seq-len, shorten the prompt, or pass --on-bad-row skip."
+    else:
+        what = "nothing in the row is to be learned: every assistant message has weight 0."
+        fix = "Give an assistant message weight 1, or remove the row."
+    return Problem(code="MENS-D043", what=what, fix=fix, where=place)
+
+
+def nothing_to_learn_anywhere(path: str, rows: int) -> Problem:
+    """A file without a single supervised token."""
+    return Problem(
+        code="MENS-D044",
+        what=f"no token of its {rows} rows is to be learned.",
+        fix="Check the weights of assistant messages, and whether prompts alone fill --seq-len.",
+        where=path,
+    )
+
+
+def row_too_long(place: str, tokens: int, limit: int) -> Problem:
+    """A row exceeds the sequence length, and the operator asked to be told."""
+    return Problem(
+        code="MENS-D045",
+        what=f"the row has {tokens} tokens, more than the {limit} of --seq-len.",
+        fix="Raise --seq-len, or pass --on-long-row truncate or skip.",
+        where=place,
+    )
+
+
+def data_file_empty(path: str) -> Problem:
+    """No line with anything on it."""
+    return Problem(
+        code="MENS-D046", what="the file has no rows.", fix="Write rows to it.", where=path
+    )
+
+
+def no_row_left(path: str, dropped: Sequence[str]) -> Problem:
+    """Filters and skipping leave nothing to train on."""
+    return Problem(
+        code="MENS-D047",
+        what=f"no row is left; dropped were {', '.join(dropped)}.",
+        fix="Relax --min-rating or --context-filter, or repair the rows.",
+        where=path,
+    )
+
+
+def data_file_changed(path: str) -> Problem:
+    """The bytes that were checked are no longer there."""
+    return Problem(
+        code="MENS-D048",
+        what="the file changed after it was checked.",
+        fix="Leave it alone while it is in use, then start the command again.",
+        where=path,
+    )
+
+
+def prompt_not_unicode(place: str) -> Problem:
+    """A lone surrogate, as terminals make of bytes that are no UTF-8."""
+    return Problem(
+        code="MENS-D049",
+        what="the text is not Unicode: it has half of a surrogate pair.",
+        fix="Write it in UTF-8.",
+        where=place,
+    )
+
+
+def source_folder_missing(path: str) -> Problem:
+    """There is nothing to make a corpus from."""
+    return Problem(
+        code="MENS-D060",
+        what="there is no such folder.",
+        fix="Pass a folder of Python sources with --from-python.",
+        where=path,
+    )
+
+
+def no_pairs_found(path: str, modules: int, unparsable: int) -> Problem:
+    """Source files, perhaps, but no function that makes a training row."""
+    return Problem(
+        code="MENS-D061",
+        what=f"none of its {modules} Python files gives a training row"
+        f" ({unparsable} of them cannot be parsed).",
+        fix="Pass a folder with documented functions; those whose docstring has a sentence count.",
+        where=path,
+    )
+
+
+def corpus_file_occupied(path: str) -> Problem:
+    """Another file stands where the corpus should go."""
+    return Problem(
+        code="MENS-D062",
+        what="there is a file of this name with other content.",
+        fix="Choose another --output-dir, move the file away, or pass --force.",
+        where=path,
+    )
+
+
+def output_is_input(path: str) -> Problem:
+    """A command that reads a corpus was told to write over it."""
+    return Problem(
+        code="MENS-D063",
+        what="the output is the input file.",
+        fix="Name another output file.",
+        where=path,
+    )

@@ -1,0 +1,95 @@
+"""Runs and the machine they are on (MENS-E)."""
+
+from __future__ import annotations
+
+from vox_populi.operator_messages.wording import cause, clipped
+from vox_tensor.errors import Problem
+
+MOBILE_EDGE_MANIFEST_NOTE = "trained within the limits of mobile_edge on a CPU"
+
+
+def output_folder_occupied(path: str) -> Problem:
+    """A run never writes among files that are there already."""
+    return Problem(
+        code="MENS-E001",
+        what="the output folder is not empty.",
+        fix="Name another --output-dir, or pass --force to keep the old folder under another name.",
+        where=path,
+    )
+
+
+def output_not_a_folder(path: str) -> Problem:
+    """A file where the run folder should be, or on the way to it."""
+    return Problem(
+        code="MENS-E002",
+        what="it is a file, or a file is on the way to it.",
+        fix="Name a folder with --output-dir.",
+        where=path,
+    )
+
+
+def output_folder_is_link(path: str) -> Problem:
+    """Writing never follows links."""
+    return Problem(
+        code="MENS-E003",
+        what="it is a link; runs are not written through links.",
+        fix="Name the folder itself with --output-dir.",
+        where=path,
+    )
+
+
+def folder_locked(path: str, holder: str) -> Problem:
+    """Another process writes this folder."""
+    return Problem(
+        code="MENS-E004",
+        what=f"the folder is held by {clipped(holder)}.",
+        fix="Wait for it, or name another --output-dir.",
+        where=path,
+    )
+
+
+def file_not_written(path: str, error: OSError) -> Problem:
+    """The system refused to write; what was there before is unchanged."""
+    return Problem(
+        code="MENS-E005",
+        what=f"it cannot be written: {cause(error)}.",
+        fix="Check permissions and free space, then start again.",
+        where=path,
+    )
+
+
+def device_memory_exhausted(device: str) -> Problem:
+    """The allocator of the device, or of the machine, ran dry."""
+    return Problem(
+        code="MENS-E006",
+        what=f"the memory of the device {device} is used up.",
+        fix="Lower --batch-size, --seq-len or --rank; vox mens train --dry-run shows the estimate.",
+    )
+
+
+def device_failed(device: str, reason: str) -> Problem:
+    """The device's driver or a kernel reports a failure."""
+    return Problem(
+        code="MENS-E007",
+        what=f"the device {device} failed: {clipped(reason)}.",
+        fix="Try again, or run with --device cpu.",
+    )
+
+
+def system_refused(where: str | None, cause: str) -> Problem:
+    """The operating system said no where nobody expected it."""
+    return Problem(
+        code="MENS-E090",
+        what=f"the system refused: {cause}.",
+        where=where,
+        fix="Check the path, its permissions and the free space.",
+    )
+
+
+def memory_exhausted() -> Problem:
+    """Python could not allocate."""
+    return Problem(
+        code="MENS-E091",
+        what="there is not enough memory.",
+        fix="Lower --batch-size, --seq-len or --rank.",
+    )

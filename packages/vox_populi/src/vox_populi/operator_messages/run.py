@@ -1,0 +1,75 @@
+"""The training loop (MENS-R)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vox_populi.operator_messages.wording import clipped, row_lines
+from vox_tensor.errors import Problem
+
+
+def loss_not_finite(step: int, lines: Sequence[int]) -> Problem:
+    """The loss of at least one row became infinite or not a number."""
+    return Problem(
+        code="MENS-R001",
+        what=f"the loss of step {step + 1} is not finite; nothing was updated.",
+        where=row_lines(lines),
+        fix="Look at these rows, lower --lr or raise --warmup, or train in f32 (--dtype f32).",
+    )
+
+
+def gradient_not_finite(step: int, lines: Sequence[int]) -> Problem:
+    """The loss is a number but a gradient is not."""
+    return Problem(
+        code="MENS-R002",
+        what=f"a gradient of step {step + 1} is not finite; nothing was updated.",
+        where=row_lines(lines),
+        fix="Lower --lr, raise --warmup, or train in f32 (--dtype f32).",
+    )
+
+
+def held_out_loss_not_finite(step: int) -> Problem:
+    """The adapter of this step gives no usable loss on the held-out rows."""
+    return Problem(
+        code="MENS-R003",
+        what=f"the held-out loss is not finite after step {step}.",
+        fix="Lower --lr, raise --warmup, or train in f32 (--dtype f32).",
+    )
+
+
+def prompt_unfit(number: int, tokens: int, most: int) -> Problem:
+    """A prompt that is empty in ids, or leaves the model no position for an answer."""
+    return Problem(
+        code="MENS-R011",
+        what=f"prompt {number} has {tokens} tokens; this model takes 1 to {most}.",
+        fix="Shorten it, or use a model with more positions.",
+    )
+
+
+def evaluation_not_finite(source: str, path: str) -> Problem:
+    """The model gives no usable loss on some rows."""
+    return Problem(
+        code="MENS-R012",
+        what=f"the loss is not finite on the rows from {clipped(source)}.",
+        fix="Evaluate in f32 (--dtype f32), or train again with a lower --lr.",
+        where=path,
+    )
+
+
+def run_interrupted(signal_name: str, step: int) -> Problem:
+    """SIGINT or SIGTERM; the run ended at a step border."""
+    return Problem(
+        code="MENS-R010",
+        what=f"the run was stopped by {signal_name} after step {step}; no adapter was written.",
+        fix="Start it again with --force, or into another --output-dir.",
+    )
+
+
+def interrupted() -> Problem:
+    """Ctrl-C outside of a training run."""
+    return Problem(code="MENS-R090", what="interrupted.", fix="Start the command again.")
+
+
+def terminated() -> Problem:
+    """SIGTERM outside of a training run."""
+    return Problem(code="MENS-R091", what="terminated.", fix="Start the command again.")

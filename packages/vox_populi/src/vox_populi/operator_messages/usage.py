@@ -1,0 +1,183 @@
+"""The command line (MENS-U): flags, environment, config files; extras (X) and bugs (B)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vox_tensor.errors import Problem
+
+
+def extra_missing(distribution: str, extra: str, module: str) -> Problem:
+    """A gated command was called on an install that lacks its extra."""
+    return Problem(
+        code="MENS-X001",
+        what=f"this command needs the Python module {module}, which is not installed.",
+        fix=f'Run: pip install "{distribution}[{extra}]"',
+    )
+
+
+def usage_refused(what: str, where: str | None, command: str) -> Problem:
+    """Arguments that make no sense to the parser."""
+    return Problem(code="MENS-U001", what=what, where=where, fix=f"See: {command} --help")
+
+
+def option_unknown(option: str, near: str | None, command: str) -> Problem:
+    """A flag that the command does not have."""
+    fix = f"Did you mean {near}?" if near else f"See: {command} --help"
+    return Problem(code="MENS-U002", what="there is no such option.", where=option, fix=fix)
+
+
+def command_unknown(group: str, name: str, near: str | None) -> Problem:
+    """A word where a command should stand."""
+    return Problem(
+        code="MENS-U008",
+        what=f"{group} has no command {name!r}.",
+        fix=f"Did you mean {group} {near}?" if near else f"See: {group} --help",
+    )
+
+
+def value_not_whole(text: str) -> Problem:
+    """A setting that takes an integer got something else."""
+    return Problem(
+        code="MENS-U003", what=f"takes a whole number, not {text!r}.", fix="Write it like 16."
+    )
+
+
+def value_not_number(text: str) -> Problem:
+    """A setting that takes a finite number got something else."""
+    return Problem(
+        code="MENS-U004", what=f"takes a number, not {text!r}.", fix="Write it like 0.01 or 2e-4."
+    )
+
+
+def value_out_of_range(text: str, accepted: str) -> Problem:
+    """A number outside of what its setting accepts."""
+    return Problem(
+        code="MENS-U005", what=f"{text} is out of range.", fix=f"Give a number {accepted}."
+    )
+
+
+def value_not_path(text: str) -> Problem:
+    """A path that no file system accepts."""
+    return Problem(
+        code="MENS-U007", what=f"{text!r} is not a path.", fix="Name a file or a folder."
+    )
+
+
+def setting_missing(flag: str, variable: str, key: str) -> Problem:
+    """A required setting came from nowhere."""
+    return Problem(
+        code="MENS-U010",
+        what="this setting is required.",
+        where=flag,
+        fix=f"Pass {flag}, set {variable}, or write `{key}:` in the file given to --config.",
+    )
+
+
+def setting_unknown(key: str, near: str | None, where: str) -> Problem:
+    """A config key that no setting has."""
+    return Problem(
+        code="MENS-U011",
+        what=f"there is no setting {key!r}.",
+        where=where,
+        fix=f"Did you mean {near}?" if near else "See: vox mens train --help",
+    )
+
+
+def variable_unknown(variable: str, near: str) -> Problem:
+    """An environment variable that looks like a setting and is none."""
+    return Problem(
+        code="MENS-U012",
+        what="this environment variable sets nothing.",
+        where=variable,
+        fix=f"Did you mean {near}?",
+    )
+
+
+def config_unreadable(path: str, cause: str) -> Problem:
+    """A config file that cannot be opened as text."""
+    return Problem(
+        code="MENS-U020",
+        what=f"this config file cannot be read: {cause}.",
+        where=path,
+        fix="Give --config a YAML file, as `vox mens init` writes one.",
+    )
+
+
+def config_not_yaml(where: str, cause: str) -> Problem:
+    """A config file with a syntax error."""
+    return Problem(
+        code="MENS-U021",
+        what=f"this is not valid YAML: {cause}.",
+        where=where,
+        fix="Write one `key: value` a line.",
+    )
+
+
+def config_not_mapping(path: str) -> Problem:
+    """A config file whose top level is a list or a single value."""
+    return Problem(
+        code="MENS-U022",
+        what="a config file holds settings, and this one holds something else.",
+        where=path,
+        fix="Write one `key: value` a line.",
+    )
+
+
+def config_key_repeated(key: str, where: str, first_line: int) -> Problem:
+    """A setting that a config file gives twice."""
+    return Problem(
+        code="MENS-U023",
+        what=f"{key!r} was already set in line {first_line}.",
+        where=where,
+        fix="Keep one of the two.",
+    )
+
+
+def config_value_refused(key: str, where: str, expected: str) -> Problem:
+    """A config value of a kind that no setting takes."""
+    return Problem(
+        code="MENS-U024",
+        what=f"{key!r} takes {expected}.",
+        where=where,
+        fix="Write it as on the command line; put text that YAML would read otherwise in quotes.",
+    )
+
+
+def sources_conflict(flags: Sequence[str]) -> Problem:
+    """Flags of which only one can be obeyed."""
+    return Problem(
+        code="MENS-U030",
+        what=f"{' and '.join(flags)} exclude each other.",
+        where=flags[0],
+        fix="Give one of them.",
+    )
+
+
+def prompt_missing() -> Problem:
+    """Nothing to continue."""
+    return Problem(
+        code="MENS-U031",
+        what="there is no prompt.",
+        where="--prompt",
+        fix="Pass --prompt TEXT, or --prompts FILE with one prompt a line.",
+    )
+
+
+def prompts_unusable(where: str, cause: str) -> Problem:
+    """A file of prompts with nothing or something else in it."""
+    return Problem(
+        code="MENS-U032",
+        what=f"no prompts can be read: {cause}.",
+        where=where,
+        fix='Write one prompt a line, or JSON lines with a "prompt".',
+    )
+
+
+def our_bug(kind: str) -> Problem:
+    """An exception that no part of the program meant to raise."""
+    return Problem(
+        code="MENS-B001",
+        what=f"this is a bug in vox, not a mistake of yours ({kind}).",
+        fix="Run again with VOX_DEBUG=1 to see where, and report it.",
+    )
