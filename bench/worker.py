@@ -25,7 +25,7 @@ from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.train.allocator import keep_freed_memory
 from vox_populi.train.batches import pack_batches
 from vox_populi.train.memory_peak import peak_memory_bytes
-from vox_populi.train.optimizer import build_optimizer, clip_gradients, set_learning_rate
+from vox_populi.train.optimizer import AdamW, clip_gradients
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
@@ -111,12 +111,11 @@ def ours(shape: Shape, base: Path, device: torch.device, job: dict[str, int]) ->
             adapted[module.ours].a_RI.copy_(start)
     objective = LoraFullObjective(model, adapted)
     parameters = list(objective.parameters())
-    optimizer = build_optimizer(parameters, 0.0, (0.9, 0.999))
-    set_learning_rate(optimizer, RATE)
+    optimizer = AdamW(parameters, weight_decay=0.0)
     objective.set_training(active=True)
 
     def step(rows: Sequence[EncodedRow]) -> float:
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.forget_gradients()
         count = sum(row.n_supervised for row in rows)
         total = 0.0
         for batch in pack_batches(rows, job["window_tokens"], device):
@@ -124,7 +123,7 @@ def ours(shape: Shape, base: Path, device: torch.device, job: dict[str, int]) ->
             loss.backward()
             total += loss.item()
         clip_gradients(parameters, CLIP)
-        optimizer.step()
+        optimizer.step(RATE)
         return total
 
     return step

@@ -52,13 +52,13 @@ def peft_model(base: Any, folder: Path, adapted: dict[str, LoraLinear]) -> Any:
     modules = block_modules(folder)
     config = LoraConfig(
         r=SPEC.rank,
-        lora_alpha=SPEC.alpha,
+        lora_alpha=int(SPEC.alpha),
         lora_dropout=0.0,
         target_modules=[m.theirs for m in modules],
         fan_in_fan_out=any(m.fan_in_fan_out for m in modules),
         task_type="CAUSAL_LM",
     )
-    model = get_peft_model(base, config)
+    model: Any = get_peft_model(base, config)
     with torch.no_grad():
         for m in modules:
             layer = model.base_model.model.get_submodule(m.theirs)

@@ -1,4 +1,4 @@
-"""Every shell command of the README is run, or is shown to be a word that something else runs."""
+"""Every shell command of README and tutorial is run, or shown to be a word that make knows."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+TUTORIAL = ROOT / "docs" / "src" / "tutorial" / "first-adapter.md"
+VOX = str(Path(sys.executable).parent / "vox")
 SHELL_BLOCK = re.compile(r"^```(?:bash|sh|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 # Keeps a test of the commands from becoming a test of the machine.
@@ -25,9 +27,9 @@ SMALL = {
 }
 
 
-def commands() -> Iterator[list[str]]:
-    """The words of every command in every shell block, in order."""
-    for block in SHELL_BLOCK.findall(README.read_text(encoding="utf-8")):
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words of every command in every shell block of a page, in order."""
+    for block in SHELL_BLOCK.findall(page.read_text(encoding="utf-8")):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words:
@@ -35,7 +37,8 @@ def commands() -> Iterator[list[str]]:
 
 
 def commands_of(program: str) -> list[list[str]]:
-    return [words for words in commands() if words[0] == program]
+    """The README's commands of one program."""
+    return [words for words in commands(README) if words[0] == program]
 
 
 def run(command: Sequence[str], cwd: Path) -> None:
@@ -54,7 +57,7 @@ def run(command: Sequence[str], cwd: Path) -> None:
 
 
 def test_every_program_of_the_readme_is_tested_below() -> None:
-    assert {words[0] for words in commands()} == {"make", "source", "vox", "pip"}
+    assert {words[0] for words in commands(README)} == {"make", "source", "vox", "pip"}
 
 
 def test_make_words_are_targets() -> None:
@@ -75,12 +78,25 @@ def test_the_environment_can_be_activated() -> None:
 @pytest.mark.slow
 def test_vox_commands_run_as_they_stand(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs vox-cli[mens-gpu]")
-    program = str(Path(sys.executable).parent / "vox")
     lines = commands_of("vox")
     assert len(lines) > 5
     for words in lines:
-        run([program, *words[1:]], tmp_path)
+        run([VOX, *words[1:]], tmp_path)
     assert (tmp_path / "runs" / "first" / "model_final.bin").exists()
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs vox-cli[mens-gpu]")
+    folder = tmp_path
+    for words in commands(TUTORIAL):
+        if words[0] == "cd":
+            folder = folder / words[1]
+        else:
+            assert words[0] == "vox"
+            run([VOX, *words[1:]], folder)
+    assert (folder / "runs" / "first" / "model_final.bin").exists()
+    assert not (folder / "runs" / "second").exists(), "a dry run writes nothing"
 
 
 @pytest.mark.slow

@@ -172,6 +172,14 @@ def test_a_usage_error_has_its_json_document_too(vox: Vox) -> None:
     assert "--color" in outcome.document["problems"][0]["fix"]
 
 
+def test_json_can_be_asked_for_by_the_environment(
+    failing: Vox, vox: Vox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VOX_MENS_JSON", "1")
+    assert failing(ContractError(ONE)).document["exit_code"] == 3
+    assert vox("mens", "init", tmp_path / "demo").document["ok"] is True
+
+
 def test_json_after_two_dashes_is_no_flag(vox: Vox) -> None:
     outcome = vox("mens", "doctor", "--", "--json")
     assert outcome.code == 2

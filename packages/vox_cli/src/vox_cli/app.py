@@ -28,6 +28,7 @@ from vox_tensor.errors import Problem, VoxError
 
 COMPLETION_VARIABLE = "_VOX_COMPLETE"
 JSON_VARIABLE = f"{ENVIRONMENT_PREFIX}_JSON"
+_YES = ("1", "true", "yes", "on")
 NO_FIELDS: Mapping[str, object] = {}
 
 
@@ -55,7 +56,7 @@ def run(argv: Sequence[str]) -> int:
     Returns:
         The exit code, as `exit_codes` lists them.
     """
-    as_json = _has_flag(argv, "--json") or JSON_VARIABLE in os.environ
+    as_json = _has_flag(argv, "--json") or os.environ.get(JSON_VARIABLE, "0") in _YES
     verbose = _has_flag(argv, "--verbose", "-v")
     quiet = _has_flag(argv, "--quiet", "-q")
     try:

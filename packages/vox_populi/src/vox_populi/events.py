@@ -1,4 +1,4 @@
-"""What a run says about itself: event names, the `Sink` protocol and the JSONL sink."""
+"""What a run says about itself: event names and the `Sink` protocol."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle  # noqa: TID251 - the hostile file is made here
+import random
 import struct
 import zipfile
 from collections.abc import Callable
@@ -57,7 +58,9 @@ def test_the_plain_library_reads_it_too(
     assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
     with safe_open(written, framework="pt") as file:
         metadata = file.metadata()
+    digest = metadata.pop("digest")
     assert metadata == {"format": "vox_mens_lora_bin", "version": "1", "header": header.to_json()}
+    assert digest.startswith("sha256:")
 
 
 def test_same_adapter_same_bytes_whatever_the_order(
@@ -209,6 +212,32 @@ def test_values_that_are_not_finite_are_refused(
     tensors["lm_head.lora_B"][3, 1] = value
     write_adapter_bin(written, header, tensors)
     with pytest.raises(ArtifactError, match=r"MENS-A010.*lm_head\.lora_B"):
+        read_adapter_bin(written)
+
+
+def test_any_flipped_bit_is_noticed(
+    written: Path, header: AdapterHeader, tensors: dict[str, Tensor]
+) -> None:
+    data = written.read_bytes()
+    draw = random.Random(0)
+    for _ in range(300):
+        place, bit = draw.randrange(len(data)), 1 << draw.randrange(8)
+        written.write_bytes(data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :])
+        with pytest.raises(ArtifactError):
+            read_adapter_bin(written)
+    written.write_bytes(data)
+    assert read_adapter_bin(written).header == header
+
+
+def test_tensors_that_were_exchanged_are_noticed(
+    written: Path, header: AdapterHeader, tensors: dict[str, Tensor]
+) -> None:
+    with safe_open(written, framework="pt") as file:
+        metadata = file.metadata()
+    save_file(tensors, written, metadata)
+    assert read_adapter_bin(written).header == header, "another layout is the same adapter"
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, written, metadata)
+    with pytest.raises(ArtifactError, match="MENS-A015"):
         read_adapter_bin(written)
 
 

@@ -13,7 +13,7 @@ from vox_populi.artifacts import run_dir
 from vox_populi.artifacts.folder_lock import LOCK_NAME, lock_holder
 from vox_populi.artifacts.run_dir import RunDir
 from vox_populi.artifacts.whole_file import write_whole
-from vox_populi.errors import EnvironmentFailure
+from vox_populi.errors import EnvironmentFailure, PreflightError
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs POSIX links and signals")
 
@@ -47,7 +47,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
 
 def test_an_occupied_folder_is_refused_and_stays_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(EnvironmentFailure, match="MENS-E001"):
+    with pytest.raises(PreflightError, match="MENS-E001"):
         RunDir.create(tmp_path)
     assert names(tmp_path) == ["notes.txt"]
 

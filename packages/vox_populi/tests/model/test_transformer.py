@@ -41,7 +41,9 @@ def config(request: pytest.FixtureRequest) -> ModelConfig:
 
 def build(config: ModelConfig) -> Transformer:
     torch.manual_seed(0)
-    return Transformer(config).eval()
+    model = Transformer(config).eval()
+    torch.nn.init.normal_(model.embed.weight)
+    return model
 
 
 def batch() -> PackedBatch:

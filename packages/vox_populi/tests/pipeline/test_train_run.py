@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import signal
 from collections.abc import Callable
@@ -105,14 +106,16 @@ def test_the_same_run_twice_gives_the_same_bytes(
 
 
 def test_no_file_names_where_anything_lay_or_who_ran_it(
-    make_contract: MakeContract, tmp_path: Path
+    make_contract: MakeContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(platform, "node", lambda: "canary-host")
+    monkeypatch.setenv("USER", "canary-user")
     report = run_training(make_contract(), RunOptions())
     for file in report.run.iterdir():
         content = file.read_bytes()
         assert str(tmp_path).encode() not in content, file.name
         assert tmp_path.name.encode() not in content, file.name
-        assert os.uname().nodename.encode() not in content, file.name
+        assert b"canary" not in content, file.name
 
 
 def test_telemetry_tells_the_whole_story(make_contract: MakeContract) -> None:
@@ -138,7 +141,7 @@ def test_an_occupied_folder_is_refused_and_untouched(make_contract: MakeContract
     contract = make_contract()
     contract.output_dir.mkdir(parents=True)
     (contract.output_dir / "mine").write_bytes(b"x")
-    with pytest.raises((PreflightError, EnvironmentFailure), match="MENS-E001"):
+    with pytest.raises(PreflightError, match="MENS-E001"):
         run_training(contract, RunOptions())
     assert files_of(contract.output_dir) == {"mine"}
     report = run_training(contract, RunOptions(force=True))

@@ -219,18 +219,17 @@ def _print_config(console: Console, chosen: Mapping[str, Chosen]) -> None:
 def _show_plan(
     console: Console, contract: FinetuneContract, dry_run: DryRun, *, force: bool
 ) -> None:
-    if dry_run is DryRun.PLAN:
-        planned = plan_training(contract, allow_occupied=force)
-        if console.as_json:
-            console.document(planned.as_json())
-        else:
-            console.result(plan_as_text(planned.plan).rstrip())
-        return
-    trial = try_one_step(contract)
+    trial = None if dry_run is DryRun.PLAN else try_one_step(contract, allow_occupied=force)
+    planned = trial.planned if trial else plan_training(contract, allow_occupied=force)
+    for note in planned.notes:
+        if note not in planned.plan.notes:
+            console.note(f"note: {note}")
     if console.as_json:
-        console.document(trial.as_json())
-    else:
-        console.result(f"{plan_as_text(trial.planned.plan)}\n{trial_text(trial)}")
+        console.document(trial.as_json() if trial else planned.as_json())
+        return
+    console.result(plan_as_text(planned.plan).rstrip())
+    if trial is not None:
+        console.result(f"\n{trial_text(trial)}")
 
 
 def _run(console: Console, contract: FinetuneContract, options: RunOptions) -> TrainReport:

@@ -7,10 +7,11 @@ Shape letters: R rank, I input features, O output features.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,9 +75,10 @@ def read_adapter_bin(path: Path) -> AdapterFile:
 
     Raises:
         ArtifactError: For a pickle, a zip, a truncated or foreign file, an unknown version,
-            and for tensors that are missing, unexpected, misshaped or not finite.
+            for content that does not match the file's own digest, and for tensors that are
+            missing, unexpected, misshaped or not finite.
     """
-    header = read_adapter_header(path)
+    container, header = _read_headers(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             tensors = {name: file.get_tensor(name) for name in header.tensor_shapes()}
@@ -84,6 +86,9 @@ def read_adapter_bin(path: Path) -> AdapterFile:
         raise ArtifactError(say.artifact_unreadable(str(path), error)) from error
     except SafetensorError as error:
         raise ArtifactError(say.adapter_header_invalid(str(path), str(error))) from error
+    content = _digest(container.metadata["header"], [tensors[name] for name in sorted(tensors)])
+    if container.metadata.get("digest") != content:
+        raise ArtifactError(say.adapter_damaged(str(path)))
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise ArtifactError(*say.capped([say.adapter_not_finite(str(path), n) for n in broken]))
@@ -94,8 +99,12 @@ def read_adapter_header(path: Path) -> AdapterHeader:
     """Read and check everything but the numbers; no tensor is read.
 
     Raises:
-        ArtifactError: As `read_adapter_bin`, except for values that are not finite.
+        ArtifactError: As `read_adapter_bin`, as far as the numbers are not concerned.
     """
+    return _read_headers(path)[1]
+
+
+def _read_headers(path: Path) -> tuple[SafetensorsHeader, AdapterHeader]:
     try:
         container = read_header(path)
     except ModelError as error:
@@ -104,7 +113,7 @@ def read_adapter_header(path: Path) -> AdapterHeader:
     problems = sorted(_differences(path, header, container), key=str)
     if problems:
         raise ArtifactError(*say.capped(problems))
-    return header
+    return container, header
 
 
 def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> AdapterHeader:
@@ -138,11 +147,13 @@ def _differences(
 
 def _container_header(names: list[str], tensors: list[Tensor], header: AdapterHeader) -> bytes:
     """The safetensors preamble. The library writes metadata in hash order, we need one order."""
+    text = header.to_json()
     entries: dict[str, object] = {
         "__metadata__": {
             "format": ADAPTER_FORMAT,
             "version": ADAPTER_VERSION,
-            "header": header.to_json(),
+            "header": text,
+            "digest": _digest(text, tensors),
         }
     }
     start = 0
@@ -150,9 +161,17 @@ def _container_header(names: list[str], tensors: list[Tensor], header: AdapterHe
         end = start + tensor.numel() * _F32_BYTES
         entries[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, end]}
         start = end
-    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
-    return struct.pack("<Q", len(text)) + text
+    preamble = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    preamble += b" " * (-len(preamble) % _ALIGNMENT)
+    return struct.pack("<Q", len(preamble)) + preamble
+
+
+def _digest(header_text: str, tensors: Sequence[Tensor]) -> str:
+    """Over the header and the numbers in the order of their names, wherever they lie."""
+    content = hashlib.sha256(header_text.encode())
+    for tensor in tensors:
+        content.update(_bytes_of(tensor.contiguous()))
+    return f"sha256:{content.hexdigest()}"
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:

@@ -10,7 +10,7 @@ from typing import Self
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.artifacts.whole_file import Chunk, is_temporary, pretty_json, write_whole
-from vox_populi.errors import EnvironmentFailure
+from vox_populi.errors import EnvironmentFailure, PreflightError
 
 ADAPTER_FILE = "model_final.bin"
 MANIFEST_FILE = "training_manifest.json"
@@ -50,14 +50,15 @@ class RunDir:
                 refusing it.
 
         Raises:
-            EnvironmentFailure: For a path that is no folder or a link, a folder that holds
-                something, that another process holds, or that cannot be written.
+            PreflightError: For a folder that holds something.
+            EnvironmentFailure: For a path that is no folder or a link, a folder that another
+                process holds, or that cannot be written.
         """
         lock = _make_and_lock(path)
         try:
             occupied = _is_occupied(path)
             if occupied and not force:
-                raise EnvironmentFailure(say.output_folder_occupied(str(path)))
+                raise PreflightError(say.output_folder_occupied(str(path)))
             if occupied:
                 _move_aside(path, lock)
             else:

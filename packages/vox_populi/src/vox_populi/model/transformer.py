@@ -6,6 +6,7 @@ a `Linear` or a `LoraLinear`. Shape letters: T tokens, P positions asked for, D 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from vox_populi.hf.model_config import ModelConfig
@@ -23,9 +24,9 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed = _embedding(config.vocab_size, config.hidden_size)
         self.pos_embed = (
-            nn.Embedding(config.max_positions, config.hidden_size) if config.rope is None else None
+            _embedding(config.max_positions, config.hidden_size) if config.rope is None else None
         )
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.final_norm = build_norm(config)
@@ -69,3 +70,8 @@ class Transformer(nn.Module):
         hidden_PD = self.hidden(batch, batch.supervised_P)
         head = projection_of(self.lm_head, hidden_PD)
         return linear_cross_entropy(hidden_PD, head, batch.targets_P)
+
+
+def _embedding(rows: int, width: int) -> nn.Embedding:
+    """A table of zeros, to be loaded: drawing it would import torch's compiler, a second or more."""
+    return nn.Embedding(rows, width, _weight=torch.zeros(rows, width))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from vox_populi.operator_messages.artifact import (
     adapter_base_unknown,
     adapter_container_refused,
+    adapter_damaged,
     adapter_foreign_format,
     adapter_header_invalid,
     adapter_modules_unknown,
@@ -180,6 +181,7 @@ __all__ = [
     "MOBILE_EDGE_MANIFEST_NOTE",
     "adapter_base_unknown",
     "adapter_container_refused",
+    "adapter_damaged",
     "adapter_foreign_format",
     "adapter_header_invalid",
     "adapter_modules_unknown",

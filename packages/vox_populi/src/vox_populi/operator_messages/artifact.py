@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vox_populi.operator_messages.model_folder import container_foreign
 from vox_populi.operator_messages.wording import cause, clipped
 from vox_tensor.errors import Problem
 
@@ -12,11 +13,14 @@ _COPY_AGAIN = "Copy the file again from where it was written, or train again."
 
 def adapter_container_refused(found: Problem) -> Problem:
     """What the container's reader says, with the way out for an adapter: pickles, zips, damage."""
+    is_foreign = found.code == container_foreign("", "").code
+    convert = "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW_FILE)"
     return Problem(
         code="MENS-A001",
         what=found.what,
-        fix="Give the model_final.bin of a run; convert what others made where it was made, "
-        "with safetensors.torch.save_file.",
+        fix=f"Give the model_final.bin of a run, or convert it where it was made: {convert}"
+        if is_foreign
+        else "Give the model_final.bin of a run, or copy it again from there.",
         where=found.where,
     )
 
@@ -109,6 +113,16 @@ def adapter_not_finite(path: str, name: str) -> Problem:
     return Problem(
         code="MENS-A010",
         what=f"the tensor {clipped(name)} holds values that are not finite.",
+        fix=_COPY_AGAIN,
+        where=path,
+    )
+
+
+def adapter_damaged(path: str) -> Problem:
+    """A well-formed file whose content was changed after it was written."""
+    return Problem(
+        code="MENS-A015",
+        what="it was damaged or changed: its content does not match its own digest.",
         fix=_COPY_AGAIN,
         where=path,
     )

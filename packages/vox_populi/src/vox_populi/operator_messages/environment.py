@@ -58,11 +58,11 @@ def file_not_written(path: str, error: OSError) -> Problem:
     )
 
 
-def device_memory_exhausted(device: str) -> Problem:
+def device_memory_exhausted(device: str, peak: int) -> Problem:
     """The allocator of the device, or of the machine, ran dry."""
     return Problem(
         code="MENS-E006",
-        what=f"the memory of the device {device} is used up.",
+        what=f"the memory of the device {device} is used up; {peak / 2**20:,.0f} MiB were in use.",
         fix="Lower --batch-size, --seq-len or --rank; vox mens train --dry-run shows the estimate.",
     )
 

@@ -39,4 +39,5 @@ def capped(problems: Sequence[Problem], most: int = MAX_SHOWN) -> tuple[Problem,
 
 
 def cause(error: OSError) -> str:
+    """What the system says went wrong."""
     return error.strerror or type(error).__name__

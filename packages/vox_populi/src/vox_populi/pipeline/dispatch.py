@@ -108,14 +108,22 @@ def run_training(
     return report
 
 
-def try_one_step(contract: FinetuneContract) -> StepTrialReport:
+def try_one_step(
+    contract: FinetuneContract, *, allow_occupied: bool = False
+) -> StepTrialReport:
     """Run one step, one evaluation and one save in a scratch folder, and measure them.
+
+    Args:
+        contract: The request.
+        allow_occupied: As for `plan_training`.
 
     Raises:
         VoxError: As `run_training` does.
     """
     module = _load_runner("trial_run")
-    report: StepTrialReport = module.try_one_step(plan_training(contract))
+    report: StepTrialReport = module.try_one_step(
+        plan_training(contract, allow_occupied=allow_occupied)
+    )
     return report
 
 

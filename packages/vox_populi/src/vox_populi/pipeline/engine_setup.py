@@ -13,6 +13,7 @@ from vox_populi.kernel.lora_full import LoraFullObjective, build_lora_full
 from vox_populi.pipeline.reports import PlannedRun
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.train.allocator import keep_freed_memory
+from vox_populi.train.memory_peak import peak_memory_bytes
 from vox_populi.train.outcome import EngineSettings
 
 
@@ -51,15 +52,20 @@ def on_device(device: str, threads: int | None) -> Iterator[None]:
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise EnvironmentFailure(say.device_memory_exhausted(device)) from error
+        raise _memory_exhausted(device) from error
     except RuntimeError as error:
         if _is_host_out_of_memory(error):
-            raise EnvironmentFailure(say.device_memory_exhausted(device)) from error
+            raise _memory_exhausted(device) from error
         if isinstance(error, torch.AcceleratorError):
             raise EnvironmentFailure(say.device_failed(device, _first_line(error))) from error
         raise
     finally:
         torch.set_num_threads(before)
+
+
+def _memory_exhausted(device: str) -> EnvironmentFailure:
+    peak = peak_memory_bytes(torch.device(device))
+    return EnvironmentFailure(say.device_memory_exhausted(device, peak))
 
 
 def _is_host_out_of_memory(error: RuntimeError) -> bool:

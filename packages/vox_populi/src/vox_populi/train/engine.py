@@ -22,7 +22,7 @@ from vox_populi.train.batches import RowSource, epoch_order, pack_batches, step_
 from vox_populi.train.evaluate import mean_loss
 from vox_populi.train.memory_peak import peak_memory_bytes
 from vox_populi.train.objective import Objective
-from vox_populi.train.optimizer import build_optimizer, clip_gradients, set_learning_rate
+from vox_populi.train.optimizer import AdamW, clip_gradients
 from vox_populi.train.outcome import EngineSettings, Evaluation, TrainOutcome
 from vox_tensor.collate import collate_window
 from vox_tensor.records import EncodedRow
@@ -71,7 +71,7 @@ class Engine:
         self._sink = sink
         self._should_stop = should_stop
         self._parameters = list(objective.parameters())
-        self._optimizer = build_optimizer(self._parameters, settings.weight_decay, settings.betas)
+        self._optimizer = AdamW(self._parameters, settings.weight_decay, settings.betas)
         self._progress = _Progress()
         self._started = time.perf_counter()
 
@@ -87,7 +87,7 @@ class Engine:
         self._evaluate()
         while self._goes_on():
             self._run_epoch()
-        if not self._progress.stopped_early:
+        if not (self._progress.stopped_early or self._progress.interrupted):
             self._evaluate_if_due(final=True)
         return self._outcome()
 
@@ -120,14 +120,13 @@ class Engine:
         p, s = self._progress, self._settings
         started = time.perf_counter()
         rate = s.schedule.at(p.step)
-        set_learning_rate(self._optimizer, rate)
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.forget_gradients()
         count = sum(row.n_supervised for row in rows)
         loss = self._accumulate(rows, count)
         norm = float(clip_gradients(self._parameters, s.max_grad_norm))
         if not math.isfinite(norm):
             raise RunFailedError(say.gradient_not_finite(p.step, [row.line for row in rows]))
-        self._optimizer.step()
+        self._optimizer.step(rate)
         tokens = sum(len(row) for row in rows)
         p.step += 1
         p.tokens += tokens

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vox_cli.commands import mens_generate
+from vox_populi.pipeline.reports import GenerateResult
+from vox_populi.pipeline.requests import GenerateRequest, WeightsChoice
+
+Vox = Callable[..., Any]
+
+
+def result(prompt: str, text: str = "done") -> GenerateResult:
+    return GenerateResult(prompt=prompt, text=text, ids=(1, 2), stop_reason="end")
+
+
+class Generated:
+    request: GenerateRequest | None = None
+
+    def __call__(self, request: GenerateRequest) -> Iterator[GenerateResult]:
+        self.request = request
+        return (result(prompt) for prompt in request.prompts)
+
+
+@pytest.fixture
+def generated(monkeypatch: pytest.MonkeyPatch) -> Generated:
+    fake = Generated()
+    monkeypatch.setattr(mens_generate, "continue_prompts", fake)
+    return fake
+
+
+def test_generate_prints_the_text_alone(vox: Vox, generated: Generated) -> None:
+    outcome = vox("mens", "generate", "--prompt", "Go on.")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "done\n", "")
+    assert generated.request == GenerateRequest(prompts=("Go on.",))
+
+
+def test_generate_passes_on_how_to_sample(vox: Vox, generated: Generated) -> None:
+    argv = ["--max-new-tokens", 5, "--temperature", 0.5, "--top-k", 3, "--top-p", 0.9, "--seed", 4]
+    argv += ["--checkpoint", "c.bin", "--model", "base"]
+    assert vox("mens", "generate", "--prompt", "Go on.", *argv).code == 0
+    assert generated.request == GenerateRequest(
+        prompts=("Go on.",),
+        weights=WeightsChoice(checkpoint=Path("c.bin"), model_dir=Path("base")),
+        max_new_tokens=5,
+        temperature=0.5,
+        top_k=3,
+        top_p=0.9,
+        seed=4,
+    )
+
+
+def test_generate_says_when_a_flag_has_no_effect(vox: Vox, generated: Generated) -> None:
+    assert "no effect" in vox("mens", "generate", "--prompt", "x", "--top-k", 3).err
+    quiet = vox("mens", "generate", "--prompt", "x", "--top-k", 3, "--temperature", 1)
+    assert quiet.err == ""
+
+
+def test_generate_json_is_a_document_for_a_prompt(vox: Vox, generated: Generated) -> None:
+    document = vox("mens", "generate", "--prompt", "x", "--json").document
+    assert document == {
+        "ok": True,
+        "prompt": "x",
+        "text": "done",
+        "ids": [1, 2],
+        "stop_reason": "end",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("prompts.txt", "first\n\nsecond\u2028line\r\n"),
+        ("prompts.jsonl", '{"prompt": "first"}\n{"prompt": "second\\u2028line", "response": ""}\n'),
+    ],
+)
+def test_generate_reads_prompts_from_a_file(
+    vox: Vox, generated: Generated, tmp_path: Path, name: str, content: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content.encode())
+    outcome = vox("mens", "generate", "--prompts", path, "--json")
+    assert [json.loads(line)["prompt"] for line in outcome.out.split("\n")[:-1]] == [
+        "first",
+        "second\u2028line",
+    ]
+    assert vox("mens", "generate", "--prompts", path).out.startswith("> first\ndone\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.txt", b"\n \n"),
+        ("latin.txt", b"caf\xe9"),
+        ("empty.jsonl", b""),
+        ("other.jsonl", b'{"text": "x"}\n'),
+    ],
+)
+def test_files_without_prompts_are_refused(
+    vox: Vox, generated: Generated, tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    outcome = vox("mens", "generate", "--prompts", tmp_path / name)
+    assert (outcome.code, outcome.codes) == (2, ["MENS-U032"])
+    assert vox("mens", "generate", "--prompts", tmp_path / "absent.txt").code == 2
+    assert vox("mens", "generate", "--prompts", tmp_path).code == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "codes"),
+    [
+        ([], ["MENS-U031"]),
+        (["--prompt", ""], ["MENS-U031"]),
+        (["--prompt", "x", "--prompts", "f"], ["MENS-U030"]),
+        (["--prompt", "x", "--temperature", "-1"], ["MENS-U005"]),
+        (["--prompt", "x", "--top-p", "0"], ["MENS-U005"]),
+        (["--prompt", "x", "--top-k", "0"], ["MENS-U005"]),
+        (["--prompt", "x", "--max-new-tokens", "0"], ["MENS-U005"]),
+    ],
+)
+def test_generate_refuses_what_makes_no_sense(
+    vox: Vox, generated: Generated, argv: list[str], codes: list[str]
+) -> None:
+    outcome = vox("mens", "generate", *argv)
+    assert (outcome.code, outcome.codes) == (2, codes)
+    assert generated.request is None

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vox_cli.commands import mens_preview
+from vox_populi.pipeline.reports import PreviewRow
+from vox_populi.pipeline.requests import PreviewRequest
+
+Vox = Callable[..., Any]
+
+ROW = PreviewRow(
+    ids=(3, 7, 4),
+    labels=(-100, 7, 4),
+    pieces=(("<|im_start|>", False), ("yes<|im_end|>", True)),
+    source_line=5,
+)
+
+
+class Asked:
+    """Remembers a request and answers with what it was made with."""
+
+    request: PreviewRequest | None = None
+
+    def __call__(self, request: PreviewRequest) -> Iterator[PreviewRow]:
+        self.request = request
+        return iter([ROW, ROW])
+
+
+@pytest.fixture
+def previewed(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    asked = Asked()
+    monkeypatch.setattr(mens_preview, "preview_rows", asked)
+    return asked
+
+
+def test_preview_asks_for_what_the_trainer_would_use(vox: Vox, previewed: Asked) -> None:
+    assert vox("mens", "preview", "--data", "rows.jsonl").code == 0
+    assert previewed.request == PreviewRequest(data=Path("rows.jsonl"))
+    argv = ["-n", 9, "--seq-len", 64, "--model", "base", "--template", "plain"]
+    assert vox("mens", "preview", "--data", "rows.jsonl", *argv).code == 0
+    assert previewed.request is not None
+    assert previewed.request.count == 9
+    assert previewed.request.seq_len == 64
+    assert previewed.request.template == "plain"
+
+
+def test_preview_prints_a_json_line_a_row(vox: Vox, previewed: Asked) -> None:
+    lines = vox("mens", "preview", "--data", "rows.jsonl", "--json").out.splitlines()
+    assert len(lines) == 2
+    assert json.loads(lines[0]) == {
+        "ids": [3, 7, 4],
+        "labels": [-100, 7, 4],
+        "text": "<|im_start|>yes<|im_end|>",
+        "source_line": 5,
+        "source": None,
+    }
+
+
+def test_preview_marks_what_is_learned(vox: Vox, previewed: Asked) -> None:
+    plain = vox("mens", "preview", "--data", "rows.jsonl").out
+    assert "line 5: 3 tokens, 2 learned" in plain
+    assert "<|im_start|>«yes<|im_end|>»" in plain
+    coloured = vox("mens", "preview", "--data", "rows.jsonl", "--color", "always").out
+    assert "\x1b[32myes<|im_end|>\x1b[0m" in coloured
+
+
+def test_preview_of_a_real_file(vox: Vox, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "Say hi.", "response": "hi"}\n', encoding="utf-8")
+    row = json.loads(vox("mens", "preview", "--data", path, "--json").out)
+    assert len(row["ids"]) == len(row["labels"])
+    assert row["source_line"] == 1
+    assert "Say hi." in row["text"]
+    learned = [label for label in row["labels"] if label != -100]
+    assert 0 < len(learned) < len(row["ids"])
