@@ -73,5 +73,5 @@ class Transformer(nn.Module):
 
 
 def _embedding(rows: int, width: int) -> nn.Embedding:
-    """A table of zeros, to be loaded: drawing it would import torch's compiler, a second or more."""
+    """A table of zeros, to be loaded: drawing it imports torch's compiler, a second or more."""
     return nn.Embedding(rows, width, _weight=torch.zeros(rows, width))

@@ -108,9 +108,7 @@ def run_training(
     return report
 
 
-def try_one_step(
-    contract: FinetuneContract, *, allow_occupied: bool = False
-) -> StepTrialReport:
+def try_one_step(contract: FinetuneContract, *, allow_occupied: bool = False) -> StepTrialReport:
     """Run one step, one evaluation and one save in a scratch folder, and measure them.
 
     Args:
