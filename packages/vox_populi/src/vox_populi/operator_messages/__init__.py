@@ -78,6 +78,7 @@ from vox_populi.operator_messages.environment import (
     system_refused,
 )
 from vox_populi.operator_messages.model_folder import (
+    base_not_finite,
     config_contradiction,
     config_field_missing,
     config_field_wrong,
@@ -194,6 +195,7 @@ __all__ = [
     "adapter_tokenizer_differs",
     "adapter_version_unknown",
     "artifact_unreadable",
+    "base_not_finite",
     "capped",
     "choice_unknown",
     "clipped",
