@@ -191,7 +191,7 @@ def registry_hosts() -> tuple[str, ...]:
 
 def machine_roots() -> tuple[str, ...]:
     """Folders that exist on a developer's machine and nowhere else."""
-    roots = ["/home/", "/Users/", "/root/", f"{Path.home()}/", f"{ROOT}/"]
+    roots = [*(f"/{name}/" for name in ("home", "Users", "root")), f"{Path.home()}/", f"{ROOT}/"]
     parent, scratch = ROOT.parent, Path(tempfile.gettempdir())
     # A clone directly below / or in the scratch folder says nothing about its parent.
     if len(parent.parts) > 1 and parent != scratch and scratch not in parent.parents:
