@@ -69,7 +69,8 @@ def test_an_occupied_folder_stops_a_plan_unless_it_will_be_moved(
     (contract.output_dir / "mine").write_bytes(b"x")
     with pytest.raises(PreflightError, match="MENS-E001"):
         dispatch.plan_training(contract)
-    assert dispatch.plan_training(contract, allow_occupied=True).plan.total_steps
+    use = dispatch.RunOptions(force=True).folder_use
+    assert dispatch.plan_training(contract, use).plan.total_steps
 
 
 def test_log_every_is_at_least_one() -> None:
