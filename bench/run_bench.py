@@ -124,9 +124,10 @@ def check_losses(shape: Shape, runs: Mapping[str, Sequence[Mapping[str, Any]]]) 
 
 def tokens_per_second(runs: Sequence[Mapping[str, Any]], what: str) -> float:
     """Median over all steps of all rounds."""
-    return statistics.median(
+    rates: list[float] = [
         n / s for run in runs for n, s in zip(run[what], run["seconds"], strict=True)
-    )
+    ]
+    return statistics.median(rates)
 
 
 def table_rows(shape: Shape, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
@@ -153,7 +154,7 @@ def table_rows(shape: Shape, runs: Mapping[str, Sequence[Mapping[str, Any]]]) ->
 def gemm_share(shape: Shape, run: Mapping[str, Any]) -> float:
     """Useful floating point operations a second over the machine's product rate."""
     per_token, per_supervised = useful_flops(shape)
-    shares = [
+    shares: list[float] = [
         (t * per_token + p * per_supervised) / s / run["gemm_flops"]
         for t, p, s in zip(run["tokens"], run["supervised"], run["seconds"], strict=True)
     ]
@@ -189,7 +190,7 @@ def versions(options: argparse.Namespace) -> list[str]:
     packages = ", ".join(f"{n} {version(n)}" for n in ("torch", "transformers", "peft"))
     return [
         f"Python {platform.python_version()}, {packages}; {options.rounds} rounds of "
-        f"{options.steps} steps after a warm-up step, {options.threads} threads."
+        f"{options.steps} steps after two warm-up steps, {options.threads} threads."
     ]
 
 

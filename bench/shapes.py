@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PretrainedConfig
@@ -65,5 +66,6 @@ def write_base(shape: Shape, folder: Path, device: str) -> None:
     """Save a randomly initialised base, the same for every run."""
     torch.manual_seed(0)
     with torch.device(device):
-        model = AutoModelForCausalLM.from_config(shape.config, dtype=DTYPES[shape.dtype])
+        auto: Any = AutoModelForCausalLM
+        model = auto.from_config(shape.config, dtype=DTYPES[shape.dtype])
     model.save_pretrained(folder)

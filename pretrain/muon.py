@@ -50,7 +50,7 @@ def orthogonalize(g_OI: Tensor) -> Tensor:
     """Approximate `U V^T` of the singular value decomposition of `[O, I]`."""
     a, b, c = _COEFFICIENTS
     wide = g_OI if g_OI.shape[0] <= g_OI.shape[1] else g_OI.t()
-    x = wide / (wide.norm() + 1e-7)
+    x: Tensor = wide / (wide.norm() + 1e-7)
     for _ in range(_STEPS):
         gram = x @ x.t()
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

@@ -20,7 +20,7 @@ HAND_WRITTEN = [
 ]
 # A path in backticks that starts at the root of the workspace, without a placeholder in it.
 REPOSITORY_PATH = re.compile(
-    r"`((?:packages|tests_integration|bench|demo|docs|\.ci|\.github)/[\w./-]+)`"
+    r"`((?:packages|tests_integration|bench|demo|docs|pretrain|\.ci|\.github)/[\w./-]+)`"
 )
 STATUS = re.compile(
     r"^Status: (proposed|accepted \(\d{4}-\d\d-\d\d\)|superseded by \d{4})$", re.MULTILINE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import warnings
 from types import ModuleType
 
 from vox_populi import operator_messages as say
@@ -46,4 +47,6 @@ def load(module: str) -> ModuleType:
     root = module.split(".", maxsplit=1)[0]
     if root in EXTRA_OF_MODULE:
         require(root)
+    # torch says this once where numpy is absent; nothing here converts to numpy.
+    warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
     return importlib.import_module(module)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
+from vox_populi import operator_messages as say
+from vox_populi.errors import ModelError
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import TensorKey, tensor_keys
+from vox_populi.hf.safetensors_header import TensorInfo
 from vox_populi.model.transformer import Transformer
+
+STORED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+"""Types a base's tensors may be stored in, by their safetensors names."""
 
 
 def load_base(
@@ -18,13 +24,18 @@ def load_base(
 ) -> Transformer:
     """Build the transformer and fill it, shard by shard, in evaluation mode and frozen.
 
-    The inventory has already refused folders with missing or misshaped tensors. Peak memory
-    is the model in `dtype` plus one tensor in its stored dtype.
+    The inventory has already refused folders with missing or misshaped tensors. Bytes are read
+    into the tensors themselves, not mapped: mapped pages would count as this process's memory
+    beside the copy. Peak memory is the model in `dtype` plus one tensor in its stored dtype.
 
     Args:
         inventory: What the folder holds.
         dtype: Type the weights are kept and computed in.
         device: Where they go.
+
+    Raises:
+        ModelError: For a weight that is not finite, or a shard that became shorter since its
+            header was read.
     """
     with torch.device("meta"):
         model = Transformer(inventory.config)
@@ -45,11 +56,36 @@ def _read_state(
             by_shard[info.shard].append(key)
     state: dict[str, Tensor] = {}
     for shard in sorted(by_shard):
-        with safe_open(inventory.model_dir / shard, framework="pt", device="cpu") as file:
-            for key in by_shard[shard]:
-                stored = file.get_tensor(inventory.tensors[key.theirs].name)
-                state[key.ours] = _arrange(stored, key, dtype).to(device)
+        path = inventory.model_dir / shard
+        for key in by_shard[shard]:
+            stored = read_tensor(path, inventory.tensors[key.theirs])
+            if not _is_finite(stored):
+                raise ModelError(say.base_not_finite(str(path), key.theirs))
+            state[key.ours] = _arrange(stored, key, dtype).to(device)
     return state
+
+
+def read_tensor(path: Path, info: TensorInfo) -> Tensor:
+    """One tensor of a safetensors file, in its stored dtype and shape, on the CPU.
+
+    Raises:
+        ModelError: When the file has fewer bytes than its header announced.
+    """
+    data = bytearray(info.end - info.start)
+    with path.open("rb", buffering=0) as file:
+        file.seek(info.start)
+        filled = 0
+        while filled < len(data):
+            count = file.readinto(memoryview(data)[filled:])
+            if not count:
+                raise ModelError(say.model_file_unreadable(str(path), "it became shorter"))
+            filled += count
+    return torch.frombuffer(data, dtype=STORED_DTYPES[info.dtype]).view(info.shape)
+
+
+def _is_finite(stored: Tensor) -> bool:
+    """One pass and no temporary: a NaN anywhere is both the least and the greatest value."""
+    return all(bool(bound.isfinite()) for bound in torch.aminmax(stored))
 
 
 def _arrange(stored: Tensor, key: TensorKey, dtype: torch.dtype) -> Tensor:

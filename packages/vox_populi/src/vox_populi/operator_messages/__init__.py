@@ -109,6 +109,7 @@ from vox_populi.operator_messages.merge import (
     note_merge_without_tokenizer,
 )
 from vox_populi.operator_messages.model_folder import (
+    base_not_finite,
     config_contradiction,
     config_field_missing,
     config_field_wrong,

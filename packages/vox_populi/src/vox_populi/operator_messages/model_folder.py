@@ -268,3 +268,13 @@ def embedded_model_missing(where: str) -> Problem:
         fix="Reinstall vox-populi, or name a model folder with --model.",
         where=where,
     )
+
+
+def base_not_finite(where: str, name: str) -> Problem:
+    """A weight that is infinite or not a number would make every loss so."""
+    return Problem(
+        code="MENS-H061",
+        what=f"the tensor {clipped(name)} holds a value that is not finite.",
+        fix="Fetch the weights again, or train from a sound checkpoint.",
+        where=where,
+    )
