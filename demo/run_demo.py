@@ -3,7 +3,7 @@
     make demo            (or: .venv/bin/python demo/run_demo.py [--output-dir DIR])
 
 Each step is one `vox` command, shown before it runs. The last line on stdout is one JSON
-object: `heldout_loss_before`, `heldout_loss_after`, `seconds`, `run`.
+object: `heldout_loss_before`, `heldout_loss_after`, `seconds`, `run`, `merged`, `answers`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any
 MARKER = ".vox-demo"
 """Says that a folder was made by this script, which may therefore replace it."""
 CORPUS_ROWS, HELDOUT_ROWS = 3500, 240
+WRITING = "--max-new-tokens 80 --repetition-penalty 1.2"
+ANSWERED_ROWS = 24
 TRAINING = "--rank 16 --epochs 1 --batch-size 16 --grad-accum 1 --lr 3e-3 --warmup 10"
 
 
@@ -47,7 +49,20 @@ def main() -> None:
 
     say(5, "Ask again, with the adapter.")
     generate(prompt, "--run", str(run))
-    finish(report, run, time.perf_counter() - started)
+
+    merged = folder / "merged"
+    say(6, "Fold the adapter into its base; the receipt proves that it still computes the same.")
+    chosen = ["--checkpoint", str(run), "--output-dir", str(merged), "--format", "hf"]
+    show_receipt(vox("merge-weights", *chosen))
+
+    say(7, "Ask the merged folder, which needs neither run nor base.")
+    generate(prompt, "--model", str(merged))
+
+    say(8, "Measure held-out rows before and after: loss, exact answers, answers that are Python.")
+    rows = ["--data", str(corpus / "valid.jsonl"), "--generate", str(ANSWERED_ROWS)]
+    measured = vox("eval", "--run", str(run), "--compare-base", *rows)
+    show_measured(measured)
+    finish(report, folder, measured, time.perf_counter() - started)
 
 
 def parse_options() -> argparse.Namespace:
@@ -69,7 +84,7 @@ def prepare(folder: Path) -> None:
 
 def say(number: int, text: str) -> None:
     """Announce a step."""
-    write(f"\n[{number}/5] {text}")
+    write(f"\n[{number}/8] {text}")
 
 
 def write(text: str) -> None:
@@ -126,7 +141,7 @@ def heldout_prompt(corpus: Path) -> str:
 
 def generate(prompt: str, *weights: str) -> None:
     """Continue the prompt and show the answer."""
-    answer = vox("generate", "--prompt", prompt, "--max-new-tokens", "80", *weights)
+    answer = vox("generate", "--prompt", prompt, *WRITING.split(), *weights)
     write(indent(answer["text"]))
 
 
@@ -135,8 +150,40 @@ def indent(text: str) -> str:
     return "\n".join(f"    | {line}" for line in text.splitlines())
 
 
-def finish(report: dict[str, Any], run: Path, seconds: float) -> None:
+def show_receipt(receipt: dict[str, Any]) -> None:
+    """What a merge changed, and how far the merged model is from the adapted one."""
+    logits = receipt["logits"]
+    write(f"  tensors changed: {receipt['tensors_changed']} of {receipt['tensors']}")
+    found, allowed = logits["max_difference"], logits["allowed"]
+    write(f"  logits, merged against adapted: at most {found:.2e} apart, {allowed:.2e} allowed")
+
+
+def show_measured(measured: dict[str, Any]) -> None:
+    """The totals of an evaluation and the largest sources that were answered, before and after."""
+    lines = [("source", "rows", "loss", "exact", "Python")]
+    pairs = list(zip(measured["base"]["sources"], measured["sources"], strict=True))
+    pairs.sort(key=lambda pair: (pair[1]["answers"] is None, -pair[1]["rows"]))
+    total = (measured["base"], {**measured, "source": "all rows"})
+    for before, after in [*pairs[:3], total]:
+        loss = f"{before['loss']:.4f} -> {after['loss']:.4f}"
+        counts = (change_of(before, after, name) for name in ("exact", "python"))
+        lines.append((after["source"], str(after["rows"]), loss, *counts))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        write("  " + "  ".join(cells).rstrip())
+
+
+def change_of(before: dict[str, Any], after: dict[str, Any], name: str) -> str:
+    """How many answers were so, before and after; a dash where no row was answered."""
+    if after["answers"] is None:
+        return "-"
+    return f"{before['answers'][name]} -> {after['answers'][name]} of {after['answers']['rows']}"
+
+
+def finish(report: dict[str, Any], folder: Path, measured: dict[str, Any], seconds: float) -> None:
     """Say what came out; the JSON line is the last."""
+    run, answers = folder / "run", measured["answers"]
     before, after = report["heldout_loss_before"], report["heldout_loss_after"]
     write(f"\nHeld-out loss {before:.4f} -> {after:.4f} ({100 * (after / before - 1):+.1f} %).")
     write(f"The adapter is {run / 'model_final.bin'}; what made it: {run / MANIFEST}.")
@@ -145,6 +192,8 @@ def finish(report: dict[str, Any], run: Path, seconds: float) -> None:
         "heldout_loss_after": after,
         "seconds": round(seconds, 1),
         "run": str(run),
+        "merged": str(folder / "merged"),
+        "answers": {name: answers[name] for name in ("rows", "exact", "python")},
     }
     write(json.dumps(result))
 

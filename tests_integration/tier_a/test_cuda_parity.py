@@ -17,6 +17,7 @@ from tests_integration.tolerances import (
 )
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import adapter_modules
+from vox_populi.infer.cached_model import CachedModel
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_tensor.collate import collate_window
@@ -43,6 +44,20 @@ def test_logits_on_cuda_equal_those_on_the_cpu(name: str, tmp_path: Path) -> Non
         narrow = load_base(inventory, torch.bfloat16, "cuda").logits(batch)
     assert_parity(wide.cpu(), expected, F32_LOGITS)
     assert_parity(narrow.float().cpu(), expected, BF16_LOGITS)
+
+
+@pytest.mark.parametrize("name", FAMILY_CASES)
+def test_cached_scores_on_cuda_equal_those_on_the_cpu(name: str, tmp_path: Path) -> None:
+    write_tiny_model(tmp_path, name)
+    inventory, ids = read_inventory(tmp_path), list(draw_rows()[0].ids)
+    # A prompt, one token more, then several: each takes its own way through attention.
+    texts = (ids[:10], ids[:11], ids)
+    scores = []
+    for device in ("cpu", "cuda"):
+        cached = CachedModel(load_base(inventory, torch.float32, device))
+        scores.append(torch.stack([cached.next_logits(text) for text in texts]))
+    assert_parity(scores[1], scores[0], F32_LOGITS)
+    assert differs(scores[0][0], scores[0][1], F32_LOGITS)
 
 
 @pytest.mark.parametrize("name", FAMILY_CASES)

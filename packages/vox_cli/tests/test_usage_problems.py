@@ -27,7 +27,6 @@ Vox = Callable[..., Any]
         (["--bath-size", "1"], "--bath-size", ["--batch-size"]),
         (["--dry-run", "step"], None, ["step", "vox mens train --help"]),
         (["--dry-run=all"], "--dry-run", ["plan", "step"]),
-        (["--resume"], "--resume", ["no such option"]),
     ],
 )
 def test_a_bad_flag_is_one_line_that_says_what_is_accepted(

@@ -25,12 +25,12 @@ class CommandEntry:
     @property
     def module(self) -> str:
         """Where the command's function is."""
-        return "vox_cli.commands." + "_".join(self.words)
+        return "vox_cli.commands." + "_".join(self.words).replace("-", "_")
 
     @property
     def function(self) -> str:
         """Name of the command's function in its module."""
-        return self.words[-1]
+        return self.words[-1].replace("-", "_")
 
 
 GROUP_HELP = {
@@ -66,13 +66,38 @@ COMMANDS = (
     ),
     CommandEntry(
         ("mens", "eval"),
-        "Measure loss and perplexity on a file of rows.",
+        "Measure loss, perplexity and answers on a file of rows.",
         "vox mens eval --run runs/first --data data/valid.jsonl",
     ),
     CommandEntry(
         ("mens", "generate"),
-        "Continue prompts with a base model or a trained run.",
+        "Continue prompts, or chat, with any model or adapter.",
         'vox mens generate --run runs/first --prompt "Reverse a string in Python."',
+    ),
+    CommandEntry(
+        ("mens", "merge-weights"),
+        "Fold an adapter into its base, with a receipt.",
+        "vox mens merge-weights --checkpoint runs/first --output-dir merged --format hf",
+    ),
+    CommandEntry(
+        ("mens", "export-adapter"),
+        "Write an adapter for PEFT, vLLM, llama.cpp or mlx-lm.",
+        "vox mens export-adapter runs/first --for peft --output-dir exports/first",
+    ),
+    CommandEntry(
+        ("mens", "export-gguf"),
+        "Write a model folder as a GGUF file for llama.cpp.",
+        "vox mens export-gguf merged --type q8_0 --output merged-q8_0.gguf",
+    ),
+    CommandEntry(
+        ("mens", "import-adapter"),
+        "Read a PEFT adapter folder into an adapter file.",
+        "vox mens import-adapter their-adapter --model base --output imported.bin",
+    ),
+    CommandEntry(
+        ("mens", "lint"),
+        "Say whether an adapter or model folder loads elsewhere.",
+        "vox mens lint exports/first --for peft,vllm,gguf,mlx",
     ),
     CommandEntry(
         ("mens", "corpus", "pairs"),

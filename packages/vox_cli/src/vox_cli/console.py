@@ -47,6 +47,10 @@ class Console:
         """Print a result for people."""
         typer.echo(text, color=self.has_color(sys.stdout))
 
+    def piece(self, text: str) -> None:
+        """Print a part of a result at once, with nothing behind it."""
+        typer.echo(text, nl=False)
+
     def note(self, text: str) -> None:
         """Say something about what happens, unless asked to be quiet."""
         if self.quiet:

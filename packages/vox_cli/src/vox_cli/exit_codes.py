@@ -41,7 +41,7 @@ MEANING_OF_CODE = {
     ExitCode.ENVIRONMENT: "The environment: disk, permission, lock, memory, device.",
     ExitCode.GATE_MISSED: "A gate, parity or quality threshold was missed.",
     ExitCode.MISSING_EXTRA: "An extra is not installed; the message has the install line.",
-    ExitCode.INTERRUPTED: "Interrupted (Ctrl-C).",
+    ExitCode.INTERRUPTED: "Interrupted (Ctrl-C); a training run leaves a checkpoint.",
     ExitCode.READER_GONE: "Whoever read standard output closed it, as `head` does.",
-    ExitCode.TERMINATED: "Terminated (SIGTERM).",
+    ExitCode.TERMINATED: "Terminated (SIGTERM); a training run leaves a checkpoint.",
 }

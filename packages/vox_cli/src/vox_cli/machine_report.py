@@ -11,8 +11,12 @@ from vox_cli.report_text import aligned, bytes_text
 from vox_populi import extras
 
 OUR_DISTRIBUTIONS = ("vox-cli", "vox-populi", "vox-tensor")
-EXTRAS = ("mens-gpu", "mens-train")
-"""Each holds all that those before it hold."""
+EXTRAS = {
+    "mens-gpu": ("mens-gpu",),
+    "mens-train": ("mens-gpu", "mens-train"),
+    "gguf": ("mens-gpu", "gguf"),
+}
+"""Extra to those whose modules it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ def _n_cpus() -> int:
 
 
 def _extra_state(name: str) -> ExtraState:
-    included = EXTRAS[: EXTRAS.index(name) + 1]
+    included = EXTRAS[name]
     modules = [m for m, (_, extra) in extras.EXTRA_OF_MODULE.items() if extra in included]
     return ExtraState(name, tuple(m for m in modules if not extras.is_installed(m)))
 

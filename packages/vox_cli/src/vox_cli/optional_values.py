@@ -1,7 +1,7 @@
 """Options whose value may be left out; Typer has none, so the arguments are completed first.
 
-`--dry-run` becomes `--dry-run=plan`, and `--from-python` without a folder after it becomes
-`--from-python=stdlib`.
+`--dry-run` becomes `--dry-run=plan`, `--resume` becomes `--resume=auto`, and `--from-python`
+without a folder after it becomes `--from-python=stdlib`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class OptionalValue:
 
 OPTIONAL_VALUES = {
     "--dry-run": OptionalValue("plan", may_be_separate=False),
+    "--resume": OptionalValue("auto", may_be_separate=True),
     "--from-python": OptionalValue("stdlib", may_be_separate=True),
 }
 

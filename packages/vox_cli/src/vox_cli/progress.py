@@ -95,6 +95,9 @@ def describe(event: Event) -> str | None:
     if event.name is EventName.EARLY_STOP:
         step, best = _count(payload, "step"), _count(payload, "best_step")
         return f"step {step}: stopped early, no better held-out loss since step {best}"
+    if event.name is EventName.TRAIN_RESUMED:
+        notes = payload.get("notes")
+        return "\n".join(map(str, notes)) if isinstance(notes, list) else None
     if event.name is EventName.GPU_FALLBACK:
         return "no usable accelerator was found; training on the CPU"
     return None

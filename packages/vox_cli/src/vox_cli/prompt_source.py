@@ -6,12 +6,14 @@ from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
-from vox_tensor.jsonl import read_jsonl
+from vox_populi.pipeline.requests import Prompt
+from vox_tensor.errors import Problem
+from vox_tensor.jsonl import JsonLine, read_jsonl
 
 MAX_FILE_BYTES = 64 << 20
 
 
-def prompts_of(prompt: str | None, file: Path | None) -> tuple[str, ...]:
+def prompts_of(prompt: str | None, file: Path | None) -> tuple[Prompt, ...]:
     """The prompts to continue, in order; there is at least one.
 
     Raises:
@@ -23,29 +25,32 @@ def prompts_of(prompt: str | None, file: Path | None) -> tuple[str, ...]:
     if file is None:
         if not prompt:
             raise ConfigError(say.prompt_missing())
-        return (prompt,)
+        return (Prompt(prompt),)
     prompts = _jsonl_prompts(file) if file.suffix == ".jsonl" else _text_prompts(file)
     if not prompts:
         raise ConfigError(say.prompts_unusable(str(file), "there is none in it"))
     return prompts
 
 
-def _jsonl_prompts(file: Path) -> tuple[str, ...]:
-    """The `prompt` of each row; other keys are left alone, so a data file can be used."""
-    found: list[str] = []
-    problems = []
-    for row in read_jsonl(file):
-        text = row.value.get("prompt")
-        if isinstance(text, str) and text:
-            found.append(text)
-        else:
-            problems.append(say.prompts_unusable(f"{file}:{row.line}", 'the row has no "prompt"'))
+def _jsonl_prompts(file: Path) -> tuple[Prompt, ...]:
+    """`prompt` and `id` of each row; other keys are left alone, so a data file can be used."""
+    found = [_row_prompt(row, f"{file}:{row.line}") for row in read_jsonl(file)]
+    problems = [each for each in found if isinstance(each, Problem)]
     if problems:
-        raise ConfigError(*problems[:20])
-    return tuple(found)
+        raise ConfigError(*say.capped(problems))
+    return tuple(each for each in found if isinstance(each, Prompt))
 
 
-def _text_prompts(file: Path) -> tuple[str, ...]:
+def _row_prompt(row: JsonLine, where: str) -> Prompt | Problem:
+    text, row_id = row.value.get("prompt"), row.value.get("id")
+    if not isinstance(text, str) or not text:
+        return say.prompts_unusable(where, 'the row has no "prompt"')
+    if isinstance(row_id, bool) or not isinstance(row_id, str | int | None):
+        return say.prompt_id_unusable(where)
+    return Prompt(text, row_id)
+
+
+def _text_prompts(file: Path) -> tuple[Prompt, ...]:
     try:
         if not file.is_file():
             cause = "it is not a file" if file.exists() else "there is no such file"
@@ -58,4 +63,4 @@ def _text_prompts(file: Path) -> tuple[str, ...]:
         raise ConfigError(say.prompts_unusable(str(file), "it is not UTF-8 text")) from None
     # Only at newlines: `splitlines` would also cut at characters that a prompt may hold.
     lines = (line.removesuffix("\r") for line in text.split("\n"))
-    return tuple(line for line in lines if line.strip())
+    return tuple(Prompt(line) for line in lines if line.strip())

@@ -8,12 +8,10 @@ import typer
 
 from vox_cli.progress import clock_text
 from vox_populi.pipeline.reports import (
-    EvalReport,
     PreviewRow,
     StatusReport,
     StepTrialReport,
     TrainReport,
-    perplexity_of,
 )
 
 Rows = Iterable[tuple[str, object]]
@@ -54,7 +52,7 @@ def train_text(report: TrainReport) -> str:
             ("supervised tokens", f"{report.supervised_tokens:,}"),
             ("train loss", _loss(report.train_loss)),
             ("held-out loss", _change(report.heldout_loss_before, report.heldout_loss_after)),
-            ("time", f"{report.seconds:.1f} s, {report.tokens_per_second:,.0f} tokens/s"),
+            ("time", _session_time(report)),
             ("peak memory", bytes_text(report.peak_memory_bytes)),
             ("device", f"{report.device}, {report.compute_dtype}"),
             *((kind.replace("_", " "), path) for kind, path in report.artifacts.items()),
@@ -74,30 +72,6 @@ def trial_text(report: StepTrialReport) -> str:
             ("estimated", bytes_text(estimate)),
         ]
     )
-
-
-def eval_text(report: EvalReport) -> str:
-    """Loss and perplexity, in all and per source."""
-    head = aligned(
-        [
-            ("model", report.model),
-            ("adapter", report.adapter),
-            ("loss", _loss(report.loss)),
-            ("perplexity", _perplexity(report.loss)),
-            ("supervised tokens", f"{report.supervised_tokens:,}"),
-            ("rows", f"{report.rows:,}{_left_out(report)}"),
-            ("time", f"{report.seconds:.1f} s"),
-            ("device", f"{report.device}, {report.compute_dtype}"),
-        ]
-    )
-    if len(report.sources) < 2:
-        return head
-    name_width = max(len(each.source) for each in report.sources)
-    lines = [
-        f"  {each.source:<{name_width}}  loss {each.loss:.4f}  {each.rows:,} rows"
-        for each in report.sources
-    ]
-    return "\n".join([head, "by source", *lines])
 
 
 def status_text(report: StatusReport) -> str:
@@ -142,25 +116,16 @@ def _trial_evaluation(report: StepTrialReport) -> str | None:
     return f"{report.evaluation_seconds:.2f} s, held-out loss {report.heldout_loss:.4f}"
 
 
-def _left_out(report: EvalReport) -> str:
-    parts = [
-        f"{count:,} {what}"
-        for count, what in (
-            (report.truncated_rows, "truncated"),
-            (report.skipped_rows, "skipped"),
-        )
-        if count
-    ]
-    return f" ({', '.join(parts)})" if parts else ""
+def _session_time(report: TrainReport) -> str | None:
+    """`None` for a run that was complete already."""
+    if not report.seconds:
+        return None
+    since = "" if report.resumed_from is None else f" since step {report.resumed_from}"
+    return f"{report.seconds:.1f} s{since}, {report.tokens_per_second:,.0f} tokens/s"
 
 
 def _loss(loss: float | None) -> str | None:
     return None if loss is None else f"{loss:.4f}"
-
-
-def _perplexity(loss: float) -> str | None:
-    value = perplexity_of(loss)
-    return None if value is None else f"{value:.2f}"
 
 
 def _change(before: float | None, after: float | None) -> str | None:

@@ -24,7 +24,7 @@ from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
 from vox_tensor.errors import Problem
 
-_HOW_TO_RUN = frozenset({"config", "color", "dry_run"})
+_HOW_TO_RUN = frozenset({"config", "color", "dry_run", "resume"})
 """Options with a parser that say how to run a command, not what to do."""
 
 

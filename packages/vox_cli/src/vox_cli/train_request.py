@@ -18,12 +18,14 @@ from vox_cli.setting_sources import (
     choose_given,
     filled,
 )
+from vox_cli.value_parsers import path
 from vox_populi import operator_messages as say
 from vox_populi.contract.adapter_target import TargetRoles, parse_targets, targets_as_text
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract, requested_lora
 from vox_populi.contract.presets import find_preset
 from vox_populi.errors import ConfigError
+from vox_populi.pipeline.requests import Resume, RunOptions
 from vox_tensor.lora_spec import LoraSpec
 
 FIELD_OF_SETTING = {
@@ -32,6 +34,7 @@ FIELD_OF_SETTING = {
     "backend": "backend",
     "tokenizer": "tokenizer",
     "model": "model_dir",
+    "init_from": "init_from",
     "targets": "targets",
     "template": "template",
     "system_prompt": "system_prompt",
@@ -91,7 +94,17 @@ class AdapterTargets:
         return str(targets_as_text(self.roles))
 
 
-DEFAULT_LOG_EVERY = 20
+def parse_resume(text: str) -> Resume:
+    """Read `auto` or a folder."""
+    return Resume(None if text == "auto" else path(text))
+
+
+OPTION_OF_SETTING = {
+    "log_every": "log_every",
+    "checkpoint_every": "checkpoint_every",
+    "keep_checkpoints": "keep_checkpoints",
+}
+"""Settings that do not change the result, to the field of `RunOptions`."""
 
 
 def choose_settings(
@@ -129,6 +142,14 @@ def build_contract(chosen: Mapping[str, Chosen]) -> FinetuneContract:
     return FinetuneContract(lora=requested_lora(**lora), **rest)
 
 
+def build_options(
+    chosen: Mapping[str, Chosen], *, force: bool, resume: Resume | None
+) -> RunOptions:
+    """Build what does not change the result."""
+    rest: dict[str, Any] = {field: chosen[name].value for name, field in OPTION_OF_SETTING.items()}
+    return RunOptions(force=force, resume=resume, **rest)
+
+
 def preset_values(name: str) -> dict[str, object]:
     """What a preset says, by the names of the settings; `None` is nothing said."""
     preset = find_preset(name)
@@ -149,7 +170,7 @@ def default_values(given: Mapping[str, Chosen]) -> dict[str, object]:
     }
     values |= {name: getattr(lora, field) for name, field in LORA_FIELD_OF_SETTING.items()}
     values["targets"] = AdapterTargets(None)
-    values["log_every"] = DEFAULT_LOG_EVERY
+    values |= {name: getattr(RunOptions(), field) for name, field in OPTION_OF_SETTING.items()}
     model = given.get("model")
     if model is not None and model.value is not None:
         # A foreign base has a vocabulary of its own; `vox` is the embedded base's.
@@ -161,6 +182,7 @@ def _file_rules() -> FileRules:
     hints = get_type_hints(FinetuneContract)
     nullable = {n for n, field in FIELD_OF_SETTING.items() if NoneType in get_args(hints[field])}
     nullable.discard("targets")
+    nullable.add("checkpoint_every")
     others = {
         field: name
         for name, field in (FIELD_OF_SETTING | LORA_FIELD_OF_SETTING).items()

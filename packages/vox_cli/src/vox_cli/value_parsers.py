@@ -83,6 +83,14 @@ def probability_mass(text: str) -> float:
     return value
 
 
+def positive_number(text: str) -> float:
+    """Parse a number above zero."""
+    value = number(text)
+    if value <= 0:
+        raise ValueRefusedError(say.value_out_of_range(text, "above 0"))
+    return value
+
+
 def one_of(kind: type[KindT]) -> Callable[[str], KindT]:
     """Parser of a closed set's members, in whatever case they are written."""
     names = tuple(member.value for member in kind)

@@ -20,12 +20,20 @@ from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ConfigError
 from vox_populi.pipeline.requests import WeightsChoice
 
+ADAPTER_SOURCES = ("run", "checkpoint", "adapter")
+"""Flags of which one at most names what lies on top of a base."""
+
 ModelFlag = Annotated[
     Path | None,
-    flags.path("Base model folder; with a run or checkpoint, where its base is.", "DIR"),
+    flags.path("Model folder, merged or not; with an adapter, where its base is.", "DIR"),
 ]
 RunFlag = Annotated[Path | None, flags.path("Run folder: its base and final adapter.", "RUN")]
-CheckpointFlag = Annotated[Path | None, flags.path("Adapter file of a run.", "FILE")]
+CheckpointFlag = Annotated[
+    Path | None, flags.path("Adapter file of a run, or one of its checkpoint folders.", "FILE|DIR")
+]
+AdapterFlag = Annotated[
+    Path | None, flags.path("PEFT adapter folder, on the base named by --model.", "DIR")
+]
 TokenizerFlag = Annotated[
     TokenizerKind | None, flags.choice("Vocabulary.", TokenizerKind, "the run's or model's")
 ]
@@ -34,6 +42,10 @@ TemplateFlag = Annotated[
 ]
 SystemPromptFlag = Annotated[
     str | None, flags.text("Opens rows that have no system message.", default="the run's")
+]
+ForceTemplateFlag = Annotated[
+    bool,
+    flags.switch("Use another template or system prompt than in training.", "--force-template"),
 ]
 DeviceFlag = Annotated[
     DeviceKind, flags.word("Where to compute.", parse_device, DeviceKind, "best")
@@ -48,18 +60,21 @@ def weights_from(context: typer.Context) -> WeightsChoice:
     """Read these flags from a command's parsed parameters.
 
     Raises:
-        ConfigError: When a run and a checkpoint are both named.
+        ConfigError: When more than one adapter is named.
     """
     given = context.params
-    if given["run"] is not None and given["checkpoint"] is not None:
-        raise ConfigError(say.sources_conflict(("--run", "--checkpoint")))
+    named = [f"--{name}" for name in ADAPTER_SOURCES if given[name] is not None]
+    if len(named) > 1:
+        raise ConfigError(say.sources_conflict(named))
     return WeightsChoice(
         model_dir=given["model"],
         run=given["run"],
         checkpoint=given["checkpoint"],
+        adapter=given["adapter"],
         tokenizer=given["tokenizer"],
         template=given["template"],
         system_prompt=given["system_prompt"],
+        force_template=given["force_template"],
         device=given["device"],
         dtype=given["dtype"],
         threads=given["threads"],

@@ -46,6 +46,7 @@ def test_a_bare_install_is_told_how_to_get_more(vox: Vox, install: Callable[...,
     assert [each["install"] for each in document["extras"]["missing"]] == [
         'pip install "vox-cli[mens-gpu]"',
         'pip install "vox-cli[mens-train]"',
+        'pip install "vox-cli[gguf]"',
     ]
     assert document["extras"]["missing"][0]["modules"] == ["torch", "tokenizers", "safetensors"]
 

@@ -1,29 +1,44 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vox_cli.commands import mens_eval
-from vox_populi.pipeline.reports import EvalReport, SourceLoss
+from vox_populi.pipeline.reports import AnswerScore, EvalReport, Measured, SourceLoss
 from vox_populi.pipeline.requests import EvalRequest, WeightsChoice
 
 Vox = Callable[..., Any]
 
+MEASURED = Measured(
+    (
+        SourceLoss(source="a", loss=0.5, rows=1, supervised_tokens=6),
+        SourceLoss(source="b", loss=1.5, rows=2, supervised_tokens=6),
+    )
+)
+ANSWERED = Measured(
+    (
+        SourceLoss(
+            source="a",
+            loss=0.25,
+            rows=1,
+            supervised_tokens=6,
+            answers=AnswerScore(rows=1, exact=1, python=1, expected_python=1),
+        ),
+        SourceLoss(source="b", loss=0.75, rows=2, supervised_tokens=6),
+    )
+)
 EVALUATED = EvalReport(
     model="vox-nano",
     adapter=None,
-    loss=1.0,
+    measured=MEASURED,
     rows=3,
-    supervised_tokens=12,
     truncated_rows=1,
     skipped_rows=0,
-    sources=(
-        SourceLoss(source="a", loss=0.5, rows=1, supervised_tokens=6),
-        SourceLoss(source="b", loss=1.5, rows=2, supervised_tokens=6),
-    ),
     seconds=0.5,
     device="cpu",
     compute_dtype="float32",
@@ -35,10 +50,11 @@ class Asked:
     """Remembers a request and answers with what it was made with."""
 
     request: EvalRequest | None = None
+    report = EVALUATED
 
     def __call__(self, request: EvalRequest) -> EvalReport:
         self.request = request
-        return EVALUATED
+        return self.report
 
 
 @pytest.fixture
@@ -54,8 +70,37 @@ def test_eval_prints_loss_and_perplexity(vox: Vox, evaluated: Asked) -> None:
     assert "1.0000" in outcome.out
     assert "2.72" in outcome.out
     assert "1 truncated" in outcome.out
-    assert "a  loss 0.5000" in outcome.out
+    assert table_of(outcome.out) == [
+        ["source", "rows", "loss", "perplexity"],
+        ["a", "1", "0.5000", "1.65"],
+        ["b", "2", "1.5000", "4.48"],
+        ["total", "3", "1.0000", "2.72"],
+    ]
     assert outcome.err == "note: a note.\n"
+
+
+def table_of(out: str) -> list[list[str]]:
+    """Cells of the table behind the empty line."""
+    lines = out.split("\n\n")[1].splitlines()
+    return [re.split(r"  +", line) for line in lines]
+
+
+def test_eval_shows_before_and_after_and_how_rows_were_answered(vox: Vox, evaluated: Asked) -> None:
+    evaluated.report = replace(EVALUATED, measured=ANSWERED, base=MEASURED)
+    argv = ["--generate", 2, "--compare-base", "--max-new-tokens", 9]
+    outcome = vox("mens", "eval", "--data", "rows.jsonl", *argv)
+    assert evaluated.request == EvalRequest(
+        data=Path("rows.jsonl"), generate=2, compare_base=True, max_new_tokens=9
+    )
+    assert "1.0000 -> 0.5000 (-50.0 %)" in outcome.out
+    assert "1 of 1" in outcome.out
+    assert table_of(outcome.out)[1:3] == [
+        ["a", "1", "0.5000 -> 0.2500", "1.65 -> 1.28", "- -> 1 of 1", "- -> 1 of 1"],
+        ["b", "2", "1.5000 -> 0.7500", "4.48 -> 2.12", "-", "-"],
+    ]
+    document = vox("mens", "eval", "--data", "rows.jsonl", "--json").document
+    assert document["base"]["loss"] == 1.0
+    assert document["answers"]["exact"] == 1
 
 
 def test_eval_json_has_the_promised_fields(vox: Vox, evaluated: Asked) -> None:

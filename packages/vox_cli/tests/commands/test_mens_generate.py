@@ -9,13 +9,20 @@ import pytest
 
 from vox_cli.commands import mens_generate
 from vox_populi.pipeline.reports import GenerateResult
-from vox_populi.pipeline.requests import GenerateRequest, WeightsChoice
+from vox_populi.pipeline.requests import GenerateRequest, Prompt, WeightsChoice
 
 Vox = Callable[..., Any]
 
 
-def result(prompt: str, text: str = "done") -> GenerateResult:
-    return GenerateResult(prompt=prompt, text=text, ids=(1, 2), stop_reason="end")
+def result(prompt: Prompt, text: str = "done") -> GenerateResult:
+    return GenerateResult(
+        prompt=prompt.text,
+        text=text,
+        ids=(1, 2),
+        stop_reason="end",
+        row_id=prompt.row_id,
+        notes=("a note.",) if prompt.text == "noted" else (),
+    )
 
 
 class Generated:
@@ -36,20 +43,27 @@ def generated(monkeypatch: pytest.MonkeyPatch) -> Generated:
 def test_generate_prints_the_text_alone(vox: Vox, generated: Generated) -> None:
     outcome = vox("mens", "generate", "--prompt", "Go on.")
     assert (outcome.code, outcome.out, outcome.err) == (0, "done\n", "")
-    assert generated.request == GenerateRequest(prompts=("Go on.",))
+    assert generated.request == GenerateRequest(prompts=(Prompt("Go on."),))
 
 
 def test_generate_passes_on_how_to_sample(vox: Vox, generated: Generated) -> None:
     argv = ["--max-new-tokens", 5, "--temperature", 0.5, "--top-k", 3, "--top-p", 0.9, "--seed", 4]
-    argv += ["--checkpoint", "c.bin", "--model", "base"]
+    argv += ["--adapter", "peft", "--model", "base", "--repetition-penalty", 1.5]
+    argv += ["--system-prompt", "Long.", "--force-template"]
     assert vox("mens", "generate", "--prompt", "Go on.", *argv).code == 0
     assert generated.request == GenerateRequest(
-        prompts=("Go on.",),
-        weights=WeightsChoice(checkpoint=Path("c.bin"), model_dir=Path("base")),
+        prompts=(Prompt("Go on."),),
+        weights=WeightsChoice(
+            adapter=Path("peft"),
+            model_dir=Path("base"),
+            system_prompt="Long.",
+            force_template=True,
+        ),
         max_new_tokens=5,
         temperature=0.5,
         top_k=3,
         top_p=0.9,
+        repetition_penalty=1.5,
         seed=4,
     )
 
@@ -58,6 +72,20 @@ def test_generate_says_when_a_flag_has_no_effect(vox: Vox, generated: Generated)
     assert "no effect" in vox("mens", "generate", "--prompt", "x", "--top-k", 3).err
     quiet = vox("mens", "generate", "--prompt", "x", "--top-k", 3, "--temperature", 1)
     assert quiet.err == ""
+
+
+def test_notes_about_the_weights_are_said_once(vox: Vox, generated: Generated) -> None:
+    assert vox("mens", "generate", "--prompt", "noted").err == "note: a note.\n"
+
+
+def test_rows_keep_their_ids(vox: Vox, generated: Generated, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": "a", "prompt": "x"}\n{"prompt": "y"}\n{"id": 3, "prompt": "z"}\n')
+    lines = vox("mens", "generate", "--prompts", path, "--json").out.splitlines()
+    assert [json.loads(line).get("id", "none") for line in lines] == ["a", "none", 3]
+    path.write_text('{"id": [], "prompt": "x"}\n{"id": true, "prompt": "y"}\n{"id": 1}\n')
+    outcome = vox("mens", "generate", "--prompts", path)
+    assert outcome.codes == ["MENS-U035", "MENS-U035", "MENS-U032"]
 
 
 def test_generate_json_is_a_document_for_a_prompt(vox: Vox, generated: Generated) -> None:
@@ -116,6 +144,9 @@ def test_files_without_prompts_are_refused(
         ([], ["MENS-U031"]),
         (["--prompt", ""], ["MENS-U031"]),
         (["--prompt", "x", "--prompts", "f"], ["MENS-U030"]),
+        (["--prompt", "x", "--interactive"], ["MENS-U030"]),
+        (["--prompt", "x", "--run", "r", "--adapter", "a"], ["MENS-U030"]),
+        (["--prompt", "x", "--repetition-penalty", "0"], ["MENS-U005"]),
         (["--prompt", "x", "--temperature", "-1"], ["MENS-U005"]),
         (["--prompt", "x", "--top-p", "0"], ["MENS-U005"]),
         (["--prompt", "x", "--top-k", "0"], ["MENS-U005"]),

@@ -12,9 +12,9 @@ from vox_cli.commands import mens_train, schola_train
 from vox_cli.console import Console
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.events import Event, EventName, Sink
-from vox_populi.pipeline.dispatch import plan_training
+from vox_populi.pipeline.dispatch import FolderUse, plan_training
 from vox_populi.pipeline.reports import HeldoutPoint, StepTrialReport, TrainReport
-from vox_populi.pipeline.requests import RunOptions
+from vox_populi.pipeline.requests import Resume, RunOptions
 
 Vox = Callable[..., Any]
 
@@ -90,6 +90,35 @@ def test_flags_become_the_contract(vox: Vox, pipeline: Pipeline) -> None:
     assert (contract.schedule, contract.tokenizer) == ("wsd", "hf")
     assert contract.targets == ("q", "v")
     assert pipeline.options == RunOptions(force=True, log_every=5)
+
+
+@pytest.mark.parametrize(
+    ("argv", "resume"),
+    [
+        (["--resume"], Resume()),
+        (["--resume", "auto"], Resume()),
+        (["--resume=auto"], Resume()),
+        (["--resume", "runs/x/checkpoints/step-4"], Resume(Path("runs/x/checkpoints/step-4"))),
+        ([], None),
+    ],
+)
+def test_resume_names_a_checkpoint_or_the_newest(
+    vox: Vox, pipeline: Pipeline, argv: list[str], resume: Resume | None
+) -> None:
+    counts = ["--checkpoint-every", 5, "--keep-checkpoints", 3]
+    outcome = vox("mens", "train", *WHERE, *counts, *argv)
+    assert outcome.code == 0, outcome.err
+    assert pipeline.options == RunOptions(checkpoint_every=5, keep_checkpoints=3, resume=resume)
+
+
+def test_force_restart_is_force_and_an_adapter_to_start_from_is_part_of_the_request(
+    vox: Vox, pipeline: Pipeline
+) -> None:
+    vox("mens", "train", *WHERE, "--resume", "auto", "--force-restart", "--init-from", "a.bin")
+    assert pipeline.options == RunOptions(force=True, resume=Resume())
+    assert pipeline.contract.init_from == Path("a.bin")
+    assert vox("mens", "train", *WHERE, "--checkpoint-every", 0).code == 2
+    assert vox("mens", "train", *WHERE, "--keep-checkpoints", 0).code == 2
 
 
 def test_without_flags_the_contract_has_its_own_defaults(vox: Vox, pipeline: Pipeline) -> None:
@@ -182,7 +211,7 @@ def test_a_dry_run_of_a_step_shows_plan_and_measurement(
     assert vox("mens", "train", *argv, "--json").document["trial"]["loss"] == 3.5
 
 
-def trial_of(contract: FinetuneContract, **options: object) -> StepTrialReport:
+def trial_of(contract: FinetuneContract, use: FolderUse) -> StepTrialReport:
     return StepTrialReport(
         planned=plan_training(contract),
         step_seconds=0.5,

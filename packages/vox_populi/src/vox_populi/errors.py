@@ -10,6 +10,7 @@ __all__ = [
     "ContractError",
     "DataError",
     "EnvironmentFailure",
+    "MergeMismatchError",
     "MissingExtraError",
     "ModelError",
     "PlanError",
@@ -48,6 +49,12 @@ class RunFailedError(VoxError):
     """Training started and cannot go on."""
 
     kind = FailureKind.RUN_FAILED
+
+
+class MergeMismatchError(VoxError):
+    """A merged model that does not compute what base and adapter compute (exit 6)."""
+
+    kind = FailureKind.GATE_MISSED
 
 
 class EnvironmentFailure(VoxError):  # noqa: N818 - `EnvironmentError` is a builtin

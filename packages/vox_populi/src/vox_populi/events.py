@@ -14,6 +14,7 @@ class EventName(StrEnum):
     """The `event` field of a telemetry line (the source system's names)."""
 
     TRAIN_START = "train_start"
+    TRAIN_RESUMED = "train_resumed"
     STEP = "step"
     EVALUATION = "evaluation"
     EPOCH_COMPLETE = "epoch_complete"

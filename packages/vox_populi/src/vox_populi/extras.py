@@ -16,6 +16,7 @@ EXTRA_OF_MODULE = {
     "safetensors": ("vox-cli", "mens-gpu"),
     "transformers": ("vox-cli", "mens-train"),
     "bitsandbytes": ("vox-cli", "mens-train"),
+    "gguf": ("vox-cli", "gguf"),
 }
 
 

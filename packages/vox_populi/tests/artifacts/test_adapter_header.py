@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from vox_populi.artifacts.adapter_header import AdapterHeader, parse_header
+from vox_populi.artifacts.adapter_header import AdapterHeader, ImportedText, parse_header
 from vox_populi.artifacts.json_fields import FieldError
 from vox_populi.artifacts.whole_file import canonical_json
 
@@ -84,3 +84,14 @@ def test_wrong_fields_are_named(header: AdapterHeader, name: str, value: object)
 def test_what_is_no_strict_json_object_is_refused(text: str) -> None:
     with pytest.raises(FieldError):
         parse_header(text)
+
+
+def test_an_imported_adapter_needs_version_2_and_nothing_else_does(header: AdapterHeader) -> None:
+    imported = replace(header, imported=ImportedText(adapter_config="{}", container="{} "))
+    assert (header.version, imported.version) == ("1", "2")
+    assert "imported" not in json.loads(header.to_json())
+    assert parse_header(imported.to_json()) == imported
+    raw = json.loads(imported.to_json())
+    raw["imported"] = {"adapter_config": "{}"}
+    with pytest.raises(FieldError, match="container"):
+        parse_header(json.dumps(raw))

@@ -173,7 +173,7 @@ def set_metadata(**entries: str | None) -> Callable[[dict[str, object]], None]:
         (set_metadata(format="vox_mens_lora"), "MENS-A003"),
         (set_metadata(format=None), "MENS-A003"),
         (set_metadata(header=None), "MENS-A003"),
-        (set_metadata(version="2"), "MENS-A004"),
+        (set_metadata(version="3"), "MENS-A004"),
         (set_metadata(version=None), "MENS-A004"),
         (set_metadata(header="{}"), "MENS-A005"),
         (set_metadata(header="nonsense"), "MENS-A005"),

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from vox_populi.artifacts.telemetry_file import MAX_LINE_BYTES, TelemetryFile, read_telemetry
+from vox_populi.artifacts.telemetry_file import (
+    MAX_LINE_BYTES,
+    TelemetryFile,
+    cut_telemetry,
+    read_telemetry,
+)
 from vox_populi.events import Event, EventName
 
 
@@ -55,3 +60,39 @@ def test_damaged_lines_are_counted_and_a_torn_last_line_is_left_out(tmp_path: Pa
     path.write_bytes(good + b"not json\n" + b"[1]\n" + long + good + good[:10])
     read = list(read_telemetry(path))
     assert [line is None for line in read] == [False, True, True, True, False]
+
+
+def test_a_cut_keeps_what_was_written_up_to_a_step(tmp_path: Path) -> None:
+    path = tmp_path / "telemetry.jsonl"
+    file = TelemetryFile(path)
+    for name, payload in (
+        (EventName.TRAIN_START, {"planned_steps_total": 9}),
+        (EventName.EVALUATION, {"step": 0}),
+        (EventName.STEP, {"step": 1}),
+        (EventName.STEP, {"step": 2}),
+        (EventName.EPOCH_COMPLETE, {"epoch": 1, "steps": 2}),
+        (EventName.CHECKPOINT_SAVED, {"step": 2}),
+        (EventName.STEP, {"step": 3}),
+        (EventName.EPOCH_COMPLETE, {"epoch": 2, "steps": 3}),
+        (EventName.TRAIN_FAILED, {"interrupted": True}),
+    ):
+        file.emit(Event(name, payload))
+    file.close()
+    with path.open("ab") as torn:
+        torn.write(b'{"ts_ms": 1, "event": "st')
+    cut_telemetry(path, 2)
+    kept = [line.event for line in read_telemetry(path) if line is not None]
+    assert kept == [
+        "train_start",
+        "evaluation",
+        "step",
+        "step",
+        "epoch_complete",
+        "checkpoint_saved",
+        "train_failed",
+    ]
+    assert path.read_bytes().endswith(b"\n")
+    cut_telemetry(path, None)
+    assert path.read_bytes() == b""
+    cut_telemetry(tmp_path / "absent", 1)
+    assert not (tmp_path / "absent").exists()

@@ -22,7 +22,7 @@ from vox_tensor.errors import FailureKind
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.schedule import ScheduleKind
 
-NOT_IN_DIGEST = {"data_dir", "output_dir", "model_dir", "threads"}
+NOT_IN_DIGEST = {"data_dir", "output_dir", "model_dir", "init_from", "threads"}
 OTHER_VALUE: dict[str, Any] = {
     "backend": Backend.QLORA,
     "tokenizer": TokenizerKind.HF,

@@ -6,25 +6,31 @@ import pytest
 import torch
 
 from vox_populi.hf.model_config import parse_model_config
+from vox_populi.infer.cached_model import CachedModel
 from vox_populi.infer.generate import StopReason, generate_ids
-from vox_populi.infer.sampling import SamplingSpec, choose_token, keep_likely
+from vox_populi.infer.sampling import (
+    SamplingSpec,
+    choose_token,
+    keep_likely,
+    penalise_repetition,
+)
 from vox_populi.model.transformer import Transformer
 
 SCORES = torch.tensor([0.0, 3.0, 1.0, 2.0, 3.0])
 GREEDY = SamplingSpec()
 
 
-def model() -> Transformer:
+def model() -> CachedModel:
     torch.manual_seed(0)
     raw = {"model_type": "gpt2", "vocab_size": 16, "n_embd": 16, "n_layer": 1, "n_head": 2}
     transformer = Transformer(parse_model_config({**raw, "n_positions": 12}, "test"))
     for parameter in transformer.parameters():
         torch.nn.init.normal_(parameter)
-    return transformer
+    return CachedModel(transformer)
 
 
 def test_greedy_takes_the_first_of_the_most_likely() -> None:
-    assert choose_token(SCORES, GREEDY, torch.Generator()) == 1
+    assert choose_token(SCORES, (), GREEDY, torch.Generator()) == 1
 
 
 def test_top_k_and_top_p_leave_only_the_likely() -> None:
@@ -34,21 +40,36 @@ def test_top_k_and_top_p_leave_only_the_likely() -> None:
     assert torch.isfinite(kept).tolist() == [False, True, False, False, True]
 
 
+def test_repetition_makes_what_stands_there_less_likely_whatever_its_sign() -> None:
+    scores = torch.tensor([2.0, -2.0, 2.0, -2.0])
+    assert penalise_repetition(scores, [0, 1, 0, 0], 2.0).tolist() == [1.0, -4.0, 2.0, -2.0]
+    assert scores.tolist() == [2.0, -2.0, 2.0, -2.0]
+    spec = SamplingSpec(repetition_penalty=2.0)
+    assert choose_token(SCORES, [1], spec, torch.Generator()) == 4
+
+
 def test_sampling_follows_its_seed_and_only_draws_what_was_kept() -> None:
     def draws(seed: int) -> list[int]:
         generator = torch.Generator().manual_seed(seed)
         spec = SamplingSpec(temperature=2.0, top_k=3)
-        return [choose_token(SCORES, spec, generator) for _ in range(40)]
+        return [choose_token(SCORES, (), spec, generator) for _ in range(40)]
 
     assert draws(1) == draws(1) != draws(2)
     assert set(draws(1)) == {1, 3, 4}
 
 
 @pytest.mark.parametrize(
-    "bad", [{"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}]
+    "bad",
+    [
+        {"temperature": -1.0},
+        {"top_k": -1},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+        {"repetition_penalty": 0.0},
+    ],
 )
 def test_senseless_settings_are_refused(bad: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"top_p|negative"):
+    with pytest.raises(ValueError, match=r"top_p|negative|positive"):
         SamplingSpec(**bad)  # type: ignore[arg-type]  # floats stand for any setting
 
 
@@ -61,7 +82,11 @@ def test_generation_ends_at_length_stop_token_and_context() -> None:
     before = by_length.ids[: by_length.ids.index(stop)]
     stopped = generate_ids(m, [1, 2], max_new_tokens=9, stop_ids={stop}, sampling=GREEDY)
     assert (stopped.ids, stopped.stop_reason) == (before, StopReason.STOP_TOKEN)
-    full = generate_ids(m, [1, 2], max_new_tokens=99, stop_ids=(), sampling=GREEDY)
+    heard: list[int] = []
+    full = generate_ids(
+        m, [1, 2], max_new_tokens=99, stop_ids=(), sampling=GREEDY, on_token=heard.append
+    )
+    assert tuple(heard) == full.ids
     assert (len(full.ids), full.stop_reason) == (10, StopReason.CONTEXT)
 
 

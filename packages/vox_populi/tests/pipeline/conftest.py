@@ -23,7 +23,18 @@ from vox_populi.hf.model_config import parse_model_config
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.tokenizer import VoxTokenizer
 
-_NEED_TORCH = ("train", "trial", "eval", "generate", "weights", "engine_setup")
+_NEED_TORCH = (
+    "export",
+    "resume",
+    "train",
+    "trial",
+    "eval",
+    "generate",
+    "chat",
+    "merge",
+    "weights",
+    "engine_setup",
+)
 collect_ignore = [] if find_spec("torch") else [f"test_{name}_run.py" for name in _NEED_TORCH]
 
 MakeContract = Callable[..., FinetuneContract]

@@ -14,6 +14,7 @@ from vox_populi import extras
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import MissingExtraError, PreflightError
 from vox_populi.pipeline import dispatch
+from vox_populi.pipeline.requests import Prompt
 
 MakeContract = Callable[..., FinetuneContract]
 
@@ -38,7 +39,7 @@ def test_importing_it_imports_nothing_heavy() -> None:
         lambda contract: dispatch.run_training(contract, dispatch.RunOptions()),
         dispatch.try_one_step,
         lambda _: dispatch.evaluate(dispatch.EvalRequest(data=Path("absent"))),
-        lambda _: dispatch.generate(dispatch.GenerateRequest(prompts=("x",))),
+        lambda _: dispatch.generate(dispatch.GenerateRequest(prompts=(Prompt("x"),))),
     ],
 )
 def test_without_torch_what_runs_a_model_asks_for_the_extra_first(
@@ -69,7 +70,8 @@ def test_an_occupied_folder_stops_a_plan_unless_it_will_be_moved(
     (contract.output_dir / "mine").write_bytes(b"x")
     with pytest.raises(PreflightError, match="MENS-E001"):
         dispatch.plan_training(contract)
-    assert dispatch.plan_training(contract, allow_occupied=True).plan.total_steps
+    use = dispatch.RunOptions(force=True).folder_use
+    assert dispatch.plan_training(contract, use).plan.total_steps
 
 
 def test_log_every_is_at_least_one() -> None:

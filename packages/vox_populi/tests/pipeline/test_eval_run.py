@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,19 @@ import pytest
 
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError, ConfigError, DataError, RunFailedError
 from vox_populi.kernel.lora_full import LoraFullObjective
 from vox_populi.pipeline.dispatch import (
     EvalReport,
     EvalRequest,
+    GenerateRequest,
+    Prompt,
     RunOptions,
     TrainReport,
     WeightsChoice,
     evaluate,
+    generate,
     run_training,
 )
 from vox_populi.pipeline.eval_run import DEFAULT_SEQ_LEN
@@ -112,10 +117,92 @@ def test_another_tokenizer_is_refused(contract: FinetuneContract, run: TrainRepo
         measure(contract.data_dir / "valid.jsonl", run=run.run)
 
 
-def test_other_text_than_in_training_is_noted(contract: FinetuneContract, run: TrainReport) -> None:
-    report = measure(contract.data_dir / "valid.jsonl", run=run.run, system_prompt="Long.")
-    assert any("--system-prompt" in note for note in report.notes)
+def test_other_text_than_in_training_is_refused_unless_forced(
+    contract: FinetuneContract, run: TrainReport
+) -> None:
+    data = contract.data_dir / "valid.jsonl"
+    for other in ({"system_prompt": "Long."}, {"template": ChatTemplate.PLAIN}):
+        with pytest.raises(ArtifactError, match=r"MENS-A030.*--force-template"):
+            measure(data, run=run.run, **other)
+    report = measure(data, run=run.run, system_prompt="Long.", force_template=True)
+    assert any("system prompt" in note for note in report.notes)
     assert report.loss != run.heldout_loss_after
+
+
+def test_before_and_after_are_the_losses_of_training(
+    contract: FinetuneContract, run: TrainReport
+) -> None:
+    data = contract.data_dir / "valid.jsonl"
+    report = evaluate(
+        EvalRequest(data=data, weights=WeightsChoice(run=run.run, threads=1), compare_base=True)
+    )
+    assert report.base is not None
+    assert report.base.loss == run.heldout_loss_before
+    assert report.loss == run.heldout_loss_after
+    assert [each.source for each in report.base.sources] == [each.source for each in report.sources]
+    alone = WeightsChoice(model_dir=contract.model_dir, tokenizer=TokenizerKind.VOX)
+    with pytest.raises(ConfigError, match="MENS-U033"):
+        evaluate(EvalRequest(data=data, weights=alone, compare_base=True))
+
+
+def test_answers_are_compared_source_by_source(
+    contract: FinetuneContract, run: TrainReport, write_rows: WriteRows
+) -> None:
+    weights = WeightsChoice(run=run.run, threads=1)
+    prompts = (Prompt("Say a."), Prompt("Say b."))
+    said = [r.text for r in generate(GenerateRequest(prompts=prompts, weights=weights))]
+    rows = [
+        {"prompt": "Say a.", "response": f" {said[0]}\n", "source": "x:1"},
+        {"prompt": "Say b.", "response": "def f(:", "source": "y:2"},
+        {"prompt": "Say c.", "response": "pass", "source": "z:3"},
+    ]
+    data = write_rows(rows, "answers.jsonl")
+    request = EvalRequest(data=data, weights=weights, generate=2, max_new_tokens=128)
+    report = evaluate(request)
+    scores = {each.source: each.answers for each in report.sources}
+    assert scores["x"] is not None
+    assert scores["y"] is not None
+    assert (scores["x"].rows, scores["x"].exact) == (1, 1)
+    assert (scores["y"].exact, scores["y"].expected_python) == (0, 0)
+    assert scores["z"] is None, "only the first rows are answered"
+    total = report.measured.answers
+    assert total is not None
+    assert (total.rows, total.exact) == (2, 1)
+    document = json.loads(json.dumps(report.as_json(), allow_nan=False))
+    assert document["answers"]["exact_share"] == 0.5
+    assert document["sources"][2]["answers"] is None
+    without = evaluate(replace(request, generate=0))
+    assert without.measured.answers is None
+    assert without.loss == report.loss
+
+
+def test_sources_take_turns_in_being_answered(run: TrainReport, write_rows: WriteRows) -> None:
+    rows = [
+        {"prompt": f"Say {n}.", "response": "x", "source": source}
+        for n, source in enumerate(("a", "a", "a", "a", "b", "c", "c"))
+    ]
+    data = write_rows(rows, "turns.jsonl")
+    weights = WeightsChoice(run=run.run, threads=1)
+    request = EvalRequest(data=data, weights=weights, generate=6, max_new_tokens=1)
+    answered = [each.answers.rows for each in evaluate(request).sources if each.answers]
+    assert answered == [3, 1, 2]
+
+
+def test_a_prompt_without_room_is_answered_with_nothing(
+    run: TrainReport, write_rows: WriteRows
+) -> None:
+    rows = [{"prompt": "long " * 40, "response": "x"}, {"prompt": "Say a.", "response": "a"}]
+    data = write_rows([*rows, {"prompt": "Say b.", "response": "b"}], "long.jsonl")
+    weights = WeightsChoice(run=run.run, threads=1)
+    report = evaluate(EvalRequest(data=data, weights=weights, generate=9, seq_len=400))
+    assert report.measured.answers is not None
+    assert report.measured.answers.rows == 3
+
+
+@pytest.mark.parametrize("wrong", [{"generate": -1}, {"max_new_tokens": 0}])
+def test_numbers_of_answers_are_checked(contract: FinetuneContract, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="--"):
+        evaluate(EvalRequest(data=contract.data_dir / "valid.jsonl", **wrong))
 
 
 def test_what_is_no_finished_run_is_refused(

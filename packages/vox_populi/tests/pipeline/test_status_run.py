@@ -59,6 +59,13 @@ def test_a_run_that_stopped_says_why(
     assert (report.state, report.failure) == (state, "boom")
 
 
+def test_what_ended_an_earlier_session_is_no_failure_of_a_run_that_went_on(tmp_path: Path) -> None:
+    failed = ("train_failed", {"message": "boom", "interrupted": False})
+    write_telemetry(tmp_path, START, STEP, failed, ("train_resumed", {"step": 4}))
+    report = run_status(tmp_path)
+    assert (report.state, report.failure) == (RunState.INTERRUPTED, None)
+
+
 def test_damaged_telemetry_is_counted_not_fatal(tmp_path: Path) -> None:
     write_telemetry(tmp_path, START, STEP)
     with (tmp_path / "telemetry.jsonl").open("ab") as file:

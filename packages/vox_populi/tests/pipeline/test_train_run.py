@@ -32,6 +32,7 @@ from vox_populi.pipeline.dispatch import (
 )
 
 MakeContract = Callable[..., FinetuneContract]
+BEGUN = {"request.json", "training-preflight.json", "telemetry.jsonl"}
 REPRODUCIBLE = ("model_final.bin", "training_manifest.json", "MODEL_CARD.md")
 
 
@@ -181,7 +182,7 @@ def test_a_loss_that_is_not_finite_names_file_and_line_and_leaves_no_adapter(
     with pytest.raises(RunFailedError, match=r"MENS-R001.*train\.jsonl:4: the loss") as caught:
         run_training(contract, RunOptions())
     assert len(caught.value.problems) == 1
-    assert files_of(contract.output_dir) == {"training-preflight.json", "telemetry.jsonl"}
+    assert files_of(contract.output_dir) == BEGUN
     name, payload = events_of(contract.output_dir)[-1]
     assert name == "train_failed"
     assert payload["codes"] == ["MENS-R001"]
@@ -206,9 +207,10 @@ def test_a_signal_stops_the_run_at_the_next_step_border(
     with pytest.raises(RunInterruptedError, match="after step 2") as caught:
         run_training(contract, RunOptions(), [Interrupter()])
     assert caught.value.exit_code == code
-    assert files_of(contract.output_dir) == {"training-preflight.json", "telemetry.jsonl"}
+    assert files_of(contract.output_dir) == {*BEGUN, "checkpoints"}
     status = run_status(contract.output_dir)
     assert (status.state, status.step) == (RunState.INTERRUPTED, 2)
+    assert status.checkpoints == ("step-2",)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +283,7 @@ def check_files_are_whole(run: Path) -> None:
     assert names <= set(KNOWN_FILES.values())
     if "model_final.bin" in names:
         assert read_adapter_bin(run / "model_final.bin").tensors
-    for name in names & {"training_manifest.json", "run_times.json", "training-preflight.json"}:
+    for name in names & {"training_manifest.json", "run_times.json", "request.json"}:
         assert json.loads((run / name).read_text("utf-8"))
 
 

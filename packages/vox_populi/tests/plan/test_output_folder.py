@@ -8,21 +8,25 @@ from types import SimpleNamespace
 
 import pytest
 
-from vox_populi.artifacts import folder_lock
+from vox_populi.artifacts import folder_lock, run_dir
 from vox_populi.artifacts.folder_lock import FolderLock
 from vox_populi.errors import EnvironmentFailure, PreflightError
 from vox_populi.plan import output_folder
 from vox_populi.plan.findings import Findings
-from vox_populi.plan.output_folder import check_output_folder
+from vox_populi.plan.output_folder import FolderUse, IfOccupied, check_output_folder
 from vox_tensor.errors import VoxError
 
 
 def error_of(
-    path: Path, adapter_bytes: int = 0, *, allow_occupied: bool = False
+    path: Path,
+    adapter_bytes: int = 0,
+    if_occupied: IfOccupied = IfOccupied.REFUSE,
+    most_checkpoints: int = 0,
 ) -> VoxError | None:
     found = Findings()
+    use = FolderUse(if_occupied=if_occupied, most_checkpoints=most_checkpoints)
     before = sorted(path.parent.rglob("*")) if path.parent.is_dir() else []
-    check_output_folder(path, adapter_bytes, found, allow_occupied=allow_occupied)
+    check_output_folder(path, adapter_bytes, found, use)
     assert before == (sorted(path.parent.rglob("*")) if path.parent.is_dir() else [])
     try:
         found.raise_if_any()
@@ -44,7 +48,7 @@ def test_any_file_makes_it_occupied(tmp_path: Path, name: str) -> None:
     error = error_of(tmp_path)
     assert isinstance(error, PreflightError)
     assert [p.code for p in error.problems] == ["MENS-E001"]
-    assert error_of(tmp_path, allow_occupied=True) is None
+    assert error_of(tmp_path, if_occupied=IfOccupied.MOVE_ASIDE) is None
 
 
 def test_what_a_killed_run_left_does_not_occupy(tmp_path: Path) -> None:
@@ -91,6 +95,9 @@ def test_a_name_that_the_system_does_not_take_is_refused(tmp_path: Path) -> None
 def test_a_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
     assert error_of(tmp_path / "new", adapter_bytes=2**28) is None
+    assert error_of(tmp_path / "new", 2**25, most_checkpoints=3) is None
+    error = error_of(tmp_path / "new", 2**28, most_checkpoints=3)
+    assert isinstance(error, EnvironmentFailure)
     error = error_of(tmp_path / "new", adapter_bytes=2**29)
     assert isinstance(error, EnvironmentFailure)
     assert [p.code for p in error.problems] == ["MENS-P010"]
@@ -112,3 +119,14 @@ def test_a_folder_that_another_run_holds_names_the_holder(tmp_path: Path) -> Non
 
 def test_the_lock_is_the_one_that_runs_take() -> None:
     assert output_folder.LOCK_NAME == folder_lock.LOCK_NAME
+
+
+def test_only_the_folder_of_a_run_can_be_gone_on_with(tmp_path: Path) -> None:
+    assert error_of(tmp_path / "new", if_occupied=IfOccupied.CONTINUE) is None
+    (tmp_path / "telemetry.jsonl").touch()
+    error = error_of(tmp_path, if_occupied=IfOccupied.CONTINUE)
+    assert isinstance(error, PreflightError)
+    assert [p.code for p in error.problems] == ["MENS-E008"]
+    (tmp_path / run_dir.REQUEST_FILE).touch()
+    assert error_of(tmp_path, if_occupied=IfOccupied.CONTINUE) is None
+    assert isinstance(error_of(tmp_path), PreflightError), "only when asked to go on"

@@ -13,6 +13,7 @@ from vox_populi.data.dataset import OnBadRow
 from vox_populi.errors import EnvironmentFailure, PreflightError
 from vox_populi.plan import preflight as preflight_module
 from vox_populi.plan import tokenizer_choice
+from vox_populi.plan.output_folder import FolderUse, IfOccupied
 from vox_populi.plan.preflight import preflight
 from vox_tensor.errors import Problem, VoxError
 from vox_tensor.tokenizer import VoxTokenizer
@@ -232,7 +233,7 @@ def test_a_used_output_folder_is_refused_unless_it_will_be_moved_aside(
     contract = make_contract(model_dir=model)
     with pytest.raises(PreflightError, match="MENS-E001"):
         preflight(contract)
-    assert preflight(contract, allow_occupied=True).facts.n_train_rows == 8
+    assert preflight(contract, FolderUse(if_occupied=IfOccupied.MOVE_ASIDE)).facts.n_train_rows == 8
 
 
 def test_an_output_folder_that_cannot_be_made_is_the_environments_fault(

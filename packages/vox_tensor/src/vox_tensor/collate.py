@@ -75,3 +75,13 @@ def collate_window(rows: Sequence[EncodedRow], device: torch.device | str = "cpu
     return PackedBatch(
         ids_T, positions_T, tuple(offsets), supervised_P, targets_P, tuple(r.line for r in rows)
     )
+
+
+def collate_continuation(
+    ids: Sequence[int], start: int, device: torch.device | str = "cpu"
+) -> PackedBatch:
+    """Ids that follow `start` tokens computed before, as one segment; nothing is supervised."""
+    ids_T = torch.tensor(ids, dtype=torch.int64).to(device, non_blocking=True)
+    positions_T = torch.arange(start, start + len(ids), device=device)
+    nothing = torch.empty(0, dtype=torch.int64, device=device)
+    return PackedBatch(ids_T, positions_T, (0, len(ids)), nothing, nothing, (0,))

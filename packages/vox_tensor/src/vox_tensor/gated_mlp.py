@@ -54,6 +54,8 @@ def activated_down(
     up-projection of a plain one (GPT-2). The down projection may carry a LoRA update; a
     dropout mask on its input is applied as in `lora.project`.
     """
+    if not torch.is_grad_enabled():
+        return _product(u_TF, up_TF, kind, down)
     if down.weight.requires_grad:
         h_TF = activate(u_TF, kind)
         return project(h_TF if up_TF is None else h_TF * up_TF, down)
@@ -68,10 +70,7 @@ class _ActivatedDown(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(u_TF, up_TF, *flat)
         ctx.kind, ctx.scale = kind, scale
-        h_TF = activate(u_TF, kind)
-        if up_TF is not None:
-            h_TF.mul_(up_TF)
-        return project(h_TF, _down(flat, scale))
+        return _product(u_TF, up_TF, kind, _down(flat, scale))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -87,6 +86,14 @@ class _ActivatedDown(torch.autograd.Function):
 
 # torch leaves `apply` unannotated; the name gives it a type.
 _activated_down: Callable[..., Tensor] = _ActivatedDown.apply
+
+
+def _product(u_TF: Tensor, up_TF: Tensor | None, kind: ActivationKind, down: Projection) -> Tensor:
+    """The forward pass where autograd records nothing: with one buffer of size `[T, F]`."""
+    h_TF = activate(u_TF, kind)
+    if up_TF is not None:
+        h_TF.mul_(up_TF)
+    return project(h_TF, down)
 
 
 def _inner_gradients(

@@ -138,9 +138,10 @@ def project_shared(x_TI: Tensor, projections: Sequence[Projection]) -> tuple[Ten
     """Apply several projections to one input `[T, I]`.
 
     With frozen weights the backward pass accumulates the input's gradient in one buffer and
-    forms none for the weights. A trainable weight (pre-training) goes through plain autograd.
+    forms none for the weights. A trainable weight (pre-training) goes through plain autograd,
+    and so does a pass without gradients, which then has nothing to record.
     """
-    if any(p.weight.requires_grad for p in projections):
+    if not torch.is_grad_enabled() or any(p.weight.requires_grad for p in projections):
         return tuple(project(x_TI, p) for p in projections)
     scales, flat = flatten(projections)
     return _project_shared(x_TI, scales, *flat)
@@ -232,7 +233,7 @@ class LoraLinear(nn.Module):
 
 def lora_delta(a_RI: Tensor, b_OR: Tensor, scale: float) -> Tensor:
     """`scale * B @ A` as a dense `[O, I]` float32 tensor, with no graph."""
-    return scale * (b_OR.detach().float() @ a_RI.detach().float())
+    return (b_OR.detach().float() @ a_RI.detach().float()).mul_(scale)
 
 
 def projection_of(layer: nn.Module, x_TI: Tensor) -> Projection:

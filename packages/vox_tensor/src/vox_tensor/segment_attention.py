@@ -2,7 +2,7 @@
 
 Segments are attended one by one: no `[T, T]` mask exists, and the cost is the sum of the
 squares of the rows' lengths. Shape letters: T tokens, H query heads, K key/value heads, E head
-dim, L tokens of a segment.
+dim, L tokens of a segment or of a sequence that goes on.
 """
 
 from __future__ import annotations
@@ -50,6 +50,39 @@ def segment_attention(
         for a, b in pairwise(offsets)
     ]
     return torch.cat(parts, dim=2).squeeze(0).transpose(0, 1)
+
+
+def continued_attention(
+    q_THE: Tensor, k_LKE: Tensor, v_LKE: Tensor, *, scale: float, window: int | None = None
+) -> Tensor:
+    """Softmax attention of the last T of L tokens over all L up to themselves: `[T, H, E]`.
+
+    What `segment_attention` gives for the last T tokens of one segment, without the queries of
+    the others.
+
+    Args:
+        q_THE: Queries of the last T tokens.
+        k_LKE: Keys of all; L is larger than T.
+        v_LKE: Values of all.
+        scale: Factor of the scores.
+        window: As for `segment_attention`.
+    """
+    n_new, n_heads, n_keys = q_THE.shape[0], q_THE.shape[1], k_LKE.shape[0]
+    if window is not None and n_keys - n_new >= window:
+        # No query reaches further back than the first one does.
+        n_keys = n_new + window - 1
+        k_LKE, v_LKE = k_LKE[-n_keys:], v_LKE[-n_keys:]
+    k, v = _heads_first(k_LKE), _heads_first(v_LKE)
+    if n_new == 1:
+        # The query heads of a key head see the same keys: they go in as its queries.
+        n_groups = k_LKE.shape[1]
+        grouped = q_THE.reshape(1, n_groups, n_heads // n_groups, -1)
+        return F.scaled_dot_product_attention(grouped, k, v, scale=scale).reshape(q_THE.shape)
+    mask_TL = sliding_window_mask(n_new, n_keys, window or n_keys, q_THE.device)
+    out = F.scaled_dot_product_attention(
+        _heads_first(q_THE), k, v, attn_mask=mask_TL, scale=scale, enable_gqa=True
+    )
+    return out.squeeze(0).transpose(0, 1)
 
 
 def _heads_first(t_THE: Tensor) -> Tensor:
@@ -110,14 +143,17 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -
         return F.scaled_dot_product_attention(
             q, k, v, is_causal=True, scale=scale, enable_gqa=grouped
         )
-    mask_LL = sliding_window_mask(length, window, q.device)
+    mask_LL = sliding_window_mask(length, length, window, q.device)
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask_LL, scale=scale, enable_gqa=grouped
     )
 
 
-def sliding_window_mask(length: int, window: int, device: torch.device) -> Tensor:
-    """Bool `[L, L]`: True where query i may see key j, that is `i - window < j <= i`."""
-    i = torch.arange(length, device=device)
-    distance = i.unsqueeze(1) - i.unsqueeze(0)
+def sliding_window_mask(n_queries: int, n_keys: int, window: int, device: torch.device) -> Tensor:
+    """Bool `[T, L]`: True where a query may see a key, at most `window - 1` keys behind it.
+
+    The queries are those of the last `n_queries` keys.
+    """
+    i = torch.arange(n_keys - n_queries, n_keys, device=device)
+    distance = i.unsqueeze(1) - torch.arange(n_keys, device=device).unsqueeze(0)
     return (distance >= 0) & (distance < window)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vox_tensor.collate import collate_window
+from vox_tensor.collate import collate_continuation, collate_window
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
 X = IGNORE_INDEX
@@ -25,6 +25,13 @@ def test_rows_lie_end_to_end_with_restarting_positions_and_shifted_targets() -> 
 def test_a_label_at_the_first_token_is_never_learned() -> None:
     row = EncodedRow((7, 8), (7, X))
     assert collate_window([row]).n_supervised == row.n_supervised == 0
+
+
+def test_a_continuation_counts_on_and_supervises_nothing() -> None:
+    batch = collate_continuation((7, 8), 5)
+    assert batch.ids_T.tolist() == [7, 8]
+    assert batch.positions_T.tolist() == [5, 6]
+    assert (batch.offsets, batch.n_supervised) == ((0, 2), 0)
 
 
 def test_no_rows_are_refused() -> None:

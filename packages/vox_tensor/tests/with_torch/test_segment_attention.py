@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from vox_tensor.segment_attention import segment_attention
+from vox_tensor.segment_attention import continued_attention, segment_attention
 
 OFFSETS = (0, 5, 6, 14)
 
@@ -40,6 +40,19 @@ def test_matches_the_definition(heads: int, kv_heads: int, window: int | None) -
     q, k, v = tensors(heads, kv_heads)
     out = segment_attention(q, k, v, OFFSETS, scale=0.5, window=window)
     torch.testing.assert_close(out, dense(q, k, v, window))
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("window", [None, 1, 3, 8])
+@pytest.mark.parametrize("n_new", [1, 2, 7])
+def test_a_continuation_is_the_end_of_the_whole(
+    kv_heads: int, window: int | None, n_new: int
+) -> None:
+    q, k, v = tensors(4, kv_heads)
+    whole = segment_attention(q, k, v, (0, 14), scale=0.5, window=window)
+    out = continued_attention(q[-n_new:], k, v, scale=0.5, window=window)
+    torch.testing.assert_close(out, whole[-n_new:])
+    assert not torch.equal(whole[-1], whole[-2])
 
 
 def test_a_row_never_sees_another() -> None:

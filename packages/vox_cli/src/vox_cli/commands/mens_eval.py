@@ -9,12 +9,14 @@ import typer
 
 from vox_cli import flags
 from vox_cli.console import ColorChoice, Console
+from vox_cli.eval_text import eval_text
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
-from vox_cli.report_text import eval_text
 from vox_cli.weights_flags import (
+    AdapterFlag,
     CheckpointFlag,
     DeviceFlag,
     DtypeFlag,
+    ForceTemplateFlag,
     ModelFlag,
     RunFlag,
     SystemPromptFlag,
@@ -35,9 +37,11 @@ def eval(
     model: ModelFlag = None,
     run: RunFlag = None,
     checkpoint: CheckpointFlag = None,
+    adapter: AdapterFlag = None,
     tokenizer: TokenizerFlag = None,
     template: TemplateFlag = None,
     system_prompt: SystemPromptFlag = None,
+    force_template: ForceTemplateFlag = False,
     seq_len: Annotated[
         int | None, flags.whole("Most tokens of a row.", at_least=2, default="the run's, else 512")
     ] = None,
@@ -51,6 +55,18 @@ def eval(
     on_long_row: Annotated[
         OnLongRow, flags.choice("Rows over --seq-len.", OnLongRow, "truncate")
     ] = OnLongRow.TRUNCATE,
+    generate: Annotated[
+        int,
+        flags.whole(
+            "Also answer N rows, of each source in turn, and compare.", at_least=0, default=0
+        ),
+    ] = 0,
+    max_new_tokens: Annotated[
+        int, flags.whole("Most tokens of such an answer.", at_least=1, default=256)
+    ] = 256,
+    compare_base: Annotated[
+        bool, flags.switch("Measure the base without its adapter as well.", "--compare-base")
+    ] = False,
     device: DeviceFlag = DeviceKind.BEST,
     dtype: DtypeFlag = ComputeDtype.AUTO,
     threads: ThreadsFlag = None,
@@ -61,7 +77,8 @@ def eval(
 ) -> None:
     """Measure loss and perplexity over the supervised tokens of a file, in all and per source.
 
-    Without --model, --run and --checkpoint the embedded base is measured.
+    With --generate also how many rows are answered word for word, and how many answers are
+    Python. Without --model and an adapter the embedded base is measured.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     request = EvalRequest(
@@ -72,6 +89,9 @@ def eval(
         context_filter=context_filter,
         on_bad_row=on_bad_row,
         on_long_row=on_long_row,
+        generate=generate,
+        max_new_tokens=max_new_tokens,
+        compare_base=compare_base,
     )
     report = evaluate(request)
     for note in report.notes:

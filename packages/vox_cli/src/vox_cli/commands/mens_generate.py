@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vox_cli import flags, value_parsers
+from vox_cli.chat_session import chat
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.prompt_source import prompts_of
 from vox_cli.weights_flags import (
+    AdapterFlag,
     CheckpointFlag,
     DeviceFlag,
     DtypeFlag,
+    ForceTemplateFlag,
     ModelFlag,
     RunFlag,
     SystemPromptFlag,
@@ -23,9 +27,13 @@ from vox_cli.weights_flags import (
     TokenizerFlag,
     weights_from,
 )
+from vox_populi import operator_messages as say
 from vox_populi.contract.choices import ComputeDtype, DeviceKind
+from vox_populi.errors import ConfigError
 from vox_populi.pipeline.dispatch import generate as continue_prompts
-from vox_populi.pipeline.requests import GenerateRequest
+from vox_populi.pipeline.dispatch import open_chat
+from vox_populi.pipeline.reports import GenerateResult
+from vox_populi.pipeline.requests import GenerateRequest, Prompt
 
 
 def generate(
@@ -33,14 +41,19 @@ def generate(
     prompt: Annotated[str | None, flags.text("What to continue.")] = None,
     prompts: Annotated[
         Path | None,
-        flags.path('One prompt a line, or .jsonl rows with a "prompt".', "FILE"),
+        flags.path('One prompt a line, or .jsonl rows with "prompt" and "id".', "FILE"),
     ] = None,
+    interactive: Annotated[
+        bool, flags.switch("Chat: on a terminal, or a line a message.", "--interactive", "-i")
+    ] = False,
     model: ModelFlag = None,
     run: RunFlag = None,
     checkpoint: CheckpointFlag = None,
+    adapter: AdapterFlag = None,
     tokenizer: TokenizerFlag = None,
     template: TemplateFlag = None,
     system_prompt: SystemPromptFlag = None,
+    force_template: ForceTemplateFlag = False,
     max_new_tokens: Annotated[
         int, flags.whole("Most tokens to write.", at_least=1, default=128)
     ] = 128,
@@ -55,6 +68,12 @@ def generate(
             "Sample from the likeliest with this share.", value_parsers.probability_mass, "X", 1
         ),
     ] = 1.0,
+    repetition_penalty: Annotated[
+        float,
+        flags.value(
+            "Above 1 makes what was said less likely.", value_parsers.positive_number, "X", 1
+        ),
+    ] = 1.0,
     seed: Annotated[int, flags.whole("Seed of sampling.", at_least=0, default=0)] = 0,
     device: DeviceFlag = DeviceKind.BEST,
     dtype: DtypeFlag = ComputeDtype.AUTO,
@@ -64,28 +83,57 @@ def generate(
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Continue prompts with a base model, or with a run's adapter on top of it.
+    """Continue prompts with a base or merged model, or with an adapter on top of a base.
 
     With --json one document, or one line a prompt for a file of prompts.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     request = GenerateRequest(
-        prompts=prompts_of(prompt, prompts),
+        prompts=_prompts(prompt, prompts, interactive=interactive),
         weights=weights_from(context),
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
+        repetition_penalty=repetition_penalty,
         seed=seed,
     )
     if temperature == 0 and (top_k is not None or top_p < 1):
         console.note("note: --top-k and --top-p have no effect at --temperature 0")
-    for result in continue_prompts(request):
-        if json and prompts is None:
-            console.document(result.as_json())
-        elif json:
-            console.json_line(result.as_json())
-        elif prompts is None:
-            console.result(result.text)
-        else:
-            console.result(f"> {result.prompt}\n{result.text}\n")
+    if interactive:
+        conversation = open_chat(request)
+        _say_notes(console, conversation.notes)
+        chat(conversation, console)
+        return
+    for number, result in enumerate(continue_prompts(request)):
+        if number == 0:
+            _say_notes(console, result.notes)
+        _show(console, result, is_one_of_many=prompts is not None)
+
+
+def _prompts(prompt: str | None, file: Path | None, *, interactive: bool) -> tuple[Prompt, ...]:
+    """What to continue; nothing before a chat has begun."""
+    if not interactive:
+        return prompts_of(prompt, file)
+    named = [
+        flag for flag, value in (("--prompt", prompt), ("--prompts", file)) if value is not None
+    ]
+    if named:
+        raise ConfigError(say.sources_conflict(("--interactive", *named)))
+    return ()
+
+
+def _say_notes(console: Console, notes: Sequence[str]) -> None:
+    for note in notes:
+        console.note(f"note: {note}")
+
+
+def _show(console: Console, result: GenerateResult, *, is_one_of_many: bool) -> None:
+    if console.as_json and is_one_of_many:
+        console.json_line(result.as_json())
+    elif console.as_json:
+        console.document(result.as_json())
+    elif is_one_of_many:
+        console.result(f"> {result.prompt}\n{result.text}\n")
+    else:
+        console.result(result.text)

@@ -19,10 +19,11 @@ from vox_cli.report_text import train_text, trial_text
 from vox_cli.resolved_settings import settings_as_json, settings_as_yaml
 from vox_cli.setting_sources import Chosen, misspelt_variables, settings_of
 from vox_cli.train_request import (
-    DEFAULT_LOG_EVERY,
     AdapterTargets,
     build_contract,
+    build_options,
     choose_settings,
+    parse_resume,
 )
 from vox_cli.value_parsers import one_of
 from vox_populi.contract.adapter_target import TARGET_WORDS
@@ -41,9 +42,14 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.presets import PRESETS
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
-from vox_populi.pipeline.dispatch import plan_training, run_training, try_one_step
+from vox_populi.pipeline.dispatch import (
+    FolderUse,
+    plan_training,
+    run_training,
+    try_one_step,
+)
 from vox_populi.pipeline.reports import TrainReport
-from vox_populi.pipeline.requests import RunOptions
+from vox_populi.pipeline.requests import Resume, RunOptions
 from vox_populi.plan.plan_report import plan_as_text
 from vox_tensor.schedule import ScheduleKind
 
@@ -63,6 +69,10 @@ def train(
     output_dir: Annotated[Path | None, flags.path("New run folder. Required.", "DIR")] = None,
     model: Annotated[
         Path | None, flags.path("Base model folder (save_pretrained).", "DIR", default="vox-nano")
+    ] = None,
+    init_from: Annotated[
+        Path | None,
+        flags.path("Adapter file to start from, with fresh optimizer state.", "FILE"),
     ] = None,
     backend: Annotated[
         Backend | None, flags.word("Training kernel.", parse_backend, Backend, default="lora")
@@ -155,7 +165,22 @@ def train(
     ] = None,
     log_every: Annotated[
         int | None,
-        flags.whole("Steps between two lines of progress.", at_least=1, default=DEFAULT_LOG_EVERY),
+        flags.whole("Steps between two lines of progress.", at_least=1, default=20),
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        flags.whole("Steps between two checkpoints.", at_least=1, default="only when stopped"),
+    ] = None,
+    keep_checkpoints: Annotated[
+        int | None, flags.whole("Checkpoints that remain.", at_least=1, default=2)
+    ] = None,
+    resume: Annotated[
+        Resume | None,
+        flags.value(
+            "Go on from the newest checkpoint of --output-dir, or from DIR.",
+            parse_resume,
+            "[auto|DIR]",
+        ),
     ] = None,
     config: Annotated[
         Path | None,
@@ -174,7 +199,10 @@ def train(
         ),
     ] = None,
     force: Annotated[
-        bool, flags.switch("Move an occupied output folder aside and start anew.", "--force")
+        bool,
+        flags.switch(
+            "Move an occupied output folder aside and start anew.", "--force", "--force-restart"
+        ),
     ] = False,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
@@ -196,10 +224,10 @@ def train(
         _print_config(console, chosen)
         return
     contract = build_contract(chosen)
+    options = build_options(chosen, force=force, resume=resume)
     if dry_run is not None:
-        _show_plan(console, contract, dry_run, force=force)
+        _show_plan(console, contract, dry_run, options.folder_use)
         return
-    options = RunOptions(force=force, log_every=_log_every(chosen))
     report = _run(console, contract, options)
     for note in report.notes:
         console.note(f"note: {note}")
@@ -217,10 +245,10 @@ def _print_config(console: Console, chosen: Mapping[str, Chosen]) -> None:
 
 
 def _show_plan(
-    console: Console, contract: FinetuneContract, dry_run: DryRun, *, force: bool
+    console: Console, contract: FinetuneContract, dry_run: DryRun, use: FolderUse
 ) -> None:
-    trial = None if dry_run is DryRun.PLAN else try_one_step(contract, allow_occupied=force)
-    planned = trial.planned if trial else plan_training(contract, allow_occupied=force)
+    trial = None if dry_run is DryRun.PLAN else try_one_step(contract, use)
+    planned = trial.planned if trial else plan_training(contract, use)
     for note in planned.notes:
         if note not in planned.plan.notes:
             console.note(f"note: {note}")
@@ -241,8 +269,3 @@ def _run(console: Console, contract: FinetuneContract, options: RunOptions) -> T
         return run_training(contract, options, [progress])
     finally:
         progress.close()
-
-
-def _log_every(chosen: Mapping[str, Chosen]) -> int:
-    steps = chosen["log_every"].value
-    return steps if isinstance(steps, int) else DEFAULT_LOG_EVERY

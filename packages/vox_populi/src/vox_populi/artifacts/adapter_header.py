@@ -25,6 +25,9 @@ from vox_tensor.lora_spec import LoraSpec
 
 ADAPTER_FORMAT = "vox_mens_lora_bin"
 ADAPTER_VERSION = "1"
+IMPORTED_VERSION = "2"
+"""Of a header with `imported`; everything else is as in version 1, and both are read."""
+ADAPTER_VERSIONS = (ADAPTER_VERSION, IMPORTED_VERSION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,16 @@ class AdaptedModule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedText:
+    """What a PEFT folder said beside its numbers: enough to write the same bytes again."""
+
+    adapter_config: str
+    """`adapter_config.json`, to the letter."""
+    container: str
+    """The JSON header of `adapter_model.safetensors`, padding included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterHeader:
     """Everything needed to put an adapter on its base, apart from the numbers."""
 
@@ -74,6 +87,13 @@ class AdapterHeader:
     seq_len: int
     contract_digest: str
     step: int
+    imported: ImportedText | None = None
+    """Of an adapter that another program trained."""
+
+    @property
+    def version(self) -> str:
+        """The lowest version of the format that can say this."""
+        return ADAPTER_VERSION if self.imported is None else IMPORTED_VERSION
 
     def tensor_shapes(self) -> dict[str, tuple[int, int]]:
         """Name and shape of every tensor the file must hold: A `[R, I]`, B `[O, R]`."""
@@ -87,8 +107,10 @@ class AdapterHeader:
     def to_json(self) -> str:
         """Canonical JSON: the same header is always the same text."""
         lora = self.lora
+        imported = {} if self.imported is None else {"imported": asdict(self.imported)}
         return canonical_json(
             {
+                **imported,
                 "rank": lora.rank,
                 "alpha": lora.alpha,
                 "dropout": lora.dropout,
@@ -137,6 +159,7 @@ def parse_header(text: str) -> AdapterHeader:
         seq_len=take_positive(raw, "seq_len"),
         contract_digest=take(raw, "contract_digest", str),
         step=take(raw, "step", int),
+        imported=_imported(raw),
     )
 
 
@@ -157,6 +180,15 @@ def _lora_spec(raw: Mapping[str, object]) -> LoraSpec:
         message = f"scale is {raw['scale']}, but rank and alpha give {spec.scale}"
         raise FieldError(message)
     return spec
+
+
+def _imported(raw: Mapping[str, object]) -> ImportedText | None:
+    if raw.get("imported") is None:
+        return None
+    texts = take_object(raw, "imported")
+    return ImportedText(
+        adapter_config=take(texts, "adapter_config", str), container=take(texts, "container", str)
+    )
 
 
 def _modules(raw: Mapping[str, object]) -> Iterator[AdaptedModule]:

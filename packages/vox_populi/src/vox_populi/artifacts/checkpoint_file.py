@@ -6,11 +6,7 @@ Shape letters: R rank, I input features, O output features.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import json
-import struct
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,18 +18,16 @@ from torch import Tensor
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.adapter_header import (
     ADAPTER_FORMAT,
-    ADAPTER_VERSION,
+    ADAPTER_VERSIONS,
     AdapterHeader,
     parse_header,
 )
 from vox_populi.artifacts.json_fields import FieldError
-from vox_populi.artifacts.whole_file import write_whole
+from vox_populi.artifacts.tensor_container import bytes_of, container_chunks
+from vox_populi.artifacts.whole_file import Chunk, write_whole
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.hf.safetensors_header import SafetensorsHeader, read_header
 from vox_tensor.errors import Problem
-
-_ALIGNMENT = 8
-_F32_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +51,33 @@ def write_adapter_bin(path: Path, header: AdapterHeader, tensors: Mapping[str, T
         EnvironmentFailure: When the system refuses; no torn file is left.
         ValueError: For tensors that the header does not describe.
     """
+    write_whole(path, *adapter_bin_chunks(header, tensors))
+
+
+def adapter_bin_chunks(header: AdapterHeader, tensors: Mapping[str, Tensor]) -> list[Chunk]:
+    """The bytes of an adapter file, as views of the tensors.
+
+    Raises:
+        ValueError: For tensors that the header does not describe.
+    """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if shapes != header.tensor_shapes():
         message = "header and tensors describe different adapters"
         raise ValueError(message)
-    names = sorted(tensors)
-    ready = [tensors[name].detach().contiguous() for name in names]
-    if any(tensor.dtype != torch.float32 or tensor.device.type != "cpu" for tensor in ready):
+    ready = {name: tensors[name].detach().contiguous() for name in sorted(tensors)}
+    if any(
+        tensor.dtype != torch.float32 or tensor.device.type != "cpu" for tensor in ready.values()
+    ):
         message = "adapter tensors must be float32 on the CPU"
         raise ValueError(message)
-    preamble = _container_header(names, ready, header)
-    write_whole(path, preamble, *(_bytes_of(tensor) for tensor in ready))
+    text = header.to_json()
+    metadata = {
+        "format": ADAPTER_FORMAT,
+        "version": header.version,
+        "header": text,
+        "digest": _digest(text, list(ready.values())),
+    }
+    return container_chunks(ready, metadata)
 
 
 def read_adapter_bin(path: Path) -> AdapterFile:
@@ -120,8 +130,9 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> AdapterHeader:
     if metadata.get("format") != ADAPTER_FORMAT or "header" not in metadata:
         raise ArtifactError(say.adapter_foreign_format(str(path), metadata.get("format")))
     version = metadata.get("version")
-    if version != ADAPTER_VERSION:
-        raise ArtifactError(say.adapter_version_unknown(str(path), version, ADAPTER_VERSION))
+    if version not in ADAPTER_VERSIONS:
+        known = " and ".join(ADAPTER_VERSIONS)
+        raise ArtifactError(say.adapter_version_unknown(str(path), version, known))
     try:
         return parse_header(metadata["header"])
     except FieldError as error:
@@ -145,37 +156,9 @@ def _differences(
             yield say.adapter_tensor_wrong_type(str(path), name, info.dtype)
 
 
-def _container_header(names: list[str], tensors: list[Tensor], header: AdapterHeader) -> bytes:
-    """The safetensors preamble. The library writes metadata in hash order, we need one order."""
-    text = header.to_json()
-    entries: dict[str, object] = {
-        "__metadata__": {
-            "format": ADAPTER_FORMAT,
-            "version": ADAPTER_VERSION,
-            "header": text,
-            "digest": _digest(text, tensors),
-        }
-    }
-    start = 0
-    for name, tensor in zip(names, tensors, strict=True):
-        end = start + tensor.numel() * _F32_BYTES
-        entries[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, end]}
-        start = end
-    preamble = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-    preamble += b" " * (-len(preamble) % _ALIGNMENT)
-    return struct.pack("<Q", len(preamble)) + preamble
-
-
 def _digest(header_text: str, tensors: Sequence[Tensor]) -> str:
-    """Over the header and the numbers in the order of their names, wherever they lie."""
+    """Over the header and the numbers of contiguous tensors in the order of their names."""
     content = hashlib.sha256(header_text.encode())
     for tensor in tensors:
-        content.update(_bytes_of(tensor.contiguous()))
+        content.update(bytes_of(tensor))
     return f"sha256:{content.hexdigest()}"
-
-
-def _bytes_of(tensor: Tensor) -> memoryview:
-    """A view of a contiguous CPU tensor's bytes; numpy is no dependency of ours."""
-    assert sys.byteorder == "little", "safetensors files are little-endian"
-    size = tensor.numel() * tensor.element_size()
-    return memoryview((ctypes.c_char * size).from_address(tensor.data_ptr())).cast("B")

@@ -37,6 +37,7 @@ class FolderLock:
                 folder cannot be written.
         """
         path = folder / LOCK_NAME
+        descriptor: int | None = None
         try:
             while True:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
@@ -47,10 +48,15 @@ class FolderLock:
                     break
                 # Its last holder removed the file between our open and our lock.
                 os.close(descriptor)
+                descriptor = None
             os.ftruncate(descriptor, 0)
             holder = f"process {os.getpid()} on {platform.node() or 'this machine'}\n"
             os.write(descriptor, holder.encode()[:_HOLDER_MAX_BYTES])
         except OSError as error:
+            # A lock that nobody is told of would be held to the end of the process.
+            with suppress(OSError):
+                if descriptor is not None:
+                    os.close(descriptor)
             raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
         return cls(path, descriptor)
 
@@ -59,11 +65,13 @@ class FolderLock:
         if self._descriptor is None:
             return
         # Removed while still held, so that nobody can be holding the file that goes away.
-        with suppress(OSError):
-            if _is_still(self.path, self._descriptor):
-                self.path.unlink()
-        os.close(self._descriptor)
-        self._descriptor = None
+        try:
+            with suppress(OSError):
+                if _is_still(self.path, self._descriptor):
+                    self.path.unlink()
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 def lock_holder(folder: Path) -> str | None:

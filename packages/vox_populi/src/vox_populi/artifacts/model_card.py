@@ -16,13 +16,13 @@ def _lines(manifest: Mapping[str, object]) -> Iterator[str]:
     results, optimizer = take_object(manifest, "results"), take_object(manifest, "optimizer")
     yield "# Vox LoRA adapter"
     yield from _section("Base model")
-    yield f"- name: {_code(manifest['base_model'])} ({_code(manifest['model_type'])})"
-    yield f"- digest: {_code(manifest['base_digest'])}"
+    yield f"- name: {code_span(manifest['base_model'])} ({code_span(manifest['model_type'])})"
+    yield f"- digest: {code_span(manifest['base_digest'])}"
     yield "- the adapter works on this base only; its licence and its limits come with it"
     yield from _section("Data")
-    yield f"- train file: {_code(manifest['train_file'])}"
-    yield f"- digest: {_code(manifest['train_digest'])}"
-    yield f"- template: {_code(manifest['template'])}"
+    yield f"- train file: {code_span(manifest['train_file'])}"
+    yield f"- digest: {code_span(manifest['train_digest'])}"
+    yield f"- template: {code_span(manifest['template'])}"
     yield f"- supervised tokens seen: {results['supervised_tokens']}"
     yield from _section("Architecture")
     for label, key in (
@@ -34,7 +34,8 @@ def _lines(manifest: Mapping[str, object]) -> Iterator[str]:
         yield f"- {label}: {manifest[key]}"
     yield f"- adapter: rank {manifest['rank']}, alpha {manifest['alpha']:g}, {_targets(manifest)}"
     yield from _section("Training")
-    yield f"- kernel: {_code(manifest['execution_kernel'])}, {_code(manifest['compute_dtype'])}"
+    kernel, dtype = code_span(manifest["execution_kernel"]), code_span(manifest["compute_dtype"])
+    yield f"- kernel: {kernel}, {dtype}"
     yield f"- steps: {results['steps']} of {manifest['rows_per_step']} rows"
     yield (
         f"- AdamW, learning rate {optimizer['learning_rate']:g}, {optimizer['schedule']} schedule, "
@@ -64,7 +65,7 @@ def _loss(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) else "not measured"
 
 
-def _code(value: object) -> str:
+def code_span(value: object) -> str:
     """A code span that a name from a file cannot leave."""
     text = "".join(c if c.isprintable() and c != "`" else "?" for c in str(value))
     return f"`{text}`"

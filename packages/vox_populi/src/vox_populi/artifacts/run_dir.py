@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from vox_populi import operator_messages as say
+from vox_populi.artifacts.checkpoint_dir import remove_leftovers
 from vox_populi.artifacts.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.artifacts.whole_file import Chunk, is_temporary, pretty_json, write_whole
 from vox_populi.errors import EnvironmentFailure, PreflightError
@@ -19,9 +20,10 @@ TELEMETRY_FILE = "telemetry.jsonl"
 TIMES_FILE = "run_times.json"
 MODEL_CARD_FILE = "MODEL_CARD.md"
 BASE_LOCATION_FILE = "base_location.json"
-CHECKPOINTS_FOLDER = "checkpoints"
+REQUEST_FILE = "request.json"
 
 KNOWN_FILES = {
+    "request": REQUEST_FILE,
     "adapter": ADAPTER_FILE,
     "manifest": MANIFEST_FILE,
     "preflight": PREFLIGHT_FILE,
@@ -70,6 +72,24 @@ class RunDir:
             return cls(path, lock)
         lock.release()
         return cls(path, _make_and_lock(path))
+
+    @classmethod
+    def reopen(cls, path: Path) -> RunDir:
+        """Lock the folder of a run, to go on in it; a new or empty one will do as well.
+
+        Raises:
+            PreflightError: For a folder that holds something else.
+            EnvironmentFailure: As for `create`.
+        """
+        lock = _make_and_lock(path)
+        try:
+            if _is_occupied(path) and not (path / REQUEST_FILE).is_file():
+                raise PreflightError(say.output_folder_is_no_run(str(path)))
+            _remove_leftovers(path)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(path, lock)
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +145,7 @@ def _remove_leftovers(path: Path) -> None:
     for entry in path.iterdir():
         if is_temporary(entry.name) and entry.is_file():
             entry.unlink()
+    remove_leftovers(path)
 
 
 def _move_aside(path: Path, lock: FolderLock) -> None:

@@ -15,7 +15,10 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from vox_populi.events import Event
+from vox_populi import operator_messages as say
+from vox_populi.errors import EnvironmentFailure
+from vox_populi.events import Event, EventName
+from vox_tensor.atomic_file import replaced_file
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +102,34 @@ def read_telemetry(path: Path) -> Iterator[TelemetryLine | None]:
                 yield None
                 continue
             yield _parse(line)
+
+
+def cut_telemetry(path: Path, last_step: int | None) -> None:
+    """Drop what a run wrote after a step, so that no step stands there twice when it goes on.
+
+    Args:
+        path: The file; nothing happens when it is not there.
+        last_step: The step that the run goes on from; `None` drops everything.
+
+    Raises:
+        EnvironmentFailure: When the system refuses; the file is then as it was.
+    """
+    if not path.is_file():
+        return
+    try:
+        with replaced_file(path) as kept, path.open("rb") as file:
+            while line := file.readline(MAX_LINE_BYTES):
+                event = _parse(line) if line.endswith(b"\n") else None
+                if event is not None and last_step is not None and _step_of(event) <= last_step:
+                    kept.write(line)
+    except OSError as error:
+        raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+
+
+def _step_of(line: TelemetryLine) -> int:
+    """The step an event is about; 0 for what is about the run as a whole."""
+    step = line.payload.get("steps" if line.event == EventName.EPOCH_COMPLETE else "step")
+    return step if isinstance(step, int) else 0
 
 
 def _skip_line(file: BinaryIO) -> None:

@@ -44,6 +44,8 @@ class InputFacts:
     """`None` when the held-out rows were split off the training file, or there are none."""
     valid_digest: str | None
     valid_report: DataReport | None
+    init_from_digest: str | None = None
+    """Of the adapter that training started from."""
 
     @property
     def run_id(self) -> str:
@@ -87,7 +89,7 @@ def manifest_values(
         "finetune_contract_digest": inputs.contract_digest,
         **_model_values(contract, plan, inputs),
         **_data_values(contract, plan, inputs),
-        **_adapter_values(plan),
+        **_adapter_values(plan, inputs),
         **_schedule_values(contract, plan),
         **_deployment_values(contract),
         "results": _result_values(results),
@@ -191,9 +193,11 @@ def _counts(report: DataReport) -> dict[str, object]:
     return values
 
 
-def _adapter_values(plan: ExecutionPlan) -> dict[str, object]:
+def _adapter_values(plan: ExecutionPlan, inputs: InputFacts) -> dict[str, object]:
     lora = plan.lora
+    start = {} if inputs.init_from_digest is None else {"init_from": inputs.init_from_digest}
     return {
+        **start,
         "rank": lora.rank,
         "alpha": lora.alpha,
         "dropout": lora.dropout,

@@ -68,6 +68,8 @@ class FinetuneContract:
     tokenizer: TokenizerKind = TokenizerKind.VOX
     model_dir: Path | None = None
     """Base checkpoint as `save_pretrained` writes it; `None` for the embedded `vox-nano`."""
+    init_from: Path | None = None
+    """Adapter file whose values training starts from; `None` for fresh ones."""
     lora: LoraSpec = field(default_factory=lambda: LoraSpec(rank=16, alpha=32.0))
     targets: TargetRoles | None = None
     """Projections to adapt; `None` for all that the family's blocks have."""
@@ -174,6 +176,7 @@ class FinetuneContract:
             ("--data-dir", self.data_dir),
             ("--output-dir", self.output_dir),
             ("--model", self.model_dir),
+            ("--init-from", self.init_from),
         ):
             if path is not None and "\0" in str(path):
                 yield say.path_has_nul(flag)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vox_populi import operator_messages as say
@@ -20,13 +20,23 @@ def digest_of_files(paths: Sequence[Path]) -> str:
     Raises:
         ModelError: When a file is missing or cannot be read.
     """
+    return digest_of_contents({path.name: content_digest(path) for path in paths})
+
+
+def digest_of_contents(contents: Mapping[str, str]) -> str:
+    """`digest_of_files` of files whose contents are hashed already: name to `content_digest`."""
     outer = hashlib.sha256()
-    for path in sorted(paths, key=lambda path: path.name):
-        outer.update(f"{_content_digest(path)} {path.name}\n".encode())
+    for name in sorted(contents):
+        outer.update(f"{contents[name]} {name}\n".encode())
     return f"sha256:{outer.hexdigest()}"
 
 
-def _content_digest(path: Path) -> str:
+def content_digest(path: Path) -> str:
+    """SHA-256 of one file's content, in hexadecimal; the file is streamed.
+
+    Raises:
+        ModelError: When it is missing or cannot be read.
+    """
     with open_regular(path) as handle:
         try:
             return hashlib.file_digest(handle, "sha256").hexdigest()

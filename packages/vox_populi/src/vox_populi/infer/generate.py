@@ -1,17 +1,15 @@
-"""Continuing a prompt, token by token. Each step runs the whole sequence again."""
+"""Continuing a prompt, token by token."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
 
+from vox_populi.infer.cached_model import CachedModel
 from vox_populi.infer.sampling import SamplingSpec, choose_token
-from vox_populi.model.transformer import Transformer
-from vox_tensor.collate import collate_window
-from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
 
 class StopReason(StrEnum):
@@ -31,16 +29,24 @@ class Generated:
     stop_reason: StopReason
 
 
-@torch.no_grad()
 def generate_ids(
-    model: Transformer,
+    model: CachedModel,
     prompt_ids: Sequence[int],
     *,
     max_new_tokens: int,
     stop_ids: Collection[int],
     sampling: SamplingSpec,
+    on_token: Callable[[int], None] | None = None,
 ) -> Generated:
-    """Continue `prompt_ids`; dropout is off while it runs.
+    """Continue `prompt_ids`.
+
+    Args:
+        model: What of the prompt it has read before is not computed again.
+        prompt_ids: Non-empty, with room for at least one token behind them.
+        max_new_tokens: Ends the text where no stop token does.
+        stop_ids: Ids that end the text and are no part of it.
+        sampling: How to choose.
+        on_token: Called with each new id as soon as it is chosen.
 
     Raises:
         ValueError: For an empty prompt, or one that fills the model's positions.
@@ -51,26 +57,16 @@ def generate_ids(
         raise ValueError(message)
     generator = torch.Generator().manual_seed(sampling.seed)
     ids = list(prompt_ids)
-    was_training = model.training
-    model.eval()
     reason = StopReason.LENGTH
     for _ in range(max_new_tokens):
         if len(ids) == limit:
             reason = StopReason.CONTEXT
             break
-        token = choose_token(next_logits(model, ids), sampling, generator)
+        token = choose_token(model.next_logits(ids), ids, sampling, generator)
         if token in stop_ids:
             reason = StopReason.STOP_TOKEN
             break
         ids.append(token)
-    model.train(was_training)
+        if on_token is not None:
+            on_token(token)
     return Generated(tuple(ids[len(prompt_ids) :]), reason)
-
-
-def next_logits(model: Transformer, ids: Sequence[int]) -> torch.Tensor:
-    """Scores `[V]` of the token after `ids`, on the CPU."""
-    row = EncodedRow(tuple(ids), (IGNORE_INDEX,) * len(ids))
-    device = model.embed.weight.device
-    batch = collate_window([row], device)
-    last_P = torch.tensor([len(ids) - 1], device=device)
-    return model.logits(batch, last_P)[0].cpu()

@@ -1,10 +1,11 @@
-"""Choosing the next token from its scores: greedy, temperature, top-k, top-p.
+"""Choosing the next token from its scores: repetition penalty, temperature, top-k, top-p.
 
 Shape letter: V vocabulary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,8 @@ class SamplingSpec:
     """How to choose.
 
     Raises:
-        ValueError: For a negative temperature or top_k, or a top_p outside (0, 1].
+        ValueError: For a negative temperature or top_k, a top_p outside (0, 1], or a repetition
+            penalty that is not positive.
     """
 
     temperature: float = 0.0
@@ -26,6 +28,9 @@ class SamplingSpec:
     top_p: float = 1.0
     """Keep the smallest set of tokens whose probabilities reach this sum (nucleus sampling,
     Holtzman et al. 2019, arXiv 1904.09751)."""
+    repetition_penalty: float = 1.0
+    """Scores of tokens that stand in the text already are divided by it where positive and
+    multiplied where negative, greedily too (CTRL, Keskar et al. 2019, arXiv 1909.05858)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -35,14 +40,28 @@ class SamplingSpec:
         if not 0 < self.top_p <= 1:
             message = f"top_p must lie in (0, 1], got {self.top_p}"
             raise ValueError(message)
+        if not self.repetition_penalty > 0:
+            message = f"repetition_penalty must be positive, got {self.repetition_penalty}"
+            raise ValueError(message)
 
 
-def choose_token(logits_V: Tensor, spec: SamplingSpec, generator: torch.Generator) -> int:
-    """The next id. Ties of a greedy choice go to the lowest id."""
+def choose_token(
+    logits_V: Tensor, ids: Sequence[int], spec: SamplingSpec, generator: torch.Generator
+) -> int:
+    """The id after `ids`. Ties of a greedy choice go to the lowest id."""
+    if spec.repetition_penalty != 1:
+        logits_V = penalise_repetition(logits_V.float(), ids, spec.repetition_penalty)
     if spec.temperature == 0:
         return int(logits_V.argmax())
     scores_V = keep_likely(logits_V.float() / spec.temperature, spec)
     return int(torch.multinomial(scores_V.softmax(-1), 1, generator=generator))
+
+
+def penalise_repetition(scores_V: Tensor, ids: Sequence[int], penalty: float) -> Tensor:
+    """Scores with those of all `ids` made less likely, once however often an id occurs."""
+    seen = torch.tensor(ids, dtype=torch.int64).unique()
+    held = scores_V[seen]
+    return scores_V.index_copy(0, seen, torch.where(held > 0, held / penalty, held * penalty))
 
 
 def keep_likely(scores_V: Tensor, spec: SamplingSpec) -> Tensor:

@@ -42,6 +42,12 @@ class LoraFullObjective:
         """A and B of every adapted layer, in forward order."""
         return [p for layer in self.adapted.values() for p in (layer.a_RI, layer.b_OR)]
 
+    def streams(self) -> Mapping[str, torch.Generator]:
+        """The stream of dropout masks, which all adapted layers share."""
+        layers = self.adapted.values()
+        dropout = next((layer.dropout_generator for layer in layers), None)
+        return {} if dropout is None else {Stream.DROPOUT.value: dropout}
+
     def loss_sum(self, batch: PackedBatch) -> Tensor:
         """Sum of the cross entropies of the batch's supervised tokens."""
         return self.model.loss_sum(batch)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from vox_populi.hf.model_config import ModelConfig
+from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.norm import Norm, RmsNorm
 from vox_populi.model.normed_projection import normed_project
 from vox_populi.model.rotary import RotaryTable, apply_rotary
-from vox_tensor.segment_attention import segment_attention
+from vox_tensor.segment_attention import continued_attention, segment_attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class PackContext:
     """Segment borders of the pack."""
     rotary: RotaryTable | None
     """`None` where positions were added to the embeddings."""
+    cache: KvCache | None = None
+    """Tokens read before, of which the pack is the continuation; takes over the pack's own."""
 
 
 class Attention(nn.Module):
@@ -31,6 +34,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
+        self.layer = layer
         self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
         self.head_dim = config.head_dim
         self.window = config.sliding_window if config.sliding_layers[layer] else None
@@ -55,15 +59,15 @@ class Attention(nn.Module):
         if context.rotary is not None:
             q_THE = apply_rotary(q_THE, context.rotary)
             k_TKE = apply_rotary(k_TKE, context.rotary)
-        mixed_THE = segment_attention(
-            q_THE,
-            k_TKE,
-            v_TKE,
-            context.offsets,
-            scale=self.head_dim**-0.5,
-            window=self.window,
-        )
-        return mixed_THE.reshape(x_TD.shape[0], -1)
+        return self._attend(q_THE, k_TKE, v_TKE, context).reshape(x_TD.shape[0], -1)
+
+    def _attend(self, q_THE: Tensor, k: Tensor, v: Tensor, context: PackContext) -> Tensor:
+        scale, window = self.head_dim**-0.5, self.window
+        if context.cache is not None:
+            k, v = context.cache.layers[self.layer].append(k, v)
+        if k.shape[0] > q_THE.shape[0]:
+            return continued_attention(q_THE, k, v, scale=scale, window=window)
+        return segment_attention(q_THE, k, v, context.offsets, scale=scale, window=window)
 
     def _heads(self, x_TD: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor]:
         if self.fused_qkv:

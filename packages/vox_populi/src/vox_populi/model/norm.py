@@ -40,6 +40,9 @@ class RmsNorm(Norm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension: `[..., D]` to `[..., D]`."""
+        if not torch.is_grad_enabled():
+            wide = _wide(x)
+            return _rms_scaled(x, wide, _rms_scale(wide, self.eps), self.weight)
         return _rms_norm(x, self.weight, self.eps)
 
     def input_gradient(self, g: Tensor, x: Tensor) -> Tensor:
@@ -82,6 +85,10 @@ def _rms_scale(wide: Tensor, eps: float) -> Tensor:
     return mean_square.add_(eps).rsqrt_().unsqueeze(-1)
 
 
+def _rms_scaled(x: Tensor, wide: Tensor, scale: Tensor, weight_D: Tensor) -> Tensor:
+    return (wide * scale).to(x.dtype).mul_(weight_D)
+
+
 def _rms_input_gradient(g: Tensor, wide: Tensor, weight_D: Tensor, scale: Tensor) -> Tensor:
     # d/dx of x * s(x) with s = (mean x^2 + eps)^-1/2: s * gw - x * s^3 * mean(gw * x)
     gw = g.to(wide.dtype) * weight_D
@@ -95,8 +102,7 @@ class _RmsNorm(torch.autograd.Function):
         wide = _wide(x)
         scale = _rms_scale(wide, eps)
         ctx.save_for_backward(x, weight_D, scale)
-        out: Tensor = (wide * scale).to(x.dtype).mul_(weight_D)
-        return out
+        return _rms_scaled(x, wide, scale, weight_D)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:

@@ -27,10 +27,12 @@ from vox_tensor.lora import (
 def normed_project(x_TD: Tensor, norm: Norm, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]:
     """Apply several linear layers to `norm(x)`: one `[T, O]` each.
 
-    A trainable norm or weight (pre-training) goes through plain autograd.
+    A trainable norm or weight (pre-training) goes through plain autograd, and so does a pass
+    without gradients.
     """
     projections = [projection_of(layer, x_TD) for layer in layers]
-    if norm.weight.requires_grad or any(p.weight.requires_grad for p in projections):
+    is_plain = not torch.is_grad_enabled() or norm.weight.requires_grad
+    if is_plain or any(p.weight.requires_grad for p in projections):
         return project_shared(norm(x_TD), projections)
     scales, flat = flatten(projections)
     return _normed_project(x_TD, norm, scales, *flat)

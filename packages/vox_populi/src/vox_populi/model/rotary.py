@@ -99,7 +99,8 @@ def _given(value: float | None) -> float:
 
 def apply_rotary(x_THE: Tensor, table: RotaryTable) -> Tensor:
     """Rotate each head's pairs `(x[i], x[i + F])` by the token's angle; arithmetic in float32."""
-    return _apply_rotate(x_THE, table.cos, table.sin)
+    rotate = _apply_rotate if torch.is_grad_enabled() else _rotate
+    return rotate(x_THE, table.cos, table.sin)
 
 
 class _Rotate(torch.autograd.Function):

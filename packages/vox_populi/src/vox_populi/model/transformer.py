@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.model.attention import PackContext
 from vox_populi.model.block import Block, build_norm
+from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.rotary import rotary_table
 from vox_tensor.collate import PackedBatch
 from vox_tensor.linear_cross_entropy import linear_cross_entropy
@@ -38,27 +39,32 @@ class Transformer(nn.Module):
         if self.config.tie_word_embeddings:
             self.lm_head.weight = self.embed.weight
 
-    def hidden(self, batch: PackedBatch, keep_P: Tensor | None = None) -> Tensor:
+    def hidden(
+        self, batch: PackedBatch, keep_P: Tensor | None = None, cache: KvCache | None = None
+    ) -> Tensor:
         """Normed hidden states: `[T, D]`, or `[P, D]` at `keep_P` only.
 
-        With `keep_P` the last block computes only those tokens behind its attention.
+        With `keep_P` the last block computes only those tokens behind its attention. With
+        `cache` the batch, of one segment, goes on where the cache ends and is added to it.
         """
         x_TD = self.embed(batch.ids_T)
-        context = PackContext(batch.offsets, None)
+        table = None
         if self.pos_embed is not None:
             x_TD = x_TD + self.pos_embed(batch.positions_T)
         elif self.config.rope is not None:
             table = rotary_table(self.config.rope, self.config.head_dim, batch.positions_T)
-            context = PackContext(batch.offsets, table)
+        context = PackContext(batch.offsets, table, cache)
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
             x_TD = block(x_TD, context, keep_P if index == last else None)
         normed: Tensor = self.final_norm(x_TD)
         return normed
 
-    def logits(self, batch: PackedBatch, keep_P: Tensor | None = None) -> Tensor:
-        """Scores of the next token, `[T, V]` or `[P, V]`, in the compute dtype."""
-        hidden = self.hidden(batch, keep_P)
+    def logits(
+        self, batch: PackedBatch, keep_P: Tensor | None = None, cache: KvCache | None = None
+    ) -> Tensor:
+        """Scores of the next token, `[T, V]` or `[P, V]`, in the compute dtype; see `hidden`."""
+        hidden = self.hidden(batch, keep_P, cache)
         (out,) = project_shared(hidden, (projection_of(self.lm_head, hidden),))
         return out
 

@@ -209,11 +209,6 @@ def run_has_no_adapter(path: str) -> Problem:
     )
 
 
-def note_text_differs_from_training() -> str:
-    """Template or system prompt are not those of the training run."""
-    return "--template or --system-prompt differ from those the adapter was trained with."
-
-
 def note_rows_cut_to_positions(asked: int, positions: int) -> str:
     """Learned positions end where the table ends."""
     return f"--seq-len {asked} is more than the {positions} positions of this model; rows are cut."

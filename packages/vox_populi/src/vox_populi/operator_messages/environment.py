@@ -13,7 +13,8 @@ def output_folder_occupied(path: str) -> Problem:
     return Problem(
         code="MENS-E001",
         what="the output folder is not empty.",
-        fix="Name another --output-dir, or pass --force to keep the old folder under another name.",
+        fix="Name another --output-dir, go on with the run in it (--resume auto), or pass --force"
+        " to keep the old folder under another name.",
         where=path,
     )
 

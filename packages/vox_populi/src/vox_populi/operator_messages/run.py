@@ -56,12 +56,13 @@ def evaluation_not_finite(source: str, path: str) -> Problem:
     )
 
 
-def run_interrupted(signal_name: str, step: int) -> Problem:
+def run_interrupted(signal_name: str, step: int, checkpoint: str | None) -> Problem:
     """SIGINT or SIGTERM; the run ended at a step border."""
+    kept = f"its state is in {checkpoint}" if checkpoint else "there was nothing to keep yet"
     return Problem(
         code="MENS-R010",
-        what=f"the run was stopped by {signal_name} after step {step}; no adapter was written.",
-        fix="Start it again with --force, or into another --output-dir.",
+        what=f"the run was stopped by {signal_name} after step {step}; {kept}.",
+        fix="Go on with the same command and --resume auto.",
     )
 
 

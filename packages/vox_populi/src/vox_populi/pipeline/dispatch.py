@@ -12,12 +12,27 @@ from types import ModuleType
 from vox_populi import extras
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.events import Sink
+from vox_populi.pipeline.conversation import Conversation
+from vox_populi.pipeline.interop_reports import (
+    ExportReport,
+    ExportRequest,
+    GgufReport,
+    GgufRequest,
+    ImportReport,
+    ImportRequest,
+    LintReport,
+    LintRequest,
+)
 from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.lint_run import lint_folder
 from vox_populi.pipeline.machine_probe import probe_machine
+from vox_populi.pipeline.merge_report import MergeReport
 from vox_populi.pipeline.preview_run import preview_rows
 from vox_populi.pipeline.reports import (
+    AnswerScore,
     EvalReport,
     GenerateResult,
+    Measured,
     PlannedRun,
     PreviewRow,
     RunState,
@@ -29,22 +44,45 @@ from vox_populi.pipeline.reports import (
 from vox_populi.pipeline.requests import (
     EvalRequest,
     GenerateRequest,
+    MergeFormat,
+    MergeRequest,
     PreviewRequest,
+    Prompt,
+    Resume,
     RunOptions,
     WeightsChoice,
 )
 from vox_populi.pipeline.status_run import run_status
 from vox_populi.plan.execution_planner import plan_execution
+from vox_populi.plan.output_folder import AS_NEW_FOLDER, FolderUse, IfOccupied
 from vox_populi.plan.preflight import preflight
 
 __all__ = [
+    "AnswerScore",
+    "Conversation",
     "EvalReport",
     "EvalRequest",
+    "ExportReport",
+    "ExportRequest",
+    "FolderUse",
     "GenerateRequest",
     "GenerateResult",
+    "GgufReport",
+    "GgufRequest",
+    "IfOccupied",
+    "ImportReport",
+    "ImportRequest",
+    "LintReport",
+    "LintRequest",
+    "Measured",
+    "MergeFormat",
+    "MergeReport",
+    "MergeRequest",
     "PlannedRun",
     "PreviewRequest",
     "PreviewRow",
+    "Prompt",
+    "Resume",
     "RunInterruptedError",
     "RunOptions",
     "RunState",
@@ -54,7 +92,13 @@ __all__ = [
     "TrainReport",
     "WeightsChoice",
     "evaluate",
+    "export_adapter",
+    "export_gguf",
     "generate",
+    "import_adapter",
+    "lint_folder",
+    "merge_weights",
+    "open_chat",
     "plan_training",
     "preview_rows",
     "run_status",
@@ -66,19 +110,19 @@ NEEDED_TO_RUN = ("torch", "safetensors", "tokenizers")
 """What the extra `mens-gpu` brings; asked for before anything is read."""
 
 
-def plan_training(contract: FinetuneContract, *, allow_occupied: bool = False) -> PlannedRun:
+def plan_training(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> PlannedRun:
     """Check all inputs and decide what would run; write nothing, load no weights.
 
     Args:
         contract: The request.
-        allow_occupied: What is in the output folder will be moved aside (`--force`).
+        use: What a run will do with its output folder.
 
     Raises:
         PreflightError: With every finding about the inputs.
         PlanError: When the base model cannot meet the request.
         EnvironmentFailure: When only disk, permissions, a lock or a device is in the way.
     """
-    found = preflight(contract, allow_occupied=allow_occupied)
+    found = preflight(contract, use)
     plan = plan_execution(contract, found.inventory, found.facts, probe_machine())
     return PlannedRun(contract=contract, preflight=found, plan=plan)
 
@@ -97,36 +141,37 @@ def run_training(
         MissingExtraError: Without the extra `mens-gpu`.
         PreflightError: With every finding about the inputs; nothing was written.
         PlanError: When the base model cannot meet the request; nothing was written.
-        RunFailedError: On a loss that is not finite, with the rows that caused it.
+        RunFailedError: On a loss that is not finite, with the rows that caused it; on a request
+            that is not the one of the run to go on with, with every field that differs.
+        ArtifactError: When all checkpoints to go on from are damaged, or the adapter to start
+            from does not fit.
         EnvironmentFailure: For an occupied or locked folder, a full disk or device.
         RunInterruptedError: After SIGINT or SIGTERM, at a step border; its `exit_code` is
             130 or 143.
     """
     module = _load_runner("train_run")
-    planned = plan_training(contract, allow_occupied=options.force)
+    planned = plan_training(contract, options.folder_use)
     report: TrainReport = module.train(planned, options, sinks)
     return report
 
 
-def try_one_step(contract: FinetuneContract, *, allow_occupied: bool = False) -> StepTrialReport:
+def try_one_step(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> StepTrialReport:
     """Run one step, one evaluation and one save in a scratch folder, and measure them.
 
     Args:
         contract: The request.
-        allow_occupied: As for `plan_training`.
+        use: As for `plan_training`.
 
     Raises:
         VoxError: As `run_training` does.
     """
     module = _load_runner("trial_run")
-    report: StepTrialReport = module.try_one_step(
-        plan_training(contract, allow_occupied=allow_occupied)
-    )
+    report: StepTrialReport = module.try_one_step(plan_training(contract, use))
     return report
 
 
 def evaluate(request: EvalRequest) -> EvalReport:
-    """Mean loss over the supervised tokens of a file.
+    """Mean loss over the supervised tokens of a file and, where asked for, how rows are answered.
 
     Raises:
         VoxError: For unusable weights, rows or machine.
@@ -143,6 +188,73 @@ def generate(request: GenerateRequest) -> Iterator[GenerateResult]:
     """
     results: Iterator[GenerateResult] = _load_runner("generate_run").generate(request)
     return results
+
+
+def merge_weights(request: MergeRequest) -> MergeReport:
+    """Fold an adapter into its base, prove that the result computes the same, publish it.
+
+    Raises:
+        ArtifactError: For an adapter that cannot be read, changes nothing or belongs to another
+            base; for an output inside of what is read.
+        ModelError: For a base folder that cannot be used.
+        PreflightError: For an output folder that holds something.
+        MergeMismatchError: When the result differs from base and adapter by more than rounding.
+        EnvironmentFailure: For a full disk, a locked or unwritable folder.
+    """
+    report: MergeReport = _load_runner("merge_run").merge(request)
+    return report
+
+
+def open_chat(request: GenerateRequest) -> Conversation:
+    """Load the weights for a conversation; the request's prompts are not looked at.
+
+    Raises:
+        VoxError: For unusable weights or settings.
+    """
+    conversation: Conversation = _load_runner("chat_run").open_chat(request)
+    return conversation
+
+
+def export_adapter(request: ExportRequest) -> ExportReport:
+    """Write an adapter in the form another program loads, in a new folder.
+
+    Raises:
+        PreflightError: When the output folder is taken.
+        ArtifactError: For an adapter that cannot be read, that does not fit its base, or that
+            the consumer cannot take, with every reason.
+        ModelError: For a base folder that cannot be used.
+        EnvironmentFailure: When the system refuses to write.
+    """
+    report: ExportReport = _load_runner("export_run").export_adapter(request)
+    return report
+
+
+def export_gguf(request: GgufRequest) -> GgufReport:
+    """Write a model folder as a GGUF file for llama.cpp, and compare every tensor of it.
+
+    Raises:
+        MissingExtraError: Without the extra `gguf`.
+        PreflightError: When the output file exists.
+        ModelError: For a folder that cannot be used.
+        ArtifactError: For a model or a tokenizer that the format cannot describe.
+        EnvironmentFailure: When the system refuses, or the file reads back differently.
+    """
+    extras.require("gguf")
+    report: GgufReport = _load_runner("gguf_run").export_gguf(request)
+    return report
+
+
+def import_adapter(request: ImportRequest) -> ImportReport:
+    """Read a PEFT folder strictly against its base and write one new adapter file.
+
+    Raises:
+        PreflightError: When the output file exists.
+        ArtifactError: For settings we cannot represent and tensors that do not fit, by name.
+        ModelError: For a base or a tokenizer that cannot be used.
+        EnvironmentFailure: When the system refuses to write.
+    """
+    report: ImportReport = _load_runner("import_run").import_adapter(request)
+    return report
 
 
 def _load_runner(name: str) -> ModuleType:

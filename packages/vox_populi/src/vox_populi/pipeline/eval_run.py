@@ -1,18 +1,21 @@
-"""`vox mens eval`: the loss of a model on the supervised tokens of a file. Needs torch."""
+"""`vox mens eval`: how well a model predicts, and answers, the rows of a file. Needs torch."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from vox_populi import operator_messages as say
 from vox_populi.data.dataset import DatasetOptions, RowDataset, open_dataset
-from vox_populi.errors import RunFailedError
+from vox_populi.errors import ConfigError, RunFailedError
 from vox_populi.hf.model_config import ModelConfig
+from vox_populi.pipeline.answer_score import score_answers
+from vox_populi.pipeline.answers import Answerer, answer_threads
 from vox_populi.pipeline.engine_setup import on_device
-from vox_populi.pipeline.reports import EvalReport, SourceLoss
+from vox_populi.pipeline.eval_report import EvalReport, Measured, SourceLoss
 from vox_populi.pipeline.requests import EvalRequest
 from vox_populi.pipeline.row_source import source_label
 from vox_populi.pipeline.weights import FoundWeights, find_weights, load_weights
@@ -31,7 +34,11 @@ def evaluate(request: EvalRequest) -> EvalReport:
     Raises:
         VoxError: As `pipeline.dispatch.evaluate` says.
     """
+    _check(request)
     found = find_weights(request.weights)
+    adapter = found.adapter
+    if request.compare_base and adapter is None:
+        raise ConfigError(say.nothing_to_compare())
     seq_len, notes = _seq_len(request, found)
     options = DatasetOptions(
         min_rating=request.min_rating,
@@ -41,21 +48,22 @@ def evaluate(request: EvalRequest) -> EvalReport:
         seq_len=seq_len,
     )
     rows = open_dataset(request.data, found.tokenizer, found.policy, options)
+    base = None
     with on_device(found.device.device, request.weights.threads):
-        objective = load_weights(found)
         started = time.perf_counter()
-        sources = _losses_by_source(objective, rows, ROWS_PER_WINDOW * seq_len)
+        if request.compare_base:
+            without = dataclasses.replace(found, adapter=None)
+            base = _measure(without, rows, request, ROWS_PER_WINDOW * seq_len)
+        measured = _measure(found, rows, request, ROWS_PER_WINDOW * seq_len)
         seconds = time.perf_counter() - started
-    total = sum(source.supervised_tokens for source in sources)
     return EvalReport(
         model=found.name,
-        adapter=found.adapter_path,
-        loss=sum(source.loss * source.supervised_tokens for source in sources) / total,
+        adapter=None if adapter is None else adapter.where,
+        measured=measured,
+        base=base,
         rows=len(rows),
-        supervised_tokens=total,
         truncated_rows=rows.report.truncated,
         skipped_rows=sum(rows.report.dropped.values()),
-        sources=sources,
         seconds=seconds,
         device=found.device.device,
         compute_dtype=found.device.compute_dtype,
@@ -63,11 +71,22 @@ def evaluate(request: EvalRequest) -> EvalReport:
     )
 
 
+def _check(request: EvalRequest) -> None:
+    problems = []
+    if request.generate < 0:
+        problems.append(say.setting_out_of_range("--generate", request.generate, "at least 0"))
+    if request.max_new_tokens < 1:
+        tokens = request.max_new_tokens
+        problems.append(say.setting_out_of_range("--max-new-tokens", tokens, "at least 1"))
+    if problems:
+        raise ConfigError(*problems)
+
+
 def _seq_len(request: EvalRequest, found: FoundWeights) -> tuple[int, tuple[str, ...]]:
     """The longest row: as asked, as trained, or the trainer's default; never past the table."""
     wanted = request.seq_len
     if wanted is None:
-        wanted = found.header.seq_len if found.header else DEFAULT_SEQ_LEN
+        wanted = found.text.seq_len if found.text else DEFAULT_SEQ_LEN
     limit = _position_limit(found.inventory.config)
     if limit is None or wanted <= limit:
         return wanted, ()
@@ -80,13 +99,39 @@ def _position_limit(config: ModelConfig) -> int | None:
     return config.max_positions if config.rope is None else None
 
 
-def _losses_by_source(
-    objective: Objective, rows: RowDataset, window_tokens: int
-) -> tuple[SourceLoss, ...]:
-    return tuple(
-        _source_loss(objective, source, rows.select(members), window_tokens)
-        for source, members in sorted(_rows_by_source(rows).items())
+def _measure(
+    found: FoundWeights, rows: RowDataset, request: EvalRequest, window_tokens: int
+) -> Measured:
+    """Load the weights and measure every source; the weights go when this returns."""
+    objective = load_weights(found)
+    members = sorted(_rows_by_source(rows).items())
+    sources = tuple(
+        _source_loss(objective, source, rows.select(numbers), window_tokens)
+        for source, numbers in members
     )
+    if not request.generate:
+        return Measured(sources)
+    answerer = Answerer(found, objective.model)
+    with on_device(found.device.device, answer_threads(found, request.weights.threads)):
+        scores = [
+            score_answers(answerer, [rows.record(n) for n in picked], request.max_new_tokens)
+            for picked in _rows_to_answer([numbers for _, numbers in members], request.generate)
+        ]
+    return Measured(
+        tuple(
+            dataclasses.replace(source, answers=score)
+            for source, score in zip(sources, scores, strict=True)
+        )
+    )
+
+
+def _rows_to_answer(members: Sequence[Sequence[int]], count: int) -> list[list[int]]:
+    """The first row of each source, then the second of each, until there are so many."""
+    places = ((place, source) for source, rows in enumerate(members) for place in range(len(rows)))
+    picked: list[list[int]] = [[] for _ in members]
+    for place, source in sorted(places)[:count]:
+        picked[source].append(members[source][place])
+    return picked
 
 
 def _rows_by_source(rows: RowDataset) -> Mapping[str, list[int]]:

@@ -15,8 +15,9 @@ from vox_populi.errors import RunFailedError
 class RunInterruptedError(RunFailedError):
     """A run that was asked to stop and did."""
 
-    def __init__(self, signal_number: int, step: int) -> None:
-        super().__init__(say.run_interrupted(signal.Signals(signal_number).name, step))
+    def __init__(self, signal_number: int, step: int, checkpoint: str | None = None) -> None:
+        name = signal.Signals(signal_number).name
+        super().__init__(say.run_interrupted(name, step, checkpoint))
         self.signal_number = signal_number
 
     @property

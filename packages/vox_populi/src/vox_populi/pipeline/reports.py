@@ -6,17 +6,19 @@ pipeline is asked is in `pipeline.requests` and can be had from here as well.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.pipeline.eval_report import AnswerScore, EvalReport, Measured, SourceLoss
+from vox_populi.pipeline.json_numbers import JsonObject, finite_or_none, perplexity_of
 from vox_populi.pipeline.requests import (
     EvalRequest,
     GenerateRequest,
     PreviewRequest,
+    Prompt,
     RunOptions,
     WeightsChoice,
 )
@@ -25,15 +27,18 @@ from vox_populi.plan.plan_report import plan_as_json
 from vox_populi.plan.preflight import PreflightReport
 
 __all__ = [
+    "AnswerScore",
     "EvalReport",
     "EvalRequest",
     "GenerateRequest",
     "GenerateResult",
     "HeldoutPoint",
     "JsonObject",
+    "Measured",
     "PlannedRun",
     "PreviewRequest",
     "PreviewRow",
+    "Prompt",
     "RunOptions",
     "RunState",
     "SourceLoss",
@@ -44,8 +49,6 @@ __all__ = [
     "finite_or_none",
     "perplexity_of",
 ]
-
-JsonObject = dict[str, object]
 
 
 class RunState(StrEnum):
@@ -110,12 +113,16 @@ class TrainReport:
     compute_dtype: str
     artifacts: Mapping[str, Path]
     """File kind to path: `adapter`, `manifest`, `telemetry`, `model_card`, …"""
+    resumed_from: int | None = None
+    """Step of the checkpoint that this session went on from."""
+    tokens_before: int = 0
+    """Of `tokens`, those of earlier sessions; `seconds` is this session's alone."""
     notes: tuple[str, ...] = ()
 
     @property
     def tokens_per_second(self) -> float:
-        """All tokens, not only supervised ones."""
-        return self.tokens / self.seconds if self.seconds > 0 else 0.0
+        """All tokens of this session, not only supervised ones."""
+        return (self.tokens - self.tokens_before) / self.seconds if self.seconds > 0 else 0.0
 
     def as_json(self) -> JsonObject:
         """The fields of `vox mens train --json`."""
@@ -136,6 +143,7 @@ class TrainReport:
             "device": self.device,
             "compute_dtype": self.compute_dtype,
             "artifacts": {kind: str(path) for kind, path in self.artifacts.items()},
+            "resumed_from": self.resumed_from,
             "notes": list(self.notes),
         }
 
@@ -201,65 +209,6 @@ class PreviewRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceLoss:
-    """The share of one source in an evaluation."""
-
-    source: str
-    loss: float
-    rows: int
-    supervised_tokens: int
-
-    def as_json(self) -> JsonObject:
-        """One entry of `sources`."""
-        return {
-            "source": self.source,
-            "loss": finite_or_none(self.loss),
-            "perplexity": perplexity_of(self.loss),
-            "rows": self.rows,
-            "supervised_tokens": self.supervised_tokens,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvalReport:
-    """How well a model predicts the supervised tokens of a file."""
-
-    model: str
-    """Name of the base folder."""
-    adapter: Path | None
-    """Adapter file that was on top of it."""
-    loss: float
-    """Mean over supervised tokens, in nats."""
-    rows: int
-    supervised_tokens: int
-    truncated_rows: int
-    skipped_rows: int
-    sources: tuple[SourceLoss, ...]
-    seconds: float
-    device: str
-    compute_dtype: str
-    notes: tuple[str, ...] = ()
-
-    def as_json(self) -> JsonObject:
-        """The fields of `vox mens eval --json`."""
-        return {
-            "model": self.model,
-            "adapter": None if self.adapter is None else str(self.adapter),
-            "loss": finite_or_none(self.loss),
-            "perplexity": perplexity_of(self.loss),
-            "rows": self.rows,
-            "supervised_tokens": self.supervised_tokens,
-            "truncated_rows": self.truncated_rows,
-            "skipped_rows": self.skipped_rows,
-            "sources": [source.as_json() for source in self.sources],
-            "seconds": round(self.seconds, 3),
-            "device": self.device,
-            "compute_dtype": self.compute_dtype,
-            "notes": list(self.notes),
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateResult:
     """What a model wrote after one prompt."""
 
@@ -268,11 +217,18 @@ class GenerateResult:
     ids: tuple[int, ...]
     """New tokens only, without the one that ended the text."""
     stop_reason: str
-    """`stop_token` (the model closed its turn), `length` or `context` (no positions left)."""
+    """`stop_token` (the model closed its turn), `length`, `context` (no positions left), or in
+    a chat `interrupted`."""
+    row_id: str | int | None = None
+    """What the row of a prompts file calls itself."""
+    notes: tuple[str, ...] = ()
+    """About the weights; the same for all prompts of a request."""
 
     def as_json(self) -> JsonObject:
-        """One line of `vox mens generate --json`."""
+        """One line of `vox mens generate --json`; `id` where the prompt had one."""
+        named = {} if self.row_id is None else {"id": self.row_id}
         return {
+            **named,
             "prompt": self.prompt,
             "text": self.text,
             "ids": list(self.ids),
@@ -321,20 +277,6 @@ class StatusReport:
             "artifacts": {kind: str(path) for kind, path in self.artifacts.items()},
             "telemetry": dict(self.telemetry),
         }
-
-
-def perplexity_of(loss: float) -> float | None:
-    """`exp(loss)`, or `None` where that is no finite number."""
-    try:
-        value = math.exp(loss)
-    except OverflowError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def finite_or_none(value: float | None) -> float | None:
-    """A number JSON can carry: NaN and infinities become `null`."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _rounded(seconds: float | None) -> float | None:

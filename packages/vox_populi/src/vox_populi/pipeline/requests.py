@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from vox_populi.contract.choices import ComputeDtype, DeviceKind, TokenizerKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
+from vox_populi.plan.output_folder import FolderUse, IfOccupied
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on with a run instead of starting one."""
+
+    source: Path | None = None
+    """A checkpoint, or a run folder for its newest; `None`: the newest of the output folder, and
+    the beginning where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +29,29 @@ class RunOptions:
     """Move an occupied output folder aside (`<name>.old-1`, …) and start anew."""
     log_every: int = 20
     """Optimizer steps between two `step` events."""
+    checkpoint_every: int | None = None
+    """Optimizer steps between two checkpoints; `None`: only when a signal stops the run."""
+    keep_checkpoints: int = 2
+    """How many remain; the one before the newest is there for when the newest is damaged."""
+    resume: Resume | None = None
+    """Go on from a checkpoint; `force` is stronger and starts anew."""
 
     def __post_init__(self) -> None:
-        if self.log_every < 1:
-            message = f"log_every must be at least 1, got {self.log_every}"
-            raise ValueError(message)
+        counts = ("log_every", "checkpoint_every", "keep_checkpoints")
+        for name, count in ((name, getattr(self, name)) for name in counts):
+            if count is not None and count < 1:
+                message = f"{name} must be at least 1, got {count}"
+                raise ValueError(message)
+
+    @property
+    def folder_use(self) -> FolderUse:
+        """What the run will do with its output folder."""
+        goes_on = IfOccupied.REFUSE if self.resume is None else IfOccupied.CONTINUE
+        # A signal writes one; with `checkpoint_every`, one more than remain is there at times.
+        most = 1 if self.checkpoint_every is None else self.keep_checkpoints + 1
+        return FolderUse(
+            if_occupied=IfOccupied.MOVE_ASIDE if self.force else goes_on, most_checkpoints=most
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +82,15 @@ class WeightsChoice:
     run: Path | None = None
     """A run folder: its base with its final adapter."""
     checkpoint: Path | None = None
-    """An adapter file, `model_final.bin` or alike, with its base."""
+    """An adapter file, `model_final.bin` or alike, or a checkpoint folder of a run, with its
+    base."""
+    adapter: Path | None = None
+    """An adapter folder as PEFT writes it; its base is `model_dir`."""
     tokenizer: TokenizerKind | None = None
     template: ChatTemplate | None = None
     system_prompt: str | None = None
+    force_template: bool = False
+    """Use template and system prompt also where the adapter was trained with others."""
     device: DeviceKind = DeviceKind.BEST
     dtype: ComputeDtype = ComputeDtype.AUTO
     threads: int | None = None
@@ -74,18 +108,66 @@ class EvalRequest:
     context_filter: str | None = None
     on_bad_row: OnBadRow = OnBadRow.ERROR
     on_long_row: OnLongRow = OnLongRow.TRUNCATE
+    generate: int = 0
+    """Rows that are also answered and compared with their answers: the first of each source, in the
+    order of their names, then the second of each, and so on."""
+    max_new_tokens: int = 256
+    """Of each of these answers."""
+    compare_base: bool = False
+    """Measure the base without its adapter as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text to continue."""
+
+    text: str
+    row_id: str | int | None = None
+    """What the row of a prompts file calls itself; comes back with the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest:
-    """Prompts to continue."""
+    """Prompts to continue; none for a chat."""
 
-    prompts: tuple[str, ...]
+    prompts: tuple[Prompt, ...] = ()
     weights: WeightsChoice = field(default_factory=WeightsChoice)
     max_new_tokens: int = 128
     temperature: float = 0.0
     """0 is greedy."""
     top_k: int | None = None
     top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    """Above 1 makes tokens that stand in the text already less likely."""
     seed: int = 0
     """Of sampling; prompt `i` draws from its own stream, whatever stands beside it."""
+
+
+class MergeFormat(StrEnum):
+    """What a merge writes."""
+
+    VOX = "vox"
+    """`model_merged.bin`, for this program."""
+    HF = "hf"
+    """A `save_pretrained` folder, for everything else."""
+
+
+MAX_SHARD_BYTES = 1_000_000_000
+"""A file of a merged folder is closed before it would hold more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeRequest:
+    """An adapter to fold into its base."""
+
+    checkpoint: Path
+    """An adapter file, or the folder of a run or of a checkpoint."""
+    output: Path
+    model_dir: Path | None = None
+    """Folder of the base, if not where it was in training."""
+    output_format: MergeFormat = MergeFormat.VOX
+    force: bool = False
+    """Move an occupied output folder aside (`<name>.old-1`, …)."""
+    threads: int | None = None
+    """`None`: torch's, at most 8. The bytes do not depend on it."""
+    max_shard_bytes: int = MAX_SHARD_BYTES

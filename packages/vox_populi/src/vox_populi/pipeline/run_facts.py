@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
-from vox_populi.artifacts.training_manifest import InputFacts
+from vox_populi.artifacts.run_request import RunRequest
+from vox_populi.artifacts.training_manifest import InputFacts, installed_versions
 from vox_populi.events import TELEMETRY_SCHEMA_VERSION
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.pipeline.reports import JsonObject, PlannedRun
 from vox_populi.plan.data_check import TRAIN_FILE, VALID_FILE
+
+_DECIDING_VERSIONS = ("torch", "vox-tensor", "vox-populi")
+"""Distributions that may round or shuffle otherwise in another version."""
 
 PREFLIGHT_SCHEMA_VERSION = "vox.mens.preflight.v0"
 
@@ -20,7 +24,7 @@ def input_facts(planned: PlannedRun) -> InputFacts:
     """
     found, contract = planned.preflight, planned.contract
     base_digest = found.base_digest()
-    named = ("data", "valid", "tokenizer", "template")
+    named = ("data", "valid", "tokenizer", "template", "init_from")
     digests = {name: found.digests[name] for name in named if name in found.digests}
     has_valid_file = found.facts.has_valid_file
     return InputFacts(
@@ -35,6 +39,30 @@ def input_facts(planned: PlannedRun) -> InputFacts:
         valid_file=VALID_FILE if has_valid_file else None,
         valid_digest=digests.get("valid"),
         valid_report=found.valid.report if has_valid_file else None,
+        init_from_digest=digests.get("init_from"),
+    )
+
+
+def run_request(planned: PlannedRun, inputs: InputFacts) -> RunRequest:
+    """What must be the same for the run to go on later."""
+    plan, versions = planned.plan, installed_versions()
+    digests = {
+        "base": inputs.base_digest,
+        "data": inputs.train_digest,
+        "valid": inputs.valid_digest,
+        "tokenizer": inputs.tokenizer_digest,
+        "template": inputs.template_digest,
+        "init_from": inputs.init_from_digest,
+    }
+    return RunRequest(
+        digest=inputs.contract_digest,
+        contract=planned.contract.canonical(),
+        inputs={name: digest for name, digest in digests.items() if digest is not None},
+        program={
+            "device": plan.device,
+            "compute_dtype": plan.compute_dtype,
+            **{name: versions[name] for name in _DECIDING_VERSIONS if name in versions},
+        },
     )
 
 

@@ -30,15 +30,12 @@ class SinkGroup:
 class EveryNthStep:
     """Passes on the first step, every n-th and the last before any other event.
 
-    Steps that are passed on carry the totals so far, so what is left out is not lost.
+    Every step carries the totals so far, so what is left out is not lost.
     """
 
     def __init__(self, sink: Sink, every: int) -> None:
         self._sink = sink
         self._every = every
-        self._seen = 0
-        self._supervised = 0
-        self._tokens = 0
         self._held: Event | None = None
 
     def emit(self, event: Event) -> None:
@@ -47,19 +44,13 @@ class EveryNthStep:
             self._release()
             self._sink.emit(event)
             return
-        self._supervised += _count(event.payload.get("valid_tokens"))
-        self._tokens += _count(event.payload.get("theoretical_tokens"))
-        totals = {"supervised_tokens_total": self._supervised, "tokens_total": self._tokens}
-        self._held = Event(event.name, {**event.payload, **totals})
-        self._seen += 1
-        if self._seen == 1 or self._seen % self._every == 0:
+        self._held = event
+        # By the number of the step, so that a run that goes on keeps its rhythm.
+        step = event.payload.get("step")
+        if step == 1 or (isinstance(step, int) and step % self._every == 0):
             self._release()
 
     def _release(self) -> None:
         if self._held is not None:
             self._sink.emit(self._held)
             self._held = None
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) else 0

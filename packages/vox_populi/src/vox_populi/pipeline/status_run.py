@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi import operator_messages as say
+from vox_populi.artifacts.checkpoint_dir import list_checkpoints
 from vox_populi.artifacts.folder_lock import lock_holder
 from vox_populi.artifacts.run_dir import (
     ADAPTER_FILE,
-    CHECKPOINTS_FOLDER,
     KNOWN_FILES,
     MANIFEST_FILE,
     TELEMETRY_FILE,
@@ -54,7 +54,7 @@ def run_status(run: Path) -> StatusReport:
         tokens_per_second=_number(last_step.get("tokens_per_sec")),
         eta_seconds=_number(last_step.get("eta_seconds_remaining")) if holder else None,
         holder=holder,
-        checkpoints=_checkpoints(run / CHECKPOINTS_FOLDER),
+        checkpoints=tuple(each.name for each in list_checkpoints(run)),
         artifacts=artifacts,
         telemetry={
             "lines": history.lines,
@@ -86,6 +86,9 @@ class _History:
             self.unreadable += 1
             return
         self.counts[line.event] += 1
+        if line.event == EventName.TRAIN_RESUMED:
+            # What ended the session before is history once the run goes on.
+            self.last.pop(EventName.TRAIN_FAILED, None)
         self.last[line.event] = line.payload
         self.last_ts_ms = line.ts_ms
         if self.first_ts_ms is None:
@@ -121,16 +124,6 @@ def _state(run: Path, holder: str | None, history: _History) -> RunState:
     if failure is not None and not failure.get("interrupted"):
         return RunState.FAILED
     return RunState.INTERRUPTED
-
-
-def _checkpoints(folder: Path) -> tuple[str, ...]:
-    """Names `step-N` in the order of their steps."""
-    steps = (
-        (int(entry.name.removeprefix("step-")), entry.name)
-        for entry in (folder.iterdir() if folder.is_dir() else ())
-        if entry.name.startswith("step-") and entry.name.removeprefix("step-").isdecimal()
-    )
-    return tuple(name for _, name in sorted(steps))
 
 
 def _count(*candidates: object) -> int | None:

@@ -2,128 +2,250 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
+from vox_populi.artifacts.adapter_header import AdapterHeader
 from vox_populi.artifacts.base_location import base_location
+from vox_populi.artifacts.checkpoint_dir import list_checkpoints
 from vox_populi.artifacts.checkpoint_file import write_adapter_bin
+from vox_populi.artifacts.checkpoint_state import read_state
 from vox_populi.artifacts.model_card import model_card
 from vox_populi.artifacts.run_dir import (
     ADAPTER_FILE,
     BASE_LOCATION_FILE,
-    KNOWN_FILES,
     MANIFEST_FILE,
     MODEL_CARD_FILE,
     PREFLIGHT_FILE,
+    REQUEST_FILE,
     TELEMETRY_FILE,
     TIMES_FILE,
     RunDir,
 )
+from vox_populi.artifacts.run_request import RunRequest
 from vox_populi.artifacts.run_times import RunTimes
-from vox_populi.artifacts.telemetry_file import TelemetryFile
-from vox_populi.artifacts.training_manifest import InputFacts, ResultFacts, manifest_values
+from vox_populi.artifacts.telemetry_file import TelemetryFile, cut_telemetry
+from vox_populi.artifacts.training_manifest import InputFacts, manifest_values
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName, Sink
+from vox_populi.kernel.lora_full import LoraFullObjective
+from vox_populi.pipeline.checkpoint_saver import CheckpointSaver
 from vox_populi.pipeline.engine_setup import engine_settings, load_objective, on_device
+from vox_populi.pipeline.initial_adapter import read_initial_adapter
 from vox_populi.pipeline.interruption import RunInterruptedError, StopRequest, stop_on_signals
-from vox_populi.pipeline.reports import HeldoutPoint, JsonObject, PlannedRun, TrainReport
+from vox_populi.pipeline.reports import JsonObject, PlannedRun, TrainReport
 from vox_populi.pipeline.requests import RunOptions
+from vox_populi.pipeline.resume import (
+    StartingPoint,
+    check_finished_adapter,
+    check_source,
+    find_start,
+    is_complete,
+    refuse_another_request,
+)
 from vox_populi.pipeline.run_facts import (
     adapter_header,
     input_facts,
     preflight_record,
+    run_request,
     train_start_payload,
 )
 from vox_populi.pipeline.run_sinks import EveryNthStep, SinkGroup
+from vox_populi.pipeline.train_results import (
+    complete_payload,
+    finished_report,
+    result_facts,
+    train_report,
+)
 from vox_populi.plan.execution_planner import require_memory
+from vox_populi.plan.output_folder import IfOccupied
 from vox_populi.train.engine import Engine
+from vox_populi.train.engine_state import CheckpointPolicy
 from vox_populi.train.outcome import TrainOutcome
 from vox_tensor.errors import Problem, VoxError
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A run whose inputs passed every check; it has no folder yet."""
+
+    planned: PlannedRun
+    options: RunOptions
+    inputs: InputFacts
+    request: RunRequest
+    initial: Mapping[str, Tensor] | None
+    """Adapter values to start from (`--init-from`)."""
+
+    def header_at(self, step: int) -> AdapterHeader:
+        """Header of this run's adapter at a step."""
+        return adapter_header(self.planned, self.inputs, step)
+
+
 def train(planned: PlannedRun, options: RunOptions, sinks: Sequence[Sink]) -> TrainReport:
-    """Do what a plan says and leave a run folder.
+    """Do what a plan says, or the rest of it, and leave a run folder.
 
     Raises:
         VoxError: As `pipeline.dispatch.run_training` says.
     """
     require_memory(planned.plan)
-    output_dir = planned.contract.output_dir
     with stop_on_signals() as stop:
         inputs = input_facts(planned)
-        with RunDir.create(output_dir, force=options.force) as run_dir:
-            run_dir.write_json(PREFLIGHT_FILE, preflight_record(planned, inputs))
-            telemetry = TelemetryFile(run_dir.file(TELEMETRY_FILE))
-            sink = SinkGroup((EveryNthStep(telemetry, options.log_every), *sinks))
-            try:
-                return _Run(planned, inputs, run_dir, sink, stop).train()
-            finally:
-                telemetry.close()
+        initial = read_initial_adapter(planned, inputs)
+        job = _Job(planned, options, inputs, run_request(planned, inputs), initial)
+        if options.resume is not None and not options.force:
+            check_source(options.resume, job.request)
+        with _open_folder(planned, options) as run_dir:
+            start = _starting_point(job, run_dir)
+            if start is None:
+                return finished_report(planned, check_finished_adapter(run_dir), run_dir)
+            return _train_in(run_dir, job, start, sinks, stop)
+
+
+def _open_folder(planned: PlannedRun, options: RunOptions) -> RunDir:
+    path = planned.contract.output_dir
+    if options.folder_use.if_occupied is IfOccupied.CONTINUE:
+        return RunDir.reopen(path)
+    return RunDir.create(path, force=options.force)
+
+
+def _starting_point(job: _Job, run_dir: RunDir) -> StartingPoint | None:
+    """Where to start; `None` when the run is complete. Nothing was written yet."""
+    if job.options.folder_use.if_occupied is not IfOccupied.CONTINUE or job.options.resume is None:
+        return StartingPoint()
+    refuse_another_request(run_dir, job.request)
+    if is_complete(run_dir.path):
+        return None
+    total_steps = job.planned.plan.total_steps
+    return find_start(run_dir, job.options.resume, job.request, total_steps)
+
+
+def _train_in(
+    run_dir: RunDir, job: _Job, start: StartingPoint, sinks: Sequence[Sink], stop: StopRequest
+) -> TrainReport:
+    # First of all files: a folder that has it can be gone on with.
+    run_dir.write_json(REQUEST_FILE, job.request.as_json())
+    run_dir.write_json(PREFLIGHT_FILE, preflight_record(job.planned, job.inputs))
+    history = run_dir.file(TELEMETRY_FILE)
+    cut_telemetry(history, start.step if start.checkpoint else None)
+    has_history = history.is_file() and history.stat().st_size > 0
+    telemetry = TelemetryFile(history)
+    sink = SinkGroup((EveryNthStep(telemetry, job.options.log_every), *sinks))
+    keep = job.options.keep_checkpoints
+    saver = CheckpointSaver(run_dir.path, job.request, job.header_at, keep, sink)
+    saver.last = start.checkpoint
+    try:
+        return _Run(job, run_dir, start, sink, stop, saver).train(has_history=has_history)
+    finally:
+        telemetry.close()
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
     """One run that holds its folder."""
 
-    planned: PlannedRun
-    inputs: InputFacts
+    job: _Job
     run_dir: RunDir
+    start: StartingPoint
     sink: Sink
     stop: StopRequest
+    saver: CheckpointSaver
 
-    def train(self) -> TrainReport:
-        """Train, write, report; whatever goes wrong is an event before it is an error."""
+    def train(self, *, has_history: bool) -> TrainReport:
+        """Train, write, report; whatever goes wrong is an event before it is an error.
+
+        Args:
+            has_history: Whether `telemetry.jsonl` goes on after what earlier sessions wrote.
+        """
         times = RunTimes()
-        self._emit(EventName.TRAIN_START, train_start_payload(self.planned, self.inputs))
+        self._emit_start(has_history=has_history)
         try:
             outcome = self._train(times)
             report = self._write(outcome, times)
         except BaseException as error:
             self._emit(EventName.TRAIN_FAILED, _failure_payload(error))
-            located = _with_file(error, self.planned.preflight.train.path)
+            located = _with_file(error, self.job.planned.preflight.train.path)
             if located is error:
                 raise
             raise located from error
-        self._emit(EventName.TRAIN_COMPLETE, _complete_payload(self.planned, outcome))
+        self._emit(EventName.TRAIN_COMPLETE, complete_payload(self.job.planned, outcome))
         return report
 
+    def _emit_start(self, *, has_history: bool) -> None:
+        """A run that goes on in its own folder has its `train_start` there already."""
+        if not has_history:
+            payload = train_start_payload(self.job.planned, self.job.inputs)
+            self._emit(EventName.TRAIN_START, payload)
+        if self.start.notes:
+            checkpoint = self.start.checkpoint
+            payload = {"step": self.start.step, "checkpoint": checkpoint and checkpoint.name}
+            payload |= {"passed_over": list(self.start.passed_over)}
+            payload |= {"notes": list(self.start.notes)}
+            self._emit(EventName.TRAIN_RESUMED, payload)
+
     def _train(self, times: RunTimes) -> TrainOutcome:
-        plan, found = self.planned.plan, self.planned.preflight
+        plan = self.job.planned.plan
         with on_device(plan.device, plan.threads):
             with times.measure("load"):
-                objective = load_objective(self.planned)
-            self._leave_if_asked(step=0)
-            settings = engine_settings(plan)
-            engine = Engine(objective, found.train, found.valid, settings, self.sink, self.stop)
+                objective = load_objective(self.job.planned)
+                engine = self._engine(objective)
+            self._leave_if_asked(self.start.step)
             with times.measure("train"):
                 outcome = engine.run()
         if outcome.interrupted:
             self._leave_if_asked(outcome.steps)
         return outcome
 
+    def _engine(self, objective: LoraFullObjective) -> Engine:
+        found, settings = self.job.planned.preflight, engine_settings(self.job.planned.plan)
+        if self.job.initial is not None:
+            objective.restore(self.job.initial)
+        policy = CheckpointPolicy(self.saver, self.job.options.checkpoint_every)
+        engine = Engine(
+            objective,
+            found.train,
+            found.valid,
+            settings,
+            self.sink,
+            self.stop,
+            checkpoints=policy,
+        )
+        if self.start.checkpoint is not None:
+            # Read again rather than held: these are copies of all that is trained, three times.
+            state = read_state(self.start.checkpoint).state
+            engine.restore(state)
+            here = {each.path.resolve() for each in list_checkpoints(self.run_dir.path)}
+            if self.start.checkpoint.path.resolve() not in here:
+                # Brought along from another folder, so that this one can be gone on with.
+                self.saver(state)
+        return engine
+
     def _leave_if_asked(self, step: int) -> None:
-        if self.stop.signal_number is not None:
-            raise RunInterruptedError(self.stop.signal_number, step)
+        if self.stop.signal_number is None:
+            return
+        last = self.saver.last
+        where = f"{last.path.parent.name}/{last.name}" if last else None
+        raise RunInterruptedError(self.stop.signal_number, step, where)
 
     def _write(self, outcome: TrainOutcome, times: RunTimes) -> TrainReport:
         """The manifest comes last: with it the run is complete."""
-        planned, run_dir = self.planned, self.run_dir
+        planned, inputs, run_dir = self.job.planned, self.job.inputs, self.run_dir
         with times.measure("save"):
             adapter = run_dir.file(ADAPTER_FILE)
             step = outcome.steps if outcome.best_step is None else outcome.best_step
-            header = adapter_header(planned, self.inputs, step)
-            write_adapter_bin(adapter, header, outcome.adapter)
-        results = _result_facts(planned, outcome, adapter)
-        manifest = manifest_values(planned.contract, planned.plan, self.inputs, results)
+            write_adapter_bin(adapter, self.job.header_at(step), outcome.adapter)
+        results = result_facts(planned, outcome, adapter)
+        manifest = manifest_values(planned.contract, planned.plan, inputs, results)
         run_dir.write_atomic(MODEL_CARD_FILE, model_card(manifest).encode())
-        run_dir.write_json(TIMES_FILE, times.as_json(outcome.tokens, outcome.peak_memory_bytes))
+        tokens = outcome.tokens - outcome.tokens_before
+        run_dir.write_json(TIMES_FILE, times.as_json(tokens, outcome.peak_memory_bytes))
         location = base_location(run_dir.path, planned.plan.model_dir)
         if location is not None and planned.contract.model_dir is not None:
             run_dir.write_json(BASE_LOCATION_FILE, location)
         run_dir.write_json(MANIFEST_FILE, manifest)
-        return _report(planned, outcome, run_dir)
+        return train_report(planned, outcome, run_dir, self.start)
 
     def _emit(self, name: EventName, payload: JsonObject) -> None:
         self.sink.emit(Event(name, payload))
@@ -153,62 +275,3 @@ def _failure_payload(error: BaseException) -> JsonObject:
         "places": places,
         "message": " ".join(problem.what for problem in problems) or type(error).__name__,
     }
-
-
-def _complete_payload(planned: PlannedRun, outcome: TrainOutcome) -> JsonObject:
-    return {
-        "ok": True,
-        "execution_kernel": planned.plan.kernel.value,
-        "training_steps_executed": outcome.steps,
-        "pairs_loaded": planned.plan.n_train_rows,
-        "seed": planned.plan.seed,
-        "supervised_tokens": outcome.supervised_tokens,
-        "loss": outcome.train_loss,
-        "val_loss_before": outcome.valid_loss_before,
-        "val_loss": outcome.valid_loss_after,
-        "final_adapter": ADAPTER_FILE,
-        "wall_seconds": outcome.seconds,
-        "mean_steps_per_sec": outcome.steps / outcome.seconds if outcome.seconds else None,
-    }
-
-
-def _result_facts(planned: PlannedRun, outcome: TrainOutcome, adapter: Path) -> ResultFacts:
-    with adapter.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ResultFacts(
-        steps=outcome.steps,
-        epochs_completed=outcome.epochs_completed,
-        tokens=outcome.tokens,
-        supervised_tokens=outcome.supervised_tokens,
-        train_loss=outcome.train_loss,
-        evaluations=tuple((each.step, each.loss) for each in outcome.evaluations),
-        heldout_loss_after=outcome.valid_loss_after,
-        best_step=outcome.best_step,
-        stopped_early=outcome.stopped_early,
-        adapter_file=adapter.name,
-        adapter_sha256=digest,
-        adapter_bytes=adapter.stat().st_size,
-        deterministic=planned.plan.device == "cpu",
-    )
-
-
-def _report(planned: PlannedRun, outcome: TrainOutcome, run_dir: RunDir) -> TrainReport:
-    files = {kind: run_dir.file(name) for kind, name in KNOWN_FILES.items()}
-    return TrainReport(
-        run=run_dir.path,
-        steps=outcome.steps,
-        planned_steps=planned.plan.total_steps,
-        tokens=outcome.tokens,
-        supervised_tokens=outcome.supervised_tokens,
-        train_loss=outcome.train_loss,
-        heldout_loss_before=outcome.valid_loss_before,
-        heldout_loss_after=outcome.valid_loss_after,
-        evaluations=tuple(HeldoutPoint(step=e.step, loss=e.loss) for e in outcome.evaluations),
-        stopped_early=outcome.stopped_early,
-        seconds=outcome.seconds,
-        peak_memory_bytes=outcome.peak_memory_bytes or None,
-        device=planned.plan.device,
-        compute_dtype=planned.plan.compute_dtype,
-        artifacts={kind: path for kind, path in files.items() if path.is_file()},
-        notes=planned.notes,
-    )

@@ -8,22 +8,19 @@ from pathlib import Path
 import torch
 
 from vox_populi import operator_messages as say
-from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
-from vox_populi.artifacts.base_location import find_base
-from vox_populi.artifacts.checkpoint_file import AdapterFile, read_adapter_bin
-from vox_populi.artifacts.run_dir import ADAPTER_FILE, KNOWN_FILES
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
-from vox_populi.errors import ArtifactError, ConfigError, EnvironmentFailure, ModelError
-from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
-from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
-from vox_populi.hf.keymap import AdapterModule, adapter_modules
+from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
+from vox_populi.hf.embedded import EMBEDDED_NAME
+from vox_populi.hf.inventory import ModelInventory
 from vox_populi.kernel.lora_full import TORCH_DTYPES, LoraFullObjective
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
 from vox_populi.pipeline.machine_probe import probe_machine
+from vox_populi.pipeline.model_choice import ChosenAdapter, choose_model
 from vox_populi.pipeline.requests import WeightsChoice
+from vox_populi.pipeline.trained_text import TrainedText
 from vox_populi.plan.device_choice import DeviceChoice, choose_device, device_problems
 from vox_populi.plan.tokenizer_choice import TokenizerChoice, choose_tokenizer
 from vox_tensor.tokenizer import TextTokenizer
@@ -35,51 +32,44 @@ class FoundWeights:
 
     inventory: ModelInventory
     name: str
-    """Of the base folder."""
-    adapter_path: Path | None
-    adapter: AdapterFile | None
+    """Of the base or merged folder."""
+    adapter: ChosenAdapter | None
     tokenizer: TextTokenizer
     policy: TextPolicy
     device: DeviceChoice
     notes: tuple[str, ...]
-
-    @property
-    def header(self) -> AdapterHeader | None:
-        """What the adapter says about itself; `None` for a base alone."""
-        return None if self.adapter is None else self.adapter.header
+    text: TrainedText | None
+    """How the model was trained, where anything says so."""
 
 
 def find_weights(choice: WeightsChoice) -> FoundWeights:
     """Find and check everything that running the chosen weights needs.
 
     Raises:
-        ConfigError: For a run and a checkpoint at once.
-        ArtifactError: For an adapter that cannot be read, or that belongs to another base or
-            another tokenizer.
+        ConfigError: For more than one adapter, or a PEFT folder without its base.
+        ArtifactError: For an adapter that cannot be read, or that was trained on another base,
+            with another tokenizer or on text of another layout.
         ModelError: For a base folder that cannot be used.
         EnvironmentFailure: For a device that is not there.
     """
     device = _device(choice)
-    path = _adapter_path(choice)
-    adapter = None if path is None else read_adapter_bin(path)
-    header = None if adapter is None else adapter.header
-    folder = _base_folder(choice, path, header)
-    inventory = read_inventory(folder or embedded_model_dir())
-    if path is not None and header is not None:
-        _check_base(inventory, header, str(path))
-    chosen = _tokenizer(choice.tokenizer, folder, inventory, header)
-    if header is not None and chosen.tokenizer.digest != header.tokenizer_digest:
-        raise ArtifactError(say.adapter_tokenizer_differs(str(path), str(chosen.path)))
-    policy = _policy(choice, header)
+    model = choose_model(choice)
+    folder, adapter, text = model.folder, model.adapter, model.text
+    chosen = _tokenizer(choice.tokenizer, folder, model.inventory, text)
+    if text is not None and chosen.tokenizer.digest != text.tokenizer_digest:
+        raise ArtifactError(say.adapter_tokenizer_differs(text.where, str(chosen.path)))
+    policy = _policy(choice, text)
+    text_notes = _text_notes(choice, policy, text)
+    adapter_notes = () if adapter is None else adapter.notes
     return FoundWeights(
-        inventory=inventory,
+        inventory=model.inventory,
         name=EMBEDDED_NAME if folder is None else folder.resolve().name,
-        adapter_path=path,
         adapter=adapter,
         tokenizer=chosen.tokenizer,
         policy=policy,
         device=device,
-        notes=(*device.notes, *chosen.notes, *_policy_notes(policy, header)),
+        notes=(*device.notes, *chosen.notes, *adapter_notes, *text_notes),
+        text=text,
     )
 
 
@@ -87,12 +77,11 @@ def load_weights(found: FoundWeights) -> LoraFullObjective:
     """Load the base and put the adapter beside it, unmerged: the arithmetic of training."""
     device = found.device
     model = load_base(found.inventory, TORCH_DTYPES[device.compute_dtype], device.device)
-    if found.adapter is None:
+    adapter = found.adapter
+    if adapter is None:
         return LoraFullObjective(model, {})
-    header = found.adapter.header
-    modules = _modules(found.inventory, header, str(found.adapter_path))
-    adapted = attach_adapters(model, modules, header.lora, torch.Generator())
-    load_adapter_tensors(adapted, found.adapter.tensors)
+    adapted = attach_adapters(model, adapter.modules, adapter.lora, torch.Generator())
+    load_adapter_tensors(adapted, adapter.tensors)
     model.eval()
     return LoraFullObjective(model, adapted)
 
@@ -113,48 +102,14 @@ def _device(choice: WeightsChoice) -> DeviceChoice:
     return choose_device(request, machine)
 
 
-def _adapter_path(choice: WeightsChoice) -> Path | None:
-    if choice.run is not None and choice.checkpoint is not None:
-        raise ConfigError(say.sources_conflict(("--run", "--checkpoint")))
-    if choice.run is None:
-        return choice.checkpoint
-    path = choice.run / ADAPTER_FILE
-    if path.exists():
-        return path
-    if any((choice.run / name).exists() for name in KNOWN_FILES.values()):
-        raise ArtifactError(say.run_has_no_adapter(str(choice.run)))
-    raise ArtifactError(say.not_a_run_folder(str(choice.run)))
-
-
-def _base_folder(
-    choice: WeightsChoice, path: Path | None, header: AdapterHeader | None
-) -> Path | None:
-    """Where the base is; `None` for the embedded one."""
-    if choice.model_dir is not None or path is None or header is None:
-        return choice.model_dir
-    folder = find_base(path.parent)
-    if folder is None and header.base_name != EMBEDDED_NAME:
-        raise ArtifactError(say.adapter_base_unknown(str(path), header.base_name))
-    return folder
-
-
-def _check_base(inventory: ModelInventory, header: AdapterHeader, where: str) -> None:
-    if base_digest(inventory) == header.base_digest:
-        return
-    folder = str(inventory.model_dir)
-    raise ArtifactError(
-        say.adapter_not_for_base(where, header.base_name, header.base_digest, folder)
-    )
-
-
 def _tokenizer(
     kind: TokenizerKind | None,
     folder: Path | None,
     inventory: ModelInventory,
-    header: AdapterHeader | None,
+    text: TrainedText | None,
 ) -> TokenizerChoice:
-    if kind is None and header is not None:
-        kind = header.tokenizer
+    if kind is None and text is not None:
+        kind = text.tokenizer
     if kind is None:
         kind = TokenizerKind.VOX if folder is None else TokenizerKind.HF
     chosen = choose_tokenizer(kind, folder, inventory.config.eos_ids)
@@ -164,11 +119,11 @@ def _tokenizer(
     return chosen
 
 
-def _policy(choice: WeightsChoice, header: AdapterHeader | None) -> TextPolicy:
-    """What was asked for, else what the adapter was trained with, else the defaults."""
+def _policy(choice: WeightsChoice, text: TrainedText | None) -> TextPolicy:
+    """What was asked for, else what the model was trained with, else the defaults."""
     trained = TextPolicy(
-        template=header.template if header else ChatTemplate.CHATML,
-        system_prompt=header.system_prompt if header else None,
+        template=text.template if text else ChatTemplate.CHATML,
+        system_prompt=text.system_prompt if text else None,
     )
     return TextPolicy(
         template=choice.template or trained.template,
@@ -178,22 +133,12 @@ def _policy(choice: WeightsChoice, header: AdapterHeader | None) -> TextPolicy:
     )
 
 
-def _policy_notes(policy: TextPolicy, header: AdapterHeader | None) -> tuple[str, ...]:
-    if header is None or policy.digest == header.template_digest:
+def _text_notes(
+    choice: WeightsChoice, policy: TextPolicy, text: TrainedText | None
+) -> tuple[str, ...]:
+    """Refuse text of another layout than in training, unless the operator insists."""
+    if text is None or policy.digest == text.template_digest:
         return ()
+    if not choice.force_template:
+        raise ArtifactError(say.adapter_text_differs(text.where))
     return (say.note_text_differs_from_training(),)
-
-
-def _modules(
-    inventory: ModelInventory, header: AdapterHeader, where: str
-) -> tuple[AdapterModule, ...]:
-    """The base's modules that the adapter names, which must fit in every particular."""
-    known = {module.ours: module for module in adapter_modules(inventory.config)}
-    unknown = [
-        module.ours
-        for module in header.modules
-        if module.ours not in known or module != AdaptedModule.of(known[module.ours])
-    ]
-    if unknown:
-        raise ArtifactError(say.adapter_modules_unknown(where, unknown))
-    return tuple(known[module.ours] for module in header.modules)

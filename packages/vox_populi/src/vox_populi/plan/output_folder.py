@@ -6,6 +6,8 @@ import os
 import shutil
 import stat
 import sys
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from vox_populi import operator_messages as say
@@ -17,22 +19,48 @@ if sys.platform != "win32":
 LOCK_NAME = ".run.lock"
 """`artifacts.folder_lock.LOCK_NAME`: that layer comes later; a test compares."""
 
+REQUEST_NAME = "request.json"
+"""`artifacts.run_dir.REQUEST_FILE`, the first file of every run folder; a test compares."""
+
 _HOLDER_MAX_BYTES = 400
+_ADAPTERS_PER_CHECKPOINT = 4
+"""The adapter, two moments, and with early stopping the best adapter."""
 _BESIDES_ADAPTER = 16 * 2**20
 """Room for telemetry, manifests and the model card."""
 
 
+class IfOccupied(StrEnum):
+    """What a run will do about an output folder that holds something."""
+
+    REFUSE = "refuse"
+    MOVE_ASIDE = "move aside"
+    CONTINUE = "continue"
+    """Go on in it, if it is the folder of a run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderUse:
+    """What a run will do with its output folder."""
+
+    if_occupied: IfOccupied = IfOccupied.REFUSE
+    most_checkpoints: int = 0
+    """How many are on disk at the same time."""
+
+
+AS_NEW_FOLDER = FolderUse()
+
+
 def check_output_folder(
-    path: Path, adapter_bytes: int, found: Findings, *, allow_occupied: bool = False
+    path: Path, adapter_bytes: int, found: Findings, use: FolderUse = AS_NEW_FOLDER
 ) -> None:
     """Report a folder that is used, locked, no folder, a link, not writable or on a full disk.
 
     Args:
         path: The folder to be; it and its parents may not exist yet.
-        adapter_bytes: Size of the adapter. Twice that must be free: a file is written beside
-            the one it replaces.
+        adapter_bytes: Size of the adapter. Twice that must be free, since a file is written
+            beside the one it replaces, and four times that for each checkpoint.
         found: Takes the problems.
-        allow_occupied: The old content will be moved aside (`--force`).
+        use: What the run will do with it.
     """
     where = str(path)
     try:
@@ -41,7 +69,7 @@ def check_output_folder(
             return
         folder = _nearest_folder(path)
         if folder == path:
-            _check_content(path, found, allow_occupied=allow_occupied)
+            _check_content(path, found, use.if_occupied)
         free = shutil.disk_usage(folder).free
     except NotADirectoryError:
         found.blame_environment([say.output_not_a_folder(where)])
@@ -53,7 +81,8 @@ def check_output_folder(
     if not os.access(folder, os.W_OK | os.X_OK):
         reason = f"{folder} is read-only for this user"
         found.blame_environment([say.output_not_writable(where, reason)])
-    needed = 2 * adapter_bytes + _BESIDES_ADAPTER
+    needed = (2 + _ADAPTERS_PER_CHECKPOINT * use.most_checkpoints) * adapter_bytes
+    needed += _BESIDES_ADAPTER
     if free < needed:
         found.blame_environment([say.disk_too_small(where, needed, free)])
 
@@ -78,13 +107,16 @@ def _nearest_folder(path: Path) -> Path:
     raise FileNotFoundError
 
 
-def _check_content(path: Path, found: Findings, *, allow_occupied: bool) -> None:
+def _check_content(path: Path, found: Findings, if_occupied: IfOccupied) -> None:
     names = [entry.name for entry in path.iterdir()]
     holder = _lock_holder(path / LOCK_NAME) if LOCK_NAME in names else None
     if holder is not None:
         found.blame_environment([say.folder_locked(str(path), holder)])
-    elif not allow_occupied and any(not _is_leftover(name) for name in names):
-        found.refuse([say.output_folder_occupied(str(path))])
+    elif any(not _is_leftover(name) for name in names):
+        if if_occupied is IfOccupied.REFUSE:
+            found.refuse([say.output_folder_occupied(str(path))])
+        elif if_occupied is IfOccupied.CONTINUE and REQUEST_NAME not in names:
+            found.refuse([say.output_folder_is_no_run(str(path))])
 
 
 def _is_leftover(name: str) -> bool:

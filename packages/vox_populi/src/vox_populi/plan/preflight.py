@@ -16,7 +16,7 @@ from vox_populi.data.dataset import RowDataset
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import MissingExtraError, ModelError
 from vox_populi.hf.embedded import embedded_model_dir
-from vox_populi.hf.file_digest import digest_of_files
+from vox_populi.hf.file_digest import content_digest, digest_of_files
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
 from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config
@@ -24,7 +24,7 @@ from vox_populi.plan.adapter_selection import select_adapters
 from vox_populi.plan.data_check import check_rows, is_folder, text_policy
 from vox_populi.plan.execution_planner import DataFacts, request_problems
 from vox_populi.plan.findings import Findings
-from vox_populi.plan.output_folder import check_output_folder
+from vox_populi.plan.output_folder import AS_NEW_FOLDER, FolderUse, check_output_folder
 from vox_populi.plan.tokenizer_choice import TokenizerChoice, choose_tokenizer
 from vox_tensor.lora_spec import lora_param_count
 from vox_tensor.tokenizer import TextTokenizer, VoxTokenizer
@@ -49,8 +49,9 @@ class PreflightReport:
     facts: DataFacts
     digests: Mapping[str, str]
     """Of `data`, `valid` (where it is a file), `template`, `tokenizer` (where it could be
-    loaded) and `base_headers`: config, and name, type, shape and place of every tensor. The
-    weights themselves are not read here; see `base_digest`."""
+    loaded), `init_from` (where the request names an adapter) and `base_headers`: config, and
+    name, type, shape and place of every tensor. The weights themselves are not read here; see
+    `base_digest`."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -67,12 +68,12 @@ class PreflightReport:
         return base_digest(self.inventory)
 
 
-def preflight(contract: FinetuneContract, *, allow_occupied: bool = False) -> PreflightReport:
+def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> PreflightReport:
     """Check output folder, base model, targets, tokenizer and rows; report all findings at once.
 
     Args:
         contract: The request.
-        allow_occupied: What is in the output folder will be moved aside (`--force`).
+        use: What a run will do with its output folder.
 
     Raises:
         PreflightError: With every finding, when at least one input must change (exit 3).
@@ -84,7 +85,9 @@ def preflight(contract: FinetuneContract, *, allow_occupied: bool = False) -> Pr
     inventory = None if model_dir is None else _inventory_of(model_dir, found)
     config = inventory.config if inventory else _config_of(model_dir)
     adapter_bytes = _adapter_bytes(contract, config)
-    check_output_folder(contract.output_dir, adapter_bytes, found, allow_occupied=allow_occupied)
+    check_output_folder(contract.output_dir, adapter_bytes, found, use)
+    init_from = contract.init_from
+    start = None if init_from is None else found.attempt(lambda: content_digest(init_from))
     if config is not None:
         found.refuse(request_problems(contract, config))
     chosen = _tokenizer_of(contract, config, found)
@@ -99,6 +102,8 @@ def preflight(contract: FinetuneContract, *, allow_occupied: bool = False) -> Pr
     digests = {"template": policy.digest, "base_headers": _header_digest(inventory), **rows.digests}
     if chosen is not None:
         digests["tokenizer"] = tokenizer.digest
+    if start is not None:
+        digests["init_from"] = f"sha256:{start}"
     tokenizer_notes = chosen.notes if chosen else (say.note_rows_not_tokenised(),)
     return PreflightReport(
         inventory=inventory,

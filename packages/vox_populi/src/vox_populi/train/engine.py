@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +19,7 @@ from vox_populi import operator_messages as say
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName, Sink
 from vox_populi.train.batches import RowSource, epoch_order, pack_batches, step_rows
+from vox_populi.train.engine_state import CheckpointPolicy, EngineState, order_digest
 from vox_populi.train.evaluate import mean_loss
 from vox_populi.train.memory_peak import peak_memory_bytes
 from vox_populi.train.objective import Objective
@@ -34,6 +35,7 @@ class _Progress:
 
     step: int = 0
     epoch: int = 0
+    index_in_epoch: int = 0
     tokens: int = 0
     supervised: int = 0
     epoch_loss: float = 0.0
@@ -54,6 +56,7 @@ class Engine:
         settings: Steps, schedule, clipping, evaluation.
         sink: Takes the run's events.
         should_stop: Asked at every step border; a true answer ends the run there.
+        checkpoints: Takes the state at step borders; `None`: nothing is kept.
     """
 
     def __init__(
@@ -64,15 +67,21 @@ class Engine:
         settings: EngineSettings,
         sink: Sink,
         should_stop: Callable[[], bool] = lambda: False,
+        *,
+        checkpoints: CheckpointPolicy | None = None,
     ) -> None:
         self._objective = objective
         self._train_rows, self._valid_rows = train_rows, valid_rows
         self._settings = settings
         self._sink = sink
         self._should_stop = should_stop
+        self._checkpoints = checkpoints
         self._parameters = list(objective.parameters())
         self._optimizer = AdamW(self._parameters, settings.weight_decay, settings.betas)
         self._progress = _Progress()
+        self._order: tuple[int, list[int]] | None = None
+        self._saved_step: int | None = None
+        self._first_step, self._first_tokens = 0, 0
         self._started = time.perf_counter()
 
     def run(self) -> TrainOutcome:
@@ -82,39 +91,121 @@ class Engine:
             RunFailedError: When a loss or gradient is not finite; nothing was updated by that
                 step, and the message names its rows.
         """
+        p = self._progress
         self._started = time.perf_counter()
         self._objective.set_training(active=True)
-        self._evaluate()
+        if p.step == 0 and not p.evaluations:
+            self._evaluate()
         while self._goes_on():
-            self._run_epoch()
-        if not (self._progress.stopped_early or self._progress.interrupted):
+            self._run_epoch_step()
+            self._save_if_due()
+        if p.interrupted:
+            self._save()
+        elif not p.stopped_early:
             self._evaluate_if_due(final=True)
         return self._outcome()
 
+    def state(self) -> EngineState:
+        """Copies of everything that decides the rest of the run; call it between two steps."""
+        p, optimizer = self._progress, self._optimizer
+        adapter = self._objective.snapshot()
+        return EngineState(
+            adapter=adapter,
+            first_moments=_named(adapter, optimizer.first_moments),
+            second_moments=_named(adapter, optimizer.second_moments),
+            optimizer_steps=optimizer.steps,
+            streams={name: g.get_state() for name, g in self._objective.streams().items()},
+            step=p.step,
+            epoch=p.epoch,
+            index_in_epoch=p.index_in_epoch,
+            order_digest=order_digest(self._epoch_order()),
+            tokens=p.tokens,
+            supervised=p.supervised,
+            epoch_loss=p.epoch_loss,
+            epoch_supervised=p.epoch_supervised,
+            evaluations=tuple(p.evaluations),
+            best=p.best[0] if p.best else None,
+            best_adapter=p.best[1] if p.best else None,
+            stopped_early=p.stopped_early,
+        )
+
+    def restore(self, state: EngineState) -> None:
+        """Go on from a state of this run instead of starting; call it before `run`.
+
+        Raises:
+            RunFailedError: When this program would order the epoch's rows otherwise.
+            ValueError: For a state of another model or kernel.
+        """
+        p, streams = self._progress, self._objective.streams()
+        if streams.keys() != state.streams.keys():
+            message = f"random streams {sorted(state.streams)} do not fit {sorted(streams)}"
+            raise ValueError(message)
+        p.step, p.epoch, p.index_in_epoch = state.step, state.epoch, state.index_in_epoch
+        if order_digest(self._epoch_order()) != state.order_digest:
+            raise RunFailedError(say.resume_order_differs(state.epoch + 1))
+        self._objective.restore(state.adapter)
+        names = list(self._objective.snapshot())
+        first = [state.first_moments[name] for name in names]
+        second = [state.second_moments[name] for name in names]
+        self._optimizer.restore(state.optimizer_steps, first, second)
+        for name, generator in streams.items():
+            generator.set_state(state.streams[name])
+        p.tokens, p.supervised = state.tokens, state.supervised
+        p.epoch_loss, p.epoch_supervised = state.epoch_loss, state.epoch_supervised
+        p.evaluations = list(state.evaluations)
+        if state.best is not None and state.best_adapter is not None:
+            p.best = (state.best, dict(state.best_adapter))
+        p.stopped_early = state.stopped_early
+        self._saved_step = self._first_step = p.step
+        self._first_tokens = p.tokens
+
     def _goes_on(self) -> bool:
         p = self._progress
-        done = p.step >= self._settings.total_steps
-        return not (done or p.stopped_early or p.interrupted)
+        if p.step >= self._settings.total_steps or p.stopped_early:
+            return False
+        p.interrupted = self._should_stop()
+        return not p.interrupted
 
-    def _run_epoch(self) -> None:
+    def _run_epoch_step(self) -> None:
+        """One step, the evaluation that is due after it, and the epoch's end if this was it."""
         p, s = self._progress, self._settings
-        p.epoch_loss, p.epoch_supervised = 0.0, 0
-        order = epoch_order(len(self._train_rows), s.seed, p.epoch)
-        for index in range(s.steps_per_epoch):
-            if self._should_stop():
-                p.interrupted = True
-            if not self._goes_on():
-                return
-            rows = [self._train_rows[i] for i in step_rows(order, index, s.rows_per_step)]
-            self._run_step(rows)
-            self._evaluate_if_due(final=index == s.steps_per_epoch - 1 and s.eval_every is None)
+        if p.index_in_epoch == 0:
+            p.epoch_loss, p.epoch_supervised = 0.0, 0
+        due = step_rows(self._epoch_order(), p.index_in_epoch, s.rows_per_step)
+        self._run_step([self._train_rows[i] for i in due])
+        p.index_in_epoch += 1
+        is_last = p.index_in_epoch == s.steps_per_epoch
+        self._evaluate_if_due(final=is_last and s.eval_every is None)
+        if is_last:
+            self._finish_epoch()
+
+    def _finish_epoch(self) -> None:
+        p = self._progress
         p.epoch += 1
+        p.index_in_epoch = 0
         self._emit(
             EventName.EPOCH_COMPLETE,
             epoch=p.epoch,
             steps=p.step,
             avg_loss=p.epoch_loss / p.epoch_supervised,
         )
+
+    def _epoch_order(self) -> list[int]:
+        epoch = self._progress.epoch
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, epoch_order(len(self._train_rows), self._settings.seed, epoch)
+        return self._order[1]
+
+    def _save_if_due(self) -> None:
+        every = self._checkpoints.every if self._checkpoints else None
+        if every is not None and self._progress.step % every == 0:
+            self._save()
+
+    def _save(self) -> None:
+        if self._checkpoints is None or self._saved_step == self._progress.step:
+            return
+        self._checkpoints.save(self.state())
+        self._saved_step = self._progress.step
 
     def _run_step(self, rows: Sequence[EncodedRow]) -> None:
         p, s = self._progress, self._settings
@@ -200,13 +291,15 @@ class Engine:
             grad_norm=norm,
             valid_tokens=count,
             theoretical_tokens=tokens,
+            supervised_tokens_total=p.supervised,
+            tokens_total=p.tokens,
             supervised_ratio_pct=100.0 * count / tokens,
             tokens_per_sec=tokens / seconds,
             tokens_per_sec_is_proxy=False,
             planned_steps_total=s.total_steps,
             planned_steps_per_epoch=s.steps_per_epoch,
             progress_fraction=p.step / s.total_steps,
-            eta_seconds_remaining=elapsed / p.step * (s.total_steps - p.step),
+            eta_seconds_remaining=elapsed / (p.step - self._first_step) * (s.total_steps - p.step),
         )
 
     def _emit(self, name: EventName, **payload: object) -> None:
@@ -227,6 +320,15 @@ class Engine:
             best_step=p.best[0].step if p.best is not None else None,
             stopped_early=p.stopped_early,
             interrupted=p.interrupted,
+            tokens_before=self._first_tokens,
             seconds=time.perf_counter() - self._started,
             peak_memory_bytes=peak_memory_bytes(self._objective.device),
         )
+
+
+def _named(names: Mapping[str, Tensor], moments: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Float32 CPU copies of moments, which are in the order of the adapter's tensors."""
+    return {
+        name: moment.detach().float().cpu().clone()
+        for name, moment in zip(names, moments, strict=True)
+    }

@@ -20,7 +20,11 @@ class Objective(Protocol):
         ...
 
     def parameters(self) -> Sequence[nn.Parameter]:
-        """What the optimizer changes, in a fixed order."""
+        """What the optimizer changes, in the order of `snapshot`."""
+        ...
+
+    def streams(self) -> Mapping[str, torch.Generator]:
+        """Every random generator that training draws from, by name."""
         ...
 
     def loss_sum(self, batch: PackedBatch) -> Tensor:

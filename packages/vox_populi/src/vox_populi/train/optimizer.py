@@ -60,6 +60,21 @@ class AdamW:
             self.parameters, self.first_moments, spread, -rate / (1 - beta1**self.steps)
         )
 
+    @torch.no_grad()
+    def restore(self, steps: int, first: Sequence[Tensor], second: Sequence[Tensor]) -> None:
+        """Go on from moments that were read out, in parameter order.
+
+        Raises:
+            ValueError: When they do not fit the parameters.
+        """
+        for own, given in ((self.first_moments, first), (self.second_moments, second)):
+            if [moment.shape for moment in own] != [moment.shape for moment in given]:
+                message = "the moments do not have the shapes of the parameters"
+                raise ValueError(message)
+            for place, moment in zip(own, given, strict=True):
+                place.copy_(moment)
+        self.steps = steps
+
     def forget_gradients(self) -> None:
         """Drop all gradients before the next step's are accumulated."""
         for parameter in self.parameters:

@@ -58,6 +58,8 @@ class TrainOutcome:
     """Step the adapter was taken from, where early stopping chose it."""
     stopped_early: bool = False
     interrupted: bool = False
+    tokens_before: int = 0
+    """Of `tokens`, those of the sessions before this one; `seconds` is this one's alone."""
     seconds: float = 0.0
     peak_memory_bytes: int = 0
 

@@ -1,0 +1,80 @@
+"""`vox mens generate --interactive`: a chat on a terminal, or with the lines of a pipe."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+
+from vox_cli.console import Console
+from vox_populi import operator_messages as say
+from vox_populi.errors import DataError
+from vox_populi.pipeline.conversation import Conversation
+
+with suppress(ImportError):
+    # Gives `input` an editable line and a history; not every system has it.
+    import readline  # noqa: F401 - imported for its effect
+
+QUIT, RESET = "/quit", "/reset"
+PROMPT = "> "
+
+
+def chat(conversation: Conversation, console: Console) -> None:
+    """Answer message after message until the input ends.
+
+    On a terminal answers appear as they are written, and a message that cannot be answered is
+    said and passed over. From a pipe one line is one message, and the first that cannot be
+    answered ends the chat.
+
+    Raises:
+        DataError: For such a message from a pipe.
+    """
+    if getattr(sys, "stdin") is None:  # noqa: B009 - typed as always there, and closed by `<&-`
+        return
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if is_terminal:
+        console.note(say.chat_greeting(conversation.model))
+    for text in _messages(is_terminal=is_terminal):
+        if text == QUIT:
+            return
+        if text == RESET:
+            conversation.reset()
+        elif text:
+            _answer(conversation, console, text, is_terminal=is_terminal)
+
+
+def _answer(conversation: Conversation, console: Console, text: str, *, is_terminal: bool) -> None:
+    shows_pieces = is_terminal and not console.as_json
+    try:
+        result = conversation.answer(text, console.piece if shows_pieces else _nothing)
+    except DataError as error:
+        if not is_terminal:
+            raise
+        for problem in error.problems:
+            console.note(str(problem))
+        return
+    if console.as_json:
+        console.json_line(result.as_json())
+    else:
+        console.result("" if shows_pieces else result.text)
+    sys.stdout.flush()
+
+
+def _messages(*, is_terminal: bool) -> Iterator[str]:
+    """Lines without the space around them."""
+    if not is_terminal:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            # What is no text in this encoding is refused as a message, not as a crash.
+            sys.stdin.reconfigure(errors="surrogateescape")
+        yield from (line.strip() for line in sys.stdin)
+        return
+    while True:
+        try:
+            yield input(PROMPT).strip()
+        except EOFError:
+            return
+
+
+def _nothing(text: str) -> None:
+    """Whoever reads a pipe gets whole answers."""

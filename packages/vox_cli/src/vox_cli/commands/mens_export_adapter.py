@@ -1,0 +1,65 @@
+"""`vox mens export-adapter`: a trained adapter in the form another program loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from vox_cli import flags, value_parsers
+from vox_cli.console import ColorChoice, Console
+from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.report_text import aligned
+from vox_populi.artifacts.consumers import Consumer
+from vox_populi.pipeline import dispatch
+from vox_populi.pipeline.dispatch import ExportReport, ExportRequest
+
+
+def export_adapter(
+    run: Annotated[Path, flags.path_argument("Run folder, or an adapter file of one.", "RUN")],
+    consumer: Annotated[
+        Consumer,
+        flags.value(
+            "Who will load it.",
+            value_parsers.one_of(Consumer),
+            "|".join(Consumer),
+            names=("--for",),
+        ),
+    ],
+    output_dir: Annotated[Path, flags.path("New folder to write.", "DIR")],
+    model: Annotated[
+        Path | None,
+        flags.path("Base folder, if it is not where the run left it.", "DIR"),
+    ] = None,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+    color: ColorFlag = ColorChoice.AUTO,
+) -> None:
+    """Write an adapter for PEFT, vLLM, llama.cpp (gguf) or mlx-lm, and say what was changed.
+
+    Names, orientation and scale become those of the consumer. What it cannot represent is
+    refused with exit code 3, and nothing is written.
+    """
+    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
+    request = ExportRequest(source=run, consumer=consumer, output_dir=output_dir, model_dir=model)
+    report = dispatch.export_adapter(request)
+    if json:
+        console.document(report.as_json())
+    else:
+        console.result(export_text(report))
+
+
+def export_text(report: ExportReport) -> str:
+    """What was written, and everything that was done to the adapter."""
+    return aligned(
+        [
+            ("written to", report.output_dir),
+            ("for", report.consumer.value),
+            ("files", ", ".join(report.files)),
+            ("adapter", f"{report.modules} modules, rank {report.rank}, alpha {report.alpha:g}"),
+            *(("renamed", line) for line in report.renamed or ("nothing",)),
+            *(("rescaled", line) for line in report.rescaled or ("nothing",)),
+            ("refused", "nothing"),
+            *(("note", line) for line in report.notes),
+        ]
+    )

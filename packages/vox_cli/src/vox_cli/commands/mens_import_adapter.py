@@ -1,0 +1,61 @@
+"""`vox mens import-adapter`: a PEFT folder becomes an adapter file of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from vox_cli import flags
+from vox_cli.console import ColorChoice, Console
+from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.report_text import aligned
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.training_text import ChatTemplate
+from vox_populi.pipeline import dispatch
+from vox_populi.pipeline.dispatch import ImportRequest
+
+
+def import_adapter(
+    folder: Annotated[Path, flags.path_argument("PEFT adapter folder.", "DIR")],
+    output: Annotated[Path, flags.path("New adapter file to write.", "FILE")],
+    model: Annotated[
+        Path | None, flags.path("Folder of its base.", "DIR", "the embedded base")
+    ] = None,
+    tokenizer: Annotated[
+        TokenizerKind | None, flags.choice("Vocabulary.", TokenizerKind, "the base's")
+    ] = None,
+    template: Annotated[
+        ChatTemplate, flags.choice("Layout of the rows it was trained on.", ChatTemplate, "chatml")
+    ] = ChatTemplate.CHATML,
+    system_prompt: Annotated[
+        str | None, flags.text("What opened rows that have no system message.")
+    ] = None,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+    color: ColorFlag = ColorChoice.AUTO,
+) -> None:
+    """Read a PEFT adapter folder strictly: every tensor fits the base, and none is left over.
+
+    Settings that a plain LoRA cannot represent are refused by name. Exporting the file again
+    with `--for peft` gives the same bytes.
+    """
+    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
+    request = ImportRequest(
+        source=folder,
+        output=output,
+        model_dir=model,
+        tokenizer=tokenizer,
+        template=template,
+        system_prompt=system_prompt,
+    )
+    report = dispatch.import_adapter(request)
+    for note in report.notes:
+        console.note(f"note: {note}")
+    if json:
+        console.document(report.as_json())
+        return
+    rule = ", rsLoRA" if report.use_rslora else ""
+    adapter = f"{report.modules} modules, rank {report.rank}, alpha {report.alpha:g}{rule}"
+    rows = [("written to", report.output), ("base", report.base), ("adapter", adapter)]
+    console.result(aligned(rows))

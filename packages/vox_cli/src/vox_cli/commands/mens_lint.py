@@ -1,0 +1,67 @@
+"""`vox mens lint`: whether an adapter or model folder will load elsewhere, and why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from vox_cli import flags, value_parsers
+from vox_cli.console import ColorChoice, Console
+from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.report_text import aligned
+from vox_cli.reported_failure import ReportedFailureError
+from vox_populi.artifacts.consumers import Consumer
+from vox_populi.pipeline.dispatch import LintReport, LintRequest, lint_folder
+
+
+def _consumers(text: str) -> tuple[Consumer, ...]:
+    """Names with commas between them, each once."""
+    parse = value_parsers.one_of(Consumer)
+    return tuple(dict.fromkeys(parse(word) for word in text.split(",")))
+
+
+def lint(
+    folder: Annotated[Path, flags.path_argument("Adapter or model folder.", "DIR")],
+    consumers: Annotated[
+        object,
+        flags.value(
+            "Who shall load it, with commas between.",
+            _consumers,
+            ",".join(Consumer),
+            "all of them",
+            ("--for",),
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None, flags.path("Base of an adapter folder, to compare with.", "DIR")
+    ] = None,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+    color: ColorFlag = ColorChoice.AUTO,
+) -> None:
+    """Say for each consumer whether it will load a folder, from its configs and headers alone.
+
+    With --model, every name and shape of an adapter is compared with its base. Ends with exit
+    code 3 when a consumer would refuse the folder or load it wrongly.
+    """
+    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
+    asked = consumers if isinstance(consumers, tuple) else tuple(Consumer)
+    report = lint_folder(LintRequest(folder=folder, consumers=asked, model_dir=model))
+    if not json:
+        console.result(lint_text(report))
+    elif report.ok:
+        console.document(report.as_json())
+    if not report.ok:
+        raise ReportedFailureError(report.as_json(), *report.problems)
+
+
+def lint_text(report: LintReport) -> str:
+    """A verdict per consumer; problems are for the error handler to print."""
+    rows: list[tuple[str, object]] = [("folder", report.folder), ("kind", report.kind)]
+    for verdict in report.verdicts:
+        count = len(verdict.problems)
+        state = "loads" if verdict.loads else f"refuses ({count} problem{'s' * (count > 1)})"
+        rows.append((verdict.consumer.value, state))
+        rows.extend(("", note) for note in verdict.notes)
+    return aligned(rows)

@@ -1,0 +1,57 @@
+"""`vox mens merge-weights`: an adapter folded into its base, with a receipt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from vox_cli import flags
+from vox_cli.console import ColorChoice, Console
+from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.merge_text import merge_text
+from vox_populi.pipeline.dispatch import merge_weights as merge
+from vox_populi.pipeline.requests import MergeFormat, MergeRequest
+
+
+def merge_weights(
+    checkpoint: Annotated[
+        Path, flags.path("Adapter file, or the folder of a run or checkpoint.", "PATH")
+    ],
+    output_dir: Annotated[Path, flags.path("Folder to write.", "DIR")],
+    model: Annotated[
+        Path | None, flags.path("Where the base is, if not where it was in training.", "DIR")
+    ] = None,
+    format: Annotated[
+        MergeFormat, flags.choice("What to write.", MergeFormat, "vox")
+    ] = MergeFormat.VOX,
+    force: Annotated[bool, flags.switch("Move an occupied --output-dir aside.", "--force")] = False,
+    threads: Annotated[
+        int | None, flags.whole("CPU threads.", at_least=1, default="torch's, at most 8")
+    ] = None,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+    color: ColorFlag = ColorChoice.AUTO,
+) -> None:
+    """Fold an adapter into its base, and prove that the result computes the same.
+
+    `vox` writes model_merged.bin for this program, `hf` a folder that transformers loads. Nothing
+    is published when merged and adapted logits differ by more than rounding explains.
+    """
+    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
+    report = merge(
+        MergeRequest(
+            checkpoint=checkpoint,
+            output=output_dir,
+            model_dir=model,
+            output_format=format,
+            force=force,
+            threads=threads,
+        )
+    )
+    for note in report.notes:
+        console.note(f"note: {note}")
+    if json:
+        console.document(report.as_json())
+    else:
+        console.result(merge_text(report))

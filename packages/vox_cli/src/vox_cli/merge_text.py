@@ -1,0 +1,54 @@
+"""A merge's receipt as people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from vox_cli.report_text import aligned, bytes_text
+from vox_populi.merge.receipt import RECEIPT_FILE, TensorChange
+from vox_populi.pipeline.merge_report import MergeReport
+
+MAX_ROWS = 12
+"""Of the table; the receipt file has all."""
+
+
+def merge_text(report: MergeReport) -> str:
+    """What was changed, checked and written."""
+    receipt = report.receipt
+    logits = receipt.logits
+    head = aligned(
+        [
+            ("merged", report.output),
+            ("receipt", report.output / RECEIPT_FILE),
+            ("format", f"{receipt.output_format}, {bytes_text(receipt.total_bytes)}"),
+            ("tensors", f"{receipt.n_changed} of {receipt.n_tensors} changed"),
+            ("unchanged", _unchanged(receipt.changes)),
+            ("tied head", "yes" if receipt.is_head_tied else "no"),
+            (
+                "logits",
+                f"adapter against merged differ by at most {logits.max_difference:.2e},"
+                f" allowed {logits.allowed:.2e}",
+            ),
+            ("time", f"{report.seconds:.1f} s"),
+        ]
+    )
+    return "\n".join([head, *_table(receipt.changes)])
+
+
+def _unchanged(changes: Sequence[TensorChange]) -> str | None:
+    lost = sum(not change.is_changed for change in changes)
+    return f"{lost} updates vanish in rounding" if lost else None
+
+
+def _table(changes: Sequence[TensorChange]) -> Iterator[str]:
+    shown = changes[:MAX_ROWS]
+    width = max(len(change.name) for change in shown)
+    yield f"{'tensor':<{width}}  {'max |delta|':>11}  {'mean |delta|':>12}  {'changed':>8}"
+    for change in shown:
+        share = 100 * change.changed_values / change.values
+        yield (
+            f"{change.name:<{width}}  {change.max_delta:>11.2e}  {change.mean_delta:>12.2e}"
+            f"  {share:>6.1f} %"
+        )
+    if len(changes) > MAX_ROWS:
+        yield f"and {len(changes) - MAX_ROWS} more in {RECEIPT_FILE}"

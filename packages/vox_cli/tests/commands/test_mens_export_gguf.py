@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vox_populi import extras
+from vox_populi.artifacts.consumers import GgufType
+from vox_populi.hf.embedded import embedded_model_dir
+from vox_populi.pipeline import dispatch
+from vox_populi.pipeline.dispatch import GgufReport, GgufRequest
+
+Vox = Callable[..., Any]
+
+WRITTEN = GgufReport(
+    output=Path("m.gguf"),
+    kind=GgufType.Q8_0,
+    tensors=30,
+    total_bytes=2048,
+    pre_tokenizer="qwen2",
+    context=4096,
+)
+
+
+def test_it_says_what_was_compared(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[GgufRequest] = []
+
+    def export_gguf(request: GgufRequest) -> GgufReport:
+        asked.append(request)
+        return WRITTEN
+
+    monkeypatch.setattr(dispatch, "export_gguf", export_gguf)
+    words = ("mens", "export-gguf", "m", "--type", "q8_0", "--output", "m.gguf")
+    outcome = vox(*words)
+    assert asked == [GgufRequest(model_dir=Path("m"), output=Path("m.gguf"), kind=GgufType.Q8_0)]
+    assert "30, all read back and compared" in outcome.out
+    assert "4,096 tokens" in outcome.out
+    document = vox(*words, "--json").document
+    assert (document["type"], document["tensors"], document["bytes"]) == ("q8_0", 30, 2048)
+
+
+def test_without_the_extra_it_says_how_to_get_it(
+    vox: Vox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(extras, "is_installed", lambda module: module != "gguf")
+    outcome = vox("mens", "export-gguf", tmp_path, "--output", tmp_path / "m.gguf")
+    assert outcome.code == 7
+    assert 'pip install "vox-cli[gguf]"' in outcome.err
+
+
+def test_a_vocabulary_unknown_to_llama_cpp_is_refused(vox: Vox, tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="needs vox-cli[gguf]")
+    outcome = vox("mens", "export-gguf", embedded_model_dir(), "--output", tmp_path / "m.gguf")
+    assert (outcome.code, outcome.codes) == (3, ["MENS-A076"])
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,120 @@
+"""The chat's two sides: lines of a pipe, and a terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from vox_cli.commands import mens_generate
+from vox_populi import operator_messages as say
+from vox_populi.errors import DataError
+from vox_populi.pipeline.reports import GenerateResult
+from vox_populi.pipeline.requests import GenerateRequest
+
+Vox = Callable[..., Any]
+
+
+class Parrot:
+    """Says what it hears, in two pieces, and cannot hear "too long"."""
+
+    model = "parrot"
+    notes = ("a note.",)
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.request: GenerateRequest | None = None
+
+    def answer(self, text: str, on_text: Callable[[str], None]) -> GenerateResult:
+        if text == "too long":
+            raise DataError(say.conversation_too_long(9, 8))
+        self.heard.append(text)
+        on_text(text[:1])
+        on_text(text[1:])
+        return GenerateResult(prompt=text, text=text, ids=(1,), stop_reason="length")
+
+    def reset(self) -> None:
+        self.heard.append("(reset)")
+
+
+@pytest.fixture
+def parrot(monkeypatch: pytest.MonkeyPatch) -> Parrot:
+    bird = Parrot()
+
+    def opened(request: GenerateRequest) -> Parrot:
+        bird.request = request
+        return bird
+
+    monkeypatch.setattr(mens_generate, "open_chat", opened)
+    return bird
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put a terminal in front of the command, on which these lines are typed."""
+
+    def lines(*texts: str) -> None:
+        left: Iterator[str] = iter(texts)
+
+        def read(prompt: str) -> str:
+            try:
+                return next(left)
+            except StopIteration:
+                raise EOFError from None
+
+        monkeypatch.setattr("builtins.input", read)
+        for stream in (sys.stdin, sys.stdout):
+            monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+
+    return lines
+
+
+def test_each_line_of_a_pipe_is_a_message(
+    vox: Vox, parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n\n two \n/reset\nthree\n/quit\nfour\n"))
+    outcome = vox("mens", "generate", "--interactive", "--max-new-tokens", 7)
+    assert outcome.out == "one\ntwo\nthree\n"
+    assert outcome.err == "note: a note.\n"
+    assert parrot.heard == ["one", "two", "(reset)", "three"]
+    assert parrot.request == GenerateRequest(max_new_tokens=7)
+
+
+def test_json_is_a_line_an_answer(
+    vox: Vox, parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo"))
+    outcome = vox("mens", "generate", "-i", "--json")
+    assert [json.loads(line)["text"] for line in outcome.out.splitlines()] == ["one", "two"]
+
+
+def test_a_message_from_a_pipe_that_does_not_fit_ends_the_chat(
+    vox: Vox, parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntoo long\nthree\n"))
+    outcome = vox("mens", "generate", "-i")
+    assert (outcome.code, outcome.codes) == (3, ["MENS-R013"])
+    assert outcome.out == "one\n"
+
+
+def test_a_terminal_sees_pieces_and_is_told_what_does_not_fit(
+    vox: Vox, parrot: Parrot, typed: Callable[..., None]
+) -> None:
+    typed("one", "too long", "", "/tmp is a folder")
+    outcome = vox("mens", "generate", "-i")
+    assert outcome.code == 0
+    assert outcome.out == "one\n/tmp is a folder\n"
+    assert "parrot" in outcome.err
+    assert "MENS-R013" in outcome.err
+    assert parrot.heard == ["one", "/tmp is a folder"]
+
+
+def test_a_terminal_can_be_left_by_a_word(
+    vox: Vox, parrot: Parrot, typed: Callable[..., None]
+) -> None:
+    typed("one", "/quit", "two")
+    assert vox("mens", "generate", "-i").out == "one\n"

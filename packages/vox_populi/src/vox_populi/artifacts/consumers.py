@@ -1,0 +1,72 @@
+"""Programs that take our adapters, and what each of them cannot take. No torch here.
+
+The rules are those of the programs' loaders as published; `vox mens lint` and
+`vox mens export-adapter` read the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+
+from vox_populi.hf.keymap import AdapterModule, ProjectionRole
+from vox_populi.hf.model_config import Activation, Family, ModelConfig, RopeKind, RopeSpec
+
+MLX_CONFIG_FILE = "adapter_config.json"
+MLX_WEIGHTS_FILE = "adapters.safetensors"
+GGUF_ADAPTER_FILE = "adapter.gguf"
+
+VLLM_MAX_RANK = 512
+"""The largest `--max-lora-rank` that vLLM offers."""
+
+
+class Consumer(StrEnum):
+    """Who will load an adapter."""
+
+    PEFT = "peft"
+    VLLM = "vllm"
+    GGUF = "gguf"
+    """llama.cpp: its converter `convert_lora_to_gguf.py`, and its loader of GGUF adapters."""
+    MLX = "mlx"
+    """mlx-lm."""
+
+
+class GgufType(StrEnum):
+    """How the matrices of a GGUF model are stored; vectors and positions are always f32."""
+
+    F32 = "f32"
+    F16 = "f16"
+    Q8_0 = "q8_0"
+    """Blocks of 32 values: one f16 scale and 32 bytes."""
+
+
+def obstacles(
+    consumer: Consumer, config: ModelConfig, modules: Sequence[AdapterModule], rank: int
+) -> Iterator[str]:
+    """Why a consumer cannot take an adapter in any form; nothing when it can."""
+    adapts_head = any(ProjectionRole.LM_HEAD in module.roles for module in modules)
+    if consumer is not Consumer.PEFT and adapts_head and config.tie_word_embeddings:
+        yield "lm_head is adapted, and it is tied to the embedding, which has no adapter there"
+    if consumer is Consumer.VLLM:
+        if config.family is Family.GPT2:
+            yield "its GPT-2 has no LoRA layers"
+        if rank > VLLM_MAX_RANK:
+            yield f"the rank is {rank}, and its largest is {VLLM_MAX_RANK}"
+    if consumer is Consumer.MLX and config.family is Family.GPT2 and adapts_head:
+        yield "lm_head is adapted, and its GPT-2 always ties the head to the embedding"
+
+
+def gguf_model_obstacles(config: ModelConfig) -> Iterator[str]:
+    """What llama.cpp's architecture of this family would compute otherwise."""
+    if config.family is Family.GPT2 and config.activation is not Activation.GELU_TANH:
+        yield "llama.cpp's GPT-2 computes GELU by the tanh formula"
+    if config.family is Family.QWEN3 and config.qkv_bias:
+        yield "llama.cpp's Qwen3 has no attention biases"
+    if config.rope is not None and config.rope.kind is RopeKind.YARN and _is_tuned(config.rope):
+        yield "its YaRN settings go beyond factor and original length"
+
+
+def _is_tuned(rope: RopeSpec) -> bool:
+    ramp = (rope.beta_fast, rope.beta_slow, rope.truncate)
+    factors = (rope.attention_factor, rope.mscale, rope.mscale_all_dim)
+    return ramp != (32.0, 1.0, True) or any(value is not None for value in factors)

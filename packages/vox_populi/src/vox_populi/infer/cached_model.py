@@ -1,0 +1,62 @@
+"""A model that remembers what it has read, so that a longer text costs only what is new in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from vox_populi.hf.model_config import ModelConfig
+from vox_populi.model.kv_cache import KvCache
+from vox_populi.model.transformer import Transformer
+from vox_tensor.collate import collate_continuation
+
+
+class CachedModel:
+    """A transformer for inference. Dropout is off from here on.
+
+    `next_logits` is a function of its ids alone: the cache only decides how much of the answer
+    has to be computed. Not for two threads at once.
+    """
+
+    def __init__(self, model: Transformer) -> None:
+        self._model = model.eval()
+        self._cache = KvCache(model.config.n_layers)
+        self._ids: list[int] = []
+
+    @property
+    def config(self) -> ModelConfig:
+        """Of the model."""
+        return self._model.config
+
+    @torch.inference_mode()
+    def next_logits(self, ids: Sequence[int]) -> Tensor:
+        """Scores `[V]` of the token after `ids`, on the CPU.
+
+        Raises:
+            ValueError: For no ids at all.
+        """
+        if not ids:
+            message = "there is nothing to continue"
+            raise ValueError(message)
+        # The last id is always read, since its scores are asked for.
+        known = _common_start(self._ids, ids, len(ids) - 1)
+        # What an interrupted pass left in some layers goes too.
+        self._ids = self._ids[:known]
+        self._cache.truncate(known)
+        device = self._model.embed.weight.device
+        batch = collate_continuation(ids[known:], known, device)
+        last_P = torch.tensor([batch.n_tokens - 1], device=device)
+        scores_V = self._model.logits(batch, last_P, self._cache)[0].cpu()
+        self._ids.extend(ids[known:])
+        return scores_V
+
+
+def _common_start(held: Sequence[int], ids: Sequence[int], limit: int) -> int:
+    """How many ids, of at most `limit`, are the same at the start of both."""
+    longest = min(len(held), limit)
+    if list(held[:longest]) == list(ids[:longest]):
+        return longest
+    return next(i for i in count() if held[i] != ids[i])

@@ -1,0 +1,171 @@
+"""What a merge does to a whole model: which base tensors change, and by what.
+
+Rotation is applied after the projections, so folding an update into q and k of a RoPE model is
+exact (D6). The sum is formed in float32 and rounded once, to the base's own type.
+Shape letters: O output features, I input features, R rank; N rows of a tensor as it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vox_populi import operator_messages as say
+from vox_populi.artifacts.checkpoint_file import AdapterFile
+from vox_populi.errors import ArtifactError
+from vox_populi.hf.inventory import ModelInventory
+from vox_populi.hf.keymap import AdapterModule, TensorKey, tensor_keys
+from vox_populi.hf.safetensors_header import TensorInfo
+from vox_populi.model.lora_transformer import A_SUFFIX, B_SUFFIX
+from vox_tensor.lora import lora_delta
+
+HEAD_WEIGHT = "lm_head.weight"
+_BITS = {
+    torch.float32: torch.int32,
+    torch.bfloat16: torch.int16,
+    torch.float16: torch.int16,
+}
+"""Integers as wide as the numbers, which compare faster."""
+TORCH_TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class LowRankUpdate:
+    """The adapter of one projection: adds `scale * B @ A`."""
+
+    a_RI: Tensor
+    b_OR: Tensor
+    scale: float
+    is_transposed: bool
+    """The base stores this weight `[in, out]` (GPT-2's Conv1D)."""
+
+    def rows(self, first: int, last: int) -> Tensor:
+        """Rows `first` to `last` of the update, oriented as the base stores the weight, in f32."""
+        if self.is_transposed:
+            return lora_delta(self.a_RI[:, first:last], self.b_OR, self.scale).t()
+        return lora_delta(self.a_RI, self.b_OR[first:last], self.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class MergedTensor:
+    """One tensor of the output and where its numbers come from."""
+
+    key: TensorKey
+    source: TensorInfo
+    """Of the base; for a head that was tied, the embedding table."""
+    update: LowRankUpdate | None
+    """`None`: the bytes of the base."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergedGraph:
+    """Every tensor of the output, in forward order."""
+
+    tensors: tuple[MergedTensor, ...]
+    is_head_tied: bool
+    """Whether the output's head is its embedding table."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all numbers; the index calls it `total_size`."""
+        return sum(tensor.source.n_bytes for tensor in self.tensors)
+
+
+def refuse_no_op(adapter: AdapterFile, where: str) -> None:
+    """Refuse an adapter that adds zero everywhere, as a fresh one does, or adapts nothing.
+
+    Raises:
+        ArtifactError: Naming the file.
+    """
+    if not adapter.header.modules:
+        raise ArtifactError(say.merge_adapter_without_modules(where))
+    for module in adapter.header.modules:
+        pair = (adapter.tensors[module.ours + suffix] for suffix in (A_SUFFIX, B_SUFFIX))
+        if all(bool(tensor.any()) for tensor in pair):
+            return
+    raise ArtifactError(say.merge_adapter_is_no_op(where))
+
+
+def merged_graph(
+    inventory: ModelInventory, adapter: AdapterFile, modules: tuple[AdapterModule, ...]
+) -> MergedGraph:
+    """Decide for each tensor of the model whether it is copied or changed.
+
+    A head that shares the embedding's table and carries an adapter becomes a tensor of its own;
+    a copy of the table under the head's name is left out as long as the two stay tied.
+    """
+    updates = _updates(adapter, modules)
+    is_head_tied = inventory.tied_head and HEAD_WEIGHT not in updates
+    return MergedGraph(
+        tensors=tuple(_merged_tensors(inventory, updates, is_head_tied=is_head_tied)),
+        is_head_tied=is_head_tied,
+    )
+
+
+def _updates(
+    adapter: AdapterFile, modules: tuple[AdapterModule, ...]
+) -> Mapping[str, LowRankUpdate]:
+    scale = adapter.header.lora.scale
+    return {
+        f"{module.ours}.weight": LowRankUpdate(
+            adapter.tensors[module.ours + A_SUFFIX],
+            adapter.tensors[module.ours + B_SUFFIX],
+            scale,
+            module.fan_in_fan_out,
+        )
+        for module in modules
+    }
+
+
+def _merged_tensors(
+    inventory: ModelInventory, updates: Mapping[str, LowRankUpdate], *, is_head_tied: bool
+) -> Iterator[MergedTensor]:
+    keys = tensor_keys(inventory.config)
+    embedding = next(key.theirs for key in keys if key.ours == "embed.weight")
+    for key in keys:
+        if key.ours == HEAD_WEIGHT and is_head_tied:
+            continue
+        source = inventory.tensors.get(key.theirs) or inventory.tensors[embedding]
+        yield MergedTensor(key, source, updates.get(key.ours))
+
+
+@dataclass(frozen=True, slots=True)
+class BlockChange:
+    """What was done to some rows of a tensor."""
+
+    largest: float
+    """Greatest `|update|`."""
+    total: float
+    """Sum of `|update|`."""
+    changed_values: int
+    """Numbers that are others after the rounding."""
+
+
+def merge_rows(stored_NI: Tensor, update: LowRankUpdate, first: int) -> tuple[Tensor, BlockChange]:
+    """Add the update to some rows of a weight: f32 sum, one rounding to the type of the base.
+
+    Args:
+        stored_NI: The rows as the base stores them; not changed.
+        update: Of the whole tensor.
+        first: Number of the first of these rows.
+
+    Raises:
+        ValueError: When a result is not finite.
+    """
+    delta_NI = update.rows(first, first + stored_NI.shape[0])
+    merged_NI = stored_NI.to(torch.float32, copy=True).add_(delta_NI).to(stored_NI.dtype)
+    # NaN wins over every other number here, so two values tell whether all are finite.
+    if not torch.isfinite(torch.stack(torch.aminmax(merged_NI))).all():
+        message = "not finite"
+        raise ValueError(message)
+    bits = _BITS[stored_NI.dtype]
+    size_NI = delta_NI.abs_()
+    change = BlockChange(
+        largest=float(size_NI.amax()),
+        total=float(size_NI.sum()),
+        changed_values=int(torch.count_nonzero(merged_NI.view(bits) - stored_NI.view(bits))),
+    )
+    return merged_NI, change

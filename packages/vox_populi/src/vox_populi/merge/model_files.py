@@ -1,0 +1,148 @@
+"""The small files of a merged folder: config, tokenizer, licences, model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.artifacts.adapter_header import AdapterHeader
+from vox_populi.artifacts.model_card import code_span
+from vox_populi.artifacts.whole_file import pretty_json
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.errors import DataError, ModelError
+from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
+from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
+from vox_populi.hf.inventory import ModelInventory
+from vox_populi.hf.model_config import CONFIG_NAME, parse_model_config
+from vox_populi.hf.strict_json import MAX_JSON_BYTES, open_regular, parse_json_object
+from vox_populi.merge.receipt import TensorChange
+from vox_tensor.tokenizer import VoxTokenizer
+
+CARD_FILE = "README.md"
+
+_TOKENIZER_FILES = (
+    TOKENIZER_NAME,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+_OTHER_FILES = ("generation_config.json", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
+_TEMPLATES_FOLDER = "additional_chat_templates"
+
+
+def read_small_file(path: Path) -> bytes:
+    """The content of a regular file of at most 64 MiB.
+
+    Raises:
+        ModelError: When it cannot be read, or is larger.
+    """
+    with open_regular(path) as file:
+        try:
+            data = file.read(MAX_JSON_BYTES + 1)
+        except OSError as error:
+            reason = error.strerror or "reading failed"
+            raise ModelError(say.model_file_unreadable(str(path), reason)) from error
+    if len(data) > MAX_JSON_BYTES:
+        raise ModelError(say.model_file_too_large(str(path), MAX_JSON_BYTES))
+    return data
+
+
+def copied_files(base: Path, header: AdapterHeader) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """What is taken over byte for byte, by name, and notes about it.
+
+    An adapter that was trained with our vocabulary on a base of another gets ours.
+
+    Raises:
+        ModelError: When a file is there and cannot be read.
+    """
+    names = [name for name in _OTHER_FILES if (base / name).exists()]
+    files = {name: read_small_file(base / name) for name in names}
+    if header.tokenizer is TokenizerKind.VOX and not _is_our_vocabulary(base / TOKENIZER_NAME):
+        files[TOKENIZER_NAME] = read_small_file(embedded_model_dir() / TOKENIZER_NAME)
+        return files, (say.note_merge_vocabulary(EMBEDDED_NAME),)
+    own = [name for name in _TOKENIZER_FILES if (base / name).exists()]
+    templates = sorted((base / _TEMPLATES_FOLDER).glob("*.jinja"))
+    own += [f"{_TEMPLATES_FOLDER}/{path.name}" for path in templates]
+    files |= {name: read_small_file(base / name) for name in own}
+    return files, () if own else (say.note_merge_without_tokenizer(),)
+
+
+def merged_config(inventory: ModelInventory, *, is_head_tied: bool) -> bytes:
+    """`config.json` of the output: the base's bytes, unless something in it is no longer true.
+
+    The number type stays. Whether the head is tied is said in so many words when the file says
+    otherwise; an empty quantisation entry goes.
+
+    Raises:
+        ModelError: When the base's file cannot be read any more.
+    """
+    path = inventory.model_dir / CONFIG_NAME
+    data = read_small_file(path)
+    raw = parse_json_object(data, str(path))
+    says_tied = parse_model_config(raw, str(path)).tie_word_embeddings
+    if says_tied == is_head_tied and "quantization_config" not in raw:
+        return data
+    raw.pop("quantization_config", None)
+    return pretty_json({**raw, "tie_word_embeddings": is_head_tied})
+
+
+def merged_card(
+    header: AdapterHeader, inventory: ModelInventory, changes: tuple[TensorChange, ...]
+) -> bytes:
+    """`README.md` of the output, without dates and paths."""
+    return ("\n".join(_card_lines(header, inventory, changes)) + "\n").encode()
+
+
+def config_of(data: bytes) -> Mapping[str, object]:
+    """The content of a `config.json` that was read and checked before."""
+    value = json.loads(data)
+    assert isinstance(value, dict)
+    return value
+
+
+def _is_our_vocabulary(path: Path) -> bool:
+    try:
+        VoxTokenizer.load(path)
+    except DataError:
+        return False
+    return True
+
+
+def _card_lines(
+    header: AdapterHeader, inventory: ModelInventory, changes: tuple[TensorChange, ...]
+) -> Iterator[str]:
+    lora = header.lora
+    roles = sorted({role for module in header.modules for role in module.roles})
+    yield "---"
+    yield "library_name: transformers"
+    yield "pipeline_tag: text-generation"
+    yield "---"
+    yield ""
+    yield (
+        f"# {header.base_name} with a merged adapter"
+        if _is_plain(header.base_name)
+        else ("# A base model with a merged adapter")
+    )
+    yield ""
+    yield f"- base: {code_span(header.base_name)} ({code_span(header.model_type)})"
+    yield f"- base digest: {code_span(header.base_digest)}"
+    yield f"- numbers: {code_span(inventory.config.dtype)}, as in the base"
+    yield f"- adapter: rank {lora.rank}, alpha {lora.alpha:g}, on {' '.join(roles)}"
+    yield f"- trained for {header.step} steps with the template {code_span(header.template)}"
+    yield f"- changed tensors: {sum(change.is_changed for change in changes)}"
+    yield ""
+    yield "Every other tensor is the base's, byte for byte. The sum was formed in float32 and"
+    yield "rounded once. `merge_receipt.json` has the digests and the measured difference between"
+    yield "these files and the adapter beside its base. The base's licence and limits come with it."
+
+
+def _is_plain(name: str) -> bool:
+    return all(c.isalnum() or c in "._- " for c in name)

@@ -1,0 +1,191 @@
+"""Writing the merged tensors as safetensors files, a block at a time.
+
+The layout follows from the tensors alone, not from the files of the base. A file is written from
+its start to its end by one thread, and hashed on the way: two threads at one file would wait for
+each other in the kernel. No more than one block per thread is in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vox_populi import operator_messages as say
+from vox_populi.artifacts.tensor_container import bytes_of, container_preamble
+from vox_populi.errors import EnvironmentFailure, ModelError
+from vox_populi.hf.safetensors_header import DTYPE_BITS
+from vox_populi.hf.weight_files import SINGLE_NAME
+from vox_populi.merge.file_ranges import new_file, read_range, write_all
+from vox_populi.merge.full_graph import (
+    TORCH_TYPES,
+    BlockChange,
+    MergedTensor,
+    merge_rows,
+)
+from vox_populi.merge.receipt import TensorChange
+
+BLOCK_VALUES = 1 << 20
+"""A block of f32 stays in a core's cache through its sum, its rounding and its statistics."""
+_COPY_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedTensor:
+    """A tensor of the output with its name there."""
+
+    name: str
+    tensor: MergedTensor
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """One file of the output, decided to the byte."""
+
+    file: str
+    preamble: bytes
+    tensors: tuple[PlacedTensor, ...]
+    """In the order of their bytes."""
+
+
+def plan_shards(tensors: Sequence[MergedTensor], max_shard_bytes: int) -> tuple[ShardPlan, ...]:
+    """Cut a model into files of at most so many bytes, in forward order, named as the hub does.
+
+    Args:
+        tensors: In forward order.
+        max_shard_bytes: Of numbers in a file; a larger tensor gets a file of its own.
+    """
+    groups = list(_groups(tensors, max_shard_bytes))
+    if len(groups) == 1:
+        return (_plan_shard(SINGLE_NAME, groups[0]),)
+    count = len(groups)
+    return tuple(
+        _plan_shard(f"model-{number:05}-of-{count:05}.safetensors", group)
+        for number, group in enumerate(groups, 1)
+    )
+
+
+def plan_file(
+    file: str, named: Sequence[tuple[str, MergedTensor]], metadata: Mapping[str, str]
+) -> ShardPlan:
+    """Lay tensors out in one file, wider number types first, so that each starts aligned.
+
+    Args:
+        file: Name of the file.
+        named: The tensors with their names there.
+        metadata: Text of the container's header.
+    """
+    ordered = sorted(named, key=lambda entry: -DTYPE_BITS[entry[1].source.dtype])
+    preamble = container_preamble(
+        {
+            name: (tensor.source.dtype, tensor.source.shape, tensor.source.n_bytes)
+            for name, tensor in ordered
+        },
+        metadata,
+    )
+    return ShardPlan(file, preamble, tuple(PlacedTensor(*entry) for entry in ordered))
+
+
+def index_json(shards: Sequence[ShardPlan]) -> dict[str, object] | None:
+    """Content of `model.safetensors.index.json`; `None` for a single file, which has none."""
+    if len(shards) == 1:
+        return None
+    weight_map = {placed.name: shard.file for shard in shards for placed in shard.tensors}
+    total = sum(placed.tensor.source.n_bytes for shard in shards for placed in shard.tensors)
+    return {
+        "metadata": {"total_size": total},
+        "weight_map": {name: weight_map[name] for name in sorted(weight_map)},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenShard:
+    """A file that was written; it is not synced to the disk yet."""
+
+    path: Path
+    digest: str
+    """SHA-256 of the whole file, in hexadecimal."""
+    changes: tuple[TensorChange, ...]
+
+
+def write_shard(shard: ShardPlan, base: Path, folder: Path) -> WrittenShard:
+    """Write one file and say what changed in it.
+
+    Raises:
+        ModelError: When the base cannot be read any more, or a sum is not finite.
+        EnvironmentFailure: When the system refuses to write.
+    """
+    path = folder / shard.file
+    content = hashlib.sha256(shard.preamble)
+    changes = []
+    try:
+        with new_file(path) as descriptor:
+            write_all(descriptor, shard.preamble)
+            for placed in shard.tensors:
+                blocks: list[BlockChange] = []
+                for block in _blocks(placed.tensor, base, blocks):
+                    write_all(descriptor, block)
+                    content.update(block)
+                if blocks:
+                    changes.append(_change(placed, blocks))
+    except OSError as error:
+        raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+    return WrittenShard(path, content.hexdigest(), tuple(changes))
+
+
+def _groups(tensors: Sequence[MergedTensor], limit: int) -> Iterator[list[MergedTensor]]:
+    group: list[MergedTensor] = []
+    size = 0
+    for tensor in tensors:
+        if group and size + tensor.source.n_bytes > limit:
+            yield group
+            group, size = [], 0
+        group.append(tensor)
+        size += tensor.source.n_bytes
+    yield group
+
+
+def _plan_shard(file: str, group: Sequence[MergedTensor]) -> ShardPlan:
+    return plan_file(file, [(tensor.key.theirs, tensor) for tensor in group], {"format": "pt"})
+
+
+def _blocks(tensor: MergedTensor, base: Path, changes: list[BlockChange]) -> Iterator[memoryview]:
+    """The bytes of one tensor in order; what an update does to each block goes to `changes`."""
+    source, update = tensor.source, tensor.update
+    path = base / source.shard
+    if update is None:
+        for first in range(0, source.n_bytes, _COPY_BYTES):
+            size = min(_COPY_BYTES, source.n_bytes - first)
+            yield memoryview(read_range(path, source.start + first, size))
+        return
+    n_rows, width = source.shape
+    row_bytes = source.n_bytes // n_rows
+    step = max(1, BLOCK_VALUES // width)
+    for first in range(0, n_rows, step):
+        count = min(step, n_rows - first)
+        data = read_range(path, source.start + first * row_bytes, count * row_bytes)
+        stored = torch.frombuffer(data, dtype=TORCH_TYPES[source.dtype]).view(count, width)
+        try:
+            merged, change = merge_rows(stored, update, first)
+        except ValueError:
+            raise ModelError(say.merge_not_finite(str(path), source.name, source.dtype)) from None
+        changes.append(change)
+        yield bytes_of(merged)
+
+
+def _change(placed: PlacedTensor, blocks: Sequence[BlockChange]) -> TensorChange:
+    """The blocks of a changed tensor as one, in the order of its rows."""
+    source = placed.tensor.source
+    n_values = source.shape[0] * source.shape[1]
+    return TensorChange(
+        name=placed.name,
+        dtype=source.dtype,
+        shape=source.shape,
+        max_delta=max(block.largest for block in blocks),
+        mean_delta=sum(block.total for block in blocks) / n_values,
+        changed_values=sum(block.changed_values for block in blocks),
+        values=n_values,
+    )

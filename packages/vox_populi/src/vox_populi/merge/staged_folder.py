@@ -1,0 +1,198 @@
+"""A folder that appears whole: built under another name, then renamed once.
+
+The staging folder, `.<name>.merging` beside the target, carries the lock: two merges into one
+target exclude each other, and what a killed one left is removed by the next. The target, where it
+is there, is locked as well, so that no run is replaced while it is written.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vox_populi import operator_messages as say
+from vox_populi.artifacts.folder_lock import LOCK_NAME, FolderLock, lock_holder
+from vox_populi.artifacts.whole_file import is_temporary
+from vox_populi.errors import EnvironmentFailure, PreflightError
+from vox_populi.merge.file_ranges import new_file, write_all
+from vox_tensor.atomic_file import sync_folder
+
+
+class StagedFolder:
+    """A folder in the making that this process holds; it goes away unless it is published."""
+
+    def __init__(self, target: Path, path: Path, lock: FolderLock, old: FolderLock | None) -> None:
+        self.path = path
+        """Where to write."""
+        self._target, self._lock, self._old = target, lock, old
+        self._is_published = False
+
+    @classmethod
+    def create(cls, target: Path, *, force: bool = False) -> StagedFolder:
+        """Lock the target and make an empty folder beside it.
+
+        Args:
+            target: The folder to be; missing parents are made.
+            force: Keep an occupied target under another name (`<name>.old-1`, …).
+
+        Raises:
+            PreflightError: For a target that holds something.
+            EnvironmentFailure: For a target that is no folder, a link, held by another process
+                or in a folder that cannot be written.
+        """
+        is_occupied = target_is_occupied(target)
+        if is_occupied and not force:
+            raise PreflightError(say.output_folder_occupied(str(target)))
+        real = target.resolve()
+        path = real.with_name(f".{real.name}.merging")
+        with ExitStack() as undo:
+            try:
+                real.parent.mkdir(parents=True, exist_ok=True)
+                # Whoever finds it there must first get its lock.
+                path.mkdir(exist_ok=True)
+            except OSError as error:
+                raise EnvironmentFailure(say.file_not_written(str(target), error)) from error
+            lock = FolderLock.acquire(path)
+            undo.callback(lock.release)
+            try:
+                _empty(path)
+            except OSError as error:
+                raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+            if not is_occupied:
+                _remove_leftovers(real)
+            old = FolderLock.acquire(real) if is_occupied else None
+            undo.pop_all()
+        return cls(real, path, lock, old)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._is_published:
+            with suppress(OSError):
+                _empty(self.path)
+        self._lock.release()
+        if not self._is_published:
+            with suppress(OSError):
+                self.path.rmdir()
+        if self._old is not None:
+            self._old.release()
+
+    def write(self, name: str, data: bytes) -> Path:
+        """Write a whole file and wait for the disk.
+
+        Raises:
+            EnvironmentFailure: When the system refuses.
+        """
+        path = self.path / name
+        try:
+            if path.parent != self.path:
+                path.parent.mkdir(exist_ok=True)
+            with new_file(path) as descriptor:
+                write_all(descriptor, data)
+                os.fsync(descriptor)
+            if path.parent != self.path:
+                sync_folder(path.parent)
+        except OSError as error:
+            raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+        return path
+
+    def publish(self) -> Path | None:
+        """Put the folder in the target's place, with one rename; every file must be synced.
+
+        Returns:
+            Where an occupied target went.
+
+        Raises:
+            EnvironmentFailure: When the system refuses; the target is then what it was.
+        """
+        kept: Path | None = None
+        try:
+            sync_folder(self.path)
+            if self._old is not None:
+                kept = _free_name(self._target)
+                self._target.rename(kept)
+                self._old.path = kept / LOCK_NAME
+            try:
+                self._take_place()
+            except OSError:
+                if kept is not None and self._old is not None:
+                    kept.rename(self._target)
+                    self._old.path = self._target / LOCK_NAME
+                raise
+            self._is_published = True
+            self._lock.path = self._target / LOCK_NAME
+            sync_folder(self._target.parent)
+        except OSError as error:
+            where = str(self._target)
+            raise EnvironmentFailure(say.merge_folder_not_published(where, error)) from error
+        return kept
+
+    def _take_place(self) -> None:
+        if os.name == "nt" and self._target.is_dir():
+            self._target.rmdir()  # empty; a rename does not replace folders there
+        self.path.rename(self._target)
+
+
+def target_is_occupied(target: Path) -> bool:
+    """Whether a target holds anything that matters.
+
+    Raises:
+        EnvironmentFailure: For a link, something that is no folder, or a folder that another
+            process holds.
+    """
+    where = str(target)
+    if target.is_symlink():
+        raise EnvironmentFailure(say.output_folder_is_link(where))
+    try:
+        names = [entry.name for entry in target.iterdir()]
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError as error:
+        raise EnvironmentFailure(say.output_not_a_folder(where)) from error
+    except OSError as error:
+        raise EnvironmentFailure(say.file_not_written(where, error)) from error
+    holder = lock_holder(target) if LOCK_NAME in names else None
+    if holder is not None:
+        raise EnvironmentFailure(say.folder_locked(where, holder))
+    # A lock or temporary file that nobody holds is what a killed run leaves; it is kept too.
+    return bool(names) and not all(name == LOCK_NAME or is_temporary(name) for name in names)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Empty a target in which a killed run left its lock or a part of a file."""
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    lock = FolderLock.acquire(target)
+    try:
+        _empty(target)
+    except OSError as error:
+        raise EnvironmentFailure(say.file_not_written(str(target), error)) from error
+    finally:
+        lock.release()
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.name == LOCK_NAME:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _free_name(target: Path) -> Path:
+    number = 1
+    while (kept := target.with_name(f"{target.name}.old-{number}")).exists():
+        number += 1
+    return kept

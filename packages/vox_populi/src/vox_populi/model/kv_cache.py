@@ -1,0 +1,58 @@
+"""Keys and values of the tokens that a model has read, so that each is computed once.
+
+Shape letters: T new tokens, L held tokens, C tokens of room, K key/value heads, E head dim.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+FIRST_ROOM = 64
+"""Tokens that a cache has room for at least; room doubles when it is used up."""
+
+
+class LayerCache:
+    """Keys, after norm and rotation, and values of one layer."""
+
+    __slots__ = ("_keys_CKE", "_values_CKE", "length")
+
+    def __init__(self) -> None:
+        self.length = 0
+        """Tokens held."""
+        self._keys_CKE: Tensor | None = None
+        self._values_CKE: Tensor | None = None
+
+    def append(self, k_TKE: Tensor, v_TKE: Tensor) -> tuple[Tensor, Tensor]:
+        """Take over new tokens; keys and values of all, `[L, K, E]`, as views of the cache."""
+        start, self.length = self.length, self.length + k_TKE.shape[0]
+        self._keys_CKE = _with(k_TKE, self._keys_CKE, start)
+        self._values_CKE = _with(v_TKE, self._values_CKE, start)
+        return self._keys_CKE[: self.length], self._values_CKE[: self.length]
+
+
+class KvCache:
+    """The caches of a model's layers. For inference: nothing in it has a gradient."""
+
+    __slots__ = ("layers",)
+
+    def __init__(self, n_layers: int) -> None:
+        self.layers = tuple(LayerCache() for _ in range(n_layers))
+
+    def truncate(self, length: int) -> None:
+        """Forget all but the first `length` tokens; they must be held by every layer."""
+        for layer in self.layers:
+            assert length <= layer.length, "a cache cannot be cut to more than it holds"
+            layer.length = length
+
+
+def _with(new_TKE: Tensor, held_CKE: Tensor | None, start: int) -> Tensor:
+    """`held` with the new tokens at `start`; a larger copy when they do not fit."""
+    end = start + new_TKE.shape[0]
+    if held_CKE is None or end > held_CKE.shape[0]:
+        had = 0 if held_CKE is None else held_CKE.shape[0]
+        larger_CKE = new_TKE.new_empty((max(FIRST_ROOM, 2 * had, end), *new_TKE.shape[1:]))
+        if held_CKE is not None:
+            larger_CKE[:start] = held_CKE[:start]
+        held_CKE = larger_CKE
+    held_CKE[start:end] = new_TKE
+    return held_CKE

@@ -1,0 +1,80 @@
+"""Running a model: which weights, which text, what to measure."""
+
+from __future__ import annotations
+
+from vox_populi.operator_messages.wording import clipped
+from vox_tensor.errors import Problem
+
+
+def adapter_text_differs(path: str) -> Problem:
+    """Template or system prompt are not those that the adapter was trained with."""
+    return Problem(
+        code="MENS-A030",
+        what="it was trained on text of another layout (template or system prompt) than this.",
+        fix="Leave out --template and --system-prompt, or insist with --force-template.",
+        where=path,
+    )
+
+
+def receipt_unusable(path: str, reason: str) -> Problem:
+    """The receipt of a merged folder does not say how its text was made."""
+    return Problem(
+        code="MENS-A031",
+        what=f"it is no usable merge receipt: {clipped(reason)}.",
+        fix="Merge again, or put back the receipt that the merge wrote.",
+        where=path,
+    )
+
+
+def note_text_differs_from_training() -> str:
+    """The same, when the operator insists."""
+    return "template or system prompt differ from those the adapter was trained with."
+
+
+def note_layout_not_known(path: str) -> str:
+    """A folder of another program, which says nothing about templates."""
+    return f"{path} does not say how its rows were laid out: --template and --system-prompt decide."
+
+
+def nothing_to_compare() -> Problem:
+    """A comparison with the base, of the base."""
+    return Problem(
+        code="MENS-U033",
+        what="there is no adapter to compare with its base.",
+        where="--compare-base",
+        fix="Name one with --run, --checkpoint or --adapter.",
+    )
+
+
+def adapter_needs_model(path: str) -> Problem:
+    """A folder of another program, which does not say where its base is on this machine."""
+    return Problem(
+        code="MENS-U034",
+        what="an adapter folder needs its base model beside it.",
+        where=path,
+        fix="Name the base's folder with --model.",
+    )
+
+
+def prompt_id_unusable(where: str) -> Problem:
+    """A row of a prompts file whose id cannot stand for it."""
+    return Problem(
+        code="MENS-U035",
+        what='the "id" of the row is neither text nor a whole number.',
+        where=where,
+        fix="Write it as a string, or leave it out.",
+    )
+
+
+def conversation_too_long(tokens: int, most: int) -> Problem:
+    """What was said so far fills the model."""
+    return Problem(
+        code="MENS-R013",
+        what=f"the conversation has {tokens} tokens; this model takes {most}.",
+        fix="Start a new one with /reset, or say it in fewer words.",
+    )
+
+
+def chat_greeting(model: str) -> str:
+    """What a chat on a terminal begins with."""
+    return f"{model}: /reset forgets what was said, /quit or ctrl-D ends, ctrl-C stops an answer."

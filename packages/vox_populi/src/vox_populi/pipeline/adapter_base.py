@@ -1,0 +1,69 @@
+"""The base an adapter belongs to: where it is, whether it is the one, which layers are meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
+from vox_populi.artifacts.base_location import find_base
+from vox_populi.artifacts.checkpoint_dir import checkpoint_at
+from vox_populi.errors import ArtifactError
+from vox_populi.hf.embedded import EMBEDDED_NAME
+from vox_populi.hf.inventory import ModelInventory
+from vox_populi.hf.keymap import AdapterModule, adapter_modules
+
+
+def base_folder(model_dir: Path | None, adapter: Path, header: AdapterHeader) -> Path | None:
+    """Where the base of an adapter is; `None` for the embedded one.
+
+    Args:
+        model_dir: What the operator names; the digest decides later whether it is right.
+        adapter: The adapter file of a run or of one of its checkpoints.
+        header: Of the adapter.
+
+    Raises:
+        ArtifactError: When nothing tells.
+    """
+    if model_dir is not None:
+        return model_dir
+    # A checkpoint lies two folders below its run, which has the hint.
+    checkpoint = checkpoint_at(adapter.parent)
+    run = adapter.parent if checkpoint is None else adapter.resolve().parents[2]
+    folder = find_base(run)
+    if folder is None and header.base_name != EMBEDDED_NAME:
+        raise ArtifactError(say.adapter_base_unknown(str(adapter), header.base_name))
+    return folder
+
+
+def require_base(inventory: ModelInventory, digest: str, header: AdapterHeader, where: str) -> None:
+    """Refuse a base that is not the one the adapter was trained on.
+
+    Raises:
+        ArtifactError: Naming both.
+    """
+    if digest == header.base_digest:
+        return
+    folder = str(inventory.model_dir)
+    raise ArtifactError(
+        say.adapter_not_for_base(where, header.base_name, header.base_digest, folder)
+    )
+
+
+def fitting_modules(
+    inventory: ModelInventory, header: AdapterHeader, where: str
+) -> tuple[AdapterModule, ...]:
+    """The base's modules that the adapter names, which must fit in every particular.
+
+    Raises:
+        ArtifactError: Naming modules that the base does not have.
+    """
+    known = {module.ours: module for module in adapter_modules(inventory.config)}
+    unknown = [
+        module.ours
+        for module in header.modules
+        if module.ours not in known or module != AdaptedModule.of(known[module.ours])
+    ]
+    if unknown:
+        raise ArtifactError(say.adapter_modules_unknown(where, unknown))
+    return tuple(known[module.ours] for module in header.modules)

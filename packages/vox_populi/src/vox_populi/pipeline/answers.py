@@ -1,0 +1,82 @@
+"""Answers of loaded weights to encoded prompts, ended by whatever ends one. Needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from vox_populi.data.supervision import encode_prompt, end_of_answer_id
+from vox_populi.hf.generation_config import read_stop_ids
+from vox_populi.infer.cached_model import CachedModel
+from vox_populi.infer.generate import Generated, generate_ids
+from vox_populi.infer.sampling import SamplingSpec
+from vox_populi.model.transformer import Transformer
+from vox_populi.pipeline.weights import FoundWeights
+from vox_tensor.records import Message
+
+SMALL_MODEL_BYTES = 32 << 20
+"""Of weights as they are stored. A product of one token with less takes about as long as handing
+it to threads, and many times longer where other programs use the cores too: vox-nano (8 MB) wrote
+600 tokens/s with one thread and 50 to 270 with two on a busy machine."""
+
+
+def answer_threads(found: FoundWeights, threads: int | None) -> int | None:
+    """CPU threads for writing answers: as asked for, or one for a small model."""
+    is_small = found.inventory.total_bytes < SMALL_MODEL_BYTES
+    return 1 if threads is None and is_small else threads
+
+
+def stop_ids(found: FoundWeights) -> frozenset[int]:
+    """What ends an answer: as trained, and what the base and its tokenizer call the end.
+
+    Raises:
+        ModelError: For a generation config that cannot be used.
+    """
+    ends = (end_of_answer_id(found.tokenizer, found.policy), found.tokenizer.eos_id)
+    known = (end for end in ends if end is not None)
+    inventory = found.inventory
+    written = read_stop_ids(inventory.model_dir, inventory.config.vocab_size)
+    return frozenset((*known, *inventory.config.eos_ids, *written))
+
+
+class Answerer:
+    """Weights that answer; what they have read is kept for the next prompt that starts alike."""
+
+    def __init__(self, found: FoundWeights, model: Transformer) -> None:
+        self._found = found
+        self._stop_ids = stop_ids(found)
+        self._model = CachedModel(model)
+
+    @property
+    def most_prompt_tokens(self) -> int:
+        """Longest prompt that leaves room for an answer."""
+        return longest_prompt(self._found)
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """Ids up to where the answer starts."""
+        return encode_prompt(messages, self._found.tokenizer, self._found.policy)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of an answer."""
+        return self._found.tokenizer.decode(ids)
+
+    def answer(
+        self,
+        prompt_ids: Sequence[int],
+        max_new_tokens: int,
+        sampling: SamplingSpec,
+        on_token: Callable[[int], None] | None = None,
+    ) -> Generated:
+        """See `generate_ids`."""
+        return generate_ids(
+            self._model,
+            prompt_ids,
+            max_new_tokens=max_new_tokens,
+            stop_ids=self._stop_ids,
+            sampling=sampling,
+            on_token=on_token,
+        )
+
+
+def longest_prompt(found: FoundWeights) -> int:
+    """Tokens of a prompt that leave the model a position for an answer."""
+    return found.inventory.config.max_positions - 1

@@ -1,0 +1,110 @@
+"""`vox mens generate --interactive`: a conversation that remembers. Needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vox_populi import operator_messages as say
+from vox_populi.errors import DataError
+from vox_populi.pipeline.answers import Answerer, answer_threads
+from vox_populi.pipeline.engine_setup import on_device
+from vox_populi.pipeline.reports import GenerateResult
+from vox_populi.pipeline.requests import GenerateRequest
+from vox_populi.pipeline.sampling_choice import sampling_of
+from vox_populi.pipeline.weights import FoundWeights, find_weights, load_weights
+from vox_tensor.records import Message, Role
+
+INTERRUPTED = "interrupted"
+"""`stop_reason` of an answer that the operator stopped."""
+_HALF_A_CHARACTER = "\ufffd"
+
+
+def open_chat(request: GenerateRequest) -> Chat:
+    """Load the weights and wait for the first message.
+
+    Raises:
+        VoxError: As `pipeline.dispatch.open_chat` says.
+    """
+    sampling_of(request, 0)
+    found = find_weights(request.weights)
+    with on_device(found.device.device, request.weights.threads):
+        answerer = Answerer(found, load_weights(found).model)
+    return Chat(request, found, answerer)
+
+
+class Chat:
+    """See `pipeline.dispatch.Conversation`."""
+
+    def __init__(self, request: GenerateRequest, found: FoundWeights, answerer: Answerer) -> None:
+        self.model = found.name
+        self.notes = found.notes
+        self._request = request
+        self._device = found.device.device
+        self._threads = answer_threads(found, request.weights.threads)
+        self._answerer = answerer
+        self._said: list[Message] = []
+        self._answers = 0
+
+    def reset(self) -> None:
+        """Forget what was said."""
+        self._said.clear()
+
+    def answer(self, text: str, on_text: Callable[[str], None]) -> GenerateResult:
+        """Answer a message; Ctrl-C ends the answer, not the chat.
+
+        Raises:
+            DataError: When the conversation leaves no room for an answer; the message is then
+                no part of it.
+            EnvironmentFailure: When memory is used up or the device fails.
+        """
+        asked = [*self._said, Message(Role.USER, text)]
+        prompt_ids = self._answerer.encode(asked)
+        most = self._answerer.most_prompt_tokens
+        if not 0 < len(prompt_ids) <= most:
+            raise DataError(say.conversation_too_long(len(prompt_ids), most))
+        stream = _TextStream(self._answerer.decode, on_text)
+        with on_device(self._device, self._threads):
+            stop_reason = self._generate(prompt_ids, stream)
+        stream.finish()
+        self._said = [*asked, Message(Role.ASSISTANT, stream.text)]
+        return GenerateResult(
+            prompt=text, text=stream.text, ids=tuple(stream.ids), stop_reason=stop_reason
+        )
+
+    def _generate(self, prompt_ids: list[int], stream: _TextStream) -> str:
+        sampling = sampling_of(self._request, self._answers)
+        self._answers += 1
+        try:
+            made = self._answerer.answer(
+                prompt_ids, self._request.max_new_tokens, sampling, stream.take
+            )
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        return made.stop_reason.value
+
+
+class _TextStream:
+    """Turns ids into text as they come, and holds back a character that is not complete."""
+
+    def __init__(self, decode: Callable[[list[int]], str], on_text: Callable[[str], None]) -> None:
+        self.ids: list[int] = []
+        self.text = ""
+        self._decode = decode
+        self._on_text = on_text
+        self._shown = 0
+
+    def take(self, token: int) -> None:
+        """Show what a new id completes."""
+        self.ids.append(token)
+        self.text = self._decode(self.ids)
+        if not self.text.endswith(_HALF_A_CHARACTER):
+            self._show()
+
+    def finish(self) -> None:
+        """Show what was held back."""
+        self._show()
+
+    def _show(self) -> None:
+        new, self._shown = self.text[self._shown :], len(self.text)
+        if new:
+            self._on_text(new)

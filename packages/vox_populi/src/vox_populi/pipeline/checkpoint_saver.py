@@ -1,0 +1,46 @@
+"""Turning the engine's states into checkpoints of the run folder, and saying so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_populi.artifacts.adapter_header import AdapterHeader
+from vox_populi.artifacts.checkpoint_dir import Checkpoint, write_checkpoint
+from vox_populi.artifacts.checkpoint_state import state_files
+from vox_populi.artifacts.run_request import RunRequest
+from vox_populi.events import Event, EventName, Sink
+from vox_populi.train.engine_state import EngineState
+
+
+@dataclass(slots=True)
+class CheckpointSaver:
+    """Writes a checkpoint each time it is called (`train.engine_state.CheckpointPolicy.save`)."""
+
+    run: Path
+    request: RunRequest
+    header_at: Callable[[int], AdapterHeader]
+    keep: int
+    sink: Sink
+    last: Checkpoint | None = None
+    """The newest that this process wrote or started from."""
+
+    def __call__(self, state: EngineState) -> None:
+        """Write one.
+
+        Raises:
+            EnvironmentFailure: When the system refuses; earlier checkpoints are untouched.
+        """
+        started = time.perf_counter()
+        files = state_files(state, self.request, self.header_at)
+        self.last = write_checkpoint(self.run, state.step, files, keep=self.keep)
+        payload = {
+            "step": state.step,
+            "epoch": state.epoch,
+            "checkpoint": self.last.name,
+            "bytes": sum(len(chunk) for chunks in files.values() for chunk in chunks),
+            "seconds": round(time.perf_counter() - started, 3),
+        }
+        self.sink.emit(Event(EventName.CHECKPOINT_SAVED, payload))

@@ -1,0 +1,59 @@
+"""`vox mens export-adapter`: our adapter in the form another program loads. Needs torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vox_populi.artifacts.checkpoint_dir import checkpoint_at
+from vox_populi.artifacts.checkpoint_file import read_adapter_bin
+from vox_populi.artifacts.consumer_form import consumer_form, write_form
+from vox_populi.artifacts.new_folder import check_new_folder, new_folder
+from vox_populi.hf.embedded import embedded_model_dir
+from vox_populi.hf.inventory import read_inventory
+from vox_populi.pipeline.adapter_base import base_folder, fitting_modules
+from vox_populi.pipeline.adapter_choice import adapter_path, hint_of_run
+from vox_populi.pipeline.interop_reports import ExportReport, ExportRequest
+from vox_populi.pipeline.requests import WeightsChoice
+
+
+def export_adapter(request: ExportRequest) -> ExportReport:
+    """Write an adapter for another program, in a new folder that appears complete.
+
+    Raises:
+        PreflightError: When the output folder is taken.
+        ArtifactError: For an adapter that cannot be read, that does not fit its base, or that
+            the consumer cannot take, with every reason.
+        ModelError: For a base folder that cannot be used.
+        EnvironmentFailure: When the system refuses to write.
+    """
+    check_new_folder(request.output_dir)
+    path = _adapter_path(request.source)
+    adapter = read_adapter_bin(path)
+    folder = base_folder(request.model_dir or hint_of_run(path), path, adapter.header)
+    inventory = read_inventory(folder or embedded_model_dir())
+    config = inventory.config
+    modules = fitting_modules(inventory, adapter.header, str(path))
+    form = consumer_form(request.consumer, adapter.header, modules, adapter.tensors, config)
+    with new_folder(request.output_dir) as output:
+        write_form(output, form, modules, config)
+        files = tuple(sorted(entry.name for entry in output.iterdir()))
+    return ExportReport(
+        consumer=request.consumer,
+        output_dir=request.output_dir,
+        files=files,
+        modules=len(modules),
+        rank=form.lora.rank,
+        alpha=form.lora.alpha,
+        renamed=form.renamed,
+        rescaled=form.rescaled,
+        notes=form.notes,
+    )
+
+
+def _adapter_path(source: Path) -> Path:
+    """The adapter file of a run or of one of its checkpoints, or the file itself."""
+    is_run = source.is_dir() and checkpoint_at(source) is None
+    choice = WeightsChoice(run=source) if is_run else WeightsChoice(checkpoint=source)
+    path = adapter_path(choice)
+    assert path is not None, "one of the two is named"
+    return path

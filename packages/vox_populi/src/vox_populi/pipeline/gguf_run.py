@@ -1,0 +1,52 @@
+"""`vox mens export-gguf`: a model folder as one GGUF file. Needs torch and gguf."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vox_populi.artifacts.gguf_model import gguf_context, write_model_gguf
+from vox_populi.artifacts.gguf_vocabulary import read_chat_template, read_gguf_vocabulary
+from vox_populi.errors import PreflightError
+from vox_populi.hf.inventory import read_inventory
+from vox_populi.operator_messages import interop
+from vox_populi.pipeline.interop_reports import GgufReport, GgufRequest
+from vox_tensor.atomic_file import sync_folder
+
+
+def export_gguf(request: GgufRequest) -> GgufReport:
+    """Write a model folder as a GGUF file that appears complete and was read back.
+
+    Raises:
+        PreflightError: When the output file exists.
+        ModelError: For a folder that cannot be used.
+        ArtifactError: For a model or a tokenizer that the format cannot describe.
+        EnvironmentFailure: When the system refuses, or the file reads back differently.
+    """
+    output = request.output
+    if output.exists() or output.is_symlink():
+        raise PreflightError(interop.export_target_exists(str(output)))
+    inventory = read_inventory(request.model_dir)
+    vocabulary = read_gguf_vocabulary(request.model_dir, inventory.config.vocab_size)
+    template = read_chat_template(request.model_dir)
+    temporary = _temporary(output)
+    try:
+        count = write_model_gguf(temporary, inventory, request.kind, vocabulary, template)
+        size = temporary.stat().st_size
+        temporary.replace(output)
+        sync_folder(output.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return GgufReport(
+        output=output,
+        kind=request.kind,
+        tensors=count,
+        total_bytes=size,
+        pre_tokenizer=vocabulary.pre,
+        context=gguf_context(inventory.config),
+    )
+
+
+def _temporary(output: Path) -> Path:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    return output.with_name(f".{output.name}.{os.getpid()}.tmp")

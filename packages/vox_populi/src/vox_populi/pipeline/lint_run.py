@@ -1,0 +1,164 @@
+"""`vox mens lint`: what other programs make of a folder, from configs and headers. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.artifacts.adapter_lint import (
+    mlx_folder_problems,
+    open_peft_folder,
+    peft_folder_problems,
+)
+from vox_populi.artifacts.consumers import (
+    GGUF_ADAPTER_FILE,
+    MLX_WEIGHTS_FILE,
+    Consumer,
+    gguf_model_obstacles,
+)
+from vox_populi.artifacts.gguf_vocabulary import read_gguf_vocabulary
+from vox_populi.artifacts.peft_config import PEFT_CONFIG_FILE, PEFT_WEIGHTS_FILE
+from vox_populi.artifacts.run_dir import ADAPTER_FILE
+from vox_populi.errors import ArtifactError, ModelError
+from vox_populi.hf.inventory import read_inventory
+from vox_populi.hf.model_config import CONFIG_NAME, Family, ModelConfig, read_model_config
+from vox_populi.hf.strict_json import read_json_object
+from vox_populi.operator_messages import interop
+from vox_populi.pipeline.interop_reports import ConsumerVerdict, LintReport, LintRequest
+from vox_tensor.errors import Problem, VoxError
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
+
+_Judge = Callable[[Consumer], Iterator[Problem]]
+
+
+def lint_folder(request: LintRequest) -> LintReport:
+    """Say for each consumer whether it will load a folder.
+
+    Raises:
+        ArtifactError: When neither an adapter nor a model lies there.
+        ModelError: When the config of the base given for comparison cannot be used.
+    """
+    kind, judge = _judge_of(request)
+    verdicts = tuple(
+        ConsumerVerdict(
+            consumer=consumer,
+            problems=say.capped(list(judge(consumer))),
+            notes=tuple(_notes(request, consumer, kind)) + _split_notes(request, consumer, kind),
+        )
+        for consumer in request.consumers
+    )
+    return LintReport(folder=request.folder, kind=kind, verdicts=verdicts)
+
+
+_PEFT, _MLX, _RUN, _MODEL = "PEFT adapter", "mlx-lm adapter", "run of vox mens", "model"
+
+
+def _judge_of(request: LintRequest) -> tuple[str, _Judge]:
+    folder = request.folder
+    if (folder / MLX_WEIGHTS_FILE).is_file():
+        return _MLX, lambda consumer: _of_mlx(folder, consumer)
+    if any((folder / name).is_file() for name in (PEFT_CONFIG_FILE, PEFT_WEIGHTS_FILE)):
+        base = None if request.model_dir is None else read_model_config(request.model_dir)
+        opened = open_peft_folder(folder)
+        return _PEFT, lambda consumer: peft_folder_problems(opened, consumer, base)
+    if (folder / ADAPTER_FILE).is_file():
+        return _RUN, lambda consumer: _of_run(folder, consumer)
+    if (folder / CONFIG_NAME).is_file():
+        broken, config = _model_state(folder)
+        return _MODEL, lambda consumer: _of_model(folder, consumer, broken, config)
+    raise ArtifactError(interop.nothing_to_lint(str(folder)))
+
+
+def _notes(request: LintRequest, consumer: Consumer, kind: str) -> Iterator[str]:
+    if kind != _PEFT or consumer is Consumer.MLX:
+        return
+    if request.model_dir is None:
+        yield "names and shapes were not compared with a base; --model DIR does that"
+    if consumer is Consumer.GGUF and (request.folder / GGUF_ADAPTER_FILE).is_file():
+        yield f"{GGUF_ADAPTER_FILE} is there as well, and needs no converter"
+
+
+def _split_notes(request: LintRequest, consumer: Consumer, kind: str) -> tuple[str, ...]:
+    """A tokenizer that llama.cpp may know by a name of its own, and we do not."""
+    if kind != _MODEL or consumer is not Consumer.GGUF:
+        return ()
+    try:
+        rows = read_model_config(request.folder).vocab_size
+        read_gguf_vocabulary(request.folder, rows)
+    except VoxError as error:
+        return tuple(f"check the tokenizer: {problem.what}" for problem in error.problems)
+    return ()
+
+
+def _of_mlx(folder: Path, consumer: Consumer) -> Iterator[Problem]:
+    if consumer is Consumer.MLX:
+        yield from mlx_folder_problems(folder)
+    else:
+        yield interop.consumer_needs_other_form(consumer, "mlx-lm's files", str(folder))
+
+
+def _of_run(folder: Path, consumer: Consumer) -> Iterator[Problem]:
+    yield interop.consumer_needs_other_form(consumer, ADAPTER_FILE, str(folder))
+
+
+def _model_state(folder: Path) -> tuple[tuple[Problem, ...], ModelConfig | None]:
+    try:
+        return (), read_inventory(folder).config
+    except ModelError as error:
+        return error.problems, None
+
+
+def _of_model(
+    folder: Path, consumer: Consumer, broken: tuple[Problem, ...], config: ModelConfig | None
+) -> Iterator[Problem]:
+    """A merged or a base model: transformers' layout, which all four start from."""
+    yield from broken
+    if config is None:
+        return
+    has_tokenizer = any((folder / name).is_file() for name in _TOKENIZER_FILES)
+    if consumer is not Consumer.PEFT and not has_tokenizer:
+        reason = f"there is neither {' nor '.join(_TOKENIZER_FILES)}."
+        yield interop.consumer_file_unsound(consumer, reason, str(folder))
+    if consumer is not Consumer.PEFT:
+        for reason in _vocabulary_reasons(folder, config.vocab_size):
+            yield interop.consumer_file_unsound(consumer, reason, str(folder))
+    architectures = read_json_object(folder / CONFIG_NAME).get("architectures")
+    if consumer in (Consumer.GGUF, Consumer.VLLM) and not architectures:
+        reason = f"{CONFIG_NAME} names no architectures."
+        yield interop.consumer_file_unsound(consumer, reason, str(folder))
+    if consumer is Consumer.GGUF:
+        for reason in gguf_model_obstacles(config):
+            yield interop.consumer_file_unsound(consumer, f"{reason}.", str(folder))
+    if consumer is Consumer.MLX and config.family is Family.GPT2:
+        for reason in _mlx_gpt2(config):
+            yield interop.consumer_file_unsound(consumer, reason, str(folder))
+
+
+def _vocabulary_reasons(folder: Path, rows: int) -> Iterator[str]:
+    """Ids that the embedding does not have; fewer are common, the rest is padding."""
+    path = folder / _TOKENIZER_FILES[0]
+    if not path.is_file():
+        return
+    try:
+        raw = read_json_object(path)
+    except ModelError as error:
+        yield from (problem.what for problem in error.problems)
+        return
+    model, added = raw.get("model"), raw.get("added_tokens")
+    vocab = model.get("vocab") if isinstance(model, dict) else None
+    ids = list(vocab.values()) if isinstance(vocab, dict) else []
+    if isinstance(added, list):
+        ids += [token.get("id") for token in added if isinstance(token, dict)]
+    highest = max((each for each in ids if isinstance(each, int)), default=0)
+    if highest >= rows:
+        yield f"its tokenizer has ids up to {highest}, and its embedding {rows} rows."
+
+
+def _mlx_gpt2(config: ModelConfig) -> Iterator[str]:
+    if not config.tie_word_embeddings:
+        yield "its GPT-2 ties the head to the embedding, and this head is not."
+    width = 4 * config.hidden_size
+    if config.intermediate_size != width:
+        yield f"its GPT-2 has {width} MLP features, not {config.intermediate_size}."

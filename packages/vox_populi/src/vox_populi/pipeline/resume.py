@@ -1,0 +1,157 @@
+"""Where a run starts: at step 0, at a checkpoint, or not at all because it is complete."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.artifacts.checkpoint_dir import (
+    Checkpoint,
+    CheckpointDamagedError,
+    checkpoint_at,
+    list_checkpoints,
+)
+from vox_populi.artifacts.checkpoint_state import SavedState, read_state
+from vox_populi.artifacts.run_dir import ADAPTER_FILE, MANIFEST_FILE, REQUEST_FILE, RunDir
+from vox_populi.artifacts.run_request import RunRequest, read_run_request
+from vox_populi.artifacts.training_manifest import read_manifest
+from vox_populi.errors import ArtifactError, RunFailedError
+from vox_populi.pipeline.requests import Resume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartingPoint:
+    """What a run goes on from; the default is the beginning."""
+
+    checkpoint: Checkpoint | None = None
+    step: int = 0
+    """Optimizer steps done."""
+    passed_over: tuple[str, ...] = ()
+    """Names of newer checkpoints that are damaged."""
+    notes: tuple[str, ...] = ()
+
+
+def is_complete(run: Path) -> bool:
+    """Whether a run has left its adapter and, last of all, its manifest."""
+    return (run / ADAPTER_FILE).is_file() and (run / MANIFEST_FILE).is_file()
+
+
+def refuse_another_request(run_dir: RunDir, request: RunRequest) -> None:
+    """Compare what the folder's run was asked for with what is asked now.
+
+    Raises:
+        RunFailedError: With every field that differs.
+        ArtifactError: When the folder's record cannot be read.
+    """
+    path = run_dir.file(REQUEST_FILE)
+    if path.is_file():
+        _refuse_changes(read_run_request(path), request)
+
+
+def check_finished_adapter(run_dir: RunDir) -> dict[str, object]:
+    """The manifest of a finished run, whose adapter must be the one it names.
+
+    Raises:
+        ArtifactError: When either cannot be read or they do not belong together.
+    """
+    manifest = read_manifest(run_dir.file(MANIFEST_FILE))
+    path = run_dir.file(ADAPTER_FILE)
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(say.artifact_unreadable(str(path), error)) from error
+    match manifest.get("artifacts"):
+        case {"model_final.bin": {"sha256": str(written)}} if written == found:
+            return manifest
+        case _:
+            raise ArtifactError(say.finished_adapter_changed(str(path)))
+
+
+def find_start(
+    run_dir: RunDir, resume: Resume, request: RunRequest, total_steps: int
+) -> StartingPoint:
+    """The newest complete checkpoint, or the one that was named.
+
+    Damaged ones that are newer are passed over; those of this run folder get another name.
+
+    Raises:
+        RunFailedError: When the checkpoint belongs to another request.
+        ArtifactError: When there are checkpoints and all are damaged, or the one that was
+            named is damaged or not there.
+    """
+    own = list_checkpoints(run_dir.path)
+    saved, damaged = _choose(own if resume.source is None else _named(resume.source), request)
+    if saved is None:
+        return StartingPoint(notes=(say.note_nothing_to_resume(),))
+    notes = [say.note_resumed(saved.checkpoint.name, saved.state.step, total_steps)]
+    names = tuple(checkpoint.name for checkpoint, _ in damaged)
+    if damaged:
+        reasons = [error.problems[0].what.rstrip(".") for _, error in damaged]
+        notes.insert(0, say.note_checkpoints_damaged(names, reasons))
+    for checkpoint in own:
+        if checkpoint.name in names and resume.source is None:
+            _set_aside(checkpoint)
+    return StartingPoint(
+        checkpoint=saved.checkpoint, step=saved.state.step, passed_over=names, notes=tuple(notes)
+    )
+
+
+def check_source(resume: Resume, request: RunRequest) -> None:
+    """Refuse a named source before the output folder is made.
+
+    Raises:
+        RunFailedError: When it belongs to another request.
+        ArtifactError: When it is damaged or not there.
+    """
+    if resume.source is not None:
+        _choose(_named(resume.source), request)
+
+
+def _refuse_changes(old: RunRequest, new: RunRequest) -> None:
+    problems = old.changes_to(new)
+    if problems:
+        raise RunFailedError(*say.capped(problems))
+
+
+def _named(source: Path) -> Sequence[Checkpoint]:
+    named = checkpoint_at(source.resolve())
+    if named is not None and named.path.is_dir():
+        return [Checkpoint(source, named.step)]
+    found = list_checkpoints(source)
+    if not found:
+        raise ArtifactError(say.checkpoint_missing(str(source)))
+    return found
+
+
+def _choose(
+    candidates: Sequence[Checkpoint], request: RunRequest
+) -> tuple[SavedState | None, list[tuple[Checkpoint, CheckpointDamagedError]]]:
+    """The newest that can be read, and the newer ones that cannot; `None` without candidates."""
+    damaged: list[tuple[Checkpoint, CheckpointDamagedError]] = []
+    for checkpoint in reversed(candidates):
+        try:
+            saved = read_state(checkpoint)
+        except CheckpointDamagedError as error:
+            damaged.append((checkpoint, error))
+        else:
+            _refuse_changes(saved.request, request)
+            return saved, damaged
+    if damaged:
+        problems = [problem for _, error in damaged for problem in error.problems]
+        raise ArtifactError(*say.capped(problems))
+    return None, damaged
+
+
+def _set_aside(checkpoint: Checkpoint) -> None:
+    """Give a damaged checkpoint a name that nobody takes for one; nothing is deleted."""
+    number, target = 1, checkpoint.path.with_name(f"{checkpoint.name}.damaged")
+    while target.exists():
+        number += 1
+        target = checkpoint.path.with_name(f"{checkpoint.name}.damaged-{number}")
+    with suppress(OSError):
+        checkpoint.path.rename(target)

@@ -1,0 +1,124 @@
+"""What is said of a training run that ended: the last event, facts for the manifest, a report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.artifacts.json_fields import FieldError, take, take_number, take_object
+from vox_populi.artifacts.run_dir import ADAPTER_FILE, KNOWN_FILES, MANIFEST_FILE, RunDir
+from vox_populi.artifacts.training_manifest import ResultFacts
+from vox_populi.errors import ArtifactError
+from vox_populi.pipeline.reports import HeldoutPoint, JsonObject, PlannedRun, TrainReport
+from vox_populi.pipeline.resume import StartingPoint
+from vox_populi.train.outcome import TrainOutcome
+
+
+def complete_payload(planned: PlannedRun, outcome: TrainOutcome) -> JsonObject:
+    """The last line of telemetry."""
+    return {
+        "ok": True,
+        "execution_kernel": planned.plan.kernel.value,
+        "training_steps_executed": outcome.steps,
+        "pairs_loaded": planned.plan.n_train_rows,
+        "seed": planned.plan.seed,
+        "supervised_tokens": outcome.supervised_tokens,
+        "loss": outcome.train_loss,
+        "val_loss_before": outcome.valid_loss_before,
+        "val_loss": outcome.valid_loss_after,
+        "final_adapter": ADAPTER_FILE,
+        "wall_seconds": outcome.seconds,
+        "mean_steps_per_sec": outcome.steps / outcome.seconds if outcome.seconds else None,
+    }
+
+
+def result_facts(planned: PlannedRun, outcome: TrainOutcome, adapter: Path) -> ResultFacts:
+    """What the manifest says about the outcome."""
+    with adapter.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return ResultFacts(
+        steps=outcome.steps,
+        epochs_completed=outcome.epochs_completed,
+        tokens=outcome.tokens,
+        supervised_tokens=outcome.supervised_tokens,
+        train_loss=outcome.train_loss,
+        evaluations=tuple((each.step, each.loss) for each in outcome.evaluations),
+        heldout_loss_after=outcome.valid_loss_after,
+        best_step=outcome.best_step,
+        stopped_early=outcome.stopped_early,
+        adapter_file=adapter.name,
+        adapter_sha256=digest,
+        adapter_bytes=adapter.stat().st_size,
+        deterministic=planned.plan.device == "cpu",
+    )
+
+
+def train_report(
+    planned: PlannedRun, outcome: TrainOutcome, run_dir: RunDir, start: StartingPoint
+) -> TrainReport:
+    """What the command tells of a run that ended well."""
+    return TrainReport(
+        run=run_dir.path,
+        steps=outcome.steps,
+        planned_steps=planned.plan.total_steps,
+        tokens=outcome.tokens,
+        supervised_tokens=outcome.supervised_tokens,
+        train_loss=outcome.train_loss,
+        heldout_loss_before=outcome.valid_loss_before,
+        heldout_loss_after=outcome.valid_loss_after,
+        evaluations=tuple(HeldoutPoint(step=e.step, loss=e.loss) for e in outcome.evaluations),
+        stopped_early=outcome.stopped_early,
+        seconds=outcome.seconds,
+        peak_memory_bytes=outcome.peak_memory_bytes or None,
+        device=planned.plan.device,
+        compute_dtype=planned.plan.compute_dtype,
+        artifacts=_artifacts(run_dir),
+        resumed_from=start.step if start.checkpoint else None,
+        tokens_before=outcome.tokens_before,
+        notes=(*planned.notes, *start.notes),
+    )
+
+
+def finished_report(
+    planned: PlannedRun, manifest: Mapping[str, object], run_dir: RunDir
+) -> TrainReport:
+    """The same for a run that was complete before it was asked to go on.
+
+    Raises:
+        ArtifactError: When the manifest does not say what it must.
+    """
+    try:
+        results = take_object(manifest, "results")
+        return TrainReport(
+            run=run_dir.path,
+            steps=take(results, "steps", int),
+            planned_steps=planned.plan.total_steps,
+            tokens=take(results, "tokens", int),
+            supervised_tokens=take(results, "supervised_tokens", int),
+            train_loss=take_number(results, "train_loss"),
+            heldout_loss_before=_number(results, "heldout_loss_before"),
+            heldout_loss_after=_number(results, "heldout_loss_after"),
+            stopped_early=take(results, "stopped_early", bool),
+            seconds=0.0,
+            peak_memory_bytes=None,
+            device=planned.plan.device,
+            compute_dtype=planned.plan.compute_dtype,
+            artifacts=_artifacts(run_dir),
+            resumed_from=take(results, "steps", int),
+            tokens_before=take(results, "tokens", int),
+            notes=(*planned.notes, say.note_run_complete()),
+        )
+    except FieldError as error:
+        path = str(run_dir.file(MANIFEST_FILE))
+        raise ArtifactError(say.manifest_invalid(path, str(error))) from error
+
+
+def _artifacts(run_dir: RunDir) -> dict[str, Path]:
+    files = {kind: run_dir.file(name) for kind, name in KNOWN_FILES.items()}
+    return {kind: path for kind, path in files.items() if path.is_file()}
+
+
+def _number(values: Mapping[str, object], name: str) -> float | None:
+    return None if values.get(name) is None else take_number(values, name)

@@ -1,0 +1,52 @@
+"""Which tensors a merge changes, and by what."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vox_populi.merge.full_graph import LowRankUpdate, merge_rows
+
+
+def make_update(*, is_transposed: bool, scale: float = 2.0) -> LowRankUpdate:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(2, 5, generator=generator)
+    b = torch.randn(7, 2, generator=generator)
+    return LowRankUpdate(a, b, scale, is_transposed)
+
+
+@pytest.mark.parametrize("is_transposed", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_merge_rows_adds_in_f32_and_rounds_once(dtype: torch.dtype, is_transposed: bool) -> None:
+    update = make_update(is_transposed=is_transposed)
+    dense_OI = 2.0 * update.b_OR.double() @ update.a_RI.double()
+    dense = dense_OI.T if is_transposed else dense_OI
+    base = torch.randn(dense.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+    merged, change = merge_rows(base[1:4], update, 1)
+
+    expected = (base.double() + dense)[1:4].to(dtype)
+    # f32 sums may fall on the other side of a rounding border of the narrow types.
+    tolerance = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 8e-3}[dtype]
+    torch.testing.assert_close(merged, expected, rtol=tolerance, atol=tolerance)
+    assert merged.dtype == dtype
+    assert merged.is_contiguous()
+    assert change.changed_values == int((merged != base[1:4]).sum()) > 0
+    assert change.largest == pytest.approx(float(dense[1:4].abs().max()), rel=1e-5)
+    assert change.total == pytest.approx(float(dense[1:4].abs().sum()), rel=1e-5)
+
+
+def test_merge_counts_what_survives_the_rounding() -> None:
+    update = make_update(is_transposed=False, scale=1e-9)
+    base = torch.ones(7, 5, dtype=torch.bfloat16)
+    merged, change = merge_rows(base, update, 0)
+    assert torch.equal(merged, base)
+    assert change.changed_values == 0
+    assert change.largest > 0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 6e4])
+def test_merge_refuses_what_the_type_cannot_hold(bad: float) -> None:
+    base = torch.full((7, 5), bad, dtype=torch.float16)
+    with pytest.raises(ValueError, match="finite"):
+        merge_rows(base, make_update(is_transposed=False, scale=1e5), 0)

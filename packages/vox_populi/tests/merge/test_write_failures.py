@@ -1,0 +1,219 @@
+"""A failure of any write, or a death at it, leaves what was there or the finished merge."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
+from vox_populi.artifacts.checkpoint_file import write_adapter_bin
+from vox_populi.artifacts.folder_lock import LOCK_NAME
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.training_text import ChatTemplate
+from vox_populi.errors import EnvironmentFailure
+from vox_populi.hf.inventory import base_digest, read_inventory
+from vox_populi.hf.keymap import ProjectionRole, adapter_modules, tensor_keys
+from vox_populi.hf.model_config import parse_model_config
+from vox_populi.pipeline import merge_run
+from vox_populi.pipeline.requests import MergeFormat, MergeRequest
+from vox_tensor.lora_spec import LoraSpec
+
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 32,
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "max_position_embeddings": 16,
+}
+HALF_THE_MODEL = 2000
+"""Bytes of a file, so that there are several and an index."""
+
+
+def write_base(folder: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(LLAMA), encoding="utf-8")
+    (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    keys = tensor_keys(parse_model_config(LLAMA, "test"))
+    tensors = {key.theirs: torch.randn(key.shape, generator=generator) for key in keys}
+    save_file(tensors, folder / "model.safetensors")
+
+
+def write_adapter(path: Path, base: Path) -> None:
+    inventory = read_inventory(base)
+    modules = [m for m in adapter_modules(inventory.config) if ProjectionRole.Q in m.roles]
+    header = AdapterHeader(
+        lora=LoraSpec(rank=2, alpha=4.0),
+        modules=tuple(AdaptedModule.of(module) for module in modules),
+        base_name=base.name,
+        base_digest=base_digest(inventory),
+        model_type="llama",
+        tokenizer=TokenizerKind.HF,
+        tokenizer_digest="sha256:11",
+        template=ChatTemplate.CHATML,
+        template_digest="sha256:22",
+        system_prompt=None,
+        seq_len=16,
+        contract_digest="sha256:33",
+        step=5,
+    )
+    generator = torch.Generator().manual_seed(0)
+    shapes = header.tensor_shapes().items()
+    write_adapter_bin(path, header, {n: torch.randn(s, generator=generator) for n, s in shapes})
+
+
+@pytest.fixture
+def request_hf(tmp_path: Path) -> MergeRequest:
+    base, checkpoint = tmp_path / "base", tmp_path / "model_final.bin"
+    write_base(base)
+    write_adapter(checkpoint, base)
+    return MergeRequest(
+        checkpoint=checkpoint,
+        output=tmp_path / "out" / "merged",
+        model_dir=base,
+        output_format=MergeFormat.HF,
+        threads=1,
+        max_shard_bytes=HALF_THE_MODEL,
+    )
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+WRITING = (
+    "fsync",
+    "ftruncate",
+    "mkdir",
+    "open",
+    "rename",
+    "replace",
+    "rmdir",
+    "unlink",
+    "write",
+)
+"""Functions of `os` by which anything comes to a disk, `open` when it writes."""
+
+
+class WriteCounter:
+    """Counts calls that write, and lets the n-th one fail, or the process die at it."""
+
+    def __init__(self, fail_at: int = 0, *, is_deadly: bool = False) -> None:
+        self.calls = 0
+        self._fail_at, self._is_deadly = fail_at, is_deadly
+
+    def wrap(self, name: str) -> Callable[..., Any]:
+        original = getattr(os, name)
+
+        def call(*given: Any, **named: Any) -> Any:
+            if name != "open" or given[1] & (os.O_WRONLY | os.O_RDWR):
+                self.calls += 1
+                if self.calls == self._fail_at:
+                    if self._is_deadly:
+                        os._exit(1)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return original(*given, **named)
+
+        return call
+
+    def run(self, request: MergeRequest) -> BaseException | None:
+        """Merge; the failure that stopped it, if one did."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name in WRITING:
+                if hasattr(os, name):
+                    patch.setattr(os, name, self.wrap(name))
+            try:
+                merge_run.merge(request)
+            except EnvironmentFailure as error:
+                return error
+        return None
+
+    def run_in_child(self, request: MergeRequest) -> None:
+        """Merge in a copy of this process, whose locks end with it."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # fork beside idle threads
+            child = os.fork()
+        if child == 0:
+            try:
+                self.run(request)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize(
+    "is_deadly",
+    [
+        False,
+        pytest.param(
+            True, marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there")
+        ),
+    ],
+    ids=["refused", "killed"],
+)
+@pytest.mark.parametrize("output_format", MergeFormat)
+@pytest.mark.parametrize("force", [False, True], ids=["new", "replaced"])
+def test_merge_survives_a_failure_of_every_write(
+    request_hf: MergeRequest, output_format: MergeFormat, is_deadly: bool, force: bool
+) -> None:
+    request = replace(request_hf, output_format=output_format, force=force)
+    reference = replace(request, output=request.output.with_name("reference"))
+    merge_run.merge(reference)
+    wanted = content(reference.output)
+    old = {"old.txt": b"what was there"} if force else None
+    prepare(request, old)
+    counter = WriteCounter()
+    assert counter.run(request) is None
+    assert counter.calls > 30
+    failures = 0
+    for fail_at in range(1, counter.calls + 1):
+        prepare(request, old)
+        failing = WriteCounter(fail_at, is_deadly=is_deadly)
+        if is_deadly:
+            failing.run_in_child(request)
+        else:
+            failures += failing.run(request) is not None
+        check_folders(request, old, wanted)
+        merge_run.merge(replace(request, force=True))
+        assert content(request.output) == wanted, f"after a failure at write {fail_at}"
+    # A few calls may fail without harm, such as making a folder that is there.
+    assert is_deadly or failures > 0.8 * counter.calls
+
+
+def prepare(request: MergeRequest, old: Mapping[str, bytes] | None) -> None:
+    """The place of the output as before the merge."""
+    parent = request.output.parent
+    for path in parent.iterdir():
+        if path.name != "reference":
+            shutil.rmtree(path)
+    if old is not None:
+        request.output.mkdir()
+        for name, data in old.items():
+            (request.output / name).write_bytes(data)
+
+
+def check_folders(
+    request: MergeRequest, old: Mapping[str, bytes] | None, wanted: Mapping[str, bytes]
+) -> None:
+    """The output is what it was, absent, or complete; what was there is never lost."""
+    parent = request.output.parent
+    visible = {path.name: content(path) for path in parent.iterdir() if path.name[0] != "."}
+    del visible["reference"]
+    for found in visible.values():
+        found.pop(LOCK_NAME, None)
+        assert found in (wanted, old)
+    if old is not None:
+        assert old in visible.values()

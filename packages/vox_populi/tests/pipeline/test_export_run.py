@@ -1,0 +1,110 @@
+"""Exports under failure: a folder appears complete or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from vox_populi.artifacts import new_folder as publishing
+from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
+from vox_populi.artifacts.checkpoint_file import write_adapter_bin
+from vox_populi.artifacts.consumers import Consumer
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.training_text import ChatTemplate
+from vox_populi.errors import ArtifactError, EnvironmentFailure
+from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
+from vox_populi.hf.inventory import read_inventory
+from vox_populi.hf.keymap import adapter_modules
+from vox_populi.pipeline.export_run import export_adapter
+from vox_populi.pipeline.interop_reports import ExportRequest
+from vox_tensor.atomic_file import sync_folder
+from vox_tensor.lora_spec import LoraSpec
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder that has nothing but its adapter, on the embedded base."""
+    config = read_inventory(embedded_model_dir()).config
+    header = AdapterHeader(
+        lora=LoraSpec(rank=2, alpha=4.0),
+        modules=tuple(AdaptedModule.of(module) for module in adapter_modules(config)[:-1]),
+        base_name=EMBEDDED_NAME,
+        base_digest="sha256:0",
+        model_type=config.model_type,
+        tokenizer=TokenizerKind.VOX,
+        tokenizer_digest="sha256:0",
+        template=ChatTemplate.CHATML,
+        template_digest="sha256:0",
+        system_prompt=None,
+        seq_len=64,
+        contract_digest="sha256:0",
+        step=1,
+    )
+    folder = tmp_path / "run"
+    folder.mkdir()
+    tensors = {name: torch.ones(shape) for name, shape in header.tensor_shapes().items()}
+    write_adapter_bin(folder / "model_final.bin", header, tensors)
+    return folder
+
+
+def request(run: Path, consumer: Consumer = Consumer.PEFT) -> ExportRequest:
+    return ExportRequest(source=run, consumer=consumer, output_dir=run.parent / "out")
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "rename", "mkdir"])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_failing_call_publishes_nothing(
+    run: Path, call: str, nth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every call that puts bytes or names on disk, failing at its n-th time."""
+    owner = os if call == "fsync" else Path
+    real, calls = getattr(owner, call), 0
+
+    def failing(*words: object, **named: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == nth:
+            raise OSError(28, "No space left on device")
+        return real(*words, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, call, failing)
+        try:
+            export_adapter(request(run))
+        except EnvironmentFailure:
+            failed = True
+        else:
+            failed = False
+    out = run.parent / "out"
+    assert failed == (calls >= nth)
+    complete = {"adapter_config.json", "adapter_model.safetensors"}
+    if out.exists():
+        assert {entry.name for entry in out.iterdir()} == complete
+    assert {entry.name for entry in run.parent.iterdir()} <= {"run", "out"}
+    if not out.exists():
+        export_adapter(request(run))
+    assert {entry.name for entry in out.iterdir()} == complete
+
+
+def test_the_folder_is_synced_before_and_after_the_rename(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def noted(folder: Path) -> None:
+        synced.append(folder.name)
+        sync_folder(folder)
+
+    monkeypatch.setattr(publishing, "sync_folder", noted)
+    export_adapter(request(run))
+    assert synced[0].startswith(".out.")
+    assert synced[-1] == run.parent.name
+
+
+def test_an_adapter_that_is_not_there_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError):
+        export_adapter(request(tmp_path / "no.bin"))
+    assert not (run.parent / "out").exists()

@@ -1,0 +1,208 @@
+"""Tier A: GGUF files against two readers that are not ours: transformers, and plain arithmetic."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from tests_integration.tiny_models import FAMILY_CASES, VOCAB, write_tiny_model
+from tests_integration.tolerances import F16_WEIGHT, F32_LOGITS, F32_MERGED, assert_parity, differs
+from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
+from vox_populi.artifacts.checkpoint_file import write_adapter_bin
+from vox_populi.artifacts.consumers import Consumer, GgufType
+from vox_populi.artifacts.gguf_model import BLOCK
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.training_text import ChatTemplate
+from vox_populi.errors import ArtifactError
+from vox_populi.hf.inventory import base_digest, read_inventory
+from vox_populi.hf.keymap import ProjectionRole, adapter_modules
+from vox_populi.pipeline.export_run import export_adapter
+from vox_populi.pipeline.gguf_run import export_gguf
+from vox_populi.pipeline.interop_reports import ExportRequest, GgufRequest
+from vox_tensor.lora_spec import LoraSpec
+
+gguf = pytest.importorskip("gguf", reason="needs vox-populi[gguf]")
+
+CASES = (
+    "gpt2",
+    "gpt2_untied",
+    "llama",
+    "llama_tied",
+    "llama_biased",
+    "mistral_no_window",
+    "qwen2",
+    "qwen2_tied",
+    "qwen3",
+)
+SPEC = LoraSpec(rank=4, alpha=6.0, use_rslora=True)
+
+
+def as_gguf(folder: Path, kind: GgufType = GgufType.F32) -> Path:
+    output = folder.with_suffix(f".{kind}.gguf")
+    report = export_gguf(GgufRequest(model_dir=folder, output=output, kind=kind))
+    assert report.pre_tokenizer == "gpt-2"
+    return output
+
+
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a file as float32, by the package's own reader."""
+    return {
+        tensor.name: torch.from_numpy(
+            gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy()
+        ).float()
+        for tensor in gguf.GGUFReader(path).tensors
+    }
+
+
+def logits_of(model: Any) -> Tensor:
+    ids = torch.randint(3, VOCAB, (1, 19), generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        logits: Tensor = model(ids).logits[0]
+    return logits
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_transformers_reads_the_model_back(name: str, tmp_path: Path) -> None:
+    original = write_tiny_model(tmp_path / "m", name, tokenizer=True, sharded=True)
+    path = as_gguf(tmp_path / "m")
+    # transformers does not take every setting from the file, so it gets the config; but a file of
+    # a Mistral is one of a Llama to it, whose defaults fit.
+    is_mistral = name.startswith("mistral")
+    config = None if is_mistral else AutoConfig.from_pretrained(tmp_path / "m")
+    again: Any = AutoModelForCausalLM.from_pretrained(
+        tmp_path, gguf_file=path.name, config=config, dtype=torch.float32
+    )
+    assert_parity(logits_of(again.eval()), logits_of(original), F32_LOGITS)
+
+
+@pytest.mark.parametrize("name", FAMILY_CASES)
+def test_f16_and_q8_0_are_the_f32_file_rounded(name: str, tmp_path: Path) -> None:
+    name = name.replace("mistral", "mistral_no_window")
+    write_tiny_model(tmp_path / "m", name, tokenizer=True)
+    exact = tensors_of(as_gguf(tmp_path / "m"))
+    halves = tensors_of(as_gguf(tmp_path / "m", GgufType.F16))
+    blocks = tensors_of(as_gguf(tmp_path / "m", GgufType.Q8_0))
+    assert exact.keys() == halves.keys() == blocks.keys()
+    n_quantised = 0
+    for key, tensor in exact.items():
+        assert_parity(halves[key], tensor, F16_WEIGHT)
+        if tensor.dim() == 1 or key == "position_embd.weight":
+            assert torch.equal(blocks[key], tensor)
+        elif tensor.shape[-1] % BLOCK == 0:
+            n_quantised += 1
+            largest = tensor.reshape(-1, BLOCK).abs().amax(dim=1, keepdim=True)
+            error = (blocks[key] - tensor).reshape(-1, BLOCK).abs()
+            # Half a step of 1/127 of the largest value, and the f16 rounding of the step.
+            assert bool((error <= largest * (0.5 / 127 + 2**-11)).all())
+            assert bool((error > 0).any())
+    assert n_quantised > 0
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
+@pytest.mark.parametrize("name", FAMILY_CASES)
+def test_base_plus_adapter_is_the_merged_model(name: str, tmp_path: Path) -> None:
+    """Both files put rows and columns in the same places, and the scale is the trained one."""
+    name = name.replace("mistral", "mistral_no_window")
+    base = write_tiny_model(tmp_path / "base", name, tokenizer=True)
+    write_adapter(tmp_path / "a.bin", tmp_path / "base")
+    for consumer in (Consumer.PEFT, Consumer.GGUF):
+        export_adapter(
+            ExportRequest(
+                source=tmp_path / "a.bin",
+                consumer=consumer,
+                output_dir=tmp_path / consumer.value,
+                model_dir=tmp_path / "base",
+            )
+        )
+    merged: Any = PeftModel.from_pretrained(base, str(tmp_path / "peft")).merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "merged" / file).write_bytes((tmp_path / "base" / file).read_bytes())
+
+    adapter = tensors_of(tmp_path / "gguf" / "adapter.gguf")
+    reader = gguf.GGUFReader(tmp_path / "gguf" / "adapter.gguf")
+    alpha = reader.get_field("adapter.lora.alpha").contents()
+    before, after = tensors_of(as_gguf(tmp_path / "base")), tensors_of(as_gguf(tmp_path / "merged"))
+    adapted = {key.removesuffix(".lora_a") for key in adapter if key.endswith(".lora_a")}
+    assert len(adapted) == len(adapter) // 2
+    assert adapted <= before.keys()
+    for key, tensor in before.items():
+        if key not in adapted:
+            assert torch.equal(after[key], tensor)
+            continue
+        a, b = adapter[f"{key}.lora_a"], adapter[f"{key}.lora_b"]
+        assert differs(after[key], tensor, F32_MERGED)
+        assert_parity(tensor + alpha / a.shape[0] * (b @ a), after[key], F32_MERGED)
+
+
+def test_llama3_scaling_becomes_factors(tmp_path: Path) -> None:
+    original = write_tiny_model(tmp_path / "m", "llama_llama3", tokenizer=True)
+    factors = tensors_of(as_gguf(tmp_path / "m"))["rope_freqs.weight"]
+    rotary: Any = original.model.rotary_emb
+    settings = original.config.rope_parameters
+    dim = 2 * factors.numel()
+    plain = settings["rope_theta"] ** (-torch.arange(0, dim, 2) / dim)
+    assert differs(factors, torch.ones_like(factors), F32_LOGITS)
+    assert_parity(plain / factors, rotary.inv_freq.float(), F32_LOGITS)
+
+
+@pytest.mark.parametrize("name", ["mistral", "qwen2_sliding"])
+def test_a_sliding_window_is_the_context(name: str, tmp_path: Path) -> None:
+    config = write_tiny_model(tmp_path / "m", name, tokenizer=True).config
+    family = "llama" if name == "mistral" else "qwen2"
+    field = gguf.GGUFReader(as_gguf(tmp_path / "m")).get_field(f"{family}.context_length")
+    assert field.contents() == config.sliding_window < config.max_position_embeddings
+
+
+@pytest.mark.parametrize("name", ["gpt2_exact_gelu", "qwen3_tied_biased", "llama_yarn"])
+def test_what_llama_cpp_would_compute_otherwise_is_refused(name: str, tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "m", name, tokenizer=True)
+    with pytest.raises(ArtifactError) as caught:
+        as_gguf(tmp_path / "m")
+    assert caught.value.problems[0].code == "MENS-A076"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_tokenizer_without_a_name_is_refused(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "m", "llama", tokenizer=True)
+    path = tmp_path / "m" / "tokenizer.json"
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(raw | {"pre_tokenizer": {"type": "Whitespace"}}), encoding="utf-8")
+    with pytest.raises(ArtifactError) as caught:
+        as_gguf(tmp_path / "m")
+    assert caught.value.problems[0].code == "MENS-A076"
+
+
+def write_adapter(path: Path, base: Path) -> None:
+    inventory = read_inventory(base)
+    modules = [
+        module
+        for module in adapter_modules(inventory.config)
+        if ProjectionRole.LM_HEAD not in module.roles
+    ]
+    header = AdapterHeader(
+        lora=SPEC,
+        modules=tuple(AdaptedModule.of(module) for module in modules),
+        base_name=base.name,
+        base_digest=base_digest(inventory),
+        model_type=inventory.config.model_type,
+        tokenizer=TokenizerKind.HF,
+        tokenizer_digest="sha256:0",
+        template=ChatTemplate.CHATML,
+        template_digest="sha256:1",
+        system_prompt=None,
+        seq_len=64,
+        contract_digest="sha256:2",
+        step=1,
+    )
+    generator = torch.Generator().manual_seed(7)
+    shapes = header.tensor_shapes()
+    tensors = {key: 0.1 * torch.randn(shape, generator=generator) for key, shape in shapes.items()}
+    write_adapter_bin(path, header, tensors)

@@ -1,0 +1,24 @@
+"""Processes that really die: `kill_loop.py --kills 20` is the same with more of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests_integration.tier_c.kill_loop import stop_and_go_on
+
+KILLS = 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_run_goes_on_to_the_bytes_of_the_undisturbed_one(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    tally = stop_and_go_on(tmp_path, KILLS, number, seed=int(number))
+    assert tally.wrong == []
+    assert tally.equal == tally.rounds == KILLS
