@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -113,6 +114,10 @@ def test_a_merged_model_answers_as_its_run_and_keeps_its_layout(
     assert other > of_run
 
 
+LONG_ANSWER = b"import os\n"
+"""A line that the embedded base answers without end."""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_control_c_stops_an_answer_and_not_the_chat() -> None:
     terminal, end = pty.openpty()
@@ -123,7 +128,7 @@ def test_control_c_stops_an_answer_and_not_the_chat() -> None:
     os.close(end)
     try:
         read_until(terminal, lambda seen: seen.endswith("> "))
-        os.write(terminal, b"Write a function.\n")
+        os.write(terminal, LONG_ANSWER)
         read_until(terminal, lambda seen: len(seen.partition("\n")[2]) > 20)
         chat.send_signal(2)
         read_until(terminal, lambda seen: seen.endswith("> "))
@@ -143,15 +148,17 @@ def test_the_lines_of_a_pipe_are_a_conversation() -> None:
         )
         return [json.loads(line)["text"] for line in done.stdout.splitlines()]
 
-    first, second = chat("def add(a, b):\ndef add(a, b):\n")
-    assert chat("def add(a, b):\n/reset\ndef add(a, b):\n/quit\nno\n") == [first, first]
+    first, second = chat("import os\nimport os\n")
+    assert chat("import os\n/reset\nimport os\n/quit\nno\n") == [first, first]
     assert first != second
 
 
 def read_until(terminal: int, is_enough: Callable[[str], bool]) -> None:
-    """Read what appears on a terminal until there is enough of it."""
+    """Read what appears on a terminal until there is enough of it; a minute of silence fails."""
     seen = ""
     while not is_enough(seen):
+        ready, _, _ = select.select([terminal], [], [], 60)
+        assert ready, f"nothing came after {seen!r}"
         seen += os.read(terminal, 4096).decode("utf-8", "replace")
 
 

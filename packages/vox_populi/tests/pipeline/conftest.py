@@ -25,6 +25,7 @@ from vox_tensor.tokenizer import VoxTokenizer
 
 _NEED_TORCH = (
     "export",
+    "initial_adapter",
     "resume",
     "train",
     "trial",
