@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vox_tensor.lora import Projection, flatten, project, project_backward
+from vox_tensor.lora import Fixed, Projection, flatten, project, project_backward, unflatten
 
 _aten = torch.ops.aten
 
@@ -59,23 +59,28 @@ def activated_down(
     if down.weight.requires_grad:
         h_TF = activate(u_TF, kind)
         return project(h_TF if up_TF is None else h_TF * up_TF, down)
-    (scale,), flat = flatten((down,))
-    return _activated_down(u_TF, up_TF, kind, scale, *flat)
+    fixed, flat = flatten((down,))
+    return _activated_down(u_TF, up_TF, kind, fixed, *flat)
 
 
 class _ActivatedDown(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, u_TF: Tensor, up_TF: Tensor | None, kind: ActivationKind, scale: float, *flat: Any
+        ctx: Any,
+        u_TF: Tensor,
+        up_TF: Tensor | None,
+        kind: ActivationKind,
+        fixed: tuple[Fixed, ...],
+        *flat: Any,
     ) -> Tensor:
         ctx.save_for_backward(u_TF, up_TF, *flat)
-        ctx.kind, ctx.scale = kind, scale
-        return _product(u_TF, up_TF, kind, _down(flat, scale))
+        ctx.kind, ctx.fixed = kind, fixed
+        return _product(u_TF, up_TF, kind, unflatten(flat, fixed)[0])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         u_TF, up_TF, *flat = ctx.saved_tensors
-        down = _down(flat, ctx.scale)
+        (down,) = unflatten(flat, ctx.fixed)
         act_TF = activate(u_TF, ctx.kind)
         h_TF = act_TF if up_TF is None else act_TF * up_TF
         needs_dx = any(ctx.needs_input_grad[:2])
@@ -106,8 +111,3 @@ def _inner_gradients(
         return _activate_backward(dh_TF, u_TF, kind), None
     dup_TF = act_TF.mul_(dh_TF)
     return _activate_backward(dh_TF.mul_(up_TF), u_TF, kind), dup_TF
-
-
-def _down(flat: Any, scale: float) -> Projection:
-    weight, bias, a, b, keep = flat
-    return Projection(weight, bias, a, b, scale, keep)

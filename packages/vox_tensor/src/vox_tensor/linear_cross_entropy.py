@@ -16,7 +16,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vox_tensor.lora import Projection, detach, flatten, project, project_backward
+from vox_tensor.lora import (
+    Fixed,
+    Projection,
+    detach,
+    flatten,
+    project,
+    project_backward,
+    unflatten,
+)
 
 CHUNK_ROWS = 256
 """Rows of logits alive at a time: enough for a full-speed product, few enough to stay small."""
@@ -44,8 +52,8 @@ def linear_cross_entropy(
         raise ValueError(message)
     if not torch.is_grad_enabled():
         h_PD, head = h_PD.detach(), detach(head)
-    (scale,), flat = flatten((head,))
-    return _linear_cross_entropy(h_PD, targets_P, chunk_rows, scale, *flat)
+    fixed, flat = flatten((head,))
+    return _linear_cross_entropy(h_PD, targets_P, chunk_rows, fixed, *flat)
 
 
 class _Gradients(NamedTuple):
@@ -60,10 +68,15 @@ class _Gradients(NamedTuple):
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, h_PD: Tensor, targets_P: Tensor, chunk_rows: int, scale: float, *flat: Any
+        ctx: Any,
+        h_PD: Tensor,
+        targets_P: Tensor,
+        chunk_rows: int,
+        fixed: tuple[Fixed, ...],
+        *flat: Any,
     ) -> Tensor:
-        weight, bias, a, b, keep = flat
-        head = Projection(weight, bias, a, b, scale, keep)
+        weight, _, a, b, _ = flat
+        (head,) = unflatten(flat, fixed)
         wants_h, wants_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[4]
         wants_low_rank = a is not None and ctx.needs_input_grad[6]
         grads = _Gradients(

@@ -12,13 +12,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vox_tensor.lora_spec import LoraSpec
+
+
+class FrozenWeight(Protocol):
+    """A frozen weight `[O, I]` that is not a tensor: quantised, or left in its file."""
+
+    @property
+    def requires_grad(self) -> bool:
+        """Always false."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """`[O, I]`."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where products happen."""
+
+    def linear(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
+        """`x @ W.T + bias`, `[T, O]`, in the dtype of `x`."""
+
+    def input_gradient(self, g_TO: Tensor, dx_TI: Tensor | None) -> Tensor:
+        """`g @ W`, `[T, I]`, added in place to `dx_TI` where one is given."""
 
 
 class Projection(NamedTuple):
@@ -28,7 +50,7 @@ class Projection(NamedTuple):
     that dropout left in, pre-multiplied by 1 / (1 - p); `None` without dropout).
     """
 
-    weight: Tensor
+    weight: Tensor | FrozenWeight
     bias: Tensor | None
     a: Tensor | None = None
     b: Tensor | None = None
@@ -49,7 +71,10 @@ def project(x_TI: Tensor, p: Projection) -> Tensor:
     The low-rank part is accumulated into the output of the frozen product. Plain tensor
     code: autograd may or may not be recording.
     """
-    y_TO = F.linear(x_TI, p.weight, p.bias)
+    if isinstance(p.weight, Tensor):
+        y_TO = F.linear(x_TI, p.weight, p.bias)
+    else:
+        y_TO = p.weight.linear(x_TI, p.bias)
     if p.a is None or p.b is None:
         return y_TO
     low_TR = _low_rank(x_TI, p, p.a)
@@ -71,7 +96,7 @@ def project_backward(
         needs_dx: Whether anything below is trained.
     """
     if needs_dx:
-        dx_TI = g_TO @ p.weight if dx_TI is None else dx_TI.addmm_(g_TO, p.weight)
+        dx_TI = _input_gradient(g_TO, p.weight, dx_TI)
     if p.a is None or p.b is None:
         return dx_TI, ProjectionGradients(None, None)
     a_RI, b_OR = p.a.to(x_TI.dtype), p.b.to(x_TI.dtype)
@@ -89,6 +114,12 @@ def project_backward(
     return dx_TI, ProjectionGradients(grad_a.to(p.a.dtype), grad_b.to(p.b.dtype))
 
 
+def _input_gradient(g_TO: Tensor, weight: Tensor | FrozenWeight, dx_TI: Tensor | None) -> Tensor:
+    if not isinstance(weight, Tensor):
+        return weight.input_gradient(g_TO, dx_TI)
+    return g_TO @ weight if dx_TI is None else dx_TI.addmm_(g_TO, weight)
+
+
 def _low_rank(x_TI: Tensor, p: Projection, a: Tensor) -> Tensor:
     return F.linear(x_TI if p.keep is None else x_TI * p.keep, a.to(x_TI.dtype))
 
@@ -97,10 +128,10 @@ class _ProjectShared(torch.autograd.Function):
     """Several projections of one input; saves that input, once, and nothing else of size T."""
 
     @staticmethod
-    def forward(ctx: Any, x_TI: Tensor, scales: tuple[float, ...], *flat: Any) -> Any:
-        projections = unflatten(flat, scales)
+    def forward(ctx: Any, x_TI: Tensor, fixed: tuple[Fixed, ...], *flat: Any) -> Any:
+        projections = unflatten(flat, fixed)
         ctx.save_for_backward(x_TI, *flat)
-        ctx.scales = scales
+        ctx.fixed = fixed
         return tuple(project(x_TI, p) for p in projections)
 
     @staticmethod
@@ -108,7 +139,7 @@ class _ProjectShared(torch.autograd.Function):
         x_TI, *flat = ctx.saved_tensors
         dx: Tensor | None = None
         out: list[Tensor | None] = []
-        for g_TO, p in zip(grads, unflatten(flat, ctx.scales), strict=True):
+        for g_TO, p in zip(grads, unflatten(flat, ctx.fixed), strict=True):
             dx, (grad_a, grad_b) = project_backward(
                 g_TO, x_TI, p, dx, needs_dx=ctx.needs_input_grad[0]
             )
@@ -116,22 +147,39 @@ class _ProjectShared(torch.autograd.Function):
         return dx, None, *out
 
 
-def flatten(projections: Sequence[Projection]) -> tuple[tuple[float, ...], tuple[Any, ...]]:
-    """Split projections into their scales and a flat tuple of tensors, for autograd functions."""
-    flat = tuple(t for p in projections for t in (p.weight, p.bias, p.a, p.b, p.keep))
-    return tuple(p.scale for p in projections), flat
+class Fixed(NamedTuple):
+    """What of a projection autograd never looks at."""
+
+    scale: float
+    frozen: FrozenWeight | None
+    """The weight, where it is not a tensor."""
+
+
+def flatten(projections: Sequence[Projection]) -> tuple[tuple[Fixed, ...], tuple[Any, ...]]:
+    """Split projections into fixed parts and a flat tuple of tensors, for autograd functions."""
+    fixed: list[Fixed] = []
+    flat: list[Any] = []
+    for p in projections:
+        is_tensor = isinstance(p.weight, Tensor)
+        fixed.append(Fixed(p.scale, None if isinstance(p.weight, Tensor) else p.weight))
+        flat += [p.weight if is_tensor else None, p.bias, p.a, p.b, p.keep]
+    return tuple(fixed), tuple(flat)
+
+
+def unflatten(flat: Sequence[Any], fixed: Sequence[Fixed]) -> list[Projection]:
+    """The inverse of `flatten`."""
+    groups = zip(*(flat[i::5] for i in range(5)), fixed, strict=True)
+    return [
+        Projection(weight if f.frozen is None else f.frozen, bias, a, b, f.scale, keep)
+        for weight, bias, a, b, keep, f in groups
+    ]
 
 
 def detach(p: Projection) -> Projection:
     """The same projection with nothing that trains, for a pass that wants no gradients."""
+    weight = p.weight.detach() if isinstance(p.weight, Tensor) else p.weight
     bias, a, b = (None if t is None else t.detach() for t in (p.bias, p.a, p.b))
-    return Projection(p.weight.detach(), bias, a, b, p.scale, p.keep)
-
-
-def unflatten(flat: Sequence[Any], scales: Sequence[float]) -> list[Projection]:
-    """The inverse of `flatten`."""
-    groups = zip(*(flat[i::5] for i in range(5)), scales, strict=True)
-    return [Projection(w, bias, a, b, scale, keep) for w, bias, a, b, keep, scale in groups]
+    return Projection(weight, bias, a, b, p.scale, p.keep)
 
 
 def project_shared(x_TI: Tensor, projections: Sequence[Projection]) -> tuple[Tensor, ...]:
@@ -143,12 +191,37 @@ def project_shared(x_TI: Tensor, projections: Sequence[Projection]) -> tuple[Ten
     """
     if not torch.is_grad_enabled() or any(p.weight.requires_grad for p in projections):
         return tuple(project(x_TI, p) for p in projections)
-    scales, flat = flatten(projections)
-    return _project_shared(x_TI, scales, *flat)
+    fixed, flat = flatten(projections)
+    return _project_shared(x_TI, fixed, *flat)
 
 
 # torch leaves `apply` unannotated; the name gives it a type.
 _project_shared: Callable[..., tuple[Tensor, ...]] = _ProjectShared.apply
+
+
+class FrozenLinear(nn.Module):
+    """`x @ W.T + bias` with a frozen weight that is not a tensor: `[..., I]` to `[..., O]`."""
+
+    def __init__(self, weight: FrozenWeight, bias: Tensor | None = None) -> None:
+        super().__init__()
+        self.weight = weight
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+
+    @property
+    def out_features(self) -> int:
+        """O."""
+        return self.weight.shape[0]
+
+    @property
+    def in_features(self) -> int:
+        """I."""
+        return self.weight.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[..., I]` to `[..., O]`."""
+        x_TI = x.reshape(-1, x.shape[-1])
+        (y_TO,) = project_shared(x_TI, (Projection(self.weight, self.bias),))
+        return y_TO.view(*x.shape[:-1], y_TO.shape[-1])
 
 
 class LoraLinear(nn.Module):
@@ -173,13 +246,13 @@ class LoraLinear(nn.Module):
 
     def __init__(
         self,
-        base: nn.Linear,
+        base: nn.Linear | FrozenLinear,
         spec: LoraSpec,
         generator: torch.Generator | None = None,
         dropout_generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.base = base.requires_grad_(False)
+        self.base: nn.Linear | FrozenLinear = base.requires_grad_(False)
         self.spec = spec
         self.dropout_generator = dropout_generator
         device = base.weight.device
@@ -217,7 +290,13 @@ class LoraLinear(nn.Module):
 
         Neither `self` nor `base` changes, so merging twice cannot add the update twice.
         Dropout is dropped: a merged layer is for inference.
+
+        Raises:
+            TypeError: When the base is not a plain layer.
         """
+        if not isinstance(self.base, nn.Linear):
+            message = "only a plain linear layer can take the update in"
+            raise TypeError(message)
         dense = nn.Linear(
             self.base.in_features,
             self.base.out_features,
@@ -244,7 +323,7 @@ def projection_of(layer: nn.Module, x_TI: Tensor) -> Projection:
     """
     if isinstance(layer, LoraLinear):
         return layer.projection(x_TI)
-    if isinstance(layer, nn.Linear):
+    if isinstance(layer, nn.Linear | FrozenLinear):
         return Projection(layer.weight, layer.bias)
     message = f"expected Linear or LoraLinear, got {type(layer).__name__}"
     raise TypeError(message)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
@@ -38,6 +39,45 @@ def write_all(descriptor: int, data: memoryview | bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+class RangeReader:
+    """A file held open, from which ranges are read into memory that the caller uses again."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it.
+
+        Raises:
+            ModelError: When the system refuses.
+        """
+        self._path = path
+        try:
+            self._file = path.open("rb", buffering=0)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def fill(self, view: memoryview, start: int) -> None:
+        """Read as many bytes as the view has, from `start` on.
+
+        Raises:
+            ModelError: When the file ends before, or the system refuses.
+        """
+        try:
+            self._file.seek(start)
+            while view:
+                count = self._file.readinto(view)
+                if not count:
+                    broken = say.container_broken(str(self._path), "it shrank while it was read")
+                    raise ModelError(broken)
+                view = view[count:]
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
+
+
 def read_range(path: Path, start: int, size: int) -> bytearray:
     """Read exactly so many bytes.
 
@@ -45,19 +85,13 @@ def read_range(path: Path, start: int, size: int) -> bytearray:
         ModelError: When the file ends before, or the system refuses.
     """
     data = bytearray(size)
-    try:
-        with path.open("rb", buffering=0) as file:
-            file.seek(start)
-            view = memoryview(data)
-            while view:
-                count = file.readinto(view)
-                if not count:
-                    raise ModelError(say.container_broken(str(path), "it shrank while it was read"))
-                view = view[count:]
-    except OSError as error:
-        reason = error.strerror or "reading failed"
-        raise ModelError(say.model_file_unreadable(str(path), reason)) from error
+    with RangeReader(path) as reader:
+        reader.fill(memoryview(data), start)
     return data
+
+
+def _unreadable(path: Path, error: OSError) -> ModelError:
+    return ModelError(say.model_file_unreadable(str(path), error.strerror or "reading failed"))
 
 
 def sync_file(path: Path) -> None:

@@ -21,7 +21,7 @@ from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule, tensor_keys
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.hf.safetensors_header import TensorInfo
-from vox_populi.merge.file_ranges import read_range
+from vox_populi.merge.file_ranges import RangeReader, read_range
 from vox_populi.merge.full_graph import TORCH_TYPES
 from vox_populi.merge.receipt import LOGIT_TOLERANCES, LogitCheck
 from vox_populi.merge.shard_writer import BLOCK_VALUES
@@ -147,29 +147,36 @@ class StreamedWeight:
         # Few columns against many rows: the product is faster with the weight on the left.
         x_IT = x_TI.t().contiguous()
         y_OT = torch.zeros(n_out, x_TI.shape[0])
-        for first in range(0, n_rows, step):
-            last = min(first + step, n_rows)
-            block = self._rows(first, last)
-            if self._is_transposed:
-                y_OT.addmm_(block.t(), x_IT[first:last])
-            else:
-                torch.mm(block, x_IT, out=y_OT[first:last])
+        row_bytes = self._info.n_bytes // n_rows
+        buffer = memoryview(bytearray(min(step, n_rows) * row_bytes))
+        with RangeReader(self._path) as reader:
+            for first in range(0, n_rows, step):
+                last = min(first + step, n_rows)
+                data = buffer[: (last - first) * row_bytes]
+                reader.fill(data, self._info.start + first * row_bytes)
+                block = _values(data, self._info).view(-1, width)
+                if self._is_transposed:
+                    y_OT.addmm_(block.t(), x_IT[first:last])
+                else:
+                    torch.mm(block, x_IT, out=y_OT[first:last])
         y_TO = y_OT.t().contiguous()
         return y_TO if bias_O is None else y_TO.add_(bias_O)
 
     def embedding(self, ids_T: Tensor) -> Tensor:
         """Rows of the table, `[T, I]`."""
-        return torch.cat([self._rows(row, row + 1) for row in ids_T.tolist()])
+        return torch.cat([self._row(row) for row in ids_T.tolist()])
 
-    def _rows(self, first: int, last: int) -> Tensor:
-        n_rows, width = self._info.shape
-        row_bytes = self._info.n_bytes // n_rows
-        values = _read(self._path, self._info, first * row_bytes, (last - first) * row_bytes)
-        return values.view(-1, width)
+    def _row(self, row: int) -> Tensor:
+        row_bytes = self._info.n_bytes // self._info.shape[0]
+        return _read(self._path, self._info, row * row_bytes, row_bytes).view(1, -1)
 
 
 def _read(path: Path, info: TensorInfo, offset: int, size: int) -> Tensor:
-    data = read_range(path, info.start + offset, size)
+    return _values(read_range(path, info.start + offset, size), info)
+
+
+def _values(data: bytearray | memoryview, info: TensorInfo) -> Tensor:
+    """Numbers in float32; those that are stored so share the memory of the data."""
     return torch.frombuffer(data, dtype=TORCH_TYPES[info.dtype]).float()
 
 

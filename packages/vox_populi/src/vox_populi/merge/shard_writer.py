@@ -17,20 +17,21 @@ import torch
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.tensor_container import bytes_of, container_preamble
 from vox_populi.errors import EnvironmentFailure, ModelError
-from vox_populi.hf.safetensors_header import DTYPE_BITS
+from vox_populi.hf.safetensors_header import DTYPE_BITS, TensorInfo
 from vox_populi.hf.weight_files import SINGLE_NAME
-from vox_populi.merge.file_ranges import new_file, read_range, write_all
+from vox_populi.merge.file_ranges import RangeReader, new_file, write_all
 from vox_populi.merge.full_graph import (
     TORCH_TYPES,
     BlockChange,
+    LowRankUpdate,
     MergedTensor,
     merge_rows,
 )
 from vox_populi.merge.receipt import TensorChange
 
-BLOCK_VALUES = 1 << 20
-"""A block of f32 stays in a core's cache through its sum, its rounding and its statistics."""
-_COPY_BYTES = 4 << 20
+BLOCK_VALUES = 1 << 18
+"""A block of f32 stays in a core's second cache through sum, rounding and statistics."""
+_COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,24 +155,36 @@ def _plan_shard(file: str, group: Sequence[MergedTensor]) -> ShardPlan:
 
 def _blocks(tensor: MergedTensor, base: Path, changes: list[BlockChange]) -> Iterator[memoryview]:
     """The bytes of one tensor in order; what an update does to each block goes to `changes`."""
-    source, update = tensor.source, tensor.update
-    path = base / source.shard
-    if update is None:
-        for first in range(0, source.n_bytes, _COPY_BYTES):
-            size = min(_COPY_BYTES, source.n_bytes - first)
-            yield memoryview(read_range(path, source.start + first, size))
-        return
-    n_rows, width = source.shape
-    row_bytes = source.n_bytes // n_rows
-    step = max(1, BLOCK_VALUES // width)
-    for first in range(0, n_rows, step):
-        count = min(step, n_rows - first)
-        data = read_range(path, source.start + first * row_bytes, count * row_bytes)
-        stored = torch.frombuffer(data, dtype=TORCH_TYPES[source.dtype]).view(count, width)
+    path = base / tensor.source.shard
+    with RangeReader(path) as reader:
+        if tensor.update is None:
+            yield from _stored_blocks(reader, tensor.source, _COPY_BYTES)
+            return
         try:
-            merged, change = merge_rows(stored, update, first)
+            yield from _merged_blocks(reader, tensor.source, tensor.update, changes)
         except ValueError:
+            source = tensor.source
             raise ModelError(say.merge_not_finite(str(path), source.name, source.dtype)) from None
+
+
+def _stored_blocks(reader: RangeReader, source: TensorInfo, size: int) -> Iterator[memoryview]:
+    """The bytes of a tensor of the base in order; each block takes the place of the one before."""
+    buffer = memoryview(bytearray(min(size, source.n_bytes)))
+    for first in range(0, source.n_bytes, size):
+        block = buffer[: source.n_bytes - first]
+        reader.fill(block, source.start + first)
+        yield block
+
+
+def _merged_blocks(
+    reader: RangeReader, source: TensorInfo, update: LowRankUpdate, changes: list[BlockChange]
+) -> Iterator[memoryview]:
+    n_rows, width = source.shape
+    step = max(1, BLOCK_VALUES // width)
+    blocks = _stored_blocks(reader, source, step * (source.n_bytes // n_rows))
+    for first, block in zip(range(0, n_rows, step), blocks, strict=True):
+        stored = torch.frombuffer(block, dtype=TORCH_TYPES[source.dtype]).view(-1, width)
+        merged, change = merge_rows(stored, update, first)
         changes.append(change)
         yield bytes_of(merged)
 

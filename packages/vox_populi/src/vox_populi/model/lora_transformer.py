@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.model.transformer import Transformer
-from vox_tensor.lora import LoraLinear
+from vox_tensor.lora import FrozenLinear, LoraLinear
 from vox_tensor.lora_spec import LoraSpec
 
 A_SUFFIX = ".lora_A"
@@ -44,7 +44,7 @@ def attach_adapters(
         parent_name, _, child = module.ours.rpartition(".")
         parent = model.get_submodule(parent_name)
         base = getattr(parent, child)
-        assert isinstance(base, nn.Linear), f"{module.ours} is not a plain linear layer"
+        assert isinstance(base, nn.Linear | FrozenLinear), f"{module.ours} is not a linear layer"
         layer = LoraLinear(base, spec, init, dropout)
         setattr(parent, child, layer)
         adapted[module.ours] = layer

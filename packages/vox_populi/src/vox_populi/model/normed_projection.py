@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vox_populi.model.norm import Norm
 from vox_tensor.lora import (
+    Fixed,
     flatten,
     project,
     project_backward,
@@ -34,17 +35,17 @@ def normed_project(x_TD: Tensor, norm: Norm, layers: Sequence[nn.Module]) -> tup
     is_plain = not torch.is_grad_enabled() or norm.weight.requires_grad
     if is_plain or any(p.weight.requires_grad for p in projections):
         return project_shared(norm(x_TD), projections)
-    scales, flat = flatten(projections)
-    return _normed_project(x_TD, norm, scales, *flat)
+    fixed, flat = flatten(projections)
+    return _normed_project(x_TD, norm, fixed, *flat)
 
 
 class _NormedProject(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x_TD: Tensor, norm: Norm, scales: tuple[float, ...], *flat: Any) -> Any:
+    def forward(ctx: Any, x_TD: Tensor, norm: Norm, fixed: tuple[Fixed, ...], *flat: Any) -> Any:
         ctx.save_for_backward(x_TD, *flat)
-        ctx.norm, ctx.scales = norm, scales
+        ctx.norm, ctx.fixed = norm, fixed
         normed_TD = norm(x_TD)
-        return tuple(project(normed_TD, p) for p in unflatten(flat, scales))
+        return tuple(project(normed_TD, p) for p in unflatten(flat, fixed))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -54,7 +55,7 @@ class _NormedProject(torch.autograd.Function):
         needs_dx = ctx.needs_input_grad[0]
         g_TD: Tensor | None = None
         out: list[Tensor | None] = []
-        for g_TO, p in zip(grads, unflatten(flat, ctx.scales), strict=True):
+        for g_TO, p in zip(grads, unflatten(flat, ctx.fixed), strict=True):
             g_TD, (grad_a, grad_b) = project_backward(g_TO, normed_TD, p, g_TD, needs_dx=needs_dx)
             out.extend((None, None, grad_a, grad_b, None))
         dx = None if g_TD is None else ctx.norm.input_gradient(g_TD, x_TD)

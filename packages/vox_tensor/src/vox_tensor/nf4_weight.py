@@ -1,0 +1,96 @@
+"""A frozen weight that lies in NF4 and is made dense while a product uses it.
+
+Shape letters: T tokens, I input features, O output features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vox_tensor.nf4 import Nf4Tensor, dequantize_nf4
+
+Dequantizer = Callable[[Nf4Tensor, torch.dtype, Tensor | None], Tensor]
+"""`dequantize_nf4`, or a faster one that gives the same numbers."""
+
+
+class DenseCopies(StrEnum):
+    """How long a dense copy of a quantised weight lives; the numbers are the same."""
+
+    NONE = "none"
+    """For one product; made twice per micro-batch, in one buffer that all layers share."""
+    LAYER = "layer"
+    """From a layer's forward to its backward product; made once per micro-batch."""
+    STEP = "step"
+    """For all micro-batches, since a frozen weight never changes; made once."""
+
+
+class DensePool:
+    """Where the dense copies of a model's quantised weights are, under one policy."""
+
+    def __init__(
+        self, copies: DenseCopies = DenseCopies.NONE, dequantize: Dequantizer = dequantize_nf4
+    ) -> None:
+        self.copies = copies
+        self.dequantize = dequantize
+        self.expects_backward = True
+        """False where no backward product will come: a copy made for it would never be freed."""
+        self._scratch: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    def scratch(self, quantized: Nf4Tensor, dtype: torch.dtype) -> Tensor:
+        """A buffer of the matrix's shape; the next call may give the same memory again."""
+        key = (quantized.codes.device, dtype)
+        buffer = self._scratch.get(key)
+        if buffer is None or buffer.numel() < quantized.n_values:
+            buffer = torch.empty(quantized.n_values, dtype=dtype, device=key[0])
+            self._scratch[key] = buffer
+        return buffer[: quantized.n_values].view(quantized.shape)
+
+
+class Nf4Weight:
+    """A frozen weight `[O, I]` in NF4: a `FrozenWeight` of `vox_tensor.lora`."""
+
+    requires_grad = False
+
+    def __init__(self, quantized: Nf4Tensor, pool: DensePool) -> None:
+        self.quantized = quantized
+        self.pool = pool
+        self._kept: Tensor | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the dense matrix, `[O, I]`."""
+        return torch.Size(self.quantized.shape)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the codes are."""
+        return self.quantized.codes.device
+
+    def linear(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
+        """`x @ W.T + bias`, `[T, O]`."""
+        return F.linear(x_TI, self._dense(x_TI.dtype), bias_O)
+
+    def input_gradient(self, g_TO: Tensor, dx_TI: Tensor | None) -> Tensor:
+        """`g @ W`, `[T, I]`, added in place to `dx_TI` where one is given."""
+        dense_OI = self._dense(g_TO.dtype)
+        if self.pool.copies is DenseCopies.LAYER:
+            self._kept = None
+        return g_TO @ dense_OI if dx_TI is None else dx_TI.addmm_(g_TO, dense_OI)
+
+    def _dense(self, dtype: torch.dtype) -> Tensor:
+        """The dense matrix; to be used before the next call, on whatever weight."""
+        if self._kept is not None and self._kept.dtype == dtype:
+            return self._kept
+        pool = self.pool
+        is_kept = pool.copies is DenseCopies.STEP or (
+            pool.copies is DenseCopies.LAYER and pool.expects_backward
+        )
+        if not is_kept:
+            return pool.dequantize(self.quantized, dtype, pool.scratch(self.quantized, dtype))
+        self._kept = pool.dequantize(self.quantized, dtype, None)
+        return self._kept
