@@ -12,6 +12,8 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 TEST_WORKERS ?= 2
 PYTEST_ARGS ?=
+GATE_PROFILE ?= m1m4
+GATE_ARGS ?=
 
 # An activated environment of another project must not be synced, nor imported from.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
@@ -33,7 +35,7 @@ UV := $(or $(UV_ON_PATH),.bootstrap/bin/uv)
 # Only a uv of ours is a prerequisite: one on PATH is the operator's to keep.
 UV_FILE := $(if $(UV_ON_PATH),,.bootstrap/bin/uv)
 
-.PHONY: help setup demo test check bench docs
+.PHONY: help setup demo test check gate bench docs
 .PHONY: check-lint check-format check-types check-imports check-lock
 
 help: ## List the words
@@ -50,6 +52,9 @@ test: $(SYNCED) ## Run every test
 	  -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: check-lint check-format check-types check-imports check-lock ## Lint, format, types, imports
+
+gate: $(SYNCED) ## Run the acceptance rows of GATE_PROFILE (m1m4)
+	@OMP_NUM_THREADS=1 $(VENV)/vox ci mens-gate --profile $(GATE_PROFILE) $(GATE_ARGS)
 
 bench: $(SYNCED) ## Measure the training step beside its peers
 	@$(VENV)/python bench/run_bench.py

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
-from vox_populi.kernel.lora_full import LoraFullObjective
+from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.train.allocator import keep_freed_memory
@@ -117,7 +117,7 @@ def ours(shape: Shape, base: Path, device: torch.device, job: dict[str, int]) ->
     with torch.no_grad():
         for module, start in zip(modules, initial_factors(base).values(), strict=True):
             adapted[module.ours].a_RI.copy_(start)
-    objective = LoraFullObjective(model, adapted)
+    objective = AdaptedObjective(model, adapted)
     parameters = list(objective.parameters())
     optimizer = AdamW(parameters, weight_decay=0.0)
     objective.set_training(active=True)

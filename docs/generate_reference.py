@@ -33,6 +33,7 @@ AREAS = {
     "R": "Runs",
     "A": "Artifacts",
     "E": "Environment",
+    "G": "The acceptance gate",
     "X": "Extras",
     "B": "Bugs of ours",
 }

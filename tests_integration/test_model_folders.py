@@ -41,6 +41,7 @@ def test_configs_of_both_transformers_versions_mean_the_same(tmp_path: Path, nam
 
 
 @pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.requirement("model-folders")
 def test_the_inventory_holds_every_parameter_of_the_model(tmp_path: Path, name: str) -> None:
     model = write_tiny_model(tmp_path, name)
     inventory = read_inventory(tmp_path)
@@ -93,6 +94,7 @@ def test_offsets_point_at_the_values(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.requirement("1b")
 def test_hf_keymap_names_modules_that_transformers_has(name: str) -> None:
     model = build_tiny_model(name)
     config = _config_of(model)

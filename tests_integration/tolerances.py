@@ -57,6 +57,25 @@ BF16_MERGED = Tolerance(
 BF16_WEIGHT = Tolerance(2**-8, 1e-6, "one value rounded to bf16: half a unit of 8 bits")
 F16_WEIGHT = Tolerance(2**-11, 1e-7, "one value rounded to f16: half a unit of 11 bits")
 
+NF4_MEAN_ERROR = Tolerance(
+    0.0, 7 * 7.4e-5, "7 sigma of bitsandbytes' 200 samples of the mean absolute error at block 64"
+)
+NF4_MEAN_RELATIVE_ERROR = Tolerance(
+    0.0, 7 * 3.4e-4, "7 sigma of bitsandbytes' 200 samples of the mean relative error at block 64"
+)
+NF4_PUBLISHED_DIGITS = Tolerance(
+    0.0, 3e-4, "published with three or four digits for the block sizes other than 64"
+)
+NF4_NESTED_ERROR = Tolerance(
+    0.0, 0.11, "bitsandbytes' own bound on the mean absolute error with double quantisation"
+)
+NF4_NESTED_RELATIVE_ERROR = Tolerance(
+    0.0, 0.28, "bitsandbytes' own bound on the mean relative error with double quantisation"
+)
+NF4_BLOCK_ERROR = Tolerance(
+    0.0, 0.152, "half of the widest gap between levels, of -1 and -0.6962, per unit of magnitude"
+)
+
 SOURCE_F32 = Tolerance(0.0, 1e-5, "the source system's own bound for f32 matmul and biased linear")
 SOURCE_CE = Tolerance(0.0, 5e-5, "the source system's own bound for a scalar cross entropy")
 BENCH_LOSS = Tolerance(0.0, 1e-4, "f32 losses beside PEFT after five steps of AdamW")

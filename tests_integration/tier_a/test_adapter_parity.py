@@ -68,6 +68,7 @@ def peft_model(base: Any, folder: Path, adapted: dict[str, LoraLinear]) -> Any:
 
 
 @pytest.mark.parametrize("name", FAMILY_CASES)
+@pytest.mark.requirement("tier-a")
 def test_loss_and_adapter_gradients_match_peft(name: str, tmp_path: Path) -> None:
     base = write_tiny_model(tmp_path, name)
     ours, adapted = our_model(tmp_path)

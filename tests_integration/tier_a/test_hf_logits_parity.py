@@ -48,6 +48,7 @@ def our_logits(folder: Path, batch: PackedBatch, dtype: torch.dtype = torch.floa
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["single", "sharded"])
 @pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.requirement("tier-a")
 def test_packed_logits_equal_transformers_row_by_row(
     name: str, sharded: bool, tmp_path: Path
 ) -> None:

@@ -38,6 +38,8 @@ from vox_tensor.collate import collate_window
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
+pytestmark = pytest.mark.requirement("10")
+
 SPEC = LoraSpec(rank=4, alpha=12.0)
 SHARD_BYTES = 30_000
 CASES = (

@@ -3,6 +3,7 @@
     python tests_integration/tier_c/kill_loop.py --kills 20 --signal KILL
     python tests_integration/tier_c/kill_loop.py --kills 20 --signal TERM
     python tests_integration/tier_c/kill_loop.py --every-step
+    python tests_integration/tier_c/kill_loop.py --kills 10 --backend qlora
 
 Each kill is of a process of its own, at a moment drawn over its training; then the same command
 runs again with `--resume auto`. The run has dropout, accumulation and shuffling.
@@ -19,12 +20,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPARED = ("model_final.bin", "training_manifest.json")
+COMPARED = {
+    "lora": ("model_final.bin", "training_manifest.json"),
+    "qlora": (
+        "candle_qlora_adapter.safetensors",
+        "candle_qlora_adapter_meta.json",
+        "populi_adapter_manifest_v3.json",
+        "training_manifest.json",
+    ),
+}
+"""What must be the same, byte for byte, by backend."""
+BACKENDS: Mapping[str, tuple[str, ...]] = {
+    "lora": (),
+    "qlora": ("--backend", "qlora", "--tokenizer", "hf"),
+}
 WORDS = ("red", "green", "blue", "one", "two", "three", "north", "south")
 STEPS = 60
 STEPS_OF_EVERY_STEP = 50
@@ -37,6 +51,7 @@ _POLL_SECONDS = 0.005
 class Tally:
     """How many rounds ended in the same bytes, and where the stops fell."""
 
+    backend: str = "lora"
     equal: int = 0
     rounds: int = 0
     at_steps: list[int] = field(default_factory=list)
@@ -47,7 +62,9 @@ class Tally:
         """Compare a finished run with the undisturbed one."""
         self.rounds += 1
         differing = [
-            name for name in COMPARED if (run / name).read_bytes() != (expected / name).read_bytes()
+            name
+            for name in COMPARED[self.backend]
+            if (run / name).read_bytes() != (expected / name).read_bytes()
         ]
         if differing:
             self.wrong.append(f"{run.name}: {', '.join(differing)}")
@@ -118,13 +135,15 @@ def newest_step(run: Path) -> int:
     return max(steps, default=-1)
 
 
-def stop_and_go_on(folder: Path, kills: int, number: signal.Signals, seed: int = 0) -> Tally:
+def stop_and_go_on(
+    folder: Path, kills: int, number: signal.Signals, seed: int = 0, backend: str = "lora"
+) -> Tally:
     """Stop a run at so many random moments, a fresh run each time, and let each go on."""
     write_rows(folder / "data")
-    expected = folder / "undisturbed"
-    begin, end = finish(command(folder, expected, STEPS), expected)
-    draw, tally = random.Random(seed), Tally()
-    more = ("--checkpoint-every", "3", "--resume", "auto")
+    expected, flags = folder / "undisturbed", BACKENDS[backend]
+    begin, end = finish(command(folder, expected, STEPS, *flags), expected)
+    draw, tally = random.Random(seed), Tally(backend)
+    more = (*flags, "--checkpoint-every", "3", "--resume", "auto")
     while tally.rounds < kills:
         run = folder / f"run-{tally.rounds}"
         argv = command(folder, run, STEPS, *more)
@@ -159,18 +178,20 @@ def stop_in(
     return True
 
 
-def resume_at_every_step(folder: Path, steps: int = STEPS_OF_EVERY_STEP) -> Tally:
+def resume_at_every_step(
+    folder: Path, steps: int = STEPS_OF_EVERY_STEP, backend: str = "lora"
+) -> Tally:
     """Keep a checkpoint of each step and go on from every one of them in a new folder."""
     write_rows(folder / "data")
-    expected, tally = folder / "undisturbed", Tally()
-    finish(command(folder, expected, steps))
+    expected, tally, flags = folder / "undisturbed", Tally(backend), BACKENDS[backend]
+    finish(command(folder, expected, steps, *flags))
     watched = folder / "watched"
-    keep = ("--checkpoint-every", "1", "--keep-checkpoints", str(steps))
+    keep = (*flags, "--checkpoint-every", "1", "--keep-checkpoints", str(steps))
     finish(command(folder, watched, steps, *keep))
     for step in range(1, steps + 1):
         run = folder / f"from-{step}"
         source = watched / "checkpoints" / f"step-{step}"
-        finish(command(folder, run, steps, "--resume", str(source)))
+        finish(command(folder, run, steps, *flags, "--resume", str(source)))
         tally.at_steps.append(step)
         tally.count(run, expected)
         shutil.rmtree(run)
@@ -183,15 +204,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--signal", choices=("KILL", "TERM", "INT"), default="KILL")
     parser.add_argument("--every-step", action="store_true")
+    parser.add_argument("--backend", choices=sorted(BACKENDS), default="lora")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="vox-kill-") as name:
         if given.every_step:
-            tally = resume_at_every_step(Path(name))
+            tally = resume_at_every_step(Path(name), backend=given.backend)
         else:
             number = signal.Signals[f"SIG{given.signal}"]
-            tally = stop_and_go_on(Path(name), given.kills, number, given.seed)
+            tally = stop_and_go_on(Path(name), given.kills, number, given.seed, given.backend)
     result = {
+        "backend": given.backend,
         "what": "every step" if given.every_step else f"SIG{given.signal}",
         "equal": tally.equal,
         "rounds": tally.rounds,

@@ -15,10 +15,14 @@ KILLS = 2
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "backend"),
+    [(signal.SIGKILL, "lora"), (signal.SIGTERM, "lora"), (signal.SIGKILL, "qlora")],
+)
+@pytest.mark.requirement("tier-c")
 def test_a_stopped_run_goes_on_to_the_bytes_of_the_undisturbed_one(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, number: signal.Signals, backend: str
 ) -> None:
-    tally = stop_and_go_on(tmp_path, KILLS, number, seed=int(number))
+    tally = stop_and_go_on(tmp_path, KILLS, number, seed=int(number), backend=backend)
     assert tally.wrong == []
     assert tally.equal == tally.rounds == KILLS

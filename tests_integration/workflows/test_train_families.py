@@ -55,6 +55,7 @@ def train(tmp_path: Path, run: str, **changes: Any) -> TrainReport:
 
 
 @pytest.mark.parametrize("name", FAMILY_CASES)
+@pytest.mark.requirement("11")
 def test_every_family_learns_from_its_own_folder_and_tokenizer(
     name: str, tmp_path: Path, data_dir: Path
 ) -> None:

@@ -84,6 +84,7 @@ def loss(folder: Path, **weights: Any) -> float:
     return evaluate(EvalRequest(data=folder / "rows.jsonl", weights=choice)).loss
 
 
+@pytest.mark.requirement("use")
 def test_a_peft_folder_answers_as_its_run(trained: Path) -> None:
     peft, base = trained / "peft", trained / "base"
     request = ExportRequest(source=trained / "run", consumer=Consumer.PEFT, output_dir=peft)

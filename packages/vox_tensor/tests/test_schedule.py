@@ -34,6 +34,7 @@ def close(actual: float, expected: float) -> bool:
     return math.isclose(actual, expected, rel_tol=0.0, abs_tol=ROUNDING)
 
 
+@pytest.mark.requirement("9")
 def test_linear_warmup_sequence_matches_burn_linear_scheduler() -> None:
     rates = linear_warmup_sequence(0.01, 0.05, n_steps=4, count=6)
     expected = (0.01, 0.02, 0.03, 0.04, 0.05, 0.05)
@@ -42,6 +43,7 @@ def test_linear_warmup_sequence_matches_burn_linear_scheduler() -> None:
         assert abs(rate - wanted) < BAR_OF_SOURCE
 
 
+@pytest.mark.requirement("9")
 def test_linear_warmup_sequence_matches_the_schedule_step_for_step() -> None:
     run = LearningRateSchedule(
         kind=ScheduleKind.CONSTANT, peak=2e-4, warmup_steps=100, total_steps=150

@@ -37,6 +37,7 @@ GROUP_HELP = {
     (): "Fine-tune language models with LoRA: real text in, a trained adapter out.",
     ("mens",): "Prepare a corpus, train an adapter, look at what came out.",
     ("mens", "corpus"): "Make and check training rows.",
+    ("ci",): "Run what a change must pass.",
     ("schola",): "The training commands under the source system's other name.",
 }
 
@@ -80,6 +81,16 @@ COMMANDS = (
         "vox mens merge-weights --checkpoint runs/first --output-dir merged --format hf",
     ),
     CommandEntry(
+        ("mens", "merge-qlora"),
+        "Fold a QLoRA adapter into its base, original or as trained.",
+        "vox mens merge-qlora --adapter runs/q --onto dequant --output-dir merged",
+    ),
+    CommandEntry(
+        ("mens", "merge-adapter"),
+        "Same as `vox mens merge-qlora`.",
+        "vox mens merge-adapter --adapter runs/q --onto original --output-dir merged",
+    ),
+    CommandEntry(
         ("mens", "export-adapter"),
         "Write an adapter for PEFT, vLLM, llama.cpp or mlx-lm.",
         "vox mens export-adapter runs/first --for peft --output-dir exports/first",
@@ -90,9 +101,19 @@ COMMANDS = (
         "vox mens export-gguf merged --type q8_0 --output merged-q8_0.gguf",
     ),
     CommandEntry(
+        ("mens", "quantize"),
+        "Write a model folder in 4 bits (NF4), as bitsandbytes does.",
+        "vox mens quantize --model base --output-dir base-nf4",
+    ),
+    CommandEntry(
         ("mens", "import-adapter"),
         "Read a PEFT adapter folder into an adapter file.",
         "vox mens import-adapter their-adapter --model base --output imported.bin",
+    ),
+    CommandEntry(
+        ("mens", "convert-adapter"),
+        "Write an adapter as a LoRA .bin, a PEFT folder or version 3 files.",
+        "vox mens convert-adapter runs/first --to v3 --output first-v3",
     ),
     CommandEntry(
         ("mens", "lint"),
@@ -105,13 +126,28 @@ COMMANDS = (
         "vox mens corpus pairs --from-python --output-dir data",
     ),
     CommandEntry(
+        ("mens", "corpus", "mix"),
+        "Mix files of rows into one, by weight.",
+        "vox mens corpus mix --config mix.yaml --output data/train.jsonl",
+    ),
+    CommandEntry(
         ("mens", "corpus", "validate"),
         "Check a JSONL file of rows and count them.",
         "vox mens corpus validate data/train.jsonl",
     ),
     CommandEntry(
+        ("ci", "mens-gate"),
+        "Run the acceptance rows of a profile and report each.",
+        "vox ci mens-gate --profile m1m4 --report gate.json",
+    ),
+    CommandEntry(
         ("schola", "train"),
         "Same as `vox mens train`.",
         "vox schola train --data-dir data --output-dir runs/first",
+    ),
+    CommandEntry(
+        ("schola", "merge-qlora"),
+        "Same as `vox mens merge-qlora`.",
+        "vox schola merge-qlora --base base --adapter runs/q --output-dir merged",
     ),
 )

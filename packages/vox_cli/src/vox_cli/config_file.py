@@ -51,7 +51,7 @@ def read_config_file(path: Path) -> ConfigFile:
     Raises:
         ConfigError: With every line that holds no setting, or why the file cannot be read.
     """
-    root = _composed(path)
+    root = compose_yaml(path)
     if root is None or root.tag == _NULL_TAG:
         return ConfigFile(path, {})
     if not isinstance(root, yaml.MappingNode):
@@ -76,7 +76,12 @@ def read_config_file(path: Path) -> ConfigFile:
     return ConfigFile(path, values)
 
 
-def _composed(path: Path) -> yaml.Node | None:
+def compose_yaml(path: Path) -> yaml.Node | None:
+    """The nodes of a YAML file, each a text with a tag and a place; nothing for an empty file.
+
+    Raises:
+        ConfigError: When it cannot be read, or is no YAML.
+    """
     text = _read_text(path)
     try:
         node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)

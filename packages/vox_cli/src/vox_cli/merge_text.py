@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vox_cli.report_text import aligned, bytes_text
-from vox_populi.merge.receipt import RECEIPT_FILE, TensorChange
+from vox_populi.merge.receipt import RECEIPT_FILE, LogitCheck, QloraReceipt, TensorChange
 from vox_populi.pipeline.merge_report import MergeReport
 
 MAX_ROWS = 12
@@ -15,7 +15,6 @@ MAX_ROWS = 12
 def merge_text(report: MergeReport) -> str:
     """What was changed, checked and written."""
     receipt = report.receipt
-    logits = receipt.logits
     head = aligned(
         [
             ("merged", report.output),
@@ -24,15 +23,34 @@ def merge_text(report: MergeReport) -> str:
             ("tensors", f"{receipt.n_changed} of {receipt.n_tensors} changed"),
             ("unchanged", _unchanged(receipt.changes)),
             ("tied head", "yes" if receipt.is_head_tied else "no"),
-            (
-                "logits",
-                f"adapter against merged differ by at most {logits.max_difference:.2e},"
-                f" allowed {logits.allowed:.2e}",
-            ),
+            ("logits", _logits(receipt.logits)),
+            *_distances(receipt.qlora),
             ("time", f"{report.seconds:.1f} s"),
         ]
     )
     return "\n".join([head, *_table(receipt.changes)])
+
+
+def _logits(logits: LogitCheck | None) -> str:
+    if logits is None:
+        return "not compared: a part of a model computes nothing"
+    return (
+        f"adapter against merged differ by at most {logits.max_difference:.2e},"
+        f" allowed {logits.allowed:.2e}"
+    )
+
+
+def _distances(qlora: QloraReceipt | None) -> Iterator[tuple[str, str]]:
+    """Both merges against what was trained; the one that was written is marked."""
+    if qlora is None:
+        return
+    for name, distance in qlora.distances.items():
+        mark = " (written)" if name == qlora.onto else ""
+        yield (
+            f"onto {name}",
+            f"{distance.max_difference:.2e} at most from what was trained,"
+            f" same likeliest token at {100 * distance.same_top_token:.0f} %{mark}",
+        )
 
 
 def _unchanged(changes: Sequence[TensorChange]) -> str | None:

@@ -21,9 +21,10 @@ from vox_cli.setting_sources import (
 from vox_cli.value_parsers import path
 from vox_populi import operator_messages as say
 from vox_populi.contract.adapter_target import TargetRoles, parse_targets, targets_as_text
-from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.choices import Backend, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract, requested_lora
 from vox_populi.contract.presets import find_preset
+from vox_populi.contract.qlora_spec import QloraSpec
 from vox_populi.errors import ConfigError
 from vox_populi.pipeline.requests import Resume, RunOptions
 from vox_tensor.lora_spec import LoraSpec
@@ -32,6 +33,8 @@ FIELD_OF_SETTING = {
     "data_dir": "data_dir",
     "output_dir": "output_dir",
     "backend": "backend",
+    "kernel": "force_kernel",
+    "base_quant": "base_quant",
     "tokenizer": "tokenizer",
     "model": "model_dir",
     "init_from": "init_from",
@@ -71,6 +74,22 @@ LORA_FIELD_OF_SETTING = {
     "rslora": "use_rslora",
 }
 """The same for the fields of `LoraSpec`."""
+
+QLORA_FIELD_OF_SETTING = {
+    "qlora_graph": "graph",
+    "nf4_block_size": "block_size",
+    "nf4_cache": "dense_copies",
+    "nf4_cache_dir": "cache_dir",
+    "qlora_ce_last_k": "ce_last_k",
+    "qlora_proxy_max_layers": "proxy_max_layers",
+    "qlora_lm_head_only": "lm_head_only",
+    "qlora_max_skip_rate": "max_skip_rate",
+    "qlora_require_full_proxy_stack": "require_full_proxy_stack",
+    "qlora_allow_partial_proxy_stack": "allow_partial_proxy_stack",
+}
+"""The same for the fields of `QloraSpec`, but for the one whose flag says the opposite."""
+
+NO_DOUBLE_QUANT = "qlora_no_double_quant"
 
 REQUIRED = ("data_dir", "output_dir")
 
@@ -137,9 +156,13 @@ def build_contract(chosen: Mapping[str, Chosen]) -> FinetuneContract:
     lora: dict[str, Any] = {
         field: chosen[name].value for name, field in LORA_FIELD_OF_SETTING.items()
     }
+    qlora: dict[str, Any] = {
+        field: chosen[name].value for name, field in QLORA_FIELD_OF_SETTING.items()
+    }
+    qlora["double_quant"] = not chosen[NO_DOUBLE_QUANT].value
     rest: dict[str, Any] = {field: chosen[name].value for name, field in FIELD_OF_SETTING.items()}
     rest["targets"] = rest["targets"].roles
-    return FinetuneContract(lora=requested_lora(**lora), **rest)
+    return FinetuneContract(lora=requested_lora(**lora), qlora=QloraSpec(**qlora), **rest)
 
 
 def build_options(
@@ -169,23 +192,37 @@ def default_values(given: Mapping[str, Chosen]) -> dict[str, object]:
         if name not in REQUIRED
     }
     values |= {name: getattr(lora, field) for name, field in LORA_FIELD_OF_SETTING.items()}
+    qlora = QloraSpec()
+    values |= {name: getattr(qlora, field) for name, field in QLORA_FIELD_OF_SETTING.items()}
+    values[NO_DOUBLE_QUANT] = not qlora.double_quant
     values["targets"] = AdapterTargets(None)
     values |= {name: getattr(RunOptions(), field) for name, field in OPTION_OF_SETTING.items()}
-    model = given.get("model")
-    if model is not None and model.value is not None:
-        # A foreign base has a vocabulary of its own; `vox` is the embedded base's.
+    model, backend = given.get("model"), given.get("backend")
+    is_qlora = backend is not None and backend.value is Backend.QLORA
+    if is_qlora or (model is not None and model.value is not None):
+        # A foreign base has a vocabulary of its own, `vox` is the embedded base's; QLoRA takes
+        # every base's own file.
         values["tokenizer"] = TokenizerKind.HF
     return values
 
 
 def _file_rules() -> FileRules:
-    hints = get_type_hints(FinetuneContract)
-    nullable = {n for n, field in FIELD_OF_SETTING.items() if NoneType in get_args(hints[field])}
+    nullable = {
+        name
+        for kind, fields in (
+            (FinetuneContract, FIELD_OF_SETTING),
+            (QloraSpec, QLORA_FIELD_OF_SETTING),
+        )
+        for name, field in fields.items()
+        if NoneType in get_args(get_type_hints(kind)[field])
+    }
     nullable.discard("targets")
     nullable.add("checkpoint_every")
     others = {
         field: name
-        for name, field in (FIELD_OF_SETTING | LORA_FIELD_OF_SETTING).items()
+        for name, field in (
+            QLORA_FIELD_OF_SETTING | FIELD_OF_SETTING | LORA_FIELD_OF_SETTING
+        ).items()
         if name != field
     }
     return FileRules(nullable=nullable, other_names=others)

@@ -72,6 +72,7 @@ def merged(monkeypatch: pytest.MonkeyPatch) -> Asked:
     return asked
 
 
+@pytest.mark.requirement("10")
 def test_merge_prints_the_receipt(vox: Vox, merged: Asked) -> None:
     outcome = vox("mens", "merge-weights", "--checkpoint", "run", "--output-dir", "out")
     assert merged.request == MergeRequest(checkpoint=Path("run"), output=Path("out"))
@@ -82,6 +83,7 @@ def test_merge_prints_the_receipt(vox: Vox, merged: Asked) -> None:
     assert outcome.err == "note: a note.\n"
 
 
+@pytest.mark.requirement("10")
 def test_merge_json_is_the_receipt(vox: Vox, merged: Asked) -> None:
     argv = ["--checkpoint", "f.bin", "--output-dir", "out", "--format", "hf", "--force"]
     outcome = vox("mens", "merge-weights", *argv, "--model", "base", "--threads", 2, "--json")
@@ -102,6 +104,7 @@ def test_merge_json_is_the_receipt(vox: Vox, merged: Asked) -> None:
     assert {"read", "written", "seconds", "notes"} <= set(document)
 
 
+@pytest.mark.requirement("10")
 def test_merge_shows_a_long_table_in_part(
     vox: Vox, merged: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +114,7 @@ def test_merge_shows_a_long_table_in_part(
     assert "and 1 more in merge_receipt.json" in outcome.out
 
 
+@pytest.mark.requirement("10")
 def test_merge_needs_to_know_what_and_where(vox: Vox, merged: Asked) -> None:
     outcome = vox("mens", "merge-weights", "--checkpoint", "run")
     assert outcome.code == 2

@@ -19,10 +19,12 @@ collect_ignore = (
     []
     if find_spec("torch")
     else [
+        "test_adapter_v3.py",
         "test_checkpoint_file.py",
         "test_checkpoint_roundtrip.py",
         "test_consumer_form.py",
         "test_gguf_file.py",
+        "test_golden_adapters.py",
         "test_peft_adapter.py",
     ]
 )

@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from vox_populi.artifacts.adapter_header import AdapterHeader, ImportedText, parse_header
+from vox_populi.artifacts.adapter_header import (
+    PROXY_STACK,
+    AdapterHeader,
+    ImportedText,
+    Quantization,
+    parse_header,
+)
 from vox_populi.artifacts.json_fields import FieldError
 from vox_populi.artifacts.whole_file import canonical_json
 
@@ -95,3 +101,47 @@ def test_an_imported_adapter_needs_version_2_and_nothing_else_does(header: Adapt
     raw["imported"] = {"adapter_config": "{}"}
     with pytest.raises(FieldError, match="container"):
         parse_header(json.dumps(raw))
+
+
+NF4 = Quantization(block_size=64, double_quant=True, compute_dtype="f32")
+
+
+def test_graph_and_quantization_need_version_3_and_nothing_else_does(header: AdapterHeader) -> None:
+    proxy = replace(header, graph=PROXY_STACK, quantization=NF4)
+    assert parse_header(proxy.to_json()) == proxy
+    assert proxy.version == replace(header, quantization=NF4).version == "3"
+    assert json.loads(replace(header, quantization=NF4).to_json())["graph"] == "full_graph_v1"
+    assert header.version == "1"
+    assert not {"graph", "quantization"} & json.loads(header.to_json()).keys()
+    imported = replace(proxy, imported=ImportedText(adapter_config="{}", container="{} "))
+    assert imported.version == "3"
+    assert parse_header(imported.to_json()) == imported
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("graph", "full_graph_v2"),
+        ("graph", 3),
+        ("quantization", []),
+        ("base_quant", "fp4"),
+        ("base_quant", None),
+        ("block_size", 63),
+        ("block_size", True),
+        ("block_size", 64.0),
+        ("double_quant", 1),
+        ("compute_dtype", "f16"),
+    ],
+)
+def test_wrong_graphs_and_quantisations_are_named(
+    header: AdapterHeader, name: str, value: object
+) -> None:
+    raw = json.loads(replace(header, graph=PROXY_STACK, quantization=NF4).to_json())
+    (raw if name in raw else raw["quantization"])[name] = value
+    with pytest.raises(FieldError, match=name):
+        parse_header(json.dumps(raw))
+
+
+def test_a_quantisation_that_nobody_has_cannot_be_built() -> None:
+    with pytest.raises(ValueError, match="block_size"):
+        Quantization(block_size=48, double_quant=True, compute_dtype="f32")

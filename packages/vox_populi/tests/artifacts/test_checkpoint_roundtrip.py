@@ -56,6 +56,7 @@ def batch() -> PackedBatch:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.requirement("3")
 def test_lora_vox_transformer_checkpoint_roundtrip(
     tmp_path: Path, header: AdapterHeader, name: str
 ) -> None:

@@ -184,7 +184,7 @@ def test_the_source_systems_manifests_can_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        ('{"manifest_schema_version": 7, "vocab_size": 1}', "MENS-A021"),
+        ('{"manifest_schema_version": 8, "vocab_size": 1}', "MENS-A021"),
         ('{"manifest_schema_version": true, "vocab_size": 1}', "MENS-A020"),
         ('{"manifest_schema_version": 6, "vocab_size": 1}', "MENS-A020"),
         ('{"manifest_schema_version": 5}', "MENS-A020"),

@@ -194,6 +194,19 @@ def test_a_prompt_that_fills_the_sequence_leaves_nothing_to_learn(write_rows: Ro
     assert [row.line for row in opened(path, skipping)] == [1]
 
 
+def test_only_the_end_of_an_answer_is_learned_and_counted(write_rows: RowWriter) -> None:
+    path = write_rows(pair("p", "r" * 9), pair("p", "s"), pair("p", "t" * 99))
+    limit = opened(path).lengths[0]
+    narrow = opened(path, DatasetOptions(ce_last_k=3, seq_len=limit))
+    whole = opened(path, DatasetOptions(seq_len=limit))
+    assert list(whole.supervised_counts) == [10, 2, 10]
+    assert list(narrow.supervised_counts) == [3, 2, 3]
+    assert (narrow.n_supervised, narrow.report.supervised_tokens) == (8, 8)
+    assert [row.n_supervised for row in narrow] == [3, 2, 3]
+    assert [row.ids for row in narrow] == [row.ids for row in whole]
+    assert narrow[2].labels[-3:] == whole[2].labels[-3:]
+
+
 def test_select_keeps_the_order_asked_for(write_rows: RowWriter) -> None:
     dataset = opened(write_rows(*(pair("p", "r" * n) for n in range(1, 6))))
     some = dataset.select([3, 0])
@@ -238,6 +251,8 @@ def test_opening_writes_nothing(write_rows: RowWriter) -> None:
 def test_options_refuse_a_sequence_without_tokens() -> None:
     with pytest.raises(ValueError, match="seq_len"):
         DatasetOptions(seq_len=0)
+    with pytest.raises(ValueError, match="ce_last_k"):
+        DatasetOptions(ce_last_k=0)
 
 
 @pytest.mark.parametrize(

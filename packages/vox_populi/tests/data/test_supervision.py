@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vox_populi.data.supervision import encode_prompt, encode_record, end_of_answer_id
+from vox_populi.data.supervision import (
+    encode_prompt,
+    encode_record,
+    end_of_answer_id,
+    last_supervised,
+)
 from vox_populi.data.training_text import ChatTemplate, TextPolicy, render_training_text
 from vox_populi.errors import DataError
 from vox_tensor.records import IGNORE_INDEX, EncodedRow, Message, Role, TrainingRecord
@@ -122,3 +127,31 @@ def test_text_may_not_forge_markers_that_are_letters(letters: TextTokenizer) -> 
 def test_a_prompt_with_a_lone_surrogate_is_refused() -> None:
     with pytest.raises(DataError, match="MENS-D049"):
         encode_prompt([Message(Role.USER, "\udcff")], VOX, CHATML)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_only_the_last_supervised_tokens_are_learned(width: int) -> None:
+    whole = encode_record(row("question", "answer"), VOX, CHATML)
+    cut = last_supervised(whole, width)
+    assert cut.ids == whole.ids
+    assert learned(cut) == learned(whole)[-width:]
+    assert cut.n_supervised == width < whole.n_supervised
+
+
+def test_the_last_supervised_tokens_reach_back_over_turns() -> None:
+    said = (
+        Message(Role.USER, "u"),
+        Message(Role.ASSISTANT, "a"),
+        Message(Role.USER, "v"),
+        Message(Role.ASSISTANT, "b"),
+    )
+    whole = encode_record(TrainingRecord(messages=said, line=1), VOX, CHATML)
+    assert learned(last_supervised(whole, 3)) == [IM_END, *VOX.encode("b"), IM_END]
+    assert last_supervised(whole, 99) == whole
+
+
+def test_a_first_token_that_can_never_be_learned_takes_no_place() -> None:
+    cut = last_supervised(EncodedRow((7, 8, 9), (7, 8, 9)), 1)
+    assert cut.labels == (IGNORE_INDEX, IGNORE_INDEX, 9)
+    assert last_supervised(EncodedRow((7, 8), (7, 8)), 1).n_supervised == 1
+    assert last_supervised(EncodedRow((7,), (7,)), 1).n_supervised == 0

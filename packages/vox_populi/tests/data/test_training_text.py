@@ -17,6 +17,8 @@ from vox_tensor.chat_markup import (
 )
 from vox_tensor.records import Message, Role
 
+pytestmark = pytest.mark.requirement("1c")
+
 PROMPT = (Message(Role.SYSTEM, "S"), Message(Role.USER, "U"))
 ROW = (*PROMPT, Message(Role.ASSISTANT, "A"))
 CHATML = TextPolicy()

@@ -21,6 +21,7 @@ def parsed(raw: Config, **changes: Any) -> ModelConfig:
     return parse_model_config(raw | changes, "config.json")
 
 
+@pytest.mark.requirement("1b")
 def test_hf_keymap_gives_every_llama_tensor_its_shape(
     llama: Config, shapes_of_llama: dict[str, tuple[int, ...]]
 ) -> None:
@@ -29,6 +30,7 @@ def test_hf_keymap_gives_every_llama_tensor_its_shape(
     assert all(key.required and not key.transposed for key in keys)
 
 
+@pytest.mark.requirement("1b")
 def test_hf_keymap_gives_every_gpt2_tensor_its_shape(
     gpt2: Config, shapes_of_gpt2: Callable[[str], dict[str, tuple[int, ...]]]
 ) -> None:
@@ -37,6 +39,7 @@ def test_hf_keymap_gives_every_gpt2_tensor_its_shape(
     assert {key.theirs: key.shape for key in keys} == expected
 
 
+@pytest.mark.requirement("1b")
 def test_hf_keymap_turns_conv1d_weights_and_nothing_else(gpt2: Config) -> None:
     turned = {key.ours: key.our_shape for key in tensor_keys(parsed(gpt2)) if key.transposed}
     block = {"attn.qkv": (24, 8), "attn.o": (8, 8), "mlp.up": (32, 8), "mlp.down": (8, 32)}
@@ -47,12 +50,14 @@ def test_hf_keymap_turns_conv1d_weights_and_nothing_else(gpt2: Config) -> None:
     }
 
 
+@pytest.mark.requirement("1b")
 def test_hf_keymap_names_are_one_to_one(llama: Config, gpt2: Config) -> None:
     for raw in (llama, gpt2):
         keys = tensor_keys(parsed(raw))
         assert len({key.ours for key in keys}) == len({key.theirs for key in keys}) == len(keys)
 
 
+@pytest.mark.requirement("1b")
 def test_hf_keymap_requires_a_head_only_when_it_is_not_tied(llama: Config) -> None:
     for tied in (True, False):
         head = tensor_keys(parsed(llama, tie_word_embeddings=tied))[-1]
@@ -68,6 +73,7 @@ def test_hf_keymap_requires_a_head_only_when_it_is_not_tied(llama: Config) -> No
         ("qwen3", {"attn.q_norm.weight", "attn.k_norm.weight"}),
     ],
 )
+@pytest.mark.requirement("1b")
 def test_hf_keymap_of_each_family(llama: Config, family: str, added: set[str]) -> None:
     plain = {key.ours for key in tensor_keys(parsed(llama))}
     config = parsed(llama, model_type=family, architectures=None, head_dim=2)
@@ -76,6 +82,7 @@ def test_hf_keymap_of_each_family(llama: Config, family: str, added: set[str]) -
     assert plain <= found
 
 
+@pytest.mark.requirement("1b")
 def test_hf_keymap_has_the_biases_that_llama_asks_for(llama: Config) -> None:
     config = parsed(llama, attention_bias=True, mlp_bias=True)
     biases = {key.ours: key.shape for key in tensor_keys(config) if key.ours.endswith(".bias")}
@@ -84,6 +91,7 @@ def test_hf_keymap_has_the_biases_that_llama_asks_for(llama: Config) -> None:
     assert biases["blocks.0.mlp.gate.bias"] == (12,)
 
 
+@pytest.mark.requirement("1b")
 def test_hf_keymap_adapter_modules_come_in_forward_order(llama: Config, gpt2: Config) -> None:
     modules = adapter_modules(parsed(llama))
     block = [(R.Q,), (R.K,), (R.V,), (R.O,), (R.GATE,), (R.UP,), (R.DOWN,)]
@@ -101,6 +109,7 @@ def test_hf_keymap_adapter_modules_come_in_forward_order(llama: Config, gpt2: Co
     assert (fused[0].in_features, fused[0].out_features) == (8, 24)
 
 
+@pytest.mark.requirement("1b")
 def test_hf_keymap_adapter_modules_are_weights_of_the_same_table(
     llama: Config, gpt2: Config
 ) -> None:
@@ -114,6 +123,7 @@ def test_hf_keymap_adapter_modules_are_weights_of_the_same_table(
             assert key.transposed == module.fan_in_fan_out
 
 
+@pytest.mark.requirement("1b")
 def test_hf_keymap_middle_projections_in_layer_order(llama: Config, gpt2: Config) -> None:
     assert ordered_middle_projection_keys(parsed(llama)) == (
         "model.layers.0.self_attn.o_proj.weight",

@@ -192,7 +192,6 @@ UNSUPPORTED = {
     "add_cross_attention": True,
     "is_encoder_decoder": True,
     "activation_function": "relu",
-    "quantization_config": {"quant_method": "bitsandbytes"},
     "auto_map": {"AutoModel": "modeling.Evil"},
     "architectures": ["MixtralForCausalLM"],
     "torch_dtype": "float8_e4m3fn",

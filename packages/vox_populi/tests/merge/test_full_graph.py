@@ -17,6 +17,7 @@ def make_update(*, is_transposed: bool, scale: float = 2.0) -> LowRankUpdate:
 
 @pytest.mark.parametrize("is_transposed", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.requirement("10")
 def test_merge_rows_adds_in_f32_and_rounds_once(dtype: torch.dtype, is_transposed: bool) -> None:
     update = make_update(is_transposed=is_transposed)
     dense_OI = 2.0 * update.b_OR.double() @ update.a_RI.double()
@@ -36,6 +37,7 @@ def test_merge_rows_adds_in_f32_and_rounds_once(dtype: torch.dtype, is_transpose
     assert change.total == pytest.approx(float(dense[1:4].abs().sum()), rel=1e-5)
 
 
+@pytest.mark.requirement("10")
 def test_merge_counts_what_survives_the_rounding() -> None:
     update = make_update(is_transposed=False, scale=1e-9)
     base = torch.ones(7, 5, dtype=torch.bfloat16)
@@ -46,6 +48,7 @@ def test_merge_counts_what_survives_the_rounding() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 6e4])
+@pytest.mark.requirement("10")
 def test_merge_refuses_what_the_type_cannot_hold(bad: float) -> None:
     base = torch.full((7, 5), bad, dtype=torch.float16)
     with pytest.raises(ValueError, match="finite"):

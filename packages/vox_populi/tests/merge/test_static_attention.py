@@ -67,6 +67,7 @@ class Passing(Norm):
 
 
 @pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.requirement("10")
 def test_merge_into_static_attention_computes_the_same(layer: int) -> None:
     model = adapted_model()
     x_TD = torch.randn(TOKENS, 16, generator=torch.Generator().manual_seed(1))
@@ -85,6 +86,7 @@ def test_merge_into_static_attention_computes_the_same(layer: int) -> None:
     assert torch.equal(attended(model, layer, x_TD), expected), "the model must not change"
 
 
+@pytest.mark.requirement("10")
 def test_merge_into_static_attention_refuses_rotation_by_name() -> None:
     config = parse_model_config({"vocab_size": 24, **LLAMA}, "test")
     with pytest.raises(ArtifactError, match=r"MENS-A047.*llama.*RoPE"):

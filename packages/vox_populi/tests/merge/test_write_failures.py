@@ -166,6 +166,7 @@ class WriteCounter:
 )
 @pytest.mark.parametrize("output_format", MergeFormat)
 @pytest.mark.parametrize("force", [False, True], ids=["new", "replaced"])
+@pytest.mark.requirement("10")
 def test_merge_survives_a_failure_of_every_write(
     request_hf: MergeRequest, output_format: MergeFormat, is_deadly: bool, force: bool
 ) -> None:

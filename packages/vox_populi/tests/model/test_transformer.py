@@ -51,6 +51,7 @@ def batch() -> PackedBatch:
     return collate_window(rows)
 
 
+@pytest.mark.requirement("2")
 def test_burn_full_graph_smoke_forward_logits_shape(config: ModelConfig) -> None:
     logits = build(config).logits(batch())
     assert logits.shape == (7, VOCAB)
@@ -95,6 +96,7 @@ def adapt(model: Transformer, *, head: bool) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("head", [False, True])
+@pytest.mark.requirement("4")
 def test_merged_vox_transformer_matches_lora_full_forward(config: ModelConfig, head: bool) -> None:
     model, packed = build(config), batch()
     plain = model.logits(packed)

@@ -10,22 +10,27 @@ import random
 import struct
 from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vox_populi.contract.choices import DeviceKind, TokenizerKind
+from vox_populi.contract.choices import Backend, DeviceKind, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.contract.qlora_spec import QloraGraph, QloraSpec
 from vox_populi.hf.keymap import TensorKey, tensor_keys
 from vox_populi.hf.model_config import parse_model_config
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.tokenizer import VoxTokenizer
 
 _NEED_TORCH = (
+    "convert",
     "export",
     "initial_adapter",
+    "qlora",
+    "qlora_use",
     "resume",
     "train",
     "trial",
@@ -134,5 +139,17 @@ def make_contract(
             **changes,
         }
         return FinetuneContract(**settings)
+
+    return make
+
+
+@pytest.fixture
+def make_qlora(make_contract: MakeContract) -> MakeContract:
+    """A request of the same size for either graph."""
+
+    def make(graph: QloraGraph = QloraGraph.FULL, **changes: Any) -> FinetuneContract:
+        spec = replace(QloraSpec(graph=graph), **changes.pop("spec", {}))
+        settings = {"backend": Backend.QLORA, "tokenizer": TokenizerKind.HF, "qlora": spec}
+        return make_contract(**settings, **changes)
 
     return make

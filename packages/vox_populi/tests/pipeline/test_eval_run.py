@@ -16,7 +16,7 @@ from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError, ConfigError, DataError, RunFailedError
-from vox_populi.kernel.lora_full import LoraFullObjective
+from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.pipeline.dispatch import (
     EvalReport,
     EvalRequest,
@@ -232,9 +232,9 @@ def test_bad_rows_are_errors_with_their_lines(
 def test_a_loss_that_is_not_finite_is_no_result(
     contract: FinetuneContract, run: TrainReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = LoraFullObjective.loss_sum
+    sound = AdaptedObjective.loss_sum
     monkeypatch.setattr(
-        LoraFullObjective, "loss_sum", lambda self, batch: sound(self, batch) * float("nan")
+        AdaptedObjective, "loss_sum", lambda self, batch: sound(self, batch) * float("nan")
     )
     with pytest.raises(RunFailedError, match="MENS-R012"):
         measure(contract.data_dir / "valid.jsonl", run=run.run)

@@ -33,6 +33,8 @@ from vox_populi.pipeline.requests import MergeFormat, MergeRequest
 from vox_tensor.errors import FailureKind, VoxError
 from vox_tensor.lora_spec import LoraSpec
 
+pytestmark = pytest.mark.requirement("10")
+
 MakeBase = Callable[..., Path]
 SPEC = LoraSpec(rank=2, alpha=4.0)
 HF_FILES = {

@@ -47,6 +47,20 @@ def test_text_is_whole_and_the_learned_part_is_the_answer_and_its_end(
     assert set(row.as_json()) == {"ids", "labels", "text", "source_line", "source"}
 
 
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_narrow_loss_shows_only_the_end_of_the_answer_as_learned(
+    write_rows: WriteRows, make_base: Callable[..., Path], width: int
+) -> None:
+    data = write_rows([{"prompt": "Hé?", "response": "abc"}])
+    base = make_base()
+    (row,) = preview_rows(request(data, base, ce_last_k=width))
+    (whole,) = preview_rows(request(data, base))
+    assert row.text == whole.text
+    assert sum(label != IGNORE_INDEX for label in row.labels) == width
+    end = {1: "<|im_end|>", 3: "bc<|im_end|>"}[width]
+    assert [text for text, learned in row.pieces if learned] == [end]
+
+
 def test_a_cut_row_shows_as_much_text_as_it_has_ids(
     write_rows: WriteRows, make_base: Callable[..., Path]
 ) -> None:

@@ -22,7 +22,7 @@ from vox_populi.artifacts.training_manifest import read_manifest
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import EnvironmentFailure, PreflightError, RunFailedError
 from vox_populi.events import Event, EventName
-from vox_populi.kernel.lora_full import LoraFullObjective
+from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.pipeline.dispatch import (
     RunInterruptedError,
     RunOptions,
@@ -161,14 +161,14 @@ def test_a_held_folder_is_refused_and_untouched(make_contract: MakeContract) -> 
 @pytest.fixture
 def breaking_loss(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, float], None]:
     """Make the loss of the row on one line something else."""
-    sound = LoraFullObjective.loss_sum
+    sound = AdaptedObjective.loss_sum
 
     def install(line: int, value: float) -> None:
-        def loss_sum(self: LoraFullObjective, batch: Any) -> Any:
+        def loss_sum(self: AdaptedObjective[Any], batch: Any) -> Any:
             loss = sound(self, batch)
             return loss * value if line in batch.rows else loss
 
-        monkeypatch.setattr(LoraFullObjective, "loss_sum", loss_sum)
+        monkeypatch.setattr(AdaptedObjective, "loss_sum", loss_sum)
 
     return install
 
@@ -227,7 +227,7 @@ def test_running_out_of_memory_is_the_environments_failure(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(LoraFullObjective, "loss_sum", fail)
+    monkeypatch.setattr(AdaptedObjective, "loss_sum", fail)
     with pytest.raises(EnvironmentFailure, match=r"MENS-E006.*--batch-size"):
         run_training(make_contract(), RunOptions())
 
@@ -239,7 +239,7 @@ def test_a_bug_stays_a_bug_and_is_on_record(
         message = "secret text"
         raise RuntimeError(message)
 
-    monkeypatch.setattr(LoraFullObjective, "loss_sum", fail)
+    monkeypatch.setattr(AdaptedObjective, "loss_sum", fail)
     contract = make_contract()
     with pytest.raises(RuntimeError, match="secret text"):
         run_training(contract, RunOptions())

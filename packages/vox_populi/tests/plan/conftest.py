@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
+from vox_populi.hf.safetensors_header import TensorInfo
 from vox_populi.plan.device_choice import MachineFacts
 from vox_tensor.tokenizer import VoxTokenizer
 
@@ -43,6 +44,17 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 64,
         "eos_token_id": 2,
     },
+    "qwen2": {
+        "model_type": "qwen2",
+        "vocab_size": 300,
+        "hidden_size": 8,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 16,
+        "max_position_embeddings": 64,
+        "eos_token_id": 2,
+    },
     "gpt2": {
         "model_type": "gpt2",
         "vocab_size": 300,
@@ -68,6 +80,22 @@ def make_config() -> Callable[..., ModelConfig]:
     return make
 
 
+def stored_tensors(config: ModelConfig) -> dict[str, TensorInfo]:
+    """Every tensor of a model, as headers would describe it."""
+    return {
+        key.theirs: TensorInfo(
+            name=key.theirs,
+            dtype="F32",
+            shape=key.shape,
+            shard="model.safetensors",
+            start=0,
+            end=4 * prod(key.shape),
+        )
+        for key in tensor_keys(config)
+        if key.required
+    }
+
+
 @pytest.fixture
 def make_inventory(make_config: Callable[..., ModelConfig]) -> Callable[..., ModelInventory]:
     """What a folder of that config would hold; the planner asks for no more."""
@@ -77,7 +105,7 @@ def make_inventory(make_config: Callable[..., ModelConfig]) -> Callable[..., Mod
         return ModelInventory(
             model_dir=Path("models") / family,
             config=config,
-            tensors={},
+            tensors=stored_tensors(config),
             shards=(),
             total_bytes=0,
             tied_head=config.tie_word_embeddings,
@@ -88,9 +116,19 @@ def make_inventory(make_config: Callable[..., ModelConfig]) -> Callable[..., Mod
 
 @pytest.fixture
 def make_model(tmp_path: Path) -> Callable[..., Path]:
-    """A folder that `read_inventory` accepts: config, one shard of zeros, our tokenizer."""
+    """A folder that `read_inventory` accepts: config, one shard of zeros, our tokenizer.
 
-    def make(family: str = "llama", *, tokenizer: bool = True, **changes: Any) -> Path:
+    `only` names the tensors that are there, `shapes` those of another shape than they should be.
+    """
+
+    def make(
+        family: str = "llama",
+        *,
+        tokenizer: bool = True,
+        only: Collection[str] | None = None,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+        **changes: Any,
+    ) -> Path:
         folder = tmp_path / f"model-{family}"
         folder.mkdir()
         raw = {**CONFIGS[family], **changes}
@@ -99,11 +137,12 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
         header: dict[str, object] = {}
         end = 0
         for key in tensor_keys(config):
-            if key.required:
-                start, end = end, end + 4 * prod(key.shape)
+            if key.required and (only is None or key.theirs in only):
+                shape = (shapes or {}).get(key.theirs, key.shape)
+                start, end = end, end + 4 * prod(shape)
                 header[key.theirs] = {
                     "dtype": "F32",
-                    "shape": list(key.shape),
+                    "shape": list(shape),
                     "data_offsets": [start, end],
                 }
         text = json.dumps(header).encode()

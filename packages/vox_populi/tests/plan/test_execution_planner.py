@@ -22,6 +22,8 @@ from vox_populi.plan.execution_planner import (
 from vox_tensor.errors import FailureKind
 from vox_tensor.schedule import ScheduleKind
 
+pytestmark = pytest.mark.requirement("1a")
+
 MakeContract = Callable[..., FinetuneContract]
 MakeInventory = Callable[..., ModelInventory]
 
@@ -84,11 +86,6 @@ def test_a_warmup_longer_than_the_run_is_clamped_and_said(plan: MakePlan) -> Non
     assert any("--warmup 1000" in note for note in made.notes)
 
 
-def test_qlora_is_refused_with_one_honest_line(plan: MakePlan) -> None:
-    with pytest.raises(PlanError, match=r"MENS-P001.*LoRA only.*--backend lora"):
-        plan(backend=Backend.QLORA, tokenizer=TokenizerKind.HF)
-
-
 def test_qlora_with_the_vox_tokenizer_never_gets_to_the_planner(
     make_contract: MakeContract,
 ) -> None:
@@ -121,7 +118,6 @@ def test_everything_that_cannot_be_met_is_reported_at_once(
             device=DeviceKind.CUDA,
         )
     assert [problem.code for problem in caught.value.problems] == [
-        "MENS-P001",
         "MENS-P002",
         "MENS-P003",
         "MENS-P004",

@@ -14,7 +14,7 @@ from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName
 from vox_populi.hf.keymap import adapter_modules
 from vox_populi.hf.model_config import parse_model_config
-from vox_populi.kernel.lora_full import LoraFullObjective
+from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.transformer import Transformer
 from vox_populi.train.engine import Engine
@@ -86,7 +86,7 @@ SETTINGS = EngineSettings(
 )
 
 
-def objective(seed: int = 3, dropout: float = 0.0) -> LoraFullObjective:
+def objective(seed: int = 3, dropout: float = 0.0) -> AdaptedObjective[Transformer]:
     torch.manual_seed(0)
     model = Transformer(CONFIG)
     for parameter in model.parameters():
@@ -100,7 +100,7 @@ def objective(seed: int = 3, dropout: float = 0.0) -> LoraFullObjective:
         stream_generator(seed, Stream.INIT),
         stream_generator(seed, Stream.DROPOUT),
     )
-    return LoraFullObjective(model, adapted)
+    return AdaptedObjective(model, adapted)
 
 
 def run(
@@ -197,7 +197,7 @@ def test_a_stop_request_ends_at_a_step_border() -> None:
     assert outcome.steps == 2
 
 
-class Poisoned(LoraFullObjective):
+class Poisoned(AdaptedObjective[Transformer]):
     """Gives an infinite loss for every batch that holds the row of line 7."""
 
     def loss_sum(self, batch: PackedBatch) -> Tensor:

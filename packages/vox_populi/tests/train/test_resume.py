@@ -14,7 +14,7 @@ from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName
 from vox_populi.hf.keymap import adapter_modules
 from vox_populi.hf.model_config import parse_model_config
-from vox_populi.kernel.lora_full import LoraFullObjective
+from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.transformer import Transformer
 from vox_populi.train.engine import Engine
@@ -80,7 +80,7 @@ def draw_rows(count: int, seed: int) -> list[EncodedRow]:
 TRAIN, VALID = draw_rows(15, 1), draw_rows(4, 2)
 
 
-def objective(dropout: float = 0.2) -> LoraFullObjective:
+def objective(dropout: float = 0.2) -> AdaptedObjective[Transformer]:
     torch.manual_seed(0)
     model = Transformer(CONFIG)
     for parameter in model.parameters():
@@ -89,7 +89,7 @@ def objective(dropout: float = 0.2) -> LoraFullObjective:
     modules = [m for m in adapter_modules(CONFIG) if m.ours != "lm_head"]
     streams = (stream_generator(3, Stream.INIT), stream_generator(3, Stream.DROPOUT))
     spec = LoraSpec(rank=2, alpha=4.0, dropout=dropout)
-    return LoraFullObjective(model, attach_adapters(model, modules, spec, *streams))
+    return AdaptedObjective(model, attach_adapters(model, modules, spec, *streams))
 
 
 def run(

@@ -75,7 +75,8 @@ class _ActivatedDown(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(u_TF, up_TF, *flat)
         ctx.kind, ctx.fixed = kind, fixed
-        return _product(u_TF, up_TF, kind, unflatten(flat, fixed)[0])
+        (down,) = unflatten(flat, fixed)
+        return _product(u_TF, up_TF, kind, down, needs_dx=any(ctx.needs_input_grad[:2]))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -93,12 +94,19 @@ class _ActivatedDown(torch.autograd.Function):
 _activated_down: Callable[..., Tensor] = _ActivatedDown.apply
 
 
-def _product(u_TF: Tensor, up_TF: Tensor | None, kind: ActivationKind, down: Projection) -> Tensor:
+def _product(
+    u_TF: Tensor,
+    up_TF: Tensor | None,
+    kind: ActivationKind,
+    down: Projection,
+    *,
+    needs_dx: bool = False,
+) -> Tensor:
     """The forward pass where autograd records nothing: with one buffer of size `[T, F]`."""
     h_TF = activate(u_TF, kind)
     if up_TF is not None:
         h_TF.mul_(up_TF)
-    return project(h_TF, down)
+    return project(h_TF, down, needs_dx=needs_dx)
 
 
 def _inner_gradients(

@@ -127,10 +127,19 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
     count = 0
     with replaced_file(path) as handle:
         for row in rows:
-            text = json.dumps(row, ensure_ascii=False, allow_nan=False)
-            handle.write(text.translate(_ENDS_FOR_OTHERS).encode("utf-8") + b"\n")
+            handle.write(jsonl_line(row))
             count += 1
     return count
+
+
+def jsonl_line(row: Mapping[str, object]) -> bytes:
+    """A row as `write_jsonl` writes it, line end included.
+
+    Raises:
+        ValueError: For NaN, an infinity or a lone surrogate in it.
+    """
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    return text.translate(_ENDS_FOR_OTHERS).encode("utf-8") + b"\n"
 
 
 def first_problems(problems: Iterable[Problem], where: str) -> tuple[Problem, ...]:

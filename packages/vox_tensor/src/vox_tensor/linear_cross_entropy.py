@@ -110,7 +110,7 @@ def _chunk(
     """Loss of one chunk as float64; fills its part of `grads`."""
     h_CD, target_C = h_PD[rows], targets_P[rows].unsqueeze(1)
     part = head if head.keep is None else head._replace(keep=head.keep[rows])
-    logits_CV = project(h_CD, part)
+    logits_CV = project(h_CD, part, needs_dx=grads.h is not None)
     wide = torch.promote_types(logits_CV.dtype, torch.float32)
     # One kernel that walks a row while it is in cache; `out=` spares a [C, V] allocation.
     log_p_CV = torch.log_softmax(logits_CV, dim=-1, dtype=wide)

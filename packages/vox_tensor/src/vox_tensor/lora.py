@@ -39,6 +39,9 @@ class FrozenWeight(Protocol):
     def linear(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
         """`x @ W.T + bias`, `[T, O]`, in the dtype of `x`."""
 
+    def linear_before_gradient(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
+        """The same; `input_gradient` will come after it, unless the step is given up."""
+
     def input_gradient(self, g_TO: Tensor, dx_TI: Tensor | None) -> Tensor:
         """`g @ W`, `[T, I]`, added in place to `dx_TI` where one is given."""
 
@@ -65,14 +68,21 @@ class ProjectionGradients(NamedTuple):
     b: Tensor | None
 
 
-def project(x_TI: Tensor, p: Projection) -> Tensor:
+def project(x_TI: Tensor, p: Projection, *, needs_dx: bool = False) -> Tensor:
     """Map `[T, I]` to `[T, O]`: `x @ W.T + bias + scale * (dropout(x) @ A.T) @ B.T`.
 
     The low-rank part is accumulated into the output of the frozen product. Plain tensor
     code: autograd may or may not be recording.
+
+    Args:
+        x_TI: The input.
+        p: The projection.
+        needs_dx: Whether `project_backward` will be called with `needs_dx` for this product.
     """
     if isinstance(p.weight, Tensor):
         y_TO = F.linear(x_TI, p.weight, p.bias)
+    elif needs_dx:
+        y_TO = p.weight.linear_before_gradient(x_TI, p.bias)
     else:
         y_TO = p.weight.linear(x_TI, p.bias)
     if p.a is None or p.b is None:
@@ -132,7 +142,8 @@ class _ProjectShared(torch.autograd.Function):
         projections = unflatten(flat, fixed)
         ctx.save_for_backward(x_TI, *flat)
         ctx.fixed = fixed
-        return tuple(project(x_TI, p) for p in projections)
+        needs_dx = ctx.needs_input_grad[0]
+        return tuple(project(x_TI, p, needs_dx=needs_dx) for p in projections)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:

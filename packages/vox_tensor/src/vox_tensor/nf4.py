@@ -4,6 +4,17 @@ NF4 (Dettmers et al. 2023, arXiv 2305.14314, appendix E) stores a weight as an i
 levels times the largest magnitude of its block. Double quantisation stores those magnitudes in
 8 bits again, in groups of 256 around their mean. No modules and no autograd here.
 
+Codes and scales are those of bitsandbytes 0.50 on the CPU in the same process, where "the same"
+has three sides worth knowing. Its 8-bit codes come from a table of 65536 cells, so that a
+magnitude within 2^-16 of a midpoint may go to the farther level; other devices and versions
+search for the nearest. The mean of more than 32768 magnitudes depends in its last bit on the
+number of threads. And its CPU dequantiser restarts the blocks at every row: where a row is no
+multiple of the block size it disagrees with its own quantiser, with its other devices, and
+with us.
+
+No reader for the source system's NF4 (even value in the low nibble, one scale for all block
+scales) exists: its adapters hold f32 tensors only and it never wrote a quantised base.
+
 Shape letters: N values of a tensor, B blocks, G groups of 256 blocks, O output features,
 I input features.
 """
@@ -17,34 +28,28 @@ from math import prod
 import torch
 from torch import Tensor
 
-NF4_LEVELS = (
-    -1.0,
-    -0.6961928009986877,
-    -0.5250730514526367,
-    -0.39491748809814453,
-    -0.28444138169288635,
-    -0.18477343022823334,
-    -0.09105003625154495,
-    0.0,
-    0.07958029955625534,
-    0.16093020141124725,
-    0.24611230194568634,
-    0.33791524171829224,
-    0.44070982933044434,
-    0.5626170039176941,
-    0.7229568362236023,
-    1.0,
-)
-"""Quantiles of the normal distribution, scaled to [-1, 1]; index 7 is an exact zero."""
+from vox_tensor.nf4_levels import BLOCK_SIZE, BLOCK_SIZES, GROUP_SIZE, NF4_LEVELS
 
-BLOCK_SIZE = 64
-BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
-GROUP_SIZE = 256
-"""Blocks whose magnitudes share one 8-bit scale under double quantisation."""
+__all__ = [
+    "BLOCK_SIZE",
+    "BLOCK_SIZES",
+    "GROUP_SIZE",
+    "NF4_LEVELS",
+    "NestedScales",
+    "Nf4Tensor",
+    "dequantize_nf4",
+    "dynamic_levels",
+    "quantize_nf4",
+]
 
 _SMALLEST_SCALE = 1e-38
 """bitsandbytes divides by no less, so that a block of zeros stays one."""
 _TILE_VALUES = 1 << 20
+"""Dequantised in one go: whole groups of the largest block, and little beside the result."""
+_QUANTIZE_TILE_VALUES = 1 << 18
+_N_CELLS = 64
+"""The cells of [-1, 1] in which a value's neighbouring midpoint is looked up."""
+_N_SCALE_CELLS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +106,9 @@ class Nf4Tensor:
         scales = self.scales
         if not isinstance(scales, NestedScales):
             return scales
-        wide = scales.levels[scales.codes_B.long()]
-        per_block = scales.absmax_G.repeat_interleave(GROUP_SIZE)[: wide.numel()]
-        return wide.mul_(per_block).add_(scales.offset)
+        wide_B = scales.levels.index_select(0, scales.codes_B.int())
+        _scale_blocks(wide_B, scales.absmax_G, GROUP_SIZE)
+        return wide_B.add_(scales.offset)
 
     def to(self, device: torch.device | str) -> Nf4Tensor:
         """The same values on a device."""
@@ -126,27 +131,36 @@ def quantize_nf4(
 ) -> Nf4Tensor:
     """Quantise a float32, bfloat16 or float16 tensor.
 
+    Works in tiles: beside the result there is one tile in float32, and a copy of `weight`
+    where it is not contiguous. A block whose magnitude is below 1e-38 becomes zeros. Under
+    double quantisation one huge block can take so much of the 8 bits that the smallest of its
+    tensor get a magnitude of zero or slightly below; bitsandbytes' do so as well.
+
     Args:
         weight: Any shape; blocks run over its values in row-major order. Finite.
         block_size: One of `BLOCK_SIZES`.
         double_quant: Keep the block magnitudes in 8 bits.
 
     Raises:
-        ValueError: For another block size or dtype.
+        ValueError: For another block size or dtype, no values, values that are not finite, and
+            with double quantisation for magnitudes whose sum is not (bitsandbytes stores NaN).
     """
-    if block_size not in BLOCK_SIZES:
-        message = f"block size {block_size} is none of {BLOCK_SIZES}"
-        raise ValueError(message)
-    if weight.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        message = f"cannot quantise {weight.dtype}"
-        raise ValueError(message)
+    _check_quantizable(weight, block_size)
     flat = weight.detach().reshape(-1)
-    tile = _TILE_VALUES
-    pieces = [_quantize_tile(flat[i : i + tile], block_size) for i in range(0, flat.numel(), tile)]
-    codes = torch.cat([codes for codes, _ in pieces]).unsqueeze(1)
-    absmax_B = torch.cat([absmax for _, absmax in pieces])
+    n, tile = flat.numel(), _QUANTIZE_TILE_VALUES
+    codes = torch.empty((n + 1) // 2, dtype=torch.uint8, device=flat.device)
+    absmax_B = torch.empty(-(-n // block_size), device=flat.device)
+    for start in range(0, n, tile):
+        stop = min(start + tile, n)
+        blocks = slice(start // block_size, -(-stop // block_size))
+        scaled = _scale_to_unit(flat[start:stop].float(), absmax_B[blocks], block_size)
+        # Checked before the codes: a NaN is in no cell.
+        if not bool(torch.isfinite(absmax_B[blocks]).all()):
+            message = "cannot quantise values that are not finite"
+            raise ValueError(message)
+        codes[start // 2 : (stop + 1) // 2] = _pack(_nearest_codes(scaled))
     return Nf4Tensor(
-        codes=codes,
+        codes=codes.unsqueeze(1),
         scales=_quantize_scales(absmax_B) if double_quant else absmax_B,
         shape=tuple(weight.shape),
         block_size=block_size,
@@ -159,66 +173,178 @@ def dequantize_nf4(
 ) -> Tensor:
     """The dense matrix: `NF4_LEVELS[code] * absmax` in float32, rounded once to `dtype`.
 
+    float16 has no room for a magnitude that 8 bits rounded up past 65504: it becomes infinite.
+
     Args:
         quantized: The codes.
         dtype: Of the result.
-        out: A contiguous tensor of the result's shape and dtype to write into.
+        out: A contiguous tensor of the result's shape and dtype to write into; much faster
+            than fresh memory where the matrix is large.
+
+    Raises:
+        ValueError: When `out` does not fit.
     """
-    levels = _levels(quantized.codes.device)
-    codes = quantized.codes.reshape(-1)
-    absmax_B, n, size = quantized.absmax_B(), quantized.n_values, quantized.block_size
+    device = quantized.codes.device
     if out is None:
-        out = torch.empty(quantized.shape, dtype=dtype, device=codes.device)
-    flat = out.view(-1)
+        out = torch.empty(quantized.shape, dtype=dtype, device=device)
+    _check_out(out, quantized, dtype)
+    flat, codes = out.detach().view(-1), quantized.codes.reshape(-1)
+    absmax_B, n, size = quantized.absmax_B(), quantized.n_values, quantized.block_size
+    is_f32 = dtype == torch.float32
+    scratch = flat if is_f32 else torch.empty(min(n, _TILE_VALUES), device=device)
     for start in range(0, n, _TILE_VALUES):
         stop = min(start + _TILE_VALUES, n)
-        packed = codes[start // 2 : (stop + 1) // 2].long()
-        wide = torch.stack((levels[packed >> 4], levels[packed & 15]), dim=1)
-        wide = wide.view(-1)[: stop - start]
-        whole = (stop - start) // size * size
-        first = start // size
-        scale = absmax_B[first : first + whole // size].unsqueeze(1)
-        torch.mul(wide[:whole].view(-1, size), scale, out=wide[:whole].view(-1, size))
-        if whole < stop - start:
-            wide[whole:].mul_(absmax_B[first + whole // size])
-        flat[start:stop].copy_(wide)
+        wide = flat[start:stop] if is_f32 else scratch[: stop - start]
+        _look_up(codes[start // 2 : (stop + 1) // 2], wide)
+        _scale_blocks(wide, absmax_B[start // size : -(-stop // size)], size)
+        if not is_f32:
+            flat[start:stop].copy_(wide)
     return out
 
 
-def _quantize_tile(flat: Tensor, block_size: int) -> tuple[Tensor, Tensor]:
-    """Codes, packed, and block magnitudes of some whole blocks and, at the end, a shorter one."""
-    values = flat.float()
+def _check_quantizable(weight: Tensor, block_size: int) -> None:
+    if block_size not in BLOCK_SIZES:
+        message = f"block size {block_size} is none of {BLOCK_SIZES}"
+        raise ValueError(message)
+    if weight.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        message = f"cannot quantise {weight.dtype}"
+        raise ValueError(message)
+    if weight.numel() == 0:
+        message = f"nothing to quantise in a tensor of shape {tuple(weight.shape)}"
+        raise ValueError(message)
+
+
+def _check_out(out: Tensor, quantized: Nf4Tensor, dtype: torch.dtype) -> None:
+    fits = out.shape == quantized.shape and out.dtype == dtype and out.is_contiguous()
+    if not fits:
+        message = (
+            f"out must be contiguous {dtype} of shape {quantized.shape}, "
+            f"not {out.dtype} of shape {tuple(out.shape)}"
+        )
+        raise ValueError(message)
+
+
+def _scale_to_unit(values: Tensor, absmax_B: Tensor, block_size: int) -> Tensor:
+    """The values over their block's largest magnitude, which is written to `absmax_B`."""
     whole = values.numel() // block_size * block_size
+    n_whole = whole // block_size
     body = values[:whole].view(-1, block_size)
-    absmax_B = body.abs().amax(dim=-1) if whole else values.new_empty(0)
-    scaled = torch.clamp(body * (1.0 / absmax_B.clamp(min=_SMALLEST_SCALE).unsqueeze(1)), -1, 1)
-    scaled = scaled.reshape(-1)
+    if whole:
+        torch.amax(body.abs(), dim=-1, out=absmax_B[:n_whole])
+    reciprocal = 1.0 / absmax_B[:n_whole].clamp(min=_SMALLEST_SCALE)
+    scaled = torch.empty_like(values)
+    torch.mul(body, reciprocal.unsqueeze(1), out=scaled[:whole].view(-1, block_size))
     if whole < values.numel():
         # The shorter block is divided, not multiplied by a reciprocal, and its magnitude is
         # never zero: bitsandbytes' own rounding.
-        rest = values[whole:]
-        scale = rest.abs().amax().clamp(min=_SMALLEST_SCALE)
-        absmax_B = torch.cat((absmax_B, scale.unsqueeze(0)))
-        scaled = torch.cat((scaled, torch.clamp(rest / scale, -1, 1)))
-    if scaled.numel() % 2:
-        scaled = torch.nn.functional.pad(scaled, (0, 1))
-    codes = torch.bucketize(scaled, _bounds(flat.device), out_int32=True).to(torch.uint8)
-    return (codes[::2] << 4) | codes[1::2], absmax_B
+        absmax_B[n_whole] = values[whole:].abs().amax().clamp(min=_SMALLEST_SCALE)
+        torch.div(values[whole:], absmax_B[n_whole], out=scaled[whole:])
+    return scaled.clamp_(-1, 1)
+
+
+def _nearest_codes(scaled: Tensor) -> Tensor:
+    """int32 index of the nearest level; a value on a midpoint goes to the lower one.
+
+    No cell of [-1, 1] holds two midpoints, so a value's code is the number of midpoints in
+    the cells before its own, and one more where it lies above the midpoint in its own. The
+    cell never falls as the value grows, however it rounds: this equals a binary search.
+    """
+    below, midpoint = _cells(scaled.device)
+    cell = _cell_of(scaled)
+    codes = below.index_select(0, cell)
+    return codes.add_(scaled > midpoint.index_select(0, cell))
+
+
+def _cell_of(scaled: Tensor) -> Tensor:
+    return (scaled + 1).mul_(_N_CELLS / 2).int()
+
+
+@cache
+def _cells(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Per cell: midpoints in the cells before it, and its own (2 where it has none)."""
+    levels = torch.tensor(NF4_LEVELS)
+    midpoints = (levels[:-1] + levels[1:]) / 2
+    own = _cell_of(midpoints)
+    assert own.unique().numel() == own.numel(), "a cell with two midpoints"
+    cells = torch.arange(_N_CELLS + 1)
+    below = (own < cells.unsqueeze(1)).sum(dim=1).int()
+    midpoint = torch.full((cells.numel(),), 2.0)
+    midpoint[own] = midpoints
+    return below.to(device), midpoint.to(device)
+
+
+def _pack(codes: Tensor) -> Tensor:
+    """Two codes a byte, the even one in the high nibble; zero stands in for a missing last."""
+    if codes.numel() % 2:
+        # What a padding zero quantises to: bitsandbytes pads the values, not the codes.
+        codes = torch.nn.functional.pad(codes, (0, 1), value=NF4_LEVELS.index(0.0))
+    pairs = codes.view(-1, 2)
+    return torch.add(pairs[:, 1], pairs[:, 0], alpha=16).to(torch.uint8)
+
+
+def _look_up(codes: Tensor, into: Tensor) -> None:
+    """Write the levels of packed codes: four values per look-up, by two bytes at a time."""
+    whole = into.numel() // 4 * 4
+    if whole:
+        head = codes[: whole // 2]
+        if head.storage_offset() % 2:
+            head = head.clone()
+        pairs = head.view(torch.uint16).int()
+        torch.index_select(_four_levels(codes.device), 0, pairs, out=into[:whole].view(-1, 4))
+    if whole < into.numel():
+        rest = _two_levels(codes.device).index_select(0, codes[whole // 2 :].int())
+        into[whole:] = rest.view(-1)[: into.numel() - whole]
+
+
+def _scale_blocks(values: Tensor, scale_B: Tensor, block_size: int) -> None:
+    """Multiply each block, the last of which may be shorter, by its scale in place."""
+    n_whole = values.numel() // block_size
+    whole = n_whole * block_size
+    values[:whole].view(-1, block_size).mul_(scale_B[:n_whole].unsqueeze(1))
+    if whole < values.numel():
+        values[whole:].mul_(scale_B[n_whole])
+
+
+@cache
+def _two_levels(device: torch.device) -> Tensor:
+    """float32 `[256, 2]`: the two values of a byte."""
+    levels, byte = torch.tensor(NF4_LEVELS), torch.arange(256)
+    return torch.stack((levels[byte >> 4], levels[byte & 15]), dim=1).to(device)
+
+
+@cache
+def _four_levels(device: torch.device) -> Tensor:
+    """float32 `[65536, 4]`, 1 MiB: the four values of two bytes, in this machine's byte order."""
+    two_bytes = torch.arange(1 << 16).to(torch.uint16).view(torch.uint8).int()
+    return _two_levels(torch.device("cpu"))[two_bytes].view(-1, 4).to(device)
 
 
 def _quantize_scales(absmax_B: Tensor) -> NestedScales:
     offset = absmax_B.mean()
+    if not bool(torch.isfinite(offset)):
+        message = "the block magnitudes are too large for double quantisation"
+        raise ValueError(message)
     centred_B = absmax_B - offset
     levels = dynamic_levels().to(absmax_B.device)
     n_groups = -(-centred_B.numel() // GROUP_SIZE)
     padded = torch.nn.functional.pad(centred_B, (0, n_groups * GROUP_SIZE - centred_B.numel()))
     groups = padded.view(n_groups, GROUP_SIZE)
     absmax_G = groups.abs().amax(dim=-1)
-    reciprocal = 1.0 / absmax_G.clamp(min=_SMALLEST_SCALE).unsqueeze(1)
-    scaled = torch.clamp(groups * reciprocal, -1, 1).reshape(-1)[: centred_B.numel()]
-    bounds = (levels[:-1] + levels[1:]) / 2
-    codes_B = torch.bucketize(scaled, bounds, out_int32=True).to(torch.uint8)
+    # 0 * inf, in a group that is all zero or all but, becomes the first level: bitsandbytes'
+    # own. Decoded it is still the mean, for the scale of such a group is zero or next to it.
+    scaled = groups.mul_((1.0 / absmax_G).unsqueeze(1)).nan_to_num_(nan=-1.0).clamp_(-1, 1)
+    cell = scaled.add_(1).mul_(0.5).mul_(_N_SCALE_CELLS - 1).add_(0.5).int()
+    codes_B = _scale_codes(absmax_B.device).index_select(0, cell.view(-1)[: absmax_B.numel()])
     return NestedScales(codes_B=codes_B, absmax_G=absmax_G, levels=levels, offset=offset)
+
+
+@cache
+def _scale_codes(device: torch.device) -> Tensor:
+    """uint8 `[65536]`: the nearest of the 8-bit levels for the middle of each cell of [-1, 1]."""
+    levels = dynamic_levels()
+    midpoints = (levels[:-1] + levels[1:]) / 2
+    middle = torch.arange(_N_SCALE_CELLS).float().mul_(2).div_(_N_SCALE_CELLS - 1).sub_(1)
+    return torch.bucketize(middle, midpoints).to(torch.uint8).to(device)
 
 
 @cache
@@ -233,15 +359,3 @@ def dynamic_levels() -> Tensor:
         levels += (-scale * means).tolist()
     levels += [0.0, 1.0]
     return torch.tensor(sorted(levels), dtype=torch.float32)
-
-
-@cache
-def _levels(device: torch.device) -> Tensor:
-    return torch.tensor(NF4_LEVELS, dtype=torch.float32, device=device)
-
-
-@cache
-def _bounds(device: torch.device) -> Tensor:
-    """Midpoints between neighbouring levels; a value on one goes to the lower level."""
-    levels = _levels(device)
-    return (levels[:-1] + levels[1:]) / 2

@@ -38,7 +38,8 @@ class DensePool:
         self.copies = copies
         self.dequantize = dequantize
         self.expects_backward = True
-        """False where no backward product will come: a copy made for it would never be freed."""
+        """False where gradients are recorded and never asked for, as when something is tried
+        out: a copy made for them would lie until the next backward pass."""
         self._scratch: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def scratch(self, quantized: Nf4Tensor, dtype: torch.dtype) -> Tensor:
@@ -46,7 +47,10 @@ class DensePool:
         key = (quantized.codes.device, dtype)
         buffer = self._scratch.get(key)
         if buffer is None or buffer.numel() < quantized.n_values:
-            buffer = torch.empty(quantized.n_values, dtype=dtype, device=key[0])
+            # An inference tensor, as sampling an answer makes them, could not be written again
+            # while training.
+            with torch.inference_mode(mode=False):
+                buffer = torch.empty(quantized.n_values, dtype=dtype, device=key[0])
             self._scratch[key] = buffer
         return buffer[: quantized.n_values].view(quantized.shape)
 
@@ -73,24 +77,27 @@ class Nf4Weight:
 
     def linear(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
         """`x @ W.T + bias`, `[T, O]`."""
-        return F.linear(x_TI, self._dense(x_TI.dtype), bias_O)
+        return F.linear(x_TI, self._dense(x_TI.dtype, is_kept=False), bias_O)
+
+    def linear_before_gradient(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
+        """The same, with the dense copy kept for `input_gradient` where the policy says so."""
+        is_kept = self.pool.copies is DenseCopies.LAYER and self.pool.expects_backward
+        return F.linear(x_TI, self._dense(x_TI.dtype, is_kept=is_kept), bias_O)
 
     def input_gradient(self, g_TO: Tensor, dx_TI: Tensor | None) -> Tensor:
         """`g @ W`, `[T, I]`, added in place to `dx_TI` where one is given."""
-        dense_OI = self._dense(g_TO.dtype)
+        dense_OI = self._dense(g_TO.dtype, is_kept=False)
         if self.pool.copies is DenseCopies.LAYER:
             self._kept = None
         return g_TO @ dense_OI if dx_TI is None else dx_TI.addmm_(g_TO, dense_OI)
 
-    def _dense(self, dtype: torch.dtype) -> Tensor:
+    def _dense(self, dtype: torch.dtype, *, is_kept: bool) -> Tensor:
         """The dense matrix; to be used before the next call, on whatever weight."""
         if self._kept is not None and self._kept.dtype == dtype:
             return self._kept
         pool = self.pool
-        is_kept = pool.copies is DenseCopies.STEP or (
-            pool.copies is DenseCopies.LAYER and pool.expects_backward
-        )
-        if not is_kept:
+        if not is_kept and pool.copies is not DenseCopies.STEP:
             return pool.dequantize(self.quantized, dtype, pool.scratch(self.quantized, dtype))
-        self._kept = pool.dequantize(self.quantized, dtype, None)
+        with torch.inference_mode(mode=False):
+            self._kept = pool.dequantize(self.quantized, dtype, None)
         return self._kept

@@ -27,6 +27,11 @@ def adapted(spec: LoraSpec, *, bias: bool = True, seed: int = 0) -> LoraLinear:
     return layer
 
 
+def base_of(layer: LoraLinear) -> nn.Linear:
+    assert isinstance(layer.base, nn.Linear)
+    return layer.base
+
+
 def test_a_fresh_layer_returns_what_its_base_returns() -> None:
     torch.manual_seed(0)
     base = nn.Linear(12, 7)
@@ -41,8 +46,9 @@ def test_a_fresh_layer_returns_what_its_base_returns() -> None:
 def test_output_is_base_plus_scaled_low_rank_product(assert_near_f32: Near) -> None:
     layer = adapted(LoraSpec(rank=3, alpha=6.0))
     x = torch.randn(2, 4, 12)
-    dense = layer.base.weight + 2.0 * layer.b_OR @ layer.a_RI
-    assert_near_f32(layer(x), x @ dense.T + layer.base.bias)
+    base = base_of(layer)
+    dense = base.weight + 2.0 * layer.b_OR @ layer.a_RI
+    assert_near_f32(layer(x), x @ dense.T + base.bias)
 
 
 def test_rslora_scales_by_root_of_rank(assert_near_f32: Near) -> None:
@@ -54,19 +60,21 @@ def test_rslora_scales_by_root_of_rank(assert_near_f32: Near) -> None:
 def test_lora_linear_merge_matches_base_plus_scaled_ba(assert_near_f32: Near) -> None:
     layer = adapted(LoraSpec(rank=2, alpha=4.0))
     x = torch.randn(9, 12)
-    before = layer.base.weight.clone()
+    base = base_of(layer)
+    before = base.weight.clone()
     merged = layer.merged()
     assert not torch.equal(merged.weight, before)
-    assert torch.equal(layer.base.weight, before), "merging must not touch the base"
+    assert torch.equal(base.weight, before), "merging must not touch the base"
     assert_near_f32(merged(x), layer(x))
 
 
 def test_nothing_of_the_base_is_trained() -> None:
     layer = adapted(LoraSpec(rank=2))
     layer(torch.randn(3, 12)).sum().backward()
-    assert layer.base.weight.grad is None
-    assert layer.base.bias is not None
-    assert layer.base.bias.grad is None
+    base = base_of(layer)
+    assert base.weight.grad is None
+    assert base.bias is not None
+    assert base.bias.grad is None
     assert layer.a_RI.grad is not None
     assert layer.a_RI.grad.abs().sum() > 0
 

@@ -38,6 +38,15 @@ def preview(
         str | None, flags.text("Opens rows that have no system message.")
     ] = None,
     seq_len: Annotated[int, flags.whole("Most tokens of a row.", at_least=2, default=512)] = 512,
+    ce_last_k: Annotated[
+        int | None,
+        flags.value(
+            "Show only the last N supervised tokens as learned.",
+            whole_number(at_least=1),
+            "N",
+            names=("--ce-last-k", "--qlora-ce-last-k"),
+        ),
+    ] = None,
     min_rating: Annotated[int, flags.whole("Leave out rows rated lower.", default=3)] = 3,
     context_filter: Annotated[
         str | None, flags.text("Keep rows whose category contains this.")
@@ -66,6 +75,7 @@ def preview(
         template=template,
         system_prompt=system_prompt,
         seq_len=seq_len,
+        ce_last_k=ce_last_k,
         min_rating=min_rating,
         context_filter=context_filter,
         on_bad_row=on_bad_row,

@@ -32,6 +32,7 @@ from vox_populi.contract.choices import (
     ComputeDtype,
     DeploymentTarget,
     DeviceKind,
+    Kernel,
     TokenizerKind,
     parse_backend,
     parse_deployment_target,
@@ -40,6 +41,7 @@ from vox_populi.contract.choices import (
 )
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.presets import PRESETS
+from vox_populi.contract.qlora_spec import BaseQuant, DenseCopiesChoice, QloraGraph
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.pipeline.dispatch import (
@@ -75,11 +77,27 @@ def train(
         flags.path("Adapter file to start from, with fresh optimizer state.", "FILE"),
     ] = None,
     backend: Annotated[
-        Backend | None, flags.word("Training kernel.", parse_backend, Backend, default="lora")
+        Backend | None,
+        flags.word(
+            "lora: a base as it is stored. qlora: a base in NF4.",
+            parse_backend,
+            Backend,
+            default="lora",
+        ),
+    ] = None,
+    kernel: Annotated[
+        Kernel | None,
+        flags.choice("Refuse to run on another kernel.", Kernel, default="the backend's"),
+    ] = None,
+    base_quant: Annotated[
+        BaseQuant | None,
+        flags.choice("How the base is held.", BaseQuant, default="as the backend needs it"),
     ] = None,
     tokenizer: Annotated[
         TokenizerKind | None,
-        flags.choice("Vocabulary.", TokenizerKind, default="hf with --model, else vox"),
+        flags.choice(
+            "Vocabulary.", TokenizerKind, default="hf with --model or --backend qlora, else vox"
+        ),
     ] = None,
     targets: Annotated[
         AdapterTargets | None,
@@ -95,6 +113,65 @@ def train(
     dropout: Annotated[float | None, flags.real("Dropout of the adapter.", default=0)] = None,
     rslora: Annotated[
         bool | None, flags.toggle("Scale by alpha/sqrt(rank).", "--rslora/--no-rslora")
+    ] = None,
+    qlora_graph: Annotated[
+        QloraGraph | None,
+        flags.choice(
+            "What QLoRA trains: the transformer, or a bounded proxy of it.",
+            QloraGraph,
+            default="full",
+        ),
+    ] = None,
+    qlora_no_double_quant: Annotated[
+        bool | None,
+        flags.toggle(
+            "Keep the magnitudes of NF4 blocks in f32.",
+            "--qlora-no-double-quant/--qlora-double-quant",
+        ),
+    ] = None,
+    nf4_block_size: Annotated[
+        int | None, flags.whole("Values that share a magnitude, 32 to 4096.", default=64)
+    ] = None,
+    nf4_cache: Annotated[
+        DenseCopiesChoice | None,
+        flags.choice(
+            "How long dense copies of NF4 weights live.", DenseCopiesChoice, default="auto"
+        ),
+    ] = None,
+    nf4_cache_dir: Annotated[
+        Path | None, flags.path("Keep quantised bases here for the next runs.", "DIR")
+    ] = None,
+    qlora_ce_last_k: Annotated[
+        int | None,
+        flags.whole(
+            "Learn only the last N supervised tokens of a row.", default="all, with proxy 1"
+        ),
+    ] = None,
+    qlora_max_skip_rate: Annotated[
+        float | None, flags.real("Refuse data of which more is skipped, 0 to 1.")
+    ] = None,
+    qlora_proxy_max_layers: Annotated[
+        int | None, flags.whole("Most middle layers of the proxy; 0 is the LM head alone.")
+    ] = None,
+    qlora_lm_head_only: Annotated[
+        bool | None,
+        flags.toggle(
+            "Proxy without middle layers.", "--qlora-lm-head-only/--no-qlora-lm-head-only"
+        ),
+    ] = None,
+    qlora_require_full_proxy_stack: Annotated[
+        bool | None,
+        flags.toggle(
+            "Refuse a base that lacks an output projection.",
+            "--qlora-require-full-proxy-stack/--no-qlora-require-full-proxy-stack",
+        ),
+    ] = None,
+    qlora_allow_partial_proxy_stack: Annotated[
+        bool | None,
+        flags.toggle(
+            "Fall back to the LM head, also with --device cuda.",
+            "--qlora-allow-partial-proxy-stack/--no-qlora-allow-partial-proxy-stack",
+        ),
     ] = None,
     epochs: Annotated[int | None, flags.whole("Passes over the rows.", default=3)] = None,
     max_steps: Annotated[int | None, flags.whole("Most optimizer steps.")] = None,
@@ -209,7 +286,7 @@ def train(
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Train a LoRA adapter on the rows of a folder.
+    """Train a LoRA or QLoRA adapter on the rows of a folder.
 
     Settings come from flags, the environment (VOX_MENS_BATCH_SIZE for --batch-size), the file
     given to --config, a preset, or the default; the first of these wins. Nothing is written

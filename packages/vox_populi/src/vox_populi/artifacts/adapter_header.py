@@ -16,7 +16,7 @@ from vox_populi.artifacts.json_fields import (
     take_texts,
 )
 from vox_populi.artifacts.whole_file import canonical_json
-from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.choices import ComputeDtype, TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ModelError
 from vox_populi.hf.keymap import AdapterModule
@@ -27,7 +27,19 @@ ADAPTER_FORMAT = "vox_mens_lora_bin"
 ADAPTER_VERSION = "1"
 IMPORTED_VERSION = "2"
 """Of a header with `imported`; everything else is as in version 1, and both are read."""
-ADAPTER_VERSIONS = (ADAPTER_VERSION, IMPORTED_VERSION)
+QLORA_VERSION = "3"
+"""Of a header with `graph` or `quantization`; everything else is as in version 2."""
+ADAPTER_VERSIONS = (ADAPTER_VERSION, IMPORTED_VERSION, QLORA_VERSION)
+
+FULL_GRAPH = "full_graph_v1"
+PROXY_STACK = "proxy_stack_v1_residual"
+LM_HEAD_ONLY = "lm_head_only"
+GRAPH_IDS = (FULL_GRAPH, PROXY_STACK, LM_HEAD_ONLY)
+PROXY_GRAPHS = (PROXY_STACK, LM_HEAD_ONLY)
+"""Their adapters say nothing about the transformer: they were trained in another graph."""
+
+BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
+_COMPUTE_DTYPES = (ComputeDtype.F32.value, ComputeDtype.BF16.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +81,34 @@ class ImportedText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quantization:
+    """How the frozen weights were stored that an adapter was trained on.
+
+    Raises:
+        ValueError: Naming the field that is out of its set.
+    """
+
+    base_quant: str = "nf4"
+    block_size: int
+    """Values that share one scale."""
+    double_quant: bool
+    """The scales are quantised too."""
+    compute_dtype: str
+    """`f32` or `bf16`: of the arithmetic on the dequantised weights."""
+
+    def __post_init__(self) -> None:
+        allowed: tuple[tuple[str, object, tuple[object, ...]], ...] = (
+            ("base_quant", self.base_quant, ("nf4",)),
+            ("block_size", self.block_size, BLOCK_SIZES),
+            ("compute_dtype", self.compute_dtype, _COMPUTE_DTYPES),
+        )
+        for name, value, known in allowed:
+            if value not in known:
+                message = f"{name} is {value!r}, not one of {', '.join(map(str, known))}"
+                raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterHeader:
     """Everything needed to put an adapter on its base, apart from the numbers."""
 
@@ -89,10 +129,16 @@ class AdapterHeader:
     step: int
     imported: ImportedText | None = None
     """Of an adapter that another program trained."""
+    graph: str = FULL_GRAPH
+    """What the adapter was trained in; one of `GRAPH_IDS`."""
+    quantization: Quantization | None = None
+    """`None`: the base was held as it is stored."""
 
     @property
     def version(self) -> str:
         """The lowest version of the format that can say this."""
+        if self.graph != FULL_GRAPH or self.quantization is not None:
+            return QLORA_VERSION
         return ADAPTER_VERSION if self.imported is None else IMPORTED_VERSION
 
     def tensor_shapes(self) -> dict[str, tuple[int, int]]:
@@ -107,10 +153,9 @@ class AdapterHeader:
     def to_json(self) -> str:
         """Canonical JSON: the same header is always the same text."""
         lora = self.lora
-        imported = {} if self.imported is None else {"imported": asdict(self.imported)}
         return canonical_json(
             {
-                **imported,
+                **self._newer_fields(),
                 "rank": lora.rank,
                 "alpha": lora.alpha,
                 "dropout": lora.dropout,
@@ -134,6 +179,17 @@ class AdapterHeader:
             }
         )
 
+    def _newer_fields(self) -> dict[str, object]:
+        """What version 1 does not have; left out where it says nothing."""
+        fields: dict[str, object] = {}
+        if self.imported is not None:
+            fields["imported"] = asdict(self.imported)
+        if self.version == QLORA_VERSION:
+            fields["graph"] = self.graph
+        if self.quantization is not None:
+            fields["quantization"] = asdict(self.quantization)
+        return fields
+
 
 def parse_header(text: str) -> AdapterHeader:
     """Read what `AdapterHeader.to_json` wrote.
@@ -146,7 +202,7 @@ def parse_header(text: str) -> AdapterHeader:
     except ModelError as error:
         raise FieldError(error.problems[0].what) from error
     return AdapterHeader(
-        lora=_lora_spec(raw),
+        lora=take_lora(raw),
         modules=tuple(_modules(raw)),
         base_name=take(raw, "base_model", str),
         base_digest=take(raw, "base_digest", str),
@@ -159,8 +215,44 @@ def parse_header(text: str) -> AdapterHeader:
         seq_len=take_positive(raw, "seq_len"),
         contract_digest=take(raw, "contract_digest", str),
         step=take(raw, "step", int),
-        imported=_imported(raw),
+        imported=take_imported(raw),
+        graph=take_graph(raw, "graph"),
+        quantization=None
+        if raw.get("quantization") is None
+        else take_quantization(take_object(raw, "quantization")),
     )
+
+
+def take_graph(raw: Mapping[str, object], name: str) -> str:
+    """The id of a graph; absent in files that are older than the second graph.
+
+    Raises:
+        FieldError: For an id that this program does not know.
+    """
+    graph = take_optional(raw, name, str) or FULL_GRAPH
+    if graph not in GRAPH_IDS:
+        message = f"{name} is {graph!r}, not one of {', '.join(GRAPH_IDS)}"
+        raise FieldError(message)
+    return graph
+
+
+def take_quantization(raw: Mapping[str, object]) -> Quantization:
+    """Read the fields of `Quantization`.
+
+    Raises:
+        FieldError: Naming the field that is missing or wrong.
+    """
+    base_quant, compute_dtype = take(raw, "base_quant", str), take(raw, "compute_dtype", str)
+    block_size, double_quant = take(raw, "block_size", int), take(raw, "double_quant", bool)
+    try:
+        return Quantization(
+            base_quant=base_quant,
+            block_size=block_size,
+            double_quant=double_quant,
+            compute_dtype=compute_dtype,
+        )
+    except ValueError as error:
+        raise FieldError(str(error)) from error
 
 
 def _module_json(module: AdaptedModule) -> dict[str, object]:
@@ -169,7 +261,12 @@ def _module_json(module: AdaptedModule) -> dict[str, object]:
     return values
 
 
-def _lora_spec(raw: Mapping[str, object]) -> LoraSpec:
+def take_lora(raw: Mapping[str, object]) -> LoraSpec:
+    """Rank, alpha, dropout and scale rule; `scale` must be what they give.
+
+    Raises:
+        FieldError: Naming the field that is missing or wrong.
+    """
     rank, use_rslora = take_positive(raw, "rank"), take(raw, "use_rslora", bool)
     alpha, dropout = take_number(raw, "alpha"), take_number(raw, "dropout")
     try:
@@ -182,7 +279,12 @@ def _lora_spec(raw: Mapping[str, object]) -> LoraSpec:
     return spec
 
 
-def _imported(raw: Mapping[str, object]) -> ImportedText | None:
+def take_imported(raw: Mapping[str, object]) -> ImportedText | None:
+    """What a PEFT folder said, or `None` for an adapter that was trained here.
+
+    Raises:
+        FieldError: Naming the field that is missing or wrong.
+    """
     if raw.get("imported") is None:
         return None
     texts = take_object(raw, "imported")

@@ -134,9 +134,13 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> AdapterHeader:
         known = " and ".join(ADAPTER_VERSIONS)
         raise ArtifactError(say.adapter_version_unknown(str(path), version, known))
     try:
-        return parse_header(metadata["header"])
+        header = parse_header(metadata["header"])
     except FieldError as error:
         raise ArtifactError(say.adapter_header_invalid(str(path), str(error))) from error
+    if header.version != version:
+        reason = f"it says version {version} and holds what version {header.version} has"
+        raise ArtifactError(say.adapter_header_invalid(str(path), reason))
+    return header
 
 
 def _differences(

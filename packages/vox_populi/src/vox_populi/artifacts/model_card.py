@@ -14,7 +14,8 @@ def model_card(manifest: Mapping[str, object]) -> str:
 
 def _lines(manifest: Mapping[str, object]) -> Iterator[str]:
     results, optimizer = take_object(manifest, "results"), take_object(manifest, "optimizer")
-    yield "# Vox LoRA adapter"
+    is_qlora = manifest.get("candle_compat_mode") is True
+    yield f"# Vox {'QLoRA' if is_qlora else 'LoRA'} adapter"
     yield from _section("Base model")
     yield f"- name: {code_span(manifest['base_model'])} ({code_span(manifest['model_type'])})"
     yield f"- digest: {code_span(manifest['base_digest'])}"
@@ -36,6 +37,10 @@ def _lines(manifest: Mapping[str, object]) -> Iterator[str]:
     yield from _section("Training")
     kernel, dtype = code_span(manifest["execution_kernel"]), code_span(manifest["compute_dtype"])
     yield f"- kernel: {kernel}, {dtype}"
+    if is_qlora:
+        yield f"- graph: {code_span(manifest['candle_qlora_graph_id'])}"
+        yield f"- objective: {code_span(manifest['training_objective_note'])}"
+        yield f"- base: {_quantisation(manifest)}"
     yield f"- steps: {results['steps']} of {manifest['rows_per_step']} rows"
     yield (
         f"- AdamW, learning rate {optimizer['learning_rate']:g}, {optimizer['schedule']} schedule, "
@@ -46,6 +51,10 @@ def _lines(manifest: Mapping[str, object]) -> Iterator[str]:
     yield f"- held-out loss before: {_loss(results['heldout_loss_before'])}"
     yield f"- held-out loss after: {_loss(results['heldout_loss_after'])}"
     yield from _section("Notes")
+    if "candle_qlora_proxy_stack_complete" in manifest:
+        yield "THESE LOSSES ARE NO LOSSES OF A LANGUAGE MODEL. The proxy graph predicts from the"
+        yield "token before alone; compare its losses with those of no full graph."
+        yield ""
     yield "Losses are means over supervised tokens, in nats. `training_manifest.json` has the rest."
 
 
@@ -59,6 +68,11 @@ def _targets(manifest: Mapping[str, object]) -> str:
     targets = manifest["targets"]
     assert isinstance(targets, list)
     return f"on {' '.join(targets)}"
+
+
+def _quantisation(manifest: Mapping[str, object]) -> str:
+    nested = "double" if manifest["double_quant"] else "single"
+    return f"NF4, blocks of {manifest['nf4_block_size']}, {nested} quantisation"
 
 
 def _loss(value: object) -> str:

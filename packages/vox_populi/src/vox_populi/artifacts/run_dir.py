@@ -8,12 +8,16 @@ from types import TracebackType
 from typing import Self
 
 from vox_populi import operator_messages as say
+from vox_populi.artifacts.adapter_manifest import MANIFEST_V3_FILE
+from vox_populi.artifacts.adapter_v2 import META_V2_FILE
 from vox_populi.artifacts.checkpoint_dir import remove_leftovers
 from vox_populi.artifacts.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.artifacts.whole_file import Chunk, is_temporary, pretty_json, write_whole
 from vox_populi.errors import EnvironmentFailure, PreflightError
 
 ADAPTER_FILE = "model_final.bin"
+QLORA_ADAPTER_FILE = "candle_qlora_adapter.safetensors"
+"""`adapter_v3.QLORA_ADAPTER_FILE`, which needs torch to be read; a test compares."""
 MANIFEST_FILE = "training_manifest.json"
 PREFLIGHT_FILE = "training-preflight.json"
 TELEMETRY_FILE = "telemetry.jsonl"
@@ -33,6 +37,24 @@ KNOWN_FILES = {
     "base_location": BASE_LOCATION_FILE,
 }
 """Kind of file to its name; `--json` output uses the kinds."""
+
+QLORA_FILES = {
+    "adapter": QLORA_ADAPTER_FILE,
+    "adapter_meta": META_V2_FILE,
+    "adapter_manifest": MANIFEST_V3_FILE,
+}
+"""What a QLoRA run has in the place of `KNOWN_FILES["adapter"]`."""
+
+
+def run_files(run: Path) -> dict[str, Path]:
+    """Kind of file to where it is, for those of a run folder that are there."""
+    names = [*KNOWN_FILES.items(), *QLORA_FILES.items()]
+    return {kind: run / name for kind, name in names if (run / name).is_file()}
+
+
+def final_adapter(run: Path) -> Path | None:
+    """The adapter that a run has left, whichever kernel it had; `None` while there is none."""
+    return run_files(run).get("adapter")
 
 
 class RunDir:

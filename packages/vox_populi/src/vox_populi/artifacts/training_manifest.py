@@ -14,15 +14,18 @@ from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.json_fields import FieldError, take, take_object
+from vox_populi.artifacts.qlora_facts import qlora_facts
 from vox_populi.contract.choices import DeploymentTarget
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.data.data_report import DataReport
+from vox_populi.data.data_report import DataReport, DropReason
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.hf.strict_json import read_json_object
 from vox_populi.plan.execution_planner import ExecutionPlan
 
 MANIFEST_SCHEMA_VERSION = 6
 """1 to 5 are the source system's; 6 adds digests, versions, optimizer, results and the plan."""
+QLORA_MANIFEST_SCHEMA_VERSION = 7
+"""Of a run on a 4-bit base: 6, and the source system's keys for QLoRA."""
 
 _DISTRIBUTIONS = ("vox-tensor", "vox-populi", "vox-cli", "torch", "tokenizers", "safetensors")
 _MAX_MANIFEST_BYTES = 16 << 20
@@ -53,6 +56,15 @@ class InputFacts:
         return self.contract_digest.removeprefix("sha256:")[:12]
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file that a run has left."""
+
+    name: str
+    sha256: str
+    size: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultFacts:
     """What came out of a run, apart from times."""
@@ -70,6 +82,8 @@ class ResultFacts:
     adapter_file: str
     adapter_sha256: str
     adapter_bytes: int
+    sidecars: tuple[WrittenFile, ...] = ()
+    """What lies beside the adapter and belongs to it."""
     deterministic: bool
     """Whether running again gives the same bytes; not promised on a GPU."""
 
@@ -78,8 +92,11 @@ def manifest_values(
     contract: FinetuneContract, plan: ExecutionPlan, inputs: InputFacts, results: ResultFacts
 ) -> dict[str, object]:
     """Everything the manifest says, in its order."""
+    is_qlora = plan.quant is not None
     return {
-        "manifest_schema_version": MANIFEST_SCHEMA_VERSION,
+        "manifest_schema_version": (
+            QLORA_MANIFEST_SCHEMA_VERSION if is_qlora else MANIFEST_SCHEMA_VERSION
+        ),
         "execution_kernel": plan.kernel.value,
         "graph_id": plan.graph,
         "training_objective_note": plan.objective_note,
@@ -92,12 +109,14 @@ def manifest_values(
         **_adapter_values(plan, inputs),
         **_schedule_values(contract, plan),
         **_deployment_values(contract),
+        **_qlora_values(plan, inputs, results),
         "results": _result_values(results),
         "artifacts": {
             results.adapter_file: {
                 "sha256": results.adapter_sha256,
                 "bytes": results.adapter_bytes,
-            }
+            },
+            **{each.name: {"sha256": each.sha256, "bytes": each.size} for each in results.sidecars},
         },
         "versions": installed_versions(),
     }
@@ -116,9 +135,10 @@ def read_manifest(path: Path) -> dict[str, object]:
         raise ArtifactError(*error.problems) from error
     try:
         version = take(values, "manifest_schema_version", int) if _has_version(values) else 1
-        if version > MANIFEST_SCHEMA_VERSION:
-            raise ArtifactError(say.manifest_too_new(str(path), version, MANIFEST_SCHEMA_VERSION))
-        if version == MANIFEST_SCHEMA_VERSION:
+        newest = QLORA_MANIFEST_SCHEMA_VERSION
+        if version > newest:
+            raise ArtifactError(say.manifest_too_new(str(path), version, newest))
+        if version >= MANIFEST_SCHEMA_VERSION:
             take_object(values, "results")
             take(values, "finetune_contract_digest", str)
         take(values, "vocab_size", int)
@@ -248,6 +268,23 @@ def _deployment_values(contract: FinetuneContract) -> dict[str, object]:
     return {
         "training_deployment_target": contract.deployment_target.value,
         "training_deployment_note": say.MOBILE_EDGE_MANIFEST_NOTE,
+    }
+
+
+def _qlora_values(
+    plan: ExecutionPlan, inputs: InputFacts, results: ResultFacts
+) -> dict[str, object]:
+    """What only a run on a 4-bit base has; rows are skipped before the run, and counted there."""
+    if plan.quant is None:
+        return {}
+    dropped = inputs.train_report.dropped
+    return {
+        **qlora_facts(plan),
+        "candle_qlora_training_steps_executed": results.steps,
+        # Ids beyond the embedding table are refused, and every position has a hidden state.
+        "candle_qlora_skips_bad_vocab": 0,
+        "candle_qlora_skips_last_hidden": 0,
+        "candle_qlora_skips_short_seq": dropped[DropReason.NOTHING_TO_LEARN],
     }
 
 

@@ -19,6 +19,13 @@ class Backend(StrEnum):
     QLORA = "qlora"
 
 
+class Kernel(StrEnum):
+    """The training kernels, under the names that manifests store."""
+
+    BURN_LORA = "burn_lora"
+    CANDLE_QLORA = "candle_qlora"
+
+
 class TokenizerKind(StrEnum):
     """Who turns text into ids."""
 

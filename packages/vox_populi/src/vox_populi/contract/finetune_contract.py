@@ -19,10 +19,18 @@ from vox_populi.contract.choices import (
     ComputeDtype,
     DeploymentTarget,
     DeviceKind,
+    Kernel,
     TokenizerKind,
     parse_backend,
 )
 from vox_populi.contract.presets import is_preset, preset_unknown
+from vox_populi.contract.qlora_spec import (
+    BaseQuant,
+    QloraGraph,
+    QloraSpec,
+    kernel_problems,
+    qlora_problems,
+)
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ConfigError, ContractError
@@ -32,10 +40,14 @@ from vox_tensor.schedule import ScheduleKind
 
 __all__ = [
     "Backend",
+    "BaseQuant",
     "ComputeDtype",
     "DeploymentTarget",
     "DeviceKind",
     "FinetuneContract",
+    "Kernel",
+    "QloraGraph",
+    "QloraSpec",
     "TokenizerKind",
     "parse_backend",
     "requested_lora",
@@ -71,6 +83,12 @@ class FinetuneContract:
     init_from: Path | None = None
     """Adapter file whose values training starts from; `None` for fresh ones."""
     lora: LoraSpec = field(default_factory=lambda: LoraSpec(rank=16, alpha=32.0))
+    qlora: QloraSpec = field(default_factory=QloraSpec)
+    """Of a run on a 4-bit base; at its defaults in every other run."""
+    base_quant: BaseQuant | None = None
+    """How the base is to be held; `None`: as the backend needs it."""
+    force_kernel: Kernel | None = None
+    """The kernel that must run; `None`: the one that the rest leads to."""
     targets: TargetRoles | None = None
     """Projections to adapt; `None` for all that the family's blocks have."""
     template: ChatTemplate = ChatTemplate.CHATML
@@ -122,6 +140,8 @@ class FinetuneContract:
     def _contradictions(self) -> Iterator[Problem]:
         if self.backend is Backend.QLORA and self.tokenizer is not TokenizerKind.HF:
             yield say.qlora_needs_hf_tokenizer(self.tokenizer)
+        yield from kernel_problems(self.backend, self.base_quant, self.force_kernel)
+        yield from qlora_problems(self.qlora, self.backend, self.seq_len)
         if self.targets is not None and not self.targets:
             yield say.targets_empty()
         if self.preset is not None and not is_preset(self.preset):
@@ -132,6 +152,8 @@ class FinetuneContract:
     def _beyond_mobile_edge(self) -> Iterator[Problem]:
         if self.device is not DeviceKind.CPU:
             yield say.mobile_edge_needs_cpu(self.device)
+        if self.qlora.require_full_proxy_stack:
+            yield say.mobile_edge_rejects_full_stack()
         for flag, value, limit in (
             ("--seq-len", self.seq_len, MOBILE_EDGE_MAX_SEQ_LEN),
             ("--rank", self.lora.rank, MOBILE_EDGE_MAX_RANK),
@@ -177,6 +199,7 @@ class FinetuneContract:
             ("--output-dir", self.output_dir),
             ("--model", self.model_dir),
             ("--init-from", self.init_from),
+            ("--nf4-cache-dir", self.qlora.cache_dir),
         ):
             if path is not None and "\0" in str(path):
                 yield say.path_has_nul(flag)
@@ -189,12 +212,33 @@ class FinetuneContract:
         if self.context_filter is not None and not self.context_filter.strip():
             yield say.setting_out_of_range("--context-filter", "''", "some text")
 
+    @property
+    def ce_last_k(self) -> int | None:
+        """Supervised tokens at the end of a row that are learned; `None` is all of them."""
+        return self.qlora.resolved_ce_last_k if self.backend is Backend.QLORA else None
+
+    @property
+    def requires_full_stack(self) -> bool:
+        """Whether a proxy without every output projection is refused.
+
+        It is on a GPU that was asked for by name, as in the source system, unless the request
+        says otherwise or asks for no stack.
+        """
+        spec = self.qlora
+        if spec.require_full_proxy_stack:
+            return True
+        may_be_partial = spec.allow_partial_proxy_stack or spec.wants_head_only
+        return self.device is DeviceKind.CUDA and not may_be_partial
+
     def canonical(self) -> dict[str, object]:
         """Everything that decides what is learned, as JSON values.
 
-        Left out: paths (content digests stand for what they lead to) and the number of threads.
+        Left out: paths (content digests stand for what they lead to), the number of threads, how
+        long dense copies live, and what the backend implies. A LoRA request has no `qlora`.
         """
+        qlora = {"qlora": self.qlora.canonical()} if self.backend is Backend.QLORA else {}
         return {
+            **qlora,
             "contract_schema_version": CONTRACT_SCHEMA_VERSION,
             "backend": self.backend.value,
             "tokenizer": self.tokenizer.value,

@@ -58,11 +58,14 @@ class DatasetOptions:
     on_long_row: OnLongRow = OnLongRow.TRUNCATE
     seq_len: int | None = None
     """Most tokens of a row; `None` for no limit."""
+    ce_last_k: int | None = None
+    """Learn only so many supervised tokens at the end of a row; `None` for all of them."""
 
     def __post_init__(self) -> None:
-        if self.seq_len is not None and self.seq_len < 1:
-            message = f"seq_len must be at least 1, got {self.seq_len}"
-            raise ValueError(message)
+        for name, limit in (("seq_len", self.seq_len), ("ce_last_k", self.ce_last_k)):
+            if limit is not None and limit < 1:
+                message = f"{name} must be at least 1, got {limit}"
+                raise ValueError(message)
 
 
 class RowDataset:
@@ -169,7 +172,7 @@ def open_dataset(
         DataError: With all bad rows (20 and a count), each with file and line; or with one
             problem when no row is left.
     """
-    reader = RowReader(path, tokenizer, policy, options.seq_len)
+    reader = RowReader(path, tokenizer, policy, options.seq_len, options.ce_last_k)
     scan = _Scan(reader, options)
     scan.run()
     reader.check_unchanged()

@@ -14,7 +14,7 @@ from typing import IO
 
 from vox_populi import operator_messages as say
 from vox_populi.data.row_formats import parse_row
-from vox_populi.data.supervision import encode_record
+from vox_populi.data.supervision import encode_record, last_supervised
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import DataError
 from vox_tensor.errors import Problem
@@ -47,18 +47,25 @@ class RowReader:
         tokenizer: Turns its text into ids.
         policy: Template and system prompt.
         max_tokens: Tokens kept of a row, from its start.
+        ce_last_k: Supervised tokens that stay so of what is kept, from its end; `None` for all.
 
     Raises:
         DataError: When the file cannot be read.
     """
 
     def __init__(
-        self, path: Path, tokenizer: TextTokenizer, policy: TextPolicy, max_tokens: int | None
+        self,
+        path: Path,
+        tokenizer: TextTokenizer,
+        policy: TextPolicy,
+        max_tokens: int | None,
+        ce_last_k: int | None = None,
     ) -> None:
         self.path = path
         self.tokenizer = tokenizer
         self.policy = policy
         self.max_tokens = max_tokens
+        self.ce_last_k = ce_last_k
         with open_regular_file(path) as handle:
             self._stamp = _stamp(handle)
         self._offsets: array[int] = line_offsets(path)
@@ -82,11 +89,14 @@ class RowReader:
         return encode_record(record, self.tokenizer, self.policy, where=str(self.path))
 
     def truncated(self, row: EncodedRow) -> EncodedRow:
-        """The first `max_tokens` of a row: system prompt, prompt, as much answer as fits."""
+        """The first `max_tokens` of a row: system prompt, prompt, as much answer as fits.
+
+        Of these the last `ce_last_k` supervised tokens stay so.
+        """
         limit = self.max_tokens
-        if limit is None or len(row) <= limit:
-            return row
-        return EncodedRow(row.ids[:limit], row.labels[:limit], row.line)
+        if limit is not None and len(row) > limit:
+            row = EncodedRow(row.ids[:limit], row.labels[:limit], row.line)
+        return row if self.ce_last_k is None else last_supervised(row, self.ce_last_k)
 
     def remember(self, row: EncodedRow) -> None:
         """Keep a row that was encoded already at hand, if there is room."""

@@ -55,6 +55,20 @@ def encode_record(
     return EncodedRow(tuple(ids[:max_tokens]), tuple(labels[:max_tokens]), record.line)
 
 
+def last_supervised(row: EncodedRow, count: int) -> EncodedRow:
+    """The same ids, of which only the last `count` supervised tokens are learned.
+
+    Args:
+        row: An encoded row. Its first token can never be learned and counts for nothing.
+        count: At least 1.
+    """
+    learned = [place for place in range(1, len(row)) if row.labels[place] != IGNORE_INDEX]
+    if len(learned) <= count:
+        return row
+    first = learned[-count]
+    return EncodedRow(row.ids, (IGNORE_INDEX,) * first + row.labels[first:], row.line)
+
+
 def encode_prompt(
     messages: Sequence[Message], tokenizer: TextTokenizer, policy: TextPolicy
 ) -> list[int]:

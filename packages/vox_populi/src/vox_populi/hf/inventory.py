@@ -1,31 +1,41 @@
 """What a model folder holds, from its config, its index and its file headers alone.
 
-Nothing is read of the weights, with one exception: a head beside a tied embedding is compared
-with it, since only equal values make it tied.
+Nothing is read of the weights, with two exceptions: a head beside a tied embedding is compared
+with it, since only equal values make it tied; and of packed weights the few bytes that say how
+they are packed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
 from vox_populi.hf.file_digest import digest_of_files
-from vox_populi.hf.keymap import TensorKey, tensor_keys
+from vox_populi.hf.keymap import TensorKey, block_weight_keys, tensor_keys
 from vox_populi.hf.model_config import CONFIG_NAME, Family, ModelConfig, read_model_config
+from vox_populi.hf.nf4_stored import (
+    QUANT_STATE,
+    Nf4Stored,
+    packed_parts,
+    part_name,
+    read_packed_weight,
+)
 from vox_populi.hf.safetensors_header import TensorInfo, read_header
 from vox_populi.hf.strict_json import open_regular
 from vox_populi.hf.weight_files import WeightFiles, find_weight_files
+from vox_populi.operator_messages import quantized
 from vox_tensor.errors import Problem
 
 __all__ = ["ModelInventory", "base_digest", "digest_of_files", "read_inventory"]
 
 READABLE_DTYPES = frozenset({"F32", "BF16", "F16"})
 
+_EMBEDDING = "embed.weight"
 _GPT2_PREFIX = "transformer."
 _BARE_GPT2_NAME = re.compile(r"(h\.\d+|wte|wpe|ln_f)\.")
 # Buffers that older transformers versions saved; the transformer derives them from the config.
@@ -48,30 +58,59 @@ class ModelInventory:
     shards: tuple[str, ...]
     """File names in sorted order."""
     total_bytes: int
-    """Data of all `tensors`."""
+    """Data of all `tensors` and of all parts of packed weights."""
     tied_head: bool
     """Whether the head is the embedding table."""
+    nf4: Mapping[str, Nf4Stored] = field(default_factory=lambda: MappingProxyType({}))
+    """Weights that bitsandbytes packed, by canonical name; `tensors` has none of them."""
+    missing: tuple[str, ...] = ()
+    """Canonical names of what the model needs and the folder lacks, where that was allowed."""
+
+    def quantized_keys(self) -> tuple[TensorKey, ...]:
+        """Weights that an NF4 base holds in 4 bits, in forward order.
+
+        Those of all linear layers of the blocks; of a folder that was quantised before, those
+        that are packed there, since its maker left the others dense on purpose.
+        """
+        found = self.nf4 or self.tensors
+        return tuple(key for key in block_weight_keys(self.config) if key.theirs in found)
 
 
-def read_inventory(model_dir: Path) -> ModelInventory:
+def read_inventory(
+    model_dir: Path, *, complete: bool = True, allow_nf4: bool = False
+) -> ModelInventory:
     """Read a `save_pretrained` folder and check it against its own config.
+
+    Args:
+        model_dir: The folder.
+        complete: Refuse a folder that lacks a tensor; otherwise `missing` lists them, and only
+            the embedding table must be there.
+        allow_nf4: Take a folder whose weights bitsandbytes packed in NF4; its dense tensors are
+            in `tensors`, the others in `nf4`.
 
     Raises:
         ModelError: With every missing, unexpected, misshaped or unreadable tensor, or every
             problem of the file that comes first in the chain config, index, headers.
     """
     config = read_model_config(model_dir)
+    if config.is_prequantized and not allow_nf4:
+        raise ModelError(quantized.folder_is_quantized(str(model_dir)))
     files = find_weight_files(model_dir)
-    stored = _read_headers(model_dir, files)
-    tensors = _tensors_of_model(config, stored, str(model_dir))
-    config = _with_true_tie(config, model_dir, tensors)
+    found = _FoundTensors(model_dir, config)
+    found.sort(_read_headers(model_dir, files), complete=complete)
+    if found.problems:
+        raise ModelError(*say.capped(found.problems))
+    config = _with_true_tie(config, model_dir, found.dense)
     return ModelInventory(
         model_dir=model_dir,
         config=config,
-        tensors=MappingProxyType(tensors),
+        tensors=MappingProxyType(found.dense),
         shards=files.shards,
-        total_bytes=sum(info.n_bytes for info in tensors.values()),
+        total_bytes=sum(info.n_bytes for info in found.dense.values())
+        + sum(weight.n_bytes for weight in found.nf4.values()),
         tied_head=config.tie_word_embeddings,
+        nf4=MappingProxyType(found.nf4),
+        missing=tuple(found.missing),
     )
 
 
@@ -113,22 +152,102 @@ def _index_problems(
         yield say.tensor_not_in_index(where, name)
 
 
-def _tensors_of_model(
-    config: ModelConfig, stored: Sequence[TensorInfo], where: str
-) -> dict[str, TensorInfo]:
-    by_name: dict[str, TensorInfo] = {}
-    problems: list[Problem] = []
-    for info in stored:
-        name = _canonical_name(config.family, info.name)
-        if name in by_name:
-            problems.append(say.tensor_named_twice(f"{where}/{info.shard}", name))
-        elif not _DERIVED_BUFFER.fullmatch(name):
-            by_name[name] = info
-    keys = {key.theirs: key for key in tensor_keys(config)}
-    problems.extend(_mismatches(keys, by_name, where))
-    if problems:
-        raise ModelError(*say.capped(problems))
-    return {name: by_name[name] for name in keys if name in by_name}
+@dataclass(slots=True)
+class _FoundTensors:
+    """The tensors of a folder, each at its place in the model, and what is wrong with them."""
+
+    model_dir: Path
+    config: ModelConfig
+    dense: dict[str, TensorInfo] = field(default_factory=dict)
+    nf4: dict[str, Nf4Stored] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def sort(self, stored: Sequence[TensorInfo], *, complete: bool) -> None:
+        """Take every tensor of the folder to its place."""
+        by_name = self._by_canonical_name(stored)
+        keys = {key.theirs: key for key in tensor_keys(self.config)}
+        packed = packed_parts(by_name)
+        if self.config.is_prequantized:
+            self._sort_packed(keys, packed, by_name)
+        else:
+            self._refuse_packed(packed)
+            packed = {}
+        for name, key in keys.items():
+            if name in by_name:
+                self._check_dense(key, by_name.pop(name))
+            elif key.required and name not in packed:
+                self._note_missing(key, complete=complete)
+        for name in sorted(by_name):
+            self.problems.append(say.tensor_unexpected(self._place(by_name[name]), name))
+
+    def _by_canonical_name(self, stored: Sequence[TensorInfo]) -> dict[str, TensorInfo]:
+        by_name: dict[str, TensorInfo] = {}
+        for info in stored:
+            name = _canonical_name(self.config.family, info.name)
+            if name in by_name:
+                self.problems.append(say.tensor_named_twice(self._place(info), name))
+            elif not _DERIVED_BUFFER.fullmatch(name):
+                by_name[name] = info
+        return by_name
+
+    def _sort_packed(
+        self,
+        keys: Mapping[str, TensorKey],
+        packed: Mapping[str, Mapping[str, TensorInfo]],
+        by_name: dict[str, TensorInfo],
+    ) -> None:
+        """Read the packed weights and take their parts out of `by_name`."""
+        linear = {key.theirs for key in block_weight_keys(self.config)}
+        for name, parts in packed.items():
+            if name not in keys:
+                continue  # Left among the tensors that have no place.
+            for part in parts:
+                del by_name[part_name(name, part)]
+            if name not in linear:
+                where = str(self.model_dir)
+                self.problems.append(quantized.nf4_layer_must_be_dense(where, name))
+                continue
+            weight, problems = read_packed_weight(self.model_dir, keys[name], parts)
+            self.problems += problems
+            if weight is not None:
+                self.nf4[name] = weight
+        if not packed and linear & by_name.keys():
+            where = str(self.model_dir / CONFIG_NAME)
+            self.problems.append(quantized.nf4_announced_only(where))
+        self._refuse_mixture()
+
+    def _refuse_mixture(self) -> None:
+        weights = [(name, (each.block_size, each.double_quant)) for name, each in self.nf4.items()]
+        for name, settings in weights:
+            if settings != weights[0][1]:
+                where = str(self.model_dir)
+                self.problems.append(quantized.nf4_settings_mixed(where, weights[0][0], name))
+                return
+
+    def _refuse_packed(self, packed: Mapping[str, Mapping[str, TensorInfo]]) -> None:
+        """Without an announcement; a uint8 tensor alone is only of the wrong type."""
+        name = next((name for name, parts in packed.items() if QUANT_STATE in parts), None)
+        if name is not None:
+            where = str(self.model_dir / CONFIG_NAME)
+            raise ModelError(quantized.nf4_not_announced(where, name))
+
+    def _check_dense(self, key: TensorKey, info: TensorInfo) -> None:
+        self.dense[key.theirs] = info
+        place, name = self._place(info), key.theirs
+        if info.shape != key.shape:
+            self.problems.append(say.tensor_misshaped(place, name, info.shape, key.shape))
+        if info.dtype not in READABLE_DTYPES:
+            self.problems.append(say.tensor_dtype_unsupported(place, name, info.dtype))
+
+    def _note_missing(self, key: TensorKey, *, complete: bool) -> None:
+        if complete or key.ours == _EMBEDDING:
+            self.problems.append(say.tensor_missing(str(self.model_dir), key.theirs))
+        else:
+            self.missing.append(key.theirs)
+
+    def _place(self, info: TensorInfo) -> str:
+        return f"{self.model_dir}/{info.shard}"
 
 
 def _canonical_name(family: Family, name: str) -> str:
@@ -136,24 +255,6 @@ def _canonical_name(family: Family, name: str) -> str:
     if family is Family.GPT2 and _BARE_GPT2_NAME.match(name):
         return _GPT2_PREFIX + name
     return name
-
-
-def _mismatches(
-    keys: Mapping[str, TensorKey], found: Mapping[str, TensorInfo], where: str
-) -> Iterator[Problem]:
-    for name, key in keys.items():
-        info = found.get(name)
-        if info is None:
-            if key.required:
-                yield say.tensor_missing(where, name)
-            continue
-        place = f"{where}/{info.shard}"
-        if info.shape != key.shape:
-            yield say.tensor_misshaped(place, name, info.shape, key.shape)
-        if info.dtype not in READABLE_DTYPES:
-            yield say.tensor_dtype_unsupported(place, name, info.dtype)
-    for name in sorted(found.keys() - keys.keys()):
-        yield say.tensor_unexpected(f"{where}/{found[name].shard}", name)
 
 
 def _with_true_tie(
@@ -167,9 +268,7 @@ def _with_true_tie(
     head = tensors.get("lm_head.weight")
     if not config.tie_word_embeddings or head is None:
         return config
-    embedding = next(
-        tensors[key.theirs] for key in tensor_keys(config) if key.ours == "embed.weight"
-    )
+    embedding = next(tensors[key.theirs] for key in tensor_keys(config) if key.ours == _EMBEDDING)
     if _have_same_data(model_dir, head, embedding):
         return config
     return replace(config, tie_word_embeddings=False)

@@ -165,6 +165,12 @@ def tensor_keys(config: ModelConfig) -> tuple[TensorKey, ...]:
     return tuple(keys)
 
 
+def block_weight_keys(config: ModelConfig) -> tuple[TensorKey, ...]:
+    """Weights of the linear layers of all blocks, in forward order: what NF4 applies to."""
+    linear = {f"{module.ours}.weight" for module in adapter_modules(config)[:-1]}
+    return tuple(key for key in tensor_keys(config) if key.ours in linear)
+
+
 def adapter_modules(config: ModelConfig) -> tuple[AdapterModule, ...]:
     """Every projection that can carry an adapter, in forward order, `lm_head` last."""
     family, sizes = _MAPS[config.family], _sizes(config)

@@ -8,13 +8,14 @@ Whatever would change the arithmetic and is not built is refused by name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
 from vox_populi.hf.config_fields import ConfigFields
+from vox_populi.hf.quantization_config import parse_quantization
 from vox_populi.hf.rope_config import RopeKind, RopeSpec, parse_rope
 from vox_populi.hf.strict_json import read_json_object
 
@@ -95,6 +96,8 @@ class ModelConfig:
     bos_id: int | None
     eos_ids: tuple[int, ...]
     """Ids that end a text, those outside the vocabulary left out."""
+    is_prequantized: bool = False
+    """Whether the file announces weights that bitsandbytes packed in NF4."""
 
     @property
     def fused_qkv(self) -> bool:
@@ -144,6 +147,7 @@ def parse_model_config(raw: Mapping[str, object], where: str) -> ModelConfig:
     family = _family(fields)
     _refuse_foreign_settings(fields, family)
     config = _parse_gpt2(fields) if family is Family.GPT2 else _parse_llama_like(fields, family)
+    config = replace(config, is_prequantized=parse_quantization(fields))
     if not fields.problems:
         _check_shapes(fields, config)
     if fields.problems:
@@ -174,7 +178,6 @@ def _refuse_foreign_settings(fields: ConfigFields, family: Family) -> None:
     architectures = fields.texts("architectures")
     if architectures and not set(architectures) & set(_ARCHITECTURES[family]):
         fields.unsupported("architectures", architectures[0], f"an architecture beside {family}'s")
-    fields.must_be_absent("quantization_config", "weights that were quantised beforehand")
     fields.must_be_absent("auto_map", "code that comes with the model")
     fields.must_be("is_encoder_decoder", (False,), "an encoder")
     fields.must_be("add_cross_attention", (False,), "cross-attention")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -18,7 +19,9 @@ from vox_populi.artifacts.checkpoint_file import AdapterFile
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule, TensorKey, tensor_keys
-from vox_populi.hf.safetensors_header import TensorInfo
+from vox_populi.hf.nf4_stored import Nf4Stored
+from vox_populi.hf.safetensors_header import DTYPE_BITS, TensorInfo
+from vox_populi.merge.rounded_weight import RoundedWeight, TrainedBase
 from vox_populi.model.lora_transformer import A_SUFFIX, B_SUFFIX
 from vox_tensor.lora import lora_delta
 
@@ -29,6 +32,7 @@ _BITS = {
     torch.float16: torch.int16,
 }
 """Integers as wide as the numbers, which compare faster."""
+_STORED_NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 TORCH_TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 
@@ -57,7 +61,24 @@ class MergedTensor:
     source: TensorInfo
     """Of the base; for a head that was tied, the embedding table."""
     update: LowRankUpdate | None
-    """`None`: the bytes of the base."""
+    rounded: RoundedWeight | None = None
+    """The values as training saw them; `None`: as the base stores them."""
+    dtype: str = ""
+    """Number type of the output, by its safetensors name; empty: that of the source."""
+
+    def __post_init__(self) -> None:
+        if not self.dtype:
+            object.__setattr__(self, "dtype", self.source.dtype)
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether the bytes of the base are taken over."""
+        return self.update is None and self.rounded is None
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of its data in the output."""
+        return prod(self.source.shape) * DTYPE_BITS[self.dtype] // 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +92,7 @@ class MergedGraph:
     @property
     def total_bytes(self) -> int:
         """Of all numbers; the index calls it `total_size`."""
-        return sum(tensor.source.n_bytes for tensor in self.tensors)
+        return sum(tensor.n_bytes for tensor in self.tensors)
 
 
 def refuse_no_op(adapter: AdapterFile, where: str) -> None:
@@ -90,17 +111,26 @@ def refuse_no_op(adapter: AdapterFile, where: str) -> None:
 
 
 def merged_graph(
-    inventory: ModelInventory, adapter: AdapterFile, modules: tuple[AdapterModule, ...]
+    inventory: ModelInventory,
+    adapter: AdapterFile,
+    modules: tuple[AdapterModule, ...],
+    trained: TrainedBase | None = None,
 ) -> MergedGraph:
     """Decide for each tensor of the model whether it is copied or changed.
 
     A head that shares the embedding's table and carries an adapter becomes a tensor of its own;
     a copy of the table under the head's name is left out as long as the two stay tied.
+
+    Args:
+        inventory: The base.
+        adapter: What is added.
+        modules: The projections that it adapts.
+        trained: Makes the output of the rounded weights; without it, of those that are stored.
     """
     updates = _updates(adapter, modules)
     is_head_tied = inventory.tied_head and HEAD_WEIGHT not in updates
     return MergedGraph(
-        tensors=tuple(_merged_tensors(inventory, updates, is_head_tied=is_head_tied)),
+        tensors=tuple(_merged_tensors(inventory, updates, trained, is_head_tied=is_head_tied)),
         is_head_tied=is_head_tied,
     )
 
@@ -121,15 +151,30 @@ def _updates(
 
 
 def _merged_tensors(
-    inventory: ModelInventory, updates: Mapping[str, LowRankUpdate], *, is_head_tied: bool
+    inventory: ModelInventory,
+    updates: Mapping[str, LowRankUpdate],
+    trained: TrainedBase | None,
+    *,
+    is_head_tied: bool,
 ) -> Iterator[MergedTensor]:
     keys = tensor_keys(inventory.config)
     embedding = next(key.theirs for key in keys if key.ours == "embed.weight")
     for key in keys:
         if key.ours == HEAD_WEIGHT and is_head_tied:
             continue
-        source = inventory.tensors.get(key.theirs) or inventory.tensors[embedding]
-        yield MergedTensor(key, source, updates.get(key.ours))
+        if key.theirs in inventory.nf4:
+            source = _dense_info(key, inventory.nf4[key.theirs])
+        else:
+            source = inventory.tensors.get(key.theirs) or inventory.tensors[embedding]
+        rounded = None if trained is None else trained.weight(key)
+        yield MergedTensor(key, source, updates.get(key.ours), rounded)
+
+
+def _dense_info(key: TensorKey, packed: Nf4Stored) -> TensorInfo:
+    """What a packed weight would be if it were stored as it was made; it lies in no file."""
+    dtype = _STORED_NAMES[packed.dtype]
+    n_bytes = prod(key.shape) * DTYPE_BITS[dtype] // 8
+    return TensorInfo(key.theirs, dtype, key.shape, shard="", start=0, end=n_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,28 +189,43 @@ class BlockChange:
     """Numbers that are others after the rounding."""
 
 
-def merge_rows(stored_NI: Tensor, update: LowRankUpdate, first: int) -> tuple[Tensor, BlockChange]:
-    """Add the update to some rows of a weight: f32 sum, one rounding to the type of the base.
+def merge_rows(
+    values_NI: Tensor, update: LowRankUpdate, first: int, dtype: torch.dtype | None = None
+) -> tuple[Tensor, BlockChange]:
+    """Add the update to some rows of a weight: f32 sum, one rounding to the type of the output.
 
     Args:
-        stored_NI: The rows as the base stores them; not changed.
+        values_NI: The rows, oriented as the base stores them; not changed.
         update: Of the whole tensor.
         first: Number of the first of these rows.
+        dtype: Of the output; `None`: that of the rows.
 
     Raises:
         ValueError: When a result is not finite.
     """
-    delta_NI = update.rows(first, first + stored_NI.shape[0])
-    merged_NI = stored_NI.to(torch.float32, copy=True).add_(delta_NI).to(stored_NI.dtype)
-    # NaN wins over every other number here, so two values tell whether all are finite.
-    if not torch.isfinite(torch.stack(torch.aminmax(merged_NI))).all():
-        message = "not finite"
-        raise ValueError(message)
-    bits = _BITS[stored_NI.dtype]
+    dtype = dtype or values_NI.dtype
+    delta_NI = update.rows(first, first + values_NI.shape[0])
+    merged_NI = values_NI.to(torch.float32, copy=True).add_(delta_NI).to(dtype)
+    require_finite(merged_NI)
+    bits = _BITS[dtype]
     size_NI = delta_NI.abs_()
     change = BlockChange(
         largest=float(size_NI.amax()),
         total=float(size_NI.sum()),
-        changed_values=int(torch.count_nonzero(merged_NI.view(bits) - stored_NI.view(bits))),
+        changed_values=int(
+            torch.count_nonzero(merged_NI.view(bits) - values_NI.to(dtype).view(bits))
+        ),
     )
     return merged_NI, change
+
+
+def require_finite(merged_NI: Tensor) -> None:
+    """Refuse NaN and infinities.
+
+    Raises:
+        ValueError: When there is one.
+    """
+    # NaN wins over every other number here, so two values tell whether all are finite.
+    if not torch.isfinite(torch.stack(torch.aminmax(merged_NI))).all():
+        message = "not finite"
+        raise ValueError(message)

@@ -1,30 +1,26 @@
 """Whether the files of a merge compute what base and adapter compute, in bounded memory.
 
-Both sides run through our transformer in float32, with weights that stay in their files: a product
-reads a block of rows, uses it and forgets it. What is checked is what was written, read back.
-Shape letters: T tokens, I input features, O output features, V vocabulary.
+Both sides run through our transformer in float32, with weights that stay in their files. What is
+checked is what was written, read back. Shape letters: T tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from vox_populi.artifacts.checkpoint_file import AdapterFile
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule, tensor_keys
 from vox_populi.hf.model_config import ModelConfig
-from vox_populi.hf.safetensors_header import TensorInfo
-from vox_populi.merge.file_ranges import RangeReader, read_range
-from vox_populi.merge.full_graph import TORCH_TYPES
-from vox_populi.merge.receipt import LOGIT_TOLERANCES, LogitCheck
-from vox_populi.merge.shard_writer import BLOCK_VALUES
+from vox_populi.merge.full_graph import MergedGraph
+from vox_populi.merge.receipt import LOGIT_TOLERANCES, LogitCheck, LogitDistance
+from vox_populi.merge.rounded_weight import TrainedBase
+from vox_populi.merge.streamed_model import planned_model, stored_model, trained_model
 from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
 from vox_populi.model.transformer import Transformer
 from vox_tensor.collate import collate_window
@@ -69,121 +65,89 @@ def check_logits(
     """
     prompts = fixed_prompts(base.config)
     sides = [
-        workers.submit(_logits, prompts, lambda: _adapted(base, adapter, modules)),
-        workers.submit(_logits, prompts, lambda: streamed_transformer(merged)),
+        workers.submit(
+            _logits, prompts, lambda: _with_adapter(stored_model(base), adapter, modules)
+        ),
+        workers.submit(_logits, prompts, lambda: stored_model(merged)),
     ]
     expected_TV, found_TV = (side.result() for side in sides)
-    used = {base.tensors[name].dtype for name in _names_of(base, modules)}
+    return _judged(prompts, expected_TV, found_TV, _number_types(base, modules))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QloraMerge:
+    """A merge of an adapter that was trained on rounded weights."""
+
+    adapter: AdapterFile
+    modules: Sequence[AdapterModule]
+    trained: TrainedBase
+    onto_trained: bool
+    """Whether the files hold the rounded weights; else those that the base stores."""
+    other: MergedGraph | None
+    """What the merge onto the other weights would write; `None` where there are none."""
+
+
+def check_qlora_logits(
+    merge: QloraMerge, merged: ModelInventory, workers: Executor
+) -> tuple[LogitCheck, LogitDistance, LogitDistance | None]:
+    """Judge the files of a merge, and measure both merges against what was trained.
+
+    Returns:
+        The files against the adapter beside the weights it was merged onto; then, as distances
+        from the adapter beside the weights it was trained on, the files and the other merge.
+
+    Raises:
+        ModelError: When a file cannot be read any more.
+    """
+    base = merge.trained.inventory
+    prompts = fixed_prompts(base.config)
+
+    def beside(model: Callable[[], Transformer]) -> Future[Tensor]:
+        return workers.submit(
+            _logits, prompts, lambda: _with_adapter(model(), merge.adapter, merge.modules)
+        )
+
+    other = merge.other
+    trained = beside(lambda: trained_model(merge.trained))
+    found = workers.submit(_logits, prompts, lambda: stored_model(merged))
+    expected = trained if merge.onto_trained else beside(lambda: stored_model(base))
+    apart = other and workers.submit(_logits, prompts, lambda: planned_model(base, other))
+    check = _judged(
+        prompts, expected.result(), found.result(), _number_types(merged, merge.modules)
+    )
+    own = _distance(trained.result(), found.result())
+    return check, own, _distance(trained.result(), apart.result()) if apart else None
+
+
+def _judged(
+    prompts: tuple[tuple[int, ...], ...], expected_TV: Tensor, found_TV: Tensor, used: set[str]
+) -> LogitCheck:
     tolerance = LOGIT_TOLERANCES[next(dtype for dtype in _COARSEST_FIRST if dtype in used)]
-    largest = float(expected_TV.abs().max())
-    difference_TV = found_TV.sub_(expected_TV).abs_()
+    distance = _distance(expected_TV, found_TV)
     return LogitCheck(
         prompts=prompts,
         method=METHOD,
-        max_difference=float(difference_TV.max()),
-        mean_difference=float(difference_TV.mean()),
-        largest_logit=largest,
-        allowed=tolerance.bound(largest),
+        max_difference=distance.max_difference,
+        mean_difference=distance.mean_difference,
+        largest_logit=distance.largest_logit,
+        allowed=tolerance.bound(distance.largest_logit),
         tolerance=tolerance,
     )
 
 
-def streamed_transformer(inventory: ModelInventory) -> Transformer:
-    """The transformer of a folder with its matrices left in their files; norms and biases read."""
-    with torch.device("meta"):
-        model = Transformer(inventory.config)
-    keys = {key.ours: key for key in tensor_keys(inventory.config)}
-    for name, key in keys.items():
-        # A tied head has no tensor of its own.
-        info = inventory.tensors.get(key.theirs) or inventory.tensors[keys["embed.weight"].theirs]
-        path, _, leaf = name.rpartition(".")
-        module = model.get_submodule(path)
-        delattr(module, leaf)
-        if leaf == "weight" and isinstance(module, nn.Linear | nn.Embedding):
-            weight = StreamedWeight(inventory.model_dir, info, is_transposed=key.transposed)
-            setattr(module, leaf, weight)
-        else:
-            values = _read(inventory.model_dir / info.shard, info, 0, info.n_bytes)
-            setattr(module, leaf, nn.Parameter(values, requires_grad=False))
-    return model.eval()
+def _distance(expected_TV: Tensor, found_TV: Tensor) -> LogitDistance:
+    difference_TV = (found_TV - expected_TV).abs_()
+    return LogitDistance(
+        max_difference=float(difference_TV.max()),
+        mean_difference=float(difference_TV.mean()),
+        largest_logit=float(expected_TV.abs().max()),
+        same_top_token=float((expected_TV.argmax(-1) == found_TV.argmax(-1)).float().mean()),
+    )
 
 
-class StreamedWeight:
-    """Stands where torch expects a weight `[O, I]`, and reads it while it is used.
-
-    torch hands calls with such an argument to `__torch_function__`. Two operations are known:
-    `linear` and `embedding`.
-    """
-
-    requires_grad = False
-    device = torch.device("cpu")
-    dtype = torch.float32
-
-    def __init__(self, folder: Path, info: TensorInfo, *, is_transposed: bool = False) -> None:
-        self._path, self._info = folder / info.shard, info
-        self._is_transposed = is_transposed
-
-    @classmethod
-    def __torch_function__(
-        cls,
-        function: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Called by torch; anything but the two operations is not implemented."""
-        if function is F.linear:
-            x, weight, bias = (*args, None)[:3]
-            return weight.linear(x, bias)
-        if function is F.embedding:
-            return args[1].embedding(args[0])
-        return NotImplemented
-
-    def linear(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
-        """`x @ W.T + bias`, block by block in the order of the rows as stored."""
-        n_rows, width = self._info.shape
-        step = max(1, BLOCK_VALUES // width)
-        n_out = width if self._is_transposed else n_rows
-        # Few columns against many rows: the product is faster with the weight on the left.
-        x_IT = x_TI.t().contiguous()
-        y_OT = torch.zeros(n_out, x_TI.shape[0])
-        row_bytes = self._info.n_bytes // n_rows
-        buffer = memoryview(bytearray(min(step, n_rows) * row_bytes))
-        with RangeReader(self._path) as reader:
-            for first in range(0, n_rows, step):
-                last = min(first + step, n_rows)
-                data = buffer[: (last - first) * row_bytes]
-                reader.fill(data, self._info.start + first * row_bytes)
-                block = _values(data, self._info).view(-1, width)
-                if self._is_transposed:
-                    y_OT.addmm_(block.t(), x_IT[first:last])
-                else:
-                    torch.mm(block, x_IT, out=y_OT[first:last])
-        y_TO = y_OT.t().contiguous()
-        return y_TO if bias_O is None else y_TO.add_(bias_O)
-
-    def embedding(self, ids_T: Tensor) -> Tensor:
-        """Rows of the table, `[T, I]`."""
-        return torch.cat([self._row(row) for row in ids_T.tolist()])
-
-    def _row(self, row: int) -> Tensor:
-        row_bytes = self._info.n_bytes // self._info.shape[0]
-        return _read(self._path, self._info, row * row_bytes, row_bytes).view(1, -1)
-
-
-def _read(path: Path, info: TensorInfo, offset: int, size: int) -> Tensor:
-    return _values(read_range(path, info.start + offset, size), info)
-
-
-def _values(data: bytearray | memoryview, info: TensorInfo) -> Tensor:
-    """Numbers in float32; those that are stored so share the memory of the data."""
-    return torch.frombuffer(data, dtype=TORCH_TYPES[info.dtype]).float()
-
-
-def _adapted(
-    base: ModelInventory, adapter: AdapterFile, modules: Sequence[AdapterModule]
+def _with_adapter(
+    model: Transformer, adapter: AdapterFile, modules: Sequence[AdapterModule]
 ) -> Transformer:
-    model = streamed_transformer(base)
     adapted = attach_adapters(model, modules, adapter.header.lora, torch.Generator())
     load_adapter_tensors(adapted, adapter.tensors)
     return model.eval()
@@ -196,8 +160,9 @@ def _logits(prompts: Sequence[tuple[int, ...]], build: Callable[[], Transformer]
     return build().logits(collate_window(rows))
 
 
-def _names_of(base: ModelInventory, modules: Sequence[AdapterModule]) -> list[str]:
-    """The base tensors of adapted projections; a tied head's is the embedding table."""
-    keys = {key.ours: key.theirs for key in tensor_keys(base.config)}
+def _number_types(stored: ModelInventory, modules: Sequence[AdapterModule]) -> set[str]:
+    """Of the stored weights of adapted projections; a tied head's is the embedding table."""
+    keys = {key.ours: key.theirs for key in tensor_keys(stored.config)}
     own = [keys[f"{module.ours}.weight"] for module in modules]
-    return [name if name in base.tensors else keys["embed.weight"] for name in own]
+    names = [name if name in stored.tensors else keys["embed.weight"] for name in own]
+    return {stored.tensors[name].dtype for name in names}

@@ -95,10 +95,20 @@ def merged_config(inventory: ModelInventory, *, is_head_tied: bool) -> bytes:
 
 
 def merged_card(
-    header: AdapterHeader, inventory: ModelInventory, changes: tuple[TensorChange, ...]
+    header: AdapterHeader,
+    inventory: ModelInventory,
+    changes: tuple[TensorChange, ...],
+    onto: str | None = None,
 ) -> bytes:
-    """`README.md` of the output, without dates and paths."""
-    return ("\n".join(_card_lines(header, inventory, changes)) + "\n").encode()
+    """`README.md` of the output, without dates and paths.
+
+    Args:
+        header: Of the adapter.
+        inventory: Of the base.
+        changes: Tensors that carry an update.
+        onto: Of a QLoRA adapter: `original` or `dequant`, the weights it was added to.
+    """
+    return ("\n".join(_card_lines(header, inventory, changes, onto)) + "\n").encode()
 
 
 def config_of(data: bytes) -> Mapping[str, object]:
@@ -117,7 +127,10 @@ def _is_our_vocabulary(path: Path) -> bool:
 
 
 def _card_lines(
-    header: AdapterHeader, inventory: ModelInventory, changes: tuple[TensorChange, ...]
+    header: AdapterHeader,
+    inventory: ModelInventory,
+    changes: tuple[TensorChange, ...],
+    onto: str | None,
 ) -> Iterator[str]:
     lora = header.lora
     roles = sorted({role for module in header.modules for role in module.roles})
@@ -139,9 +152,24 @@ def _card_lines(
     yield f"- trained for {header.step} steps with the template {code_span(header.template)}"
     yield f"- changed tensors: {sum(change.is_changed for change in changes)}"
     yield ""
-    yield "Every other tensor is the base's, byte for byte. The sum was formed in float32 and"
+    if header.quantization is not None:
+        yield from _quantization_lines(header, onto)
+    if onto == "dequant":
+        yield "Weights that training held in NF4 are here as NF4 gives them; every other tensor is"
+        yield "the base's, byte for byte. The sum was formed in float32 and"
+    else:
+        yield "Every other tensor is the base's, byte for byte. The sum was formed in float32 and"
     yield "rounded once. `merge_receipt.json` has the digests and the measured difference between"
     yield "these files and the adapter beside its base. The base's licence and limits come with it."
+
+
+def _quantization_lines(header: AdapterHeader, onto: str | None) -> Iterator[str]:
+    assert header.quantization is not None
+    block = header.quantization.block_size
+    double = "with" if header.quantization.double_quant else "without"
+    yield f"The adapter was trained in the graph {code_span(header.graph)} on weights in NF4, block"
+    yield f"size {block}, {double} double quantisation, and added to the {onto} weights."
+    yield ""
 
 
 def _is_plain(name: str) -> bool:

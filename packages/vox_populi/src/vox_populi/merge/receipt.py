@@ -91,6 +91,46 @@ class LogitCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogitDistance:
+    """How far one model's logits are from another's on the same tokens."""
+
+    max_difference: float
+    mean_difference: float
+    largest_logit: float
+    """Greatest absolute logit of the model that is measured from."""
+    same_top_token: float
+    """Share of positions whose likeliest token is the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QloraReceipt:
+    """What a merge of a QLoRA adapter says besides."""
+
+    onto: str
+    """`original` or `dequant`: the weights that the update was added to."""
+    graph: str
+    """What the adapter was trained in."""
+    quantization: Mapping[str, object]
+    rounded_tensors: int
+    """Tensors that lay in NF4 during training."""
+    distances: Mapping[str, LogitDistance]
+    """By `original` and `dequant`: the merge onto these weights, from the adapter beside the
+    weights it was trained on."""
+
+    def as_json(self) -> dict[str, object]:
+        """The receipt's `qlora`."""
+        return {
+            "onto": self.onto,
+            "graph_id": self.graph,
+            "quantization": dict(self.quantization),
+            "rounded_tensors": self.rounded_tensors,
+            "logit_difference_from_training": {
+                name: asdict(distance) for name, distance in self.distances.items()
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MergeReceipt:
     """The proof that goes with a merged model."""
 
@@ -103,12 +143,14 @@ class MergeReceipt:
     n_tensors: int
     total_bytes: int
     is_head_tied: bool
-    logits: LogitCheck
+    logits: LogitCheck | None
+    """`None` for a part of a model, which computes nothing by itself."""
     read: Mapping[str, str]
     """Digest by name of file."""
     written: Mapping[str, str]
     """Digest by name of file, this receipt excepted."""
     notes: tuple[str, ...] = ()
+    qlora: QloraReceipt | None = None
 
     @property
     def n_changed(self) -> int:
@@ -129,7 +171,8 @@ class MergeReceipt:
             "total_size": self.total_bytes,
             "tied_head": self.is_head_tied,
             "changes": [_change_json(change) for change in self.changes],
-            "logits": self.logits.as_json(),
+            "logits": None if self.logits is None else self.logits.as_json(),
+            **({} if self.qlora is None else {"qlora": self.qlora.as_json()}),
             "read": dict(self.read),
             "written": dict(self.written),
             "notes": list(self.notes),

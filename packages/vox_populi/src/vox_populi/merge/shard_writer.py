@@ -23,9 +23,9 @@ from vox_populi.merge.file_ranges import RangeReader, new_file, write_all
 from vox_populi.merge.full_graph import (
     TORCH_TYPES,
     BlockChange,
-    LowRankUpdate,
     MergedTensor,
     merge_rows,
+    require_finite,
 )
 from vox_populi.merge.receipt import TensorChange
 
@@ -79,12 +79,9 @@ def plan_file(
         named: The tensors with their names there.
         metadata: Text of the container's header.
     """
-    ordered = sorted(named, key=lambda entry: -DTYPE_BITS[entry[1].source.dtype])
+    ordered = sorted(named, key=lambda entry: -DTYPE_BITS[entry[1].dtype])
     preamble = container_preamble(
-        {
-            name: (tensor.source.dtype, tensor.source.shape, tensor.source.n_bytes)
-            for name, tensor in ordered
-        },
+        {name: (tensor.dtype, tensor.source.shape, tensor.n_bytes) for name, tensor in ordered},
         metadata,
     )
     return ShardPlan(file, preamble, tuple(PlacedTensor(*entry) for entry in ordered))
@@ -95,7 +92,7 @@ def index_json(shards: Sequence[ShardPlan]) -> dict[str, object] | None:
     if len(shards) == 1:
         return None
     weight_map = {placed.name: shard.file for shard in shards for placed in shard.tensors}
-    total = sum(placed.tensor.source.n_bytes for shard in shards for placed in shard.tensors)
+    total = sum(placed.tensor.n_bytes for shard in shards for placed in shard.tensors)
     return {
         "metadata": {"total_size": total},
         "weight_map": {name: weight_map[name] for name in sorted(weight_map)},
@@ -141,11 +138,11 @@ def _groups(tensors: Sequence[MergedTensor], limit: int) -> Iterator[list[Merged
     group: list[MergedTensor] = []
     size = 0
     for tensor in tensors:
-        if group and size + tensor.source.n_bytes > limit:
+        if group and size + tensor.n_bytes > limit:
             yield group
             group, size = [], 0
         group.append(tensor)
-        size += tensor.source.n_bytes
+        size += tensor.n_bytes
     yield group
 
 
@@ -155,16 +152,25 @@ def _plan_shard(file: str, group: Sequence[MergedTensor]) -> ShardPlan:
 
 def _blocks(tensor: MergedTensor, base: Path, changes: list[BlockChange]) -> Iterator[memoryview]:
     """The bytes of one tensor in order; what an update does to each block goes to `changes`."""
-    path = base / tensor.source.shard
-    with RangeReader(path) as reader:
-        if tensor.update is None:
-            yield from _stored_blocks(reader, tensor.source, _COPY_BYTES)
+    source = tensor.source
+    path = base / source.shard
+    try:
+        if tensor.rounded is not None:
+            values_NI = tensor.rounded.values_NI()
+            rows = iter(values_NI.split(_rows_of_block(source)))
+            yield from _merged_blocks(tensor, rows, changes)
             return
-        try:
-            yield from _merged_blocks(reader, tensor.source, tensor.update, changes)
-        except ValueError:
-            source = tensor.source
-            raise ModelError(say.merge_not_finite(str(path), source.name, source.dtype)) from None
+        with RangeReader(path) as reader:
+            if tensor.is_copied:
+                yield from _stored_blocks(reader, source, _COPY_BYTES)
+            else:
+                yield from _merged_blocks(tensor, _stored_rows(reader, source), changes)
+    except ValueError:
+        raise ModelError(say.merge_not_finite(str(path), source.name, tensor.dtype)) from None
+
+
+def _rows_of_block(source: TensorInfo) -> int:
+    return max(1, BLOCK_VALUES // source.shape[1])
 
 
 def _stored_blocks(reader: RangeReader, source: TensorInfo, size: int) -> Iterator[memoryview]:
@@ -176,17 +182,28 @@ def _stored_blocks(reader: RangeReader, source: TensorInfo, size: int) -> Iterat
         yield block
 
 
-def _merged_blocks(
-    reader: RangeReader, source: TensorInfo, update: LowRankUpdate, changes: list[BlockChange]
-) -> Iterator[memoryview]:
+def _stored_rows(reader: RangeReader, source: TensorInfo) -> Iterator[torch.Tensor]:
+    """Rows of a matrix, a block at a time; each block takes the place of the one before."""
     n_rows, width = source.shape
-    step = max(1, BLOCK_VALUES // width)
-    blocks = _stored_blocks(reader, source, step * (source.n_bytes // n_rows))
-    for first, block in zip(range(0, n_rows, step), blocks, strict=True):
-        stored = torch.frombuffer(block, dtype=TORCH_TYPES[source.dtype]).view(-1, width)
-        merged, change = merge_rows(stored, update, first)
-        changes.append(change)
-        yield bytes_of(merged)
+    size = _rows_of_block(source) * (source.n_bytes // n_rows)
+    for block in _stored_blocks(reader, source, size):
+        yield torch.frombuffer(block, dtype=TORCH_TYPES[source.dtype]).view(-1, width)
+
+
+def _merged_blocks(
+    tensor: MergedTensor, rows: Iterator[torch.Tensor], changes: list[BlockChange]
+) -> Iterator[memoryview]:
+    """The rows with the update added, if there is one, in the number type of the output."""
+    first, dtype = 0, TORCH_TYPES[tensor.dtype]
+    for values_NI in rows:
+        if tensor.update is None:
+            merged_NI = values_NI.to(dtype).contiguous()
+            require_finite(merged_NI)
+        else:
+            merged_NI, change = merge_rows(values_NI, tensor.update, first, dtype)
+            changes.append(change)
+        yield bytes_of(merged_NI.contiguous())
+        first += values_NI.shape[0]
 
 
 def _change(placed: PlacedTensor, blocks: Sequence[BlockChange]) -> TensorChange:
@@ -195,7 +212,7 @@ def _change(placed: PlacedTensor, blocks: Sequence[BlockChange]) -> TensorChange
     n_values = source.shape[0] * source.shape[1]
     return TensorChange(
         name=placed.name,
-        dtype=source.dtype,
+        dtype=placed.tensor.dtype,
         shape=source.shape,
         max_delta=max(block.largest for block in blocks),
         mean_delta=sum(block.total for block in blocks) / n_values,

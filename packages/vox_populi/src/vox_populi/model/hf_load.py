@@ -17,6 +17,8 @@ from vox_populi.model.transformer import Transformer
 
 STORED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 """Types a base's tensors may be stored in, by their safetensors names."""
+_READ_DTYPES = {**STORED_DTYPES, "U8": torch.uint8}
+"""Those, and that of packed weights' parts."""
 
 
 def load_base(
@@ -56,13 +58,25 @@ def _read_state(
             by_shard[info.shard].append(key)
     state: dict[str, Tensor] = {}
     for shard in sorted(by_shard):
-        path = inventory.model_dir / shard
         for key in by_shard[shard]:
-            stored = read_tensor(path, inventory.tensors[key.theirs])
-            if not _is_finite(stored):
-                raise ModelError(say.base_not_finite(str(path), key.theirs))
-            state[key.ours] = _arrange(stored, key, dtype).to(device)
+            state[key.ours] = read_weight(inventory, key).to(dtype).contiguous().to(device)
     return state
+
+
+def read_weight(inventory: ModelInventory, key: TensorKey) -> Tensor:
+    """A dense tensor in its stored dtype and our orientation, on the CPU; all of it is finite.
+
+    A Conv1D weight, stored `[in, out]`, comes as a transposed view.
+
+    Raises:
+        ModelError: For a value that is not finite, or a shard that became shorter.
+    """
+    info = inventory.tensors[key.theirs]
+    path = inventory.model_dir / info.shard
+    stored = read_tensor(path, info)
+    if not is_finite(stored):
+        raise ModelError(say.base_not_finite(str(path), key.theirs))
+    return stored.t() if key.transposed else stored
 
 
 def read_tensor(path: Path, info: TensorInfo) -> Tensor:
@@ -80,15 +94,9 @@ def read_tensor(path: Path, info: TensorInfo) -> Tensor:
             if not count:
                 raise ModelError(say.model_file_unreadable(str(path), "it became shorter"))
             filled += count
-    return torch.frombuffer(data, dtype=STORED_DTYPES[info.dtype]).view(info.shape)
+    return torch.frombuffer(data, dtype=_READ_DTYPES[info.dtype]).view(info.shape)
 
 
-def _is_finite(stored: Tensor) -> bool:
+def is_finite(stored: Tensor) -> bool:
     """One pass and no temporary: a NaN anywhere is both the least and the greatest value."""
     return all(bool(bound.isfinite()) for bound in torch.aminmax(stored))
-
-
-def _arrange(stored: Tensor, key: TensorKey, dtype: torch.dtype) -> Tensor:
-    """Our orientation and dtype; Conv1D weights are stored `[in, out]`."""
-    wide = stored.to(dtype)
-    return wide.t().contiguous() if key.transposed else wide

@@ -45,7 +45,8 @@ class _NormedProject(torch.autograd.Function):
         ctx.save_for_backward(x_TD, *flat)
         ctx.norm, ctx.fixed = norm, fixed
         normed_TD = norm(x_TD)
-        return tuple(project(normed_TD, p) for p in unflatten(flat, fixed))
+        needs_dx = ctx.needs_input_grad[0]
+        return tuple(project(normed_TD, p, needs_dx=needs_dx) for p in unflatten(flat, fixed))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:

@@ -1,7 +1,8 @@
 """Every sentence an operator can be shown. Reword in this package and nowhere else.
 
 Codes: U usage, C contract, D data, H model folder, P plan, R run, A artifact, E environment,
-X extra. A code is never reused. What is imported here is what callers use as `say.<sentence>`.
+X extra, G gate. A code is never reused. What is imported here is what callers use as
+`say.<sentence>`.
 """
 
 from __future__ import annotations
@@ -90,6 +91,23 @@ from vox_populi.operator_messages.environment import (
     output_not_a_folder,
     system_refused,
 )
+from vox_populi.operator_messages.gate import (
+    gate_file_not_collected,
+    gate_manifest_invalid,
+    gate_manifest_missing,
+    gate_manifest_unreadable,
+    gate_mark_not_selected,
+    gate_needs_pytest,
+    gate_profile_unknown,
+    gate_row_has_no_mark,
+    gate_row_lacks_test,
+    gate_row_selects_nothing,
+    gate_row_skipped,
+    gate_session_died,
+    gate_tests_failed,
+    note_gate_stopped,
+    note_gate_variable_unused,
+)
 from vox_populi.operator_messages.merge import (
     merge_adapter_is_no_op,
     merge_adapter_without_modules,
@@ -107,6 +125,23 @@ from vox_populi.operator_messages.merge import (
     note_merge_kept_old,
     note_merge_vocabulary,
     note_merge_without_tokenizer,
+)
+from vox_populi.operator_messages.mix import (
+    mix_empty,
+    mix_key_missing,
+    mix_key_unknown,
+    mix_lanes_conflict,
+    mix_output_is_source,
+    mix_output_missing,
+    mix_output_occupied,
+    mix_source_gives_nothing,
+    mix_source_missing,
+    mix_source_repeated,
+    mix_value_out_of_range,
+    mix_value_refused,
+    note_mix_lane_unseen,
+    note_mix_rows_skipped,
+    note_mix_source_skipped,
 )
 from vox_populi.operator_messages.model_folder import (
     base_not_finite,
@@ -163,12 +198,29 @@ from vox_populi.operator_messages.plan import (
     note_vocabulary_new_to_base,
     note_warmup_clamped,
     output_not_writable,
-    qlora_not_built,
     rows_beyond_positions,
     targets_split_fused_layer,
     targets_unmatched,
     tokenizer_beyond_embedding,
     train_file_missing,
+)
+from vox_populi.operator_messages.qlora import (
+    flags_exclude_each_other,
+    full_graph_incomplete,
+    kernel_not_implied,
+    mobile_edge_rejects_full_stack,
+    nf4_needs_qlora,
+    note_base_prequantized,
+    note_dense_copies,
+    note_head_only,
+    note_prequantized,
+    note_proxy_objective,
+    note_strict_on_cuda,
+    proxy_flags_with_full_graph,
+    proxy_stack_incomplete,
+    qlora_flags_without_qlora,
+    qlora_needs_nf4,
+    skip_rate_exceeded,
 )
 from vox_populi.operator_messages.run import (
     evaluation_not_finite,

@@ -212,9 +212,10 @@ def tensor_misshaped(
     where: str, name: str, found: Sequence[int], expected: Sequence[int]
 ) -> Problem:
     """A tensor of another shape than the config says."""
+    kind = "the 2D matrix " if len(expected) == 2 != len(found) else ""
     return Problem(
         code="MENS-H042",
-        what=f"the tensor {clipped(name)} is {clipped(list(found))}, not {list(expected)}.",
+        what=f"the tensor {clipped(name)} is {clipped(list(found))}, not {kind}{list(expected)}.",
         fix="Use the config.json that belongs to these weights.",
         where=where,
     )

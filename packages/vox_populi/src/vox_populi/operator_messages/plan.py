@@ -17,16 +17,6 @@ def init_folder_occupied(path: str) -> Problem:
     )
 
 
-def qlora_not_built() -> Problem:
-    """The 4-bit kernel is not part of this version."""
-    return Problem(
-        code="MENS-P001",
-        what="this version trains LoRA only; 4-bit bases are not built yet.",
-        where="--backend qlora",
-        fix="Pass --backend lora.",
-    )
-
-
 def targets_unmatched(roles: Sequence[str], model_type: str, offered: Sequence[str]) -> Problem:
     """A role that no layer of the base model has would train without a word."""
     return Problem(

@@ -8,7 +8,7 @@ from vox_populi import operator_messages as say
 from vox_populi.artifacts.base_location import find_base
 from vox_populi.artifacts.checkpoint_dir import CHECKPOINTS_FOLDER, check_checkpoint, checkpoint_at
 from vox_populi.artifacts.checkpoint_state import ADAPTER_FILE as CHECKPOINT_ADAPTER
-from vox_populi.artifacts.run_dir import ADAPTER_FILE, KNOWN_FILES
+from vox_populi.artifacts.run_dir import final_adapter, run_files
 from vox_populi.errors import ArtifactError
 from vox_populi.pipeline.requests import WeightsChoice
 
@@ -21,10 +21,10 @@ def adapter_path(choice: WeightsChoice) -> Path | None:
     """
     if choice.run is None:
         return None if choice.checkpoint is None else _checkpoint_adapter(choice.checkpoint)
-    path = choice.run / ADAPTER_FILE
-    if path.exists():
+    path = final_adapter(choice.run)
+    if path is not None:
         return path
-    if any((choice.run / name).exists() for name in KNOWN_FILES.values()):
+    if run_files(choice.run):
         raise ArtifactError(say.run_has_no_adapter(str(choice.run)))
     raise ArtifactError(say.not_a_run_folder(str(choice.run)))
 

@@ -13,6 +13,7 @@ from vox_populi import extras
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.events import Sink
 from vox_populi.pipeline.conversation import Conversation
+from vox_populi.pipeline.convert_reports import AdapterForm, ConvertReport, ConvertRequest
 from vox_populi.pipeline.interop_reports import (
     ExportReport,
     ExportRequest,
@@ -28,6 +29,7 @@ from vox_populi.pipeline.lint_run import lint_folder
 from vox_populi.pipeline.machine_probe import probe_machine
 from vox_populi.pipeline.merge_report import MergeReport
 from vox_populi.pipeline.preview_run import preview_rows
+from vox_populi.pipeline.quantize_report import QuantizeReport, QuantizeRequest
 from vox_populi.pipeline.reports import (
     AnswerScore,
     EvalReport,
@@ -48,6 +50,7 @@ from vox_populi.pipeline.requests import (
     MergeRequest,
     PreviewRequest,
     Prompt,
+    QloraMergeRequest,
     Resume,
     RunOptions,
     WeightsChoice,
@@ -58,8 +61,11 @@ from vox_populi.plan.output_folder import AS_NEW_FOLDER, FolderUse, IfOccupied
 from vox_populi.plan.preflight import preflight
 
 __all__ = [
+    "AdapterForm",
     "AnswerScore",
     "Conversation",
+    "ConvertReport",
+    "ConvertRequest",
     "EvalReport",
     "EvalRequest",
     "ExportReport",
@@ -82,6 +88,9 @@ __all__ = [
     "PreviewRequest",
     "PreviewRow",
     "Prompt",
+    "QloraMergeRequest",
+    "QuantizeReport",
+    "QuantizeRequest",
     "Resume",
     "RunInterruptedError",
     "RunOptions",
@@ -91,16 +100,19 @@ __all__ = [
     "StepTrialReport",
     "TrainReport",
     "WeightsChoice",
+    "convert_adapter",
     "evaluate",
     "export_adapter",
     "export_gguf",
     "generate",
     "import_adapter",
     "lint_folder",
+    "merge_qlora",
     "merge_weights",
     "open_chat",
     "plan_training",
     "preview_rows",
+    "quantize_model",
     "run_status",
     "run_training",
     "try_one_step",
@@ -254,6 +266,49 @@ def import_adapter(request: ImportRequest) -> ImportReport:
         EnvironmentFailure: When the system refuses to write.
     """
     report: ImportReport = _load_runner("import_run").import_adapter(request)
+    return report
+
+
+def merge_qlora(request: QloraMergeRequest) -> MergeReport:
+    """Fold a QLoRA adapter into the weights that are named, prove it and publish the result.
+
+    Raises:
+        PreflightError: For an output folder that holds something.
+        ArtifactError: For a `.bin`, an adapter of the LoRA backend, one that changes nothing or
+            does not fit its base, and for original weights that are not there.
+        ModelError: For a base that cannot be used, or a result that is not finite.
+        MergeMismatchError: When the written model computes something else than the adapter
+            beside the same weights.
+        EnvironmentFailure: For a full disk, a locked or unwritable folder.
+    """
+    report: MergeReport = _load_runner("qlora_merge_run").merge(request)
+    return report
+
+
+def quantize_model(request: QuantizeRequest) -> QuantizeReport:
+    """Write a model folder again with its linear layers in 4 bits, as bitsandbytes lays them out.
+
+    Raises:
+        ModelError: For a folder that cannot be used, or is quantised already.
+        ArtifactError: For an output inside of what is read.
+        PreflightError: For an output folder that holds something.
+        EnvironmentFailure: For a full disk, a locked or unwritable folder.
+    """
+    report: QuantizeReport = _load_runner("quantize_run").quantize(request)
+    return report
+
+
+def convert_adapter(request: ConvertRequest) -> ConvertReport:
+    """Read an adapter of any form and write it in another, as something new.
+
+    Raises:
+        PreflightError: When the output exists.
+        ArtifactError: For an adapter that cannot be read, that the target cannot hold, or that
+            does not fit the base that was named.
+        ModelError: For a base folder that cannot be used.
+        EnvironmentFailure: When the system refuses to write.
+    """
+    report: ConvertReport = _load_runner("convert_run").convert_adapter(request)
     return report
 
 

@@ -4,23 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import EnvironmentFailure
-from vox_populi.kernel.lora_full import LoraFullObjective, build_lora_full
+from vox_populi.kernel.registry import build_objective
+from vox_populi.merge.nf4_cache import cached_base
+from vox_populi.model.nf4_load import Nf4Settings
 from vox_populi.pipeline.reports import PlannedRun
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.train.allocator import keep_freed_memory
 from vox_populi.train.memory_peak import peak_memory_bytes
+from vox_populi.train.objective import Objective
 from vox_populi.train.outcome import EngineSettings
 
 
-def load_objective(planned: PlannedRun) -> LoraFullObjective:
-    """Read the base and attach fresh adapters: the kernel of the plan, ready for its first step."""
+@dataclass(frozen=True, slots=True)
+class LoadedObjective:
+    """The kernel of a plan, ready for its first step."""
+
+    objective: Objective
+    notes: tuple[str, ...] = ()
+    """What the operator should know of how it was loaded."""
+
+
+def load_objective(planned: PlannedRun, base_digest: str) -> LoadedObjective:
+    """Read the base, or its quantised form in a cache, and attach fresh adapters.
+
+    Raises:
+        ModelError: For a base that cannot be read.
+        EnvironmentFailure: When a cache folder cannot be written.
+    """
     keep_freed_memory()
-    return build_lora_full(planned.plan, planned.preflight.inventory)
+    plan, inventory = planned.plan, planned.preflight.inventory
+    quant = plan.quant
+    if quant is None or quant.cache_dir is None:
+        return LoadedObjective(build_objective(plan, inventory))
+    settings = Nf4Settings(
+        block_size=quant.block_size, double_quant=quant.double_quant, cache_dir=quant.cache_dir
+    )
+    cached = cached_base(inventory, settings, base_digest)
+    return LoadedObjective(build_objective(plan, cached.inventory), cached.notes)
 
 
 def engine_settings(plan: ExecutionPlan, *, only_one_step: bool = False) -> EngineSettings:

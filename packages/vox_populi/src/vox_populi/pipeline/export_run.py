@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vox_populi.artifacts.adapter_header import PROXY_GRAPHS, AdapterHeader
 from vox_populi.artifacts.checkpoint_dir import checkpoint_at
-from vox_populi.artifacts.checkpoint_file import read_adapter_bin
 from vox_populi.artifacts.consumer_form import consumer_form, write_form
 from vox_populi.artifacts.new_folder import check_new_folder, new_folder
+from vox_populi.errors import ArtifactError
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import read_inventory
+from vox_populi.operator_messages import qlora_use
 from vox_populi.pipeline.adapter_base import base_folder, fitting_modules
 from vox_populi.pipeline.adapter_choice import adapter_path, hint_of_run
 from vox_populi.pipeline.interop_reports import ExportReport, ExportRequest
+from vox_populi.pipeline.own_adapter import read_own_adapter
 from vox_populi.pipeline.requests import WeightsChoice
 
 
@@ -28,9 +31,12 @@ def export_adapter(request: ExportRequest) -> ExportReport:
     """
     check_new_folder(request.output_dir)
     path = _adapter_path(request.source)
-    adapter = read_adapter_bin(path)
+    adapter = read_own_adapter(path)
+    if adapter.header.graph in PROXY_GRAPHS:
+        raise ArtifactError(qlora_use.proxy_has_no_consumer(str(path), adapter.header.graph))
     folder = base_folder(request.model_dir or hint_of_run(path), path, adapter.header)
-    inventory = read_inventory(folder or embedded_model_dir())
+    is_quantized = adapter.header.quantization is not None
+    inventory = read_inventory(folder or embedded_model_dir(), allow_nf4=is_quantized)
     config = inventory.config
     modules = fitting_modules(inventory, adapter.header, str(path))
     form = consumer_form(request.consumer, adapter.header, modules, adapter.tensors, config)
@@ -46,8 +52,12 @@ def export_adapter(request: ExportRequest) -> ExportReport:
         alpha=form.lora.alpha,
         renamed=form.renamed,
         rescaled=form.rescaled,
-        notes=form.notes,
+        notes=(*form.notes, *_notes(adapter.header)),
     )
+
+
+def _notes(header: AdapterHeader) -> tuple[str, ...]:
+    return () if header.quantization is None else (qlora_use.note_exported_from_nf4(),)
 
 
 def _adapter_path(source: Path) -> Path:

@@ -3,35 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
-from vox_populi.artifacts.checkpoint_file import read_adapter_bin
 from vox_populi.artifacts.training_manifest import InputFacts
 from vox_populi.errors import ArtifactError
+from vox_populi.operator_messages import qlora_use
+from vox_populi.pipeline.own_adapter import read_own_adapter
 from vox_populi.pipeline.reports import PlannedRun
 
 
-def read_initial_adapter(planned: PlannedRun, inputs: InputFacts) -> Mapping[str, Tensor] | None:
+@dataclass(frozen=True, slots=True)
+class InitialAdapter:
+    """What training starts from."""
+
+    tensors: Mapping[str, Tensor]
+    notes: tuple[str, ...]
+    """What the operator should know of it."""
+
+
+def read_initial_adapter(planned: PlannedRun, inputs: InputFacts) -> InitialAdapter | None:
     """The values to start from, or `None` for fresh ones.
 
+    An adapter of a dense base may start a run on the same base in NF4, and the other way round:
+    the places are the same. A note says so, since the loss at the start is another one.
+
     Raises:
-        ArtifactError: For a file that is no adapter, and for one of another base, rank, scale
-            or set of modules.
+        ArtifactError: For a file that is no adapter, and for one of another base, graph, rank,
+            scale or set of modules.
     """
     path = planned.contract.init_from
     if path is None:
         return None
-    adapter = read_adapter_bin(path)
+    adapter = read_own_adapter(path)
     problems = [
         say.init_adapter_unfit(str(path), *each)
         for each in _differences(planned, inputs, adapter.header)
     ]
     if problems:
         raise ArtifactError(*problems)
-    return adapter.tensors
+    return InitialAdapter(adapter.tensors, tuple(_notes(planned, adapter.header, path.name)))
+
+
+def _notes(planned: PlannedRun, header: AdapterHeader, name: str) -> Iterator[str]:
+    if planned.plan.quant is not None and header.quantization is None:
+        yield qlora_use.note_starts_on_nf4(name)
+    if planned.plan.quant is None and header.quantization is not None:
+        yield qlora_use.note_starts_on_dense(name)
 
 
 def _differences(
@@ -46,6 +67,8 @@ def _differences(
             _named(header.base_name, header.base_digest),
             _named(inputs.base_name, inputs.base_digest),
         )
+    if header.graph != plan.graph:
+        yield "graph", header.graph, plan.graph
     if header.lora.rank != plan.lora.rank:
         yield "rank", header.lora.rank, plan.lora.rank
     elif header.lora.scale != plan.lora.scale:

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vox_populi import operator_messages as say
-from vox_populi.artifacts.checkpoint_file import AdapterFile, read_adapter_bin
+from vox_populi.artifacts.adapter_header import Quantization
 from vox_populi.artifacts.merged_file import MERGED_FILE, read_merged_file
 from vox_populi.artifacts.peft_adapter import read_peft_adapter
 from vox_populi.artifacts.peft_config import read_peft_config
@@ -19,6 +19,7 @@ from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.pipeline.adapter_base import base_folder, fitting_modules, require_base
 from vox_populi.pipeline.adapter_choice import adapter_path, hint_of_run
+from vox_populi.pipeline.own_adapter import read_language_adapter
 from vox_populi.pipeline.requests import WeightsChoice
 from vox_populi.pipeline.trained_text import TrainedText, text_of_receipt
 from vox_tensor.lora_spec import LoraSpec
@@ -33,6 +34,8 @@ class ChosenAdapter:
     modules: tuple[AdapterModule, ...]
     tensors: Mapping[str, Tensor]
     """`<module>.lora_A` `[R, I]` and `<module>.lora_B` `[O, R]`, float32, on the CPU."""
+    quantization: Quantization | None = None
+    """How the base was held in training; `None` for as it is stored."""
     notes: tuple[str, ...] = ()
 
 
@@ -81,19 +84,22 @@ def _without_adapter(model: Path | None) -> ChosenModel:
         merged = read_merged_file(file)
         text = TrainedText.of_adapter(merged.adapter, str(file))
         return ChosenModel(folder=file.parent, inventory=merged.inventory, text=text)
-    return ChosenModel(folder=model, inventory=read_inventory(model), text=text_of_receipt(model))
+    inventory = read_inventory(model, allow_nf4=True)
+    return ChosenModel(folder=model, inventory=inventory, text=text_of_receipt(model))
 
 
 def _with_own_adapter(path: Path, choice: WeightsChoice) -> ChosenModel:
-    file: AdapterFile = read_adapter_bin(path)
+    file = read_language_adapter(path)
     folder = base_folder(choice.model_dir or hint_of_run(path), path, file.header)
-    inventory = read_inventory(folder or embedded_model_dir())
+    is_quantized = file.header.quantization is not None
+    inventory = read_inventory(folder or embedded_model_dir(), allow_nf4=is_quantized)
     require_base(inventory, base_digest(inventory), file.header, str(path))
     adapter = ChosenAdapter(
         where=path,
         lora=file.header.lora,
         modules=fitting_modules(inventory, file.header, str(path)),
         tensors=file.tensors,
+        quantization=file.header.quantization,
     )
     text = TrainedText.of_adapter(file.header, str(path))
     return ChosenModel(folder=folder, inventory=inventory, adapter=adapter, text=text)
@@ -102,7 +108,7 @@ def _with_own_adapter(path: Path, choice: WeightsChoice) -> ChosenModel:
 def _with_peft_adapter(path: Path, model_dir: Path | None) -> ChosenModel:
     if model_dir is None and read_peft_config(path).base_name != EMBEDDED_NAME:
         raise ConfigError(say.adapter_needs_model(str(path)))
-    inventory = read_inventory(model_dir or embedded_model_dir())
+    inventory = read_inventory(model_dir or embedded_model_dir(), allow_nf4=True)
     found = read_peft_adapter(path, inventory.config)
     known = {module.ours: module for module in adapter_modules(inventory.config)}
     adapter = ChosenAdapter(

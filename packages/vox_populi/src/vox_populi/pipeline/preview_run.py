@@ -34,6 +34,7 @@ def preview_rows(request: PreviewRequest) -> Iterator[PreviewRow]:
         on_bad_row=request.on_bad_row,
         on_long_row=request.on_long_row,
         seq_len=request.seq_len,
+        ce_last_k=request.ce_last_k,
     )
     rows = open_dataset(request.data, tokenizer, policy, options)
     for index in islice(range(len(rows)), request.count):
@@ -61,14 +62,29 @@ def _shown_pieces(
         if n_ids == 0:
             continue
         end = position + n_ids
-        text = piece.text if end <= len(row) else tokenizer.decode(row.ids[position:])
-        is_learned = row.labels[position] != IGNORE_INDEX
-        if shown and is_learned != learned:
-            yield shown, learned
-            shown = ""
-        shown, learned, position = shown + text, is_learned, end
+        for text, is_learned in _piece_parts(row, position, end, piece.text, tokenizer):
+            if shown and is_learned != learned:
+                yield shown, learned
+                shown = ""
+            shown, learned = shown + text, is_learned
+        position = end
     if shown:
         yield shown, learned
+
+
+def _piece_parts(
+    row: EncodedRow, start: int, end: int, text: str, tokenizer: TextTokenizer
+) -> Iterator[tuple[str, bool]]:
+    """A piece, in two where only its end is learned; the whole text where all its ids are there."""
+    labels = row.labels[start:end]
+    n_masked = next((i for i, label in enumerate(labels) if label != IGNORE_INDEX), len(labels))
+    if n_masked in (0, len(labels)):
+        whole = text if end <= len(row) else tokenizer.decode(row.ids[start:])
+        yield whole, n_masked == 0
+        return
+    border = start + n_masked
+    yield tokenizer.decode(row.ids[start:border]), False
+    yield tokenizer.decode(row.ids[border:end]), True
 
 
 def _n_ids(piece: Piece, first_id: int, tokenizer: TextTokenizer) -> int:

@@ -67,6 +67,8 @@ class PreviewRequest:
     template: ChatTemplate = ChatTemplate.CHATML
     system_prompt: str | None = None
     seq_len: int = 512
+    ce_last_k: int | None = None
+    """Show only so many supervised tokens at the end of a row as learned."""
     min_rating: int | None = 3
     context_filter: str | None = None
     on_bad_row: OnBadRow = OnBadRow.ERROR
@@ -170,4 +172,35 @@ class MergeRequest:
     """Move an occupied output folder aside (`<name>.old-1`, …)."""
     threads: int | None = None
     """`None`: torch's, at most 8. The bytes do not depend on it."""
+    max_shard_bytes: int = MAX_SHARD_BYTES
+
+
+class Onto(StrEnum):
+    """The weights that the update of a QLoRA adapter is added to."""
+
+    ORIGINAL = "original"
+    """Those of the base folder, in 16 or 32 bits."""
+    DEQUANT = "dequant"
+    """Those it was trained on: rounded to NF4 and made dense again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QloraMergeRequest:
+    """A QLoRA adapter to fold into its base."""
+
+    adapter: Path
+    """The safetensors file, or the folder of a run or of a checkpoint."""
+    output: Path
+    base: Path | None = None
+    """Folder of the base, if not where it was in training."""
+    meta: Path | None = None
+    """Sidecar of the adapter, if it is not beside it."""
+    onto: Onto | None = None
+    """`None`: what was trained on; for a subset, the base's own weights."""
+    subset: bool = False
+    """Write the merged tensors alone, in float32, as the source system does."""
+    output_format: MergeFormat = MergeFormat.HF
+    force: bool = False
+    """Move an occupied output folder aside (`<name>.old-1`, …)."""
+    threads: int | None = None
     max_shard_bytes: int = MAX_SHARD_BYTES

@@ -16,7 +16,15 @@ from vox_populi.artifacts.checkpoint_dir import (
     list_checkpoints,
 )
 from vox_populi.artifacts.checkpoint_state import SavedState, read_state
-from vox_populi.artifacts.run_dir import ADAPTER_FILE, MANIFEST_FILE, REQUEST_FILE, RunDir
+from vox_populi.artifacts.json_fields import FieldError, take, take_object
+from vox_populi.artifacts.run_dir import (
+    MANIFEST_FILE,
+    QLORA_ADAPTER_FILE,
+    QLORA_FILES,
+    REQUEST_FILE,
+    RunDir,
+    final_adapter,
+)
 from vox_populi.artifacts.run_request import RunRequest, read_run_request
 from vox_populi.artifacts.training_manifest import read_manifest
 from vox_populi.errors import ArtifactError, RunFailedError
@@ -37,7 +45,7 @@ class StartingPoint:
 
 def is_complete(run: Path) -> bool:
     """Whether a run has left its adapter and, last of all, its manifest."""
-    return (run / ADAPTER_FILE).is_file() and (run / MANIFEST_FILE).is_file()
+    return final_adapter(run) is not None and (run / MANIFEST_FILE).is_file()
 
 
 def refuse_another_request(run_dir: RunDir, request: RunRequest) -> None:
@@ -59,17 +67,19 @@ def check_finished_adapter(run_dir: RunDir) -> dict[str, object]:
         ArtifactError: When either cannot be read or they do not belong together.
     """
     manifest = read_manifest(run_dir.file(MANIFEST_FILE))
-    path = run_dir.file(ADAPTER_FILE)
+    path = final_adapter(run_dir.path)
+    assert path is not None, "a complete run has an adapter"
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ArtifactError(say.artifact_unreadable(str(path), error)) from error
-    match manifest.get("artifacts"):
-        case {"model_final.bin": {"sha256": str(written)}} if written == found:
-            return manifest
-        case _:
-            raise ArtifactError(say.finished_adapter_changed(str(path)))
+        written = take_object(manifest, "artifacts")
+        digests = {name: take(take_object(written, name), "sha256", str) for name in written}
+    except FieldError as error:
+        raise ArtifactError(say.finished_adapter_changed(str(path))) from error
+    expected = QLORA_FILES.values() if path.name == QLORA_ADAPTER_FILE else (path.name,)
+    if digests.keys() != set(expected):
+        raise ArtifactError(say.finished_adapter_changed(str(path)))
+    for name in expected:
+        _require_digest(run_dir.file(name), digests[name])
+    return manifest
 
 
 def find_start(
@@ -110,6 +120,16 @@ def check_source(resume: Resume, request: RunRequest) -> None:
     """
     if resume.source is not None:
         _choose(_named(resume.source), request)
+
+
+def _require_digest(path: Path, written: str) -> None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(say.artifact_unreadable(str(path), error)) from error
+    if found != written:
+        raise ArtifactError(say.finished_adapter_changed(str(path)))
 
 
 def _refuse_changes(old: RunRequest, new: RunRequest) -> None:

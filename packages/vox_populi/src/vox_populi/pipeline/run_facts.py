@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
+from vox_populi.artifacts.qlora_facts import qlora_facts, quantization_of
 from vox_populi.artifacts.run_request import RunRequest
 from vox_populi.artifacts.training_manifest import InputFacts, installed_versions
 from vox_populi.events import TELEMETRY_SCHEMA_VERSION
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.pipeline.reports import JsonObject, PlannedRun
 from vox_populi.plan.data_check import TRAIN_FILE, VALID_FILE
+from vox_populi.plan.execution_planner import ExecutionPlan, Kernel
 
 _DECIDING_VERSIONS = ("torch", "vox-tensor", "vox-populi")
 """Distributions that may round or shuffle otherwise in another version."""
@@ -102,6 +104,8 @@ def adapter_header(planned: PlannedRun, inputs: InputFacts, step: int) -> Adapte
         seq_len=plan.seq_len,
         contract_digest=inputs.contract_digest,
         step=step,
+        graph=plan.graph,
+        quantization=quantization_of(plan),
     )
 
 
@@ -110,7 +114,7 @@ def train_start_payload(planned: PlannedRun, inputs: InputFacts) -> JsonObject:
     plan, contract = planned.plan, planned.contract
     return {
         "telemetry_schema": TELEMETRY_SCHEMA_VERSION,
-        "trainer": "lora_full",
+        "trainer": _trainer(plan),
         "execution_kernel": plan.kernel.value,
         "graph_id": plan.graph,
         "contract_digest": inputs.contract_digest,
@@ -132,5 +136,25 @@ def train_start_payload(planned: PlannedRun, inputs: InputFacts) -> JsonObject:
         "compute_dtype": plan.compute_dtype,
         "n_heads": plan.config.n_heads,
         "n_kv_heads": plan.config.n_kv_heads,
+        **qlora_facts(plan),
+        **_stack_payload(plan),
         "notes": list(planned.notes),
+    }
+
+
+def _trainer(plan: ExecutionPlan) -> str:
+    """Name of the module that trains."""
+    if plan.kernel is Kernel.BURN_LORA:
+        return "lora_full"
+    return "qlora_full" if plan.proxy is None else "qlora_proxy"
+
+
+def _stack_payload(plan: ExecutionPlan) -> JsonObject:
+    """The proxy's middle, under the source system's keys."""
+    if plan.proxy is None:
+        return {}
+    return {
+        "middle_projections_loaded": plan.proxy.matched,
+        "middle_projections_expected": plan.proxy.expected,
+        "middle_projections_stack_active": bool(plan.proxy.middle),
     }

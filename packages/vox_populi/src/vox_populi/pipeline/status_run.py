@@ -11,10 +11,10 @@ from vox_populi import operator_messages as say
 from vox_populi.artifacts.checkpoint_dir import list_checkpoints
 from vox_populi.artifacts.folder_lock import lock_holder
 from vox_populi.artifacts.run_dir import (
-    ADAPTER_FILE,
-    KNOWN_FILES,
     MANIFEST_FILE,
     TELEMETRY_FILE,
+    final_adapter,
+    run_files,
 )
 from vox_populi.artifacts.telemetry_file import TelemetryLine, read_telemetry
 from vox_populi.artifacts.training_manifest import read_manifest
@@ -29,7 +29,7 @@ def run_status(run: Path) -> StatusReport:
     Raises:
         ArtifactError: When the path is no run folder, or its manifest cannot be read.
     """
-    artifacts = {kind: run / name for kind, name in KNOWN_FILES.items() if (run / name).is_file()}
+    artifacts = run_files(run)
     if not artifacts and lock_holder(run) is None:
         raise ArtifactError(say.not_a_run_folder(str(run)))
     history = _read_history(run / TELEMETRY_FILE)
@@ -118,7 +118,7 @@ def _state(run: Path, holder: str | None, history: _History) -> RunState:
     """The folder's lock tells about now, its files about the past."""
     if holder is not None:
         return RunState.RUNNING
-    if (run / ADAPTER_FILE).is_file() and (run / MANIFEST_FILE).is_file():
+    if final_adapter(run) is not None and (run / MANIFEST_FILE).is_file():
         return RunState.COMPLETED
     failure = history.last.get(EventName.TRAIN_FAILED)
     if failure is not None and not failure.get("interrupted"):

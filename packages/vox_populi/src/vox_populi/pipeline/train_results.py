@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.json_fields import FieldError, take, take_number, take_object
-from vox_populi.artifacts.run_dir import ADAPTER_FILE, KNOWN_FILES, MANIFEST_FILE, RunDir
-from vox_populi.artifacts.training_manifest import ResultFacts
+from vox_populi.artifacts.run_dir import (
+    ADAPTER_FILE,
+    MANIFEST_FILE,
+    QLORA_ADAPTER_FILE,
+    RunDir,
+    run_files,
+)
+from vox_populi.artifacts.training_manifest import ResultFacts, WrittenFile
 from vox_populi.errors import ArtifactError
 from vox_populi.pipeline.reports import HeldoutPoint, JsonObject, PlannedRun, TrainReport
 from vox_populi.pipeline.resume import StartingPoint
@@ -28,16 +34,17 @@ def complete_payload(planned: PlannedRun, outcome: TrainOutcome) -> JsonObject:
         "loss": outcome.train_loss,
         "val_loss_before": outcome.valid_loss_before,
         "val_loss": outcome.valid_loss_after,
-        "final_adapter": ADAPTER_FILE,
+        "final_adapter": ADAPTER_FILE if planned.plan.quant is None else QLORA_ADAPTER_FILE,
         "wall_seconds": outcome.seconds,
         "mean_steps_per_sec": outcome.steps / outcome.seconds if outcome.seconds else None,
     }
 
 
-def result_facts(planned: PlannedRun, outcome: TrainOutcome, adapter: Path) -> ResultFacts:
-    """What the manifest says about the outcome."""
-    with adapter.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+def result_facts(
+    planned: PlannedRun, outcome: TrainOutcome, written: Sequence[Path]
+) -> ResultFacts:
+    """What the manifest says about the outcome and the files of its adapter."""
+    adapter, *sidecars = map(_written_file, written)
     return ResultFacts(
         steps=outcome.steps,
         epochs_completed=outcome.epochs_completed,
@@ -49,16 +56,21 @@ def result_facts(planned: PlannedRun, outcome: TrainOutcome, adapter: Path) -> R
         best_step=outcome.best_step,
         stopped_early=outcome.stopped_early,
         adapter_file=adapter.name,
-        adapter_sha256=digest,
-        adapter_bytes=adapter.stat().st_size,
+        adapter_sha256=adapter.sha256,
+        adapter_bytes=adapter.size,
+        sidecars=tuple(sidecars),
         deterministic=planned.plan.device == "cpu",
     )
 
 
 def train_report(
-    planned: PlannedRun, outcome: TrainOutcome, run_dir: RunDir, start: StartingPoint
+    planned: PlannedRun,
+    outcome: TrainOutcome,
+    run_dir: RunDir,
+    start: StartingPoint,
+    notes: Sequence[str] = (),
 ) -> TrainReport:
-    """What the command tells of a run that ended well."""
+    """What the command tells of a run that ended well; `notes` are those of loading it."""
     return TrainReport(
         run=run_dir.path,
         steps=outcome.steps,
@@ -74,10 +86,10 @@ def train_report(
         peak_memory_bytes=outcome.peak_memory_bytes or None,
         device=planned.plan.device,
         compute_dtype=planned.plan.compute_dtype,
-        artifacts=_artifacts(run_dir),
+        artifacts=run_files(run_dir.path),
         resumed_from=start.step if start.checkpoint else None,
         tokens_before=outcome.tokens_before,
-        notes=(*planned.notes, *start.notes),
+        notes=(*planned.notes, *notes, *start.notes),
     )
 
 
@@ -105,7 +117,7 @@ def finished_report(
             peak_memory_bytes=None,
             device=planned.plan.device,
             compute_dtype=planned.plan.compute_dtype,
-            artifacts=_artifacts(run_dir),
+            artifacts=run_files(run_dir.path),
             resumed_from=take(results, "steps", int),
             tokens_before=take(results, "tokens", int),
             notes=(*planned.notes, say.note_run_complete()),
@@ -115,9 +127,10 @@ def finished_report(
         raise ArtifactError(say.manifest_invalid(path, str(error))) from error
 
 
-def _artifacts(run_dir: RunDir) -> dict[str, Path]:
-    files = {kind: run_dir.file(name) for kind, name in KNOWN_FILES.items()}
-    return {kind: path for kind, path in files.items() if path.is_file()}
+def _written_file(path: Path) -> WrittenFile:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return WrittenFile(path.name, digest, path.stat().st_size)
 
 
 def _number(values: Mapping[str, object], name: str) -> float | None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from torch import Tensor
 
 from vox_populi.artifacts.adapter_header import AdapterHeader
 from vox_populi.artifacts.base_location import base_location
 from vox_populi.artifacts.checkpoint_dir import list_checkpoints
-from vox_populi.artifacts.checkpoint_file import write_adapter_bin
 from vox_populi.artifacts.checkpoint_state import read_state
 from vox_populi.artifacts.model_card import model_card
 from vox_populi.artifacts.run_dir import (
-    ADAPTER_FILE,
     BASE_LOCATION_FILE,
     MANIFEST_FILE,
     MODEL_CARD_FILE,
@@ -31,10 +27,10 @@ from vox_populi.artifacts.telemetry_file import TelemetryFile, cut_telemetry
 from vox_populi.artifacts.training_manifest import InputFacts, manifest_values
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName, Sink
-from vox_populi.kernel.lora_full import LoraFullObjective
 from vox_populi.pipeline.checkpoint_saver import CheckpointSaver
 from vox_populi.pipeline.engine_setup import engine_settings, load_objective, on_device
-from vox_populi.pipeline.initial_adapter import read_initial_adapter
+from vox_populi.pipeline.final_adapter import write_final_adapter
+from vox_populi.pipeline.initial_adapter import InitialAdapter, read_initial_adapter
 from vox_populi.pipeline.interruption import RunInterruptedError, StopRequest, stop_on_signals
 from vox_populi.pipeline.reports import JsonObject, PlannedRun, TrainReport
 from vox_populi.pipeline.requests import RunOptions
@@ -64,6 +60,7 @@ from vox_populi.plan.execution_planner import require_memory
 from vox_populi.plan.output_folder import IfOccupied
 from vox_populi.train.engine import Engine
 from vox_populi.train.engine_state import CheckpointPolicy
+from vox_populi.train.objective import Objective
 from vox_populi.train.outcome import TrainOutcome
 from vox_tensor.errors import Problem, VoxError
 
@@ -76,8 +73,8 @@ class _Job:
     options: RunOptions
     inputs: InputFacts
     request: RunRequest
-    initial: Mapping[str, Tensor] | None
-    """Adapter values to start from (`--init-from`)."""
+    initial: InitialAdapter | None
+    """What to start from (`--init-from`)."""
 
     def header_at(self, step: int) -> AdapterHeader:
         """Header of this run's adapter at a step."""
@@ -162,8 +159,8 @@ class _Run:
         times = RunTimes()
         self._emit_start(has_history=has_history)
         try:
-            outcome = self._train(times)
-            report = self._write(outcome, times)
+            outcome, notes = self._train(times)
+            report = self._write(outcome, times, notes)
         except BaseException as error:
             self._emit(EventName.TRAIN_FAILED, _failure_payload(error))
             located = _with_file(error, self.job.planned.preflight.train.path)
@@ -185,23 +182,24 @@ class _Run:
             payload |= {"notes": list(self.start.notes)}
             self._emit(EventName.TRAIN_RESUMED, payload)
 
-    def _train(self, times: RunTimes) -> TrainOutcome:
-        plan = self.job.planned.plan
+    def _train(self, times: RunTimes) -> tuple[TrainOutcome, tuple[str, ...]]:
+        """Also gives the notes of loading."""
+        plan, digest = self.job.planned.plan, self.job.inputs.base_digest
         with on_device(plan.device, plan.threads):
             with times.measure("load"):
-                objective = load_objective(self.job.planned)
-                engine = self._engine(objective)
+                loaded = load_objective(self.job.planned, digest)
+                engine = self._engine(loaded.objective)
             self._leave_if_asked(self.start.step)
             with times.measure("train"):
                 outcome = engine.run()
         if outcome.interrupted:
             self._leave_if_asked(outcome.steps)
-        return outcome
+        return outcome, loaded.notes
 
-    def _engine(self, objective: LoraFullObjective) -> Engine:
+    def _engine(self, objective: Objective) -> Engine:
         found, settings = self.job.planned.preflight, engine_settings(self.job.planned.plan)
         if self.job.initial is not None:
-            objective.restore(self.job.initial)
+            objective.restore(self.job.initial.tensors)
         policy = CheckpointPolicy(self.saver, self.job.options.checkpoint_every)
         engine = Engine(
             objective,
@@ -229,14 +227,14 @@ class _Run:
         where = f"{last.path.parent.name}/{last.name}" if last else None
         raise RunInterruptedError(self.stop.signal_number, step, where)
 
-    def _write(self, outcome: TrainOutcome, times: RunTimes) -> TrainReport:
+    def _write(self, outcome: TrainOutcome, times: RunTimes, notes: tuple[str, ...]) -> TrainReport:
         """The manifest comes last: with it the run is complete."""
         planned, inputs, run_dir = self.job.planned, self.job.inputs, self.run_dir
         with times.measure("save"):
-            adapter = run_dir.file(ADAPTER_FILE)
             step = outcome.steps if outcome.best_step is None else outcome.best_step
-            write_adapter_bin(adapter, self.job.header_at(step), outcome.adapter)
-        results = result_facts(planned, outcome, adapter)
+            header = self.job.header_at(step)
+            written = write_final_adapter(run_dir.path, planned.plan, header, outcome.adapter)
+        results = result_facts(planned, outcome, written)
         manifest = manifest_values(planned.contract, planned.plan, inputs, results)
         run_dir.write_atomic(MODEL_CARD_FILE, model_card(manifest).encode())
         tokens = outcome.tokens - outcome.tokens_before
@@ -245,7 +243,9 @@ class _Run:
         if location is not None and planned.contract.model_dir is not None:
             run_dir.write_json(BASE_LOCATION_FILE, location)
         run_dir.write_json(MANIFEST_FILE, manifest)
-        return train_report(planned, outcome, run_dir, self.start)
+        if self.job.initial is not None:
+            notes = (*self.job.initial.notes, *notes)
+        return train_report(planned, outcome, run_dir, self.start, notes)
 
     def _emit(self, name: EventName, payload: JsonObject) -> None:
         self.sink.emit(Event(name, payload))

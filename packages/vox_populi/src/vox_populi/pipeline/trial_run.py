@@ -11,17 +11,16 @@ from typing import TypeVar
 import torch
 
 from vox_populi.artifacts.adapter_header import AdapterHeader
-from vox_populi.artifacts.checkpoint_file import write_adapter_bin
-from vox_populi.artifacts.run_dir import ADAPTER_FILE
 from vox_populi.events import Event
-from vox_populi.kernel.lora_full import LoraFullObjective
 from vox_populi.pipeline.engine_setup import engine_settings, load_objective, on_device
+from vox_populi.pipeline.final_adapter import write_final_adapter
 from vox_populi.pipeline.reports import PlannedRun, StepTrialReport
 from vox_populi.pipeline.run_facts import adapter_header, input_facts
 from vox_populi.plan.execution_planner import require_memory
 from vox_populi.train.engine import Engine
 from vox_populi.train.evaluate import mean_loss
 from vox_populi.train.memory_peak import peak_memory_bytes
+from vox_populi.train.objective import Objective
 from vox_populi.train.outcome import TrainOutcome
 
 _Value = TypeVar("_Value")
@@ -37,8 +36,9 @@ def try_one_step(planned: PlannedRun) -> StepTrialReport:
     """
     require_memory(planned.plan)
     plan, valid = planned.plan, planned.preflight.valid
+    inputs = input_facts(planned)
     with on_device(plan.device, plan.threads):
-        objective = load_objective(planned)
+        objective = load_objective(planned, inputs.base_digest).objective
         heldout_loss, evaluation_seconds = None, None
         if len(valid):
             heldout_loss, evaluation_seconds = _timed(
@@ -46,8 +46,8 @@ def try_one_step(planned: PlannedRun) -> StepTrialReport:
             )
         outcome, step_seconds = _timed(lambda: _one_step(planned, objective), objective.device)
         peak = peak_memory_bytes(objective.device)
-    header = adapter_header(planned, input_facts(planned), outcome.steps)
-    adapter_bytes, save_seconds = _timed(lambda: _save(header, outcome), objective.device)
+    header = adapter_header(planned, inputs, outcome.steps)
+    adapter_bytes, save_seconds = _timed(lambda: _save(planned, header, outcome), objective.device)
     return StepTrialReport(
         planned=planned,
         step_seconds=step_seconds,
@@ -67,7 +67,7 @@ class _NoSink:
         """Forget it."""
 
 
-def _one_step(planned: PlannedRun, objective: LoraFullObjective) -> TrainOutcome:
+def _one_step(planned: PlannedRun, objective: Objective) -> TrainOutcome:
     plan, rows = planned.plan, planned.preflight.train
     by_length = sorted(range(len(rows)), key=lambda row: (-rows.lengths[row], row))
     longest = rows.select(sorted(by_length[: plan.rows_per_step]))
@@ -75,12 +75,11 @@ def _one_step(planned: PlannedRun, objective: LoraFullObjective) -> TrainOutcome
     return Engine(objective, longest, rows.select([]), settings, _NoSink()).run()
 
 
-def _save(header: AdapterHeader, outcome: TrainOutcome) -> int:
-    """Write the adapter into a scratch folder; returns its size."""
+def _save(planned: PlannedRun, header: AdapterHeader, outcome: TrainOutcome) -> int:
+    """Write the adapter into a scratch folder; returns the size of its files."""
     with tempfile.TemporaryDirectory(prefix="vox-trial-") as folder:
-        path = Path(folder) / ADAPTER_FILE
-        write_adapter_bin(path, header, outcome.adapter)
-        return path.stat().st_size
+        written = write_final_adapter(Path(folder), planned.plan, header, outcome.adapter)
+        return sum(path.stat().st_size for path in written)
 
 
 def _timed(action: Callable[[], _Value], device: torch.device) -> tuple[_Value, float]:

@@ -10,19 +10,26 @@ import torch
 from vox_populi import operator_messages as say
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.contract.qlora_spec import DenseCopiesChoice
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.hf.inventory import ModelInventory
-from vox_populi.kernel.lora_full import TORCH_DTYPES, LoraFullObjective
+from vox_populi.kernel.adapted_objective import TORCH_DTYPES, AdaptedObjective
+from vox_populi.kernel.nf4_backend import dequantizer_for
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
+from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base
+from vox_populi.model.transformer import Transformer
 from vox_populi.pipeline.machine_probe import probe_machine
 from vox_populi.pipeline.model_choice import ChosenAdapter, choose_model
 from vox_populi.pipeline.requests import WeightsChoice
 from vox_populi.pipeline.trained_text import TrainedText
 from vox_populi.plan.device_choice import DeviceChoice, choose_device, device_problems
+from vox_populi.plan.memory_estimate import BYTES_OF_DTYPE, count_parameters
+from vox_populi.plan.nf4_plan import choose_dense_copies
 from vox_populi.plan.tokenizer_choice import TokenizerChoice, choose_tokenizer
+from vox_tensor.nf4_weight import DenseCopies, DensePool
 from vox_tensor.tokenizer import TextTokenizer
 
 
@@ -73,17 +80,37 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
     )
 
 
-def load_weights(found: FoundWeights) -> LoraFullObjective:
+def load_weights(found: FoundWeights) -> AdaptedObjective[Transformer]:
     """Load the base and put the adapter beside it, unmerged: the arithmetic of training."""
-    device = found.device
-    model = load_base(found.inventory, TORCH_DTYPES[device.compute_dtype], device.device)
     adapter = found.adapter
+    if found.inventory.nf4 or (adapter is not None and adapter.quantization is not None):
+        model, pool = _load_in_nf4(found)
+    else:
+        dtype = TORCH_DTYPES[found.device.compute_dtype]
+        model, pool = load_base(found.inventory, dtype, found.device.device), None
     if adapter is None:
-        return LoraFullObjective(model, {})
+        return AdaptedObjective(model, {}, pool)
     adapted = attach_adapters(model, adapter.modules, adapter.lora, torch.Generator())
     load_adapter_tensors(adapted, adapter.tensors)
     model.eval()
-    return LoraFullObjective(model, adapted)
+    return AdaptedObjective(model, adapted, pool)
+
+
+def _load_in_nf4(found: FoundWeights) -> tuple[Transformer, DensePool]:
+    """The base as an adapter was trained on it, or as its folder holds it."""
+    device, config = found.device, found.inventory.config
+    quantization = None if found.adapter is None else found.adapter.quantization
+    settings = Nf4Settings()
+    if quantization is not None:
+        settings = Nf4Settings(
+            block_size=quantization.block_size, double_quant=quantization.double_quant
+        )
+    # Answers are made token by token, each of which needs every weight again.
+    dense_bytes = count_parameters(config) * BYTES_OF_DTYPE[device.compute_dtype]
+    copies = choose_dense_copies(DenseCopiesChoice.AUTO, dense_bytes, device.memory_bytes)
+    pool = DensePool(DenseCopies(copies.value), dequantizer_for(device.device))
+    dtype = TORCH_DTYPES[device.compute_dtype]
+    return load_nf4_base(found.inventory, dtype, device.device, settings, pool), pool
 
 
 def _device(choice: WeightsChoice) -> DeviceChoice:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.data.data_report import DataReport
+from vox_populi.data.data_report import DataReport, DropReason
 from vox_populi.data.dataset import DatasetOptions, RowDataset, open_dataset, split_validation
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.plan.execution_planner import DataFacts
 from vox_populi.plan.findings import Findings
+from vox_tensor.errors import Problem
 from vox_tensor.tokenizer import TextTokenizer
 
 TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
+_SKIPPED = (DropReason.BAD_ROW, DropReason.NOTHING_TO_LEARN, DropReason.TOO_LONG)
+"""Rows that were meant to be learned and cannot be; a filter leaves out others on purpose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,7 @@ def check_rows(
         on_bad_row=contract.on_bad_row,
         on_long_row=contract.on_long_row,
         seq_len=contract.seq_len if is_tokenised else None,
+        ce_last_k=contract.ce_last_k,
     )
     policy = text_policy(contract)
 
@@ -109,6 +114,15 @@ def check_rows(
         return CheckedRows(train=train, valid=valid, has_valid_file=True)
     kept, held_out = split_validation(len(train), contract.validation_split_ratio, contract.seed)
     return CheckedRows(train=train.select(kept), valid=train.select(held_out), has_valid_file=False)
+
+
+def skip_rate_problems(contract: FinetuneContract, rows: CheckedRows) -> Iterator[Problem]:
+    """Whether more rows of `train.jsonl` are skipped than the request accepts."""
+    limit, report = contract.qlora.max_skip_rate, rows.train.report
+    skipped = sum(report.dropped[reason] for reason in _SKIPPED)
+    if limit is not None and skipped > limit * report.rows:
+        where = str(contract.data_dir / TRAIN_FILE)
+        yield say.skip_rate_exceeded(where, skipped, report.rows, limit)
 
 
 def _report_notes(file: str, report: DataReport, seq_len: int) -> list[str]:

@@ -8,49 +8,67 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from pathlib import Path
 
 from vox_populi import operator_messages as say
+from vox_populi.contract.choices import Kernel
 from vox_populi.contract.finetune_contract import Backend, FinetuneContract
+from vox_populi.contract.qlora_spec import DenseCopiesChoice, implied_kernel
 from vox_populi.errors import EnvironmentFailure, PlanError
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.plan.adapter_selection import select_adapters
-from vox_populi.plan.device_choice import MachineFacts, choose_device, device_problems
+from vox_populi.plan.device_choice import (
+    DeviceChoice,
+    MachineFacts,
+    choose_device,
+    device_problems,
+)
+from vox_populi.plan.graph_choice import (
+    FULL_GRAPH,
+    LM_HEAD_GRAPH,
+    PROXY_STACK_GRAPH,
+    GraphChoice,
+    ProxyPlan,
+    choose_graph,
+    graph_problems,
+    is_proxy,
+)
 from vox_populi.plan.memory_estimate import (
+    BYTES_OF_DTYPE,
     MemoryEstimate,
+    PackedBase,
     WorkingSet,
     count_parameters,
     estimate_memory,
+    estimate_proxy_memory,
 )
-from vox_populi.plan.step_count import count_steps
+from vox_populi.plan.nf4_plan import (
+    QuantPlan,
+    choose_dense_copies,
+    nf4_layout,
+    quant_plan,
+)
+from vox_populi.plan.step_count import StepCount, count_steps
 from vox_tensor.errors import Problem
 from vox_tensor.lora_spec import LoraSpec, lora_param_count
 from vox_tensor.schedule import LearningRateSchedule
 
 __all__ = [
     "FULL_GRAPH",
+    "LM_HEAD_GRAPH",
+    "PROXY_STACK_GRAPH",
     "DataFacts",
     "ExecutionPlan",
     "Kernel",
     "MachineFacts",
+    "ProxyPlan",
+    "QuantPlan",
     "plan_execution",
     "request_problems",
     "require_memory",
 ]
-
-
-class Kernel(StrEnum):
-    """The training kernels, under the names that manifests store."""
-
-    BURN_LORA = "burn_lora"
-    CANDLE_QLORA = "candle_qlora"
-
-
-FULL_GRAPH = "full_graph_v1"
-"""Every layer of the causal model is in the training graph."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +127,18 @@ class ExecutionPlan:
     """Of the chosen device, in bytes; `None` if unknown."""
     notes: tuple[str, ...]
     """Settings that were adapted or have no effect, and other things worth knowing."""
+    quant: QuantPlan | None = None
+    """How the base is held in four bits; `None` where it is not."""
+    proxy: ProxyPlan | None = None
+    """The middle of a proxy graph; `None` in the full graph."""
+    ce_last_k: int | None = None
+    """Only so many supervised tokens at the end of a row are learned; `None`: all of them. The
+    rows are labelled accordingly already."""
+
+    @property
+    def candle_compat_mode(self) -> bool:
+        """What the source system's readers ask for: true for its QLoRA kernel's name."""
+        return self.kernel is Kernel.CANDLE_QLORA
 
     @property
     def n_train_rows(self) -> int:
@@ -156,40 +186,35 @@ def plan_execution(
         EnvironmentFailure: When all that is in the way is a device that is not there.
     """
     config = inventory.config
-    _refuse(contract, config, data, machine)
-    adapters = select_adapters(config, contract.targets).modules
+    _refuse(contract, inventory, data, machine)
+    chosen, device = choose_graph(contract, inventory), choose_device(contract, machine)
     steps = count_steps(contract, data.n_train_rows)
-    chosen = choose_device(contract, machine)
-    window_tokens = contract.batch_size * contract.seq_len
-    # A window is never fuller than all rows of a step.
-    tokens = min(window_tokens, steps.rows_per_step * (data.longest_row or contract.seq_len))
-    memory = estimate_memory(
-        config,
-        adapters,
-        contract.lora,
-        WorkingSet(tokens, chosen.compute_dtype, on_cpu=chosen.device == "cpu"),
+    memory, quant, quant_notes = _frozen_base(
+        contract, inventory, chosen, device, _window(contract, chosen, steps, data)
     )
     notes = (
         *steps.notes,
+        *device.notes,
         *chosen.notes,
+        *quant_notes,
         *_data_notes(contract, config, data),
-        *_memory_notes(memory, chosen.memory_bytes),
+        *_memory_notes(memory, device.memory_bytes),
     )
     return ExecutionPlan(
-        kernel=Kernel.BURN_LORA,
-        graph=FULL_GRAPH,
-        objective_note=f"burn_lora_masked_{contract.template}_ce",
+        kernel=implied_kernel(contract.backend, contract.base_quant),
+        graph=chosen.graph,
+        objective_note=chosen.objective_note,
         config=config,
         model_dir=inventory.model_dir,
-        adapters=adapters,
+        adapters=chosen.adapters,
         lora=contract.lora,
-        device=chosen.device,
-        compute_dtype=chosen.compute_dtype,
+        device=device.device,
+        compute_dtype=device.compute_dtype,
         threads=contract.threads,
         seq_len=contract.seq_len,
         batch_size=contract.batch_size,
         grad_accum=contract.grad_accum,
-        window_tokens=window_tokens,
+        window_tokens=contract.batch_size * contract.seq_len,
         rows_per_step=steps.rows_per_step,
         epochs=steps.epochs,
         steps_per_epoch=steps.per_epoch,
@@ -207,16 +232,18 @@ def plan_execution(
         seed=contract.seed,
         data=data,
         memory=memory,
-        memory_available=chosen.memory_bytes,
+        memory_available=device.memory_bytes,
         notes=notes,
+        quant=quant,
+        proxy=chosen.proxy,
+        ce_last_k=contract.ce_last_k,
     )
 
 
 def request_problems(contract: FinetuneContract, config: ModelConfig) -> Iterator[Problem]:
-    """What of a request this base model, or this version, cannot meet, whatever the data."""
-    if contract.backend is Backend.QLORA:
-        yield say.qlora_not_built()
-    yield from select_adapters(config, contract.targets).problems
+    """What of a request this base model cannot meet, whatever its weights and the data."""
+    if not is_proxy(contract):
+        yield from select_adapters(config, contract.targets).problems
 
 
 def require_memory(plan: ExecutionPlan) -> None:
@@ -231,10 +258,59 @@ def require_memory(plan: ExecutionPlan) -> None:
         )
 
 
+def _window(
+    contract: FinetuneContract, chosen: GraphChoice, steps: StepCount, data: DataFacts
+) -> int:
+    """Most tokens of a window that are computed: all of its rows', or what a proxy learns."""
+    tokens = contract.batch_size * contract.seq_len
+    # A window is never fuller than all rows of a step.
+    most = steps.rows_per_step * (data.longest_row or contract.seq_len)
+    if chosen.proxy is not None and contract.ce_last_k is not None:
+        most = min(most, steps.rows_per_step * contract.ce_last_k)
+    return min(tokens, most)
+
+
+def _frozen_base(
+    contract: FinetuneContract,
+    inventory: ModelInventory,
+    chosen: GraphChoice,
+    device: DeviceChoice,
+    tokens: int,
+) -> tuple[MemoryEstimate, QuantPlan | None, tuple[str, ...]]:
+    """How the base is held, and the memory of a step with it."""
+    config, modules, lora = inventory.config, chosen.adapters, contract.lora
+    work = WorkingSet(tokens, device.compute_dtype, on_cpu=device.device == "cpu")
+    if contract.backend is Backend.LORA:
+        return estimate_memory(config, modules, lora, work), None, ()
+    layout = nf4_layout(contract, inventory, chosen)
+    copies = layout.dense_copy_bytes(BYTES_OF_DTYPE[device.compute_dtype])
+    estimate = estimate_memory if chosen.proxy is None else estimate_proxy_memory
+
+    def with_copies(policy: DenseCopiesChoice) -> MemoryEstimate:
+        packed = PackedBase(
+            values=layout.n_values,
+            packed_bytes=layout.packed_bytes,
+            dense_copies=copies[policy],
+        )
+        return estimate(config, modules, lora, work, packed)
+
+    asked = contract.qlora.dense_copies
+    step_total = with_copies(DenseCopiesChoice.STEP).total
+    policy = choose_dense_copies(asked, step_total, device.memory_bytes)
+    quant = quant_plan(layout, contract.qlora, policy, tuple(copies.items()))
+    notes = (*layout.notes, say.note_dense_copies(policy, quant.dense_copy_bytes))
+    return with_copies(policy), quant, notes
+
+
 def _refuse(
-    contract: FinetuneContract, config: ModelConfig, data: DataFacts, machine: MachineFacts
+    contract: FinetuneContract, inventory: ModelInventory, data: DataFacts, machine: MachineFacts
 ) -> None:
-    refused = (*request_problems(contract, config), *_data_problems(contract, config, data))
+    config = inventory.config
+    refused = (
+        *request_problems(contract, config),
+        *graph_problems(contract, inventory),
+        *_data_problems(contract, config, data),
+    )
     absent = tuple(device_problems(contract.device, machine))
     if refused:
         raise PlanError(*refused, *absent)
@@ -251,12 +327,14 @@ def _data_problems(
         yield say.early_stopping_needs_rows()
     longest = data.longest_row or 0
     # Learned positions are a table: a row beyond its end cannot be computed at all.
-    if config.rope is None and longest > config.max_positions:
+    if config.rope is None and longest > config.max_positions and not is_proxy(contract):
         yield say.rows_beyond_positions(longest, config.max_positions)
 
 
 def _data_notes(contract: FinetuneContract, config: ModelConfig, data: DataFacts) -> Iterator[str]:
-    if data.longest_row is None:
+    if is_proxy(contract):
+        pass  # It has no positions.
+    elif data.longest_row is None:
         if contract.seq_len > config.max_positions:
             yield say.note_seq_len_beyond_positions(contract.seq_len, config.max_positions)
     elif data.longest_row > config.max_positions:

@@ -31,7 +31,8 @@ class MemoryEstimate:
     """Bytes by what they are for. Activations are the terms that a window's size decides."""
 
     weights: int
-    """Frozen base, held in the compute dtype: parameters * s. A tied head counts once."""
+    """Frozen base, held in the compute dtype: parameters * s. A tied head counts once. Of a base
+    in NF4 those that are not: embeddings, head, norms and biases."""
     adapter: int
     """Factors A and B of every adapted layer in f32: sum of R * (in + out) * 4."""
     gradients: int
@@ -48,6 +49,10 @@ class MemoryEstimate:
     with C = min(256, T)."""
     runtime: int
     """Interpreter and libraries; 0 on a GPU, whose memory they do not use."""
+    packed_weights: int = 0
+    """Codes and magnitudes of the layers that are in NF4."""
+    dense_copies: int = 0
+    """Their dense copies at the peak: one buffer for the largest matrix, or all of them."""
 
     @property
     def total(self) -> int:
@@ -55,9 +60,14 @@ class MemoryEstimate:
         return sum(bytes_ for _, bytes_ in self.terms())
 
     def terms(self) -> tuple[tuple[str, int], ...]:
-        """Name and bytes of each term, in the order of this class."""
+        """Name and bytes of each term; those of a base in NF4 only where there is one."""
+        quantized = (
+            ("packed_weights", self.packed_weights),
+            ("dense_copies", self.dense_copies),
+        )
         return (
             ("weights", self.weights),
+            *(quantized if self.packed_weights else ()),
             ("adapter", self.adapter),
             ("gradients", self.gradients),
             ("optimizer", self.optimizer),
@@ -66,6 +76,17 @@ class MemoryEstimate:
             ("loss_chunk", self.loss_chunk),
             ("runtime", self.runtime),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedBase:
+    """The part of a base that is in NF4."""
+
+    values: int
+    """How many values it has."""
+    packed_bytes: int
+    dense_copies: int
+    """Bytes of dense copies at the peak."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +105,7 @@ def estimate_memory(
     modules: Sequence[AdapterModule],
     lora: LoraSpec,
     work: WorkingSet,
+    packed: PackedBase | None = None,
 ) -> MemoryEstimate:
     """Estimate the peak of a training step of the full graph.
 
@@ -92,6 +114,7 @@ def estimate_memory(
         modules: Layers that carry an adapter.
         lora: Rank and dropout.
         work: Window, dtype and device.
+        packed: What of the base is in NF4, if anything.
     """
     size = BYTES_OF_DTYPE[work.compute_dtype]
     adapter = _F32 * sum(
@@ -102,12 +125,51 @@ def estimate_memory(
         saved += sum(module.in_features for module in modules)
     widest = max(4 * config.intermediate_size, 8 * config.q_features) + 2 * config.hidden_size
     return MemoryEstimate(
-        weights=size * count_parameters(config),
+        weights=size * (count_parameters(config) - (packed.values if packed else 0)),
+        packed_weights=packed.packed_bytes if packed else 0,
+        dense_copies=packed.dense_copies if packed else 0,
         adapter=adapter,
         gradients=adapter,
         optimizer=_ADAM_MOMENTS * adapter,
         activations=work.tokens * saved * size,
         working=work.tokens * widest * size,
+        loss_chunk=min(LOSS_CHUNK_ROWS, work.tokens) * config.vocab_size * _F32 * 2,
+        runtime=CPU_RUNTIME_BYTES if work.on_cpu else 0,
+    )
+
+
+def estimate_proxy_memory(
+    config: ModelConfig,
+    modules: Sequence[AdapterModule],
+    lora: LoraSpec,
+    work: WorkingSet,
+    packed: PackedBase,
+) -> MemoryEstimate:
+    """Estimate the peak of a training step of the proxy graph, where a token is a position.
+
+    Every layer keeps its input and every middle layer its norm's; dense is the embedding table.
+
+    Args:
+        config: The base model.
+        modules: The stack: middle layers and head, all of them in NF4.
+        lora: Rank and dropout.
+        work: Learned positions, dtype and device.
+        packed: The stack in NF4.
+    """
+    size, width = BYTES_OF_DTYPE[work.compute_dtype], config.hidden_size
+    adapter = _F32 * sum(
+        lora_param_count(m.in_features, m.out_features, lora.rank) for m in modules
+    )
+    saved = 2 * len(modules) + (len(modules) if lora.dropout else 0) + 2
+    return MemoryEstimate(
+        weights=size * config.vocab_size * width,
+        packed_weights=packed.packed_bytes,
+        dense_copies=packed.dense_copies,
+        adapter=adapter,
+        gradients=adapter,
+        optimizer=_ADAM_MOMENTS * adapter,
+        activations=work.tokens * saved * width * size,
+        working=work.tokens * 4 * width * size,
         loss_chunk=min(LOSS_CHUNK_ROWS, work.tokens) * config.vocab_size * _F32 * 2,
         runtime=CPU_RUNTIME_BYTES if work.on_cpu else 0,
     )

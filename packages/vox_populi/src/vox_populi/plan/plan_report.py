@@ -69,8 +69,40 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
         "memory_bytes": {**dict(plan.memory.terms()), "total": plan.memory.total},
         "memory_available_bytes": plan.memory_available,
         "fits": plan.fits,
+        **_qlora_json(plan),
         "notes": list(plan.notes),
     }
+
+
+def _qlora_json(plan: ExecutionPlan) -> dict[str, object]:
+    """What only a run on a 4-bit base has."""
+    quant = plan.quant
+    if quant is None:
+        return {}
+    values: dict[str, object] = {
+        "candle_compat_mode": plan.candle_compat_mode,
+        "ce_last_k": plan.ce_last_k,
+        "quantization": {
+            "base_quant": "nf4",
+            "block_size": quant.block_size,
+            "double_quant": quant.double_quant,
+            "is_prequantised": quant.is_prequantised,
+            "matrices": len(quant.modules),
+            "packed_bytes": quant.packed_bytes,
+            "dense_copies": quant.dense_copies,
+            "dense_copy_bytes": dict(quant.dense_copy_bytes),
+        },
+    }
+    if plan.proxy is not None:
+        values["proxy_stack"] = {
+            "eligible": plan.proxy.eligible,
+            "complete": plan.proxy.is_complete,
+            "keys_matched": plan.proxy.matched,
+            "keys_expected": plan.proxy.expected,
+            "missing": list(plan.proxy.missing),
+            "middle_layers_active": len(plan.proxy.middle),
+        }
+    return values
 
 
 def _model_json(plan: ExecutionPlan) -> dict[str, object]:
@@ -94,6 +126,7 @@ def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
         f"{plan.model_dir} ({config.model_type}, {config.n_layers} layers,"
         f" {plan.n_base_parameters:,} parameters)",
     )
+    yield from _qlora_rows(plan)
     roles = ", ".join(f"{role} x {count}" for role, count in _layers_by_role(plan).items())
     lora = plan.lora
     yield "adapters", f"{roles}: {plan.n_trainable:,} trainable parameters"
@@ -123,6 +156,29 @@ def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
     )
     yield "evaluation", _describe_evaluation(plan)
     yield "seed", str(plan.seed)
+
+
+def _qlora_rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
+    quant, proxy = plan.quant, plan.proxy
+    if quant is None:
+        return
+    nested = "double" if quant.double_quant else "single"
+    stored = ", stored so already" if quant.is_prequantised else ""
+    yield (
+        "quantisation",
+        f"nf4, blocks of {quant.block_size}, {nested} quantisation, layers: {len(quant.modules)}"
+        f"{stored}",
+    )
+    yield "dense copies", quant.dense_copies
+    width = "all supervised tokens" if plan.ce_last_k is None else f"the last {plan.ce_last_k}"
+    yield "learned of a row", width
+    if proxy is not None:
+        yield (
+            "proxy stack",
+            f"{len(proxy.middle)} middle layers; {proxy.matched} of {proxy.expected} output"
+            " projections can be used",
+        )
+        yield "", "The loss of this graph is no full-graph loss."
 
 
 def _memory_rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vox_populi import operator_messages as say
-from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.contract.finetune_contract import Backend, FinetuneContract
 from vox_populi.data.data_report import DataReport
 from vox_populi.data.dataset import RowDataset
 from vox_populi.data.training_text import TextPolicy
@@ -20,10 +20,10 @@ from vox_populi.hf.file_digest import content_digest, digest_of_files
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
 from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config
-from vox_populi.plan.adapter_selection import select_adapters
-from vox_populi.plan.data_check import check_rows, is_folder, text_policy
+from vox_populi.plan.data_check import check_rows, is_folder, skip_rate_problems, text_policy
 from vox_populi.plan.execution_planner import DataFacts, request_problems
 from vox_populi.plan.findings import Findings
+from vox_populi.plan.graph_choice import choose_graph, graph_problems
 from vox_populi.plan.output_folder import AS_NEW_FOLDER, FolderUse, check_output_folder
 from vox_populi.plan.tokenizer_choice import TokenizerChoice, choose_tokenizer
 from vox_tensor.lora_spec import lora_param_count
@@ -82,19 +82,23 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
     """
     found = Findings()
     model_dir = contract.model_dir or found.attempt(embedded_model_dir)
-    inventory = None if model_dir is None else _inventory_of(model_dir, found)
+    inventory = None if model_dir is None else _inventory_of(contract, model_dir, found)
     config = inventory.config if inventory else _config_of(model_dir)
-    adapter_bytes = _adapter_bytes(contract, config)
+    adapter_bytes = _adapter_bytes(contract, inventory)
     check_output_folder(contract.output_dir, adapter_bytes, found, use)
     init_from = contract.init_from
     start = None if init_from is None else found.attempt(lambda: content_digest(init_from))
     if config is not None:
         found.refuse(request_problems(contract, config))
+    if inventory is not None:
+        found.refuse(graph_problems(contract, inventory))
     chosen = _tokenizer_of(contract, config, found)
     tokenizer = chosen.tokenizer if chosen else VoxTokenizer()
     if config is not None and chosen is not None:
         _check_vocabulary(chosen, config, found)
     rows = check_rows(contract, tokenizer, found, is_tokenised=chosen is not None)
+    if rows is not None:
+        found.refuse(skip_rate_problems(contract, rows))
     found.raise_if_any()
     assert inventory is not None, "a missing inventory is a finding"
     assert rows is not None, "missing rows are a finding"
@@ -119,12 +123,18 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
     )
 
 
-def _inventory_of(model_dir: Path, found: Findings) -> ModelInventory | None:
+def _inventory_of(
+    contract: FinetuneContract, model_dir: Path, found: Findings
+) -> ModelInventory | None:
+    """What the folder holds; for QLoRA also a folder in NF4, or one that lacks tensors."""
     if not is_folder(model_dir):
         exists = os.path.lexists(model_dir)
         found.refuse([say.model_dir_missing(str(model_dir), exists=exists)])
         return None
-    return found.attempt(lambda: read_inventory(model_dir))
+    is_qlora = contract.backend is Backend.QLORA
+    return found.attempt(
+        lambda: read_inventory(model_dir, complete=not is_qlora, allow_nf4=is_qlora)
+    )
 
 
 def _config_of(model_dir: Path | None) -> ModelConfig | None:
@@ -137,8 +147,8 @@ def _config_of(model_dir: Path | None) -> ModelConfig | None:
         return None
 
 
-def _adapter_bytes(contract: FinetuneContract, config: ModelConfig | None) -> int:
-    modules = select_adapters(config, contract.targets).modules if config else ()
+def _adapter_bytes(contract: FinetuneContract, inventory: ModelInventory | None) -> int:
+    modules = choose_graph(contract, inventory).adapters if inventory else ()
     rank = contract.lora.rank
     values = sum(lora_param_count(m.in_features, m.out_features, rank) for m in modules)
     return values * _BYTES_PER_ADAPTER_VALUE
@@ -172,9 +182,11 @@ def _check_vocabulary(chosen: TokenizerChoice, config: ModelConfig, found: Findi
 
 def _header_digest(inventory: ModelInventory) -> str:
     """Identity of a base as far as its headers tell; costs nothing even for 70B."""
+    packed = (info for stored in inventory.nf4.values() for info in stored.parts.values())
+    tensors = {**inventory.tensors, **{info.name: info for info in packed}}
     layout = [
         [name, info.dtype, list(info.shape), info.shard, info.start, info.end]
-        for name, info in sorted(inventory.tensors.items())
+        for name, info in sorted(tensors.items())
     ]
     config = digest_of_files([inventory.model_dir / CONFIG_NAME])
     text = json.dumps([config, layout], separators=(",", ":"))

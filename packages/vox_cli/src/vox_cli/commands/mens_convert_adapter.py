@@ -1,0 +1,80 @@
+"""`vox mens convert-adapter`: an adapter in another form, where the layers correspond."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from vox_cli import flags, value_parsers
+from vox_cli.console import ColorChoice, Console
+from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.report_text import aligned
+from vox_populi.pipeline import dispatch
+from vox_populi.pipeline.dispatch import AdapterForm, ConvertReport, ConvertRequest
+
+_SHOWN_NAMES = 4
+
+
+def convert_adapter(
+    source: Annotated[
+        Path,
+        flags.path_argument("Adapter file, PEFT folder, or folder of a run or checkpoint.", "SRC"),
+    ],
+    target: Annotated[
+        AdapterForm,
+        flags.value(
+            "Form to write.",
+            value_parsers.one_of(AdapterForm),
+            "|".join(AdapterForm),
+            names=("--to",),
+        ),
+    ],
+    output: Annotated[Path, flags.path("New file (lora-bin) or new folder to write.", "PATH")],
+    base: Annotated[
+        Path | None,
+        flags.path("Base folder, where SRC does not say names and sizes.", "DIR"),
+    ] = None,
+    meta: Annotated[
+        Path | None,
+        flags.path("Sidecar of a safetensors SRC, if it does not lie beside it.", "FILE"),
+    ] = None,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+    color: ColorFlag = ColorChoice.AUTO,
+) -> None:
+    """Write a LoRA .bin, a PEFT folder or version 3 files from any of them, and say what changed.
+
+    Only names change, never a number. An adapter of a proxy graph has no other form than
+    version 3 and is refused with exit code 3; nothing is written.
+    """
+    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
+    request = ConvertRequest(source=source, target=target, output=output, base=base, meta=meta)
+    report = dispatch.convert_adapter(request)
+    if json:
+        console.document(report.as_json())
+    else:
+        console.result(convert_text(report))
+
+
+def convert_text(report: ConvertReport) -> str:
+    """What was written, and everything that was done to the adapter."""
+    rule = ", rsLoRA" if report.use_rslora else ""
+    adapter = f"{report.modules} modules, rank {report.rank}, alpha {report.alpha:g}{rule}"
+    shown = report.renamed[:_SHOWN_NAMES]
+    more = len(report.renamed) - len(shown)
+    return aligned(
+        [
+            ("written to", report.output),
+            ("from", report.source_form),
+            ("to", report.target.value),
+            ("files", ", ".join(report.files)),
+            ("adapter", adapter),
+            ("trained in", f"{report.graph}, base_quant {report.base_quant}"),
+            *(("renamed", line) for line in shown or ("nothing",)),
+            *((("renamed", f"and {more} more"),) if more else ()),
+            ("rescaled", "nothing"),
+            ("refused", "nothing"),
+            *(("note", line) for line in report.notes),
+        ]
+    )

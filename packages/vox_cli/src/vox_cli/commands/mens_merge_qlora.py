@@ -1,0 +1,70 @@
+"""`vox mens merge-qlora`: a QLoRA adapter folded into the weights one names, with a receipt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from vox_cli import flags
+from vox_cli.console import ColorChoice, Console
+from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.merge_text import merge_text
+from vox_populi.pipeline.dispatch import merge_qlora as merge
+from vox_populi.pipeline.requests import MergeFormat, Onto, QloraMergeRequest
+
+
+def merge_qlora(
+    adapter: Annotated[
+        Path, flags.path("Adapter file, or the folder of a run or checkpoint.", "PATH")
+    ],
+    output_dir: Annotated[Path, flags.path("Folder to write.", "DIR")],
+    base: Annotated[
+        Path | None, flags.path("Where the base is, if not where it was in training.", "DIR")
+    ] = None,
+    meta: Annotated[
+        Path | None, flags.path("Sidecar of the adapter, if it is not beside it.", "FILE")
+    ] = None,
+    onto: Annotated[
+        Onto | None,
+        flags.choice("The weights to merge onto.", Onto, "dequant; with --subset, original"),
+    ] = None,
+    subset: Annotated[
+        bool, flags.switch("Write the merged tensors alone, in float32.", "--subset")
+    ] = False,
+    format: Annotated[
+        MergeFormat, flags.choice("What to write.", MergeFormat, "hf")
+    ] = MergeFormat.HF,
+    force: Annotated[bool, flags.switch("Move an occupied --output-dir aside.", "--force")] = False,
+    threads: Annotated[
+        int | None, flags.whole("CPU threads.", at_least=1, default="torch's, at most 8")
+    ] = None,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+    color: ColorFlag = ColorChoice.AUTO,
+) -> None:
+    """Fold a QLoRA adapter into its base, and measure how far the result is from training.
+
+    `dequant` is what the adapter was trained on: the base rounded to NF4 and made dense again.
+    `original` is the base as it is stored. The receipt has the measured difference of both.
+    """
+    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
+    report = merge(
+        QloraMergeRequest(
+            adapter=adapter,
+            output=output_dir,
+            base=base,
+            meta=meta,
+            onto=onto,
+            subset=subset,
+            output_format=format,
+            force=force,
+            threads=threads,
+        )
+    )
+    for note in report.notes:
+        console.note(f"note: {note}")
+    if json:
+        console.document(report.as_json())
+    else:
+        console.result(merge_text(report))

@@ -1,0 +1,97 @@
+"""Which rows are taken and in which order: exact quotas, drawn from named streams of one seed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from array import array
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+Draw = Callable[[], float]
+
+
+def random_stream(seed: int, *names: str) -> Draw:
+    """Numbers from 0 to below 1 that depend on the seed and the stream's name alone."""
+    # `random.shuffle` and `sample` may change between Python versions, `random()` may not.
+    text = "\0".join(("mix", *names, str(seed)))
+    return random.Random(int.from_bytes(hashlib.sha256(text.encode()).digest())).random
+
+
+def quota(n_rows: int, rate: float) -> int:
+    """How many of `n_rows` rows a rate stands for, halves rounded up.
+
+    Counted in the decimal number that was written: 0.1 of 5 rows is half a row, not a little more.
+    """
+    return math.floor(Fraction(repr(rate)) * n_rows + Fraction(1, 2))
+
+
+def picked(n_rows: int, n_picked: int, draw: Draw) -> Iterator[bool]:
+    """For each of `n_rows` rows whether it is among the `n_picked`; every subset equally likely."""
+    left = n_picked
+    for row in range(n_rows):
+        takes = draw() * (n_rows - row) < left
+        left -= takes
+        yield takes
+
+
+def copies_of(n_rows: int, weight: float, draw: Draw) -> tuple[int, Iterator[bool]]:
+    """Copies that every row gets, and for each row whether it gets one more.
+
+    Together they make `quota(n_rows, weight)` copies.
+    """
+    whole = math.floor(weight)
+    return whole, picked(n_rows, quota(n_rows, weight) - whole * n_rows, draw)
+
+
+def shuffle(values: array[int], draw: Draw) -> None:
+    """Put values into a random order, every order equally likely."""
+    for last in range(len(values) - 1, 0, -1):
+        other = int(draw() * (last + 1))
+        values[last], values[other] = values[other], values[last]
+
+
+class KeySet:
+    """A set of 64-bit keys in 11 to 22 bytes each; Python's own takes about a hundred.
+
+    Meant for hashes: keys that are not spread evenly make it slow, never wrong.
+    """
+
+    def __init__(self) -> None:
+        self._slots = array("Q", [0]) * 1024
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, key: int) -> bool:
+        return self._slots[self._slot_of(key or 1)] != 0
+
+    def add(self, key: int) -> bool:
+        """Put a key in; return whether it was new."""
+        # 0 marks a free slot, so 0 and 1 are one key.
+        key = key or 1
+        slot = self._slot_of(key)
+        if self._slots[slot]:
+            return False
+        self._slots[slot] = key
+        self._count += 1
+        if 4 * self._count > 3 * len(self._slots):
+            self._grow()
+        return True
+
+    def _slot_of(self, key: int) -> int:
+        """Where a key is, or would go."""
+        mask = len(self._slots) - 1
+        slot = key & mask
+        while self._slots[slot] not in (0, key):
+            slot = (slot + 1) & mask
+        return slot
+
+    def _grow(self) -> None:
+        held = self._slots
+        self._slots = array("Q", [0]) * (2 * len(held))
+        for key in held:
+            if key:
+                self._slots[self._slot_of(key)] = key

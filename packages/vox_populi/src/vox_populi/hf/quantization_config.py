@@ -1,0 +1,75 @@
+"""`quantization_config` of a `config.json`: bitsandbytes' nf4 or a refusal that names the form.
+
+Which weights are packed, and how, their own parts say (`hf.nf4_stored`); here only the kind is
+decided.
+"""
+
+from __future__ import annotations
+
+from vox_populi.hf.config_fields import ConfigFields
+from vox_populi.operator_messages import quantized
+
+FIELD = "quantization_config"
+
+_METHODS = ("bitsandbytes", "bitsandbytes_4bit")
+_DEFAULT_TYPE = "fp4"
+"""What transformers assumes of a 4-bit folder that names no type."""
+
+
+def parse_quantization(fields: ConfigFields) -> bool:
+    """Whether a config announces nf4 weights; every other quantisation becomes a problem."""
+    if fields.value(FIELD) in (None, {}, [], False):
+        return False
+    settings = fields.mapping(FIELD)
+    if settings is None:
+        return False
+    unreadable = _unreadable_form(ConfigFields(settings, fields.where, fields.problems))
+    if unreadable is not None:
+        fields.problems.append(quantized.quantization_unsupported(fields.where, unreadable))
+    return unreadable is None
+
+
+def quantization_settings(
+    *, double_quant: bool, compute_dtype: str, skipped: tuple[str, ...]
+) -> dict[str, object]:
+    """The entry for a folder that we write, as transformers' `BitsAndBytesConfig` reads it.
+
+    It has no field for the block size; loaders take that from each weight.
+
+    Args:
+        double_quant: Whether block magnitudes are packed as well.
+        compute_dtype: Of products, such as `float32`.
+        skipped: Module names that stay dense.
+    """
+    return {
+        "quant_method": _METHODS[0],
+        "load_in_4bit": True,
+        "load_in_8bit": False,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": double_quant,
+        "bnb_4bit_compute_dtype": compute_dtype,
+        "bnb_4bit_quant_storage": "uint8",
+        "llm_int8_skip_modules": list(skipped),
+        "llm_int8_threshold": 6.0,
+        "llm_int8_enable_fp32_cpu_offload": False,
+        "llm_int8_has_fp16_weight": False,
+    }
+
+
+def _unreadable_form(settings: ConfigFields) -> str | None:
+    """The name of a form that is not nf4 of bitsandbytes, or `None`."""
+    is_4bit = settings.flag("load_in_4bit", default=False)
+    is_8bit = settings.flag("load_in_8bit", default=False)
+    # Folders of early transformers versions carry the flags alone.
+    method = settings.text("quant_method", default=_METHODS[0] if is_4bit or is_8bit else "")
+    if method not in _METHODS:
+        return method or "no quant_method"
+    if is_8bit:
+        return "bitsandbytes int8 (load_in_8bit)"
+    if not is_4bit:
+        return "bitsandbytes without load_in_4bit"
+    kind = settings.text("bnb_4bit_quant_type", default=_DEFAULT_TYPE)
+    if kind != "nf4":
+        return f"bitsandbytes {kind} (bnb_4bit_quant_type)"
+    storage = settings.text("bnb_4bit_quant_storage", default="uint8")
+    return None if storage == "uint8" else f"nf4 stored as {storage} (bnb_4bit_quant_storage)"

@@ -1,0 +1,84 @@
+"""A frozen model with adapters, as the engine sees it: what all kernels hand out.
+
+Which base is under the adapters, dense or quantised, is the kernels' concern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vox_populi.model.lora_transformer import adapter_tensors, load_adapter_tensors
+from vox_populi.model.proxy_stack import ProxyStack
+from vox_populi.model.transformer import Transformer
+from vox_populi.plan.execution_planner import ExecutionPlan
+from vox_populi.train.seeds import Stream, stream_generator
+from vox_tensor.collate import PackedBatch
+from vox_tensor.lora import LoraLinear
+from vox_tensor.nf4_weight import DensePool
+
+TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""A plan's compute dtypes."""
+
+_Model = TypeVar("_Model", Transformer, ProxyStack)
+
+
+class AdaptedObjective(Generic[_Model]):
+    """Adapters that learn on a model that does not (`train.objective.Objective`).
+
+    Args:
+        model: Frozen; its adapted layers are those of `adapted`.
+        adapted: The layers that learn, by our module name, in forward order.
+        pool: Holds the dense copies of a quantised base; `None` for a dense one.
+    """
+
+    def __init__(
+        self, model: _Model, adapted: Mapping[str, LoraLinear], pool: DensePool | None = None
+    ) -> None:
+        self.model: _Model = model
+        self.adapted = adapted
+        self.pool = pool
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.embed.weight.device
+
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """A and B of every adapted layer, in forward order."""
+        return [p for layer in self.adapted.values() for p in (layer.a_RI, layer.b_OR)]
+
+    def streams(self) -> Mapping[str, torch.Generator]:
+        """The stream of dropout masks, which all adapted layers share."""
+        layers = self.adapted.values()
+        dropout = next((layer.dropout_generator for layer in layers), None)
+        return {} if dropout is None else {Stream.DROPOUT.value: dropout}
+
+    def loss_sum(self, batch: PackedBatch) -> Tensor:
+        """Sum of the cross entropies of the batch's supervised tokens."""
+        return self.model.loss_sum(batch)
+
+    def set_training(self, *, active: bool) -> None:
+        """Turn dropout on or off; off also means that no backward pass will come."""
+        self.model.train(active)
+        if self.pool is not None:
+            self.pool.expects_backward = active
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Float32 CPU copies of all A and B."""
+        return adapter_tensors(self.adapted)
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put a snapshot back."""
+        load_adapter_tensors(self.adapted, tensors)
+
+
+def adapter_streams(plan: ExecutionPlan) -> tuple[torch.Generator, torch.Generator]:
+    """A plan's streams at their starts: of A's initial values, and of dropout masks."""
+    return (
+        stream_generator(plan.seed, Stream.INIT),
+        stream_generator(plan.seed, Stream.DROPOUT, device=plan.device),
+    )

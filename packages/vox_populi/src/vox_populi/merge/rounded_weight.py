@@ -1,0 +1,82 @@
+"""Weights as a QLoRA adapter saw them in training: rounded to NF4 and made dense again.
+
+Shape letters: O output features, I input features; N rows of a tensor as it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vox_populi.artifacts.adapter_header import PROXY_GRAPHS, AdapterHeader, Quantization
+from vox_populi.hf.inventory import ModelInventory
+from vox_populi.hf.keymap import AdapterModule, TensorKey, tensor_keys
+from vox_populi.model.nf4_load import Nf4Settings, quantize_stored
+from vox_tensor.nf4 import dequantize_nf4
+
+_EMBEDDING = "embed.weight"
+
+
+@dataclass(frozen=True, slots=True)
+class RoundedWeight:
+    """One weight of a base, to be rounded when it is asked for."""
+
+    inventory: ModelInventory
+    key: TensorKey
+    """Of the tensor that is read."""
+    settings: Nf4Settings
+
+    def values_NI(self) -> Tensor:
+        """The weight in float32, oriented as the base stores it.
+
+        Raises:
+            ModelError: When the base cannot be read any more, or holds what is not finite.
+        """
+        dense_OI = dequantize_nf4(quantize_stored(self.inventory, self.key, self.settings))
+        return dense_OI.t() if self.key.transposed else dense_OI
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedBase:
+    """A base of which some weights are rounded."""
+
+    inventory: ModelInventory
+    settings: Nf4Settings
+    rounded: frozenset[str]
+    """Our names of the rounded tensors."""
+
+    def weight(self, key: TensorKey) -> RoundedWeight | None:
+        """A tensor as training saw it; `None` where that is how it is stored.
+
+        A tied head that was quantised is a rounded copy of the embedding table.
+        """
+        if key.ours not in self.rounded:
+            return None
+        source = key
+        if key.theirs not in self.inventory.tensors and key.theirs not in self.inventory.nf4:
+            keys = tensor_keys(self.inventory.config)
+            source = next(each for each in keys if each.ours == _EMBEDDING)
+        return RoundedWeight(self.inventory, source, self.settings)
+
+
+def trained_base(
+    inventory: ModelInventory,
+    header: AdapterHeader,
+    quantization: Quantization,
+    modules: Sequence[AdapterModule],
+) -> TrainedBase:
+    """What an adapter was trained on.
+
+    In the full graph every linear layer of the blocks lies in NF4, adapted or not; in the proxy
+    graphs those that are adapted, the head among them, and nothing else takes part.
+    """
+    if header.graph in PROXY_GRAPHS:
+        names = frozenset(f"{module.ours}.weight" for module in modules)
+    else:
+        names = frozenset(key.ours for key in inventory.quantized_keys())
+    settings = Nf4Settings(
+        block_size=quantization.block_size, double_quant=quantization.double_quant
+    )
+    return TrainedBase(inventory, settings, names)

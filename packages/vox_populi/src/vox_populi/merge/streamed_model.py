@@ -1,0 +1,237 @@
+"""Our transformer with matrices that stay in their files: a product reads rows and forgets them.
+
+Shape letters: T tokens, I input features, O output features; N rows of a matrix as it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vox_populi.hf.inventory import ModelInventory
+from vox_populi.hf.keymap import TensorKey, tensor_keys
+from vox_populi.hf.safetensors_header import TensorInfo
+from vox_populi.merge.file_ranges import RangeReader, read_range
+from vox_populi.merge.full_graph import TORCH_TYPES, LowRankUpdate, MergedGraph, MergedTensor
+from vox_populi.merge.rounded_weight import RoundedWeight, TrainedBase
+from vox_populi.merge.shard_writer import BLOCK_VALUES
+from vox_populi.model.transformer import Transformer
+
+_EMBEDDING = "embed.weight"
+
+
+class WeightRows(Protocol):
+    """The rows of a matrix in float32, oriented as the base stores it."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns as stored."""
+
+    def blocks(self, step: int) -> Iterator[Tensor]:
+        """All rows, so many at a time; a block is valid until the next one."""
+
+    def row(self, row: int) -> Tensor:
+        """One row, `[1, I]`."""
+
+
+class StoredRows:
+    """Those of a file."""
+
+    def __init__(self, folder: Path, info: TensorInfo) -> None:
+        self._path, self._info = folder / info.shard, info
+        n_rows, width = info.shape
+        self.shape = (n_rows, width)
+        self._row_bytes = info.n_bytes // n_rows
+
+    def blocks(self, step: int) -> Iterator[Tensor]:
+        """Read into one buffer."""
+        n_rows, width = self.shape
+        buffer = memoryview(bytearray(min(step, n_rows) * self._row_bytes))
+        with RangeReader(self._path) as reader:
+            for first in range(0, n_rows, step):
+                data = buffer[: (n_rows - first) * self._row_bytes]
+                reader.fill(data, self._info.start + first * self._row_bytes)
+                yield _values(data, self._info).view(-1, width)
+
+    def row(self, row: int) -> Tensor:
+        """Read alone."""
+        start = self._info.start + row * self._row_bytes
+        return _values(read_range(self._path, start, self._row_bytes), self._info).view(1, -1)
+
+
+class RoundedRows:
+    """Those of a weight that training held in NF4; rounded again for each product."""
+
+    def __init__(self, weight: RoundedWeight) -> None:
+        self._weight = weight
+        n_rows, width = weight.key.shape
+        self.shape = (n_rows, width)
+
+    def blocks(self, step: int) -> Iterator[Tensor]:
+        """Views of the whole matrix."""
+        yield from self._weight.values_NI().split(step)
+
+    def row(self, row: int) -> Tensor:
+        """A view; the whole matrix is made for it."""
+        return self._weight.values_NI()[row : row + 1]
+
+
+class MergedRows:
+    """Rows with an update added, rounded to the type that a merge writes."""
+
+    def __init__(self, base: WeightRows, update: LowRankUpdate | None, dtype: torch.dtype) -> None:
+        self._base, self._update, self._dtype = base, update, dtype
+        self.shape = base.shape
+
+    def blocks(self, step: int) -> Iterator[Tensor]:
+        """Those of the base, changed."""
+        first = 0
+        for values_NI in self._base.blocks(step):
+            yield self._merged(values_NI, first)
+            first += values_NI.shape[0]
+
+    def row(self, row: int) -> Tensor:
+        """That of the base, changed."""
+        return self._merged(self._base.row(row), row)
+
+    def _merged(self, values_NI: Tensor, first: int) -> Tensor:
+        if self._update is not None:
+            values_NI = values_NI + self._update.rows(first, first + values_NI.shape[0])
+        return values_NI.to(self._dtype).float()
+
+
+def stored_model(inventory: ModelInventory) -> Transformer:
+    """A folder's model as it is stored; it must not be quantised."""
+    return _streamed(inventory, lambda key: StoredRows(inventory.model_dir, _info(inventory, key)))
+
+
+def trained_model(trained: TrainedBase) -> Transformer:
+    """A base as an adapter saw it in training."""
+    inventory = trained.inventory
+
+    def rows(key: TensorKey) -> WeightRows:
+        rounded = trained.weight(key)
+        if rounded is not None:
+            return RoundedRows(rounded)
+        return StoredRows(inventory.model_dir, _info(inventory, key))
+
+    return _streamed(inventory, rows)
+
+
+def planned_model(inventory: ModelInventory, graph: MergedGraph) -> Transformer:
+    """What a merge would write, without its being written."""
+    planned = {tensor.key.ours: tensor for tensor in graph.tensors}
+
+    def rows(key: TensorKey) -> WeightRows:
+        # A head that stays tied has no tensor of its own.
+        tensor = planned.get(key.ours) or planned[_EMBEDDING]
+        return _rows_of(tensor, inventory.model_dir)
+
+    return _streamed(inventory, rows)
+
+
+def _rows_of(tensor: MergedTensor, folder: Path) -> WeightRows:
+    rounded = tensor.rounded
+    base = StoredRows(folder, tensor.source) if rounded is None else RoundedRows(rounded)
+    return MergedRows(base, tensor.update, TORCH_TYPES[tensor.dtype])
+
+
+def _info(inventory: ModelInventory, key: TensorKey) -> TensorInfo:
+    """Where a tensor lies; a tied head has none of its own."""
+    found = inventory.tensors.get(key.theirs)
+    if found is not None:
+        return found
+    keys = tensor_keys(inventory.config)
+    return inventory.tensors[next(each.theirs for each in keys if each.ours == _EMBEDDING)]
+
+
+def _streamed(inventory: ModelInventory, rows_of: Callable[[TensorKey], WeightRows]) -> Transformer:
+    with torch.device("meta"):
+        model = Transformer(inventory.config)
+    for key in tensor_keys(inventory.config):
+        path, _, leaf = key.ours.rpartition(".")
+        module = model.get_submodule(path)
+        delattr(module, leaf)
+        if leaf == "weight" and isinstance(module, nn.Linear | nn.Embedding):
+            weight = StreamedWeight(rows_of(key), is_transposed=key.transposed)
+            setattr(module, leaf, weight)
+        else:
+            info = _info(inventory, key)
+            data = read_range(inventory.model_dir / info.shard, info.start, info.n_bytes)
+            setattr(module, leaf, nn.Parameter(_values(data, info), requires_grad=False))
+    return model.eval()
+
+
+class StreamedWeight:
+    """Stands where torch expects a weight `[O, I]`, and reads it while it is used.
+
+    Products know it as a `FrozenWeight`; torch hands lookups in a table with such an argument to
+    `__torch_function__`.
+    """
+
+    requires_grad = False
+    device = torch.device("cpu")
+    dtype = torch.float32
+
+    def __init__(self, rows: WeightRows, *, is_transposed: bool = False) -> None:
+        self._rows = rows
+        self._is_transposed = is_transposed
+
+    @property
+    def shape(self) -> torch.Size:
+        """`[O, I]`."""
+        n_rows, width = self._rows.shape
+        return torch.Size((width, n_rows) if self._is_transposed else (n_rows, width))
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Called by torch; anything but a lookup is not implemented."""
+        if function is F.embedding:
+            return args[1].embedding(args[0])
+        return NotImplemented
+
+    def linear(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
+        """`x @ W.T + bias`, block by block in the order of the rows as stored."""
+        width = self._rows.shape[1]
+        # Few columns against many rows: the product is faster with the weight on the left.
+        x_IT = x_TI.t().contiguous()
+        y_OT = torch.zeros(self.shape[0], x_TI.shape[0])
+        first = 0
+        for block in self._rows.blocks(max(1, BLOCK_VALUES // width)):
+            last = first + block.shape[0]
+            if self._is_transposed:
+                y_OT.addmm_(block.t(), x_IT[first:last])
+            else:
+                torch.mm(block, x_IT, out=y_OT[first:last])
+            first = last
+        y_TO = y_OT.t().contiguous()
+        return y_TO if bias_O is None else y_TO.add_(bias_O)
+
+    def input_gradient(self, g_TO: Tensor, dx_TI: Tensor | None) -> Tensor:
+        """Nothing is trained through a file.
+
+        Raises:
+            TypeError: Always.
+        """
+        message = "a streamed weight has no backward pass"
+        raise TypeError(message)
+
+    def embedding(self, ids_T: Tensor) -> Tensor:
+        """Rows of the table, `[T, I]`."""
+        return torch.cat([self._rows.row(row) for row in ids_T.tolist()])
+
+
+def _values(data: bytearray | memoryview, info: TensorInfo) -> Tensor:
+    """Numbers in float32; those that are stored so share the memory of the data."""
+    return torch.frombuffer(data, dtype=TORCH_TYPES[info.dtype]).float()

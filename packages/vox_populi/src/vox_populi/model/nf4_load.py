@@ -1,0 +1,161 @@
+"""Reading a base whose linear layers are held in NF4, tensor by tensor, quantising as it reads.
+
+A weight is quantised from the values in its file, in our orientation `[out, in]`, whatever the
+compute dtype: so do transformers with bitsandbytes for a checkpoint that is loaded in its own
+dtype. Packed weights are taken as they are. It happens on the CPU, so that the numbers do not
+depend on the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vox_populi import operator_messages as say
+from vox_populi.errors import ModelError
+from vox_populi.hf import nf4_stored as stored_nf4
+from vox_populi.hf.inventory import ModelInventory
+from vox_populi.hf.keymap import TensorKey, tensor_keys
+from vox_populi.hf.nf4_stored import Nf4Stored
+from vox_populi.model.hf_load import is_finite, read_tensor, read_weight
+from vox_populi.model.transformer import Transformer
+from vox_populi.operator_messages import quantized
+from vox_tensor.lora import FrozenLinear
+from vox_tensor.nf4 import NestedScales, Nf4Tensor, quantize_nf4
+from vox_tensor.nf4_levels import BLOCK_SIZE
+from vox_tensor.nf4_weight import DensePool, Nf4Weight
+
+TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""By the names that quant states use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nf4Settings:
+    """How weights are quantised; without effect on those that are packed in the folder."""
+
+    block_size: int = BLOCK_SIZE
+    double_quant: bool = True
+    cache_dir: Path | None = None
+    """Where the quantised base is kept for later runs (`merge.nf4_cache`); loading ignores it."""
+
+
+def load_nf4_base(
+    inventory: ModelInventory,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    settings: Nf4Settings,
+    pool: DensePool,
+) -> Transformer:
+    """Build the transformer with frozen NF4 layers in its blocks, in evaluation mode.
+
+    `inventory.quantized_keys()` become `FrozenLinear` over `Nf4Weight`; embeddings, norms,
+    biases, the head and what a quantised folder left dense are held in `dtype`. Peak memory is
+    the finished model plus two copies of the largest tensor in its stored dtype.
+
+    Args:
+        inventory: What the folder holds; complete.
+        dtype: Of the dense tensors.
+        device: Where everything goes, one tensor at a time.
+        settings: Of the quantiser.
+        pool: Where all layers make their dense copies.
+
+    Raises:
+        ModelError: For a value that is not finite, or a shard that changed since its header was
+            read.
+        ValueError: For an inventory with missing tensors.
+    """
+    if inventory.missing:
+        message = f"the folder lacks {', '.join(inventory.missing)}"
+        raise ValueError(message)
+    with torch.device("meta"):
+        model = Transformer(inventory.config)
+    packed = {key.ours for key in inventory.quantized_keys()}
+    state: dict[str, Tensor] = {}
+    for key in _in_file_order(inventory):
+        if key.ours in packed:
+            codes = quantize_stored(inventory, key, settings).to(device)
+            _freeze_linear(model, key, Nf4Weight(codes, pool))
+        else:
+            state[key.ours] = read_weight(inventory, key).to(dtype).contiguous().to(device)
+    model.load_state_dict(state, strict=False, assign=True)
+    model.tie_head()
+    meta = [name for name, p in model.named_parameters() if p.is_meta]
+    assert not meta, f"left unfilled: {meta}"
+    return model.requires_grad_(requires_grad=False).eval()
+
+
+def quantize_stored(inventory: ModelInventory, key: TensorKey, settings: Nf4Settings) -> Nf4Tensor:
+    """One weight in NF4, `[out, in]`, on the CPU: packed ones as they are, others quantised.
+
+    Args:
+        inventory: What the folder holds.
+        key: A matrix of it; an embedding table can be quantised as well.
+        settings: Of the quantiser.
+
+    Raises:
+        ModelError: For a value that is not finite, or values too large for double quantisation;
+            for a shard that became shorter.
+    """
+    packed = inventory.nf4.get(key.theirs)
+    if packed is not None:
+        return _read_packed(inventory.model_dir, packed)
+    weight = read_weight(inventory, key)
+    try:
+        return quantize_nf4(
+            weight, block_size=settings.block_size, double_quant=settings.double_quant
+        )
+    except ValueError:
+        # Every value is finite; the sum of the block magnitudes is not.
+        path = inventory.model_dir / inventory.tensors[key.theirs].shard
+        raise ModelError(quantized.nf4_scales_overflow(str(path), key.theirs)) from None
+
+
+def _in_file_order(inventory: ModelInventory) -> list[TensorKey]:
+    """The tensors that are there, as they lie behind each other on the disk."""
+    places = {name: (info.shard, info.start) for name, info in inventory.tensors.items()}
+    for name, weight in inventory.nf4.items():
+        info = weight.parts[stored_nf4.WEIGHT]
+        places[name] = (info.shard, info.start)
+    there = [key for key in tensor_keys(inventory.config) if key.theirs in places]
+    return sorted(there, key=lambda key: places[key.theirs])
+
+
+def _freeze_linear(model: Transformer, key: TensorKey, weight: Nf4Weight) -> None:
+    """Put a layer over `weight` in the place of a plain one; its bias is still to be filled."""
+    parent_name, _, child = key.ours.removesuffix(".weight").rpartition(".")
+    parent = model.get_submodule(parent_name)
+    setattr(parent, child, FrozenLinear(weight, getattr(parent, child).bias))
+
+
+def _read_packed(model_dir: Path, weight: Nf4Stored) -> Nf4Tensor:
+    parts = {
+        name: _read_part(model_dir, weight, name)
+        for name in weight.parts
+        if name not in (stored_nf4.QUANT_MAP, stored_nf4.QUANT_STATE)
+    }
+    scales: Tensor | NestedScales = parts[stored_nf4.ABSMAX]
+    if weight.nested_offset is not None:
+        scales = NestedScales(
+            codes_B=parts[stored_nf4.ABSMAX],
+            absmax_G=parts[stored_nf4.NESTED_ABSMAX],
+            levels=parts[stored_nf4.NESTED_QUANT_MAP],
+            offset=torch.tensor(weight.nested_offset, dtype=torch.float32),
+        )
+    return Nf4Tensor(
+        codes=parts[stored_nf4.WEIGHT],
+        scales=scales,
+        shape=weight.shape,
+        block_size=weight.block_size,
+        dtype=TORCH_DTYPES[weight.dtype],
+    )
+
+
+def _read_part(model_dir: Path, weight: Nf4Stored, name: str) -> Tensor:
+    info = weight.parts[name]
+    part = read_tensor(model_dir / info.shard, info)
+    if part.dtype != torch.uint8 and not is_finite(part):
+        raise ModelError(say.base_not_finite(str(model_dir / info.shard), info.name))
+    return part

@@ -1,0 +1,98 @@
+"""The proxy graph of QLoRA: attention output projections and a tied head, and no attention.
+
+It predicts a token from the embedding row of the one before it, so it is no language model and
+its loss compares with no full graph's.
+Shape letters: P positions, D model width, V vocabulary, N middle layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vox_populi.model.norm import RmsNorm
+from vox_populi.model.normed_projection import normed_project
+from vox_tensor.collate import PackedBatch
+from vox_tensor.linear_cross_entropy import linear_cross_entropy
+from vox_tensor.lora import FrozenLinear, LoraLinear, project_shared, projection_of
+from vox_tensor.lora_spec import LoraSpec
+
+NORM_EPS = 1e-5
+HEAD = "lm_head"
+
+
+class ProxyStack(nn.Module):
+    """`h += F_i(rmsnorm(h)) / sqrt(N)` for each middle layer, `h /= sqrt(N)`, then the head.
+
+    `h` starts as the frozen embedding row of a token; the norm's gain is 1, the layers have no
+    bias. Without middle layers the head is all there is.
+
+    Args:
+        embed_VD: The frozen embedding table, in the compute dtype.
+        middle: Layers `[D, D]` by our module name, in key order.
+        head: `[V, D]`: a quantised copy of the embedding table.
+    """
+
+    def __init__(
+        self, embed_VD: Tensor, middle: Mapping[str, FrozenLinear], head: FrozenLinear
+    ) -> None:
+        super().__init__()
+        vocab, width = embed_VD.shape
+        self.embed = nn.Embedding(vocab, width, _weight=embed_VD)
+        self.names = (*middle, HEAD)
+        self.middle = nn.ModuleList(middle.values())
+        self.norm = RmsNorm(width, NORM_EPS).to(device=embed_VD.device, dtype=embed_VD.dtype)
+        self.head: nn.Module = head
+        self.requires_grad_(requires_grad=False)
+
+    def attach_adapters(
+        self,
+        spec: LoraSpec,
+        init: torch.Generator | None = None,
+        dropout: torch.Generator | None = None,
+    ) -> dict[str, LoraLinear]:
+        """Wrap every layer of the stack, in order; B is zero, so nothing changes yet.
+
+        Args:
+            spec: Hyper-parameters of all of them.
+            init: Stream of A's initial values.
+            dropout: Stream of dropout masks.
+
+        Returns:
+            The adapted layers by our module name.
+        """
+        layers = [LoraLinear(_bare(layer), spec, init, dropout) for layer in self.middle]
+        head = LoraLinear(_bare(self.head), spec, init, dropout)
+        self.middle, self.head = nn.ModuleList(layers), head
+        return dict(zip(self.names, (*layers, head), strict=True))
+
+    def hidden(self, ids_P: Tensor) -> Tensor:
+        """What the head sees after the tokens `ids_P`: `[P, D]`."""
+        h_PD: Tensor = self.embed(ids_P)
+        n_middle = len(self.middle)
+        for layer in self.middle:
+            (update_PD,) = normed_project(h_PD, self.norm, (layer,))
+            h_PD = h_PD + update_PD / math.sqrt(n_middle)
+        return h_PD / math.sqrt(n_middle) if n_middle else h_PD
+
+    def logits(self, ids_P: Tensor) -> Tensor:
+        """Scores of the token after each of `ids_P`: `[P, V]`, in the compute dtype."""
+        h_PD = self.hidden(ids_P)
+        (out_PV,) = project_shared(h_PD, (projection_of(self.head, h_PD),))
+        return out_PV
+
+    def loss_sum(self, batch: PackedBatch) -> Tensor:
+        """Sum of the cross entropies at supervised positions, a float32 scalar.
+
+        A position predicts its target from the token that stands there, and from no other.
+        """
+        h_PD = self.hidden(batch.ids_T.index_select(0, batch.supervised_P))
+        return linear_cross_entropy(h_PD, projection_of(self.head, h_PD), batch.targets_P)
+
+
+def _bare(layer: nn.Module) -> FrozenLinear:
+    assert isinstance(layer, FrozenLinear), "it is adapted already"
+    return layer

@@ -1,0 +1,154 @@
+"""The acceptance gate (MENS-G): its manifest, its rows and the tests behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vox_populi.operator_messages.wording import clipped
+from vox_tensor.errors import Problem
+
+_NAMED = 5
+
+
+def gate_needs_pytest() -> Problem:
+    """The gate runs tests, and what runs them is not installed."""
+    return Problem(
+        code="MENS-G001",
+        what="the gate needs the Python module pytest, which is not installed.",
+        fix="Run: pip install pytest (in a clone: make setup)",
+    )
+
+
+def gate_manifest_missing(where: str, name: str) -> Problem:
+    """Neither the working folder nor any above it has the gate's rows."""
+    return Problem(
+        code="MENS-G002",
+        what=f"there is no {name} here or in a folder above.",
+        fix="Run the gate in a clone of the workspace, or name the file with --manifest.",
+        where=where,
+    )
+
+
+def gate_manifest_unreadable(path: str, reason: str) -> Problem:
+    """The gate's rows cannot be read as TOML."""
+    return Problem(
+        code="MENS-G003",
+        what=f"it cannot be read: {clipped(reason)}.",
+        fix="Name a TOML file of rows with --manifest, or restore it from version control.",
+        where=path,
+    )
+
+
+def gate_manifest_invalid(path: str, place: str, reason: str) -> Problem:
+    """A field of the gate's manifest is missing, unknown or of the wrong kind."""
+    return Problem(
+        code="MENS-G004",
+        what=f"{clipped(place)} {clipped(reason)}.",
+        fix="Correct the file; docs/src/runbook/acceptance.md lists the fields of a row.",
+        where=path,
+    )
+
+
+def gate_profile_unknown(profile: str, known: Sequence[str]) -> Problem:
+    """A profile that the manifest does not have."""
+    return Problem(
+        code="MENS-G005",
+        what=f"there is no profile {clipped(profile)!r}.",
+        fix=f"Take one of: {', '.join(known)}.",
+        where="--profile",
+    )
+
+
+def gate_row_selects_nothing(row: str, selector: str, paths: Sequence[str]) -> Problem:
+    """A selector that no test answers to: it was renamed, moved or never written."""
+    return Problem(
+        code="MENS-G010",
+        what=f"{clipped(selector)!r} selects no test in {clipped(', '.join(paths))}.",
+        fix="Give the test its name back, or change the row together with its documentation.",
+        where=f"row {row}",
+    )
+
+
+def gate_row_lacks_test(row: str, test: str) -> Problem:
+    """A test that its row names is not among those it selects."""
+    return Problem(
+        code="MENS-G011",
+        what=f"the test {clipped(test)} is not there.",
+        fix="Give the test its name back, or change the row together with its documentation.",
+        where=f"row {row}",
+    )
+
+
+def gate_mark_not_selected(row: str, tests: Sequence[str]) -> Problem:
+    """A test says that it proves a row, and the row's selectors pass it by."""
+    return Problem(
+        code="MENS-G012",
+        what=f"{_names(tests)} carry the row's mark, and its selectors do not match them.",
+        fix="Give them their names back, or take the mark off.",
+        where=f"row {row}",
+    )
+
+
+def gate_row_has_no_mark(row: str) -> Problem:
+    """None of the selected tests says that it proves the row."""
+    return Problem(
+        code="MENS-G013",
+        what="none of the selected tests carries the row's mark.",
+        fix=f'Mark the test that proves it with @pytest.mark.requirement("{row}").',
+        where=f"row {row}",
+    )
+
+
+def gate_tests_failed(row: str, tests: Sequence[str]) -> Problem:
+    """Tests of a row ran and failed."""
+    count = f"{len(tests)} test{'s' * (len(tests) > 1)} failed"
+    return Problem(
+        code="MENS-G014",
+        what=f"{count}: {_names(tests)}.",
+        fix="Run it alone: python -m pytest " + clipped(tests[0].split("[")[0]),
+        where=f"row {row}",
+    )
+
+
+def gate_row_skipped(row: str, count: int) -> Problem:
+    """Every selected test skipped itself, so nothing was proved."""
+    return Problem(
+        code="MENS-G015",
+        what=f"all {count} selected tests were skipped.",
+        fix="Install what they need (make setup); python -m pytest -rs shows their reasons.",
+        where=f"row {row}",
+    )
+
+
+def gate_file_not_collected(where: str, reason: str) -> Problem:
+    """A file of tests that cannot be imported: whatever it holds was not selected."""
+    return Problem(
+        code="MENS-G016",
+        what=f"its tests cannot be collected: {clipped(reason)}.",
+        fix="Run it alone with python -m pytest, and mend what it says.",
+        where=where,
+    )
+
+
+def gate_session_died(code: int, last_line: str) -> Problem:
+    """The test runner ended before all selected tests had an outcome."""
+    return Problem(
+        code="MENS-G017",
+        what=f"pytest ended with {code} before every test had run: {clipped(last_line)}",
+        fix="Read what it printed above, or run python -m pytest on the row's paths.",
+    )
+
+
+def note_gate_stopped(count: int) -> str:
+    """The rest of the rows was left alone after the first miss."""
+    return f"{count} rows were not run to their end; --keep-going runs every row."
+
+
+def note_gate_variable_unused(name: str) -> str:
+    """The gate runs what its file says, whatever the shell says."""
+    return f"{name} has no effect on the gate."
+
+
+def _names(tests: Sequence[str]) -> str:
+    more = f" and {len(tests) - _NAMED} more" if len(tests) > _NAMED else ""
+    return ", ".join(clipped(test) for test in tests[:_NAMED]) + more

@@ -1,0 +1,141 @@
+"""Mixing corpora (MENS-D100 on): the config, its sources, what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from vox_tensor.errors import Problem
+
+
+def mix_key_unknown(key: str, near: str | None, known: Sequence[str], where: str) -> Problem:
+    """A key that a mix config does not have; it is never ignored."""
+    return Problem(
+        code="MENS-D100",
+        what=f"a mix config has no key {key!r} here.",
+        fix=f"Did you mean {near}?" if near else f"Use some of: {', '.join(known)}.",
+        where=where,
+    )
+
+
+def mix_value_refused(key: str, expected: str, where: str) -> Problem:
+    """A value of another kind than its key takes."""
+    return Problem(
+        code="MENS-D101",
+        what=f"{key} takes {expected}.",
+        fix="Mend the value; the page `Mix config` of the docs shows every key.",
+        where=where,
+    )
+
+
+def mix_key_missing(key: str, where: str) -> Problem:
+    """A key that a mix config cannot do without."""
+    return Problem(
+        code="MENS-D102", what=f"{key} is missing.", fix=f"Write `{key}:` here.", where=where
+    )
+
+
+def mix_value_out_of_range(key: str, accepted: str, where: str) -> Problem:
+    """A number that its key does not take."""
+    return Problem(
+        code="MENS-D103",
+        what=f"{key} is out of range.",
+        fix=f"Give a number {accepted}.",
+        where=where,
+    )
+
+
+def mix_lanes_conflict(lanes: Sequence[str], where: str) -> Problem:
+    """Lanes that are asked for and refused at once."""
+    return Problem(
+        code="MENS-D104",
+        what=f"include_lanes and exclude_lanes both name {', '.join(lanes)}.",
+        fix="Keep each in one of the two.",
+        where=where,
+    )
+
+
+def mix_source_repeated(path: str, first: str, where: str) -> Problem:
+    """One file under two entries, so that its weight and its share mean nothing."""
+    return Problem(
+        code="MENS-D105",
+        what=f"{path} is the same file as the source at {first}.",
+        fix="Keep one entry and give it the weight of both.",
+        where=where,
+    )
+
+
+def mix_output_missing(where: str) -> Problem:
+    """Nobody said where the rows go."""
+    return Problem(
+        code="MENS-D106",
+        what="there is no output.",
+        fix="Write `output:` into the config, or pass --output FILE.",
+        where=where,
+    )
+
+
+def mix_source_missing(path: str, where: str) -> Problem:
+    """A required source is not there."""
+    return Problem(
+        code="MENS-D107",
+        what=f"the source {path} is missing.",
+        fix="Make it, mark it `optional: true`, or pass --allow-missing-sources.",
+        where=where,
+    )
+
+
+def mix_source_gives_nothing(path: str, dropped: Mapping[str, int], where: str) -> Problem:
+    """A required source is there and contributes no row."""
+    counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
+    why = f"; dropped were {counts}" if counts else ": it is empty"
+    return Problem(
+        code="MENS-D108",
+        what=f"the source {path} contributes no row{why}.",
+        fix="Relax the filters, raise its weight, or mark it `optional: true`.",
+        where=where,
+    )
+
+
+def mix_empty(where: str) -> Problem:
+    """Every source was left out or gave nothing."""
+    return Problem(
+        code="MENS-D109",
+        what="no source contributes a row, so there is nothing to write.",
+        fix="Check that the paths exist, seen from the config's folder, and relax the filters.",
+        where=where,
+    )
+
+
+def mix_output_occupied(path: str) -> Problem:
+    """Another file stands where the mixed rows should go."""
+    return Problem(
+        code="MENS-D110",
+        what="there is a file of this name with other content.",
+        fix="Choose another --output, move the file away, or pass --force.",
+        where=path,
+    )
+
+
+def mix_output_is_source(path: str, input_path: str) -> Problem:
+    """The mixed rows, or their report, would replace a file that the mix reads."""
+    return Problem(
+        code="MENS-D111",
+        what=f"this would replace an input of the mix, {input_path}.",
+        fix="Name another output file.",
+        where=path,
+    )
+
+
+def note_mix_lane_unseen(key: str, lane: str) -> str:
+    """A filter that met nothing: perhaps misspelt."""
+    return f"{key}: no row is in lane {lane}."
+
+
+def note_mix_rows_skipped(path: str, rows: int) -> str:
+    """Rows left out because they cannot be used."""
+    return f"{path}: {rows} bad rows are left out."
+
+
+def note_mix_source_skipped(path: str, reason: str) -> str:
+    """A source that contributes nothing, with leave."""
+    return f"{path}: contributes nothing ({reason})."

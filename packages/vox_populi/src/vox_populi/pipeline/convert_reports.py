@@ -1,0 +1,76 @@
+"""What is asked when an adapter shall change its form, and what is answered. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+JsonObject = dict[str, object]
+
+
+class AdapterForm(StrEnum):
+    """The forms an adapter can be written in."""
+
+    LORA_BIN = "lora-bin"
+    """One `.bin` file, as the LoRA backend and all checkpoints have it."""
+    PEFT = "peft"
+    """A folder as PEFT's `save_pretrained` writes it."""
+    V3 = "v3"
+    """A safetensors file with its manifest of version 3 and, for QLoRA, sidecar of version 2."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertRequest:
+    """An adapter to write in another form."""
+
+    source: Path
+    """An adapter file, the folder of a run or of a checkpoint, or a PEFT folder."""
+    target: AdapterForm
+    output: Path
+    """A new file for a `.bin`, a new folder for the others."""
+    base: Path | None = None
+    """Base folder, where the source does not say names and sizes; only its headers are read,
+    and all of it where the source has no digest of its base."""
+    meta: Path | None = None
+    """Sidecar of a version 2 or 3 source, if it does not lie beside it under a known name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertReport:
+    """What was written, and what was done to the adapter."""
+
+    source_form: str
+    """In words."""
+    target: AdapterForm
+    output: Path
+    files: tuple[str, ...]
+    graph: str
+    base_quant: str
+    """`none` or `nf4`: of the weights the adapter was trained on."""
+    modules: int
+    rank: int
+    alpha: float
+    use_rslora: bool
+    renamed: tuple[str, ...]
+    """One line for every layer whose name changed."""
+    notes: tuple[str, ...]
+
+    def as_json(self) -> JsonObject:
+        """The fields of `vox mens convert-adapter --json`."""
+        return {
+            "from": self.source_form,
+            "to": self.target.value,
+            "output": str(self.output),
+            "files": list(self.files),
+            "graph": self.graph,
+            "base_quant": self.base_quant,
+            "modules": self.modules,
+            "rank": self.rank,
+            "alpha": self.alpha,
+            "use_rslora": self.use_rslora,
+            "renamed": list(self.renamed),
+            "rescaled": [],
+            "refused": [],
+            "notes": list(self.notes),
+        }

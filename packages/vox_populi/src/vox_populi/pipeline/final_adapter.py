@@ -1,0 +1,45 @@
+"""The adapter that a run leaves: one file of a LoRA run, a set of files of a QLoRA run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from vox_populi.artifacts.adapter_header import AdapterHeader
+from vox_populi.artifacts.adapter_manifest import V3Facts
+from vox_populi.artifacts.adapter_v3 import write_qlora_adapter
+from vox_populi.artifacts.checkpoint_file import write_adapter_bin
+from vox_populi.artifacts.run_dir import ADAPTER_FILE
+from vox_populi.hf.keymap import tensor_keys
+from vox_populi.plan.execution_planner import ExecutionPlan
+
+_EMBEDDING = "embed.weight"
+
+
+def write_final_adapter(
+    folder: Path, plan: ExecutionPlan, header: AdapterHeader, tensors: Mapping[str, Tensor]
+) -> tuple[Path, ...]:
+    """Write it into a folder that is there; the first file is the one with the numbers.
+
+    Raises:
+        EnvironmentFailure: When the system refuses; no torn file is left.
+    """
+    if plan.quant is None:
+        path = folder / ADAPTER_FILE
+        write_adapter_bin(path, header, tensors)
+        return (path,)
+    return write_qlora_adapter(folder, header, tensors, v3_facts(plan))
+
+
+def v3_facts(plan: ExecutionPlan) -> V3Facts:
+    """What a manifest of version 3 says and an adapter's header does not."""
+    config = plan.config
+    return V3Facts(
+        vocab=config.vocab_size,
+        d_model=config.hidden_size,
+        embed_key=next(key.theirs for key in tensor_keys(config) if key.ours == _EMBEDDING),
+        is_head_tied=config.tie_word_embeddings,
+        training_objective_note=plan.objective_note,
+    )

@@ -1,0 +1,41 @@
+"""Reading an adapter of this program, whichever of its two file formats it is in. Needs torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vox_populi.artifacts.adapter_header import PROXY_GRAPHS
+from vox_populi.artifacts.adapter_v3 import SourceAdapter, read_qlora_adapter
+from vox_populi.artifacts.checkpoint_file import AdapterFile, read_adapter_bin
+from vox_populi.errors import ArtifactError
+from vox_populi.operator_messages import qlora_use
+
+_SUFFIX = ".safetensors"
+
+
+def read_own_adapter(path: Path) -> AdapterFile:
+    """Read `model_final.bin` or the adapter of a checkpoint, or a QLoRA run's safetensors file.
+
+    Raises:
+        ArtifactError: For a file that is neither, and for the source system's adapters, which do
+            not say what they belong to.
+    """
+    if path.suffix.lower() != _SUFFIX:
+        return read_adapter_bin(path)
+    found = read_qlora_adapter(path)
+    if isinstance(found, SourceAdapter):
+        raise ArtifactError(qlora_use.adapter_of_the_source_system(str(path)))
+    return found
+
+
+def read_language_adapter(path: Path) -> AdapterFile:
+    """The same for an adapter that is to run in the transformer.
+
+    Raises:
+        ArtifactError: For an adapter of a proxy graph, and as `read_own_adapter`.
+    """
+    found = read_own_adapter(path)
+    graph = found.header.graph
+    if graph in PROXY_GRAPHS:
+        raise ArtifactError(qlora_use.proxy_is_no_language_model(str(path), graph))
+    return found

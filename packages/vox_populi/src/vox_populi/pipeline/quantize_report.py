@@ -1,0 +1,56 @@
+"""What `vox mens quantize` is asked, and what it answers. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_tensor.nf4_levels import BLOCK_SIZE
+
+JsonObject = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizeRequest:
+    """A model folder to write again with its linear layers in 4 bits."""
+
+    model_dir: Path
+    output: Path
+    """A new folder."""
+    block_size: int = BLOCK_SIZE
+    double_quant: bool = True
+    max_shard_bytes: int = 5 * 10**9
+    """Of tensors in a file of the output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizeReport:
+    """What was written."""
+
+    output: Path
+    files: tuple[str, ...]
+    packed: int
+    """Weights in 4 bits."""
+    dense: int
+    """Tensors that stayed as they were."""
+    block_size: int
+    double_quant: bool
+    bytes_before: int
+    """Of the base's tensors."""
+    bytes_after: int
+    seconds: float
+
+    def as_json(self) -> JsonObject:
+        """The fields of `vox mens quantize --json`."""
+        return {
+            "output": str(self.output),
+            "quant_type": "nf4",
+            "block_size": self.block_size,
+            "double_quant": self.double_quant,
+            "quantised": self.packed,
+            "dense": self.dense,
+            "bytes_before": self.bytes_before,
+            "bytes": self.bytes_after,
+            "files": list(self.files),
+            "seconds": round(self.seconds, 3),
+        }

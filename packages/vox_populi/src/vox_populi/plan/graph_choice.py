@@ -1,0 +1,165 @@
+"""Which graph a request trains on a base, and which layers of it carry an adapter.
+
+Decides from config and inventory alone; what a graph lacks is named, never left out silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vox_populi import operator_messages as say
+from vox_populi.contract.choices import Backend, DeviceKind
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.contract.qlora_spec import QloraGraph
+from vox_populi.hf.inventory import ModelInventory
+from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
+from vox_populi.hf.model_config import ModelConfig
+from vox_populi.operator_messages import quantized
+from vox_populi.plan.adapter_selection import select_adapters
+from vox_tensor.errors import Problem
+
+FULL_GRAPH = "full_graph_v1"
+"""Every layer of the causal model is in the training graph."""
+PROXY_STACK_GRAPH = "proxy_stack_v1_residual"
+"""Embedding rows, output projections with residuals between them, the tied head."""
+LM_HEAD_GRAPH = "lm_head_only"
+"""Embedding rows and the tied head."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyPlan:
+    """The middle of a proxy graph: what is trained, and what the base has for it."""
+
+    middle: tuple[AdapterModule, ...]
+    """Layers that are trained, in key order; none for the LM head alone."""
+    eligible: bool
+    """Whether this family's output projections are square at these sizes, as the stack needs."""
+    expected: int
+    """Output projections of a complete stack."""
+    matched: int
+    """Those of them that are there and square."""
+    missing: tuple[str, ...]
+    """Hugging Face names of the others."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every output projection could be used."""
+        return self.matched == self.expected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphChoice:
+    """What is trained, and what the operator should know about it."""
+
+    graph: str
+    objective_note: str
+    adapters: tuple[AdapterModule, ...]
+    """In forward order."""
+    proxy: ProxyPlan | None = None
+    notes: tuple[str, ...] = ()
+
+
+def choose_graph(contract: FinetuneContract, inventory: ModelInventory) -> GraphChoice:
+    """Pick graph and layers; what `graph_problems` refuses must have been refused before."""
+    config = inventory.config
+    if is_proxy(contract):
+        return _proxy_choice(contract, inventory)
+    modules = select_adapters(config, contract.targets).modules
+    if contract.backend is Backend.LORA:
+        note = f"burn_lora_masked_{contract.template}_ce"
+        return GraphChoice(graph=FULL_GRAPH, objective_note=note, adapters=modules)
+    width = contract.ce_last_k
+    suffix = "full_assistant_ce" if width is None else f"k{width}"
+    notes = []
+    if contract.qlora.allow_partial_proxy_stack:
+        reason = "the full graph is trained"
+        notes.append(say.note_no_effect("--qlora-allow-partial-proxy-stack", reason))
+    return GraphChoice(
+        graph=FULL_GRAPH,
+        objective_note=f"candle_qlora_full_graph_{suffix}",
+        adapters=modules,
+        notes=tuple(notes),
+    )
+
+
+def graph_problems(contract: FinetuneContract, inventory: ModelInventory) -> Iterator[Problem]:
+    """What this base lacks for the graph, or has in a form the backend does not compute with."""
+    where = str(inventory.model_dir)
+    if contract.backend is Backend.LORA:
+        if inventory.nf4:
+            yield quantized.folder_is_quantized(where)
+        return
+    if not is_proxy(contract):
+        if inventory.missing:
+            yield say.full_graph_incomplete(where, inventory.missing)
+        return
+    stack = middle_stack(inventory)
+    if contract.requires_full_stack and stack.missing:
+        yield say.proxy_stack_incomplete(where, stack.missing, stack.expected)
+
+
+def is_proxy(contract: FinetuneContract) -> bool:
+    """Whether a request trains a proxy graph."""
+    is_qlora = contract.backend is Backend.QLORA
+    return is_qlora and contract.qlora.resolved_graph is QloraGraph.PROXY
+
+
+def middle_stack(inventory: ModelInventory) -> ProxyPlan:
+    """Every output projection that a base has for the proxy; nothing of it is chosen yet."""
+    wanted = [m for m in adapter_modules(inventory.config) if m.roles == (ProjectionRole.O,)]
+    is_square = all(m.in_features == m.out_features for m in wanted)
+    stored = inventory.tensors.keys() | inventory.nf4.keys()
+    found = tuple(m for m in wanted if is_square and f"{m.theirs}.weight" in stored)
+    return ProxyPlan(
+        middle=found,
+        eligible=is_square,
+        expected=len(wanted),
+        matched=len(found),
+        missing=tuple(f"{m.theirs}.weight" for m in wanted if m not in found),
+    )
+
+
+def _proxy_choice(contract: FinetuneContract, inventory: ModelInventory) -> GraphChoice:
+    stack, spec = middle_stack(inventory), contract.qlora
+    notes = list(_proxy_notes(contract, stack))
+    middle = stack.middle if stack.is_complete and not spec.wants_head_only else ()
+    middle = middle[: spec.proxy_max_layers]
+    width = contract.ce_last_k
+    assert width is not None, "a proxy request says how much it learns"
+    notes.append(say.note_proxy_objective(width))
+    return GraphChoice(
+        graph=PROXY_STACK_GRAPH if middle else LM_HEAD_GRAPH,
+        objective_note=f"candle_qlora_proxy_v1_k{width}",
+        adapters=(*middle, _head(inventory.config)),
+        proxy=ProxyPlan(
+            middle=middle,
+            eligible=stack.eligible,
+            expected=stack.expected,
+            matched=stack.matched,
+            missing=stack.missing,
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _proxy_notes(contract: FinetuneContract, stack: ProxyPlan) -> Iterator[str]:
+    spec = contract.qlora
+    if not stack.is_complete and not spec.wants_head_only:
+        yield say.note_head_only(stack.missing, stack.expected)
+    if contract.requires_full_stack and not spec.require_full_proxy_stack:
+        yield say.note_strict_on_cuda()
+    if spec.allow_partial_proxy_stack and contract.device is not DeviceKind.CUDA:
+        reason = "only --device cuda refuses an incomplete stack by itself"
+        yield say.note_no_effect("--qlora-allow-partial-proxy-stack", reason)
+    most = spec.proxy_max_layers
+    if most is not None and most > stack.matched:
+        reason = f"{stack.matched} middle layers are there"
+        yield say.note_no_effect(f"--qlora-proxy-max-layers {most}", reason)
+    if contract.targets is not None:
+        reason = "the proxy graph adapts its output projections and the LM head"
+        yield say.note_no_effect("--targets", reason)
+
+
+def _head(config: ModelConfig) -> AdapterModule:
+    return adapter_modules(config)[-1]

@@ -1,0 +1,170 @@
+"""How a base is held in four bits, and what that takes. No torch here.
+
+Letters: N values of a matrix, B blocks of it, s bytes of a value in the compute dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.contract.qlora_spec import DenseCopiesChoice, QloraSpec
+from vox_populi.hf.inventory import ModelInventory
+from vox_populi.hf.keymap import AdapterModule, adapter_modules
+from vox_populi.plan.graph_choice import GraphChoice
+from vox_tensor.nf4_levels import BLOCK_SIZE, GROUP_SIZE
+
+COMFORTABLE_SHARE = 0.25
+"""Of the device's memory: up to this much, dense copies are kept for a whole step."""
+
+_F32 = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantPlan:
+    """The frozen base in NF4."""
+
+    block_size: int
+    """Values that share one magnitude."""
+    double_quant: bool
+    """Whether the magnitudes are in 8 bits."""
+    dense_copies: str
+    """`none`, `layer` or `step`: how long a dense copy of a matrix lives."""
+    cache_dir: Path | None
+    is_prequantised: bool
+    """Whether the folder holds NF4 already; it is then loaded as it is."""
+    modules: tuple[str, ...]
+    """Our names of the layers that are in NF4."""
+    packed_bytes: int
+    """Codes and magnitudes of all of them."""
+    dense_copy_bytes: tuple[tuple[str, int], ...] = ()
+    """What each policy for dense copies takes at its peak."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nf4Layout:
+    """What is quantised and how, before a policy for dense copies is chosen."""
+
+    modules: tuple[AdapterModule, ...]
+    block_size: int
+    double_quant: bool
+    is_prequantised: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_values(self) -> int:
+        """Values of all matrices."""
+        return sum(_n_values(module) for module in self.modules)
+
+    @property
+    def packed_bytes(self) -> int:
+        """Codes and magnitudes of all matrices."""
+        return sum(
+            packed_nf4_bytes(_n_values(m), self.block_size, double_quant=self.double_quant)
+            for m in self.modules
+        )
+
+    def dense_copy_bytes(self, value_bytes: int) -> dict[str, int]:
+        """Peak of each policy.
+
+        `none` has a buffer for the largest matrix; `layer` has all matrices once the forward
+        pass is through, `step` always.
+        """
+        largest = max((_n_values(module) for module in self.modules), default=0)
+        everything = self.n_values * value_bytes
+        return {
+            DenseCopiesChoice.NONE.value: largest * value_bytes,
+            DenseCopiesChoice.LAYER.value: everything,
+            DenseCopiesChoice.STEP.value: everything,
+        }
+
+
+def nf4_layout(
+    contract: FinetuneContract, inventory: ModelInventory, chosen: GraphChoice
+) -> Nf4Layout:
+    """What of a base is in NF4: the linear layers of the blocks, or those of the proxy.
+
+    A folder that holds NF4 already decides block size and double quantisation itself, and which
+    layers of the full graph are left dense.
+    """
+    spec = contract.qlora
+    in_blocks = {key.ours.removesuffix(".weight") for key in inventory.quantized_keys()}
+    full = tuple(m for m in adapter_modules(inventory.config) if m.ours in in_blocks)
+    modules = full if chosen.proxy is None else chosen.adapters
+    if not inventory.nf4:
+        return Nf4Layout(
+            modules=modules,
+            block_size=spec.block_size,
+            double_quant=spec.double_quant,
+            is_prequantised=False,
+        )
+    stored = next(iter(inventory.nf4.values()))
+    block_size, double_quant = stored.block_size, stored.double_quant
+    return Nf4Layout(
+        modules=modules,
+        block_size=block_size,
+        double_quant=double_quant,
+        is_prequantised=True,
+        notes=tuple(_prequantised_notes(spec, block_size, double_quant=double_quant)),
+    )
+
+
+def choose_dense_copies(
+    asked: DenseCopiesChoice, step_total: int, available: int | None
+) -> DenseCopiesChoice:
+    """`step` where everything together then fits comfortably, else `none`.
+
+    Args:
+        asked: The request; anything but `auto` is the answer.
+        step_total: Estimated peak with `step`.
+        available: Memory of the device, if known.
+    """
+    if asked is not DenseCopiesChoice.AUTO:
+        return asked
+    fits = available is not None and step_total <= COMFORTABLE_SHARE * available
+    return DenseCopiesChoice.STEP if fits else DenseCopiesChoice.NONE
+
+
+def packed_nf4_bytes(n_values: int, block_size: int, *, double_quant: bool) -> int:
+    """Bytes of one matrix: N / 2 of codes, then 4 B of magnitudes, or B + 4 (B / 256) + 4."""
+    codes, blocks = -(-n_values // 2), -(-n_values // block_size)
+    if not double_quant:
+        return codes + _F32 * blocks
+    return codes + blocks + _F32 * -(-blocks // GROUP_SIZE) + _F32
+
+
+def quant_plan(
+    layout: Nf4Layout,
+    spec: QloraSpec,
+    copies: DenseCopiesChoice,
+    estimates: Sequence[tuple[str, int]],
+) -> QuantPlan:
+    """Put layout and policy together."""
+    return QuantPlan(
+        block_size=layout.block_size,
+        double_quant=layout.double_quant,
+        dense_copies=copies.value,
+        cache_dir=spec.cache_dir,
+        is_prequantised=layout.is_prequantised,
+        modules=tuple(module.ours for module in layout.modules),
+        packed_bytes=layout.packed_bytes,
+        dense_copy_bytes=tuple(estimates),
+    )
+
+
+def _prequantised_notes(spec: QloraSpec, block_size: int, *, double_quant: bool) -> Iterator[str]:
+    yield say.note_base_prequantized(block_size, double_quant=double_quant)
+    if not spec.double_quant and double_quant:
+        yield say.note_prequantized("--qlora-no-double-quant", "single", "double quantisation")
+    if spec.block_size not in (block_size, BLOCK_SIZE):
+        asked, stored = str(spec.block_size), f"block size {block_size}"
+        yield say.note_prequantized("--nf4-block-size", asked, stored)
+    if spec.cache_dir is not None:
+        yield say.note_no_effect("--nf4-cache-dir", "this base is stored in NF4 already")
+
+
+def _n_values(module: AdapterModule) -> int:
+    return module.in_features * module.out_features
