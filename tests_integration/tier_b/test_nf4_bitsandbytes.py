@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import as_file, files
 from typing import Any
 
@@ -168,6 +168,15 @@ def test_the_weights_of_a_trained_model(nested: bool) -> None:
     assert len(matrices) > 10
     for matrix in matrices:
         assert_same_bytes(matrix, nested=nested)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The peer's mean of the block magnitudes depends on the number of threads; ours does not."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_a_matrix_of_more_than_one_tile() -> None:

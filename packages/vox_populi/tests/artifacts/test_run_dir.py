@@ -176,4 +176,19 @@ def test_every_known_file_has_a_kind() -> None:
         for name, value in vars(run_dir).items()
         if name.endswith("_FILE") and isinstance(value, str)
     }
-    assert files == set(run_dir.KNOWN_FILES.values())
+    assert files == {*run_dir.KNOWN_FILES.values(), *run_dir.QLORA_FILES.values()}
+
+
+def test_the_final_adapter_is_found_whichever_kernel_left_it(tmp_path: Path) -> None:
+    assert run_dir.final_adapter(tmp_path) is None
+    for kernel, name in (("lora", "model_final.bin"), ("qlora", run_dir.QLORA_ADAPTER_FILE)):
+        run = tmp_path / kernel
+        run.mkdir()
+        (run / "telemetry.jsonl").write_bytes(b"")
+        assert run_dir.final_adapter(run) is None
+        (run / name).write_bytes(b"")
+        assert run_dir.final_adapter(run) == run / name
+        assert run_dir.run_files(run) == {
+            "adapter": run / name,
+            "telemetry": run / "telemetry.jsonl",
+        }

@@ -37,10 +37,6 @@ from vox_tensor.lora_spec import LoraSpec
 
 MakeContract = Callable[..., FinetuneContract]
 GRAPHS = (QloraGraph.FULL, QloraGraph.PROXY)
-ADAPTER_FILES = ("candle_qlora_adapter.safetensors", "candle_qlora_adapter_meta.json")
-MANIFEST_V3 = "populi_adapter_manifest_v3.json"
-REPRODUCIBLE = (*ADAPTER_FILES, MANIFEST_V3, "training_manifest.json", "MODEL_CARD.md")
-WAYS = {"lora": LoraSpec(rank=2, alpha=4.0, dropout=0.2), "batch_size": 1, "grad_accum": 2}
 TOTAL_STEPS = 6
 
 

@@ -319,8 +319,18 @@ def _four_levels(device: torch.device) -> Tensor:
     return _two_levels(torch.device("cpu"))[two_bytes].view(-1, 4).to(device)
 
 
+def _mean(absmax_B: Tensor) -> Tensor:
+    """The mean, summed by one thread: its last bit would depend on how many share the sum."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return absmax_B.mean()
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _quantize_scales(absmax_B: Tensor) -> NestedScales:
-    offset = absmax_B.mean()
+    offset = _mean(absmax_B)
     if not bool(torch.isfinite(offset)):
         message = "the block magnitudes are too large for double quantisation"
         raise ValueError(message)
