@@ -1,8 +1,10 @@
 """Our training step against a plain PEFT loop: interleaved processes, medians, one table.
 
     make bench            (or: .venv/bin/python bench/run_bench.py [--rounds N] [--shape NAME])
+    .venv/bin/python bench/run_bench.py --backend qlora [--rounds N] [--shape NAME]
 
-Writes `bench/RESULTS.md`. Nothing here is asserted by a test.
+Writes `bench/RESULTS.md`, for QLoRA `bench/RESULTS-qlora.md`, where every shape was measured; the
+table goes to stdout in any case. Nothing here is asserted by a test.
 """
 
 from __future__ import annotations
@@ -11,17 +13,19 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from shapes import Shape, shapes_for, write_base
+from shapes import Shape, shape_named, shapes_for
+from table import HEADER, Runs, dequantising_line, table_rows
+from variants import VARIANTS, Variant
+from worker import TIMED
 
 HERE = Path(__file__).parent
 LOSS_TOLERANCE = 1e-4
@@ -31,52 +35,66 @@ LOSS_TOLERANCE = 1e-4
 def main() -> None:
     """Measure every shape of this machine's device and write the table."""
     options = parse_options()
-    lines = [f"## {device_name(options.device)}", "", *HEADER]
-    for shape in shapes_for(options.device):
-        if options.shape in (None, shape.name):
-            lines += measure(shape, options)
-    text = "\n".join([*lines, "", *versions(options), ""])
+    named = options.shape
+    shapes = shapes_for(options.device) if named is None else (shape_named(named),)
+    lines, remarks = [f"## {device_name(options.device)}", "", *HEADER], []
+    for shape in shapes:
+        rows, said = measure(shape, options)
+        lines += rows
+        remarks += said
+    text = "\n".join([*lines, "", *remarks, "", *versions(options), ""])
     sys.stdout.write(text)
-    if options.shape is None:
-        (HERE / "RESULTS.md").write_text(INTRODUCTION + text, encoding="utf-8")
+    if named is None:
+        name, introduction = RESULTS[options.backend]
+        (HERE / name).write_text(introduction + text, encoding="utf-8")
 
 
-HEADER = [
-    "| shape | variant | tokens/s | supervised tokens/s | of GEMM rate | peak GiB | last loss |",
-    "|---|---|---|---|---|---|---|",
-]
-INTRODUCTION = """# Training step against a plain PEFT loop
-
-Written by `make bench`. The same rows, weights, adapters (rank 16, every linear layer), dtype,
+PROTOCOL = """The same rows, weights, adapters (rank 16, every linear layer), dtype,
 AdamW and clipping in both; processes alternate; medians over all steps of all rounds. Rows are
 ragged (60 to 512 tokens, median about 170, 20 to 60 % a masked prompt), eight a step; the PEFT
 loop pads them in batches of four and accumulates two. "Of GEMM rate" is useful work (4 N per
 token for frozen linears, 6 N for LoRA, 4 d V per supervised token, causal attention) over a
 matrix product timed in the same process.
-
 """
+RESULTS = {
+    "lora": (
+        "RESULTS.md",
+        f"# Training step against a plain PEFT loop\n\nWritten by `make bench`. {PROTOCOL}\n",
+    ),
+    "qlora": (
+        "RESULTS-qlora.md",
+        "# QLoRA step against PEFT with bitsandbytes\n\n"
+        f"Written by `bench/run_bench.py --backend qlora`. {PROTOCOL}\n"
+        "Both sides quantise the linear layers of the blocks of one saved dense base while they"
+        " load it,\nto NF4 in blocks of 64 with double quantisation; codes and magnitudes are equal"
+        " byte for byte, or\nthe run does not count. The peak is that of the whole process, loading"
+        " included. The loop has no\ngradient checkpointing and holds nothing else in float32, so"
+        " it is faster than the usual recipe.\n\n",
+    ),
+}
+"""By backend: where the table goes, and what stands over it."""
 
 
 def parse_options() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backend", default="lora", choices=sorted(VARIANTS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--shape", default=None)
+    parser.add_argument("--shape", default=None, help="one shape; `smoke` is a tiny one")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", default=device, choices=["cpu", "cuda"])
     return parser.parse_args()
 
 
-def measure(shape: Shape, options: argparse.Namespace) -> list[str]:
-    """Run the interleaved processes of one shape and return its rows of the table."""
+def measure(shape: Shape, options: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """Run the interleaved processes of one shape: its rows of the table, and remarks."""
+    variants = VARIANTS[options.backend]
     with tempfile.TemporaryDirectory() as scratch:
-        base = Path(scratch) / "base"
-        write_base(shape, base, options.device)
         job = {
             "shape": shape.name,
-            "base": str(base),
+            "base": str(Path(scratch) / "base"),
             "device": options.device,
             "threads": options.threads,
             "steps": options.steps,
@@ -86,96 +104,61 @@ def measure(shape: Shape, options: argparse.Namespace) -> list[str]:
         }
         path = Path(scratch) / "job.json"
         path.write_text(json.dumps(job), encoding="utf-8")
-        runs: dict[str, list[dict[str, Any]]] = {"peft": [], "ours": []}
+        # Not here: what this process holds at its peak, its children start with.
+        run_worker("base", path)
+        runs: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in variants}
         for number in range(options.rounds):
-            for variant in ("peft", "ours") if number % 2 == 0 else ("ours", "peft"):
-                runs[variant].append(run_worker(variant, path))
-                report(shape, variant, runs[variant][-1])
-    check_losses(shape, runs)
-    return table_rows(shape, runs)
+            for variant in variants if number % 2 == 0 else variants[::-1]:
+                runs[variant.name].append(measured(shape, variant.name, path))
+        worst = max(check_losses(shape, runs, group) for group in same_bases(variants))
+        remarks = [f"- {shape.name}: losses of one base differ by at most {worst:.1e} of them"]
+        for variant in variants:
+            if variant.dense_copies is not None:
+                timed = measured(shape, variant.name + TIMED, path)
+                remarks.append(dequantising_line(shape, variant.label, timed))
+    return table_rows(options.backend, shape, runs), remarks
 
 
-def run_worker(variant: str, job: Path) -> dict[str, Any]:
+def same_bases(variants: Sequence[Variant]) -> list[list[Variant]]:
+    """Variants that must compute the same losses: those on the dense base, those on NF4."""
+    groups = ([v for v in variants if v.is_quantized is on_nf4] for on_nf4 in (False, True))
+    return [group for group in groups if group]
+
+
+def run_worker(name: str, job: Path) -> str:
     """One process; its allocator defaults are the machine's."""
     done = subprocess.run(
-        [sys.executable, str(HERE / "worker.py"), variant, str(job)],
+        [sys.executable, str(HERE / "worker.py"), name, str(job)],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     )
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    return done.stdout
 
 
-def report(shape: Shape, variant: str, run: Mapping[str, Any]) -> None:
-    """Progress for whoever waits."""
+def measured(shape: Shape, name: str, job: Path) -> dict[str, Any]:
+    """What one process found; progress for whoever waits."""
+    run: dict[str, Any] = json.loads(run_worker(name, job).splitlines()[-1])
     seconds = ", ".join(f"{s:.2f}" for s in run["seconds"])
-    sys.stderr.write(f"{shape.name} {variant}: {seconds} s, loss {run['losses'][-1]:.6f}\n")
+    sys.stderr.write(f"{shape.name} {name}: {seconds} s, loss {run['losses'][-1]:.6f}\n")
+    return run
 
 
-def check_losses(shape: Shape, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """A faster step that computes something else is no faster step."""
-    pairs = zip(runs["ours"][0]["losses"], runs["peft"][0]["losses"], strict=True)
-    worst = max(abs(a - b) / abs(b) for a, b in pairs)
+def check_losses(shape: Shape, runs: Runs, group: Sequence[Variant]) -> float:
+    """A faster step that computes something else is no faster step: the largest difference."""
+    all_runs = [run for variant in group for run in runs[variant.name]]
+    if len({run["nf4_digest"] for run in all_runs}) > 1:
+        sys.exit(f"{shape.name}: the quantised bases differ")
+    differences: list[float] = [
+        abs(a - b) / abs(b)
+        for run in all_runs
+        for a, b in zip(run["losses"], all_runs[0]["losses"], strict=True)
+    ]
     allowed = LOSS_TOLERANCE if shape.dtype == "float32" else 1e-2
-    if worst > allowed:
-        sys.exit(f"{shape.name}: losses differ by {worst:.2e}, allowed {allowed}")
-
-
-def tokens_per_second(runs: Sequence[Mapping[str, Any]], what: str) -> float:
-    """Median over all steps of all rounds."""
-    rates: list[float] = [
-        n / s for run in runs for n, s in zip(run[what], run["seconds"], strict=True)
-    ]
-    return statistics.median(rates)
-
-
-def table_rows(shape: Shape, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Both variants and their ratios."""
-    rows, rates, peaks = [], {}, {}
-    for variant, label in (("peft", "PEFT loop, padded 4 x 2"), ("ours", "vox")):
-        own = runs[variant]
-        rates[variant] = tokens_per_second(own, "tokens")
-        peaks[variant] = statistics.median(run["peak_bytes"] for run in own) / 2**30
-        share = statistics.median(gemm_share(shape, run) for run in own)
-        rows.append(
-            f"| {shape.name} | {label} | {rates[variant]:.0f} "
-            f"| {tokens_per_second(own, 'supervised'):.0f} | {share:.2f} "
-            f"| {peaks[variant]:.2f} | {own[-1]['losses'][-1]:.6f} |"
-        )
-    ratio = rates["ours"] / rates["peft"]
-    rows.append(
-        f"| {shape.name} | **ratio** (goal {shape.goal}) | **{ratio:.2f}** | | "
-        f"| {peaks['ours'] / peaks['peft']:.2f} | |"
-    )
-    return rows
-
-
-def gemm_share(shape: Shape, run: Mapping[str, Any]) -> float:
-    """Useful floating point operations a second over the machine's product rate."""
-    per_token, per_supervised = useful_flops(shape)
-    shares: list[float] = [
-        (t * per_token + p * per_supervised) / s / run["gemm_flops"]
-        for t, p, s in zip(run["tokens"], run["supervised"], run["seconds"], strict=True)
-    ]
-    return statistics.median(shares)
-
-
-def useful_flops(shape: Shape) -> tuple[float, float]:
-    """Per token and per supervised token; attention at half the mean row length of 213."""
-    c = shape.config
-    width, layers, heads = c.hidden_size, c.num_hidden_layers, c.num_attention_heads
-    head_dim = width // heads
-    if c.model_type == "gpt2":
-        pairs = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
-    else:
-        kv, ffn = c.num_key_value_heads * head_dim, c.intermediate_size
-        pairs = [(width, width), (width, kv), (width, kv), (width, width)]
-        pairs += [(width, ffn), (width, ffn), (ffn, width)]
-    frozen = layers * sum(i * o for i, o in pairs)
-    lora = layers * sum(16 * (i + o) for i, o in pairs)
-    attention = layers * 12 * heads * head_dim * 213 / 2
-    return 4.0 * frozen + 6.0 * lora + attention, 4.0 * width * c.vocab_size
+    beyond = [each for each in differences if not each <= allowed]  # NaN is beyond as well.
+    if beyond:
+        sys.exit(f"{shape.name}: losses differ by {max(beyond):.2e}, allowed {allowed}")
+    return max(differences)
 
 
 def device_name(device: str) -> str:
@@ -187,7 +170,9 @@ def device_name(device: str) -> str:
 
 def versions(options: argparse.Namespace) -> list[str]:
     """Versions and protocol under the table."""
-    packages = ", ".join(f"{n} {version(n)}" for n in ("torch", "transformers", "peft"))
+    names = ["torch", "transformers", "peft"]
+    names += ["bitsandbytes"] if options.backend == "qlora" else []
+    packages = ", ".join(f"{n} {version(n)}" for n in names)
     return [
         f"Python {platform.python_version()}, {packages}; {options.rounds} rounds of "
         f"{options.steps} steps after two warm-up steps, {options.threads} threads."

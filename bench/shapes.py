@@ -57,9 +57,18 @@ CUDA_SHAPES = (
 )
 
 
+SMOKE = Shape("smoke", _llama(128, 2, (4, 2), 256, 512), "float32", LLAMA_TARGETS, 1.0)
+"""Shows in a minute that the bench works; its figures mean nothing."""
+
+
 def shapes_for(device: str) -> tuple[Shape, ...]:
     """The shapes of a device: small f32 ones on the CPU, 1B and 8B in bf16 on CUDA."""
     return CUDA_SHAPES if device == "cuda" else CPU_SHAPES
+
+
+def shape_named(name: str) -> Shape:
+    """One shape, of whatever device."""
+    return next(s for s in (*CPU_SHAPES, *CUDA_SHAPES, SMOKE) if s.name == name)
 
 
 def write_base(shape: Shape, folder: Path, device: str) -> None:

@@ -3,7 +3,7 @@
     make demo            (or: .venv/bin/python demo/run_demo.py [--output-dir DIR])
 
 Each step is one `vox` command, shown before it runs. The last line on stdout is one JSON
-object: `heldout_loss_before`, `heldout_loss_after`, `seconds`, `run`, `merged`, `answers`.
+object: `heldout_loss_before`, `heldout_loss_after`, `seconds`, `run`, `merged`, `answers`, `qlora`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ CORPUS_ROWS, HELDOUT_ROWS = 3500, 240
 WRITING = "--max-new-tokens 80 --repetition-penalty 1.2"
 ANSWERED_ROWS = 24
 TRAINING = "--rank 16 --epochs 1 --batch-size 16 --grad-accum 1 --lr 3e-3 --warmup 10"
+QLORA_TRAINING = (
+    "--backend qlora --rank 16 --max-steps 12 --batch-size 8 --grad-accum 1 --lr 3e-3 --warmup 2"
+)
+STEPS = 10
 
 
 def main() -> None:
@@ -62,7 +66,30 @@ def main() -> None:
     rows = ["--data", str(corpus / "valid.jsonl"), "--generate", str(ANSWERED_ROWS)]
     measured = vox("eval", "--run", str(run), "--compare-base", *rows)
     show_measured(measured)
-    finish(report, folder, measured, time.perf_counter() - started)
+
+    qlora = qlora_leg(folder, corpus)
+    finish(report, folder, measured, qlora, time.perf_counter() - started)
+
+
+def qlora_leg(folder: Path, corpus: Path) -> dict[str, Any]:
+    """The same on a base in four bits, for a few steps: adapter, and a merge onto either base."""
+    run = folder / "run-qlora"
+    say(9, "Train a QLoRA adapter for a few steps: the base's linear layers are in NF4.")
+    where = ["--data-dir", str(corpus), "--output-dir", str(run)]
+    report = vox("train", *where, *QLORA_TRAINING.split())
+
+    say(10, "Merge it onto the rounded weights that it was trained on, and onto the original ones.")
+    merged = {}
+    for onto in ("dequant", "original"):
+        merged[onto] = str(folder / f"merged-{onto}")
+        chosen = ["--adapter", str(run), "--onto", onto, "--output-dir", merged[onto]]
+        receipt = vox("merge-qlora", *chosen)
+        show_receipt(receipt)
+        found = receipt["qlora"]["logit_difference_from_training"][onto]
+        likeliest = f"same likeliest token at {100 * found['same_top_token']:.0f} %"
+        write(f"  from what was trained: at most {found['max_difference']:.2e}, {likeliest}")
+    losses = {name: report[name] for name in ("heldout_loss_before", "heldout_loss_after")}
+    return {**losses, "run": str(run), "merged": merged}
 
 
 def parse_options() -> argparse.Namespace:
@@ -84,7 +111,7 @@ def prepare(folder: Path) -> None:
 
 def say(number: int, text: str) -> None:
     """Announce a step."""
-    write(f"\n[{number}/8] {text}")
+    write(f"\n[{number}/{STEPS}] {text}")
 
 
 def write(text: str) -> None:
@@ -181,7 +208,13 @@ def change_of(before: dict[str, Any], after: dict[str, Any], name: str) -> str:
     return f"{before['answers'][name]} -> {after['answers'][name]} of {after['answers']['rows']}"
 
 
-def finish(report: dict[str, Any], folder: Path, measured: dict[str, Any], seconds: float) -> None:
+def finish(
+    report: dict[str, Any],
+    folder: Path,
+    measured: dict[str, Any],
+    qlora: dict[str, Any],
+    seconds: float,
+) -> None:
     """Say what came out; the JSON line is the last."""
     run, answers = folder / "run", measured["answers"]
     before, after = report["heldout_loss_before"], report["heldout_loss_after"]
@@ -194,6 +227,7 @@ def finish(report: dict[str, Any], folder: Path, measured: dict[str, Any], secon
         "run": str(run),
         "merged": str(folder / "merged"),
         "answers": {name: answers[name] for name in ("rows", "exact", "python")},
+        "qlora": qlora,
     }
     write(json.dumps(result))
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from vox_populi.hf.embedded import embedded_model_dir
+from vox_populi.hf.keymap import tensor_keys
+from vox_populi.hf.model_config import parse_model_config
 
 Vox = Callable[..., Any]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -45,14 +47,25 @@ def peft_folder(folder: Path, shapes: Shapes = PAIR, **changes: object) -> Path:
     return folder
 
 
-def mlx_folder(folder: Path, **changes: object) -> Path:
+def mlx_pair(stem: str, width: int = 8) -> Shapes:
+    return {f"{stem}.lora_a": (width, 4), f"{stem}.lora_b": (4, width)}
+
+
+def mlx_folder(
+    folder: Path,
+    shapes: Shapes | None = None,
+    *,
+    kind: str = "lora",
+    layers: int = 1,
+    changes: Mapping[str, object] | None = None,
+) -> Path:
     folder.mkdir()
-    values = {"rank": 4, "scale": 2.0, "dropout": 0.0, "keys": ["self_attn.q_proj"]} | changes
-    settings = {"fine_tune_type": "lora", "num_layers": 1, "lora_parameters": values}
+    values: dict[str, object] = {"rank": 4, "scale": 2.0, "dropout": 0.0}
+    values |= {"keys": ["self_attn.q_proj"], **(changes or {})}
+    settings = {"fine_tune_type": kind, "num_layers": layers, "lora_parameters": values}
     (folder / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    stem = "model.layers.0.self_attn.q_proj"
-    shapes = {f"{stem}.lora_a": (8, 4), f"{stem}.lora_b": (4, 8)}
-    write_container(folder / "adapters.safetensors", shapes)
+    pair = mlx_pair("model.layers.0.self_attn.q_proj")
+    write_container(folder / "adapters.safetensors", shapes or pair)
     return folder
 
 
@@ -136,11 +149,98 @@ def test_mlx_reads_its_own_form(vox: Vox, tmp_path: Path) -> None:
     assert vox("mens", "lint", tmp_path / "a", "--for", "peft").codes == ["MENS-A071"]
     wrong: dict[str, dict[str, object]] = {
         "b": {"keys": ["mlp.up_proj"]},
+        "end": {"keys": ["q_proj"]},
         "c": {"rank": 8},
         "d": {"scale": None},
     }
     for name, changes in wrong.items():
-        assert vox("mens", "lint", mlx_folder(tmp_path / name, **changes), "--for", "mlx").code == 3
+        folder = mlx_folder(tmp_path / name, changes=changes)
+        assert vox("mens", "lint", folder, "--for", "mlx").code == 3
+
+
+def test_what_mlx_would_leave_out_without_a_word_is_said(vox: Vox, tmp_path: Path) -> None:
+    """Its loader takes what fits, so half a pair or a layer it does not adapt does nothing."""
+    first, second = (mlx_pair(f"model.layers.{n}.self_attn.q_proj") for n in (0, 1))
+    half = {name: shape for name, shape in first.items() if name.endswith("lora_a")}
+    both = {**first, **second}
+    cases: list[tuple[Shapes, int, int]] = [(half, 1, 3), (both, 1, 3), (both, 2, 0), (both, -1, 0)]
+    for number, (shapes, layers, code) in enumerate(cases):
+        folder = mlx_folder(tmp_path / str(number), shapes, layers=layers)
+        assert vox("mens", "lint", folder, "--for", "mlx").code == code, number
+
+
+def test_mlx_trains_in_three_ways(vox: Vox, tmp_path: Path) -> None:
+    stem = "model.layers.0.self_attn.q_proj"
+    lora, magnitude = mlx_pair(stem), {f"{stem}.m": (8,)}
+    whole = {f"{stem}.weight": (8, 8)}
+    cases: list[tuple[str, Shapes, int]] = [
+        ("dora", {**lora, **magnitude}, 0),
+        ("lora", {**lora, **magnitude}, 3),
+        ("full", whole, 0),
+        ("full", lora, 3),
+        ("lora", whole, 3),
+    ]
+    for number, (kind, shapes, code) in enumerate(cases):
+        folder = mlx_folder(tmp_path / str(number), shapes, kind=kind)
+        assert vox("mens", "lint", folder, "--for", "mlx").code == code, number
+
+
+def gpt2_folder(folder: Path, prefix: str, **changes: object) -> Path:
+    """Of one layer; all numbers are zero."""
+    config = {"model_type": "gpt2", "vocab_size": 16, "n_embd": 8, "n_layer": 1, "n_head": 2}
+    config |= {"n_positions": 12, "architectures": ["GPT2LMHeadModel"], **changes}
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    keys = tensor_keys(parse_model_config(config, "config.json"))
+    names = {key.theirs.replace("transformer.", prefix, 1): key.shape for key in keys}
+    del names["lm_head.weight"]
+    write_container(folder / "model.safetensors", names)
+    shutil.copy(embedded_model_dir() / "tokenizer.json", folder)
+    return folder
+
+
+def test_mlx_reads_gpt2_as_it_was_first_published_only(vox: Vox, tmp_path: Path) -> None:
+    cases: list[tuple[str, dict[str, object], str]] = [
+        ("", {"n_ctx": 12}, ""),
+        ("transformer.", {"n_ctx": 12}, "transformer."),
+        ("", {}, "n_ctx"),
+        ("", {"n_ctx": 12, "activation_function": "gelu"}, "GELU"),
+    ]
+    for number, (prefix, changes, said) in enumerate(cases):
+        folder = gpt2_folder(tmp_path / str(number), prefix, vocab_size=4096, **changes)
+        outcome = vox("mens", "lint", folder, "--for", "mlx", "--json")
+        assert outcome.code == (3 if said else 0), outcome.err
+        assert all(said in problem["what"] for problem in outcome.document.get("problems", ()))
+
+
+def test_with_the_base_names_and_shapes_of_mlx_are_compared(vox: Vox, tmp_path: Path) -> None:
+    config = json.loads((embedded_model_dir() / "config.json").read_text(encoding="utf-8"))
+    width, layers = config["hidden_size"], config["num_hidden_layers"]
+    last, base = layers - 1, ("--model", embedded_model_dir())
+    heads = config["num_attention_heads"] * config.get(
+        "head_dim", width // config["num_attention_heads"]
+    )
+    right = {
+        f"model.layers.{last}.self_attn.q_proj.lora_a": (width, 4),
+        f"model.layers.{last}.self_attn.q_proj.lora_b": (4, heads),
+    }
+    early = {name.replace(f".{last}.", ".0."): shape for name, shape in right.items()}
+    prefixed = {f"base.{name}": shape for name, shape in right.items()}
+    narrow = mlx_pair(f"model.layers.{last}.self_attn.q_proj", width - 1)
+    cases = [(right, 0), (early, 3), (prefixed, 3), (narrow, 3)]
+    for number, (shapes, code) in enumerate(cases):
+        folder = mlx_folder(tmp_path / str(number), shapes)
+        assert vox("mens", "lint", folder, "--for", "mlx").code == 0
+        assert vox("mens", "lint", folder, "--for", "mlx", *base).code == code, number
+    assert "compared with a base" in vox("mens", "lint", tmp_path / "0", "--for", "mlx").out
+
+
+@pytest.mark.parametrize("name", ["model_final.bin", "candle_qlora_adapter.safetensors"])
+def test_a_run_of_either_backend_is_told_how_to_export(vox: Vox, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"adapter")
+    outcome = vox("mens", "lint", tmp_path, "--for", "peft", "--json")
+    assert (outcome.code, outcome.codes) == (3, ["MENS-A071"])
+    assert name in outcome.document["problems"][0]["what"]
 
 
 def test_the_embedded_model_loads_everywhere(vox: Vox) -> None:

@@ -344,6 +344,14 @@ def test_sidecars_that_contradict_each_other_are_refused(source: Path, written: 
         read_qlora_adapter(written)
 
 
+def test_sidecars_that_name_different_bases_are_refused(written: Path) -> None:
+    rewrite(written / META, setting(base_model="another"))
+    with pytest.raises(ArtifactError, match=r"MENS-A509.*base_model"):
+        read_qlora_adapter(written)
+    rewrite(written / META, lambda document: document.pop("base_model"))
+    assert read_qlora_adapter(written).tensors  # Files of the source system may not name it.
+
+
 def test_a_foreign_file_of_a_common_name_is_passed_over(source: Path) -> None:
     (source / "meta.json").write_text('{"title": "notes"}', encoding="utf-8")
     assert read_qlora_adapter(source).tensors

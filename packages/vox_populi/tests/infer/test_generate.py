@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vox_populi.errors import RunFailedError
 from vox_populi.hf.model_config import parse_model_config
 from vox_populi.infer.cached_model import CachedModel
 from vox_populi.infer.generate import StopReason, generate_ids
@@ -20,12 +21,14 @@ SCORES = torch.tensor([0.0, 3.0, 1.0, 2.0, 3.0])
 GREEDY = SamplingSpec()
 
 
-def model() -> CachedModel:
+def model(embedding: float | None = None) -> CachedModel:
     torch.manual_seed(0)
     raw = {"model_type": "gpt2", "vocab_size": 16, "n_embd": 16, "n_layer": 1, "n_head": 2}
     transformer = Transformer(parse_model_config({**raw, "n_positions": 12}, "test"))
     for parameter in transformer.parameters():
         torch.nn.init.normal_(parameter)
+    if embedding is not None:
+        torch.nn.init.constant_(transformer.embed.weight, embedding)
     return CachedModel(transformer)
 
 
@@ -94,3 +97,12 @@ def test_generation_ends_at_length_stop_token_and_context() -> None:
 def test_prompts_that_do_not_fit_are_refused(length: int) -> None:
     with pytest.raises(ValueError, match="1 to 11 tokens"):
         generate_ids(model(), [1] * length, max_new_tokens=1, stop_ids=(), sampling=GREEDY)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_scores_that_are_no_numbers_choose_nothing(temperature: float) -> None:
+    m = model(embedding=torch.inf)
+    sampling = SamplingSpec(temperature=temperature)
+    with pytest.raises(RunFailedError) as caught:
+        generate_ids(m, [1, 2], max_new_tokens=4, stop_ids=(), sampling=sampling)
+    assert [problem.code for problem in caught.value.problems] == ["MENS-R014"]

@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from packages.vox_populi.tests.qlora_adapters import write_own
 from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
 from vox_populi.artifacts.checkpoint_file import write_adapter_bin
 from vox_populi.artifacts.folder_lock import LOCK_NAME
@@ -25,8 +26,8 @@ from vox_populi.errors import EnvironmentFailure
 from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules, tensor_keys
 from vox_populi.hf.model_config import parse_model_config
-from vox_populi.pipeline import merge_run
-from vox_populi.pipeline.requests import MergeFormat, MergeRequest
+from vox_populi.pipeline import merge_run, qlora_merge_run
+from vox_populi.pipeline.requests import MergeFormat, MergeRequest, QloraMergeRequest
 from vox_tensor.lora_spec import LoraSpec
 
 LLAMA = {
@@ -90,6 +91,30 @@ def request_hf(tmp_path: Path) -> MergeRequest:
     )
 
 
+@pytest.fixture
+def request_qlora(request_hf: MergeRequest, tmp_path: Path) -> QloraMergeRequest:
+    base = tmp_path / "base"
+    write_own(tmp_path / "run", base)
+    return QloraMergeRequest(
+        adapter=tmp_path / "run",
+        output=request_hf.output,
+        base=base,
+        threads=1,
+        max_shard_bytes=HALF_THE_MODEL,
+    )
+
+
+Asked = MergeRequest | QloraMergeRequest
+
+
+def merge(request: Asked) -> None:
+    """What a request asks for."""
+    if isinstance(request, MergeRequest):
+        merge_run.merge(request)
+    else:
+        qlora_merge_run.merge(request)
+
+
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -129,19 +154,19 @@ class WriteCounter:
 
         return call
 
-    def run(self, request: MergeRequest) -> BaseException | None:
+    def run(self, request: Asked) -> BaseException | None:
         """Merge; the failure that stopped it, if one did."""
         with pytest.MonkeyPatch.context() as patch:
             for name in WRITING:
                 if hasattr(os, name):
                     patch.setattr(os, name, self.wrap(name))
             try:
-                merge_run.merge(request)
+                merge(request)
             except EnvironmentFailure as error:
                 return error
         return None
 
-    def run_in_child(self, request: MergeRequest) -> None:
+    def run_in_child(self, request: Asked) -> None:
         """Merge in a copy of this process, whose locks end with it."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # fork beside idle threads
@@ -154,7 +179,7 @@ class WriteCounter:
         os.waitpid(child, 0)
 
 
-@pytest.mark.parametrize(
+both_faults = pytest.mark.parametrize(
     "is_deadly",
     [
         False,
@@ -164,6 +189,9 @@ class WriteCounter:
     ],
     ids=["refused", "killed"],
 )
+
+
+@both_faults
 @pytest.mark.parametrize("output_format", MergeFormat)
 @pytest.mark.parametrize("force", [False, True], ids=["new", "replaced"])
 @pytest.mark.requirement("10")
@@ -171,14 +199,28 @@ def test_merge_survives_a_failure_of_every_write(
     request_hf: MergeRequest, output_format: MergeFormat, is_deadly: bool, force: bool
 ) -> None:
     request = replace(request_hf, output_format=output_format, force=force)
+    assert fail_everywhere(request, is_deadly=is_deadly) > 30
+
+
+@both_faults
+@pytest.mark.parametrize("is_subset", [False, True], ids=["whole", "subset"])
+@pytest.mark.requirement("10")
+def test_merge_qlora_survives_a_failure_of_every_write(
+    request_qlora: QloraMergeRequest, is_deadly: bool, is_subset: bool
+) -> None:
+    request = replace(request_qlora, subset=is_subset, force=is_deadly)
+    assert fail_everywhere(request, is_deadly=is_deadly) > 10
+
+
+def fail_everywhere(request: Asked, *, is_deadly: bool) -> int:
+    """Let every write fail in turn, and look at what is there; how many there are."""
     reference = replace(request, output=request.output.with_name("reference"))
-    merge_run.merge(reference)
+    merge(reference)
     wanted = content(reference.output)
-    old = {"old.txt": b"what was there"} if force else None
+    old = {"old.txt": b"what was there"} if request.force else None
     prepare(request, old)
     counter = WriteCounter()
     assert counter.run(request) is None
-    assert counter.calls > 30
     failures = 0
     for fail_at in range(1, counter.calls + 1):
         prepare(request, old)
@@ -188,13 +230,14 @@ def test_merge_survives_a_failure_of_every_write(
         else:
             failures += failing.run(request) is not None
         check_folders(request, old, wanted)
-        merge_run.merge(replace(request, force=True))
+        merge(replace(request, force=True))
         assert content(request.output) == wanted, f"after a failure at write {fail_at}"
     # A few calls may fail without harm, such as making a folder that is there.
     assert is_deadly or failures > 0.8 * counter.calls
+    return counter.calls
 
 
-def prepare(request: MergeRequest, old: Mapping[str, bytes] | None) -> None:
+def prepare(request: Asked, old: Mapping[str, bytes] | None) -> None:
     """The place of the output as before the merge."""
     parent = request.output.parent
     for path in parent.iterdir():
@@ -207,7 +250,7 @@ def prepare(request: MergeRequest, old: Mapping[str, bytes] | None) -> None:
 
 
 def check_folders(
-    request: MergeRequest, old: Mapping[str, bytes] | None, wanted: Mapping[str, bytes]
+    request: Asked, old: Mapping[str, bytes] | None, wanted: Mapping[str, bytes]
 ) -> None:
     """The output is what it was, absent, or complete; what was there is never lost."""
     parent = request.output.parent

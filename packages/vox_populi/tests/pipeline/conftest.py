@@ -38,6 +38,9 @@ _NEED_TORCH = (
     "generate",
     "chat",
     "merge",
+    "qlora_merge",
+    "qlora_merge_refusals",
+    "qlora_subset",
     "weights",
     "engine_setup",
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ import torch
 
 from vox_populi.artifacts import new_folder as publishing
 from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
-from vox_populi.artifacts.checkpoint_file import write_adapter_bin
+from vox_populi.artifacts.checkpoint_file import read_adapter_bin, write_adapter_bin
 from vox_populi.artifacts.consumers import Consumer
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
@@ -18,6 +21,7 @@ from vox_populi.errors import ArtifactError, EnvironmentFailure
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import adapter_modules
+from vox_populi.pipeline.adapter_base import base_folder
 from vox_populi.pipeline.export_run import export_adapter
 from vox_populi.pipeline.interop_reports import ExportRequest
 from vox_tensor.atomic_file import sync_folder
@@ -108,3 +112,26 @@ def test_an_adapter_that_is_not_there_is_refused(run: Path, tmp_path: Path) -> N
     with pytest.raises(ArtifactError):
         export_adapter(request(tmp_path / "no.bin"))
     assert not (run.parent / "out").exists()
+
+
+def test_a_base_of_another_family_is_refused(run: Path, tmp_path: Path) -> None:
+    """The same shapes, but llama.cpp would want the rows of q and k in another order."""
+    config = json.loads((embedded_model_dir() / "config.json").read_text(encoding="utf-8"))
+    other = tmp_path / "other"
+    shutil.copytree(embedded_model_dir(), other)
+    family = "mistral" if config["model_type"] == "llama" else "llama"
+    text = json.dumps({**config, "model_type": family, "architectures": None})
+    (other / "config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ArtifactError) as caught:
+        export_adapter(replace(request(run), model_dir=other))
+    assert [problem.code for problem in caught.value.problems] == ["MENS-A011"]
+    assert not (run.parent / "out").exists()
+
+
+def test_an_adapter_right_below_the_root_has_no_run_to_ask(run: Path) -> None:
+    header = read_adapter_bin(run / "model_final.bin").header
+    adapter = Path("/step-9/adapter.bin")
+    assert base_folder(None, adapter, header) is None
+    with pytest.raises(ArtifactError) as caught:
+        base_folder(None, adapter, replace(header, base_name="elsewhere"))
+    assert [problem.code for problem in caught.value.problems] == ["MENS-A012"]

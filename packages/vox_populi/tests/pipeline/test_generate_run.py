@@ -86,6 +86,9 @@ def test_prompts_that_do_not_fit_are_refused_all_at_once(contract: FinetuneContr
     "setting",
     [
         {"temperature": -1.0},
+        {"temperature": 1e-40},
+        {"repetition_penalty": 1e-40},
+        {"seed": 2**63},
         {"top_p": 0.0},
         {"top_k": 0},
         {"max_new_tokens": 0},

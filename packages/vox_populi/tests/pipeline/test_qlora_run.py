@@ -237,6 +237,16 @@ def test_a_cached_base_gives_the_same_bytes(make_qlora: MakeContract, tmp_path: 
     assert_same_bytes(report.run, plain.run)
 
 
+def test_the_trial_leaves_nothing_in_the_cache(make_qlora: MakeContract, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    contract = make_qlora(spec={"cache_dir": cache}, output_dir=tmp_path / "run")
+    trial = try_one_step(contract)
+    assert not cache.exists()
+    report = run_training(contract, RunOptions())
+    assert trial.heldout_loss == report.heldout_loss_before
+    assert list(cache.iterdir())
+
+
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_the_trial_saves_and_evaluates_what_the_run_will(
     make_qlora: MakeContract, graph: QloraGraph

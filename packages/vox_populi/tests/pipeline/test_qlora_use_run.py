@@ -60,6 +60,11 @@ def test_run_and_checkpoint_have_the_losses_of_training(make_qlora: MakeContract
     assert loss_of(data, checkpoint=checkpoint.path) == report.heldout_loss_after
     file = report.artifacts["adapter"]
     assert loss_of(data, checkpoint=file, model_dir=contract.model_dir) == report.heldout_loss_after
+    compared = evaluate(
+        EvalRequest(data=data, weights=WeightsChoice(run=report.run, threads=1), compare_base=True)
+    )
+    assert compared.base is not None
+    assert compared.base.loss == report.heldout_loss_before, "the base as training held it"
     bare = loss_of(data, model_dir=contract.model_dir, tokenizer=TokenizerKind.HF)
     assert bare != report.heldout_loss_before, "the base without NF4 has another loss"
 
@@ -84,6 +89,11 @@ def test_a_base_that_was_quantised_before_trains_to_the_same_adapter(
         return
     data = contract.data_dir / "valid.jsonl"
     assert loss_of(data, run=report.run) == report.heldout_loss_after
+    compared = evaluate(
+        EvalRequest(data=data, weights=WeightsChoice(run=report.run, threads=1), compare_base=True)
+    )
+    assert compared.base is not None
+    assert compared.base.loss == report.heldout_loss_before, "the base as training held it"
     bare = loss_of(data, model_dir=packed, tokenizer=TokenizerKind.HF)
     assert bare == report.heldout_loss_before
     with pytest.raises(ArtifactError, match="MENS-A011"):

@@ -219,6 +219,21 @@ def test_a_projection_that_is_not_square_cannot_be_part_of_a_stack(
     assert plan(wide).graph == FULL_GRAPH
 
 
+def test_a_projection_that_is_not_square_is_not_called_missing(
+    plan: MakePlan, make_inventory: MakeInventory
+) -> None:
+    wide = make_inventory("qwen3", head_dim=8)
+    with pytest.raises(PlanError, match="MENS-P021") as caught:
+        plan(wide, QloraSpec(require_full_proxy_stack=True))
+    (problem,) = caught.value.problems
+    (loud,) = [note for note in plan(wide, PROXY).notes if "ONLY THE LM HEAD" in note]
+    for text in (problem.what, loud):
+        assert "not square" in text
+        assert "missing" not in text
+        assert ordered_middle_projection_keys(wide.config)[0] in text
+    assert "Complete the folder" not in problem.fix
+
+
 def test_settings_without_effect_are_named(plan: MakePlan) -> None:
     partial = QloraSpec(allow_partial_proxy_stack=True)
     for spec in (partial, replace(partial, graph=QloraGraph.PROXY)):

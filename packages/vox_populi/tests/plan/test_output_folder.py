@@ -13,7 +13,12 @@ from vox_populi.artifacts.folder_lock import FolderLock
 from vox_populi.errors import EnvironmentFailure, PreflightError
 from vox_populi.plan import output_folder
 from vox_populi.plan.findings import Findings
-from vox_populi.plan.output_folder import FolderUse, IfOccupied, check_output_folder
+from vox_populi.plan.output_folder import (
+    FolderUse,
+    IfOccupied,
+    check_cache_folder,
+    check_output_folder,
+)
 from vox_tensor.errors import VoxError
 
 
@@ -33,6 +38,36 @@ def error_of(
     except VoxError as error:
         return error
     return None
+
+
+def cache_error_of(path: Path) -> VoxError | None:
+    found = Findings()
+    check_cache_folder(path, found)
+    try:
+        found.raise_if_any()
+    except VoxError as error:
+        return error
+    return None
+
+
+def test_a_cache_folder_that_cannot_be_made_is_found_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for path in (file, file / "in" / "it"):
+        error = cache_error_of(path)
+        assert isinstance(error, EnvironmentFailure)
+        assert error.problems[0].code == "MENS-P023"
+        assert error.problems[0].where == str(path)
+    assert cache_error_of(tmp_path / "new" / "one") is None
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setattr(output_folder.os, "access", lambda path, mode: False)
+    error = cache_error_of(tmp_path / "new")
+    assert isinstance(error, EnvironmentFailure)
+    assert "read-only" in str(error)
+    # One that is there may hold what is needed, and is then only read.
+    assert cache_error_of(tmp_path) is None
 
 
 def test_a_folder_that_is_new_or_empty_is_fine(tmp_path: Path) -> None:

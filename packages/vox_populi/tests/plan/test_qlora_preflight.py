@@ -15,7 +15,7 @@ from vox_populi.contract.choices import Backend, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import QloraGraph, QloraSpec
 from vox_populi.data.dataset import OnBadRow, OnLongRow
-from vox_populi.errors import ContractError, PreflightError
+from vox_populi.errors import ContractError, EnvironmentFailure, PreflightError
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.plan.device_choice import MachineFacts
@@ -115,6 +115,16 @@ def test_a_strict_stack_names_at_most_32_keys(check: Check, make_model: MakeMode
 
 def test_a_complete_base_passes_strictly(check: Check, make_model: MakeModel) -> None:
     assert check(make_model("qwen2"), STRICT).inventory.missing == ()
+
+
+def test_an_unusable_cache_folder_is_found_before_anything_is_written(
+    check: Check, make_model: MakeModel, data_dir: Path
+) -> None:
+    model, in_the_way = make_model("qwen2"), data_dir / "train.jsonl"
+    with pytest.raises(EnvironmentFailure, match="MENS-P023"):
+        check(model, QloraSpec(cache_dir=in_the_way))
+    assert check(model, QloraSpec(cache_dir=data_dir / "cache")).inventory
+    assert not (data_dir / "cache").exists()
 
 
 def test_the_full_graph_is_never_downgraded(check: Check, make_model: MakeModel) -> None:

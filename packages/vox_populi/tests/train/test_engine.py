@@ -223,6 +223,15 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_row() -
     assert len(steps) < SETTINGS.steps_per_epoch
 
 
+def test_a_base_without_a_held_out_loss_is_not_blamed_on_the_learning_rate() -> None:
+    sound = objective()
+    poisoned = Poisoned(sound.model, sound.adapted)
+    with pytest.raises(RunFailedError, match=r"MENS-R003.*after step 0\b") as caught:
+        Engine(poisoned, TRAIN, TRAIN, SETTINGS, Recorder()).run()
+    (problem,) = caught.value.problems
+    assert "--lr" not in problem.fix
+
+
 def test_gradients_are_clipped_to_the_joint_norm() -> None:
     loose = run(replace(SETTINGS, max_grad_norm=0.0))
     tight = run(replace(SETTINGS, max_grad_norm=1e-3))

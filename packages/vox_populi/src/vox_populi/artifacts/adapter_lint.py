@@ -1,7 +1,7 @@
 """What each consumer's loader makes of an adapter folder, from configs and headers alone. No torch.
 
-Two forms are known: PEFT's (`adapter_config.json`, `adapter_model.safetensors`), which PEFT, vLLM
-and llama.cpp's converter read, each with limits of its own, and mlx-lm's (`adapters.safetensors`).
+PEFT's form (`adapter_config.json`, `adapter_model.safetensors`) is read by PEFT, vLLM and
+llama.cpp's converter, each with limits of its own. mlx-lm's form is `mlx_lint`'s.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.consumers import (
-    MLX_CONFIG_FILE,
-    MLX_WEIGHTS_FILE,
     VLLM_MAX_RANK,
     Consumer,
     obstacles,
@@ -97,18 +95,6 @@ def peft_folder_problems(
         yield interop.consumer_file_unsound(consumer, reason, where)
     if base is not None:
         yield from _base_problems(folder, consumer, base)
-
-
-def mlx_folder_problems(folder: Path) -> Iterator[Problem]:
-    """Why mlx-lm would fail on its own form, or leave tensors unused: its loader is not strict."""
-    try:
-        settings = read_json_object(folder / MLX_CONFIG_FILE, _MAX_CONFIG_BYTES)
-        tensors = read_header(folder / MLX_WEIGHTS_FILE).tensors
-    except ModelError as error:
-        yield from error.problems
-        return
-    for reason in _mlx_reasons(settings, tensors):
-        yield interop.consumer_file_unsound(Consumer.MLX, reason, str(folder))
 
 
 def _pairs(
@@ -219,35 +205,6 @@ def _base_problems(folder: PeftFolder, consumer: Consumer, base: ModelConfig) ->
         return
     for reason in obstacles(consumer, base, modules, settings.lora.rank):
         yield interop.consumer_refuses(consumer, reason, str(folder.path))
-
-
-def _mlx_reasons(
-    settings: Mapping[str, object], tensors: Mapping[str, TensorInfo]
-) -> Iterator[str]:
-    layers, values = settings.get("num_layers"), settings.get("lora_parameters")
-    if not isinstance(layers, int):
-        yield f"num_layers is missing in {MLX_CONFIG_FILE}."
-    if not isinstance(values, dict):
-        yield f"lora_parameters is missing in {MLX_CONFIG_FILE}."
-        return
-    for name in ("rank", "scale", "dropout"):
-        if not isinstance(values.get(name), int | float):
-            yield f"lora_parameters has no {name}."
-    keys = values.get("keys")
-    words = [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else None
-    for name, info in tensors.items():
-        module, _, half = name.rpartition(".")
-        rank_at = {"lora_a": 1, "lora_b": 0}.get(half)
-        if rank_at is None or len(info.shape) != 2:
-            yield f"it would leave {say.clipped(name)} out without a word."
-        elif info.shape[rank_at] != values.get("rank"):
-            yield f"{say.clipped(name)} is {list(info.shape)}, which is not of the config's rank."
-        elif words is not None and not any(_ends_in(module, word) for word in words):
-            yield f"no key of lora_parameters covers {say.clipped(name)}."
-
-
-def _ends_in(path: str, word: str) -> bool:
-    return path == word or path.endswith(f".{word}")
 
 
 def _has(name: str, parts: tuple[str, ...]) -> bool:

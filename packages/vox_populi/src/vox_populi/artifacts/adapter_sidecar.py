@@ -30,6 +30,8 @@ SIDECAR_NAMES = (
 _ANYBODYS_NAMES = frozenset({"adapter_manifest.json", "meta.json"})
 _MAX_BYTES = 16 * 2**20
 _COMPARED = ("layer_order", "base_key_map", "vocab", "d_model", "rank", "alpha", "method")
+_COMPARED_IF_SAID = ("embed_key", "base_model")
+"""Files of the source system may leave these out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ def _beside(folder: Path) -> Iterator[Sidecar]:
 
 def _differing(left: AdapterFacts, right: AdapterFacts) -> tuple[str, ...]:
     fields = [name for name in _COMPARED if getattr(left, name) != getattr(right, name)]
-    if None not in (left.embed_key, right.embed_key) and left.embed_key != right.embed_key:
-        fields.append("embed_key")
+    for name in _COMPARED_IF_SAID:
+        said = (getattr(left, name), getattr(right, name))
+        if None not in said and said[0] != said[1]:
+            fields.append(name)
     return tuple(fields)

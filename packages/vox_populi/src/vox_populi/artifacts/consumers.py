@@ -56,6 +56,13 @@ def obstacles(
         yield "lm_head is adapted, and its GPT-2 always ties the head to the embedding"
 
 
+def mlx_path(module: AdapterModule, config: ModelConfig) -> str:
+    """Module path of a projection in mlx-lm's model."""
+    if config.family is Family.GPT2:
+        return module.theirs.replace("transformer.h.", "model.h.", 1)
+    return module.theirs
+
+
 def gguf_model_obstacles(config: ModelConfig) -> Iterator[str]:
     """What llama.cpp's architecture of this family would compute otherwise."""
     if config.family is Family.GPT2 and config.activation is not Activation.GELU_TANH:

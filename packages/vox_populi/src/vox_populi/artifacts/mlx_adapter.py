@@ -12,19 +12,12 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from vox_populi.artifacts.consumers import MLX_CONFIG_FILE, MLX_WEIGHTS_FILE
+from vox_populi.artifacts.consumers import MLX_CONFIG_FILE, MLX_WEIGHTS_FILE, mlx_path
 from vox_populi.artifacts.tensor_container import container_chunks
 from vox_populi.artifacts.whole_file import Chunk
 from vox_populi.hf.keymap import AdapterModule
-from vox_populi.hf.model_config import Family, ModelConfig
+from vox_populi.hf.model_config import ModelConfig
 from vox_tensor.lora_spec import LoraSpec
-
-
-def mlx_path(module: AdapterModule, config: ModelConfig) -> str:
-    """Module path of a projection in mlx-lm's model."""
-    if config.family is Family.GPT2:
-        return module.theirs.replace("transformer.h.", "model.h.", 1)
-    return module.theirs
 
 
 def mlx_files(

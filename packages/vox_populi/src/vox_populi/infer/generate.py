@@ -8,6 +8,8 @@ from enum import StrEnum
 
 import torch
 
+from vox_populi import operator_messages as say
+from vox_populi.errors import RunFailedError
 from vox_populi.infer.cached_model import CachedModel
 from vox_populi.infer.sampling import SamplingSpec, choose_token
 
@@ -49,6 +51,7 @@ def generate_ids(
         on_token: Called with each new id as soon as it is chosen.
 
     Raises:
+        RunFailedError: When the model's scores are not finite.
         ValueError: For an empty prompt, or one that fills the model's positions.
     """
     limit = model.config.max_positions
@@ -62,7 +65,10 @@ def generate_ids(
         if len(ids) == limit:
             reason = StopReason.CONTEXT
             break
-        token = choose_token(model.next_logits(ids), ids, sampling, generator)
+        scores_V = model.next_logits(ids)
+        if not bool(torch.isfinite(scores_V).all()):
+            raise RunFailedError(say.scores_not_finite())
+        token = choose_token(scores_V, ids, sampling, generator)
         if token in stop_ids:
             reason = StopReason.STOP_TOKEN
             break

@@ -163,14 +163,14 @@ def _merged_tensors(
         if key.ours == HEAD_WEIGHT and is_head_tied:
             continue
         if key.theirs in inventory.nf4:
-            source = _dense_info(key, inventory.nf4[key.theirs])
+            source = dense_info(key, inventory.nf4[key.theirs])
         else:
             source = inventory.tensors.get(key.theirs) or inventory.tensors[embedding]
         rounded = None if trained is None else trained.weight(key)
         yield MergedTensor(key, source, updates.get(key.ours), rounded)
 
 
-def _dense_info(key: TensorKey, packed: Nf4Stored) -> TensorInfo:
+def dense_info(key: TensorKey, packed: Nf4Stored) -> TensorInfo:
     """What a packed weight would be if it were stored as it was made; it lies in no file."""
     dtype = _STORED_NAMES[packed.dtype]
     n_bytes = prod(key.shape) * DTYPE_BITS[dtype] // 8

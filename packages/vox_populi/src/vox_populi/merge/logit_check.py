@@ -6,7 +6,7 @@ checked is what was written, read back. Shape letters: T tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
@@ -71,7 +71,8 @@ def check_logits(
         workers.submit(_logits, prompts, lambda: stored_model(merged)),
     ]
     expected_TV, found_TV = (side.result() for side in sides)
-    return _judged(prompts, expected_TV, found_TV, _number_types(base, modules))
+    changed = [f"{module.ours}.weight" for module in modules]
+    return _judged(prompts, expected_TV, found_TV, _number_types(base, changed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +113,10 @@ def check_qlora_logits(
     found = workers.submit(_logits, prompts, lambda: stored_model(merged))
     expected = trained if merge.onto_trained else beside(lambda: stored_model(base))
     apart = other and workers.submit(_logits, prompts, lambda: planned_model(base, other))
-    check = _judged(
-        prompts, expected.result(), found.result(), _number_types(merged, merge.modules)
-    )
+    changed = {f"{module.ours}.weight" for module in merge.modules}
+    if merge.onto_trained:
+        changed |= merge.trained.rounded
+    check = _judged(prompts, expected.result(), found.result(), _number_types(merged, changed))
     own = _distance(trained.result(), found.result())
     return check, own, _distance(trained.result(), apart.result()) if apart else None
 
@@ -160,9 +162,9 @@ def _logits(prompts: Sequence[tuple[int, ...]], build: Callable[[], Transformer]
     return build().logits(collate_window(rows))
 
 
-def _number_types(stored: ModelInventory, modules: Sequence[AdapterModule]) -> set[str]:
-    """Of the stored weights of adapted projections; a tied head's is the embedding table."""
+def _number_types(stored: ModelInventory, changed: Iterable[str]) -> set[str]:
+    """Of the stored tensors that are not the base's; a tied head's is the embedding table."""
     keys = {key.ours: key.theirs for key in tensor_keys(stored.config)}
-    own = [keys[f"{module.ours}.weight"] for module in modules]
+    own = [keys[ours] for ours in changed]
     names = [name if name in stored.tensors else keys["embed.weight"] for name in own]
     return {stored.tensors[name].dtype for name in names}

@@ -6,7 +6,8 @@ Shape letters: O output features, I input features; N rows of a tensor as it is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from vox_populi.model.nf4_load import Nf4Settings, quantize_stored
 from vox_tensor.nf4 import dequantize_nf4
 
 _EMBEDDING = "embed.weight"
+_HEAD = "lm_head.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,15 @@ class TrainedBase:
             keys = tensor_keys(self.inventory.config)
             source = next(each for each in keys if each.ours == _EMBEDDING)
         return RoundedWeight(self.inventory, source, self.settings)
+
+
+def with_table_as_head(inventory: ModelInventory) -> ModelInventory:
+    """A base of which the embedding table is the head, whatever head it brings.
+
+    So the proxy graphs are trained; where the base has a head of its own, they do not see it.
+    """
+    tensors = {name: info for name, info in inventory.tensors.items() if name != _HEAD}
+    return replace(inventory, tensors=MappingProxyType(tensors), tied_head=True)
 
 
 def trained_base(

@@ -18,9 +18,10 @@ def adapter_container_refused(found: Problem) -> Problem:
     return Problem(
         code="MENS-A001",
         what=found.what,
-        fix=f"Give the model_final.bin of a run, or convert it where it was made: {convert}"
+        fix=f"Give the final adapter of a run, or convert it where it was made: {convert}"
         if is_foreign
-        else "Give the model_final.bin of a run, or copy it again from there.",
+        else "Give the final adapter of a run (model_final.bin, or the .safetensors of a QLoRA"
+        " run), or copy it again from there.",
         where=found.where,
     )
 
@@ -133,7 +134,7 @@ def adapter_not_for_base(path: str, name: str, digest: str, found: str) -> Probl
     return Problem(
         code="MENS-A011",
         what=f"it was trained on {clipped(name)} ({clipped(digest)}), not on what lies in {found}.",
-        fix="Name the folder of that base with --model.",
+        fix="Name the folder of that base with --model (for merge-qlora: --base).",
         where=path,
     )
 
@@ -154,7 +155,7 @@ def adapter_modules_unknown(path: str, names: Sequence[str]) -> Problem:
     return Problem(
         code="MENS-A013",
         what=f"the base has no projection for {len(names)} of its modules: {clipped(shown)}.",
-        fix="Name the folder of its own base with --model.",
+        fix="Name the folder of its own base with --model (for merge-qlora: --base).",
         where=path,
     )
 
@@ -203,7 +204,7 @@ def run_has_no_adapter(path: str) -> Problem:
     """A run folder without its final adapter."""
     return Problem(
         code="MENS-A023",
-        what="the run has not finished: there is no model_final.bin.",
+        what="the run has not finished: there is no final adapter.",
         fix="See how far it is with: vox mens status RUN",
         where=path,
     )

@@ -17,7 +17,7 @@ def not_a_peft_folder(path: str, name: str) -> Problem:
         code="MENS-A060",
         what=f"it is no PEFT adapter folder: there is no {name}.",
         fix="Give the folder that PEFT's save_pretrained wrote, with adapter_config.json and "
-        "adapter_model.safetensors.",
+        "adapter_model.safetensors; adapters of vox mens train go with --run or --checkpoint.",
         where=path,
     )
 

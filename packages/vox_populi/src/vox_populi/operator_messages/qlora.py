@@ -104,6 +104,28 @@ def proxy_stack_incomplete(where: str, missing: Sequence[str], expected: int) ->
     )
 
 
+def proxy_stack_not_square(where: str, names: Sequence[str]) -> Problem:
+    """No folder of this model has a stack: its output projections change the width."""
+    return Problem(
+        code="MENS-P021",
+        what="the strict proxy stack needs square output projections, and those of this model"
+        f" are not square: {_named(names)}.",
+        where=where,
+        fix="Pass --qlora-graph full, or --qlora-graph proxy --qlora-allow-partial-proxy-stack"
+        " without --qlora-require-full-proxy-stack; then the LM head alone is trained.",
+    )
+
+
+def nf4_cache_unusable(path: str, reason: str) -> Problem:
+    """Quantised bases can neither be kept there nor lie there already."""
+    return Problem(
+        code="MENS-P023",
+        what=f"the folder of quantised bases cannot be used: {reason}.",
+        where=path,
+        fix="Name another --nf4-cache-dir, or leave it out.",
+    )
+
+
 def skip_rate_exceeded(where: str, skipped: int, rows: int, limit: float) -> Problem:
     """More rows cannot be learned from than the operator accepts."""
     return Problem(
@@ -131,6 +153,15 @@ def note_head_only(missing: Sequence[str], expected: int) -> str:
         f"ONLY THE LM HEAD IS TRAINED: {len(missing)} of {expected} output projections of the"
         f" proxy stack are missing: {_named(missing)}. --qlora-require-full-proxy-stack refuses"
         " such a base."
+    )
+
+
+def note_head_only_not_square(names: Sequence[str]) -> str:
+    """This family's output projections cannot be put one behind the other."""
+    return (
+        "ONLY THE LM HEAD IS TRAINED: the output projections of this model are not square, so"
+        f" none of them fits the proxy stack: {_named(names)}. --qlora-require-full-proxy-stack"
+        " refuses such a base."
     )
 
 

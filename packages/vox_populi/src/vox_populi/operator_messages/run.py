@@ -30,10 +30,13 @@ def gradient_not_finite(step: int, lines: Sequence[int]) -> Problem:
 
 def held_out_loss_not_finite(step: int) -> Problem:
     """The adapter of this step gives no usable loss on the held-out rows."""
+    learned = "Lower --lr, raise --warmup, or train in f32 (--dtype f32)."
+    # Before the first step nothing has been learned: it is the base that computes so.
+    given = "Train in f32 (--dtype f32), or use sound weights: the base itself computes it."
     return Problem(
         code="MENS-R003",
         what=f"the held-out loss is not finite after step {step}.",
-        fix="Lower --lr, raise --warmup, or train in f32 (--dtype f32).",
+        fix=learned if step else given,
     )
 
 

@@ -75,6 +75,15 @@ def conversation_too_long(tokens: int, most: int) -> Problem:
     )
 
 
+def scores_not_finite() -> Problem:
+    """The model gives no usable scores for the next token."""
+    return Problem(
+        code="MENS-R014",
+        what="the scores of the next token are not finite, so there is none to choose.",
+        fix="Run in f32 (--dtype f32), or train again with a lower --lr.",
+    )
+
+
 def chat_greeting(model: str) -> str:
     """What a chat on a terminal begins with."""
     return f"{model}: /reset forgets what was said, /quit or ctrl-D ends, ctrl-C stops an answer."

@@ -29,7 +29,7 @@ def base_folder(model_dir: Path | None, adapter: Path, header: AdapterHeader) ->
         return model_dir
     # A checkpoint lies two folders below its run, which has the hint.
     checkpoint = checkpoint_at(adapter.parent)
-    run = adapter.parent if checkpoint is None else adapter.resolve().parents[2]
+    run = adapter.parent if checkpoint is None else adapter.resolve().parent.parent.parent
     folder = find_base(run)
     if folder is None and header.base_name != EMBEDDED_NAME:
         raise ArtifactError(say.adapter_base_unknown(str(adapter), header.base_name))

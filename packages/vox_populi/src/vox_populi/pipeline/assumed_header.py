@@ -11,6 +11,7 @@ from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME
+from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
 from vox_populi.hf.inventory import ModelInventory, base_digest
 from vox_populi.plan.tokenizer_choice import choose_tokenizer
 from vox_tensor.lora_spec import LoraSpec
@@ -27,6 +28,7 @@ def assumed_header(
     *,
     policy: TextPolicy,
     tokenizer: TokenizerKind | None = None,
+    needs_tokenizer: bool = True,
 ) -> tuple[AdapterHeader, tuple[str, ...]]:
     """A header, and what is to be said about the tokenizer.
 
@@ -37,16 +39,21 @@ def assumed_header(
         modules: Its projections, in forward order.
         policy: Layout of the rows it was trained on, as far as anybody knows.
         tokenizer: `None`: `vox` for the embedded base, else `hf`.
+        needs_tokenizer: Refuse a folder without one; else the digest stays empty.
 
     Raises:
         ModelError: For a base or a tokenizer that cannot be used.
     """
     config = inventory.config
     kind = tokenizer or (TokenizerKind.VOX if folder is None else TokenizerKind.HF)
-    chosen = choose_tokenizer(kind, folder, config.eos_ids)
-    ids = chosen.tokenizer.vocab_size
-    if ids > config.vocab_size:
-        raise ModelError(say.tokenizer_beyond_embedding(str(chosen.path), ids, config.vocab_size))
+    digest = ""
+    notes: tuple[str, ...] = ()
+    if needs_tokenizer or folder is None or (folder / TOKENIZER_NAME).exists():
+        chosen = choose_tokenizer(kind, folder, config.eos_ids)
+        ids, where = chosen.tokenizer.vocab_size, str(chosen.path)
+        if ids > config.vocab_size:
+            raise ModelError(say.tokenizer_beyond_embedding(where, ids, config.vocab_size))
+        digest, notes = chosen.tokenizer.digest, chosen.notes
     header = AdapterHeader(
         lora=lora,
         modules=tuple(modules),
@@ -54,7 +61,7 @@ def assumed_header(
         base_digest=base_digest(inventory),
         model_type=config.model_type,
         tokenizer=kind,
-        tokenizer_digest=chosen.tokenizer.digest,
+        tokenizer_digest=digest,
         template=policy.template,
         template_digest=policy.digest,
         system_prompt=policy.system_prompt,
@@ -62,4 +69,4 @@ def assumed_header(
         contract_digest="",
         step=0,
     )
-    return header, chosen.notes
+    return header, notes

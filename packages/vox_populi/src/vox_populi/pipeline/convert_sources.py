@@ -97,12 +97,12 @@ def find_adapter(request: ConvertRequest) -> FoundAdapter:
         return _from_folder(source, request)
     if is_burn_bin_name(str(source)) or _is_our_bin(source):
         return _from_bin(source, request.base)
-    return _from_v3(source, request)
+    return find_v3_adapter(request)
 
 
 def _from_folder(folder: Path, request: ConvertRequest) -> FoundAdapter:
     if any((folder / name).exists() for name in (QLORA_ADAPTER_FILE, LORA_ADAPTER_FILE)):
-        return _from_v3(folder, request)
+        return find_v3_adapter(request)
     is_checkpoint = checkpoint_at(folder) is not None
     if not is_checkpoint and not (folder / ADAPTER_FILE).exists():
         raise ArtifactError(adapter_forms.convert_source_unknown(str(folder)))
@@ -153,11 +153,22 @@ def _from_peft(folder: Path, base: Path | None) -> FoundAdapter:
     )
 
 
-def _from_v3(path: Path, request: ConvertRequest) -> FoundAdapter:
+def find_v3_adapter(request: ConvertRequest, *, needs_tokenizer: bool = True) -> FoundAdapter:
+    """Read a safetensors file with its sidecar, or the folder of both, and nothing else.
+
+    Args:
+        request: Says where it is.
+        needs_tokenizer: Refuse a base without one for files that do not name it themselves.
+
+    Raises:
+        ArtifactError: As `find_adapter`.
+        ModelError: As `find_adapter`.
+    """
+    path = request.source
     adapter = read_qlora_adapter(path, request.meta)
     sidecar = read_adapter_facts(path, request.meta)
     if isinstance(adapter, SourceAdapter):
-        return _from_source(path, adapter, request.base)
+        return _from_source(path, adapter, request.base, needs_tokenizer=needs_tokenizer)
     assert sidecar.ours is not None, "only a manifest of ours gives an adapter of ours"
     header = adapter.header
     words = f"version {sidecar.facts.version} files"
@@ -188,18 +199,22 @@ def _v3_facts(manifest: OurManifest) -> V3Facts:
     )
 
 
-def _from_source(path: Path, adapter: SourceAdapter, base: Path | None) -> FoundAdapter:
+def _from_source(
+    path: Path, adapter: SourceAdapter, base: Path | None, *, needs_tokenizer: bool
+) -> FoundAdapter:
     facts = adapter.facts
     words = f"version {facts.version} files of the source system"
-    at = Base(str(path), words, base)
+    folder = base or find_base(path if path.is_dir() else path.parent)
+    at = Base(str(path), words, folder, facts.base_model == EMBEDDED_NAME)
     inventory = at.inventory()
     placed = place_source_adapter(adapter, inventory.config, str(path))
     plain, notes = assumed_header(
-        base,
+        folder,
         inventory,
         LoraSpec(rank=facts.rank, alpha=facts.alpha),
         placed.modules,
         policy=TextPolicy(),
+        needs_tokenizer=needs_tokenizer,
     )
     header = replace(plain, graph=placed.graph, quantization=placed.quantization)
     quantiser = () if header.quantization is None else (adapter_forms.NOTE_SOURCE_QUANTISER,)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vox_populi import operator_messages as say
 from vox_populi.artifacts.adapter_header import PROXY_GRAPHS, AdapterHeader
 from vox_populi.artifacts.checkpoint_dir import checkpoint_at
 from vox_populi.artifacts.consumer_form import consumer_form, write_form
 from vox_populi.artifacts.new_folder import check_new_folder, new_folder
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.embedded import embedded_model_dir
-from vox_populi.hf.inventory import read_inventory
+from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.operator_messages import qlora_use
 from vox_populi.pipeline.adapter_base import base_folder, fitting_modules
 from vox_populi.pipeline.adapter_choice import adapter_path, hint_of_run
@@ -38,6 +39,7 @@ def export_adapter(request: ExportRequest) -> ExportReport:
     is_quantized = adapter.header.quantization is not None
     inventory = read_inventory(folder or embedded_model_dir(), allow_nf4=is_quantized)
     config = inventory.config
+    _require_family(inventory, adapter.header, str(path))
     modules = fitting_modules(inventory, adapter.header, str(path))
     form = consumer_form(request.consumer, adapter.header, modules, adapter.tensors, config)
     with new_folder(request.output_dir) as output:
@@ -54,6 +56,18 @@ def export_adapter(request: ExportRequest) -> ExportReport:
         rescaled=form.rescaled,
         notes=(*form.notes, *_notes(adapter.header)),
     )
+
+
+def _require_family(inventory: ModelInventory, header: AdapterHeader, where: str) -> None:
+    """Names and the order of rows are a family's; no weight is read, so there is no digest.
+
+    Raises:
+        ArtifactError: Naming both bases.
+    """
+    if inventory.config.model_type != header.model_type:
+        found = str(inventory.model_dir)
+        problem = say.adapter_not_for_base(where, header.base_name, header.base_digest, found)
+        raise ArtifactError(problem)
 
 
 def _notes(header: AdapterHeader) -> tuple[str, ...]:

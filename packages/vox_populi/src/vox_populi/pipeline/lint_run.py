@@ -6,11 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vox_populi import operator_messages as say
-from vox_populi.artifacts.adapter_lint import (
-    mlx_folder_problems,
-    open_peft_folder,
-    peft_folder_problems,
-)
+from vox_populi.artifacts.adapter_lint import open_peft_folder, peft_folder_problems
 from vox_populi.artifacts.consumers import (
     GGUF_ADAPTER_FILE,
     MLX_WEIGHTS_FILE,
@@ -18,11 +14,12 @@ from vox_populi.artifacts.consumers import (
     gguf_model_obstacles,
 )
 from vox_populi.artifacts.gguf_vocabulary import read_gguf_vocabulary
+from vox_populi.artifacts.mlx_lint import mlx_folder_problems, mlx_model_reasons
 from vox_populi.artifacts.peft_config import PEFT_CONFIG_FILE, PEFT_WEIGHTS_FILE
-from vox_populi.artifacts.run_dir import ADAPTER_FILE
+from vox_populi.artifacts.run_dir import final_adapter
 from vox_populi.errors import ArtifactError, ModelError
-from vox_populi.hf.inventory import read_inventory
-from vox_populi.hf.model_config import CONFIG_NAME, Family, ModelConfig, read_model_config
+from vox_populi.hf.inventory import ModelInventory, read_inventory
+from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config
 from vox_populi.hf.strict_json import read_json_object
 from vox_populi.operator_messages import interop
 from vox_populi.pipeline.interop_reports import ConsumerVerdict, LintReport, LintRequest
@@ -56,23 +53,28 @@ _PEFT, _MLX, _RUN, _MODEL = "PEFT adapter", "mlx-lm adapter", "run of vox mens",
 
 
 def _judge_of(request: LintRequest) -> tuple[str, _Judge]:
-    folder = request.folder
+    folder, adapter = request.folder, final_adapter(request.folder)
     if (folder / MLX_WEIGHTS_FILE).is_file():
-        return _MLX, lambda consumer: _of_mlx(folder, consumer)
+        base = _base_config(request)
+        return _MLX, lambda consumer: _of_mlx(folder, consumer, base)
     if any((folder / name).is_file() for name in (PEFT_CONFIG_FILE, PEFT_WEIGHTS_FILE)):
-        base = None if request.model_dir is None else read_model_config(request.model_dir)
+        base = _base_config(request)
         opened = open_peft_folder(folder)
         return _PEFT, lambda consumer: peft_folder_problems(opened, consumer, base)
-    if (folder / ADAPTER_FILE).is_file():
-        return _RUN, lambda consumer: _of_run(folder, consumer)
+    if adapter is not None:
+        return _RUN, lambda consumer: _of_run(adapter, consumer)
     if (folder / CONFIG_NAME).is_file():
-        broken, config = _model_state(folder)
-        return _MODEL, lambda consumer: _of_model(folder, consumer, broken, config)
+        broken, inventory = _model_state(folder)
+        return _MODEL, lambda consumer: _of_model(folder, consumer, broken, inventory)
     raise ArtifactError(interop.nothing_to_lint(str(folder)))
 
 
+def _base_config(request: LintRequest) -> ModelConfig | None:
+    return None if request.model_dir is None else read_model_config(request.model_dir)
+
+
 def _notes(request: LintRequest, consumer: Consumer, kind: str) -> Iterator[str]:
-    if kind != _PEFT or consumer is Consumer.MLX:
+    if kind != (_MLX if consumer is Consumer.MLX else _PEFT):
         return
     if request.model_dir is None:
         yield "names and shapes were not compared with a base; --model DIR does that"
@@ -92,31 +94,32 @@ def _split_notes(request: LintRequest, consumer: Consumer, kind: str) -> tuple[s
     return ()
 
 
-def _of_mlx(folder: Path, consumer: Consumer) -> Iterator[Problem]:
+def _of_mlx(folder: Path, consumer: Consumer, base: ModelConfig | None) -> Iterator[Problem]:
     if consumer is Consumer.MLX:
-        yield from mlx_folder_problems(folder)
+        yield from mlx_folder_problems(folder, base)
     else:
         yield interop.consumer_needs_other_form(consumer, "mlx-lm's files", str(folder))
 
 
-def _of_run(folder: Path, consumer: Consumer) -> Iterator[Problem]:
-    yield interop.consumer_needs_other_form(consumer, ADAPTER_FILE, str(folder))
+def _of_run(adapter: Path, consumer: Consumer) -> Iterator[Problem]:
+    yield interop.consumer_needs_other_form(consumer, adapter.name, str(adapter.parent))
 
 
-def _model_state(folder: Path) -> tuple[tuple[Problem, ...], ModelConfig | None]:
+def _model_state(folder: Path) -> tuple[tuple[Problem, ...], ModelInventory | None]:
     try:
-        return (), read_inventory(folder).config
+        return (), read_inventory(folder)
     except ModelError as error:
         return error.problems, None
 
 
 def _of_model(
-    folder: Path, consumer: Consumer, broken: tuple[Problem, ...], config: ModelConfig | None
+    folder: Path, consumer: Consumer, broken: tuple[Problem, ...], inventory: ModelInventory | None
 ) -> Iterator[Problem]:
     """A merged or a base model: transformers' layout, which all four start from."""
     yield from broken
-    if config is None:
+    if inventory is None:
         return
+    config, raw = inventory.config, read_json_object(folder / CONFIG_NAME)
     has_tokenizer = any((folder / name).is_file() for name in _TOKENIZER_FILES)
     if consumer is not Consumer.PEFT and not has_tokenizer:
         reason = f"there is neither {' nor '.join(_TOKENIZER_FILES)}."
@@ -124,15 +127,15 @@ def _of_model(
     if consumer is not Consumer.PEFT:
         for reason in _vocabulary_reasons(folder, config.vocab_size):
             yield interop.consumer_file_unsound(consumer, reason, str(folder))
-    architectures = read_json_object(folder / CONFIG_NAME).get("architectures")
-    if consumer in (Consumer.GGUF, Consumer.VLLM) and not architectures:
+    if consumer in (Consumer.GGUF, Consumer.VLLM) and not raw.get("architectures"):
         reason = f"{CONFIG_NAME} names no architectures."
         yield interop.consumer_file_unsound(consumer, reason, str(folder))
     if consumer is Consumer.GGUF:
         for reason in gguf_model_obstacles(config):
             yield interop.consumer_file_unsound(consumer, f"{reason}.", str(folder))
-    if consumer is Consumer.MLX and config.family is Family.GPT2:
-        for reason in _mlx_gpt2(config):
+    if consumer is Consumer.MLX:
+        stored = [info.name for info in inventory.tensors.values()]
+        for reason in mlx_model_reasons(config, raw, stored):
             yield interop.consumer_file_unsound(consumer, reason, str(folder))
 
 
@@ -154,11 +157,3 @@ def _vocabulary_reasons(folder: Path, rows: int) -> Iterator[str]:
     highest = max((each for each in ids if isinstance(each, int)), default=0)
     if highest >= rows:
         yield f"its tokenizer has ids up to {highest}, and its embedding {rows} rows."
-
-
-def _mlx_gpt2(config: ModelConfig) -> Iterator[str]:
-    if not config.tie_word_embeddings:
-        yield "its GPT-2 ties the head to the embedding, and this head is not."
-    width = 4 * config.hidden_size
-    if config.intermediate_size != width:
-        yield f"its GPT-2 has {width} MLP features, not {config.intermediate_size}."

@@ -114,7 +114,7 @@ def run_merge(inputs: MergeInputs, request: MergeRequest | QloraMergeRequest) ->
         VoxError: As `pipeline.dispatch.merge_weights` says; nothing was published.
     """
     started = time.perf_counter()
-    sources = (inputs.inventory.model_dir, inputs.checkpoint)
+    sources = (inputs.inventory.model_dir, *_adapter_files(inputs))
     check_output(request, sources, inputs.graph.total_bytes)
     keep_freed_memory()
     threads = request.threads or min(torch.get_num_threads(), _MOST_THREADS)

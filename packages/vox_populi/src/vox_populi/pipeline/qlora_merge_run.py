@@ -4,27 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vox_populi.artifacts.adapter_header import PROXY_GRAPHS
+from vox_populi.artifacts.adapter_header import PROXY_GRAPHS, AdapterHeader
 from vox_populi.artifacts.adapter_sidecar import Sidecar
-from vox_populi.artifacts.adapter_v3 import QLORA_ADAPTER_FILE, read_adapter_facts
+from vox_populi.artifacts.adapter_v3 import (
+    LORA_ADAPTER_FILE,
+    QLORA_ADAPTER_FILE,
+    read_adapter_facts,
+)
 from vox_populi.artifacts.artifact_bridge import refuse_burn_bin, require_qlora
 from vox_populi.artifacts.checkpoint_dir import checkpoint_at
 from vox_populi.artifacts.checkpoint_file import AdapterFile
 from vox_populi.artifacts.checkpoint_state import ADAPTER_FILE as CHECKPOINT_ADAPTER_FILE
-from vox_populi.errors import ArtifactError
+from vox_populi.artifacts.logical_names import HEAD
+from vox_populi.artifacts.run_dir import ADAPTER_FILE
+from vox_populi.artifacts.source_layers import canonical_key, embedding_key
+from vox_populi.errors import ArtifactError, ConfigError
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.merge.full_graph import HEAD_WEIGHT, MergedGraph, merged_graph, refuse_no_op
-from vox_populi.merge.rounded_weight import TrainedBase, trained_base
+from vox_populi.merge.rounded_weight import TrainedBase, trained_base, with_table_as_head
 from vox_populi.operator_messages import adapter_forms, merge_qlora
 from vox_populi.pipeline.adapter_base import fitting_modules
 from vox_populi.pipeline.convert_reports import AdapterForm, ConvertRequest
-from vox_populi.pipeline.convert_sources import FoundAdapter, find_adapter
+from vox_populi.pipeline.convert_sources import FoundAdapter, find_adapter, find_v3_adapter
 from vox_populi.pipeline.merge_report import MergeReport
 from vox_populi.pipeline.merge_steps import MergeInputs, QloraSide, run_merge
 from vox_populi.pipeline.qlora_subset_run import merge_subset
-from vox_populi.pipeline.requests import Onto, QloraMergeRequest
+from vox_populi.pipeline.requests import MergeFormat, Onto, QloraMergeRequest
+from vox_populi.pipeline.subset_inputs import subset_adapter
 
 
 def merge(request: QloraMergeRequest) -> MergeReport:
@@ -33,41 +41,50 @@ def merge(request: QloraMergeRequest) -> MergeReport:
     Raises:
         VoxError: As `pipeline.dispatch.merge_qlora` says; nothing was published.
     """
-    is_checkpoint = _is_checkpoint(request.adapter)
-    if not is_checkpoint:
-        # Before anything beside it is looked at: a .bin has none of that.
-        file = request.adapter
-        refuse_burn_bin(file / QLORA_ADAPTER_FILE if file.is_dir() else file)
-        sidecar = read_adapter_facts(request.adapter, request.meta)
-        require_qlora(sidecar.facts, request.adapter)
-        if request.subset:
-            return merge_subset(request, sidecar)
-        return run_merge(_find_inputs(request, sidecar), request)
-    return run_merge(_find_inputs(request, None), request)
+    if request.subset and request.output_format is MergeFormat.VOX:
+        raise ConfigError(merge_qlora.subset_no_format("--format"))
+    file, sidecar = _what_is_merged(request)
+    if request.subset:
+        return merge_subset(request, subset_adapter(request, file, sidecar))
+    return run_merge(_find_inputs(request, file, sidecar), request)
 
 
-def _is_checkpoint(path: Path) -> bool:
-    return path.is_dir() and checkpoint_at(path) is not None
+def _what_is_merged(request: QloraMergeRequest) -> tuple[Path, Sidecar | None]:
+    """The adapter's file and what was read beside it; the adapter of a checkpoint has nothing.
+
+    Raises:
+        ArtifactError: For what is no QLoRA adapter by its name, first bytes, form or sidecar.
+    """
+    path = request.adapter
+    if path.is_dir() and checkpoint_at(path) is not None:
+        if request.meta is not None:
+            raise ArtifactError(merge_qlora.checkpoint_needs_no_sidecar(str(request.meta)))
+        return path / CHECKPOINT_ADAPTER_FILE, None
+    file = path / QLORA_ADAPTER_FILE if path.is_dir() else path
+    if not file.exists() and (path / ADAPTER_FILE).exists():
+        file = path / ADAPTER_FILE  # The run of the other backend.
+    # Before anything beside it is looked at: a .bin has none of that.
+    refuse_burn_bin(file)
+    if not any(each.exists() for each in (file, path / LORA_ADAPTER_FILE)):
+        raise ArtifactError(merge_qlora.no_adapter_there(str(path)))
+    if request.meta is not None and not request.meta.exists():
+        raise ArtifactError(merge_qlora.no_sidecar_there(str(request.meta)))
+    sidecar = read_adapter_facts(path, request.meta)
+    require_qlora(sidecar.facts, path)
+    return file, sidecar
 
 
-def _find_inputs(request: QloraMergeRequest, sidecar: Sidecar | None) -> MergeInputs:
-    found = find_adapter(
-        ConvertRequest(
-            source=request.adapter,
-            target=AdapterForm.V3,
-            output=request.output,
-            base=request.base,
-            meta=request.meta,
-        )
-    )
+def _find_inputs(request: QloraMergeRequest, file: Path, sidecar: Sidecar | None) -> MergeInputs:
+    found = _read_adapter(request, sidecar)
     header = found.header
-    file, sidecars = _files_of(request.adapter, sidecar)
     if header.quantization is None:
-        raise ArtifactError(adapter_forms.form_is_not_qlora(str(file), "lora", "none"))
+        # Only a checkpoint gets here: a sidecar says so itself.
+        raise ArtifactError(adapter_forms.burn_bin_refused(str(file)))
     adapter = AdapterFile(header, found.tensors)
     refuse_no_op(adapter, str(file))
-    inventory = read_inventory(_base_folder(found), allow_nf4=True)
-    modules = fitting_modules(inventory, header, str(file))
+    stored = read_inventory(_base_folder(found), allow_nf4=True)
+    modules = fitting_modules(stored, header, str(file))
+    inventory = _as_trained(stored, header, sidecar)
     trained = trained_base(inventory, header, header.quantization, modules)
     onto = request.onto or Onto.DEQUANT
     if onto is Onto.ORIGINAL and inventory.nf4:
@@ -75,14 +92,28 @@ def _find_inputs(request: QloraMergeRequest, sidecar: Sidecar | None) -> MergeIn
     graph, other = _both_graphs(adapter, modules, trained, onto)
     return MergeInputs(
         checkpoint=file,
-        sidecars=sidecars,
+        sidecars=() if sidecar is None else (sidecar.path,),
         adapter=adapter,
         inventory=inventory,
         modules=modules,
         graph=graph,
         qlora=QloraSide(trained=trained, onto=onto, other=other),
-        notes=(*found.notes, *_notes(request, adapter, inventory, graph)),
+        notes=(*found.notes, *_notes(request, header, stored, graph)),
     )
+
+
+def _read_adapter(request: QloraMergeRequest, sidecar: Sidecar | None) -> FoundAdapter:
+    asked = ConvertRequest(
+        source=request.adapter,
+        target=AdapterForm.V3,
+        output=request.output,
+        base=request.base,
+        meta=request.meta,
+    )
+    if sidecar is None:
+        return find_adapter(asked)
+    # Weights are merged the same with and without a tokenizer beside them.
+    return find_v3_adapter(asked, needs_tokenizer=False)
 
 
 def _base_folder(found: FoundAdapter) -> Path:
@@ -92,12 +123,20 @@ def _base_folder(found: FoundAdapter) -> Path:
     return base.folder or embedded_model_dir()
 
 
-def _files_of(adapter: Path, sidecar: Sidecar | None) -> tuple[Path, tuple[Path, ...]]:
-    """The file that the tensors were read from, and what was read with it."""
-    if sidecar is None:
-        return adapter / CHECKPOINT_ADAPTER_FILE, ()
-    file = adapter / QLORA_ADAPTER_FILE if adapter.is_dir() else adapter
-    return file, (sidecar.path,)
+def _as_trained(
+    stored: ModelInventory, header: AdapterHeader, sidecar: Sidecar | None
+) -> ModelInventory:
+    """The base with the head that training saw, if the adapter has an update for it.
+
+    In the proxy graphs, and in all of the source system's, that is the embedding table.
+    """
+    if stored.tied_head or all(module.ours != HEAD for module in header.modules):
+        return stored
+    is_table = header.graph in PROXY_GRAPHS
+    if sidecar is not None:
+        key = canonical_key(sidecar.facts.base_key_map[HEAD], stored.config)
+        is_table = is_table or key == embedding_key(stored.config)
+    return with_table_as_head(stored) if is_table else stored
 
 
 def _both_graphs(
@@ -115,15 +154,18 @@ def _both_graphs(
 
 def _notes(
     request: QloraMergeRequest,
-    adapter: AdapterFile,
-    inventory: ModelInventory,
+    header: AdapterHeader,
+    stored: ModelInventory,
     graph: MergedGraph,
 ) -> tuple[str, ...]:
     notes = []
     if request.onto is None:
         notes.append(merge_qlora.note_onto_default(Onto.DEQUANT.value))
-    if inventory.tied_head and any(tensor.key.ours == HEAD_WEIGHT for tensor in graph.tensors):
+    head = next((tensor for tensor in graph.tensors if tensor.key.ours == HEAD_WEIGHT), None)
+    if head is not None and stored.tied_head:
         notes.append(merge_qlora.note_head_untied())
-    if adapter.header.graph in PROXY_GRAPHS:
-        notes.append(merge_qlora.note_proxy_merged(adapter.header.graph))
+    elif head is not None and head.source.name != stored.tensors[HEAD_WEIGHT].name:
+        notes.append(merge_qlora.note_head_replaced())
+    if header.graph in PROXY_GRAPHS:
+        notes.append(merge_qlora.note_proxy_merged(header.graph))
     return tuple(notes)

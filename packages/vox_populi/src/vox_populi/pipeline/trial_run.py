@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,7 +39,7 @@ def try_one_step(planned: PlannedRun) -> StepTrialReport:
     plan, valid = planned.plan, planned.preflight.valid
     inputs = input_facts(planned)
     with on_device(plan.device, plan.threads):
-        objective = load_objective(planned, inputs.base_digest).objective
+        objective = load_objective(_without_cache(planned), inputs.base_digest).objective
         heldout_loss, evaluation_seconds = None, None
         if len(valid):
             heldout_loss, evaluation_seconds = _timed(
@@ -58,6 +59,15 @@ def try_one_step(planned: PlannedRun) -> StepTrialReport:
         adapter_bytes=adapter_bytes,
         measured_peak_bytes=peak or None,
     )
+
+
+def _without_cache(planned: PlannedRun) -> PlannedRun:
+    """The same work without a folder of quantised bases: a trial leaves nothing behind."""
+    quant = planned.plan.quant
+    if quant is None:
+        return planned
+    plan = replace(planned.plan, quant=replace(quant, cache_dir=None))
+    return replace(planned, plan=plan)
 
 
 class _NoSink:

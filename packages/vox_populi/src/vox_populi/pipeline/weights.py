@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from vox_populi import operator_messages as say
+from vox_populi.artifacts.adapter_header import Quantization
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import DenseCopiesChoice
@@ -47,6 +48,8 @@ class FoundWeights:
     notes: tuple[str, ...]
     text: TrainedText | None
     """How the model was trained, where anything says so."""
+    quantization: Quantization | None = None
+    """How the adapter saw its base in training; holds for the base without it as well."""
 
 
 def find_weights(choice: WeightsChoice) -> FoundWeights:
@@ -77,13 +80,14 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
         device=device,
         notes=(*device.notes, *chosen.notes, *adapter_notes, *text_notes),
         text=text,
+        quantization=None if adapter is None else adapter.quantization,
     )
 
 
 def load_weights(found: FoundWeights) -> AdaptedObjective[Transformer]:
     """Load the base and put the adapter beside it, unmerged: the arithmetic of training."""
     adapter = found.adapter
-    if found.inventory.nf4 or (adapter is not None and adapter.quantization is not None):
+    if found.inventory.nf4 or found.quantization is not None:
         model, pool = _load_in_nf4(found)
     else:
         dtype = TORCH_DTYPES[found.device.compute_dtype]
@@ -99,7 +103,7 @@ def load_weights(found: FoundWeights) -> AdaptedObjective[Transformer]:
 def _load_in_nf4(found: FoundWeights) -> tuple[Transformer, DensePool]:
     """The base as an adapter was trained on it, or as its folder holds it."""
     device, config = found.device, found.inventory.config
-    quantization = None if found.adapter is None else found.adapter.quantization
+    quantization = found.quantization
     settings = Nf4Settings()
     if quantization is not None:
         settings = Nf4Settings(

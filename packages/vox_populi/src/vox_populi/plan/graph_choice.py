@@ -96,7 +96,10 @@ def graph_problems(contract: FinetuneContract, inventory: ModelInventory) -> Ite
         return
     stack = middle_stack(inventory)
     if contract.requires_full_stack and stack.missing:
-        yield say.proxy_stack_incomplete(where, stack.missing, stack.expected)
+        if stack.eligible:
+            yield say.proxy_stack_incomplete(where, stack.missing, stack.expected)
+        else:
+            yield say.proxy_stack_not_square(where, stack.missing)
 
 
 def is_proxy(contract: FinetuneContract) -> bool:
@@ -146,7 +149,10 @@ def _proxy_choice(contract: FinetuneContract, inventory: ModelInventory) -> Grap
 def _proxy_notes(contract: FinetuneContract, stack: ProxyPlan) -> Iterator[str]:
     spec = contract.qlora
     if not stack.is_complete and not spec.wants_head_only:
-        yield say.note_head_only(stack.missing, stack.expected)
+        if stack.eligible:
+            yield say.note_head_only(stack.missing, stack.expected)
+        else:
+            yield say.note_head_only_not_square(stack.missing)
     if contract.requires_full_stack and not spec.require_full_proxy_stack:
         yield say.note_strict_on_cuda()
     if spec.allow_partial_proxy_stack and contract.device is not DeviceKind.CUDA:

@@ -87,6 +87,25 @@ def check_output_folder(
         found.blame_environment([say.disk_too_small(where, needed, free)])
 
 
+def check_cache_folder(path: Path, found: Findings) -> None:
+    """Report a place where no folder of quantised bases is or can be made.
+
+    One that is there but read-only may hold what is needed; that is seen when it is used.
+    """
+    try:
+        folder = _nearest_folder(path)
+    except NotADirectoryError:
+        found.blame_environment([say.nf4_cache_unusable(str(path), "a file is in the way")])
+        return
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        found.blame_environment([say.nf4_cache_unusable(str(path), reason)])
+        return
+    if folder != path and not os.access(folder, os.W_OK | os.X_OK):
+        reason = f"{folder} is read-only for this user"
+        found.blame_environment([say.nf4_cache_unusable(str(path), reason)])
+
+
 def _nearest_folder(path: Path) -> Path:
     """The path itself or the first of its parents that exists.
 

@@ -24,7 +24,12 @@ from vox_populi.plan.data_check import check_rows, is_folder, skip_rate_problems
 from vox_populi.plan.execution_planner import DataFacts, request_problems
 from vox_populi.plan.findings import Findings
 from vox_populi.plan.graph_choice import choose_graph, graph_problems
-from vox_populi.plan.output_folder import AS_NEW_FOLDER, FolderUse, check_output_folder
+from vox_populi.plan.output_folder import (
+    AS_NEW_FOLDER,
+    FolderUse,
+    check_cache_folder,
+    check_output_folder,
+)
 from vox_populi.plan.tokenizer_choice import TokenizerChoice, choose_tokenizer
 from vox_tensor.lora_spec import lora_param_count
 from vox_tensor.tokenizer import TextTokenizer, VoxTokenizer
@@ -86,6 +91,8 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
     config = inventory.config if inventory else _config_of(model_dir)
     adapter_bytes = _adapter_bytes(contract, inventory)
     check_output_folder(contract.output_dir, adapter_bytes, found, use)
+    if inventory is not None:
+        _check_cache(contract, inventory, found)
     init_from = contract.init_from
     start = None if init_from is None else found.attempt(lambda: content_digest(init_from))
     if config is not None:
@@ -152,6 +159,13 @@ def _adapter_bytes(contract: FinetuneContract, inventory: ModelInventory | None)
     rank = contract.lora.rank
     values = sum(lora_param_count(m.in_features, m.out_features, rank) for m in modules)
     return values * _BYTES_PER_ADAPTER_VALUE
+
+
+def _check_cache(contract: FinetuneContract, inventory: ModelInventory, found: Findings) -> None:
+    """Look at the cache folder where it will be used."""
+    cache_dir = contract.qlora.cache_dir
+    if cache_dir is not None and not inventory.nf4 and not inventory.missing:
+        check_cache_folder(cache_dir, found)
 
 
 def _tokenizer_of(
