@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping
 import typer
 
 from vox_cli.progress import clock_text
+from vox_populi import operator_messages as say
 from vox_populi.pipeline.reports import (
     PreviewRow,
     StatusReport,
     StepTrialReport,
     TrainReport,
 )
+from vox_populi.plan.graph_choice import FULL_GRAPH
 
 Rows = Iterable[tuple[str, object]]
 
@@ -50,6 +52,7 @@ def train_text(report: TrainReport) -> str:
             ("run", report.run),
             ("steps", f"{report.steps} of {report.planned_steps}{early}"),
             ("supervised tokens", f"{report.supervised_tokens:,}"),
+            ("graph", _graph(report.graph_id)),
             ("train loss", _loss(report.train_loss)),
             ("held-out loss", _change(report.heldout_loss_before, report.heldout_loss_after)),
             ("time", _session_time(report)),
@@ -86,6 +89,7 @@ def status_text(report: StatusReport) -> str:
             ("failure", report.failure),
             ("step", f"{report.step}{planned}"),
             ("epoch", report.epoch),
+            ("graph", _graph(report.graph_id)),
             ("train loss", _loss(report.train_loss)),
             ("held-out loss", _change(report.heldout_loss_before, report.heldout_loss)),
             ("tokens/s", None if rate is None else f"{rate:,.0f}"),
@@ -122,6 +126,11 @@ def _session_time(report: TrainReport) -> str | None:
         return None
     since = "" if report.resumed_from is None else f" since step {report.resumed_from}"
     return f"{report.seconds:.1f} s{since}, {report.tokens_per_second:,.0f} tokens/s"
+
+
+def _graph(graph_id: str | None) -> str | None:
+    """Named where its losses are not what they look like."""
+    return None if graph_id in (None, FULL_GRAPH) else say.proxy_losses(graph_id)
 
 
 def _loss(loss: float | None) -> str | None:

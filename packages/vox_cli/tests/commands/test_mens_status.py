@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ STATUS = StatusReport(
     telemetry={"lines": 3},
     failure=None,
 )
+
+
+def test_the_losses_of_a_proxy_are_called_so(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
+    for graph, is_named in ((None, False), ("full_graph_v1", False), ("lm_head_only", True)):
+        report = replace(STATUS, graph_id=graph)
+        monkeypatch.setattr(mens_status, "run_status", lambda run, report=report: report)
+        outcome = vox("mens", "status", "runs/x")
+        assert outcome.code == 0
+        assert ("lm_head_only" in outcome.out) is is_named
 
 
 def test_status_shows_how_far_a_run_is(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +103,18 @@ def test_an_entry_that_speaks_of_another_base_is_not_used(
     other = "sha256:" + "c" * 64
     entry.rename(entry.with_name(cache_entry_name(settings, other)))
     assert "damaged" in cached_base(base, settings, other).notes[0]
+
+
+def test_an_entry_whose_manifest_leaves_a_file_out_is_not_used(
+    base: ModelInventory, settings: Nf4Settings
+) -> None:
+    cached_base(base, settings, DIGEST)
+    (entry,) = entries(settings)
+    manifest = json.loads((entry / CACHE_MANIFEST).read_bytes())
+    assert len(manifest["files"]) > 2
+    manifest["files"] = {}
+    (entry / CACHE_MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    assert "says nothing about" in cached_base(base, settings, DIGEST).notes[0]
 
 
 def test_a_run_beside_the_one_that_writes_goes_on_without_the_cache(

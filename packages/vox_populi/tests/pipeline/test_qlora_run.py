@@ -237,6 +237,21 @@ def test_a_cached_base_gives_the_same_bytes(make_qlora: MakeContract, tmp_path: 
     assert_same_bytes(report.run, plain.run)
 
 
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_reports_and_telemetry_say_whose_loss_it_is(
+    make_qlora: MakeContract, graph: QloraGraph
+) -> None:
+    report = run_training(make_qlora(graph), RunOptions())
+    manifest = manifest_of(report)
+    assert report.graph_id == manifest["graph_id"] == run_status(report.run).graph_id
+    assert (report.graph_id == "full_graph_v1") is (graph is QloraGraph.FULL)
+    lines = report.artifacts["telemetry"].read_text(encoding="utf-8").splitlines()
+    (complete,) = (json.loads(line)["payload"] for line in lines if '"train_complete"' in line)
+    for name in ("skips_bad_vocab", "skips_last_hidden", "skips_short_seq", "ce_last_k"):
+        written = complete["candle_qlora_ce_last_k" if name == "ce_last_k" else name]
+        assert written == manifest[f"candle_qlora_{name}"]
+
+
 def test_the_trial_leaves_nothing_in_the_cache(make_qlora: MakeContract, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     contract = make_qlora(spec={"cache_dir": cache}, output_dir=tmp_path / "run")

@@ -223,7 +223,7 @@ def test_a_projection_that_is_not_square_is_not_called_missing(
     plan: MakePlan, make_inventory: MakeInventory
 ) -> None:
     wide = make_inventory("qwen3", head_dim=8)
-    with pytest.raises(PlanError, match="MENS-P021") as caught:
+    with pytest.raises(PlanError, match="MENS-P024") as caught:
         plan(wide, QloraSpec(require_full_proxy_stack=True))
     (problem,) = caught.value.problems
     (loud,) = [note for note in plan(wide, PROXY).notes if "ONLY THE LM HEAD" in note]

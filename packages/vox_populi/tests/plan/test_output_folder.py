@@ -62,7 +62,7 @@ def test_a_cache_folder_that_cannot_be_made_is_found_before_the_run(
         assert error.problems[0].where == str(path)
     assert cache_error_of(tmp_path / "new" / "one") is None
     assert not (tmp_path / "new").exists()
-    monkeypatch.setattr(output_folder.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
     error = cache_error_of(tmp_path / "new")
     assert isinstance(error, EnvironmentFailure)
     assert "read-only" in str(error)

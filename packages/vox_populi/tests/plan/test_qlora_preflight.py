@@ -123,7 +123,7 @@ def test_an_unusable_cache_folder_is_found_before_anything_is_written(
     model, in_the_way = make_model("qwen2"), data_dir / "train.jsonl"
     with pytest.raises(EnvironmentFailure, match="MENS-P023"):
         check(model, QloraSpec(cache_dir=in_the_way))
-    assert check(model, QloraSpec(cache_dir=data_dir / "cache")).inventory
+    assert not check(model, QloraSpec(cache_dir=data_dir / "cache")).inventory.missing
     assert not (data_dir / "cache").exists()
 
 

@@ -5,9 +5,12 @@ Keys are the source system's where it has one. A LoRA run has none of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vox_populi.artifacts.adapter_header import AdaptedModule, Quantization
 from vox_populi.artifacts.logical_names import logical_names
 from vox_populi.contract.choices import ComputeDtype
+from vox_populi.data.data_report import DropReason
 from vox_populi.plan.execution_planner import ExecutionPlan
 
 WHOLE_TURN = 0
@@ -42,6 +45,16 @@ def trained_stack(plan: ExecutionPlan) -> list[str]:
     """Names of the adapted layers as the adapter's files have them: `l0.q`, `mid0`, `lm_head`."""
     modules = [AdaptedModule.of(module) for module in plan.adapters]
     return list(logical_names(plan.graph, modules).values())
+
+
+def skip_counts(dropped: Mapping[DropReason, int]) -> dict[str, int]:
+    """Rows that a run skips, under the source system's names; all of them before it starts."""
+    return {
+        # Ids beyond the embedding table are refused, and every position has a hidden state.
+        "skips_bad_vocab": 0,
+        "skips_last_hidden": 0,
+        "skips_short_seq": dropped[DropReason.NOTHING_TO_LEARN],
+    }
 
 
 def quantization_of(plan: ExecutionPlan) -> Quantization | None:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.json_fields import FieldError, take, take_object
-from vox_populi.artifacts.qlora_facts import qlora_facts
+from vox_populi.artifacts.qlora_facts import qlora_facts, skip_counts
 from vox_populi.contract.choices import DeploymentTarget
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.data.data_report import DataReport, DropReason
+from vox_populi.data.data_report import DataReport
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.hf.strict_json import read_json_object
 from vox_populi.plan.execution_planner import ExecutionPlan
@@ -281,10 +281,7 @@ def _qlora_values(
     return {
         **qlora_facts(plan),
         "candle_qlora_training_steps_executed": results.steps,
-        # Ids beyond the embedding table are refused, and every position has a hidden state.
-        "candle_qlora_skips_bad_vocab": 0,
-        "candle_qlora_skips_last_hidden": 0,
-        "candle_qlora_skips_short_seq": dropped[DropReason.NOTHING_TO_LEARN],
+        **{f"candle_qlora_{name}": count for name, count in skip_counts(dropped).items()},
     }
 
 

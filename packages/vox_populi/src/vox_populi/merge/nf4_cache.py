@@ -18,6 +18,7 @@ from vox_populi.artifacts.whole_file import canonical_json, pretty_json
 from vox_populi.errors import EnvironmentFailure, ModelError
 from vox_populi.hf.file_digest import content_digest
 from vox_populi.hf.inventory import ModelInventory, read_inventory
+from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.hf.strict_json import read_json_object
 from vox_populi.merge.nf4_folder import plan_nf4_folder, write_nf4_folder
 from vox_populi.merge.staged_folder import StagedFolder
@@ -126,9 +127,12 @@ def _read_entry(entry: Path, facts: Mapping[str, object]) -> ModelInventory | st
         for name, digest in files.items():
             if Path(name).name != name or content_digest(entry / name) != digest:
                 return f"{name} has other bytes than were written"
-        return read_inventory(entry, allow_nf4=True)
+        found = read_inventory(entry, allow_nf4=True)
+        if unnamed := {CONFIG_NAME, *found.shards} - files.keys():
+            return f"{CACHE_MANIFEST} says nothing about {min(unnamed)}"
     except ModelError as error:
         return error.problems[0].what.rstrip(".")
+    return found
 
 
 def _fill(

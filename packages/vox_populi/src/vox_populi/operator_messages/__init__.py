@@ -219,6 +219,7 @@ from vox_populi.operator_messages.qlora import (
     note_proxy_objective,
     note_strict_on_cuda,
     proxy_flags_with_full_graph,
+    proxy_losses,
     proxy_stack_incomplete,
     proxy_stack_not_square,
     qlora_flags_without_qlora,

@@ -85,7 +85,7 @@ def full_graph_incomplete(where: str, missing: Sequence[str]) -> Problem:
     """Weights of the transformer are not in the folder; nothing is left out silently."""
     return Problem(
         code="MENS-P020",
-        what=f"the full graph needs {len(missing)} tensors that are not there: {_named(missing)}.",
+        what=f"the full graph needs tensors that are not there: {_named(missing)}.",
         where=where,
         fix="Complete the folder, or pass --qlora-graph proxy, which trains a bounded proxy on"
         " what there is; its loss is no loss of the full graph.",
@@ -107,7 +107,7 @@ def proxy_stack_incomplete(where: str, missing: Sequence[str], expected: int) ->
 def proxy_stack_not_square(where: str, names: Sequence[str]) -> Problem:
     """No folder of this model has a stack: its output projections change the width."""
     return Problem(
-        code="MENS-P021",
+        code="MENS-P024",
         what="the strict proxy stack needs square output projections, and those of this model"
         f" are not square: {_named(names)}.",
         where=where,
@@ -136,6 +136,11 @@ def skip_rate_exceeded(where: str, skipped: int, rows: int, limit: float) -> Pro
         fix="Repair the rows, which vox mens corpus validate names, or raise"
         " --qlora-max-skip-rate.",
     )
+
+
+def proxy_losses(graph: str) -> str:
+    """Stands above the losses of a proxy run."""
+    return f"{graph}: these losses are no full-graph losses"
 
 
 def note_proxy_objective(ce_last_k: int) -> str:

@@ -111,6 +111,8 @@ class TrainReport:
     peak_memory_bytes: int | None
     device: str
     compute_dtype: str
+    graph_id: str | None = None
+    """What was trained; losses of another graph than the full one compare with none of its."""
     artifacts: Mapping[str, Path]
     """File kind to path: `adapter`, `manifest`, `telemetry`, `model_card`, …"""
     resumed_from: int | None = None
@@ -142,6 +144,7 @@ class TrainReport:
             "peak_memory_bytes": self.peak_memory_bytes,
             "device": self.device,
             "compute_dtype": self.compute_dtype,
+            "graph_id": self.graph_id,
             "artifacts": {kind: str(path) for kind, path in self.artifacts.items()},
             "resumed_from": self.resumed_from,
             "notes": list(self.notes),
@@ -264,6 +267,8 @@ class StatusReport:
     """Number of lines, of lines that could not be read, and of each event."""
     failure: str | None
     """Why a failed run stopped."""
+    graph_id: str | None = None
+    """What is trained, as far as telemetry tells."""
 
     def as_json(self) -> JsonObject:
         """The fields of `vox mens status --json`."""

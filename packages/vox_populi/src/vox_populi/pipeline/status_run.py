@@ -64,6 +64,7 @@ def run_status(run: Path) -> StatusReport:
             "last_ts_ms": history.last_ts_ms,
         },
         failure=_text(history.last.get(EventName.TRAIN_FAILED, {}).get("message")),
+        graph_id=_text(start.get("graph_id")),
     )
 
 

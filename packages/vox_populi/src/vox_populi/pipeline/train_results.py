@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.json_fields import FieldError, take, take_number, take_object
+from vox_populi.artifacts.qlora_facts import qlora_facts, skip_counts
 from vox_populi.artifacts.run_dir import (
     ADAPTER_FILE,
     MANIFEST_FILE,
@@ -37,6 +38,19 @@ def complete_payload(planned: PlannedRun, outcome: TrainOutcome) -> JsonObject:
         "final_adapter": ADAPTER_FILE if planned.plan.quant is None else QLORA_ADAPTER_FILE,
         "wall_seconds": outcome.seconds,
         "mean_steps_per_sec": outcome.steps / outcome.seconds if outcome.seconds else None,
+        **_qlora_payload(planned),
+    }
+
+
+def _qlora_payload(planned: PlannedRun) -> JsonObject:
+    """Width of the loss and skipped rows, as the manifest has them."""
+    facts = qlora_facts(planned.plan)
+    if not facts:
+        return {}
+    return {
+        "candle_qlora_graph_id": facts["candle_qlora_graph_id"],
+        "candle_qlora_ce_last_k": facts["candle_qlora_ce_last_k"],
+        **skip_counts(planned.preflight.data_report.dropped),
     }
 
 
@@ -86,6 +100,7 @@ def train_report(
         peak_memory_bytes=outcome.peak_memory_bytes or None,
         device=planned.plan.device,
         compute_dtype=planned.plan.compute_dtype,
+        graph_id=planned.plan.graph,
         artifacts=run_files(run_dir.path),
         resumed_from=start.step if start.checkpoint else None,
         tokens_before=outcome.tokens_before,
@@ -117,6 +132,7 @@ def finished_report(
             peak_memory_bytes=None,
             device=planned.plan.device,
             compute_dtype=planned.plan.compute_dtype,
+            graph_id=planned.plan.graph,
             artifacts=run_files(run_dir.path),
             resumed_from=take(results, "steps", int),
             tokens_before=take(results, "tokens", int),
