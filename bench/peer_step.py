@@ -80,9 +80,13 @@ def load(
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
+    threads = torch.get_num_threads()
+    # The peer's mean of the block magnitudes depends on the number of threads; ours is one's.
+    torch.set_num_threads(1)
     model = auto.from_pretrained(
         base, quantization_config=settings, dtype=dtype, device_map=str(device)
     )
+    torch.set_num_threads(threads)
     parts = []
     for module in block_modules(base):
         weight = model.get_submodule(module.theirs).weight
