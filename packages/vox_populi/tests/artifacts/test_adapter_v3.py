@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from vox_populi.artifacts.adapter_header import (
-    BLOCK_SIZES,
     LM_HEAD_ONLY,
     AdapterHeader,
     Quantization,
@@ -31,7 +30,6 @@ from vox_populi.artifacts.adapter_v3 import (
 )
 from vox_populi.artifacts.checkpoint_file import AdapterFile
 from vox_populi.errors import ArtifactError, EnvironmentFailure
-from vox_tensor import nf4
 
 GOLDEN = Path(__file__).parent / "golden"
 FACTS = V3Facts(vocab=7, d_model=4, embed_key="transformer.wte.weight", is_head_tied=True)
@@ -358,7 +356,3 @@ def test_a_foreign_file_of_a_common_name_is_passed_over(source: Path) -> None:
     (source / META).unlink()
     with pytest.raises(ArtifactError, match=r"MENS-A503.*names no format"):
         read_qlora_adapter(source)
-
-
-def test_block_sizes_are_those_of_the_quantiser() -> None:
-    assert BLOCK_SIZES == nf4.BLOCK_SIZES

@@ -22,6 +22,7 @@ from vox_populi.errors import ModelError
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.hf.strict_json import parse_json_object
 from vox_tensor.lora_spec import LoraSpec
+from vox_tensor.nf4_levels import BLOCK_SIZES
 
 ADAPTER_FORMAT = "vox_mens_lora_bin"
 ADAPTER_VERSION = "1"
@@ -38,7 +39,6 @@ GRAPH_IDS = (FULL_GRAPH, PROXY_STACK, LM_HEAD_ONLY)
 PROXY_GRAPHS = (PROXY_STACK, LM_HEAD_ONLY)
 """Their adapters say nothing about the transformer: they were trained in another graph."""
 
-BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 _COMPUTE_DTYPES = (ComputeDtype.F32.value, ComputeDtype.BF16.value)
 
 

@@ -22,6 +22,7 @@ from vox_populi.hf.keymap import AdapterModule, TensorKey, tensor_keys
 from vox_populi.hf.nf4_stored import Nf4Stored
 from vox_populi.hf.safetensors_header import DTYPE_BITS, TensorInfo
 from vox_populi.merge.rounded_weight import RoundedWeight, TrainedBase
+from vox_populi.model.hf_load import STORED_DTYPES
 from vox_populi.model.lora_transformer import A_SUFFIX, B_SUFFIX
 from vox_tensor.lora import lora_delta
 
@@ -33,7 +34,7 @@ _BITS = {
 }
 """Integers as wide as the numbers, which compare faster."""
 _STORED_NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-TORCH_TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+TORCH_TYPES = STORED_DTYPES
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from vox_tensor.tokenizer import VoxTokenizer
 
 CARD_FILE = "README.md"
 
-_TOKENIZER_FILES = (
+TOKENIZER_FILES = (
     TOKENIZER_NAME,
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -34,8 +34,8 @@ _TOKENIZER_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
-_OTHER_FILES = ("generation_config.json", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
-_TEMPLATES_FOLDER = "additional_chat_templates"
+OTHER_FILES = ("generation_config.json", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
+TEMPLATES_FOLDER = "additional_chat_templates"
 
 
 def read_small_file(path: Path) -> bytes:
@@ -63,14 +63,14 @@ def copied_files(base: Path, header: AdapterHeader) -> tuple[dict[str, bytes], t
     Raises:
         ModelError: When a file is there and cannot be read.
     """
-    names = [name for name in _OTHER_FILES if (base / name).exists()]
+    names = [name for name in OTHER_FILES if (base / name).exists()]
     files = {name: read_small_file(base / name) for name in names}
     if header.tokenizer is TokenizerKind.VOX and not _is_our_vocabulary(base / TOKENIZER_NAME):
         files[TOKENIZER_NAME] = read_small_file(embedded_model_dir() / TOKENIZER_NAME)
         return files, (say.note_merge_vocabulary(EMBEDDED_NAME),)
-    own = [name for name in _TOKENIZER_FILES if (base / name).exists()]
-    templates = sorted((base / _TEMPLATES_FOLDER).glob("*.jinja"))
-    own += [f"{_TEMPLATES_FOLDER}/{path.name}" for path in templates]
+    own = [name for name in TOKENIZER_FILES if (base / name).exists()]
+    templates = sorted((base / TEMPLATES_FOLDER).glob("*.jinja"))
+    own += [f"{TEMPLATES_FOLDER}/{path.name}" for path in templates]
     files |= {name: read_small_file(base / name) for name in own}
     return files, () if own else (say.note_merge_without_tokenizer(),)
 

@@ -30,33 +30,23 @@ from vox_populi.hf.quantization_config import FIELD, quantization_settings
 from vox_populi.hf.safetensors_header import DTYPE_BITS
 from vox_populi.hf.weight_files import INDEX_NAME, SINGLE_NAME
 from vox_populi.merge.file_ranges import new_file, sync_file, write_all
-from vox_populi.merge.model_files import config_of, merged_config, read_small_file
+from vox_populi.merge.model_files import (
+    OTHER_FILES,
+    TEMPLATES_FOLDER,
+    TOKENIZER_FILES,
+    config_of,
+    merged_config,
+    read_small_file,
+)
 from vox_populi.merge.staged_folder import StagedFolder
 from vox_populi.model.hf_load import is_finite, read_tensor
 from vox_populi.model.nf4_load import TORCH_DTYPES, Nf4Settings, quantize_stored
 from vox_populi.operator_messages import quantized
 from vox_tensor.nf4 import NF4_LEVELS, NestedScales, Nf4Tensor
 
-SIDE_FILES = (
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-    "LICENSE",
-    "LICENSE.txt",
-    "LICENSE.md",
-    "NOTICE",
-)
+SIDE_FILES = (*OTHER_FILES, *TOKENIZER_FILES)
 """Taken over byte for byte where they are there."""
 
-_TEMPLATES_FOLDER = "additional_chat_templates"
 _DENSE_MODULES = ("lm_head",)
 _ALIGNMENT = 8
 _LONGEST_NUMBER = 32
@@ -289,5 +279,5 @@ def _side_files(model_dir: Path) -> Iterator[tuple[str, bytes]]:
     for name in SIDE_FILES:
         if os.path.lexists(model_dir / name):
             yield name, read_small_file(model_dir / name)
-    for path in sorted((model_dir / _TEMPLATES_FOLDER).glob("*.jinja")):
-        yield f"{_TEMPLATES_FOLDER}/{path.name}", read_small_file(path)
+    for path in sorted((model_dir / TEMPLATES_FOLDER).glob("*.jinja")):
+        yield f"{TEMPLATES_FOLDER}/{path.name}", read_small_file(path)
