@@ -67,5 +67,21 @@ def test_the_embedded_base_for_real(vox: Vox, tmp_path: Path) -> None:
     twice = ("mens", "quantize", "--model", tmp_path / "out", "--output-dir", tmp_path / "twice")
     outcome = vox(*twice)
     assert (outcome.code, outcome.codes) == (3, ["MENS-H078"])
-    outcome = vox("mens", "lint", tmp_path / "out", "--for", "gguf")
+    merge = ("mens", "export-gguf", tmp_path / "out", "--output", tmp_path / "out.gguf")
+    outcome = vox(*merge)
     assert (outcome.code, outcome.codes) == (3, ["MENS-H071"])
+
+
+@pytest.mark.parametrize(
+    ("consumer", "loads"), [("peft", True), ("vllm", True), ("gguf", False), ("mlx", False)]
+)
+def test_lint_knows_who_reads_packed_weights(
+    vox: Vox, tmp_path: Path, consumer: str, loads: bool
+) -> None:
+    pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
+    packed = tmp_path / "out"
+    words = ("mens", "quantize", "--model", embedded_model_dir(), "--output-dir", packed)
+    assert vox(*words).code == 0
+    outcome = vox("mens", "lint", packed, "--for", consumer)
+    assert outcome.code == (0 if loads else 3)
+    assert outcome.codes == ([] if loads else ["MENS-A072"])

@@ -69,6 +69,10 @@ def _judge_of(request: LintRequest) -> tuple[str, _Judge]:
     raise ArtifactError(interop.nothing_to_lint(str(folder)))
 
 
+_WITHOUT_BITSANDBYTES = (Consumer.GGUF, Consumer.MLX)
+"""Programs that read no packed weights; transformers, under PEFT, and vLLM do."""
+
+
 def _base_config(request: LintRequest) -> ModelConfig | None:
     return None if request.model_dir is None else read_model_config(request.model_dir)
 
@@ -107,7 +111,7 @@ def _of_run(adapter: Path, consumer: Consumer) -> Iterator[Problem]:
 
 def _model_state(folder: Path) -> tuple[tuple[Problem, ...], ModelInventory | None]:
     try:
-        return (), read_inventory(folder)
+        return (), read_inventory(folder, allow_nf4=True)
     except ModelError as error:
         return error.problems, None
 
@@ -119,13 +123,13 @@ def _of_model(
     yield from broken
     if inventory is None:
         return
-    config, raw = inventory.config, read_json_object(folder / CONFIG_NAME)
-    has_tokenizer = any((folder / name).is_file() for name in _TOKENIZER_FILES)
-    if consumer is not Consumer.PEFT and not has_tokenizer:
-        reason = f"there is neither {' nor '.join(_TOKENIZER_FILES)}."
+    if inventory.nf4 and consumer in _WITHOUT_BITSANDBYTES:
+        reason = "its weights are packed by bitsandbytes in NF4; give it 16-bit weights."
         yield interop.consumer_file_unsound(consumer, reason, str(folder))
+        return
+    config, raw = inventory.config, read_json_object(folder / CONFIG_NAME)
     if consumer is not Consumer.PEFT:
-        for reason in _vocabulary_reasons(folder, config.vocab_size):
+        for reason in _tokenizer_reasons(folder, config.vocab_size):
             yield interop.consumer_file_unsound(consumer, reason, str(folder))
     if consumer in (Consumer.GGUF, Consumer.VLLM) and not raw.get("architectures"):
         reason = f"{CONFIG_NAME} names no architectures."
@@ -137,6 +141,12 @@ def _of_model(
         stored = [info.name for info in inventory.tensors.values()]
         for reason in mlx_model_reasons(config, raw, stored):
             yield interop.consumer_file_unsound(consumer, reason, str(folder))
+
+
+def _tokenizer_reasons(folder: Path, rows: int) -> Iterator[str]:
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        yield f"there is neither {' nor '.join(_TOKENIZER_FILES)}."
+    yield from _vocabulary_reasons(folder, rows)
 
 
 def _vocabulary_reasons(folder: Path, rows: int) -> Iterator[str]:
