@@ -74,7 +74,7 @@ def load(
     dtype = DTYPES[shape.dtype]
     if not variant.is_quantized:
         return auto.from_pretrained(base, dtype=dtype).to(device), None
-    settings = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+    settings = BitsAndBytesConfig(  # type: ignore[no-untyped-call]  # theirs, unannotated
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,

@@ -144,7 +144,7 @@ def write_tiny_model(
         tokenizer: Write `tokenizer.json` and `tokenizer_config.json` too.
         seed: Of the weights.
     """
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # theirs, unannotated
     model = build_tiny_model(name, dtype=dtype, seed=seed)
     model.save_pretrained(folder, max_shard_size=SHARD_SIZE if sharded else "5GB")
     if tokenizer:
@@ -157,6 +157,7 @@ def build_tiny_model(
 ) -> PreTrainedModel:
     """A variant of `CONFIGS` with random weights, in evaluation mode; nothing is written."""
     config = CONFIGS[name]()
+    # Theirs, unannotated.
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

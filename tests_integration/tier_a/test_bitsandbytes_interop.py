@@ -42,10 +42,11 @@ ROW = collate_window([EncodedRow(ids=IDS, labels=IDS, line=1)])
 
 def write_wide_model(folder: Path, name: str, dtype: torch.dtype) -> None:
     """A variant whose rows are whole blocks, with every parameter drawn at random."""
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # theirs, unannotated
     small = CONFIGS[name]()
     changes = {"n_embd": 64} if small.model_type == "gpt2" else WIDE
     config = type(small)(**{**small.to_dict(), **changes})
+    # Theirs, unannotated.
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     draw = torch.Generator().manual_seed(7)
     with torch.no_grad():
@@ -61,7 +62,7 @@ def packed_by_bitsandbytes(
     folder: Path, output: Path, dtype: torch.dtype, *, double_quant: bool
 ) -> None:
     """Let transformers quantise while it loads, and save."""
-    settings = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+    settings = BitsAndBytesConfig(  # type: ignore[no-untyped-call]  # theirs, unannotated
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=double_quant,
@@ -211,5 +212,6 @@ def widen(folder: Path) -> None:
     changes = {"hidden_size": 128, "intermediate_size": 128, "head_dim": 32}
     config = type(small)(**{**small.to_dict(), **changes})
     torch.manual_seed(3)
+    # Theirs, unannotated.
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)

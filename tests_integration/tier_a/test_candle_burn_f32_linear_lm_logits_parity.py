@@ -43,7 +43,7 @@ def head() -> nn.Linear:
 def test_candle_burn_cpu_f32_linear_lm_logits_match() -> None:
     x_TD = f32(X_TD)
     expected_TV = f32(X_TD @ W_DV + BIAS_V)
-    conv = Conv1D(V, D)  # type: ignore[no-untyped-call]
+    conv = Conv1D(V, D)  # type: ignore[no-untyped-call]  # theirs, unannotated
     with torch.no_grad():
         conv.weight.copy_(f32(W_DV))
         conv.bias.copy_(f32(BIAS_V))

@@ -33,7 +33,7 @@ def ours(x_TI: Tensor, w_IO: Tensor) -> Tensor:
 def test_candle_burn_cpu_f32_matmul_matches() -> None:
     x_TI, w_IO = torch.from_numpy(X_TI).float(), torch.from_numpy(W_IO).float()
     expected_TO = torch.from_numpy(X_TI @ W_IO).float()
-    conv = Conv1D(O, I)  # type: ignore[no-untyped-call]
+    conv = Conv1D(O, I)  # type: ignore[no-untyped-call]  # theirs, unannotated
     with torch.no_grad():
         conv.weight.copy_(w_IO)
         conv.bias.zero_()

@@ -62,7 +62,7 @@ def ours(model: Transformer, ids: list[int], **sampling: float) -> list[int]:
 
 
 def their_greedy(model: PreTrainedModel, ids: list[int], **settings: float) -> list[int]:
-    out = model.generate(  # type: ignore[operator]
+    out = model.generate(  # type: ignore[operator]  # theirs, half annotated
         torch.tensor([ids]),
         attention_mask=torch.ones(1, len(ids), dtype=torch.int64),
         max_new_tokens=NEW_TOKENS,

@@ -65,4 +65,4 @@ def test_dropout_must_be_a_probability_below_one(dropout: float) -> None:
 
 def test_spec_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        LoraSpec().rank = 4  # type: ignore[misc]
+        LoraSpec().rank = 4  # type: ignore[misc]  # frozen, as the test says

@@ -61,6 +61,7 @@ def test_merge_check_reads_only_the_rows_of_a_table_that_are_asked_for(tmp_path:
     save_file({"w": table}, tmp_path / "m.safetensors")
     info = read_header(tmp_path / "m.safetensors").tensors["w"]
     ids = torch.tensor([8, 0, 8])
+    # Torch hands it over.
     found = F.embedding(ids, StreamedWeight(StoredRows(tmp_path, info)))  # type: ignore[arg-type]
     assert torch.equal(found, table[ids])
 
@@ -69,6 +70,7 @@ def test_merge_check_knows_no_other_operation(tmp_path: Path) -> None:
     save_file({"w": torch.ones(2, 2)}, tmp_path / "m.safetensors")
     info = read_header(tmp_path / "m.safetensors").tensors["w"]
     with pytest.raises(TypeError):
+        # Torch hands it over.
         torch.matmul(torch.ones(2, 2), StreamedWeight(StoredRows(tmp_path, info)))  # type: ignore[arg-type]
 
 

@@ -116,7 +116,7 @@ def test_the_activation_formula_is_what_the_model_keeps(
     kept: dict[int, int] = {}
 
     def pack(tensor: object) -> object:
-        storage = tensor.untyped_storage()  # type: ignore[attr-defined]
+        storage = tensor.untyped_storage()  # type: ignore[attr-defined]  # torch's stub lacks it
         if storage.data_ptr() not in parameters:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
