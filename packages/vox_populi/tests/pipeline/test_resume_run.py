@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from vox_populi.artifacts.checkpoint_dir import check_checkpoint, list_checkpoints
 from vox_populi.artifacts.checkpoint_file import read_adapter_bin
@@ -30,6 +32,8 @@ from vox_populi.pipeline.dispatch import (
     run_training,
 )
 from vox_populi.pipeline.reports import TrainReport
+from vox_populi.train.batches import RowSource
+from vox_populi.train.objective import Objective
 from vox_tensor.lora_spec import LoraSpec
 
 MakeContract = Callable[..., FinetuneContract]
@@ -284,24 +288,50 @@ def test_a_folder_that_another_process_holds_is_refused_and_untouched(
     assert snapshot(contract.output_dir) == before
 
 
+def equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class WrittenCurve:
+    """Stands for the held-out loss: the first run's evaluations get these values in turn.
+
+    A later run gets the value of the adapter that it evaluates, which the first must have had.
+    What is trained decides nothing, so no rounding can move the best step.
+    """
+
+    def __init__(self, *losses: float) -> None:
+        self.left = list(losses)
+        self.given: dict[str, float] = {}
+
+    def __call__(self, objective: Objective, rows: RowSource, window_tokens: int) -> float:
+        digest = hashlib.sha256()
+        for tensor in objective.snapshot().values():
+            digest.update(tensor.numpy().tobytes())
+        if digest.hexdigest() not in self.given:
+            self.given[digest.hexdigest()] = self.left.pop(0)
+        return self.given[digest.hexdigest()]
+
+
 def test_early_stopping_goes_on_with_its_best_adapter(
-    make_contract: MakeContract, tmp_path: Path
+    make_contract: MakeContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stopping: dict[str, Any] = {
-        **WAYS,
-        "learning_rate": 3.0,
-        "epochs": 8,
-        "eval_every": 1,
-        "max_grad_norm": 0.0,
-        "early_stopping_patience": 2,
-    }
-    undisturbed = run_training(make_contract(output_dir=tmp_path / "u", **stopping), RunOptions())
+    curve = WrittenCurve(5.0, 4.0, 6.0, 3.0, 3.0, 4.0)
+    monkeypatch.setattr("vox_populi.train.engine.mean_loss", curve)
+    stopping = {**WAYS, "epochs": 8, "eval_every": 1, "early_stopping_patience": 2}
+    every_step = RunOptions(checkpoint_every=1, keep_checkpoints=5)
+    undisturbed = run_training(make_contract(output_dir=tmp_path / "u", **stopping), every_step)
     assert undisturbed.stopped_early
-    assert undisturbed.steps > 2
-    for step in (1, undisturbed.steps - 2, undisturbed.steps - 1):
+    assert undisturbed.steps == 5
+    assert undisturbed.heldout_loss_after == 3.0
+    final = read_adapter_bin(undisturbed.artifacts["adapter"]).tensors
+    kept = {c.step: c.file("adapter.bin") for c in list_checkpoints(undisturbed.run)}
+    same = [step for step, file in kept.items() if equal(read_adapter_bin(file).tensors, final)]
+    assert same == [3], "the best of five"
+    for step in range(1, undisturbed.steps):
         contract = make_contract(output_dir=tmp_path / str(step), **stopping)
         stop_at(contract, step)
         assert_same_bytes(run_training(contract, AUTO).run, undisturbed.run)
+    assert curve.left == [], "no run evaluated an adapter that the first did not have"
 
 
 def test_temporary_folders_of_a_killed_process_are_removed(make_contract: MakeContract) -> None:

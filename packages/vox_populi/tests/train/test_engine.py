@@ -168,23 +168,48 @@ def test_learning_rates_follow_the_schedule() -> None:
     assert rates[0] != rates[-1]
 
 
-def test_early_stopping_returns_the_best_adapter() -> None:
-    hot = replace(
-        SETTINGS,
-        total_steps=60,
-        max_grad_norm=0.0,
-        eval_every=1,
-        early_stopping_patience=2,
-        schedule=LearningRateSchedule(
-            kind=ScheduleKind.CONSTANT, peak=0.3, warmup_steps=0, total_steps=60
-        ),
-    )
-    outcome = run(hot)
+class Written(AdaptedObjective[Transformer]):
+    """Held-out losses as written down: what is trained cannot decide when a run stops."""
+
+    def __init__(self, *losses: float) -> None:
+        sound = objective()
+        super().__init__(sound.model, sound.adapted)
+        self.left, self.evaluated = list(losses), list[dict[str, Tensor]]()
+
+    def set_training(self, *, active: bool) -> None:
+        super().set_training(active=active)
+        if not active:
+            self.loss = self.left.pop(0)
+            self.evaluated.append(self.snapshot())
+
+    def loss_sum(self, batch: PackedBatch) -> Tensor:
+        if self.model.training:
+            return super().loss_sum(batch)
+        return torch.tensor(self.loss * batch.n_supervised)
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        ((5.0, 4.0, 6.0, 3.0, 4.0, 4.0), 3),
+        ((5.0, 4.0, 4.0, 4.0), 1),
+        ((5.0, 6.0, 6.0), 0),
+    ],
+    ids=["worse in between", "as good is not better", "never better"],
+)
+def test_early_stopping_returns_the_best_adapter(losses: tuple[float, ...], best: int) -> None:
+    written = Written(*losses)
+    patient = replace(SETTINGS, eval_every=1, early_stopping_patience=2)
+    outcome = Engine(written, TRAIN, VALID, patient, Recorder()).run()
     assert outcome.stopped_early
-    assert outcome.steps < 60
-    assert outcome.best_step is not None
-    best = min(outcome.evaluations, key=lambda e: e.loss)
-    assert (outcome.best_step, outcome.valid_loss_after) == (best.step, best.loss)
+    assert outcome.steps == len(losses) - 1 < patient.total_steps
+    assert [e.loss for e in outcome.evaluations] == list(losses)
+    assert (outcome.best_step, outcome.valid_loss_after) == (best, losses[best])
+    kept = [
+        all(torch.equal(outcome.adapter[name], tensor) for name, tensor in adapter.items())
+        for adapter in written.evaluated
+    ]
+    assert kept == [step == best for step in range(len(losses))]
 
 
 def test_a_stop_request_ends_at_a_step_border() -> None:
