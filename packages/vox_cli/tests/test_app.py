@@ -145,7 +145,7 @@ def test_control_characters_of_a_name_reach_no_terminal(failing: Vox) -> None:
     ("argv", "words"),
     [
         (["mens", "trian"], ["vox mens has no command 'trian'", "Did you mean vox mens train?"]),
-        (["mens", "benchmark"], ["'benchmark'", "vox mens --help"]),
+        (["mens", "nonsense"], ["'nonsense'", "vox mens --help"]),
         (["xyz"], ["'xyz'", "vox --help"]),
         (["mens", "doctor", "--jsn"], ["--jsn:", "Did you mean --json?"]),
         (["mens", "doctor", "extra"], ["extra", "vox mens doctor --help"]),

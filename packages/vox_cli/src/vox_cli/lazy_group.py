@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, GROUP_HELP, CommandEntry
-from vox_cli.value_parsers import nearest
+from vox_cli.name_hints import command_hint
 from vox_populi import extras
 from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
@@ -34,8 +34,9 @@ class LazyGroup(TyperGroup):
         typed = args[0]
         is_command = typed in self.commands or typed.startswith("-") or ctx.resilient_parsing
         if not is_command:
-            near = nearest(typed, tuple(self.commands))
-            raise ConfigError(say.command_unknown(ctx.command_path, typed, near))
+            group = ctx.command_path.split()[1:]
+            hint = command_hint(typed, group, tuple(self.commands))
+            raise ConfigError(say.command_unknown(ctx.command_path, typed, hint))
         name, command, rest = super().resolve_command(ctx, args)
         words = (*ctx.command_path.split()[1:], name)
         for entry in COMMANDS:

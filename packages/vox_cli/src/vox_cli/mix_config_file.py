@@ -11,11 +11,12 @@ import yaml
 
 from vox_cli import value_parsers
 from vox_cli.config_file import compose_yaml
-from vox_cli.value_parsers import ValueRefusedError, nearest
+from vox_cli.value_parsers import ValueRefusedError
 from vox_populi import operator_messages as say
 from vox_populi.data.mix_config import DEFAULT_SEED, MAX_SOURCES, MixConfig, MixSource
 from vox_populi.data.tool_trace import RecordFormat
 from vox_populi.errors import ConfigError
+from vox_populi.operator_messages.likeness import nearest
 from vox_tensor.errors import Problem
 
 SOURCE_KEYS = ("path", "weight", "record_format", "optional", "sample_rate")

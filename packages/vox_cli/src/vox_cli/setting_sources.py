@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -19,9 +19,11 @@ import typer
 from vox_cli import value_parsers
 from vox_cli.command_table import ENVIRONMENT_PREFIX
 from vox_cli.config_file import ConfigFile, ConfigValue
-from vox_cli.value_parsers import ValueRefusedError, nearest
+from vox_cli.name_hints import setting_hint, setting_meant
+from vox_cli.value_parsers import ValueRefusedError
 from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
+from vox_populi.operator_messages.likeness import nearest
 from vox_tensor.errors import Problem
 
 _HOW_TO_RUN = frozenset({"config", "color", "dry_run", "resume"})
@@ -73,8 +75,6 @@ class FileRules:
 
     nullable: Collection[str] = ()
     """Settings for which `null` is a value."""
-    other_names: Mapping[str, str] = field(default_factory=dict)
-    """Names that people use for a setting, to be told its own."""
 
 
 def settings_of(command: Callable[..., object]) -> tuple[Setting, ...]:
@@ -123,17 +123,19 @@ def filled(
 
 
 def misspelt_variables(settings: Collection[Setting]) -> tuple[Problem, ...]:
-    """Environment variables that look like one of the settings and are none.
+    """Environment variables that are a peer's name for a setting, or one misspelt.
 
     Others under the same prefix belong to other commands and are left alone.
     """
-    known = {setting.variable for setting in settings}
+    known = {setting.name: setting.variable for setting in settings}
     problems = []
     for variable in sorted(os.environ):
-        if not variable.startswith(f"{ENVIRONMENT_PREFIX}_") or variable in known:
+        prefix, _, name = variable.partition(f"{ENVIRONMENT_PREFIX}_")
+        if prefix or not name or variable in known.values():
             continue
-        near = nearest(variable, sorted(known))
-        if near is not None and _differ_by_a_slip(variable, near):
+        meant = setting_meant(name, known)
+        near = known[meant] if meant else nearest(variable, sorted(known.values()))
+        if near is not None and (meant or _differ_by_a_slip(variable, near)):
             problems.append(say.variable_unknown(variable, near))
     return tuple(problems)
 
@@ -152,8 +154,7 @@ def _from_file(
     problems: list[Problem] = []
     for key, entry in file.values.items():
         if key not in by_name:
-            near = rules.other_names.get(key) or nearest(key, list(by_name))
-            problems.append(say.setting_unknown(key, near, entry.where))
+            problems.append(say.setting_unknown(key, setting_hint(key, by_name), entry.where))
         elif entry.text is None and key not in rules.nullable:
             problems.append(say.config_value_refused(key, entry.where, "a value, not null"))
         else:

@@ -218,11 +218,4 @@ def _file_rules() -> FileRules:
     }
     nullable.discard("targets")
     nullable.add("checkpoint_every")
-    others = {
-        field: name
-        for name, field in (
-            QLORA_FIELD_OF_SETTING | FIELD_OF_SETTING | LORA_FIELD_OF_SETTING
-        ).items()
-        if name != field
-    }
-    return FileRules(nullable=nullable, other_names=others)
+    return FileRules(nullable=nullable)

@@ -10,7 +10,8 @@ import typer
 
 from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX
 from vox_cli.lazy_group import PROGRAM
-from vox_cli.value_parsers import ValueRefusedError, nearest
+from vox_cli.name_hints import option_hint
+from vox_cli.value_parsers import ValueRefusedError
 from vox_populi import operator_messages as say
 from vox_tensor.errors import Problem
 
@@ -30,7 +31,8 @@ def _usage_problem(error: Any, argv: Sequence[str]) -> Problem:
     command = _command_path(error, argv)
     if hasattr(error, "possibilities"):
         option = str(getattr(error, "option_name", ""))
-        return say.option_unknown(option, _nearest_option(option, error), command)
+        hint = None if error.ctx is None else option_hint(option, error.ctx.command, command)
+        return say.option_unknown(option, hint, command)
     what = " ".join(str(getattr(error, "message", "")).split())
     if hasattr(error, "option_name"):
         return say.usage_refused(_sentence(what), str(error.option_name), command)
@@ -38,7 +40,7 @@ def _usage_problem(error: Any, argv: Sequence[str]) -> Problem:
         return say.usage_refused("this is required.", _place(error), command)
     if isinstance(error, typer.BadParameter):
         return say.usage_refused(_sentence(what), _place(error), command)
-    return say.usage_refused(_sentence(what), None, command)
+    return say.usage_refused(_sentence(what), None, command, _config_hint(what, error, command))
 
 
 def _command_path(error: Any, argv: Sequence[str]) -> str:
@@ -67,8 +69,10 @@ def _place(error: Any) -> str | None:
     return str(parameter.metavar or parameter.name.upper())
 
 
-def _nearest_option(option: str, error: Any) -> str | None:
-    if error.ctx is None:
+def _config_hint(what: str, error: Any, command: str) -> str | None:
+    """What to do with a YAML file that was given without a flag, as peers take it."""
+    is_file = what.removesuffix(")").lower().endswith((".yaml", ".yml"))
+    if not is_file or error.ctx is None:
         return None
-    known = [name for parameter in error.ctx.command.params for name in parameter.opts]
-    return nearest(option, known)
+    has_flag = any("--config" in parameter.opts for parameter in error.ctx.command.params)
+    return say.config_needs_flag(command) if has_flag else None

@@ -7,8 +7,7 @@ bad one is refused in the same words. Ranges of a training run are the contract'
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -32,13 +31,6 @@ class ValueRefusedError(typer.BadParameter):
     def __init__(self, *problems: Problem) -> None:
         super().__init__(str(problems[0]))
         self.problems = problems
-
-
-def nearest(name: str, known: Sequence[str]) -> str | None:
-    """The known name that a misspelt one most likely stands for."""
-    lowered = {each.lower(): each for each in known}
-    matches = get_close_matches(name.lower(), lowered, n=1)
-    return lowered[matches[0]] if matches else None
 
 
 def whole_number(at_least: int | None = None) -> Callable[[str], int]:

@@ -19,6 +19,24 @@ def test_all_stands_for_the_default(text: str) -> None:
     assert parse_targets(text) is None
 
 
+@pytest.mark.parametrize("text", ["q_proj,v_proj", "V_PROJ, q", "self_attn.q_proj,attn.v_proj"])
+def test_the_names_of_other_programs_are_the_same_request(text: str) -> None:
+    assert parse_targets(text) == (Q, V)
+    assert parse_targets("output_proj") == parse_targets("o_proj") == parse_targets("o")
+    assert parse_targets("mlp.gate_proj,up_proj,down_proj") == parse_targets("gate,up,down")
+
+
+def test_every_linear_layer_in_the_words_of_peft_is_the_default() -> None:
+    assert parse_targets("all-linear") is None
+    assert parse_targets("all-linear,lm_head") == (WholeBlocks.ALL, HEAD)
+
+
+@pytest.mark.parametrize("text", ["c_attn", "embed_tokens", "q_proj.x", "lm_head_proj"])
+def test_a_name_that_is_nobodys_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="MENS-C001"):
+        parse_targets(text)
+
+
 def test_the_head_joins_only_when_named() -> None:
     assert parse_targets("lm_head,all") == (WholeBlocks.ALL, HEAD)
     assert parse_targets("lm_head") == (HEAD,)

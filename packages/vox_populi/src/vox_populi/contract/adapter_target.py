@@ -1,7 +1,12 @@
-"""Which projections get an adapter, as typed: `all`, `q,v`, `all,lm_head`. No model facts."""
+"""Which projections get an adapter, as typed: `all`, `q,v`, `all,lm_head`. No model facts.
+
+The names of PEFT (`q_proj`, `all-linear`), mlx-lm (`self_attn.q_proj`) and torchtune
+(`output_proj`) are understood; a request holds and shows ours.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from vox_populi import operator_messages as say
@@ -26,7 +31,8 @@ def parse_targets(text: str) -> TargetRoles | None:
     that they have one digest.
 
     Args:
-        text: Roles, or `all`, alone or with `lm_head`. Spaces around names are ignored.
+        text: Roles, or `all`, alone or with `lm_head`; in our words or those of `PEER_TARGETS`.
+            Spaces around names are ignored.
 
     Returns:
         The roles, or `None` for `all` alone, which is the default.
@@ -34,7 +40,8 @@ def parse_targets(text: str) -> TargetRoles | None:
     Raises:
         ConfigError: With one problem per unknown name, or for an empty list.
     """
-    names = [name for part in text.split(",") if (name := part.strip().lower())]
+    typed = [name for part in text.split(",") if (name := part.strip().lower())]
+    names = [PEER_TARGETS.get(name.rpartition(".")[2], name) for name in typed]
     if not names:
         raise ConfigError(say.targets_empty())
     unknown = [name for name in dict.fromkeys(names) if name not in TARGET_WORDS]
@@ -52,4 +59,13 @@ def targets_as_text(targets: TargetRoles | None) -> str:
 
 
 TARGET_WORDS: tuple[str, ...] = (WholeBlocks.ALL, *ProjectionRole)
-"""What `--targets` understands."""
+"""What `--targets` is documented to take."""
+
+PEER_TARGETS: Mapping[str, str] = {
+    **{f"{role}_proj": role for role in ProjectionRole if role is not ProjectionRole.LM_HEAD},
+    "output_proj": ProjectionRole.O,
+    "lm_head": ProjectionRole.LM_HEAD,
+    "all-linear": WholeBlocks.ALL,
+    "all_linear": WholeBlocks.ALL,
+}
+"""What other programs call the same layers; whatever stands before a dot is where they lie."""

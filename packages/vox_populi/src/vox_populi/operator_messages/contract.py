@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
+from vox_populi.operator_messages.likeness import nearest
+from vox_populi.operator_messages.peer_names import PEER_WORDS
 from vox_tensor.errors import Problem
 
 
 def choice_unknown(flag: str, got: str, choices: Sequence[str]) -> Problem:
-    """A word that names none of a closed set; the nearest one is offered."""
-    near = difflib.get_close_matches(got.strip().lower(), choices, n=1)
-    hint = f"Did you mean {near[0]}? " if near else ""
+    """A word that is not in a closed set; what a peer means by it, or the nearest, is offered."""
+    word = got.strip().lower()
+    known = [each for each in PEER_WORDS.get(word.replace("-", "_"), ()) if each in choices]
+    near = known[0] if known else nearest(word, choices)
+    hint = f"Did you mean {near}? " if near else ""
     return Problem(
         code="MENS-C001",
-        what=f"{got!r} is none of the choices.",
+        what=f"{got!r} is not one of the choices.",
         where=flag,
         fix=f"{hint}Choose from: {', '.join(choices)}.",
     )

@@ -16,24 +16,50 @@ def extra_missing(distribution: str, extra: str, module: str) -> Problem:
     )
 
 
-def usage_refused(what: str, where: str | None, command: str) -> Problem:
+def usage_refused(what: str, where: str | None, command: str, hint: str | None = None) -> Problem:
     """Arguments that make no sense to the parser."""
-    return Problem(code="MENS-U001", what=what, where=where, fix=f"See: {command} --help")
+    return Problem(code="MENS-U001", what=what, where=where, fix=hint or f"See: {command} --help")
 
 
-def option_unknown(option: str, near: str | None, command: str) -> Problem:
+def option_unknown(option: str, hint: str | None, command: str) -> Problem:
     """A flag that the command does not have."""
-    fix = f"Did you mean {near}?" if near else f"See: {command} --help"
+    fix = hint or f"See: {command} --help"
     return Problem(code="MENS-U002", what="there is no such option.", where=option, fix=fix)
 
 
-def command_unknown(group: str, name: str, near: str | None) -> Problem:
+def command_unknown(group: str, name: str, hint: str | None) -> Problem:
     """A word where a command should stand."""
     return Problem(
         code="MENS-U008",
         what=f"{group} has no command {name!r}.",
-        fix=f"Did you mean {group} {near}?" if near else f"See: {group} --help",
+        fix=hint or f"See: {group} --help",
     )
+
+
+def did_you_mean(meant: str) -> str:
+    """What a name that is not known most likely stands for."""
+    return f"Did you mean {meant}?"
+
+
+def needs_no_flag(usage: str) -> str:
+    """What another command takes with a flag is an argument here."""
+    return f"It takes no flag here: {usage}"
+
+
+def setting_absent(reason: str) -> str:
+    """Other programs have this setting."""
+    return f"{reason}."
+
+
+def command_elsewhere(offers: Sequence[str], note: str | None) -> str:
+    """Other programs have this command; what is here in its place."""
+    use = f"Use {' or '.join(offers)}." if offers else ""
+    return f"{note}. {use}".strip() if note else use
+
+
+def config_needs_flag(command: str) -> str:
+    """A YAML file was given as an argument."""
+    return f"Pass a file of settings with its flag: {command} --config FILE"
 
 
 def value_not_whole(text: str) -> Problem:
@@ -74,13 +100,13 @@ def setting_missing(flag: str, variable: str, key: str) -> Problem:
     )
 
 
-def setting_unknown(key: str, near: str | None, where: str) -> Problem:
+def setting_unknown(key: str, hint: str | None, where: str) -> Problem:
     """A config key that no setting has."""
     return Problem(
         code="MENS-U011",
         what=f"there is no setting {key!r}.",
         where=where,
-        fix=f"Did you mean {near}?" if near else "See: vox mens train --help",
+        fix=hint or "See: vox mens train --help",
     )
 
 

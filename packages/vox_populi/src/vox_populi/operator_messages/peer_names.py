@@ -1,0 +1,331 @@
+"""Names that other programs have for our settings, commands and values: data, and no decision.
+
+From PEFT, TRL and transformers, Unsloth, axolotl, LLaMA-Factory, mlx-lm, torchtune, litgpt, vLLM
+and llama.cpp; also the names of our own fields. Each entry has what may be meant, as it is typed,
+before the names that stand for it: `--lr`, `--backend qlora`, `--backend or --init-from`, or, where
+no flag is needed, `status RUN`. Of those between bars, the first that the command at hand has is
+the answer. Names are in lower case with underscores. A test checks that whatever is named exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def _by_name(table: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+    """Each name of the values with the parts of its key."""
+    return {
+        name: tuple(meant.split(" | ")) for meant, names in table.items() for name in names.split()
+    }
+
+
+PEER_SETTINGS = _by_name(
+    {
+        "--model | --base | export-gguf DIR": """
+            model_name_or_path model_path model_dir checkpoint_dir""",
+        "--model | --base": """
+            base_model base_model_name_or_path model_name model_id pretrained_model_name_or_path""",
+        "--base | --model": "base_dir",
+        "--base": "base_shard",
+        "--model": "hf_model",
+        "--tokenizer": "tokenizer_name tokenizer_type tokenizer_name_or_path",
+        "--data-dir | --data": "dataset dataset_dir dataset_name dataset_path data_path",
+        "--data-dir": "datasets train_file train_data train_dataset",
+        "--data | --data-dir": "data_file",
+        "--prompts | --data | validate FILE": "input_file",
+        "--data": "eval_dataset test_file",
+        "--output-dir | --output": """
+            out_dir outdir output_path save_path save_dir export_dir export_path""",
+        "--output | --output-dir": "output_file out outfile",
+        "--output-dir": "mlx_path merged_model_dir",
+        "--output": "gguf_path",
+        "--force": "overwrite_output_dir overwrite yes",
+        "--adapter | --init-from | --checkpoint | export-adapter RUN": """
+            adapter_name_or_path adapter_path adapter_dir adapter_file lora_path""",
+        "--init-from": "resume_adapter_file",
+        "--init-from | --adapter | --checkpoint": "lora_model_dir lora_weights",
+        "--adapter | --init-from | --checkpoint": "peft_model peft_model_id",
+        "--run | --checkpoint | --adapter | status RUN | export-adapter RUN": "run_dir",
+        "--resume": "resume_from_checkpoint resume_from auto_resume auto_resume_from_checkpoints",
+        "--rank": "r lora_r lora_rank lora_dim",
+        "--alpha": "lora_alpha",
+        "--dropout": "lora_dropout",
+        "--rslora": "use_rslora peft_use_rslora",
+        "--targets": """
+            target_modules lora_target_modules lora_target lora_attn_modules lora_modules
+            lora_keys""",
+        "--targets all": "lora_target_linear",
+        "--targets q": "lora_query",
+        "--targets k": "lora_key",
+        "--targets v": "lora_value",
+        "--targets o": "lora_projection",
+        "--targets gate,up,down": "lora_mlp apply_lora_to_mlp",
+        "--targets all,lm_head": "lora_head",
+        "--backend": "finetuning_type fine_tune_type train_type tuner_type",
+        "--backend lora": "use_peft",
+        "--kernel": "force_kernel",
+        "--backend qlora": """
+            load_in_4bit use_4bit bnb_4bit qlora quantization_bit quant_bits bits quantize""",
+        "--backend qlora | --type": "quantization",
+        "--base-quant nf4": "bnb_4bit_quant_type",
+        "--qlora-double-quant": """
+            bnb_4bit_use_double_quant use_double_quant double_quant double_quantization""",
+        "--dtype": """
+            bnb_4bit_compute_dtype precision torch_dtype compute_dtype mixed_precision fp16
+            float16 half""",
+        "--type | --backend qlora": "quantization_method",
+        "--type": "outtype ftype",
+        "--block-size | --nf4-block-size": "q_group_size group_size",
+        "--qlora-graph": "graph",
+        "--nf4-cache": "dense_copies",
+        "--nf4-cache-dir": "cache_dir",
+        "--qlora-proxy-max-layers": "proxy_max_layers",
+        "--qlora-lm-head-only": "lm_head_only",
+        "--qlora-max-skip-rate": "max_skip_rate",
+        "--qlora-require-full-proxy-stack": "require_full_proxy_stack",
+        "--qlora-allow-partial-proxy-stack": "allow_partial_proxy_stack",
+        "--epochs": "num_epochs num_train_epochs n_epochs max_epochs",
+        "--max-steps": """
+            iters iterations max_iters steps num_steps max_train_steps max_steps_per_epoch""",
+        "--lr": "learning_rate peak_lr",
+        "--schedule": "lr_scheduler lr_scheduler_type scheduler lr_schedule",
+        "--warmup": "warmup_steps warmup_ratio num_warmup_steps lr_warmup_steps",
+        "--weight-decay": "wd",
+        "--max-grad-norm": """
+            grad_clip gradient_clip gradient_clipping gradient_clip_val clip_grad_norm""",
+        "--batch-size": """
+            per_device_train_batch_size per_device_batch_size train_batch_size micro_batch_size
+            per_gpu_train_batch_size bs""",
+        "--grad-accum": """gradient_accumulation_steps gradient_accumulation grad_accumulation_steps
+            accumulate_grad_batches""",
+        "--batch-size and --grad-accum": "global_batch_size",
+        "--seq-len": """
+            max_seq_length max_seq_len sequence_len sequence_length seq_length model_max_length
+            cutoff_len context_length block_len""",
+        "--max-new-tokens | --seq-len": "max_length max_tokens",
+        "--seed": "random_seed random_state data_seed manual_seed",
+        "--dtype bf16": "bf16 bfloat16",
+        "--dtype f32": "fp32 float32",
+        "--device cpu": "no_cuda use_cpu cpu",
+        "--device cuda": "gpu cuda use_cuda",
+        "--device metal": "use_mps_device mps",
+        "--device": "infer_device",
+        "--threads": "num_threads num_workers dataloader_num_workers",
+        "--validation-split-ratio": """
+            val_size valid_size val_set_size test_size eval_size val_split_fraction split_ratio
+            validation_split_percentage""",
+        "--eval-every": """
+            eval_steps eval_strategy evaluation_strategy eval_interval evals_per_epoch
+            steps_per_eval run_val_every_n_steps""",
+        "--early-stopping-patience": "patience early_stopping load_best_model_at_end",
+        "--checkpoint-every": """save_steps save_every save_interval save_strategy saves_per_epoch
+            checkpointing_steps""",
+        "--keep-checkpoints": "save_total_limit",
+        "--log-every": "logging_steps log_interval log_steps log_every_n_steps steps_per_report",
+        "--config": "config_file recipe",
+        "--dry-run": "dryrun",
+        "--verbose": "debug",
+        "--template": "chat_template prompt_template prompt_style",
+        "--system-prompt": "system default_system system_message",
+        "--max-new-tokens": "n_predict num_predict max_gen_len max_generated_tokens",
+        "--temperature": "temp",
+        "--top-k": "topk",
+        "--top-p": "topp",
+        "--repetition-penalty": "repeat_penalty",
+        "--interactive": "chat interactive_first",
+        "--prompts": "prompt_file prompts_file",
+        "--prompt": "input_prompt text",
+        "--count | --generate": "limit num_samples",
+        "--compare-base": "baseline",
+        "--format": "save_method",
+        "--format | --for | --to": "export_format output_format",
+        "--to | --for": "target_format",
+        "--backend lora | --adapter | --checkpoint": "lora",
+    }
+)
+"""Of a flag, an environment variable or a key of a config file. No command here has these names."""
+
+_ADAPTER_IS = (
+    "--checkpoint | --backend or --init-from | export-adapter RUN | convert-adapter SRC"
+    " | import-adapter DIR | lint DIR"
+)
+
+OWN_SETTINGS = _by_name(
+    {
+        "--checkpoint | --adapter | status RUN | export-adapter RUN | convert-adapter SRC": "run",
+        "--adapter | --resume | export-adapter RUN | convert-adapter SRC": "checkpoint",
+        _ADAPTER_IS: "adapter",
+        "--adapter | --checkpoint": "init_from",
+        "--model": "base",
+        "--base | export-gguf DIR": "model",
+        "--data-dir | validate FILE": "data",
+        "--data | validate FILE": "data_dir",
+        "--output-dir": "output",
+        "--output": "output_dir",
+        "--to | --format | --type": "for",
+        "--for | --format | --type": "to",
+        "--for | --to | --type": "format",
+        "--format | --for | --to | --backend": "type",
+        "--nf4-block-size": "block_size",
+        "--block-size": "nf4_block_size",
+        "--qlora-no-double-quant": "no_double_quant",
+        "--no-double-quant": "qlora_no_double_quant qlora_double_quant",
+        "--qlora-ce-last-k": "ce_last_k",
+    }
+)
+"""The same for our own names, in the commands that lack them."""
+
+METRICS = "Each run writes its metrics to telemetry.jsonl in its folder; `vox mens status` reads it"
+ANSWERS = "Only what the assistant says is learned; preview shows which tokens that is"
+ONE_DEVICE = "A run uses one device (--device), and needs no launcher"
+ADAMW = "The optimizer is AdamW; --lr, --weight-decay and --max-grad-norm are its settings"
+PACKED = "Rows of a batch are always packed, and never see each other"
+MEMORY = "It is chosen for you; --batch-size, --seq-len and --backend qlora decide the memory"
+LOCAL = "Nothing is downloaded or uploaded, and no code of a model folder is run"
+PLAIN_LORA = "Only LoRA is trained: --rank, --alpha, --dropout, --rslora and --targets"
+SUPERVISED = "`vox mens train` does supervised fine-tuning, and nothing else"
+FOUR_BITS = "There are no 8-bit bases; --backend qlora holds the base in 4 bits (NF4)"
+SAMPLING = "Sampling is set by --temperature, --top-k, --top-p, --repetition-penalty and --seed"
+EVERY_LAYER = "Every layer gets an adapter; --targets and --rank decide its size"
+ROWS = "A row's keys say what it is, and are found without a flag; see `vox mens preview`"
+
+_ABSENT_BY_REASON = {
+    METRICS: """
+        report_to logging_dir run_name wandb wandb_project wandb_entity wandb_name wandb_mode
+        wandb_watch wandb_run_id wandb_log_model tensorboard use_tensorboard mlflow use_mlflow
+        comet use_swanlab swanlab_project metric_logger logger logger_name plot_loss tracker
+        tracking logging_first_step logging_strategy""",
+    ANSWERS: """
+        train_on_inputs train_on_prompt mask_prompt mask_inputs completion_only_loss
+        assistant_only_loss mask_history roles_to_train train_on_responses_only""",
+    ONE_DEVICE: """
+        deepspeed fsdp fsdp_config num_gpus n_gpus gpus devices num_nodes nproc_per_node
+        nnodes num_processes device_map local_rank ddp_timeout ddp_find_unused_parameters
+        tensor_parallel_size accelerate_config gpu_ids""",
+    ADAMW: """
+        optim optimizer optimizer_type adam_beta1 adam_beta2 adam_epsilon betas use_8bit_adam
+        optim_args""",
+    PACKED: """
+        packing packed sample_packing eval_sample_packing multipack pad_to_sequence_len
+        pad_to_max_length padding_free group_by_length neat_packing packing_strategy""",
+    MEMORY: """
+        gradient_checkpointing use_gradient_checkpointing grad_checkpoint
+        activation_checkpointing enable_activation_checkpointing enable_activation_offloading
+        flash_attention flash_attn use_flash_attention use_flash_attention_2
+        attn_implementation xformers_attention sdp_attention torch_compile compile use_unsloth
+        use_liger_kernel enable_liger_kernel liger_kernel tf32 low_cpu_mem_usage max_memory""",
+    LOCAL: """
+        push_to_hub hub_model_id hub_token hub_strategy hub_private_repo token hf_token
+        access_token use_auth_token hf_path upload_repo trust_remote_code revision
+        model_revision use_modelscope use_openmind""",
+    PLAIN_LORA: """
+        use_dora peft_use_dora loftq_config init_lora_weights pissa_init neftune_noise_alpha
+        loraplus_lr_ratio lora_plus modules_to_save lora_modules_to_save additional_target
+        lora_bias bias full_finetuning freeze_trainable_layers use_galore use_badam
+        lora_fan_in_fan_out rank_pattern alpha_pattern peft_type""",
+    SUPERVISED: """
+        stage task_type do_train do_eval do_predict train rl rlhf dpo_beta pref_beta pref_loss
+        reward_model ref_model loss_type""",
+    FOUR_BITS: "load_in_8bit use_8bit int8 q_bits",
+    SAMPLING: """
+        min_p typical_p do_sample num_beams top_h mirostat frequency_penalty presence_penalty
+        dynatemp_range""",
+    EVERY_LAYER: """
+        num_layers lora_layers layers_to_transform peft_layers_to_transform layers_pattern""",
+    ROWS: """
+        dataset_text_field prompt_column response_column columns field_messages
+        message_field_role message_field_content dataset_prepared_path dataset_format
+        data_format text_column formatting preprocessing_num_workers max_samples""",
+}
+
+ABSENT_SETTINGS: Mapping[str, str] = {
+    name: reason for reason, names in _ABSENT_BY_REASON.items() for name in names.split()
+}
+"""Settings of others that are none here, and what is done instead."""
+
+PEER_COMMANDS = _by_name(
+    {
+        "mens train": "finetune fine_tune finetune_lora finetune_full sft lora fit tune",
+        "mens train --backend qlora": "qlora",
+        "mens train --resume": "resume",
+        "mens generate --interactive": "chat webchat",
+        "mens generate --prompt": "ask complete",
+        "mens generate | mens train": "run",
+        "mens generate": "infer inference predict sample",
+        "mens eval": "evaluate lm_eval benchmark bench perplexity score test",
+        "mens eval --compare-base": "compare diff",
+        "mens merge-weights | mens merge-qlora | mens export-gguf": "serve server api deploy",
+        "mens merge-weights | mens merge-qlora": "merge fuse merge_lora merge_and_unload",
+        "mens export-adapter | mens export-gguf": "export save",
+        "mens export-gguf": "gguf to_gguf convert_to_gguf",
+        "mens export-adapter --for peft | mens import-adapter": "peft",
+        "mens convert-adapter | mens quantize | mens export-gguf": "convert",
+        "mens convert-adapter": "convert_lora",
+        "mens import-adapter": "import load",
+        "mens quantize": "quant quantise bnb",
+        "mens corpus validate | mens preview": "preprocess prepare",
+        "mens preview": "tokenize",
+        "mens preview | mens lint": "inspect",
+        "mens preview | mens status": "show",
+        "mens corpus": "dataset data",
+        "mens lint | mens corpus validate": "check",
+        "mens lint": "verify",
+        "mens status": "ls list logs ps progress",
+        "mens doctor": "env info system",
+        "mens init": "new create",
+        "mens init | mens train": "start",
+        "mens train --print-config": "config",
+        "mens train --dry-run": "plan",
+        "ci mens-gate": "gate",
+        "--version": "version",
+        "--help": "help",
+    }
+)
+"""Of a command. What `vox` has under the same name elsewhere is found without a table."""
+
+NO_SERVER = "Nothing here serves a model: write a folder for vLLM, or a GGUF file for llama.cpp"
+NO_DOWNLOAD = "Nothing is downloaded or uploaded here; use `hf download ID --local-dir models/NAME`"
+NO_BROWSER = "There is no web page; every command runs in a terminal"
+
+COMMAND_NOTES: Mapping[str, str] = {
+    **dict.fromkeys(("serve", "server", "api", "deploy"), NO_SERVER),
+    **dict.fromkeys(("download", "pull", "fetch", "get", "push", "upload", "login"), NO_DOWNLOAD),
+    **dict.fromkeys(("webui", "ui", "train_webui", "board", "studio", "gradio"), NO_BROWSER),
+    **dict.fromkeys(
+        ("dpo", "ppo", "orpo", "kto", "grpo", "rm", "reward", "rloo", "pretrain", "distill"),
+        SUPERVISED,
+    ),
+}
+"""What to know about a command of others that has no equal here."""
+
+PEER_WORDS = _by_name(
+    {
+        "f16 | bf16": "fp16 float16 half 16_true",
+        "f32": "fp32 float32 float 32_true",
+        "bf16": "bf16_true bf16_mixed",
+        "q8_0": "q4_k_m q5_k_m q6_k int8",
+        "nf4 | qlora": "4bit bnb bnb_4bit bitsandbytes bnb.nf4",
+        "nf4": "fp4",
+        "lora": "peft dora",
+        "cuda": "cuda:0 gpu:0",
+        "metal": "mps:0",
+        "constant": "constant_with_warmup",
+        "cosine": "cosine_with_restarts cosine_with_min_lr cosine_decay",
+        "linear": "linear_decay",
+        "wsd": "warmup_stable_decay",
+        "hf | peft": "huggingface transformers safetensors",
+        "hf": "merged_16bit fast",
+        "gguf": "llama.cpp llama_cpp ollama lmstudio",
+        "mlx": "mlx_lm",
+        "vllm": "sglang",
+        "vllm | peft": "tgi",
+        "hf | chatml": "auto",
+        "chatml": "qwen chat_ml",
+        "plain | error": "none",
+        "plain": "raw",
+        "skip": "ignore drop",
+        "error": "raise fail",
+        "truncate": "truncation cut",
+    }
+)
+"""Of a value; the first that is among the choices at hand is offered."""
