@@ -37,6 +37,24 @@ def test_merge_rows_adds_in_f32_and_rounds_once(dtype: torch.dtype, is_transpose
     assert change.total == pytest.approx(float(dense[1:4].abs().sum()), rel=1e-5)
 
 
+@pytest.mark.parametrize("is_transposed", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.requirement("10")
+def test_merge_rounds_the_sum_and_never_the_update(dtype: torch.dtype, is_transposed: bool) -> None:
+    """Half a unit and a little: the sum rounds up, the update alone would lose the little."""
+    half_unit = torch.finfo(dtype).eps / 2
+    # Every number here is a sum of two powers of two, so no processor rounds before we do.
+    a, b = torch.ones(2, 5), torch.tensor([[half_unit, half_unit * 2**-12]]).expand(7, 2)
+    if is_transposed:
+        a, b = b.T[:, :5], a.T[:1].expand(7, 2)
+    base = torch.ones((5, 7) if is_transposed else (7, 5), dtype=dtype)
+    merged, change = merge_rows(base, LowRankUpdate(a, b, 1.0, is_transposed), 0)
+    assert torch.equal(merged, base + torch.finfo(dtype).eps)
+    assert change.changed_values == base.numel()
+    update = torch.full_like(base, half_unit * (1 + 2**-12))
+    assert torch.equal(base + update, base), "an update that was rounded first gets lost"
+
+
 @pytest.mark.requirement("10")
 def test_merge_counts_what_survives_the_rounding() -> None:
     update = make_update(is_transposed=False, scale=1e-9)

@@ -20,9 +20,10 @@ from vox_populi.hf.keymap import adapter_modules, tensor_keys
 from vox_populi.hf.model_config import parse_model_config
 from vox_populi.hf.safetensors_header import read_header
 from vox_populi.merge import streamed_model
-from vox_populi.merge.full_graph import merged_graph
+from vox_populi.merge.full_graph import LowRankUpdate, merged_graph
 from vox_populi.merge.rounded_weight import TrainedBase, trained_base, with_table_as_head
 from vox_populi.merge.streamed_model import (
+    MergedRows,
     StoredRows,
     StreamedWeight,
     planned_model,
@@ -185,6 +186,22 @@ def test_merge_check_runs_what_would_be_written(
     allowed = None if dtype == torch.float32 else 0.02
     torch.testing.assert_close(found, logits(model), rtol=allowed, atol=allowed)
     assert (found - logits(stored_model(inventory))).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_merge_check_rounds_the_sum_and_never_the_update(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    """Half a unit and a little: the sum rounds up, the update alone would lose the little."""
+    half_unit = torch.finfo(dtype).eps / 2
+    save_file({"w": torch.ones(3, 5, dtype=dtype)}, tmp_path / "m.safetensors")
+    stored = StoredRows(tmp_path, read_header(tmp_path / "m.safetensors").tensors["w"])
+    # Sums of two powers of two, so no processor rounds before we do.
+    b_OR = torch.tensor([half_unit, half_unit * 2**-12]).expand(3, 2)
+    update = LowRankUpdate(torch.ones(2, 5), b_OR, 1.0, is_transposed=False)
+    rows = MergedRows(stored, update, dtype)
+    assert torch.equal(torch.cat(list(rows.blocks(2))), torch.full((3, 5), 1 + 2 * half_unit))
+    assert torch.equal(rows.row(1), torch.full((1, 5), 1 + 2 * half_unit))
 
 
 def test_merge_check_takes_the_table_for_the_head_of_a_proxy(tmp_path: Path) -> None:

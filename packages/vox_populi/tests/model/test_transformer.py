@@ -73,6 +73,30 @@ def test_only_kept_positions_are_computed_and_they_are_the_same(config: ModelCon
     torch.testing.assert_close(model.logits(packed, keep), model.logits(packed)[keep])
 
 
+WINDOWED = {**LLAMA, "model_type": "mistral", "sliding_window": 3}
+
+
+@pytest.mark.parametrize("name", [*CASES, "mistral"])
+def test_a_row_of_a_window_sees_no_other_and_no_later_token(name: str) -> None:
+    raw = WINDOWED if name == "mistral" else CASES[name]
+    model = build(parse_model_config({"vocab_size": VOCAB, **raw}, "test"))
+    # The second row fits into the window of three, the first does not: two ways of attending.
+    first, second = (1, 2, 3, 4, 5, 6), (7, 8, 9)
+    logits = model.logits(collate_window([EncodedRow(first, first), EncodedRow(second, second)]))
+    # The shapes stay, so every number that does not depend on the changed token keeps its bits.
+    for place in range(len(first) + len(second)):
+        ids = [*first, *second]
+        ids[place] = 20
+        rows = (tuple(ids[: len(first)]), tuple(ids[len(first) :]))
+        changed = model.logits(collate_window([EncodedRow(row, row) for row in rows]))
+        others = range(place) if place >= len(first) else [*range(place), *range(6, 9)]
+        assert torch.equal(changed[list(others)], logits[list(others)]), place
+        assert not torch.equal(changed[place], logits[place])
+        end = len(first) if place < len(first) else len(ids)
+        if place + 1 < end:
+            assert not torch.equal(changed[place + 1], logits[place + 1]), "the past is seen"
+
+
 def test_loss_is_the_cross_entropy_of_the_logits_at_supervised_positions(
     config: ModelConfig,
 ) -> None:

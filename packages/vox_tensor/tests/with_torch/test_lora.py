@@ -68,6 +68,23 @@ def test_lora_linear_merge_matches_base_plus_scaled_ba(assert_near_f32: Near) ->
     assert_near_f32(merged(x), layer(x))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_merging_rounds_the_sum_and_never_the_update(dtype: torch.dtype) -> None:
+    """Half a unit and a little: the sum rounds up, the update alone would lose the little."""
+    half_unit = torch.finfo(dtype).eps / 2
+    layer = LoraLinear(nn.Linear(5, 7, bias=False, dtype=dtype), LoraSpec(rank=2, alpha=2.0))
+    with torch.no_grad():
+        base_of(layer).weight.fill_(1.0)
+        layer.a_RI.fill_(1.0)
+        # Sums of two powers of two, so no processor rounds before we do.
+        layer.b_OR.copy_(torch.tensor([half_unit, half_unit * 2**-12]))
+    merged = layer.merged().weight
+    assert merged.dtype == dtype
+    assert torch.equal(merged, torch.full_like(merged, 1.0 + 2 * half_unit))
+    rounded_first = base_of(layer).weight + layer.delta_OI().to(dtype)
+    assert torch.equal(rounded_first, base_of(layer).weight)
+
+
 def test_nothing_of_the_base_is_trained() -> None:
     layer = adapted(LoraSpec(rank=2))
     layer(torch.randn(3, 12)).sum().backward()
