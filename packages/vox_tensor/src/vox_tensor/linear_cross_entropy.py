@@ -25,6 +25,7 @@ from vox_tensor.lora import (
     project_backward,
     unflatten,
 )
+from vox_tensor.wide_sum import wide_sum
 
 CHUNK_ROWS = 256
 """Rows of logits alive at a time: enough for a full-speed product, few enough to stay small."""
@@ -85,12 +86,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
             torch.zeros_like(a) if wants_low_rank else None,
             torch.zeros_like(b) if wants_low_rank else None,
         )
-        total = h_PD.new_zeros((), dtype=torch.float64)
+        losses = wide_sum(h_PD.device)
         for start in range(0, h_PD.shape[0], chunk_rows):
             rows = slice(start, start + chunk_rows)
-            total += _chunk(h_PD, head, targets_P, rows, grads)
+            losses.add(_chunk(h_PD, head, targets_P, rows, grads))
         ctx.save_for_backward(*grads)
-        return total.to(torch.float64 if h_PD.dtype == torch.float64 else torch.float32)
+        is_f64 = h_PD.dtype == torch.float64
+        return losses.total().to(torch.float64 if is_f64 else torch.float32)
 
     @staticmethod
     def backward(ctx: Any, *grad_out: Tensor) -> Any:
@@ -107,16 +109,16 @@ _linear_cross_entropy: Callable[..., Tensor] = _LinearCrossEntropy.apply
 def _chunk(
     h_PD: Tensor, head: Projection, targets_P: Tensor, rows: slice, grads: _Gradients
 ) -> Tensor:
-    """Loss of one chunk as float64; fills its part of `grads`."""
+    """Losses `[C]` of one chunk; fills its part of `grads`."""
     h_CD, target_C = h_PD[rows], targets_P[rows].unsqueeze(1)
     part = head if head.keep is None else head._replace(keep=head.keep[rows])
     logits_CV = project(h_CD, part, needs_dx=grads.h is not None)
     wide = torch.promote_types(logits_CV.dtype, torch.float32)
     # One kernel that walks a row while it is in cache; `out=` spares a [C, V] allocation.
     log_p_CV = torch.log_softmax(logits_CV, dim=-1, dtype=wide)
-    loss = -log_p_CV.gather(1, target_C).double().sum()
+    loss_C = -log_p_CV.gather(1, target_C).squeeze(1)
     if all(t is None for t in grads):
-        return loss
+        return loss_C
     g_CV = log_p_CV.exp_()
     g_CV.scatter_add_(1, target_C, -torch.ones_like(target_C, dtype=wide))
     g_CV = g_CV.to(h_CD.dtype)
@@ -128,4 +130,4 @@ def _chunk(
     for buffer, grad in ((grads.a, grad_a), (grads.b, grad_b)):
         if buffer is not None and grad is not None:
             buffer.add_(grad)
-    return loss
+    return loss_C

@@ -43,13 +43,8 @@ def segment_attention(
     """
     longest = max(b - a for a, b in pairwise(offsets))
     if q_THE.device.type == "cpu" and (window is None or window >= longest):
-        return _flash_segments(q_THE, k_TKE, v_TKE, tuple(offsets), scale)
-    q, k, v = (_heads_first(t) for t in (q_THE, k_TKE, v_TKE))
-    parts = [
-        _attend(q[:, :, a:b], k[:, :, a:b], v[:, :, a:b], scale, window)
-        for a, b in pairwise(offsets)
-    ]
-    return torch.cat(parts, dim=2).squeeze(0).transpose(0, 1)
+        return flash_segments(q_THE, k_TKE, v_TKE, tuple(offsets), scale)
+    return sdpa_segments(q_THE, k_TKE, v_TKE, offsets, scale, window)
 
 
 def continued_attention(
@@ -134,7 +129,25 @@ class _FlashSegments(torch.autograd.Function):
 
 
 # torch leaves `apply` unannotated; the name gives it a type.
-_flash_segments: Callable[..., Tensor] = _FlashSegments.apply
+flash_segments: Callable[..., Tensor] = _FlashSegments.apply
+"""`segment_attention` without a window, on a CPU."""
+
+
+def sdpa_segments(
+    q_THE: Tensor,
+    k_TKE: Tensor,
+    v_TKE: Tensor,
+    offsets: Sequence[int],
+    scale: float,
+    window: int | None,
+) -> Tensor:
+    """`segment_attention` on any device, by `scaled_dot_product_attention` per segment."""
+    q, k, v = (_heads_first(t) for t in (q_THE, k_TKE, v_TKE))
+    parts = [
+        _attend(q[:, :, a:b], k[:, :, a:b], v[:, :, a:b], scale, window)
+        for a, b in pairwise(offsets)
+    ]
+    return torch.cat(parts, dim=2).squeeze(0).transpose(0, 1)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -> Tensor:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import torch
 
-from vox_tensor.segment_attention import continued_attention, segment_attention
+from vox_tensor import segment_attention as module
+from vox_tensor.segment_attention import (
+    continued_attention,
+    flash_segments,
+    sdpa_segments,
+    segment_attention,
+)
+
+Attention = Callable[..., torch.Tensor]
 
 OFFSETS = (0, 5, 6, 14)
 
@@ -34,12 +43,51 @@ def dense(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None)
     return out
 
 
+def on_a_cpu(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None) -> torch.Tensor:
+    return segment_attention(q, k, v, OFFSETS, scale=0.5, window=window)
+
+
+def on_other_devices(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None
+) -> torch.Tensor:
+    return sdpa_segments(q, k, v, OFFSETS, 0.5, window)
+
+
+@pytest.mark.parametrize("attention", [on_a_cpu, on_other_devices])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(2, 2), (4, 2), (4, 1)])
-@pytest.mark.parametrize("window", [None, 3, 8])
-def test_matches_the_definition(heads: int, kv_heads: int, window: int | None) -> None:
-    q, k, v = tensors(heads, kv_heads)
-    out = segment_attention(q, k, v, OFFSETS, scale=0.5, window=window)
-    torch.testing.assert_close(out, dense(q, k, v, window))
+@pytest.mark.parametrize("window", [None, 1, 3, 8])
+def test_matches_the_definition(
+    attention: Attention, heads: int, kv_heads: int, window: int | None
+) -> None:
+    ours, oracle = (tensors(heads, kv_heads) for _ in ("ours", "the oracle's"))
+    out, expected = attention(*ours, window), dense(*oracle, window)
+    torch.testing.assert_close(out, expected)
+    # Each value weighs differently, so that a gradient in the wrong place shows.
+    weights = torch.arange(out.numel(), dtype=out.dtype).view(out.shape)
+    (out * weights).sum().backward()
+    (expected * weights).sum().backward()
+    for actual, wanted in zip(ours, oracle, strict=True):
+        assert actual.grad is not None
+        # With a window of one token a softmax has one term: q and k have no say.
+        assert window == 1 or bool(actual.grad.abs().sum() > 0)
+        torch.testing.assert_close(actual.grad, wanted.grad)
+
+
+def test_which_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    for name, way in (("flash_segments", flash_segments), ("sdpa_segments", sdpa_segments)):
+
+        def noted(*args: object, name: str = name, way: Attention = way) -> torch.Tensor:
+            taken.append(name)
+            return way(*args)
+
+        monkeypatch.setattr(module, name, noted)
+    q, k, v = tensors(4, 2)
+    for window in (None, 8, 7):
+        segment_attention(q, k, v, OFFSETS, scale=0.5, window=window)
+    q, k, v = (t.to("meta") for t in (q, k, v))
+    segment_attention(q, k, v, OFFSETS, scale=0.5)
+    assert taken == ["flash_segments", "flash_segments", "sdpa_segments", "sdpa_segments"]
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
@@ -74,11 +122,8 @@ def test_gradients_stay_inside_a_segment() -> None:
     assert v.grad[6:].abs().sum() > 0
 
 
+@pytest.mark.parametrize("attention", [on_a_cpu, on_other_devices])
 @pytest.mark.parametrize("window", [None, 3])
-def test_gradients_pass_gradcheck(window: int | None) -> None:
+def test_gradients_pass_gradcheck(attention: Attention, window: int | None) -> None:
     q, k, v = (t.requires_grad_() for t in tensors(4, 2))
-
-    def run(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return segment_attention(q, k, v, OFFSETS, scale=0.5, window=window)
-
-    assert torch.autograd.gradcheck(run, (q, k, v))
+    assert torch.autograd.gradcheck(lambda *inputs: attention(*inputs, window), (q, k, v))
