@@ -12,6 +12,7 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 TEST_WORKERS ?= 2
 PYTEST_ARGS ?=
+PROCESSORS ?= plain avx2 two-threads
 GATE_PROFILE ?= m1m4
 GATE_ARGS ?=
 
@@ -35,11 +36,11 @@ UV := $(or $(UV_ON_PATH),.bootstrap/bin/uv)
 # Only a uv of ours is a prerequisite: one on PATH is the operator's to keep.
 UV_FILE := $(if $(UV_ON_PATH),,.bootstrap/bin/uv)
 
-.PHONY: help setup demo test check gate bench docs
+.PHONY: help setup demo test processors check gate bench docs
 .PHONY: check-lint check-format check-types check-imports check-lock
 
 help: ## List the words
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(SYNCED) ## Install everything into .venv
 
@@ -50,6 +51,19 @@ test: $(SYNCED) ## Run every test
 	@# One thread per worker: two workers with two threads each fight over two cores.
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(VENV)/python -m pytest \
 	  -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+# What another processor computes, on this one: the loops of torch, the products of MKL and of
+# oneDNN. Never a name above what the machine has: torch would run instructions that are not there.
+AS_plain := ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41
+AS_avx2 := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AVX2
+AS_two-threads := OMP_NUM_THREADS=2 MKL_NUM_THREADS=2
+
+processors: $(PROCESSORS:%=as-%) ## Run every test as other processors compute
+
+as-%: $(SYNCED)
+	@echo "as $*: $(AS_$*)"
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 env $(or $(AS_$*),$(error PROCESSORS knows no $*)) \
+	  $(VENV)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: check-lint check-format check-types check-imports check-lock ## Lint, format, types, imports
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from tests_integration.tolerances import EXACT, SOURCE_F32, assert_parity, differs
+from tests_integration.tolerances import EXACT, SOURCE_F32_LINEAR, assert_parity, differs
 from vox_tensor.lora import LoraLinear, Projection, project_shared
 from vox_tensor.lora_spec import LoraSpec
 
@@ -49,10 +49,10 @@ def test_candle_burn_cpu_f32_linear_lm_logits_match() -> None:
         conv.bias.copy_(f32(BIAS_V))
         theirs_TV = conv(x_TD)
     (actual_TV,) = project_shared(x_TD, (Projection(f32(W_DV.T), f32(BIAS_V)),))
-    assert_parity(actual_TV, expected_TV, SOURCE_F32)
-    assert_parity(actual_TV, theirs_TV, SOURCE_F32)
+    assert_parity(actual_TV, expected_TV, SOURCE_F32_LINEAR)
+    assert_parity(actual_TV, theirs_TV, SOURCE_F32_LINEAR)
     (without_bias_TV,) = project_shared(x_TD, (Projection(f32(W_DV.T), None),))
-    assert differs(without_bias_TV, expected_TV, SOURCE_F32)
+    assert differs(without_bias_TV, expected_TV, SOURCE_F32_LINEAR)
 
 
 @pytest.mark.requirement("6")
@@ -62,6 +62,6 @@ def test_candle_burn_cpu_f32_linear_lm_logits_of_a_fresh_adapter_are_its_bases()
     with torch.no_grad():
         fresh_TV = adapted(x_TD)
         assert_parity(fresh_TV, head()(x_TD), EXACT)
-        assert_parity(fresh_TV, f32(X_TD @ W_DV + BIAS_V), SOURCE_F32)
+        assert_parity(fresh_TV, f32(X_TD @ W_DV + BIAS_V), SOURCE_F32_LINEAR)
         adapted.b_OR.fill_(0.1)
-        assert differs(adapted(x_TD), fresh_TV, SOURCE_F32)
+        assert differs(adapted(x_TD), fresh_TV, SOURCE_F32_LINEAR)

@@ -84,7 +84,10 @@ class Measured:
 
     @property
     def loss(self) -> float:
-        """Mean over supervised tokens, in nats."""
+        """Mean over supervised tokens, in nats; that of a single source to the last bit."""
+        if len(self.sources) == 1:
+            # `x * n / n` is not always x.
+            return self.sources[0].loss
         total = sum(source.loss * source.supervised_tokens for source in self.sources)
         return total / self.supervised_tokens
 
