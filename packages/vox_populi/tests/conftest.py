@@ -107,7 +107,8 @@ def write_faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[WriteFaults]:
         faults.count()
         if "b" not in mode:
             return sound_open(file, mode, *args, **kwargs)
-        return _CountedFile(sound_open(file, mode, buffering=0), faults)
+        closefd = kwargs.get("closefd", True)
+        return _CountedFile(sound_open(file, mode, buffering=0, closefd=closefd), faults)
 
     def open_descriptor(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):

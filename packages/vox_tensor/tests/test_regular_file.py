@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vox_tensor.errors import DataError
-from vox_tensor.regular_file import open_regular_file
+from vox_tensor.regular_file import NotRegularFileError, open_regular, open_regular_file
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="POSIX file types")
 
@@ -81,3 +81,25 @@ def test_a_failing_read_is_the_file_s_problem(tmp_path: Path) -> None:
         raise OSError(5, "Input/output error")
     assert caught.value.problems[0].code == "MENS-D001"
     assert "Input/output error" in caught.value.problems[0].what
+
+
+@posix_only
+def test_links_are_followed_only_where_they_may_be(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("a")
+    with open_regular(tmp_path / "link") as handle:
+        assert handle.read() == b"x"
+    with pytest.raises(NotRegularFileError):
+        open_regular(tmp_path / "link", follow_links=False)
+
+
+@posix_only
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    os.mkfifo(tmp_path / "pipe")
+    looked_at = (tmp_path / "a").stat()
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: looked_at)
+    with pytest.raises(NotRegularFileError):
+        open_regular(tmp_path / "pipe")

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISREG
 
 import yaml
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
 from vox_tensor.errors import Problem
+from vox_tensor.regular_file import NotRegularFileError, open_regular
 
 MAX_BYTES = 1 << 20
 _SCALAR_TAGS = tuple(
@@ -97,13 +97,14 @@ def compose_yaml(path: Path) -> yaml.Node | None:
 
 def _read_text(path: Path) -> str:
     try:
-        status = path.stat()
-        if not S_ISREG(status.st_mode):
-            raise ConfigError(say.config_unreadable(str(path), "it is not a file"))
-        if status.st_size > MAX_BYTES:
+        with open_regular(path) as handle:
+            data = handle.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
             cause = f"it is larger than {MAX_BYTES} bytes"
             raise ConfigError(say.config_unreadable(str(path), cause))
-        return path.read_bytes().decode("utf-8-sig")
+        return data.decode("utf-8-sig")
+    except NotRegularFileError:
+        raise ConfigError(say.config_unreadable(str(path), "it is not a file")) from None
     except OSError as error:
         cause = error.strerror or "the system refused"
         raise ConfigError(say.config_unreadable(str(path), cause)) from None

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
 from vox_tensor.errors import Problem
+from vox_tensor.regular_file import open_regular
 
 SCHEMA_VERSION = 1
 MANIFEST = "acceptance.toml"
@@ -91,7 +92,8 @@ def read_manifest(path: Path) -> GateManifest:
         ConfigError: When it cannot be read or a field is wrong.
     """
     try:
-        raw = tomllib.loads(path.read_bytes().decode("utf-8"))
+        with open_regular(path) as file:
+            raw = tomllib.load(file)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         reading = say.gate_manifest_unreadable(str(path), reason or type(error).__name__)

@@ -9,6 +9,7 @@ from vox_populi.errors import ConfigError
 from vox_populi.pipeline.requests import Prompt
 from vox_tensor.errors import Problem
 from vox_tensor.jsonl import JsonLine, read_jsonl
+from vox_tensor.regular_file import NotRegularFileError, open_regular
 
 MAX_FILE_BYTES = 64 << 20
 
@@ -52,13 +53,16 @@ def _row_prompt(row: JsonLine, where: str) -> Prompt | Problem:
 
 def _text_prompts(file: Path) -> tuple[Prompt, ...]:
     try:
-        if not file.is_file():
-            cause = "it is not a file" if file.exists() else "there is no such file"
-            raise ConfigError(say.prompts_unusable(str(file), cause))
-        if file.stat().st_size > MAX_FILE_BYTES:
+        with open_regular(file) as handle:
+            data = handle.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
             cause = f"it is larger than {MAX_FILE_BYTES} bytes"
             raise ConfigError(say.prompts_unusable(str(file), cause))
-        text = file.read_bytes().decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(say.prompts_unusable(str(file), "there is no such file")) from None
+    except NotRegularFileError:
+        raise ConfigError(say.prompts_unusable(str(file), "it is not a file")) from None
     except UnicodeDecodeError:
         raise ConfigError(say.prompts_unusable(str(file), "it is not UTF-8 text")) from None
     # Only at newlines: `splitlines` would also cut at characters that a prompt may hold.

@@ -53,6 +53,37 @@ def test_a_checkpoint_is_complete_and_the_pointer_names_it(tmp_path: Path) -> No
     assert {entry.name for entry in (tmp_path / "checkpoints").iterdir()} == {"step-7", "latest"}
 
 
+def test_what_lies_behind_a_link_is_no_leftover(tmp_path: Path) -> None:
+    elsewhere, run = tmp_path / "elsewhere", tmp_path / "run"
+    left = elsewhere / ".step-1.7.tmp" / "thesis.txt"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"precious")
+    run.mkdir()
+    (run / "checkpoints").symlink_to(elsewhere)
+    remove_leftovers(run)
+    assert left.read_bytes() == b"precious"
+
+
+def test_a_link_among_the_leftovers_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "a").write_bytes(b"keep")
+    write(tmp_path, 1)
+    left = tmp_path / "checkpoints" / ".step-2.7.tmp"
+    left.symlink_to(precious)
+    remove_leftovers(tmp_path)
+    assert not left.is_symlink()
+    assert (precious / "a").read_bytes() == b"keep"
+
+
+def test_only_names_that_a_run_gives_are_leftovers(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    notes = tmp_path / "checkpoints" / ".notes.tmp"
+    notes.write_bytes(b"mine")
+    remove_leftovers(tmp_path)
+    assert notes.read_bytes() == b"mine"
+
+
 def test_checkpoints_are_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "checkpoints").symlink_to(tmp_path / "elsewhere")

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from vox_populi.artifacts import run_dir
-from vox_populi.artifacts.folder_lock import LOCK_NAME, lock_holder
 from vox_populi.artifacts.run_dir import RunDir
 from vox_populi.artifacts.whole_file import write_whole
-from vox_populi.errors import EnvironmentFailure, PreflightError
+from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError
+from vox_populi.files.folder_lock import LOCK_NAME, lock_holder
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs POSIX links and signals")
 
@@ -96,7 +96,7 @@ def test_a_folder_that_cannot_be_written_is_refused(
     def refuse(*_: object, **__: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("vox_populi.artifacts.folder_lock.os.open", refuse)
+    monkeypatch.setattr("vox_populi.files.folder_lock.os.open", refuse)
     with pytest.raises(EnvironmentFailure, match=r"MENS-E005.*Permission denied"):
         RunDir.create(tmp_path / "run")
 
@@ -168,6 +168,45 @@ def test_a_link_at_a_file_name_is_replaced_not_followed(tmp_path: Path) -> None:
         run.write_atomic("file", b"new")
         assert not (run_path / "file").is_symlink()
     assert outside.read_bytes() == b"keep"
+
+
+@posix_only
+def test_a_run_whose_checkpoints_are_a_link_is_not_reopened(tmp_path: Path) -> None:
+    outside, run = tmp_path / "outside", tmp_path / "run"
+    (outside / ".work.7.tmp").mkdir(parents=True)
+    (outside / ".notes.tmp").write_bytes(b"mine")
+    run.mkdir()
+    (run / "request.json").write_bytes(b"{}")
+    (run / "checkpoints").symlink_to(outside)
+    with pytest.raises(EnvironmentFailure, match="MENS-E003"):
+        RunDir.reopen(run)
+    assert names(outside) == [".notes.tmp", ".work.7.tmp"]
+    assert names(run) == ["checkpoints", "request.json"]
+
+
+@posix_only
+@pytest.mark.parametrize("name", ["telemetry.jsonl", "model_final.bin", "training_manifest.json"])
+def test_a_pipe_in_the_place_of_a_run_s_file_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    (tmp_path / "request.json").write_bytes(b"{}")
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ArtifactError, match=f"MENS-A100.*{name}"):
+        RunDir.reopen(tmp_path)
+    assert names(tmp_path) == sorted([name, "request.json"])
+
+
+@posix_only
+def test_a_lock_that_is_a_pipe_is_neither_waited_for_nor_held(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / LOCK_NAME)
+    assert lock_holder(tmp_path) is None
+    with pytest.raises(EnvironmentFailure, match=r"MENS-E005.*not a regular file"):
+        RunDir.create(tmp_path)
+
+
+def test_only_names_that_a_run_gives_are_leftovers(tmp_path: Path) -> None:
+    (tmp_path / ".notes.tmp").write_bytes(b"mine")
+    with pytest.raises(PreflightError, match="MENS-E001"):
+        RunDir.create(tmp_path)
+    assert names(tmp_path) == [".notes.tmp"]
 
 
 def test_every_known_file_has_a_kind() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from vox_populi.artifacts.telemetry_file import (
     cut_telemetry,
     read_telemetry,
 )
+from vox_populi.errors import EnvironmentFailure
 from vox_populi.events import Event, EventName
 
 
@@ -96,3 +98,24 @@ def test_a_cut_keeps_what_was_written_up_to_a_step(tmp_path: Path) -> None:
     assert path.read_bytes() == b""
     cut_telemetry(tmp_path / "absent", 1)
     assert not (tmp_path / "absent").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX file types")
+def test_pipes_and_links_are_neither_waited_for_nor_written_through(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outside, pipe, link = tmp_path / "outside", tmp_path / "pipe", tmp_path / "link"
+    outside.write_bytes(b"keep")
+    os.mkfifo(pipe)
+    link.symlink_to(outside)
+    for path in (pipe, link):
+        with pytest.raises(EnvironmentFailure, match="MENS-E005"):
+            cut_telemetry(path, None)
+        sink = TelemetryFile(path)
+        sink.emit(Event(EventName.STEP, {"step": 1}))
+        sink.close()
+        assert sink.lost_events == 1
+    with pytest.raises(OSError, match="not a regular file"):
+        next(read_telemetry(pipe))
+    assert outside.read_bytes() == b"keep"
+    assert len(caplog.records) == 2

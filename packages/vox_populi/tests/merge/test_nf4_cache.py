@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vox_populi.artifacts.folder_lock import FolderLock
 from vox_populi.errors import EnvironmentFailure
+from vox_populi.files.folder_lock import FolderLock
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.merge.nf4_cache import CACHE_MANIFEST, cache_entry_name, cached_base

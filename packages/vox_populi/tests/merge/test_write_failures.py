@@ -19,10 +19,10 @@ from safetensors.torch import save_file
 from packages.vox_populi.tests.qlora_adapters import write_own
 from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
 from vox_populi.artifacts.checkpoint_file import write_adapter_bin
-from vox_populi.artifacts.folder_lock import LOCK_NAME
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import EnvironmentFailure
+from vox_populi.files.folder_lock import LOCK_NAME
 from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules, tensor_keys
 from vox_populi.hf.model_config import parse_model_config

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
 from vox_populi.artifacts.checkpoint_file import write_adapter_bin
-from vox_populi.artifacts.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.artifacts.merged_file import MERGED_FILE, read_merged_file
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError, EnvironmentFailure, MergeMismatchError
+from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules
 from vox_populi.merge import shard_writer

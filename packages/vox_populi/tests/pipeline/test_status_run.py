@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,13 @@ def test_the_document_is_json(tmp_path: Path) -> None:
     document = json.loads(json.dumps(report.as_json(), allow_nan=False))
     assert set(document) == set(StatusReport.__slots__)
     assert document["state"] == "interrupted"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX file types")
+@pytest.mark.parametrize("name", [".run.lock", "telemetry.jsonl", "training_manifest.json"])
+def test_a_pipe_in_the_place_of_a_file_ends_in_one_line(tmp_path: Path, name: str) -> None:
+    write_telemetry(tmp_path, START, STEP)
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ArtifactError, match="MENS-A100"):
+        run_status(tmp_path)

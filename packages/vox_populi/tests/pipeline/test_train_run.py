@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from vox_populi.artifacts.checkpoint_file import read_adapter_bin
-from vox_populi.artifacts.folder_lock import LOCK_NAME
 from vox_populi.artifacts.run_dir import KNOWN_FILES, RunDir
 from vox_populi.artifacts.telemetry_file import read_telemetry
 from vox_populi.artifacts.training_manifest import read_manifest
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import EnvironmentFailure, PreflightError, RunFailedError
 from vox_populi.events import Event, EventName
+from vox_populi.files.folder_lock import LOCK_NAME
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.pipeline.dispatch import (
     RunInterruptedError,

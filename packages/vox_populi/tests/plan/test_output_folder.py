@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from vox_populi.artifacts import folder_lock, run_dir
-from vox_populi.artifacts.folder_lock import FolderLock
+from vox_populi.artifacts import run_dir
 from vox_populi.errors import EnvironmentFailure, PreflightError
+from vox_populi.files import folder_lock
+from vox_populi.files.folder_lock import FolderLock
 from vox_populi.plan import output_folder
 from vox_populi.plan.findings import Findings
 from vox_populi.plan.output_folder import (

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.json_fields import FieldError, take, take_object
-from vox_populi.artifacts.whole_file import Chunk, is_temporary, pretty_json, write_whole
+from vox_populi.artifacts.whole_file import Chunk, pretty_json, write_whole
 from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
+from vox_populi.files.removal import is_own_folder, remove_entries, remove_entry
 from vox_populi.hf.strict_json import open_regular, read_json_object
-from vox_tensor.atomic_file import sync_folder
+from vox_tensor.atomic_file import is_temporary, sync_folder, temporary_name
 
 CHECKPOINTS_FOLDER = "checkpoints"
 CHECKPOINT_MANIFEST = "manifest.json"
@@ -87,21 +87,20 @@ def write_checkpoint(
         EnvironmentFailure: When the system refuses; earlier checkpoints are untouched.
     """
     folder = run / CHECKPOINTS_FOLDER
-    if folder.is_symlink():
-        raise EnvironmentFailure(say.output_folder_is_link(str(folder)))
+    require_own_checkpoints(run)
     target = folder / f"{_PREFIX}{step}"
-    temporary = _temporary_name(target)
+    temporary = temporary_name(target)
     try:
         if not folder.is_dir():
             folder.mkdir()
             sync_folder(run)
         _fill(temporary, step, files)
         if target.is_dir():
-            target.rename(_temporary_name(target, "replaced"))
+            target.rename(temporary_name(target, "replaced"))
         temporary.rename(target)
         sync_folder(folder)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove_entries(folder, temporary.name.__eq__)
         raise EnvironmentFailure(say.file_not_written(str(target), error)) from error
     write_whole(folder / LATEST_FILE, f"{target.name}\n".encode())
     _prune(run, step, keep)
@@ -141,16 +140,27 @@ def damaged(checkpoint: Checkpoint, reason: str) -> CheckpointDamagedError:
     return CheckpointDamagedError(say.checkpoint_damaged(str(checkpoint.path), reason))
 
 
+def require_own_checkpoints(run: Path) -> None:
+    """Refuse a link or a file where a run keeps its checkpoints, before anything in it is touched.
+
+    Raises:
+        EnvironmentFailure: When there is one.
+    """
+    folder = run / CHECKPOINTS_FOLDER
+    if folder.is_symlink():
+        raise EnvironmentFailure(say.output_folder_is_link(str(folder)))
+    if os.path.lexists(folder) and not is_own_folder(folder):
+        raise EnvironmentFailure(say.output_not_a_folder(str(folder)))
+
+
 def remove_leftovers(run: Path) -> None:
     """Remove what a killed process left among the checkpoints; the caller holds the run folder."""
-    folder = run / CHECKPOINTS_FOLDER
-    for entry in folder.iterdir() if folder.is_dir() else ():
-        if is_temporary(entry.name):
-            _remove(entry)
+    remove_entries(run / CHECKPOINTS_FOLDER, is_temporary)
 
 
 def _fill(temporary: Path, step: int, files: Mapping[str, Sequence[Chunk]]) -> None:
-    shutil.rmtree(temporary, ignore_errors=True)
+    if os.path.lexists(temporary):
+        remove_entry(temporary)
     temporary.mkdir()
     facts = {name: _write(temporary / name, chunks) for name, chunks in files.items()}
     manifest = {"schema_version": CHECKPOINT_SCHEMA_VERSION, "step": step, "files": facts}
@@ -202,20 +212,7 @@ def _prune(run: Path, step: int, keep: int) -> None:
     """
     up_to_now = [each for each in list_checkpoints(run) if each.step <= step]
     for each in up_to_now[:-keep]:
-        doomed = _temporary_name(each.path)
+        doomed = temporary_name(each.path)
         with suppress(OSError):
             each.path.rename(doomed)
     remove_leftovers(run)
-
-
-def _temporary_name(path: Path, purpose: str = "") -> Path:
-    middle = f".{purpose}" if purpose else ""
-    return path.with_name(f".{path.name}{middle}.{os.getpid()}.tmp")
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()

@@ -16,6 +16,7 @@ from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
 from vox_populi.hf.strict_json import read_json_object
 from vox_populi.operator_messages import interop
 from vox_tensor.errors import Problem
+from vox_tensor.regular_file import open_regular
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 """Token types of the format."""
@@ -88,7 +89,8 @@ def read_chat_template(model_dir: Path) -> str | None:
     """The template that comes with a folder, from either of its two places."""
     path = model_dir / "chat_template.jinja"
     if path.is_file():
-        return path.read_text(encoding="utf-8")
+        with open_regular(path) as file:
+            return file.read().decode("utf-8")
     try:
         template = read_json_object(model_dir / "tokenizer_config.json").get("chat_template")
     except ModelError:

@@ -19,6 +19,7 @@ from vox_populi.hf.strict_json import read_json_object
 from vox_populi.operator_messages import interop
 from vox_tensor.errors import Problem
 from vox_tensor.lora_spec import LoraSpec
+from vox_tensor.regular_file import open_regular
 
 PEFT_CONFIG_FILE = "adapter_config.json"
 PEFT_WEIGHTS_FILE = "adapter_model.safetensors"
@@ -164,7 +165,8 @@ def read_peft_config(folder: Path) -> PeftConfig:
         raise ArtifactError(interop.not_a_peft_folder(str(folder), PEFT_CONFIG_FILE))
     try:
         raw = read_json_object(path, _MAX_CONFIG_BYTES)
-        text = path.read_bytes().decode("utf-8")
+        with open_regular(path) as file:
+            text = file.read(_MAX_CONFIG_BYTES).decode("utf-8")
     except ModelError as error:
         raise ArtifactError(*error.problems) from error
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -10,10 +11,12 @@ from typing import Self
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.adapter_manifest import MANIFEST_V3_FILE
 from vox_populi.artifacts.adapter_v2 import META_V2_FILE
-from vox_populi.artifacts.checkpoint_dir import remove_leftovers
-from vox_populi.artifacts.folder_lock import LOCK_NAME, FolderLock
-from vox_populi.artifacts.whole_file import Chunk, is_temporary, pretty_json, write_whole
-from vox_populi.errors import EnvironmentFailure, PreflightError
+from vox_populi.artifacts.checkpoint_dir import remove_leftovers, require_own_checkpoints
+from vox_populi.artifacts.whole_file import Chunk, pretty_json, write_whole
+from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError
+from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
+from vox_populi.files.removal import move_aside, remove_entries
+from vox_tensor.atomic_file import is_temporary
 
 ADAPTER_FILE = "model_final.bin"
 QLORA_ADAPTER_FILE = "candle_qlora_adapter.safetensors"
@@ -55,6 +58,22 @@ def run_files(run: Path) -> dict[str, Path]:
 def final_adapter(run: Path) -> Path | None:
     """The adapter that a run has left, whichever kernel it had; `None` while there is none."""
     return run_files(run).get("adapter")
+
+
+def require_regular_files(run: Path) -> None:
+    """Refuse a folder, pipe, socket or device that has the name of a file of a run.
+
+    Raises:
+        ArtifactError: Naming each of them.
+    """
+    names = {*KNOWN_FILES.values(), *QLORA_FILES.values(), LOCK_NAME}
+    special = [name for name in sorted(names) if _is_special(run / name)]
+    if special:
+        raise ArtifactError(*(say.run_file_not_regular(str(run / name)) for name in special))
+
+
+def _is_special(path: Path) -> bool:
+    return os.path.lexists(path) and not path.is_symlink() and not path.is_file()
 
 
 class RunDir:
@@ -101,12 +120,15 @@ class RunDir:
 
         Raises:
             PreflightError: For a folder that holds something else.
-            EnvironmentFailure: As for `create`.
+            ArtifactError: For a special file in the place of one of the run's.
+            EnvironmentFailure: As for `create`, and for a link in the place of its checkpoints.
         """
         lock = _make_and_lock(path)
         try:
             if _is_occupied(path) and not (path / REQUEST_FILE).is_file():
                 raise PreflightError(say.output_folder_is_no_run(str(path)))
+            require_own_checkpoints(path)
+            require_regular_files(path)
             _remove_leftovers(path)
         except BaseException:
             lock.release()
@@ -164,19 +186,13 @@ def _is_occupied(path: Path) -> bool:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove what a killed process left; nobody else writes here, the lock is ours."""
-    for entry in path.iterdir():
-        if is_temporary(entry.name) and entry.is_file():
-            entry.unlink()
+    remove_entries(path, is_temporary)
     remove_leftovers(path)
 
 
 def _move_aside(path: Path, lock: FolderLock) -> None:
-    real = path.resolve()
-    number = 1
-    while (kept := real.with_name(f"{real.name}.old-{number}")).exists():
-        number += 1
     try:
-        real.rename(kept)
+        kept = move_aside(path.resolve())
     except OSError as error:
         raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
     lock.path = kept / LOCK_NAME

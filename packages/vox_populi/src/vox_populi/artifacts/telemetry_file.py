@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,6 +20,7 @@ from vox_populi import operator_messages as say
 from vox_populi.errors import EnvironmentFailure
 from vox_populi.events import Event, EventName
 from vox_tensor.atomic_file import replaced_file
+from vox_tensor.regular_file import NotRegularFileError, open_regular
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +38,8 @@ class TelemetryFile:
         self._file: FileIO | None = None
         self.lost_events = 0
         try:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
             # Unbuffered, one write a line: a reader that follows sees whole lines.
-            self._file = FileIO(os.open(path, flags, 0o666), "ab")
+            self._file = FileIO(_descriptor_to_append(path), "ab")
         except OSError as error:
             self._give_up(error)
 
@@ -71,6 +72,18 @@ class TelemetryFile:
         )
 
 
+def _descriptor_to_append(path: Path) -> int:
+    """Open a file of our own to append to; a link is not followed and a pipe not waited for."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+        flags |= getattr(os, name, 0)
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegularFileError(path)
+    return descriptor
+
+
 def _finite(value: object) -> object:
     """JSON has no NaN and no infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -93,7 +106,7 @@ def read_telemetry(path: Path) -> Iterator[TelemetryLine | None]:
     Raises:
         OSError: When the file cannot be opened.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while line := file.readline(MAX_LINE_BYTES):
             if not line.endswith(b"\n"):
                 if len(line) < MAX_LINE_BYTES:
@@ -112,12 +125,13 @@ def cut_telemetry(path: Path, last_step: int | None) -> None:
         last_step: The step that the run goes on from; `None` drops everything.
 
     Raises:
-        EnvironmentFailure: When the system refuses; the file is then as it was.
+        EnvironmentFailure: When it is a link or no file, or the system refuses; it is then as it
+            was.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         return
     try:
-        with replaced_file(path) as kept, path.open("rb") as file:
+        with open_regular(path, follow_links=False) as file, replaced_file(path) as kept:
             while line := file.readline(MAX_LINE_BYTES):
                 event = _parse(line) if line.endswith(b"\n") else None
                 if event is not None and last_step is not None and _step_of(event) <= last_step:

@@ -27,11 +27,6 @@ def write_whole(path: Path, *chunks: Chunk) -> None:
         raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
 
 
-def is_temporary(name: str) -> bool:
-    """Whether a folder entry is what a killed `write_whole` leaves."""
-    return name.startswith(".") and name.endswith(".tmp")
-
-
 def canonical_json(value: Mapping[str, object]) -> str:
     """One text for one value: sorted keys, no spaces; NaN and infinities are refused."""
     return json.dumps(

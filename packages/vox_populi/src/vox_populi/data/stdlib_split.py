@@ -14,7 +14,10 @@ import tokenize
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
+
+from vox_tensor.regular_file import open_regular
 
 HELDOUT_FRACTION = 0.12
 """Share of the top-level names that are held out."""
@@ -90,8 +93,11 @@ def read_source(path: Path) -> str | None:
     try:
         if path.stat().st_size > _MAX_SOURCE_BYTES:
             return None
-        with tokenize.open(path) as file:
-            return file.read()
+        with open_regular(path) as file:
+            encoding, _ = tokenize.detect_encoding(file.readline)
+            file.seek(0)
+            with TextIOWrapper(file, encoding) as text:
+                return text.read()
     except (OSError, SyntaxError, UnicodeDecodeError):
         return None
 

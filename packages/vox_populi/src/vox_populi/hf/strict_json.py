@@ -5,8 +5,6 @@ Regular files only, capped in size; repeated keys, NaN and Infinity are refused.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -14,12 +12,10 @@ from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import DataError, ModelError
+from vox_tensor import regular_file
 from vox_tensor.strict_json import parse_json
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
-
-_DO_NOT_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-"""Windows has neither flag, nor FIFOs in its file system."""
 
 
 @contextmanager
@@ -30,16 +26,14 @@ def open_regular(path: Path) -> Iterator[BufferedReader]:
         ModelError: When the path is missing, unreadable or no regular file.
     """
     try:
-        # Without the flag, opening a FIFO waits for a writer that may never come.
-        descriptor = os.open(path, os.O_RDONLY | _DO_NOT_WAIT)
+        handle = regular_file.open_regular(path)
     except FileNotFoundError:
         raise ModelError(say.model_file_missing(str(path))) from None
+    except regular_file.NotRegularFileError:
+        raise ModelError(say.model_file_not_regular(str(path))) from None
     except (OSError, ValueError) as error:
         raise ModelError(say.model_file_unreadable(str(path), _reason(error))) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ModelError(say.model_file_not_regular(str(path)))
-    with os.fdopen(descriptor, "rb") as handle:
+    with handle:
         yield handle
 
 

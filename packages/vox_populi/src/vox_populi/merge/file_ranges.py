@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Self
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
+from vox_tensor.regular_file import regular_descriptor
 
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -50,7 +52,7 @@ class RangeReader:
         """
         self._path = path
         try:
-            self._file = path.open("rb", buffering=0)
+            self._file = FileIO(regular_descriptor(path), "rb")
         except OSError as error:
             raise _unreadable(path, error) from error
 

@@ -8,18 +8,17 @@ is there, is locked as well, so that no run is replaced while it is written.
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from vox_populi import operator_messages as say
-from vox_populi.artifacts.folder_lock import LOCK_NAME, FolderLock, lock_holder
-from vox_populi.artifacts.whole_file import is_temporary
 from vox_populi.errors import EnvironmentFailure, PreflightError
+from vox_populi.files.folder_lock import LOCK_NAME, FolderLock, lock_holder
+from vox_populi.files.removal import move_aside, remove_entry
 from vox_populi.merge.file_ranges import new_file, write_all
-from vox_tensor.atomic_file import sync_folder
+from vox_tensor.atomic_file import is_temporary, sync_folder
 
 
 class StagedFolder:
@@ -119,8 +118,7 @@ class StagedFolder:
         try:
             sync_folder(self.path)
             if self._old is not None:
-                kept = _free_name(self._target)
-                self._target.rename(kept)
+                kept = move_aside(self._target)
                 self._old.path = kept / LOCK_NAME
             try:
                 self._take_place()
@@ -183,16 +181,5 @@ def _remove_leftovers(target: Path) -> None:
 
 def _empty(folder: Path) -> None:
     for entry in folder.iterdir():
-        if entry.name == LOCK_NAME:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-
-
-def _free_name(target: Path) -> Path:
-    number = 1
-    while (kept := target.with_name(f"{target.name}.old-{number}")).exists():
-        number += 1
-    return kept
+        if entry.name != LOCK_NAME:
+            remove_entry(entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from io import FileIO
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import TensorKey, tensor_keys
 from vox_populi.hf.safetensors_header import TensorInfo
 from vox_populi.model.transformer import Transformer
+from vox_tensor.regular_file import regular_descriptor
 
 STORED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 """Types a base's tensors may be stored in, by their safetensors names."""
@@ -86,7 +88,7 @@ def read_tensor(path: Path, info: TensorInfo) -> Tensor:
         ModelError: When the file has fewer bytes than its header announced.
     """
     data = bytearray(info.end - info.start)
-    with path.open("rb", buffering=0) as file:
+    with FileIO(regular_descriptor(path), "rb") as file:
         file.seek(info.start)
         filled = 0
         while filled < len(data):

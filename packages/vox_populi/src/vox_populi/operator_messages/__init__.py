@@ -27,6 +27,7 @@ from vox_populi.operator_messages.artifact import (
     manifest_too_new,
     not_a_run_folder,
     note_rows_cut_to_positions,
+    run_file_not_regular,
     run_has_no_adapter,
 )
 from vox_populi.operator_messages.checkpoint import (

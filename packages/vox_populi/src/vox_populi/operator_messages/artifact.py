@@ -210,6 +210,16 @@ def run_has_no_adapter(path: str) -> Problem:
     )
 
 
+def run_file_not_regular(path: str) -> Problem:
+    """A folder, pipe, socket or device where a run has a file."""
+    return Problem(
+        code="MENS-A100",
+        what="it is not a regular file, and a run has a file of this name.",
+        fix="Move it away, or copy the run folder again from where it was written.",
+        where=path,
+    )
+
+
 def note_rows_cut_to_positions(asked: int, positions: int) -> str:
     """Learned positions end where the table ends."""
     return f"--seq-len {asked} is more than the {positions} positions of this model; rows are cut."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +29,9 @@ from vox_populi.artifacts.run_dir import (
 from vox_populi.artifacts.run_request import RunRequest, read_run_request
 from vox_populi.artifacts.training_manifest import read_manifest
 from vox_populi.errors import ArtifactError, RunFailedError
+from vox_populi.files.removal import free_name
 from vox_populi.pipeline.requests import Resume
+from vox_tensor.regular_file import open_regular
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +127,7 @@ def check_source(resume: Resume, request: RunRequest) -> None:
 
 def _require_digest(path: Path, written: str) -> None:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ArtifactError(say.artifact_unreadable(str(path), error)) from error
@@ -169,9 +172,8 @@ def _choose(
 
 def _set_aside(checkpoint: Checkpoint) -> None:
     """Give a damaged checkpoint a name that nobody takes for one; nothing is deleted."""
-    number, target = 1, checkpoint.path.with_name(f"{checkpoint.name}.damaged")
-    while target.exists():
-        number += 1
-        target = checkpoint.path.with_name(f"{checkpoint.name}.damaged-{number}")
+    target = checkpoint.path.with_name(f"{checkpoint.name}.damaged")
+    if os.path.lexists(target):
+        target = free_name(checkpoint.path, ".damaged")
     with suppress(OSError):
         checkpoint.path.rename(target)

@@ -9,17 +9,18 @@ from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.checkpoint_dir import list_checkpoints
-from vox_populi.artifacts.folder_lock import lock_holder
 from vox_populi.artifacts.run_dir import (
     MANIFEST_FILE,
     TELEMETRY_FILE,
     final_adapter,
+    require_regular_files,
     run_files,
 )
 from vox_populi.artifacts.telemetry_file import TelemetryLine, read_telemetry
 from vox_populi.artifacts.training_manifest import read_manifest
 from vox_populi.errors import ArtifactError
 from vox_populi.events import EventName
+from vox_populi.files.folder_lock import lock_holder
 from vox_populi.pipeline.reports import RunState, StatusReport
 
 
@@ -27,8 +28,10 @@ def run_status(run: Path) -> StatusReport:
     """Summarise a run that is going on, done, failed or abandoned.
 
     Raises:
-        ArtifactError: When the path is no run folder, or its manifest cannot be read.
+        ArtifactError: When the path is no run folder, holds a special file in the place of one
+            of the run's, or its manifest cannot be read.
     """
+    require_regular_files(run)
     artifacts = run_files(run)
     if not artifacts and lock_holder(run) is None:
         raise ArtifactError(say.not_a_run_folder(str(run)))

@@ -21,6 +21,7 @@ from vox_populi.errors import ArtifactError
 from vox_populi.pipeline.reports import HeldoutPoint, JsonObject, PlannedRun, TrainReport
 from vox_populi.pipeline.resume import StartingPoint
 from vox_populi.train.outcome import TrainOutcome
+from vox_tensor.regular_file import open_regular
 
 
 def complete_payload(planned: PlannedRun, outcome: TrainOutcome) -> JsonObject:
@@ -144,7 +145,7 @@ def finished_report(
 
 
 def _written_file(path: Path) -> WrittenFile:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return WrittenFile(path.name, digest, path.stat().st_size)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import stat
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import EnvironmentFailure
+from vox_tensor.regular_file import NotRegularFileError, open_regular, regular_descriptor
 
 if sys.platform == "win32":
     import msvcrt
@@ -40,7 +42,9 @@ class FolderLock:
         descriptor: int | None = None
         try:
             while True:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _SAFELY, 0o666)
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise NotRegularFileError(path)
                 if not _try_lock(descriptor):
                     os.close(descriptor)
                     raise EnvironmentFailure(say.folder_locked(str(folder), _read_holder(path)))
@@ -78,7 +82,7 @@ def lock_holder(folder: Path) -> str | None:
     """Who holds a folder's lock (`process 12 on host`), or `None` when nobody does."""
     path = folder / LOCK_NAME
     try:
-        descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW)
+        descriptor = regular_descriptor(path, follow_links=False)
     except OSError:
         return None
     try:
@@ -89,7 +93,7 @@ def lock_holder(folder: Path) -> str | None:
 
 def _read_holder(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path, follow_links=False) as file:
             text = file.read(_HOLDER_MAX_BYTES).decode(errors="replace").strip()
     except OSError:
         text = ""
@@ -104,7 +108,7 @@ def _is_still(path: Path, descriptor: int) -> bool:
 
 
 if sys.platform == "win32":
-    _NO_FOLLOW = 0
+    _SAFELY = 0
     _FAR = 1 << 30
 
     def _try_lock(descriptor: int) -> bool:
@@ -121,7 +125,7 @@ if sys.platform == "win32":
     def _is_free(descriptor: int) -> bool:
         return _try_lock(descriptor)
 else:
-    _NO_FOLLOW = os.O_NOFOLLOW
+    _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK
 
     def _try_lock(descriptor: int) -> bool:
         return _flock(descriptor, fcntl.LOCK_EX)
