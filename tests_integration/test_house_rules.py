@@ -34,6 +34,32 @@ BANNED_CALLS = {
     "os.popen": "runs a shell",
     "tempfile.mktemp": "names a file that another process can take",
 }
+STREAM_HOME = Path("packages/vox_cli/src/vox_cli/terminal.py")
+STREAM_CALLS = {
+    "print",
+    "input",
+    "pprint.pprint",
+    "sys.stdout",
+    "sys.stderr",
+    "sys.__stdout__",
+    "sys.__stderr__",
+    "sys.displayhook",
+    "sys.excepthook",
+    "getpass.getpass",
+    "logging.basicConfig",
+    "logging.StreamHandler",
+    "logging.lastResort",
+    "traceback.print_exc",
+    "traceback.print_exception",
+    "traceback.print_stack",
+    "warnings.showwarning",
+    *(f"typer.{name}" for name in ("echo", "secho", "style", "prompt", "confirm", "progressbar")),
+    *(f"click.{name}" for name in ("echo", "secho", "style", "prompt", "confirm", "progressbar")),
+    "typer.echo_via_pager",
+    "click.echo_via_pager",
+}
+"""What reaches a terminal; everything that does goes through `STREAM_HOME`, which escapes it."""
+STREAM_MODULES = {"rich", "curses", "colorama"}
 BANNED_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 IMPORT_BY_NAME = {"importlib.import_module", "__import__", "runpy.run_path", "runpy.run_module"}
 
@@ -180,6 +206,48 @@ def test_product_calls_nothing_banned() -> None:
         if (lines := breaches(text_of(path) or "", may_import_by_name=path == IMPORT_BY_NAME_HOME))
     }
     assert found == {}
+
+
+def stream_uses(source: str) -> list[str]:
+    """Line and name of everything that writes to a stream of the process, or names one."""
+    tree = ast.parse(source)
+    names = resolved_names(tree)
+    used = [
+        f"line {node.lineno}: {name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name | ast.Attribute)
+        and (name := dotted(node, names)) in STREAM_CALLS
+    ]
+    return used + [
+        f"imports {name}" for name in names.values() if name.split(".")[0] in STREAM_MODULES
+    ]
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "print('x')",
+        "show = print",
+        "import sys\nsys.stdout.write('x')",
+        "from sys import stderr as out\nout.write('x')",
+        "import sys\nwrite(sys.stderr)",
+        "import typer\ntyper.echo('x')",
+        "import typer as t\nt.secho('x')",
+        "from typer import echo\necho('x')",
+        "import logging\nlogging.StreamHandler()",
+        "import traceback\ntraceback.print_exc()",
+        "from rich.console import Console",
+    ],
+)
+def test_the_search_for_writers_to_a_terminal_sees(planted: str) -> None:
+    assert stream_uses(planted)
+
+
+def test_one_module_writes_to_the_terminal() -> None:
+    sources = [path for path in PRODUCT_FILES if path.parts[0] == "packages"]
+    found = {path: stream_uses(text_of(path) or "") for path in sources}
+    assert found.pop(STREAM_HOME), "the search must find the one that does"
+    assert {path: uses for path, uses in found.items() if uses} == {}
 
 
 def registry_hosts() -> tuple[str, ...]:

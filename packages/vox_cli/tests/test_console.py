@@ -7,11 +7,15 @@ import sys
 import pytest
 
 from vox_cli.console import ColorChoice, Console, json_text
+from vox_cli.terminal import Channel
 
 
-class Terminal(io.StringIO):
+class Tty(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+TERMINAL, FILE = Channel(Tty), Channel(io.StringIO)
 
 
 @pytest.fixture(autouse=True)
@@ -23,35 +27,35 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_terminal_has_colour_and_a_bar_and_a_file_has_neither() -> None:
     console = Console()
-    assert console.has_color(Terminal())
-    assert console.has_bar(Terminal())
-    assert not console.has_color(io.StringIO())
-    assert not console.has_bar(io.StringIO())
+    assert console.has_color(TERMINAL)
+    assert console.has_bar(TERMINAL)
+    assert not console.has_color(FILE)
+    assert not console.has_bar(FILE)
 
 
 def test_no_color_wins_over_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not Console().has_color(Terminal())
-    assert Console().has_bar(Terminal())
-    assert Console(color=ColorChoice.ALWAYS).has_color(io.StringIO())
+    assert not Console().has_color(TERMINAL)
+    assert Console().has_bar(TERMINAL)
+    assert Console(color=ColorChoice.ALWAYS).has_color(FILE)
 
 
 def test_force_color_colours_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert Console().has_color(io.StringIO())
-    assert not Console(color=ColorChoice.NEVER).has_color(Terminal())
+    assert Console().has_color(FILE)
+    assert not Console(color=ColorChoice.NEVER).has_color(TERMINAL)
 
 
 def test_a_dumb_terminal_gets_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
-    assert not Console().has_color(Terminal())
-    assert not Console().has_bar(Terminal())
+    assert not Console().has_color(TERMINAL)
+    assert not Console().has_bar(TERMINAL)
 
 
 @pytest.mark.parametrize(("value", "has_bar"), [("true", False), ("1", False), ("false", True)])
 def test_ci_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, value: str, has_bar: bool) -> None:
     monkeypatch.setenv("CI", value)
-    assert Console().has_bar(Terminal()) is has_bar
+    assert Console().has_bar(TERMINAL) is has_bar
 
 
 def test_quiet_says_nothing_but_results(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 
 import pytest
 
 from vox_cli.progress import ProgressBar, ProgressLines, progress_sink
+from vox_cli.terminal import Channel
+from vox_cli.text_width import cells
 from vox_populi.events import Event, EventName
 
 
@@ -20,6 +23,24 @@ def step(number: int, total: int = 40, **more: object) -> Event:
     return Event(EventName.STEP, {**payload, **more})
 
 
+@dataclass(frozen=True, slots=True)
+class Window(Channel):
+    """A terminal of a certain width."""
+
+    width: int = 80
+
+    def columns(self) -> int:
+        return self.width
+
+
+def window(stream: io.StringIO, width: int = 80) -> Window:
+    return Window(lambda: stream, width)
+
+
+def last_drawn(stream: io.StringIO) -> str:
+    return stream.getvalue().rsplit("\r", 1)[-1].removesuffix("\x1b[K")
+
+
 class Clock:
     now = 0.0
 
@@ -29,13 +50,13 @@ class Clock:
 
 def test_a_line_has_loss_speed_and_time_left() -> None:
     stream = io.StringIO()
-    ProgressLines(stream, 20).emit(step(1))
+    ProgressLines(window(stream), 20).emit(step(1))
     assert stream.getvalue() == ("step 1/40  loss 2.5000  lr 1.00e-04  1,234 tokens/s  ETA 1:15\n")
 
 
 def test_lines_come_first_every_nth_and_last() -> None:
     stream = io.StringIO()
-    sink = ProgressLines(stream, 20)
+    sink = ProgressLines(window(stream), 20)
     for number in range(1, 46):
         sink.emit(step(number, total=45))
     shown = [line.split("/")[0] for line in stream.getvalue().splitlines()]
@@ -44,7 +65,7 @@ def test_lines_come_first_every_nth_and_last() -> None:
 
 def test_evaluations_and_early_stops_are_always_shown() -> None:
     stream = io.StringIO()
-    sink = ProgressLines(stream, 1000)
+    sink = ProgressLines(window(stream), 1000)
     sink.emit(Event(EventName.EVALUATION, {"step": 0, "val_loss": 3.25}))
     sink.emit(Event(EventName.EARLY_STOP, {"step": 8, "best_step": 4}))
     sink.emit(Event(EventName.EPOCH_COMPLETE, {"epoch": 1}))
@@ -54,10 +75,9 @@ def test_evaluations_and_early_stops_are_always_shown() -> None:
     ]
 
 
-def test_a_bar_is_redrawn_in_place_and_left_on_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
+def test_a_bar_is_redrawn_in_place_and_left_on_its_line() -> None:
     stream, clock = io.StringIO(), Clock()
-    bar = ProgressBar(stream, clock)
+    bar = ProgressBar(window(stream, 100), clock)
     bar.emit(step(10))
     clock.now = 1.0
     bar.emit(step(20))
@@ -74,7 +94,7 @@ def test_a_bar_is_redrawn_in_place_and_left_on_its_line(monkeypatch: pytest.Monk
 
 def test_a_bar_is_not_redrawn_faster_than_anybody_can_see() -> None:
     stream, clock = io.StringIO(), Clock()
-    bar = ProgressBar(stream, clock)
+    bar = ProgressBar(window(stream), clock)
     for number in range(1, 11):
         bar.emit(step(number, total=10))
     assert stream.getvalue().count("\r") == 2, "the first step and the last"
@@ -82,32 +102,83 @@ def test_a_bar_is_not_redrawn_faster_than_anybody_can_see() -> None:
 
 def test_an_evaluation_stays_above_the_bar() -> None:
     stream = io.StringIO()
-    bar = ProgressBar(stream, Clock())
+    bar = ProgressBar(window(stream), Clock())
     bar.emit(step(1))
     bar.emit(Event(EventName.EVALUATION, {"step": 1, "val_loss": 2.0}))
     bar.close()
     assert stream.getvalue().endswith("\rstep 1: held-out loss 2.0000\x1b[K\n")
 
 
-def test_a_narrow_terminal_gets_the_words_without_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
+@pytest.mark.parametrize("width", [0, 1, 2, 12, 20, 30, 40, 50, 60, 70, 79, 80, 81, 120, 200])
+@pytest.mark.parametrize("number", [1, 99_999])
+def test_a_drawn_line_never_reaches_the_last_column(width: int, number: int) -> None:
     stream = io.StringIO()
-    ProgressBar(stream, Clock()).emit(step(1))
-    assert "[" not in stream.getvalue().replace("\x1b[K", "")
-    assert "loss 2.5000" in stream.getvalue()
+    ProgressBar(window(stream, width), Clock()).emit(step(number, total=100_000))
+    assert cells(last_drawn(stream)) <= max(width - 1, 0)
+    assert stream.getvalue().count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (80, "[########.......] step 20/40  loss 2.5000  lr 1.00e-04  1,234 tokens/s  ETA 1:15"),
+        (60, "[#####.....] step 20/40  loss 2.5000  1,234 tokens/s  ETA 1:15"),
+        (40, "step 20/40  loss 2.5000  ETA 1:15"),
+        (26, "step 20/40  loss 2.5000"),
+        (20, "step 20/40"),
+        (6, "step "),
+    ],
+)
+def test_a_narrow_terminal_keeps_what_matters_most(width: int, shown: str) -> None:
+    stream = io.StringIO()
+    ProgressBar(window(stream, width), Clock()).emit(step(20))
+    drawn = last_drawn(stream)
+    assert drawn.split("] ")[-1] == shown.split("] ")[-1]
+
+
+def test_the_width_is_asked_for_at_each_drawing() -> None:
+    stream, clock = io.StringIO(), Clock()
+    widths = iter([100, 40])
+
+    class Resized(Window):
+        def columns(self) -> int:
+            return next(widths)
+
+    bar = ProgressBar(Resized(lambda: stream), clock)
+    bar.emit(step(1))
+    clock.now = 1.0
+    bar.emit(step(2))
+    wide, narrow = (part.removesuffix("\x1b[K") for part in stream.getvalue().split("\r")[1:])
+    assert 40 < cells(wide) < 100
+    assert cells(narrow) < 40
+
+
+def test_no_time_left_is_shown_before_it_is_known() -> None:
+    stream = io.StringIO()
+    ProgressLines(window(stream), 1).emit(step(1, eta_seconds_remaining=None))
+    assert "ETA" not in stream.getvalue()
+    assert "tokens/s" in stream.getvalue()
+
+
+def test_what_was_said_is_known() -> None:
+    for sink in (ProgressLines(window(io.StringIO()), 1), ProgressBar(window(io.StringIO()))):
+        sink.emit(Event(EventName.TRAIN_RESUMED, {"notes": ["from step-5", "two\nlines"]}))
+        assert sink.said == {"from step-5", "two\nlines"}
 
 
 def test_a_closed_stream_does_not_stop_a_run() -> None:
     stream = io.StringIO()
     stream.close()
-    for sink in (ProgressLines(stream, 1), ProgressBar(stream, Clock())):
+    for sink in (ProgressLines(window(stream), 1), ProgressBar(window(stream), Clock())):
         sink.emit(step(1))
         sink.close()
 
 
 def test_the_sink_suits_the_stream() -> None:
-    assert isinstance(progress_sink(io.StringIO(), has_bar=True, log_every=1), ProgressBar)
-    assert isinstance(progress_sink(io.StringIO(), has_bar=False, log_every=1), ProgressLines)
+    assert isinstance(progress_sink(window(io.StringIO()), has_bar=True, log_every=1), ProgressBar)
+    assert isinstance(
+        progress_sink(window(io.StringIO()), has_bar=False, log_every=1), ProgressLines
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,5 +186,5 @@ def test_the_sink_suits_the_stream() -> None:
 )
 def test_time_left_is_read_like_a_clock(seconds: float, text: str) -> None:
     stream = io.StringIO()
-    ProgressLines(stream, 1).emit(step(1, eta_seconds_remaining=seconds))
+    ProgressLines(window(stream), 1).emit(step(1, eta_seconds_remaining=seconds))
     assert stream.getvalue().strip().endswith(f"ETA {text}")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 import typer
 
@@ -21,6 +20,7 @@ from vox_cli.lazy_group import PROGRAM, build_root_command
 from vox_cli.log_lines import log_lines
 from vox_cli.optional_values import with_optional_values
 from vox_cli.reported_failure import ReportedFailureError
+from vox_cli.terminal import STDERR, STDOUT, open_streams
 from vox_cli.usage_problems import USAGE_ERROR, usage_problems
 from vox_populi import operator_messages as say
 from vox_populi.pipeline.interruption import RunInterruptedError
@@ -38,15 +38,7 @@ class _Terminated(BaseException):
 
 def main() -> NoReturn:
     """Run the command of this process's arguments and exit with its code."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            # Closed by whoever started us (`>&-`): nobody reads, and nothing must fail for it.
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            setattr(sys, name, os.fdopen(nothing, "w", encoding="utf-8"))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A name that the terminal's encoding lacks must not end a command.
-            stream.reconfigure(errors="backslashreplace")
+    open_streams()
     raise SystemExit(run(sys.argv[1:]))
 
 
@@ -60,11 +52,11 @@ def run(argv: Sequence[str]) -> int:
     verbose = _has_flag(argv, "--verbose", "-v")
     quiet = _has_flag(argv, "--quiet", "-q")
     try:
-        with _termination_raised(), log_lines(sys.stderr, verbose=verbose, quiet=quiet):
+        with _termination_raised(), log_lines(verbose=verbose, quiet=quiet):
             code = _call(with_optional_values(argv))
-            sys.stdout.flush()
+            STDOUT.flush()
     except BrokenPipeError:
-        _silence(sys.stdout)
+        STDOUT.silence()
         return ExitCode.READER_GONE
     except KeyboardInterrupt:
         return _report([say.interrupted()], ExitCode.INTERRUPTED, as_json)
@@ -73,7 +65,7 @@ def run(argv: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the one place where every failure ends
         problems, code = _explain(error, argv)
         if os.environ.get("VOX_DEBUG") == "1":
-            traceback.print_exc()
+            STDERR.text(traceback.format_exc(), end="")
         fields = error.report if isinstance(error, ReportedFailureError) else {}
         return _report(problems, code, as_json, fields)
     return code
@@ -115,14 +107,14 @@ def _report(
     listed = [problem.as_json() for problem in problems]
     document = {**fields, "ok": False, "exit_code": int(code), "problems": listed}
     lines = [f"error {problem}" for problem in problems]
-    for stream, texts in (sys.stderr, lines), (sys.stdout, [json_text(document)] * as_json):
+    for channel, texts in (STDERR, lines), (STDOUT, [json_text(document)] * as_json):
         try:
             for text in texts:
-                print(text, file=stream)
-            stream.flush()
+                channel.text(text)
+            channel.flush()
         except OSError:
             # Nobody reads it any more; the code still says what happened.
-            _silence(stream)
+            channel.silence()
     return int(code)
 
 
@@ -130,12 +122,6 @@ def _has_flag(argv: Sequence[str], *names: str) -> bool:
     """Whether a flag is among the arguments, also of those that cannot be parsed."""
     options = argv[: argv.index("--")] if "--" in argv else argv
     return any(name in options for name in names)
-
-
-def _silence(stream: TextIO) -> None:
-    """Point a closed pipe at nothing, so that the interpreter's last flush cannot complain."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from vox_cli.console import Console
+from vox_cli.terminal import STDOUT, ask
 from vox_populi import operator_messages as say
 from vox_populi.errors import DataError
 from vox_populi.pipeline.conversation import Conversation
@@ -32,7 +33,7 @@ def chat(conversation: Conversation, console: Console) -> None:
     """
     if getattr(sys, "stdin") is None:  # noqa: B009 - typed as always there, and closed by `<&-`
         return
-    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    is_terminal = sys.stdin.isatty() and STDOUT.is_terminal()
     if is_terminal:
         console.note(say.chat_greeting(conversation.model))
     for text in _messages(is_terminal=is_terminal):
@@ -58,7 +59,7 @@ def _answer(conversation: Conversation, console: Console, text: str, *, is_termi
         console.json_line(result.as_json())
     else:
         console.result("" if shows_pieces else result.text)
-    sys.stdout.flush()
+    STDOUT.flush()
 
 
 def _messages(*, is_terminal: bool) -> Iterator[str]:
@@ -71,7 +72,7 @@ def _messages(*, is_terminal: bool) -> Iterator[str]:
         return
     while True:
         try:
-            yield input(PROMPT).strip()
+            yield ask(PROMPT).strip()
         except EOFError:
             return
 

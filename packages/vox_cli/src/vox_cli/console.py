@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TextIO
 
-import typer
+from vox_cli.terminal import STDERR, STDOUT, Channel, Piece
+from vox_tensor.visible_text import json_safe
 
 
 class ColorChoice(StrEnum):
@@ -37,29 +36,33 @@ class Console:
 
     def document(self, fields: Mapping[str, object]) -> None:
         """Print the one JSON document of a command that succeeded."""
-        typer.echo(json_text({"ok": True, **fields}))
+        STDOUT.text(json_text({"ok": True, **fields}))
 
     def json_line(self, fields: Mapping[str, object]) -> None:
         """Print one line of a command whose result is JSON lines."""
-        typer.echo(json_text(fields))
+        STDOUT.text(json_text(fields))
 
     def result(self, text: str) -> None:
-        """Print a result for people."""
-        typer.echo(text, color=self.has_color(sys.stdout))
+        """Print a result for people; names in it went through `report_text.aligned`."""
+        STDOUT.text(text)
+
+    def styled(self, pieces: Iterable[Piece]) -> None:
+        """Print a result of which parts may be coloured."""
+        STDOUT.styled(pieces, has_color=self.has_color(STDOUT))
 
     def piece(self, text: str) -> None:
         """Print a part of a result at once, with nothing behind it."""
-        typer.echo(text, nl=False)
+        STDOUT.text(text, end="")
 
     def note(self, text: str) -> None:
-        """Say something about what happens, unless asked to be quiet."""
+        """Say something in one line about what happens, unless asked to be quiet."""
         if self.quiet:
             return
         # A command that did its work must not fail because nobody hears of it.
         with suppress(OSError):
-            typer.echo(text, err=True, color=self.has_color(sys.stderr))
+            STDERR.line(text)
 
-    def has_color(self, stream: TextIO) -> bool:
+    def has_color(self, channel: Channel) -> bool:
         """Whether text to a stream is coloured."""
         if self.color is not ColorChoice.AUTO:
             return self.color is ColorChoice.ALWAYS
@@ -67,19 +70,19 @@ class Console:
             return False
         if os.environ.get("FORCE_COLOR"):
             return True
-        return os.environ.get("TERM") != "dumb" and stream.isatty()
+        return os.environ.get("TERM") != "dumb" and channel.is_terminal()
 
-    def has_bar(self, stream: TextIO) -> bool:
+    def has_bar(self, channel: Channel) -> bool:
         """Whether a line of a stream may be drawn over and over."""
         is_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
         is_plain = is_ci or os.environ.get("TERM") == "dumb"
-        return not self.quiet and not is_plain and stream.isatty()
+        return not self.quiet and not is_plain and channel.is_terminal()
 
 
 def json_text(value: object) -> str:
     """JSON on one line that any reader takes: no NaN, and ASCII where the stream is no UTF-8."""
-    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
-    return json.dumps(_finite(value), ensure_ascii=encoding != "utf8", allow_nan=False)
+    text = json.dumps(_finite(value), ensure_ascii=not STDOUT.has_unicode, allow_nan=False)
+    return json_safe(text)
 
 
 def _finite(value: object) -> object:

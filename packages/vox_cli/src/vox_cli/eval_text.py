@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from vox_cli.report_text import aligned
+from vox_cli.text_width import cells, padded
 from vox_populi.pipeline.eval_report import AnswerScore, EvalReport, Measured, SourceLoss
 from vox_populi.pipeline.json_numbers import perplexity_of
+from vox_tensor.visible_text import one_line
 
 TOTAL = "total"
 ARROW = " -> "
@@ -38,10 +40,11 @@ def eval_text(report: EvalReport) -> str:
 
 def table_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Columns as wide as their widest cell: the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
+    safe = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(cells, column)) for column in zip(*safe, strict=True)]
+    for row in safe:
         first, *others = (
-            cell.rjust(width) if index else cell.ljust(width)
+            padded(cell, width, to_the_right=index > 0)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         yield "  ".join([first, *others]).rstrip()

@@ -16,6 +16,7 @@ from vox_populi.errors import EnvironmentFailure
 from vox_populi.version import __version__
 from vox_tensor.atomic_file import replaced_file
 from vox_tensor.errors import Problem
+from vox_tensor.visible_text import one_line
 
 REPORT_VERSION = 1
 
@@ -203,14 +204,14 @@ def write_report(report: GateReport, path: Path) -> None:
 
 def report_text(report: GateReport) -> str:
     """A line per row, and one for all."""
-    width = max(len(each.row.id) for each in report.rows)
+    width = max(len(one_line(each.row.id)) for each in report.rows)
     lines = [f"{'row':<{width}}  {'outcome':<7}  {'tests':>5}  {'seconds':>7}"]
     for each in report.rows:
         skipped = each.count(TestOutcome.SKIPPED)
         more = f" ({skipped} skipped)" if skipped else ""
         lines.append(
-            f"{each.row.id:<{width}}  {each.outcome.value:<7}  {len(each.tests):>5}"
-            f"  {each.seconds:>7.1f}  {each.row.title}{more}"
+            f"{one_line(each.row.id):<{width}}  {each.outcome.value:<7}  {len(each.tests):>5}"
+            f"  {each.seconds:>7.1f}  {one_line(each.row.title)}{more}"
         )
     verdict = "passed" if report.passed else "missed"
     lines.append(

@@ -10,6 +10,7 @@ from typer.main import get_command
 
 from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, GROUP_HELP, CommandEntry
 from vox_cli.name_hints import command_hint
+from vox_cli.terminal import STDOUT
 from vox_populi import extras
 from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
@@ -93,7 +94,7 @@ def _nothing() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"{PROGRAM} {__version__}")
+        STDOUT.line(f"{PROGRAM} {__version__}")
         raise typer.Exit
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vox_cli.report_text import aligned, bytes_text
+from vox_cli.text_width import cells, padded
 from vox_populi.merge.receipt import RECEIPT_FILE, LogitCheck, QloraReceipt, TensorChange
 from vox_populi.pipeline.merge_report import MergeReport
+from vox_tensor.visible_text import one_line
 
 MAX_ROWS = 12
 """Of the table; the receipt file has all."""
@@ -60,12 +62,13 @@ def _unchanged(changes: Sequence[TensorChange]) -> str | None:
 
 def _table(changes: Sequence[TensorChange]) -> Iterator[str]:
     shown = changes[:MAX_ROWS]
-    width = max(len(change.name) for change in shown)
+    names = [one_line(change.name) for change in shown]
+    width = max(map(cells, names))
     yield f"{'tensor':<{width}}  {'max |delta|':>11}  {'mean |delta|':>12}  {'changed':>8}"
-    for change in shown:
+    for name, change in zip(names, shown, strict=True):
         share = 100 * change.changed_values / change.values
         yield (
-            f"{change.name:<{width}}  {change.max_delta:>11.2e}  {change.mean_delta:>12.2e}"
+            f"{padded(name, width)}  {change.max_delta:>11.2e}  {change.mean_delta:>12.2e}"
             f"  {share:>6.1f} %"
         )
     if len(changes) > MAX_ROWS:

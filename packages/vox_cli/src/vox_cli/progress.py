@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import TextIO
 
+from vox_cli.terminal import Channel
+from vox_cli.text_width import cells, cut
 from vox_populi.events import Event, EventName
 
 _REDRAW_SECONDS = 0.1
-_CLEAR_TO_END = "\x1b[K"
 _SMALLEST_BAR = 8
+_BETWEEN = "  "
 
 
 class ProgressLines:
     """Writes one line every so many steps: for logs, pipes and CI."""
 
-    def __init__(self, stream: TextIO, log_every: int) -> None:
-        self._stream = stream
+    def __init__(self, channel: Channel, log_every: int) -> None:
+        self._channel = channel
         self._log_every = log_every
+        self.said: set[str] = set()
 
     def emit(self, event: Event) -> None:
         """Show an event; a stream that is gone is not the run's concern."""
-        text = describe(event)
-        if text is not None and self._is_due(event):
-            with suppress(OSError, ValueError):
-                self._stream.write(text + "\n")
-                self._stream.flush()
+        if not self._is_due(event):
+            return
+        with suppress(OSError, ValueError):
+            for text in describe(event):
+                self._channel.line(text)
+                self.said.add(text)
 
     def close(self) -> None:
         """Do nothing: every line is finished."""
@@ -43,27 +45,28 @@ class ProgressLines:
 class ProgressBar:
     """Redraws the last line of a terminal; evaluations stay above it."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
+    def __init__(self, channel: Channel, clock: Callable[[], float] = time.monotonic) -> None:
+        self._channel = channel
         self._clock = clock
         self._drawn_at: float | None = None
+        self.said: set[str] = set()
 
     def emit(self, event: Event) -> None:
         """Show an event; a terminal that is gone is not the run's concern."""
         with suppress(OSError, ValueError):
             if event.name is EventName.STEP:
                 self._draw(event.payload)
-            elif (text := describe(event)) is not None:
-                self._stream.write(f"\r{text}{_CLEAR_TO_END}\n")
+                return
+            for text in describe(event):
+                self._channel.over_redrawn(text)
                 self._drawn_at = None
-            self._stream.flush()
+                self.said.add(text)
 
     def close(self) -> None:
         """Leave the bar as it stands and start a new line."""
         if self._drawn_at is not None:
             with suppress(OSError, ValueError):
-                self._stream.write("\n")
-                self._stream.flush()
+                self._channel.end_redrawn()
             self._drawn_at = None
 
     def _draw(self, payload: Mapping[str, object]) -> None:
@@ -73,44 +76,63 @@ class ProgressBar:
         if is_recent and step != total:
             return
         self._drawn_at = now
-        words = _step_words(payload)
-        # One column stays free: a terminal wraps when its last one is written.
-        room = shutil.get_terminal_size().columns - len(words) - 4
-        bar = f"{_filled(step / max(total, 1), room)} " if room >= _SMALLEST_BAR else ""
-        self._stream.write(f"\r{bar}{words}{_CLEAR_TO_END}")
+        # Asked each time: a window is resized. One column stays free: a terminal wraps when its
+        # last one is written.
+        self._channel.redrawn(_fitted(payload, self._channel.columns() - 1))
 
 
-def progress_sink(stream: TextIO, *, has_bar: bool, log_every: int) -> ProgressBar | ProgressLines:
-    """The sink that suits a stream; close it when the run is over."""
-    return ProgressBar(stream) if has_bar else ProgressLines(stream, log_every)
+def progress_sink(
+    channel: Channel, *, has_bar: bool, log_every: int
+) -> ProgressBar | ProgressLines:
+    """The sink that suits a stream; close it when the run is over.
+
+    Its `said` has the notes that were shown, so that nobody repeats them.
+    """
+    return ProgressBar(channel) if has_bar else ProgressLines(channel, log_every)
 
 
-def describe(event: Event) -> str | None:
-    """An event as one line, or `None` for one that says nothing to people."""
+def describe(event: Event) -> Iterator[str]:
+    """An event in lines; none for one that says nothing to people."""
     payload = event.payload
     if event.name is EventName.STEP:
-        return _step_words(payload)
-    if event.name is EventName.EVALUATION:
-        return f"step {_count(payload, 'step')}: held-out loss {_real(payload, 'val_loss'):.4f}"
-    if event.name is EventName.EARLY_STOP:
+        yield _BETWEEN.join(text for _, text in _fields(payload))
+    elif event.name is EventName.EVALUATION:
+        yield f"step {_count(payload, 'step')}: held-out loss {_real(payload, 'val_loss'):.4f}"
+    elif event.name is EventName.EARLY_STOP:
         step, best = _count(payload, "step"), _count(payload, "best_step")
-        return f"step {step}: stopped early, no better held-out loss since step {best}"
-    if event.name is EventName.TRAIN_RESUMED:
+        yield f"step {step}: stopped early, no better held-out loss since step {best}"
+    elif event.name is EventName.TRAIN_RESUMED:
         notes = payload.get("notes")
-        return "\n".join(map(str, notes)) if isinstance(notes, list) else None
-    if event.name is EventName.GPU_FALLBACK:
-        return "no usable accelerator was found; training on the CPU"
-    return None
+        yield from map(str, notes if isinstance(notes, list) else ())
+    elif event.name is EventName.GPU_FALLBACK:
+        yield "no usable accelerator was found; training on the CPU"
 
 
-def _step_words(payload: Mapping[str, object]) -> str:
+def _fields(payload: Mapping[str, object]) -> Iterator[tuple[int, str]]:
+    """The parts of a step's line, each with its priority: 0 is given up last."""
     step, total = _count(payload, "step"), _count(payload, "planned_steps_total")
-    rate, left = _real(payload, "tokens_per_sec"), _real(payload, "eta_seconds_remaining")
-    loss, learning_rate = _real(payload, "loss"), _real(payload, "learning_rate")
-    return (
-        f"step {step}/{total}  loss {loss:.4f}  lr {learning_rate:.2e}  "
-        f"{rate:,.0f} tokens/s  ETA {clock_text(left)}"
-    )
+    yield 0, f"step {step}/{total}"
+    yield 1, f"loss {_real(payload, 'loss'):.4f}"
+    yield 4, f"lr {_real(payload, 'learning_rate'):.2e}"
+    yield 3, f"{_real(payload, 'tokens_per_sec'):,.0f} tokens/s"
+    left = payload.get("eta_seconds_remaining")
+    if isinstance(left, int | float):
+        yield 2, f"ETA {clock_text(float(left))}"
+
+
+def _fitted(payload: Mapping[str, object], room: int) -> str:
+    """What fits: all fields and a bar, or the most important fields, or the start of the first."""
+    shown = list(_fields(payload))
+    while len(shown) > 1 and cells(_joined(shown)) > room:
+        shown.remove(max(shown))
+    words = cut(_joined(shown), max(room, 0))
+    step, total = _count(payload, "step"), _count(payload, "planned_steps_total")
+    left = room - cells(words) - len("[] ")
+    return f"{_filled(step / max(total, 1), left)} {words}" if left >= _SMALLEST_BAR else words
+
+
+def _joined(fields: list[tuple[int, str]]) -> str:
+    return _BETWEEN.join(text for _, text in fields)
 
 
 def _filled(fraction: float, width: int) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-import typer
+from collections.abc import Iterable, Iterator, Mapping
 
 from vox_cli.progress import clock_text
+from vox_cli.terminal import Piece, Style
+from vox_cli.text_width import cells, padded
 from vox_populi import operator_messages as say
 from vox_populi.pipeline.reports import (
     PreviewRow,
@@ -15,15 +15,19 @@ from vox_populi.pipeline.reports import (
     TrainReport,
 )
 from vox_populi.plan.graph_choice import FULL_GRAPH
+from vox_tensor.visible_text import one_line
 
 Rows = Iterable[tuple[str, object]]
 
 
 def aligned(rows: Rows) -> str:
-    """Name and value, one pair a line; pairs without a value are left out."""
-    shown = [(name, str(value)) for name, value in rows if value is not None]
-    width = max((len(name) for name, _ in shown), default=0)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in shown)
+    """Name and value, one pair a line; pairs without a value are left out.
+
+    Both may come from files: neither can hold a line break that forges another line.
+    """
+    shown = [(one_line(name), one_line(str(value))) for name, value in rows if value is not None]
+    width = max((cells(name) for name, _ in shown), default=0)
+    return "\n".join(f"{padded(name, width)}  {value}" for name, value in shown)
 
 
 def bytes_text(count: int | None) -> str | None:
@@ -100,18 +104,19 @@ def status_text(report: StatusReport) -> str:
     )
 
 
-def preview_text(row: PreviewRow, *, has_color: bool) -> str:
-    """A row's text; what is learned is green, or between guillemets without colour."""
+def preview_text(row: PreviewRow, *, has_color: bool) -> Iterator[Piece]:
+    """A row's text, set in; what is learned is green, or between guillemets without colour."""
     learned = sum(label != -100 for label in row.labels)
-    head = f"line {row.source_line}: {len(row.ids)} tokens, {learned} learned"
-    body = "".join(_piece(text, is_learned, has_color) for text, is_learned in row.pieces)
-    return f"{head}\n{body}\n"
+    yield f"line {row.source_line}: {len(row.ids)} tokens, {learned} learned\n  ", Style.PLAIN
+    for text, is_learned in row.pieces:
+        marked = f"«{text}»" if is_learned and not has_color else text
+        yield set_in(marked), Style.GREEN if is_learned else Style.PLAIN
+    yield "\n", Style.PLAIN
 
 
-def _piece(text: str, is_learned: bool, has_color: bool) -> str:
-    if not is_learned:
-        return text
-    return typer.style(text, fg="green") if has_color else f"«{text}»"
+def set_in(text: str) -> str:
+    """Free text below a line of ours: no line of it can be taken for one of ours."""
+    return text.replace("\n", "\n  ")
 
 
 def _trial_evaluation(report: StepTrialReport) -> str | None:

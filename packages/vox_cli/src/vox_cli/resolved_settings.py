@@ -10,6 +10,7 @@ import yaml
 
 from vox_cli.setting_sources import Chosen, Source
 from vox_cli.train_request import AdapterTargets
+from vox_tensor.visible_text import one_line
 
 
 def settings_as_json(chosen: Mapping[str, Chosen]) -> dict[str, object]:
@@ -48,4 +49,4 @@ def _entry(name: str, each: Chosen) -> str:
 
 
 def _where(each: Chosen) -> str:
-    return "" if each.origin is None else f" {each.origin}"
+    return "" if each.origin is None else f" {one_line(each.origin)}"

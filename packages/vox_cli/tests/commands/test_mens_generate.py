@@ -116,7 +116,7 @@ def test_generate_reads_prompts_from_a_file(
         "first",
         "second\u2028line",
     ]
-    assert vox("mens", "generate", "--prompts", path).out.startswith("> first\ndone\n")
+    assert vox("mens", "generate", "--prompts", path).out.startswith("> first\n  done\n")
 
 
 @pytest.mark.parametrize(

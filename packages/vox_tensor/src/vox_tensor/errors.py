@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vox_tensor.visible_text import one_line
+
 
 class FailureKind(StrEnum):
     """Which sort of failure an error is; `vox_cli.exit_codes` maps each to an exit code."""
@@ -31,7 +33,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        return _one_line(f"[{self.code}] {place}{self.what} {self.fix}")
+        return one_line(f"[{self.code}] {place}{self.what} {self.fix}")
 
     def as_json(self) -> dict[str, str | None]:
         """The fields that `--json` prints for a failure."""
@@ -57,8 +59,3 @@ class VoxError(Exception):
 
 class DataError(VoxError):
     """Rows, tokenizer or template files that cannot be used."""
-
-
-def _one_line(text: str) -> str:
-    """Escape control characters: names from files must not move a terminal's cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

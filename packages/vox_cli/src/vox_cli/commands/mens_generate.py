@@ -13,6 +13,7 @@ from vox_cli.chat_session import chat
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.prompt_source import prompts_of
+from vox_cli.report_text import set_in
 from vox_cli.weights_flags import (
     AdapterFlag,
     CheckpointFlag,
@@ -34,6 +35,7 @@ from vox_populi.pipeline.dispatch import generate as continue_prompts
 from vox_populi.pipeline.dispatch import open_chat
 from vox_populi.pipeline.reports import GenerateResult
 from vox_populi.pipeline.requests import GenerateRequest, Prompt
+from vox_tensor.visible_text import visible_line
 
 
 def generate(
@@ -134,6 +136,6 @@ def _show(console: Console, result: GenerateResult, *, is_one_of_many: bool) -> 
     elif console.as_json:
         console.document(result.as_json())
     elif is_one_of_many:
-        console.result(f"> {result.prompt}\n{result.text}\n")
+        console.result(f"> {visible_line(result.prompt)}\n  {set_in(result.text)}\n")
     else:
         console.result(result.text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from vox_cli import flags
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.report_text import preview_text
+from vox_cli.terminal import STDOUT
 from vox_cli.value_parsers import whole_number
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
@@ -85,4 +85,4 @@ def preview(
         if json:
             console.json_line(row.as_json())
         else:
-            console.result(preview_text(row, has_color=console.has_color(sys.stdout)))
+            console.styled(preview_text(row, has_color=console.has_color(STDOUT)))

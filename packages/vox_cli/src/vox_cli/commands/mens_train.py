@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +17,7 @@ from vox_cli.progress import progress_sink
 from vox_cli.report_text import train_text, trial_text
 from vox_cli.resolved_settings import settings_as_json, settings_as_yaml
 from vox_cli.setting_sources import Chosen, misspelt_variables, settings_of
+from vox_cli.terminal import STDERR
 from vox_cli.train_request import (
     AdapterTargets,
     build_contract,
@@ -341,7 +341,7 @@ def _run(console: Console, contract: FinetuneContract, options: RunOptions) -> T
     if console.quiet:
         return run_training(contract, options)
     log_every = 1 if console.verbose else options.log_every
-    progress = progress_sink(sys.stderr, has_bar=console.has_bar(sys.stderr), log_every=log_every)
+    progress = progress_sink(STDERR, has_bar=console.has_bar(STDERR), log_every=log_every)
     try:
         return run_training(contract, options, [progress])
     finally:

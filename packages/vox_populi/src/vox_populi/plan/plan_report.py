@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from vox_populi.plan.execution_planner import ExecutionPlan
+from vox_tensor.visible_text import one_line
 
 PLAN_SCHEMA_VERSION = 1
 
@@ -16,7 +17,8 @@ def plan_as_text(plan: ExecutionPlan) -> str:
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {value}".rstrip() for name, value in rows]
     lines.extend(f"note: {note}" for note in plan.notes)
-    return "\n".join(lines) + "\n"
+    # The model's name and the notes can come from files; a line break in one forges no line.
+    return "\n".join(map(one_line, lines)) + "\n"
 
 
 def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
