@@ -21,7 +21,7 @@ Vox = Callable[..., Any]
         (["--on-bad-row", "drop"], "--on-bad-row", ["error", "skip"]),
         (["--targets", "w"], "--targets", ["q", "lm_head"]),
         (["--data-dir", ""], "--data-dir", ["path"]),
-        (["--log-every", "0"], "--log-every", ["from 1 on"]),
+        (["--log-every", "0"], "--log-every", ["from 1 to 1000000000"]),
         (["--rank"], "--rank", ["requires an argument", "vox mens train --help"]),
         (["--force=1"], "--force", ["does not take a value"]),
         (["--bath-size", "1"], "--bath-size", ["--batch-size"]),

@@ -14,6 +14,7 @@ import typer
 
 from vox_cli import value_parsers
 from vox_cli.console import ColorChoice
+from vox_populi.number_ranges import NumberRange
 
 
 def value(
@@ -42,14 +43,14 @@ def value(
     )
 
 
-def whole(help_text: str, at_least: int | None = None, default: object = None) -> Any:
-    """Declare an option that takes an integer."""
-    return value(help_text, value_parsers.whole_number(at_least), "N", default)
+def whole(help_text: str, allowed: NumberRange | None = None, default: object = None) -> Any:
+    """Declare an option that takes an integer; without a range, what it goes to has one."""
+    return value(help_text, value_parsers.whole_number(allowed), "N", default)
 
 
-def real(help_text: str, default: object = None) -> Any:
-    """Declare an option that takes a finite number."""
-    return value(help_text, value_parsers.number, "X", default)
+def real(help_text: str, allowed: NumberRange | None = None, default: object = None) -> Any:
+    """Declare an option that takes a finite number; without a range, what it goes to has one."""
+    return value(help_text, value_parsers.number(allowed), "X", default)
 
 
 def choice(help_text: str, kind: type[StrEnum], default: object = None) -> Any:

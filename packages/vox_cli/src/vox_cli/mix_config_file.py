@@ -16,6 +16,7 @@ from vox_populi import operator_messages as say
 from vox_populi.data.mix_config import DEFAULT_SEED, MAX_SOURCES, MixConfig, MixSource
 from vox_populi.data.tool_trace import RecordFormat
 from vox_populi.errors import ConfigError
+from vox_populi.number_ranges import SEED
 from vox_populi.operator_messages.likeness import nearest
 from vox_tensor.errors import Problem
 
@@ -53,7 +54,7 @@ def read_mix_config(path: Path, seed: int | None = None) -> MixConfig:
     fields = _Fields(root, CONFIG_KEYS, path, problems)
     sources = _sources(fields, path, problems)
     output = fields.value("output", value_parsers.path, None)
-    written_seed = fields.value("seed", value_parsers.whole_number(at_least=0), DEFAULT_SEED)
+    written_seed = fields.value("seed", value_parsers.whole_number(SEED), DEFAULT_SEED)
     # Where a source cannot be told, the others still can: all that is wrong comes as one list.
     stand_in = (MixSource(path="-"),)
     try:
@@ -102,10 +103,10 @@ def _source(node: yaml.Node, path: Path, problems: list[Problem]) -> MixSource |
     formats = value_parsers.one_of(RecordFormat)
     source = MixSource(
         path=fields.value("path", value_parsers.any_text, "-") if has_path else "-",
-        weight=fields.value("weight", value_parsers.number, 1.0),
+        weight=fields.value("weight", value_parsers.number(), 1.0),
         record_format=fields.value("record_format", formats, RecordFormat.ROWS),
         optional=fields.value("optional", value_parsers.truth, False),
-        sample_rate=fields.value("sample_rate", value_parsers.number, 1.0),
+        sample_rate=fields.value("sample_rate", value_parsers.number(), 1.0),
         where=where,
     )
     return source if has_path else None

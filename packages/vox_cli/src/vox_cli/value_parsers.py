@@ -16,6 +16,7 @@ import typer
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
+from vox_populi.number_ranges import NumberRange
 from vox_tensor.errors import Problem
 
 ValueT = TypeVar("ValueT")
@@ -33,54 +34,39 @@ class ValueRefusedError(typer.BadParameter):
         self.problems = problems
 
 
-def whole_number(at_least: int | None = None) -> Callable[[str], int]:
+def whole_number(allowed: NumberRange | None = None) -> Callable[[str], int]:
     """Parser of integers."""
 
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
-            raise ValueRefusedError(say.value_not_whole(text)) from None
-        if at_least is not None and value < at_least:
-            raise ValueRefusedError(say.value_out_of_range(text, f"from {at_least} on"))
+            raise ValueRefusedError(say.value_not_whole(say.clipped(text))) from None
+        _require(value, allowed, text)
         return value
 
     return parse
 
 
-def number(text: str) -> float:
-    """Parse a finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueRefusedError(say.value_not_number(text))
-    return value
+def number(allowed: NumberRange | None = None) -> Callable[[str], float]:
+    """Parser of finite numbers."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise ValueRefusedError(say.value_not_number(say.clipped(text)))
+        _require(value, allowed, text)
+        return value
+
+    return parse
 
 
-def temperature(text: str) -> float:
-    """Parse a number from zero on."""
-    value = number(text)
-    if value < 0:
-        raise ValueRefusedError(say.value_out_of_range(text, "from 0 on"))
-    return value
-
-
-def probability_mass(text: str) -> float:
-    """Parse a share of a distribution: above 0, at most 1."""
-    value = number(text)
-    if not 0 < value <= 1:
-        raise ValueRefusedError(say.value_out_of_range(text, "above 0, at most 1"))
-    return value
-
-
-def positive_number(text: str) -> float:
-    """Parse a number above zero."""
-    value = number(text)
-    if value <= 0:
-        raise ValueRefusedError(say.value_out_of_range(text, "above 0"))
-    return value
+def _require(value: float, allowed: NumberRange | None, text: str) -> None:
+    if allowed is not None and not allowed.holds(value):
+        raise ValueRefusedError(say.value_out_of_range(say.clipped(text), str(allowed)))
 
 
 def one_of(kind: type[KindT]) -> Callable[[str], KindT]:

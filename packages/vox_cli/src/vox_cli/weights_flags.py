@@ -18,6 +18,7 @@ from vox_populi.contract.choices import (
 )
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ConfigError
+from vox_populi.number_ranges import THREADS
 from vox_populi.pipeline.requests import WeightsChoice
 
 ADAPTER_SOURCES = ("run", "checkpoint", "adapter")
@@ -53,7 +54,7 @@ DeviceFlag = Annotated[
 DtypeFlag = Annotated[
     ComputeDtype, flags.word("Arithmetic of the base.", parse_dtype, ComputeDtype, "auto")
 ]
-ThreadsFlag = Annotated[int | None, flags.whole("CPU threads.", at_least=1, default="torch's")]
+ThreadsFlag = Annotated[int | None, flags.whole("CPU threads.", THREADS, default="torch's")]
 
 
 def weights_from(context: typer.Context) -> WeightsChoice:

@@ -12,7 +12,7 @@ import pytest
 
 from vox_populi import extras
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.errors import MissingExtraError, PreflightError
+from vox_populi.errors import ConfigError, MissingExtraError, PreflightError
 from vox_populi.pipeline import dispatch
 from vox_populi.pipeline.requests import Prompt
 
@@ -74,6 +74,8 @@ def test_an_occupied_folder_stops_a_plan_unless_it_will_be_moved(
     assert dispatch.plan_training(contract, use).plan.total_steps
 
 
-def test_log_every_is_at_least_one() -> None:
-    with pytest.raises(ValueError, match="log_every"):
-        dispatch.RunOptions(log_every=0)
+@pytest.mark.parametrize("name", ["log_every", "checkpoint_every", "keep_checkpoints"])
+@pytest.mark.parametrize("count", [0, -1, 2**31, 2**70, 1e300, float("nan")])
+def test_counts_of_a_run_are_whole_and_in_range(name: str, count: Any) -> None:
+    with pytest.raises(ConfigError, match="MENS-C002"):
+        dispatch.RunOptions(**{name: count})

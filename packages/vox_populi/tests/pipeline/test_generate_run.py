@@ -12,7 +12,7 @@ import pytest
 
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.errors import ArtifactError, ConfigError, DataError, ModelError
+from vox_populi.errors import ArtifactError, ConfigError, ContractError, DataError, ModelError
 from vox_populi.pipeline.dispatch import (
     GenerateRequest,
     GenerateResult,
@@ -163,7 +163,19 @@ def test_a_small_model_writes_with_one_thread_unless_told_otherwise(
     asked: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", asked.append)
     prompts = (Prompt("Say one."),)
+    monkeypatch.setattr("vox_populi.pipeline.machine_probe.count_cpus", lambda: 3)
     continue_with(replace(base_weights(contract), threads=None), prompts=prompts)
     continue_with(replace(base_weights(contract), threads=3), prompts=prompts)
     assert (asked[0], asked[2]) == (1, 3)
     assert asked[1] == asked[3], "what was set before comes back"
+
+
+def test_more_threads_than_cores_are_refused_before_one_is_started(
+    contract: FinetuneContract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", asked.append)
+    monkeypatch.setattr("vox_populi.pipeline.machine_probe.count_cpus", lambda: 2)
+    with pytest.raises(ContractError, match=r"MENS-C020.*4096 threads.*2 cores"):
+        continue_with(replace(base_weights(contract), threads=4096), prompts=(Prompt("x"),))
+    assert asked == []

@@ -6,7 +6,12 @@ import pytest
 
 from vox_populi.contract.choices import ComputeDtype, DeviceKind
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.plan.device_choice import MachineFacts, choose_device, device_problems
+from vox_populi.plan.device_choice import (
+    MachineFacts,
+    choose_device,
+    device_problems,
+    thread_problems,
+)
 
 MakeContract = Callable[..., FinetuneContract]
 
@@ -77,6 +82,6 @@ def test_a_gpu_without_bf16_computes_in_f32_and_says_so(make_contract: MakeContr
     assert (chosen.device, chosen.compute_dtype, len(chosen.notes)) == ("cuda", "float32", 1)
 
 
-def test_more_threads_than_cpus_is_named(make_contract: MakeContract) -> None:
-    assert "--threads 3" in choose_device(make_contract(threads=3), BARE).notes[0]
-    assert choose_device(make_contract(threads=2), BARE).notes == ()
+@pytest.mark.parametrize(("threads", "codes"), [(None, []), (2, []), (3, ["MENS-C020"])])
+def test_more_threads_than_cores_are_refused(threads: int | None, codes: list[str]) -> None:
+    assert [problem.code for problem in thread_problems(threads, 2)] == codes

@@ -133,6 +133,11 @@ def test_an_absent_device_alone_is_the_environments_fault(plan: MakePlan) -> Non
         plan(device=DeviceKind.METAL)
 
 
+def test_threads_beyond_the_cores_are_a_fault_of_the_request(plan: MakePlan) -> None:
+    with pytest.raises(PlanError, match=r"MENS-C020.*1180591620717411303424 threads"):
+        plan(threads=2**70)
+
+
 def test_learned_positions_end_where_their_table_does(plan: MakePlan) -> None:
     with pytest.raises(PlanError, match=r"MENS-P006.*--seq-len 64"):
         plan("gpt2", replace(DATA, longest_row=65))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+MAX_RANK = 2**16
+MIN_ALPHA, MAX_ALPHA = 1e-6, 1e6
+"""With any rank, the scale of the update is then far from both ends of float32."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraSpec:
     """Rank, alpha, dropout and scale rule of a low-rank update.
 
     Raises:
-        ValueError: For a rank below 1, an alpha that is not finite and positive, or a
+        ValueError: For a rank outside [1, 65536], an alpha outside [1e-6, 1e6], or a
             dropout outside [0, 1).
     """
 
@@ -23,11 +27,11 @@ class LoraSpec:
     """Scale by alpha / sqrt(rank), not alpha / rank (Kalajdzievski 2023, arXiv 2312.03732)."""
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            message = f"rank must be at least 1, got {self.rank}"
+        if not 1 <= self.rank <= MAX_RANK:
+            message = f"rank must lie in [1, {MAX_RANK}], got {self.rank}"
             raise ValueError(message)
-        if not (math.isfinite(self.alpha) and self.alpha > 0):
-            message = f"alpha must be finite and positive, got {self.alpha}"
+        if not MIN_ALPHA <= self.alpha <= MAX_ALPHA:
+            message = f"alpha must lie in [{MIN_ALPHA:g}, {MAX_ALPHA:g}], got {self.alpha}"
             raise ValueError(message)
         if not 0.0 <= self.dropout < 1.0:
             message = f"dropout must lie in [0, 1), got {self.dropout}"

@@ -13,6 +13,7 @@ from vox_cli.report_text import aligned, counts_text
 from vox_populi.data.corpus_mix import MixOptions, MixResult, mix_corpus
 from vox_populi.data.dataset import OnBadRow
 from vox_populi.data.mix_report import SourceReport
+from vox_populi.number_ranges import SEED
 
 
 def mix(
@@ -21,7 +22,7 @@ def mix(
         Path | None, flags.path("Gets the rows, instead of the config's output.", "FILE")
     ] = None,
     seed: Annotated[
-        int | None, flags.whole("Instead of the config's seed.", at_least=0, default="config or 42")
+        int | None, flags.whole("Instead of the config's seed.", SEED, default="config or 42")
     ] = None,
     on_bad_row: Annotated[
         OnBadRow, flags.choice("What to do with a row that cannot be used.", OnBadRow, "error")

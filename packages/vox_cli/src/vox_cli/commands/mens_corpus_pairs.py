@@ -12,6 +12,7 @@ from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.optional_values import OPTIONAL_VALUES
 from vox_cli.report_text import aligned, counts_text
 from vox_populi.data.corpus_pairs import PairOptions, PairsReport, build_pairs, write_pairs
+from vox_populi.number_ranges import COUNT
 
 STDLIB = Path(OPTIONAL_VALUES["--from-python"].implied)
 """Stands for the running interpreter's standard library; `./stdlib` is a folder of that name."""
@@ -23,9 +24,9 @@ def pairs(
         flags.path("Folder of Python source; without DIR this interpreter's stdlib.", "[DIR]"),
     ],
     output_dir: Annotated[Path, flags.path("Gets train.jsonl and valid.jsonl.", "DIR")],
-    max_rows: Annotated[int | None, flags.whole("Most training rows.", at_least=1)] = None,
+    max_rows: Annotated[int | None, flags.whole("Most training rows.", COUNT)] = None,
     max_heldout_rows: Annotated[
-        int | None, flags.whole("Most held-out rows.", at_least=1, default="as --max-rows")
+        int | None, flags.whole("Most held-out rows.", COUNT, default="as --max-rows")
     ] = None,
     force: Annotated[bool, flags.switch("Replace the files of another corpus.", "--force")] = False,
     json: JsonFlag = False,

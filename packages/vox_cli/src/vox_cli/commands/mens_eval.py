@@ -27,6 +27,7 @@ from vox_cli.weights_flags import (
 )
 from vox_populi.contract.choices import ComputeDtype, DeviceKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
+from vox_populi.number_ranges import COUNT_OR_NONE, NEW_TOKENS, RATING, SEQ_LEN
 from vox_populi.pipeline.dispatch import evaluate
 from vox_populi.pipeline.requests import EvalRequest
 
@@ -43,9 +44,9 @@ def eval(
     system_prompt: SystemPromptFlag = None,
     force_template: ForceTemplateFlag = False,
     seq_len: Annotated[
-        int | None, flags.whole("Most tokens of a row.", at_least=2, default="the run's, else 512")
+        int | None, flags.whole("Most tokens of a row.", SEQ_LEN, default="the run's, else 512")
     ] = None,
-    min_rating: Annotated[int | None, flags.whole("Leave out rows rated lower.")] = None,
+    min_rating: Annotated[int | None, flags.whole("Leave out rows rated lower.", RATING)] = None,
     context_filter: Annotated[
         str | None, flags.text("Keep rows whose category contains this.")
     ] = None,
@@ -58,11 +59,11 @@ def eval(
     generate: Annotated[
         int,
         flags.whole(
-            "Also answer N rows, of each source in turn, and compare.", at_least=0, default=0
+            "Also answer N rows, of each source in turn, and compare.", COUNT_OR_NONE, default=0
         ),
     ] = 0,
     max_new_tokens: Annotated[
-        int, flags.whole("Most tokens of such an answer.", at_least=1, default=256)
+        int, flags.whole("Most tokens of such an answer.", NEW_TOKENS, default=256)
     ] = 256,
     compare_base: Annotated[
         bool, flags.switch("Measure the base without its adapter as well.", "--compare-base")

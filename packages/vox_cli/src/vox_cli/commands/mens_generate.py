@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vox_cli import flags, value_parsers
+from vox_cli import flags
 from vox_cli.chat_session import chat
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
@@ -31,6 +31,7 @@ from vox_cli.weights_flags import (
 from vox_populi import operator_messages as say
 from vox_populi.contract.choices import ComputeDtype, DeviceKind
 from vox_populi.errors import ConfigError
+from vox_populi.number_ranges import NEW_TOKENS, PENALTY, POSITIVE_SHARE, SEED, TEMPERATURE, TOP_K
 from vox_populi.pipeline.dispatch import generate as continue_prompts
 from vox_populi.pipeline.dispatch import open_chat
 from vox_populi.pipeline.reports import GenerateResult
@@ -57,26 +58,22 @@ def generate(
     system_prompt: SystemPromptFlag = None,
     force_template: ForceTemplateFlag = False,
     max_new_tokens: Annotated[
-        int, flags.whole("Most tokens to write.", at_least=1, default=128)
+        int, flags.whole("Most tokens to write.", NEW_TOKENS, default=128)
     ] = 128,
     temperature: Annotated[
         float,
-        flags.value("Above 0 samples; 0 is greedy.", value_parsers.temperature, "X", 0),
+        flags.real("Above 0 samples; 0 is greedy.", TEMPERATURE, default=0),
     ] = 0.0,
-    top_k: Annotated[int | None, flags.whole("Sample from the N likeliest.", at_least=1)] = None,
+    top_k: Annotated[int | None, flags.whole("Sample from the N likeliest.", TOP_K)] = None,
     top_p: Annotated[
         float,
-        flags.value(
-            "Sample from the likeliest with this share.", value_parsers.probability_mass, "X", 1
-        ),
+        flags.real("Sample from the likeliest with this share.", POSITIVE_SHARE, default=1),
     ] = 1.0,
     repetition_penalty: Annotated[
         float,
-        flags.value(
-            "Above 1 makes what was said less likely.", value_parsers.positive_number, "X", 1
-        ),
+        flags.real("Above 1 makes what was said less likely.", PENALTY, default=1),
     ] = 1.0,
-    seed: Annotated[int, flags.whole("Seed of sampling.", at_least=0, default=0)] = 0,
+    seed: Annotated[int, flags.whole("Seed of sampling.", SEED, default=0)] = 0,
     device: DeviceFlag = DeviceKind.BEST,
     dtype: DtypeFlag = ComputeDtype.AUTO,
     threads: ThreadsFlag = None,

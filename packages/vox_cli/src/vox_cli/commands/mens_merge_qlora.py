@@ -9,6 +9,7 @@ from vox_cli import flags
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.merge_text import merge_text
+from vox_populi.number_ranges import THREADS
 from vox_populi.pipeline.dispatch import merge_qlora as merge
 from vox_populi.pipeline.requests import MergeFormat, Onto, QloraMergeRequest
 
@@ -36,7 +37,7 @@ def merge_qlora(
     ] = MergeFormat.HF,
     force: Annotated[bool, flags.switch("Move an occupied --output-dir aside.", "--force")] = False,
     threads: Annotated[
-        int | None, flags.whole("CPU threads.", at_least=1, default="torch's, at most 8")
+        int | None, flags.whole("CPU threads.", THREADS, default="torch's, at most 8")
     ] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,

@@ -14,6 +14,7 @@ from vox_cli.value_parsers import whole_number
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
+from vox_populi.number_ranges import COUNT, RATING, SEQ_LEN
 from vox_populi.pipeline.dispatch import preview_rows
 from vox_populi.pipeline.requests import PreviewRequest
 
@@ -25,7 +26,7 @@ def preview(
     ] = None,
     count: Annotated[
         int,
-        flags.value("How many rows.", whole_number(at_least=1), "N", 3, ("-n", "--count")),
+        flags.value("How many rows.", whole_number(COUNT), "N", 3, ("-n", "--count")),
     ] = 3,
     tokenizer: Annotated[
         TokenizerKind | None,
@@ -37,17 +38,17 @@ def preview(
     system_prompt: Annotated[
         str | None, flags.text("Opens rows that have no system message.")
     ] = None,
-    seq_len: Annotated[int, flags.whole("Most tokens of a row.", at_least=2, default=512)] = 512,
+    seq_len: Annotated[int, flags.whole("Most tokens of a row.", SEQ_LEN, default=512)] = 512,
     ce_last_k: Annotated[
         int | None,
         flags.value(
             "Show only the last N supervised tokens as learned.",
-            whole_number(at_least=1),
+            whole_number(COUNT),
             "N",
             names=("--ce-last-k", "--qlora-ce-last-k"),
         ),
     ] = None,
-    min_rating: Annotated[int, flags.whole("Leave out rows rated lower.", default=3)] = 3,
+    min_rating: Annotated[int, flags.whole("Leave out rows rated lower.", RATING, default=3)] = 3,
     context_filter: Annotated[
         str | None, flags.text("Keep rows whose category contains this.")
     ] = None,

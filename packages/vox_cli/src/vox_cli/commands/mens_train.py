@@ -44,6 +44,7 @@ from vox_populi.contract.presets import PRESETS
 from vox_populi.contract.qlora_spec import BaseQuant, DenseCopiesChoice, QloraGraph
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
+from vox_populi.number_ranges import COUNT
 from vox_populi.pipeline.dispatch import (
     FolderUse,
     plan_training,
@@ -242,14 +243,14 @@ def train(
     ] = None,
     log_every: Annotated[
         int | None,
-        flags.whole("Steps between two lines of progress.", at_least=1, default=20),
+        flags.whole("Steps between two lines of progress.", COUNT, default=20),
     ] = None,
     checkpoint_every: Annotated[
         int | None,
-        flags.whole("Steps between two checkpoints.", at_least=1, default="only when stopped"),
+        flags.whole("Steps between two checkpoints.", COUNT, default="only when stopped"),
     ] = None,
     keep_checkpoints: Annotated[
-        int | None, flags.whole("Checkpoints that remain.", at_least=1, default=2)
+        int | None, flags.whole("Checkpoints that remain.", COUNT, default=2)
     ] = None,
     resume: Annotated[
         Resume | None,

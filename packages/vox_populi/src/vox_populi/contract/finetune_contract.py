@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vox_populi import number_ranges
 from vox_populi import operator_messages as say
 from vox_populi.contract.adapter_target import TargetRoles, targets_as_text
 from vox_populi.contract.choices import (
@@ -33,7 +33,8 @@ from vox_populi.contract.qlora_spec import (
 )
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
-from vox_populi.errors import ConfigError, ContractError
+from vox_populi.errors import ContractError
+from vox_populi.number_ranges import range_problems, require_ranges
 from vox_tensor.errors import Problem
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.schedule import ScheduleKind
@@ -59,7 +60,6 @@ CONTRACT_SCHEMA_VERSION = 1
 MOBILE_EDGE_MAX_SEQ_LEN = 512
 MOBILE_EDGE_MAX_RANK = 32
 MOBILE_EDGE_MAX_BATCH = 1
-_MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,35 +163,33 @@ class FinetuneContract:
                 yield say.mobile_edge_limit(flag, value, limit)
 
     def _out_of_range(self) -> Iterator[Problem]:
-        at_least_one = {
-            "--epochs": self.epochs,
-            "--max-steps": self.max_steps,
-            "--batch-size": self.batch_size,
-            "--grad-accum": self.grad_accum,
-            "--eval-every": self.eval_every,
-            "--early-stopping-patience": self.early_stopping_patience,
-            "--threads": self.threads,
-        }
-        for flag, count in at_least_one.items():
-            if count is not None and count < 1:
-                yield say.setting_out_of_range(flag, count, "at least 1")
-        for flag, value, allowed, is_good in (
-            ("--seq-len", self.seq_len, "at least 2", self.seq_len >= 2),
-            ("--warmup", self.warmup_steps, "at least 0", self.warmup_steps >= 0),
-            ("--seed", self.seed, "0 to 2^63 - 1", 0 <= self.seed <= _MAX_SEED),
-            ("--min-rating", self.min_rating, "1 to 5", self.min_rating in (None, 1, 2, 3, 4, 5)),
-            ("--lr", self.learning_rate, "a number above 0", _is_positive(self.learning_rate)),
-            ("--weight-decay", self.weight_decay, *_zero_or_more(self.weight_decay)),
-            ("--max-grad-norm", self.max_grad_norm, *_zero_or_more(self.max_grad_norm)),
+        yield from range_problems(
             (
-                "--validation-split-ratio",
-                self.validation_split_ratio,
-                "at least 0 and below 1",
-                0 <= self.validation_split_ratio < 1,
-            ),
-        ):
-            if not is_good:
-                yield say.setting_out_of_range(flag, value, allowed)
+                ("--epochs", self.epochs, number_ranges.EPOCHS),
+                ("--max-steps", self.max_steps, number_ranges.COUNT),
+                ("--batch-size", self.batch_size, number_ranges.BATCH_SIZE),
+                ("--grad-accum", self.grad_accum, number_ranges.GRAD_ACCUM),
+                ("--eval-every", self.eval_every, number_ranges.COUNT),
+                (
+                    "--early-stopping-patience",
+                    self.early_stopping_patience,
+                    number_ranges.COUNT,
+                ),
+                ("--threads", self.threads, number_ranges.THREADS),
+                ("--seq-len", self.seq_len, number_ranges.SEQ_LEN),
+                ("--warmup", self.warmup_steps, number_ranges.COUNT_OR_NONE),
+                ("--seed", self.seed, number_ranges.SEED),
+                ("--min-rating", self.min_rating, number_ranges.RATING),
+                ("--lr", self.learning_rate, number_ranges.LEARNING_RATE),
+                ("--weight-decay", self.weight_decay, number_ranges.FACTOR),
+                ("--max-grad-norm", self.max_grad_norm, number_ranges.NORM),
+                (
+                    "--validation-split-ratio",
+                    self.validation_split_ratio,
+                    number_ranges.PART,
+                ),
+            )
+        )
 
     def _unusable_text(self) -> Iterator[Problem]:
         for flag, path in (
@@ -297,26 +295,12 @@ def requested_lora(
     Raises:
         ConfigError: With every value out of range, where `LoraSpec` itself knows no flags.
     """
-    problems = [
-        say.setting_out_of_range(flag, value, allowed)
-        for flag, value, allowed, is_good in (
-            ("--rank", rank, "at least 1", rank >= 1),
-            ("--alpha", alpha, "a number above 0", _is_positive(alpha)),
-            ("--dropout", dropout, "at least 0 and below 1", 0 <= dropout < 1),
-        )
-        if not is_good
-    ]
-    if problems:
-        raise ConfigError(*problems)
+    require_ranges(
+        ("--rank", rank, number_ranges.RANK),
+        ("--alpha", alpha, number_ranges.ALPHA),
+        ("--dropout", dropout, number_ranges.PART),
+    )
     return LoraSpec(rank=rank, alpha=alpha, dropout=dropout, use_rslora=use_rslora)
-
-
-def _zero_or_more(value: float) -> tuple[str, bool]:
-    return "a number of at least 0", value == 0 or _is_positive(value)
-
-
-def _is_positive(value: float) -> bool:
-    return math.isfinite(value) and value > 0
 
 
 def _is_unicode(text: str) -> bool:

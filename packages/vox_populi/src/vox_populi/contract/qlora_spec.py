@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.contract.choices import Backend, Kernel
+from vox_populi.number_ranges import COUNT, PROXY_LAYERS, SHARE
 from vox_tensor.errors import Problem
 from vox_tensor.nf4_levels import BLOCK_SIZE, BLOCK_SIZES
 
@@ -187,10 +188,10 @@ def _out_of_range(spec: QloraSpec, seq_len: int) -> Iterator[Problem]:
         (
             "ce_last_k",
             f"1 to {seq_len} (--seq-len)",
-            width is None or 1 <= width <= seq_len,
+            width is None or (COUNT.holds(width) and width <= seq_len),
         ),
-        ("proxy_max_layers", "at least 0", layers is None or layers >= 0),
-        ("max_skip_rate", "0 to 1", rate is None or 0 <= rate <= 1),
+        ("proxy_max_layers", str(PROXY_LAYERS), layers is None or PROXY_LAYERS.holds(layers)),
+        ("max_skip_rate", str(SHARE), rate is None or SHARE.holds(rate)),
     ):
         if not is_good:
             yield say.setting_out_of_range(FLAG_OF_FIELD[name], getattr(spec, name), allowed)

@@ -25,6 +25,7 @@ from vox_populi.data.source_functions import (
 )
 from vox_populi.data.stdlib_split import SourceModule, iter_python_files, parse_module
 from vox_populi.errors import DataError
+from vox_populi.number_ranges import COUNT, COUNT_OR_NONE, require_ranges
 from vox_tensor.jsonl import JsonLine, scan_jsonl, write_jsonl
 
 CATEGORY = "python_function"
@@ -69,6 +70,16 @@ class PairOptions:
     max_docstring_chars: int = 480
     """Whole paragraphs are kept up to here; a longer first paragraph drops the function."""
     min_docstring_words: int = 4
+
+    def __post_init__(self) -> None:
+        require_ranges(
+            ("--max-rows", self.max_rows, COUNT),
+            ("--max-valid-rows", self.max_heldout_rows, COUNT),
+            ("max_body_lines", self.max_body_lines, COUNT),
+            ("max_response_chars", self.max_response_chars, COUNT),
+            ("max_docstring_chars", self.max_docstring_chars, COUNT),
+            ("min_docstring_words", self.min_docstring_words, COUNT_OR_NONE),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from vox_populi import operator_messages as say
 from vox_populi.data.tool_trace import RecordFormat
 from vox_populi.errors import ConfigError
+from vox_populi.number_ranges import RATING, SEED
 from vox_tensor.errors import Problem
 
 DEFAULT_SEED = 42
@@ -109,9 +110,9 @@ class MixConfig:
         where = str(self.file)
         if not 1 <= len(self.sources) <= MAX_SOURCES:
             yield say.mix_value_refused("sources", f"1 to {MAX_SOURCES} entries", where)
-        if self.seed < 0:
-            yield say.mix_value_out_of_range("seed", "from 0 on", where)
-        if self.min_rating is not None and not 1 <= self.min_rating <= 5:
+        if not SEED.holds(self.seed):
+            yield say.mix_value_out_of_range("seed", "from 0 to 2^63 - 1", where)
+        if self.min_rating is not None and not RATING.holds(self.min_rating):
             yield say.mix_value_out_of_range("min_rating", "from 1 to 5", where)
         both = sorted(set(self.include_lanes) & set(self.exclude_lanes))
         if both:

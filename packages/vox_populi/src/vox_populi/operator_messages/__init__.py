@@ -53,6 +53,7 @@ from vox_populi.operator_messages.contract import (
     setting_out_of_range,
     targets_empty,
     text_not_unicode,
+    threads_beyond_cpus,
 )
 from vox_populi.operator_messages.data import (
     content_part_unsupported,
@@ -194,7 +195,6 @@ from vox_populi.operator_messages.plan import (
     note_rows_truncated,
     note_seq_len_beyond_positions,
     note_small_data,
-    note_threads_beyond_cpus,
     note_valid_is_train,
     note_vocabulary_new_to_base,
     note_warmup_clamped,

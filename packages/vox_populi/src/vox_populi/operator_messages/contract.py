@@ -33,6 +33,17 @@ def setting_out_of_range(flag: str, got: object, allowed: str) -> Problem:
     )
 
 
+def threads_beyond_cpus(threads: int, cpus: int) -> Problem:
+    """More threads than this process has cores for."""
+    cores = "1 core" if cpus == 1 else f"{cpus} cores"
+    return Problem(
+        code="MENS-C020",
+        what=f"{threads} threads are more than the {cores} that this process may use.",
+        where="--threads",
+        fix=f"Give 1 to {cpus}, or omit --threads.",
+    )
+
+
 def qlora_needs_hf_tokenizer(got: str) -> Problem:
     """The NF4 kernel reads token ids that only the base model's tokenizer produces."""
     return Problem(

@@ -173,11 +173,6 @@ def note_no_bf16() -> str:
     return "this CUDA device has no bf16; computing in f32."
 
 
-def note_threads_beyond_cpus(threads: int, cpus: int) -> str:
-    """More threads than cores take turns."""
-    return f"--threads {threads} is more than the {cpus} CPUs at hand."
-
-
 def note_seq_len_beyond_positions(tokens: int, positions: int) -> str:
     """The base model was never trained at this length."""
     return f"rows of {tokens} tokens are longer than the {positions} positions of this model."

@@ -78,9 +78,7 @@ def value_not_number(text: str) -> Problem:
 
 def value_out_of_range(text: str, accepted: str) -> Problem:
     """A number outside of what its setting accepts."""
-    return Problem(
-        code="MENS-U005", what=f"{text} is out of range.", fix=f"Give a number {accepted}."
-    )
+    return Problem(code="MENS-U005", what=f"{text} is out of range.", fix=f"Give {accepted}.")
 
 
 def value_not_path(text: str) -> Problem:

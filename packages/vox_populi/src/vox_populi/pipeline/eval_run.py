@@ -34,7 +34,6 @@ def evaluate(request: EvalRequest) -> EvalReport:
     Raises:
         VoxError: As `pipeline.dispatch.evaluate` says.
     """
-    _check(request)
     found = find_weights(request.weights)
     adapter = found.adapter
     if request.compare_base and adapter is None:
@@ -69,17 +68,6 @@ def evaluate(request: EvalRequest) -> EvalReport:
         compute_dtype=found.device.compute_dtype,
         notes=(*found.notes, *notes),
     )
-
-
-def _check(request: EvalRequest) -> None:
-    problems = []
-    if request.generate < 0:
-        problems.append(say.setting_out_of_range("--generate", request.generate, "at least 0"))
-    if request.max_new_tokens < 1:
-        tokens = request.max_new_tokens
-        problems.append(say.setting_out_of_range("--max-new-tokens", tokens, "at least 1"))
-    if problems:
-        raise ConfigError(*problems)
 
 
 def _seq_len(request: EvalRequest, found: FoundWeights) -> tuple[int, tuple[str, ...]]:

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from vox_populi import extras
-from vox_populi.plan.device_choice import MachineFacts
+from vox_populi.errors import ContractError
+from vox_populi.plan.device_choice import MachineFacts, thread_problems
 
 _GPU_TRACES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 """Device files of NVIDIA's driver, of GPUs under WSL, and of AMD's compute driver."""
@@ -22,14 +23,14 @@ def probe_machine() -> MachineFacts:
     """Look at processors, memory and GPUs; takes milliseconds where there is no GPU."""
     memory = _host_memory()
     if not _may_have_gpu():
-        return MachineFacts(n_cpus=_n_cpus(), memory_bytes=memory, has_cuda=False, has_mps=False)
+        return MachineFacts(n_cpus=count_cpus(), memory_bytes=memory, has_cuda=False, has_mps=False)
     if not extras.is_installed("torch"):
-        return MachineFacts(n_cpus=_n_cpus(), memory_bytes=memory)
+        return MachineFacts(n_cpus=count_cpus(), memory_bytes=memory)
     torch = extras.load("torch")
     has_cuda = bool(torch.cuda.is_available())
     device_memory = torch.cuda.get_device_properties(0).total_memory if has_cuda else None
     return MachineFacts(
-        n_cpus=_n_cpus(),
+        n_cpus=count_cpus(),
         memory_bytes=memory,
         has_cuda=has_cuda,
         has_mps=bool(torch.backends.mps.is_available()),
@@ -45,10 +46,22 @@ def _may_have_gpu() -> bool:
     return any(Path(trace).exists() for trace in _GPU_TRACES)
 
 
-def _n_cpus() -> int:
+def count_cpus() -> int:
+    """Cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def require_threads(threads: int | None) -> None:
+    """Refuse more threads than there are cores, before any is started.
+
+    Raises:
+        ContractError: With both numbers.
+    """
+    beyond = tuple(thread_problems(threads, count_cpus()))
+    if beyond:
+        raise ContractError(*beyond)
 
 
 def _host_memory() -> int | None:

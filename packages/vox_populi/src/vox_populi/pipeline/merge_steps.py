@@ -62,6 +62,7 @@ from vox_populi.merge.shard_writer import (
 from vox_populi.merge.staged_folder import StagedFolder, target_is_occupied
 from vox_populi.pipeline.adapter_base import require_base
 from vox_populi.pipeline.engine_setup import on_device
+from vox_populi.pipeline.machine_probe import require_threads
 from vox_populi.pipeline.merge_report import MergeReport
 from vox_populi.pipeline.requests import MergeFormat, MergeRequest, Onto, QloraMergeRequest
 from vox_populi.train.allocator import keep_freed_memory
@@ -113,6 +114,7 @@ def run_merge(inputs: MergeInputs, request: MergeRequest | QloraMergeRequest) ->
     Raises:
         VoxError: As `pipeline.dispatch.merge_weights` says; nothing was published.
     """
+    require_threads(request.threads)
     started = time.perf_counter()
     sources = (inputs.inventory.model_dir, *_adapter_files(inputs))
     check_output(request, sources, inputs.graph.total_bytes)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vox_populi import number_ranges
+from vox_populi.number_ranges import require_ranges
 from vox_tensor.nf4_levels import BLOCK_SIZE
 
 JsonObject = dict[str, object]
@@ -21,6 +23,9 @@ class QuantizeRequest:
     double_quant: bool = True
     max_shard_bytes: int = 5 * 10**9
     """Of tensors in a file of the output."""
+
+    def __post_init__(self) -> None:
+        require_ranges(("max_shard_bytes", self.max_shard_bytes, number_ranges.SHARD_BYTES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from vox_populi import number_ranges
 from vox_populi.contract.choices import ComputeDtype, DeviceKind, TokenizerKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
+from vox_populi.number_ranges import require_ranges
 from vox_populi.plan.output_folder import FolderUse, IfOccupied
 
 
@@ -37,11 +39,11 @@ class RunOptions:
     """Go on from a checkpoint; `force` is stronger and starts anew."""
 
     def __post_init__(self) -> None:
-        counts = ("log_every", "checkpoint_every", "keep_checkpoints")
-        for name, count in ((name, getattr(self, name)) for name in counts):
-            if count is not None and count < 1:
-                message = f"{name} must be at least 1, got {count}"
-                raise ValueError(message)
+        require_ranges(
+            ("--log-every", self.log_every, number_ranges.COUNT),
+            ("--checkpoint-every", self.checkpoint_every, number_ranges.COUNT),
+            ("--keep-checkpoints", self.keep_checkpoints, number_ranges.COUNT),
+        )
 
     @property
     def folder_use(self) -> FolderUse:
@@ -73,6 +75,14 @@ class PreviewRequest:
     context_filter: str | None = None
     on_bad_row: OnBadRow = OnBadRow.ERROR
     on_long_row: OnLongRow = OnLongRow.TRUNCATE
+
+    def __post_init__(self) -> None:
+        require_ranges(
+            ("--count", self.count, number_ranges.COUNT),
+            ("--seq-len", self.seq_len, number_ranges.SEQ_LEN),
+            ("--ce-last-k", self.ce_last_k, number_ranges.COUNT),
+            ("--min-rating", self.min_rating, number_ranges.RATING),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +128,14 @@ class EvalRequest:
     compare_base: bool = False
     """Measure the base without its adapter as well."""
 
+    def __post_init__(self) -> None:
+        require_ranges(
+            ("--seq-len", self.seq_len, number_ranges.SEQ_LEN),
+            ("--min-rating", self.min_rating, number_ranges.RATING),
+            ("--generate", self.generate, number_ranges.COUNT_OR_NONE),
+            ("--max-new-tokens", self.max_new_tokens, number_ranges.NEW_TOKENS),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -143,6 +161,16 @@ class GenerateRequest:
     """Above 1 makes tokens that stand in the text already less likely."""
     seed: int = 0
     """Of sampling; prompt `i` draws from its own stream, whatever stands beside it."""
+
+    def __post_init__(self) -> None:
+        require_ranges(
+            ("--max-new-tokens", self.max_new_tokens, number_ranges.NEW_TOKENS),
+            ("--temperature", self.temperature, number_ranges.TEMPERATURE),
+            ("--top-k", self.top_k, number_ranges.TOP_K),
+            ("--top-p", self.top_p, number_ranges.POSITIVE_SHARE),
+            ("--repetition-penalty", self.repetition_penalty, number_ranges.PENALTY),
+            ("--seed", self.seed, number_ranges.SEED),
+        )
 
 
 class MergeFormat(StrEnum):
@@ -174,6 +202,9 @@ class MergeRequest:
     """`None`: torch's, at most 8. The bytes do not depend on it."""
     max_shard_bytes: int = MAX_SHARD_BYTES
 
+    def __post_init__(self) -> None:
+        _require_merge_numbers(self.threads, self.max_shard_bytes)
+
 
 class Onto(StrEnum):
     """The weights that the update of a QLoRA adapter is added to."""
@@ -204,3 +235,13 @@ class QloraMergeRequest:
     """Move an occupied output folder aside (`<name>.old-1`, …)."""
     threads: int | None = None
     max_shard_bytes: int = MAX_SHARD_BYTES
+
+    def __post_init__(self) -> None:
+        _require_merge_numbers(self.threads, self.max_shard_bytes)
+
+
+def _require_merge_numbers(threads: int | None, max_shard_bytes: int) -> None:
+    require_ranges(
+        ("--threads", threads, number_ranges.THREADS),
+        ("max_shard_bytes", max_shard_bytes, number_ranges.SHARD_BYTES),
+    )

@@ -22,7 +22,7 @@ from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
 from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base
 from vox_populi.model.transformer import Transformer
-from vox_populi.pipeline.machine_probe import probe_machine
+from vox_populi.pipeline.machine_probe import probe_machine, require_threads
 from vox_populi.pipeline.model_choice import ChosenAdapter, choose_model
 from vox_populi.pipeline.requests import WeightsChoice
 from vox_populi.pipeline.trained_text import TrainedText
@@ -126,6 +126,7 @@ def _device(choice: WeightsChoice) -> DeviceChoice:
         dtype=choice.dtype,
         threads=choice.threads,
     )
+    require_threads(choice.threads)
     machine = probe_machine()
     absent = tuple(device_problems(choice.device, machine))
     if absent:

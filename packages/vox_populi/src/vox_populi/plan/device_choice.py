@@ -47,13 +47,17 @@ def device_problems(wanted: DeviceKind, machine: MachineFacts) -> Iterator[Probl
         yield say.device_absent(wanted)
 
 
+def thread_problems(threads: int | None, n_cpus: int) -> Iterator[Problem]:
+    """More threads than cores only take turns; thousands of them end the process."""
+    if threads is not None and threads > n_cpus:
+        yield say.threads_beyond_cpus(threads, n_cpus)
+
+
 def choose_device(contract: FinetuneContract, machine: MachineFacts) -> DeviceChoice:
     """Pick a device and a dtype: bf16 on CUDA, f32 elsewhere, unless the request says other."""
     notes: list[str] = []
     device = _device(contract.device, machine, notes)
     dtype = _dtype(contract.dtype, device, machine, notes)
-    if contract.threads is not None and contract.threads > machine.n_cpus:
-        notes.append(say.note_threads_beyond_cpus(contract.threads, machine.n_cpus))
     memory = machine.device_memory_bytes if device == "cuda" else machine.memory_bytes
     return DeviceChoice(device, dtype, memory, tuple(notes))
 

@@ -24,6 +24,7 @@ from vox_populi.plan.device_choice import (
     MachineFacts,
     choose_device,
     device_problems,
+    thread_problems,
 )
 from vox_populi.plan.graph_choice import (
     FULL_GRAPH,
@@ -310,6 +311,7 @@ def _refuse(
         *request_problems(contract, config),
         *graph_problems(contract, inventory),
         *_data_problems(contract, config, data),
+        *thread_problems(contract.threads, machine.n_cpus),
     )
     absent = tuple(device_problems(contract.device, machine))
     if refused:

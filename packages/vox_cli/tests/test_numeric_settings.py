@@ -1,0 +1,142 @@
+"""Every numeric setting of every command, given what no setting expects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from vox_cli.command_table import COMMANDS, CommandEntry
+from vox_cli.setting_sources import Setting, settings_of
+from vox_cli.value_parsers import ValueRefusedError
+from vox_populi import extras
+
+Vox = Callable[..., Any]
+
+HOSTILE = ("0", "-1", str(2**31), str(2**63), str(2**70), "1e300", "nan", "inf", "9" * 5000)
+REQUIRED = {
+    "train": ("--data-dir", "none", "--output-dir", "out"),
+    "preview": ("--data", "none"),
+    "eval": ("--data", "none"),
+    "generate": ("--run", "none", "--prompt", "x"),
+    "merge-weights": ("--checkpoint", "none", "--output-dir", "out"),
+    "merge-qlora": ("--adapter", "none", "--output-dir", "out"),
+    "quantize": ("--model", "none", "--output-dir", "out"),
+    "pairs": ("--root", "none", "--output-dir", "out"),
+    "mix": ("--config", "none"),
+}
+"""What each command needs before it gets to look at files, none of which is there."""
+
+
+class Case(NamedTuple):
+    entry: CommandEntry
+    setting: Setting
+
+
+def is_numeric(setting: Setting) -> bool:
+    try:
+        value = setting.parse("64")
+    except ValueRefusedError:
+        try:
+            value = setting.parse("1")
+        except ValueRefusedError:
+            return False
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def cases() -> list[Case]:
+    found: list[Case] = []
+    seen: set[object] = set()
+    for entry in COMMANDS:
+        command = getattr(extras.load(entry.module), entry.function)
+        if command in seen:
+            continue  # Another name of a command.
+        seen.add(command)
+        found += [Case(entry, each) for each in settings_of(command) if is_numeric(each)]
+    return found
+
+
+CASES = cases()
+
+
+def flag_of(case: Case) -> str:
+    return {"ce_last_k": "--qlora-ce-last-k"}.get(case.setting.name, case.setting.flag)
+
+
+def check(outcome: Any) -> None:
+    assert outcome.code in (2, 3, 5), outcome.err
+    assert "MENS-B" not in outcome.err
+    for line in outcome.err.splitlines():
+        assert len(line) < 600
+
+
+def test_every_command_with_numbers_is_tried() -> None:
+    assert {case.entry.words[-1] for case in CASES} == set(REQUIRED)
+    assert len({case.setting.name for case in CASES}) > 30
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(case.entry.words) + flag_of(case))
+def test_a_hostile_number_ends_in_one_line(
+    vox: Vox, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
+    monkeypatch.chdir(tmp_path)
+    words, required = case.entry.words, REQUIRED[case.entry.words[-1]]
+    for text in HOSTILE:
+        check(vox(*words, *required, f"{flag_of(case)}={text}"))
+    with monkeypatch.context() as environment:
+        for text in HOSTILE:
+            environment.setenv(case.setting.variable, text)
+            check(vox(*words, *required))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case.entry.words == ("mens", "train")],
+    ids=lambda case: case.setting.name,
+)
+def test_a_hostile_number_in_a_config_ends_in_one_line(
+    vox: Vox, case: Case, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.yaml"
+    for text in HOSTILE:
+        path.write_text(f"{case.setting.name}: {text}\n", encoding="utf-8")
+        check(vox("mens", "train", *REQUIRED["train"], "--config", path))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("line", ["seed: {}", "min_rating: {}", "{{weight}}", "{{sample_rate}}"])
+def test_a_hostile_number_in_a_mix_config_is_refused_in_one_line(
+    vox: Vox, line: str, text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mix.yaml"
+    name = line.strip("{}")
+    inner = f"\n    {name}: {text}" if "{{" in line else ""
+    outer = "" if inner else line.format(text)
+    path.write_text(f"sources:\n  - path: none.jsonl{inner}\n{outer}\n", encoding="utf-8")
+    check(vox("mens", "corpus", "mix", "--config", path, "--output", tmp_path / "out.jsonl"))
+
+
+@pytest.mark.parametrize(
+    "source", ["flag", "environment", "file"], ids=["flag", "environment", "file"]
+)
+def test_threads_are_bounded_by_the_cores(
+    vox: Vox, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vox_populi.pipeline.machine_probe.count_cpus", lambda: 2)
+    (tmp_path / "train.jsonl").write_text('{"prompt": "a", "response": "b"}\n' * 4, "utf-8")
+    argv: list[object] = ["mens", "train", "--data-dir", tmp_path, "--output-dir", tmp_path / "run"]
+    if source == "flag":
+        argv += ["--threads", 4096]
+    elif source == "environment":
+        monkeypatch.setenv("VOX_MENS_THREADS", "4096")
+    else:
+        (tmp_path / "run.yaml").write_text("threads: 4096\n", "utf-8")
+        argv += ["--config", tmp_path / "run.yaml"]
+    outcome = vox(*argv, "--dry-run")
+    assert (outcome.code, outcome.codes) == (3, ["MENS-C020"])
+    assert "4096 threads" in outcome.err
+    assert "2 cores" in outcome.err

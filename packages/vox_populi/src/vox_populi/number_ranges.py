@@ -1,0 +1,116 @@
+"""The least and the most that each numeric setting accepts. One table; nothing is read here.
+
+A bound keeps a number where arithmetic means something: factors fit float32 with room to spare,
+counts fit what they count. How many CPU threads a run may have is the machine's to say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from vox_populi import operator_messages as say
+from vox_populi.errors import ConfigError
+from vox_tensor.errors import Problem
+from vox_tensor.lora_spec import MAX_ALPHA, MAX_RANK, MIN_ALPHA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberRange:
+    """Which numbers a setting accepts. NaN is in no range."""
+
+    lowest: float
+    highest: float
+    is_whole: bool = True
+    above_lowest: bool = False
+    """Whether the lowest number itself is outside."""
+    below_highest: bool = False
+    zero_too: bool = False
+    """Whether 0 is accepted although it lies below."""
+    words: str | None = None
+    """What a message says instead of the bounds."""
+
+    def holds(self, value: object) -> bool:
+        """Whether the setting accepts a value; what is not a number is in no range."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if self.is_whole and not isinstance(value, int):
+            return False
+        if self.zero_too and value == 0:
+            return True
+        if (self.above_lowest and value == self.lowest) or (
+            self.below_highest and value == self.highest
+        ):
+            return False
+        return self.lowest <= value <= self.highest
+
+    def __str__(self) -> str:
+        """As the fix of a message says it."""
+        if self.words is not None:
+            return self.words
+        kind = "a whole number" if self.is_whole else "a number"
+        least = f"above {self.lowest:g}," if self.above_lowest else f"from {_text(self.lowest)}"
+        most = "below" if self.below_highest else "at most" if self.above_lowest else "to"
+        if self.below_highest and not self.above_lowest:
+            least += " and"
+        zero = "0, or " if self.zero_too else ""
+        return f"{zero}{kind} {least} {most} {_text(self.highest)}"
+
+
+def _text(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
+
+
+def range_problems(settings: Iterable[tuple[str, object, NumberRange]]) -> Iterator[Problem]:
+    """A problem for each setting whose value is not in its range; `None` is not set.
+
+    Args:
+        settings: Flag, value and range of each.
+    """
+    for flag, value, allowed in settings:
+        if value is not None and not allowed.holds(value):
+            yield say.setting_out_of_range(flag, value, str(allowed))
+
+
+def require_ranges(*settings: tuple[str, object, NumberRange]) -> None:
+    """Refuse settings out of range.
+
+    Args:
+        settings: As for `range_problems`.
+
+    Raises:
+        ConfigError: With every one of them.
+    """
+    problems = tuple(range_problems(settings))
+    if problems:
+        raise ConfigError(*problems)
+
+
+COUNT = NumberRange(lowest=1, highest=10**9)
+"""Steps, rows, answers: more than anybody waits for, less than a 32-bit number."""
+COUNT_OR_NONE = NumberRange(lowest=0, highest=10**9)
+EPOCHS = NumberRange(lowest=1, highest=10**6)
+BATCH_SIZE = NumberRange(lowest=1, highest=2**16)
+GRAD_ACCUM = NumberRange(lowest=1, highest=2**20)
+SEQ_LEN = NumberRange(lowest=2, highest=2**20)
+NEW_TOKENS = NumberRange(lowest=1, highest=2**20)
+TOP_K = NumberRange(lowest=1, highest=2**31 - 1)
+SEED = NumberRange(lowest=0, highest=2**63 - 1, words="a whole number from 0 to 2^63 - 1")
+RATING = NumberRange(lowest=1, highest=5)
+THREADS = NumberRange(lowest=1, highest=math.inf, words="1 to the number of cores")
+"""The planner, which knows the machine, has the upper bound."""
+PROXY_LAYERS = NumberRange(lowest=0, highest=2**16)
+SHARD_BYTES = NumberRange(lowest=1, highest=2**63 - 1)
+
+RANK = NumberRange(lowest=1, highest=MAX_RANK)
+ALPHA = NumberRange(lowest=MIN_ALPHA, highest=MAX_ALPHA, is_whole=False)
+LEARNING_RATE = NumberRange(lowest=0.0, highest=1e3, is_whole=False, above_lowest=True)
+FACTOR = NumberRange(lowest=0.0, highest=1e3, is_whole=False)
+NORM = NumberRange(lowest=0.0, highest=1e30, is_whole=False)
+SHARE = NumberRange(lowest=0.0, highest=1.0, is_whole=False)
+PART = NumberRange(lowest=0.0, highest=1.0, is_whole=False, below_highest=True)
+"""A share that leaves something."""
+POSITIVE_SHARE = NumberRange(lowest=0.0, highest=1.0, is_whole=False, above_lowest=True)
+TEMPERATURE = NumberRange(lowest=1e-6, highest=1e6, is_whole=False, zero_too=True)
+PENALTY = NumberRange(lowest=1e-6, highest=1e6, is_whole=False)
