@@ -84,7 +84,7 @@ def trial_text(report: StepTrialReport) -> str:
 def status_text(report: StatusReport) -> str:
     """How far a run is."""
     planned = "" if report.planned_steps is None else f" of {report.planned_steps}"
-    rate, left = report.tokens_per_second, report.eta_seconds
+    left = report.eta_seconds
     return aligned(
         [
             ("run", report.run),
@@ -96,7 +96,7 @@ def status_text(report: StatusReport) -> str:
             ("graph", _graph(report.graph_id)),
             ("train loss", _loss(report.train_loss)),
             ("held-out loss", _change(report.heldout_loss_before, report.heldout_loss)),
-            ("tokens/s", None if rate is None else f"{rate:,.0f}"),
+            ("tokens/s", _rates(report)),
             ("time left", None if left is None else clock_text(left)),
             ("checkpoints", ", ".join(report.checkpoints) or None),
             *((kind.replace("_", " "), path) for kind, path in report.artifacts.items()),
@@ -131,6 +131,15 @@ def _session_time(report: TrainReport) -> str | None:
         return None
     since = "" if report.resumed_from is None else f" since step {report.resumed_from}"
     return f"{report.seconds:.1f} s{since}, {report.tokens_per_second:,.0f} tokens/s"
+
+
+def _rates(report: StatusReport) -> str | None:
+    """The mean that a run's summary has, and what the last step made of it."""
+    mean, last = report.tokens_per_second, report.last_step_tokens_per_second
+    now = None if last is None else f"last step {last:,.0f}"
+    if mean is None:
+        return now
+    return f"{mean:,.0f}" if now is None else f"{mean:,.0f} ({now})"
 
 
 def _graph(graph_id: str | None) -> str | None:

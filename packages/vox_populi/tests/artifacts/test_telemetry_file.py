@@ -119,3 +119,21 @@ def test_pipes_and_links_are_neither_waited_for_nor_written_through(
         next(read_telemetry(pipe))
     assert outside.read_bytes() == b"keep"
     assert len(caplog.records) == 2
+
+
+def test_lines_are_brought_to_the_disk_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    file = TelemetryFile(tmp_path / "telemetry.jsonl")
+    file.sync()
+    assert len(synced) == 1
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    file.sync()
+    file.sync()
+    assert len(caplog.records) == 1, "one warning, and the run goes on"

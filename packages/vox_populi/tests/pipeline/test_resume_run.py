@@ -38,7 +38,7 @@ from vox_tensor.lora_spec import LoraSpec
 
 MakeContract = Callable[..., FinetuneContract]
 REPRODUCIBLE = ("model_final.bin", "training_manifest.json", "MODEL_CARD.md", "request.json")
-AUTO = RunOptions(resume=Resume(), checkpoint_every=1, log_every=1)
+AUTO = RunOptions(resume=Resume(), checkpoint_every=1)
 WAYS = {"lora": LoraSpec(rank=2, alpha=4.0, dropout=0.2), "batch_size": 1, "grad_accum": 2}
 TOTAL_STEPS = 6
 
@@ -86,7 +86,7 @@ def test_stopped_by_a_signal_at_every_step_it_goes_on_to_the_same_bytes(
     assert undisturbed.steps == TOTAL_STEPS
     for step in range(1, TOTAL_STEPS):
         contract = make_contract(output_dir=tmp_path / str(step), **WAYS)
-        error = stop_at(contract, step, RunOptions(log_every=1))
+        error = stop_at(contract, step, RunOptions())
         assert f"checkpoints/step-{step}" in str(error)
         assert [c.step for c in list_checkpoints(contract.output_dir)] == [step]
         report = run_training(contract, AUTO)
@@ -252,7 +252,7 @@ def test_a_named_checkpoint_is_gone_on_from(
         assert run_status(report.run).planned_steps == TOTAL_STEPS
         assert f"step-{report.resumed_from}" in run_status(report.run).checkpoints
         shutil.rmtree(elsewhere.output_dir)
-    report = run_training(contract, RunOptions(resume=Resume(older.path), log_every=1))
+    report = run_training(contract, RunOptions(resume=Resume(older.path)))
     assert report.resumed_from == 3
     assert steps_told(report.run) == list(range(1, TOTAL_STEPS + 1))
     assert_same_bytes(report.run, undisturbed.run)
@@ -386,4 +386,6 @@ def test_a_fault_at_any_write_of_a_run_is_survived(
         if not fired:
             break
     assert at > 7 * TOTAL_STEPS
+    if fault == "kill":
+        assert steps_told(contract.output_dir) == list(range(1, TOTAL_STEPS + 1))
     assert_same_bytes(contract.output_dir, undisturbed.run)

@@ -39,6 +39,17 @@ def test_a_run_that_is_going_on(tmp_path: Path) -> None:
     assert (report.supervised_tokens, report.eta_seconds) == (40, 6.0)
 
 
+def test_speed_is_the_mean_of_the_session_and_that_of_the_last_step(tmp_path: Path) -> None:
+    step = (STEP[0], {**STEP[1], "mean_tokens_per_sec": 80.0})
+    write_telemetry(tmp_path, START, step)
+    report = run_status(tmp_path)
+    assert (report.tokens_per_second, report.last_step_tokens_per_second) == (80.0, 100.0)
+    write_telemetry(tmp_path, START, step, ("train_complete", {"mean_tokens_per_sec": 75.0}))
+    assert run_status(tmp_path).tokens_per_second == 75.0
+    write_telemetry(tmp_path, START, STEP)
+    assert run_status(tmp_path).tokens_per_second is None, "of an earlier version"
+
+
 def test_an_abandoned_run_is_interrupted(tmp_path: Path) -> None:
     write_telemetry(tmp_path, START, STEP)
     report = run_status(tmp_path)

@@ -128,7 +128,13 @@ def test_telemetry_tells_the_whole_story(make_contract: MakeContract) -> None:
     assert start[1]["planned_steps_total"] == 6
     assert end[0] == "train_complete"
     assert end[1]["ok"] is True
-    last_step = [payload for name, payload in events if name == "step"][-1]
+    steps = [payload for name, payload in events if name == "step"]
+    assert [step["step"] for step in steps] == [1, 2, 3, 4, 5, 6], "whatever --log-every is"
+    last_step = steps[-1]
+    left = [step["eta_seconds_remaining"] for step in steps]
+    assert left[:4] == [None] * 4, "the first steps say nothing about the others"
+    assert isinstance(left[4], float)
+    assert left[5] == 0.0
     assert last_step["step"] == 6
     assert last_step["supervised_tokens_total"] == report.supervised_tokens
     status = run_status(report.run)
@@ -136,6 +142,7 @@ def test_telemetry_tells_the_whole_story(make_contract: MakeContract) -> None:
     assert (status.step, status.planned_steps, status.epoch) == (6, 6, 2)
     assert status.heldout_loss == report.heldout_loss_after
     assert status.supervised_tokens == report.supervised_tokens
+    assert status.tokens_per_second == report.tokens_per_second
 
 
 def test_an_occupied_folder_is_refused_and_untouched(make_contract: MakeContract) -> None:

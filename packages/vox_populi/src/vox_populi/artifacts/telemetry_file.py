@@ -58,6 +58,14 @@ class TelemetryFile:
             self.lost_events += 1
             self._give_up(error)
 
+    def sync(self) -> None:
+        """Bring every line to the disk; before a checkpoint, so that it has all steps up to it."""
+        try:
+            if self._file is not None:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            self._give_up(error)
+
     def close(self) -> None:
         """Close the file; safe to call twice."""
         file, self._file = self._file, None

@@ -24,6 +24,8 @@ class CheckpointSaver:
     header_at: Callable[[int], AdapterHeader]
     keep: int
     sink: Sink
+    sync_history: Callable[[], None]
+    """Brings what was emitted so far to the disk."""
     last: Checkpoint | None = None
     """The newest that this process wrote or started from."""
 
@@ -34,6 +36,8 @@ class CheckpointSaver:
             EnvironmentFailure: When the system refuses; earlier checkpoints are untouched.
         """
         started = time.perf_counter()
+        # A run that goes on from this checkpoint keeps these lines and writes the later ones.
+        self.sync_history()
         files = state_files(state, self.request, self.header_at)
         self.last = write_checkpoint(self.run, state.step, files, keep=self.keep)
         payload = {

@@ -257,6 +257,7 @@ class StatusReport:
     """Of the last evaluation."""
     supervised_tokens: int | None
     tokens_per_second: float | None
+    """Mean of the last session, evaluations included, as `TrainReport` has it."""
     eta_seconds: float | None
     """Of a run that is going on."""
     holder: str | None
@@ -269,6 +270,8 @@ class StatusReport:
     """Why a failed run stopped."""
     graph_id: str | None = None
     """What is trained, as far as telemetry tells."""
+    last_step_tokens_per_second: float | None = None
+    """Of the last step alone."""
 
     def as_json(self) -> JsonObject:
         """The fields of `vox mens status --json`."""

@@ -30,7 +30,7 @@ class RunOptions:
     force: bool = False
     """Move an occupied output folder aside (`<name>.old-1`, …) and start anew."""
     log_every: int = 20
-    """Optimizer steps between two `step` events."""
+    """Optimizer steps between two lines of progress; telemetry has every step."""
     checkpoint_every: int | None = None
     """Optimizer steps between two checkpoints; `None`: only when a signal stops the run."""
     keep_checkpoints: int = 2

@@ -54,7 +54,11 @@ def run_status(run: Path) -> StatusReport:
         supervised_tokens=_count(
             results.get("supervised_tokens"), last_step.get("supervised_tokens_total")
         ),
-        tokens_per_second=_number(last_step.get("tokens_per_sec")),
+        tokens_per_second=_number(
+            history.last.get(EventName.TRAIN_COMPLETE, {}).get("mean_tokens_per_sec"),
+            last_step.get("mean_tokens_per_sec"),
+        ),
+        last_step_tokens_per_second=_number(last_step.get("tokens_per_sec")),
         eta_seconds=_number(last_step.get("eta_seconds_remaining")) if holder else None,
         holder=holder,
         checkpoints=tuple(each.name for each in list_checkpoints(run)),

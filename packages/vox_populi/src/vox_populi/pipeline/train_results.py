@@ -38,9 +38,17 @@ def complete_payload(planned: PlannedRun, outcome: TrainOutcome) -> JsonObject:
         "val_loss": outcome.valid_loss_after,
         "final_adapter": ADAPTER_FILE if planned.plan.quant is None else QLORA_ADAPTER_FILE,
         "wall_seconds": outcome.seconds,
+        "mean_tokens_per_sec": _mean_tokens_per_second(outcome),
         "mean_steps_per_sec": outcome.steps / outcome.seconds if outcome.seconds else None,
         **_qlora_payload(planned),
     }
+
+
+def _mean_tokens_per_second(outcome: TrainOutcome) -> float | None:
+    """Of this session, as `TrainReport.tokens_per_second` has it."""
+    if not outcome.seconds:
+        return None
+    return (outcome.tokens - outcome.tokens_before) / outcome.seconds
 
 
 def _qlora_payload(planned: PlannedRun) -> JsonObject:

@@ -49,7 +49,7 @@ from vox_populi.pipeline.run_facts import (
     run_request,
     train_start_payload,
 )
-from vox_populi.pipeline.run_sinks import EveryNthStep, SinkGroup
+from vox_populi.pipeline.run_sinks import SinkGroup
 from vox_populi.pipeline.train_results import (
     complete_payload,
     finished_report,
@@ -129,9 +129,9 @@ def _train_in(
     cut_telemetry(history, start.step if start.checkpoint else None)
     has_history = history.is_file() and history.stat().st_size > 0
     telemetry = TelemetryFile(history)
-    sink = SinkGroup((EveryNthStep(telemetry, job.options.log_every), *sinks))
+    sink = SinkGroup((telemetry, *sinks))
     keep = job.options.keep_checkpoints
-    saver = CheckpointSaver(run_dir.path, job.request, job.header_at, keep, sink)
+    saver = CheckpointSaver(run_dir.path, job.request, job.header_at, keep, sink, telemetry.sync)
     saver.last = start.checkpoint
     try:
         return _Run(job, run_dir, start, sink, stop, saver).train(has_history=has_history)

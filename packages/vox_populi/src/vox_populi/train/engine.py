@@ -25,6 +25,7 @@ from vox_populi.train.memory_peak import peak_memory_bytes
 from vox_populi.train.objective import Objective
 from vox_populi.train.optimizer import AdamW, clip_gradients
 from vox_populi.train.outcome import EngineSettings, Evaluation, TrainOutcome
+from vox_populi.train.time_left import TimeLeft, due_from
 from vox_tensor.collate import collate_window
 from vox_tensor.records import EncodedRow
 
@@ -81,8 +82,9 @@ class Engine:
         self._progress = _Progress()
         self._order: tuple[int, list[int]] | None = None
         self._saved_step: int | None = None
-        self._first_step, self._first_tokens = 0, 0
+        self._first_tokens = 0
         self._started = time.perf_counter()
+        self._time_left = TimeLeft()
 
     def run(self) -> TrainOutcome:
         """Train to the last step, an early stop or a requested stop.
@@ -156,7 +158,7 @@ class Engine:
         if state.best is not None and state.best_adapter is not None:
             p.best = (state.best, dict(state.best_adapter))
         p.stopped_early = state.stopped_early
-        self._saved_step = self._first_step = p.step
+        self._saved_step = p.step
         self._first_tokens = p.tokens
 
     def _goes_on(self) -> bool:
@@ -171,8 +173,9 @@ class Engine:
         p, s = self._progress, self._settings
         if p.index_in_epoch == 0:
             p.epoch_loss, p.epoch_supervised = 0.0, 0
+        started = time.perf_counter()
         due = step_rows(self._epoch_order(), p.index_in_epoch, s.rows_per_step)
-        self._run_step([self._train_rows[i] for i in due])
+        self._run_step([self._train_rows[i] for i in due], started)
         p.index_in_epoch += 1
         is_last = p.index_in_epoch == s.steps_per_epoch
         self._evaluate_if_due(final=is_last and s.eval_every is None)
@@ -204,12 +207,13 @@ class Engine:
     def _save(self) -> None:
         if self._checkpoints is None or self._saved_step == self._progress.step:
             return
+        started = time.perf_counter()
         self._checkpoints.save(self.state())
+        self._time_left.save_took(time.perf_counter() - started)
         self._saved_step = self._progress.step
 
-    def _run_step(self, rows: Sequence[EncodedRow]) -> None:
+    def _run_step(self, rows: Sequence[EncodedRow], started: float) -> None:
         p, s = self._progress, self._settings
-        started = time.perf_counter()
         rate = s.schedule.at(p.step)
         self._optimizer.forget_gradients()
         count = sum(row.n_supervised for row in rows)
@@ -260,7 +264,9 @@ class Engine:
         if len(self._valid_rows) == 0:
             return
         p, patience = self._progress, self._settings.early_stopping_patience
+        started = time.perf_counter()
         loss = mean_loss(self._objective, self._valid_rows, self._settings.window_tokens)
+        self._time_left.evaluation_took(time.perf_counter() - started)
         if not math.isfinite(loss):
             raise RunFailedError(say.held_out_loss_not_finite(p.step))
         p.evaluations.append(Evaluation(p.step, loss))
@@ -281,6 +287,7 @@ class Engine:
     ) -> None:
         p, s = self._progress, self._settings
         elapsed = time.perf_counter() - self._started
+        self._time_left.step_took(seconds)
         self._emit(
             EventName.STEP,
             epoch=p.epoch,
@@ -296,10 +303,21 @@ class Engine:
             supervised_ratio_pct=100.0 * count / tokens,
             tokens_per_sec=tokens / seconds,
             tokens_per_sec_is_proxy=False,
+            mean_tokens_per_sec=(p.tokens - self._first_tokens) / elapsed,
             planned_steps_total=s.total_steps,
             planned_steps_per_epoch=s.steps_per_epoch,
             progress_fraction=p.step / s.total_steps,
-            eta_seconds_remaining=elapsed / (p.step - self._first_step) * (s.total_steps - p.step),
+            eta_seconds_remaining=self._seconds_left(),
+        )
+
+    def _seconds_left(self) -> float | None:
+        p, s = self._progress, self._settings
+        evaluated = s.eval_every or s.steps_per_epoch if len(self._valid_rows) else None
+        saved = self._checkpoints.every if self._checkpoints else None
+        return self._time_left.seconds(
+            steps=s.total_steps - p.step,
+            evaluations=due_from(p.step, s.total_steps, evaluated),
+            saves=due_from(p.step, s.total_steps, saved),
         )
 
     def _emit(self, name: EventName, **payload: object) -> None:
