@@ -10,6 +10,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, CommandEntry
 from vox_cli.exit_codes import EXIT_CODE_OF_KIND, MEANING_OF_CODE
 from vox_cli.lazy_group import PROGRAM, load_command
 from vox_populi.contract.presets import PRESETS, TrainPreset
+
+BAR = "\\|"
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "src" / "reference"
@@ -177,7 +180,11 @@ def _option(option: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    return _prose(text).replace("|", "\\|")
+    """Text between the bars of a table; inside a code span a backslash would be shown."""
+    parts = _prose(text).split("`")
+    outside = [part.replace("|", "\\|") for part in parts[::2]]
+    inside = [f"`{part.replace('|', f'`{BAR}`')}`" for part in parts[1::2]]
+    return "".join(each for pair in zip_longest(outside, inside, fillvalue="") for each in pair)
 
 
 def presets_page() -> str:

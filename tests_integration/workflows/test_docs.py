@@ -73,6 +73,15 @@ def test_a_decision_has_every_part(path: Path) -> None:
     assert headings == ["Context", "Decision", "Consequences", "Rejected"]
 
 
+def test_pages_for_contributors_name_the_same_owner_of_a_choice() -> None:
+    owner = "vox_populi/plan/graph_choice.py"
+    assert (ROOT / "packages/vox_populi/src" / owner).is_file()
+    for name in ("AGENTS.md", ".github/pull_request_template.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        (line,) = re.findall(r"[Ww]hich modules\s+get an adapter\s+is decided in `([^`]+)`", text)
+        assert line.endswith(owner), name
+
+
 def test_paths_in_the_docs_exist() -> None:
     missing = {
         f"{page.relative_to(ROOT)}: {path}"
@@ -87,3 +96,8 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     done = run("-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "site" / "index.html").exists()
+    # In a code span of a table, an escaped bar would be shown with its backslash.
+    pages = [
+        path for path in (tmp_path / "site").rglob("*.html") if r"\|" in path.read_text("utf-8")
+    ]
+    assert pages == []

@@ -103,14 +103,16 @@ def test_a_merged_model_answers_as_its_run_and_keeps_its_layout(
     merge_weights(
         MergeRequest(checkpoint=trained / "run", output=merged, output_format=output_format)
     )
-    assert answers(model_dir=merged) == answers(run=trained / "run")
+    chosen = {"model_dir": merged, "system_prompt": SYSTEM}
+    assert answers(**chosen) == answers(run=trained / "run")
     if output_format is MergeFormat.VOX:
-        assert answers(model_dir=merged / "model_merged.bin") == answers(model_dir=merged)
+        file = merged / "model_merged.bin"
+        assert answers(model_dir=file, system_prompt=SYSTEM) == answers(**chosen)
     of_run = loss(trained, run=trained / "run")
-    assert_close_number(loss(trained, model_dir=merged), of_run, F32_LOSS)
-    assert answers(model_dir=trained / "base") != answers(model_dir=merged)
+    assert_close_number(loss(trained, **chosen), of_run, F32_LOSS)
+    assert answers(model_dir=trained / "base") != answers(**chosen)
     with pytest.raises(ArtifactError, match=r"MENS-A030.*--force-template"):
-        answers(model_dir=merged, template=ChatTemplate.PLAIN)
+        answers(**chosen, template=ChatTemplate.PLAIN)
     other = loss(trained, model_dir=merged, template=ChatTemplate.PLAIN, force_template=True)
     assert other > of_run
 

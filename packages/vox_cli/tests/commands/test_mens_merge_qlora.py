@@ -111,6 +111,7 @@ def test_merge_qlora_prints_how_far_both_merges_are_from_training(
 def test_merge_qlora_hands_over_every_flag(vox: Vox, merged: Asked) -> None:
     argv = ["--adapter", "a.safetensors", "--output-dir", "out", "--base", "b", "--meta", "m.json"]
     argv += ["--onto", "original", "--subset", "--format", "vox", "--force"]
+    argv += ["--include-system-prompt"]
     document = vox("schola", "merge-qlora", *argv, "--threads", 2, "--json").document
     assert merged.request == QloraMergeRequest(
         adapter=Path("a.safetensors"),
@@ -120,6 +121,7 @@ def test_merge_qlora_hands_over_every_flag(vox: Vox, merged: Asked) -> None:
         onto=Onto.ORIGINAL,
         subset=True,
         output_format=MergeFormat.VOX,
+        include_system_prompt=True,
         force=True,
         threads=2,
     )

@@ -86,13 +86,24 @@ def test_merge_prints_the_receipt(vox: Vox, merged: Asked) -> None:
 @pytest.mark.requirement("10")
 def test_merge_json_is_the_receipt(vox: Vox, merged: Asked) -> None:
     argv = ["--checkpoint", "f.bin", "--output-dir", "out", "--format", "hf", "--force"]
-    outcome = vox("mens", "merge-weights", *argv, "--model", "base", "--threads", 2, "--json")
+    outcome = vox(
+        "mens",
+        "merge-weights",
+        *argv,
+        "--model",
+        "base",
+        "--threads",
+        2,
+        "--include-system-prompt",
+        "--json",
+    )
     document = outcome.document
     assert merged.request == MergeRequest(
         checkpoint=Path("f.bin"),
         output=Path("out"),
         model_dir=Path("base"),
         output_format=MergeFormat.HF,
+        include_system_prompt=True,
         force=True,
         threads=2,
     )

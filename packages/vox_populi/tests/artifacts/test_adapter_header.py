@@ -16,6 +16,7 @@ from vox_populi.artifacts.adapter_header import (
 )
 from vox_populi.artifacts.json_fields import FieldError
 from vox_populi.artifacts.whole_file import canonical_json
+from vox_populi.data.training_text import TextPolicy
 
 
 def test_header_survives_the_round_trip_and_is_canonical(header: AdapterHeader) -> None:
@@ -145,3 +146,21 @@ def test_wrong_graphs_and_quantisations_are_named(
 def test_a_quantisation_that_nobody_has_cannot_be_built() -> None:
     with pytest.raises(ValueError, match="block_size"):
         Quantization(block_size=48, double_quant=True, compute_dtype="f32")
+
+
+def test_a_published_header_keeps_the_digest_of_the_system_prompt(header: AdapterHeader) -> None:
+    policy = TextPolicy(template=header.template, system_prompt="Be brief.")
+    trained = replace(
+        header,
+        system_prompt="Be brief.",
+        template_digest=policy.digest,
+        imported=ImportedText(adapter_config='{"base_model_name_or_path": "/x"}', container="{} "),
+    )
+    assert not trained.withholds_system_prompt
+    published = trained.for_publishing(include_system_prompt=False)
+    assert (published.system_prompt, published.imported) == (None, None)
+    assert published.template_digest == policy.digest
+    assert published.withholds_system_prompt
+    assert trained.for_publishing(include_system_prompt=True).system_prompt == "Be brief."
+    without = replace(header, template_digest=TextPolicy(template=header.template).digest)
+    assert not without.for_publishing(include_system_prompt=False).withholds_system_prompt

@@ -67,6 +67,18 @@ def test_the_number_of_sources_has_bounds(count: int) -> None:
         MixConfig(file=FILE, sources=tuple(MixSource(path=str(i)) for i in range(count)))
 
 
+def test_an_absolute_path_is_shown_without_the_folders_of_the_machine() -> None:
+    folder = Path("folder").absolute()
+    made = config()
+    assert made.shown_path(MixSource(path="../b/a.jsonl")) == "../b/a.jsonl"
+    assert made.shown_path(MixSource(path=str(folder / "b" / "a.jsonl"))) == "b/a.jsonl"
+    assert made.shown_path(MixSource(path=str(folder.parent / "secret" / "a.jsonl"))) == "a.jsonl"
+    assert made.shown_path(MixSource(path="~/secret/a.jsonl")) == "a.jsonl"
+    absolute = config(MixSource(path=str(folder / "a.jsonl")))
+    assert absolute.fingerprint() == made.fingerprint(), "the same mix, wherever it is made"
+    assert str(folder) not in str(absolute.as_json())
+
+
 def test_the_fingerprint_is_of_what_is_mixed_and_not_of_where() -> None:
     made = config()
     same = replace(made, file=Path("elsewhere/other.yaml"), output=Path("o.jsonl"))

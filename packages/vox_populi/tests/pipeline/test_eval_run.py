@@ -21,12 +21,15 @@ from vox_populi.pipeline.dispatch import (
     EvalReport,
     EvalRequest,
     GenerateRequest,
+    MergeFormat,
+    MergeRequest,
     Prompt,
     RunOptions,
     TrainReport,
     WeightsChoice,
     evaluate,
     generate,
+    merge_weights,
     run_training,
 )
 from vox_populi.pipeline.eval_run import DEFAULT_SEQ_LEN
@@ -127,6 +130,29 @@ def test_other_text_than_in_training_is_refused_unless_forced(
     report = measure(data, run=run.run, system_prompt="Long.", force_template=True)
     assert any("system prompt" in note for note in report.notes)
     assert report.loss != run.heldout_loss_after
+
+
+@pytest.mark.parametrize("output_format", MergeFormat)
+def test_a_merged_model_keeps_the_digest_of_the_system_prompt_and_not_its_text(
+    contract: FinetuneContract, run: TrainReport, tmp_path: Path, output_format: MergeFormat
+) -> None:
+    data, merged = contract.data_dir / "valid.jsonl", tmp_path / "merged"
+    request = MergeRequest(checkpoint=run.run, output=merged, output_format=output_format)
+    merge_weights(request)
+    assert not [path for path in merged.iterdir() if b"Short." in path.read_bytes()]
+    receipt = json.loads((merged / "merge_receipt.json").read_text(encoding="utf-8"))
+    assert receipt["adapter"]["system_prompt_withheld"] is True
+    with pytest.raises(ArtifactError, match=r"MENS-A130.*--include-system-prompt"):
+        measure(data, model_dir=merged)
+    with pytest.raises(ArtifactError, match="MENS-A030"):
+        measure(data, model_dir=merged, system_prompt="Long.")
+    loss = measure(data, model_dir=merged, system_prompt="Short.").loss
+    assert measure(data, model_dir=merged, force_template=True).loss != loss
+
+    merge_weights(replace(request, include_system_prompt=True, output=tmp_path / "whole"))
+    assert measure(data, model_dir=tmp_path / "whole").loss == loss
+    with pytest.raises(ArtifactError, match="MENS-A030"):
+        measure(data, model_dir=tmp_path / "whole", system_prompt="Long.")
 
 
 def test_before_and_after_are_the_losses_of_training(

@@ -35,6 +35,13 @@ def merge_qlora(
     format: Annotated[
         MergeFormat, flags.choice("What to write.", MergeFormat, "hf")
     ] = MergeFormat.HF,
+    include_system_prompt: Annotated[
+        bool,
+        flags.switch(
+            "Publish the text of the training's system prompt, not only its digest.",
+            "--include-system-prompt",
+        ),
+    ] = False,
     force: Annotated[bool, flags.switch("Move an occupied --output-dir aside.", "--force")] = False,
     threads: Annotated[
         int | None, flags.whole("CPU threads.", THREADS, default="torch's, at most 8")
@@ -59,6 +66,7 @@ def merge_qlora(
             onto=onto,
             subset=subset,
             output_format=format,
+            include_system_prompt=include_system_prompt,
             force=force,
             threads=threads,
         )

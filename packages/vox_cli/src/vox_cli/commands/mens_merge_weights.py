@@ -25,6 +25,13 @@ def merge_weights(
     format: Annotated[
         MergeFormat, flags.choice("What to write.", MergeFormat, "vox")
     ] = MergeFormat.VOX,
+    include_system_prompt: Annotated[
+        bool,
+        flags.switch(
+            "Publish the text of the training's system prompt, not only its digest.",
+            "--include-system-prompt",
+        ),
+    ] = False,
     force: Annotated[bool, flags.switch("Move an occupied --output-dir aside.", "--force")] = False,
     threads: Annotated[
         int | None, flags.whole("CPU threads.", THREADS, default="torch's, at most 8")
@@ -46,6 +53,7 @@ def merge_weights(
             output=output_dir,
             model_dir=model,
             output_format=format,
+            include_system_prompt=include_system_prompt,
             force=force,
             threads=threads,
         )

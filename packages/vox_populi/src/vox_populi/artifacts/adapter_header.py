@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from vox_populi.artifacts.json_fields import (
     FieldError,
@@ -17,7 +17,7 @@ from vox_populi.artifacts.json_fields import (
 )
 from vox_populi.artifacts.whole_file import canonical_json
 from vox_populi.contract.choices import ComputeDtype, TokenizerKind
-from vox_populi.data.training_text import ChatTemplate
+from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ModelError
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.hf.strict_json import parse_json_object
@@ -141,6 +141,12 @@ class AdapterHeader:
             return QLORA_VERSION
         return ADAPTER_VERSION if self.imported is None else IMPORTED_VERSION
 
+    @property
+    def withholds_system_prompt(self) -> bool:
+        """Whether there was one in training, of which the header has the digest alone."""
+        policy = TextPolicy(template=self.template, system_prompt=self.system_prompt)
+        return policy.lacks_prompt_of(self.template_digest)
+
     def tensor_shapes(self) -> dict[str, tuple[int, int]]:
         """Name and shape of every tensor the file must hold: A `[R, I]`, B `[O, R]`."""
         rank = self.lora.rank
@@ -178,6 +184,15 @@ class AdapterHeader:
                 "step": self.step,
             }
         )
+
+    def for_publishing(self, *, include_system_prompt: bool) -> AdapterHeader:
+        """The header that a model carries with which it is published.
+
+        `template_digest` is over the system prompt as well, so that a reader can still tell whether
+        a prompt is the trained one. What an imported adapter came with is not needed any more.
+        """
+        prompt = self.system_prompt if include_system_prompt else None
+        return replace(self, system_prompt=prompt, imported=None)
 
     def _newer_fields(self) -> dict[str, object]:
         """What version 1 does not have; left out where it says nothing."""

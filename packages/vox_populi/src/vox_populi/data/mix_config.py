@@ -47,10 +47,10 @@ class MixSource:
         if not 0 < self.sample_rate <= 1:
             yield say.mix_value_out_of_range("sample_rate", "above 0, at most 1", self.where)
 
-    def as_json(self) -> dict[str, object]:
-        """The fields that the report and the fingerprint have."""
+    def as_json(self, shown_path: str) -> dict[str, object]:
+        """The fields of report and fingerprint, under a name that `MixConfig.shown_path` gives."""
         return {
-            "path": self.path,
+            "path": shown_path,
             "weight": self.weight,
             "record_format": self.record_format.value,
             "optional": self.optional,
@@ -89,6 +89,17 @@ class MixConfig:
         """Where a source is."""
         return self.file.parent / _without_tilde(source.path)
 
+    def shown_path(self, source: MixSource) -> str:
+        """What a source is called in what leaves this machine: as written, or without its folders.
+
+        An absolute path would name the user, and make the same mix another one elsewhere.
+        """
+        written = _without_tilde(source.path)
+        if not written.is_absolute():
+            return source.path
+        folder = self.file.parent.absolute()
+        return written.relative_to(folder).as_posix() if folder in written.parents else written.name
+
     def fingerprint(self) -> str:
         """`sha256:` and the hash of everything but where the rows go."""
         text = json.dumps(self.as_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -97,7 +108,7 @@ class MixConfig:
     def as_json(self) -> dict[str, object]:
         """What is mixed and how, without the places that depend on the machine."""
         return {
-            "sources": [source.as_json() for source in self.sources],
+            "sources": [source.as_json(self.shown_path(source)) for source in self.sources],
             "seed": self.seed,
             "include_lanes": list(self.include_lanes),
             "exclude_lanes": list(self.exclude_lanes),

@@ -57,10 +57,10 @@ class SourceReport:
         """Its rows in the output, copies included."""
         return self.kept + self.repeats
 
-    def as_json(self, total: int) -> dict[str, object]:
+    def as_json(self, shown_path: str, total: int) -> dict[str, object]:
         """The fields of the report; `total` is the number of rows of the output."""
         return {
-            **self.source.as_json(),
+            **self.source.as_json(shown_path),
             "input_rows": self.input_rows,
             "kept": self.kept,
             "repeats": self.repeats,
@@ -101,7 +101,10 @@ class MixReport:
             "strict": self.strict,
             "on_bad_row": self.on_bad_row,
             **{key: value for key, value in self.config.as_json().items() if key != "sources"},
-            "sources": [source.as_json(self.total) for source in self.sources],
+            "sources": [
+                source.as_json(self.config.shown_path(source.source), self.total)
+                for source in self.sources
+            ],
             "lanes": dict(sorted(self.lanes.items())),
             "total_rows": self.total,
             "output": self.output.name,

@@ -158,10 +158,11 @@ class MixScan:
     def _pick(self, found: ScannedSource, offsets: array[int], keys: array[int]) -> None:
         """Draw the sample and the copies; rows that are not drawn do not count as taken."""
         source, seed = found.located.source, self._config.seed
+        name = self._config.shown_path(source)
         n_rows = len(offsets)
         n_sampled = quota(n_rows, source.sample_rate)
-        sample = picked(n_rows, n_sampled, random_stream(seed, "sample", source.path))
-        draw = random_stream(seed, "weight", source.path)
+        sample = picked(n_rows, n_sampled, random_stream(seed, "sample", name))
+        draw = random_stream(seed, "weight", name)
         n_copies, has_one_more = copies_of(n_sampled, source.weight, draw)
         once = array("Q")
         extra = array("Q")

@@ -41,6 +41,10 @@ class TextPolicy:
         """`sha256:` and the hash of layout and system prompt."""
         return _digest([template_digest(self.template), self.system_prompt])
 
+    def lacks_prompt_of(self, digest: str) -> bool:
+        """Whether text of that digest opened with a system prompt, which is not known here."""
+        return self.system_prompt is None and self.digest != digest
+
 
 def training_pieces(
     messages: Sequence[Message], policy: TextPolicy, *, open_assistant: bool = False

@@ -18,6 +18,7 @@ from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.model_config import CONFIG_NAME, parse_model_config
 from vox_populi.hf.strict_json import MAX_JSON_BYTES, open_regular, parse_json_object
 from vox_populi.merge.receipt import TensorChange
+from vox_populi.merge.saved_path import without_saved_path
 from vox_tensor.tokenizer import VoxTokenizer
 
 CARD_FILE = "README.md"
@@ -76,16 +77,17 @@ def copied_files(base: Path, header: AdapterHeader) -> tuple[dict[str, bytes], t
 
 
 def merged_config(inventory: ModelInventory, *, is_head_tied: bool) -> bytes:
-    """`config.json` of the output: the base's bytes, unless something in it is no longer true.
+    """`config.json` of the output: the base's bytes, unless something in it must not stay.
 
-    The number type stays. Whether the head is tied is said in so many words when the file says
+    The path that it was saved from goes. The number type stays. Whether the head is tied is said in
+    so many words when the file says
     otherwise; an empty quantisation entry goes.
 
     Raises:
         ModelError: When the base's file cannot be read any more.
     """
     path = inventory.model_dir / CONFIG_NAME
-    data = read_small_file(path)
+    data = without_saved_path(CONFIG_NAME, read_small_file(path))
     raw = parse_json_object(data, str(path))
     says_tied = parse_model_config(raw, str(path)).tie_word_embeddings
     if says_tied == is_head_tied and "quantization_config" not in raw:
@@ -150,6 +152,9 @@ def _card_lines(
     yield f"- numbers: {code_span(inventory.config.dtype)}, as in the base"
     yield f"- adapter: rank {lora.rank}, alpha {lora.alpha:g}, on {' '.join(roles)}"
     yield f"- trained for {header.step} steps with the template {code_span(header.template)}"
+    if header.withholds_system_prompt:
+        yield "- trained with a system prompt, which the model expects; it is not stored here;"
+        yield f"  digest of template and prompt: {code_span(header.template_digest)}"
     yield f"- changed tensors: {sum(change.is_changed for change in changes)}"
     yield ""
     if header.quantization is not None:

@@ -38,6 +38,7 @@ from vox_populi.merge.model_files import (
     merged_config,
     read_small_file,
 )
+from vox_populi.merge.saved_path import without_saved_path
 from vox_populi.merge.staged_folder import StagedFolder
 from vox_populi.model.hf_load import is_finite, read_tensor
 from vox_populi.model.nf4_load import TORCH_DTYPES, Nf4Settings, quantize_stored
@@ -138,7 +139,8 @@ def write_nf4_folder(
     small[CONFIG_NAME] = _config(inventory, settings)
     if len(plan.shards) > 1:
         small[INDEX_NAME] = pretty_json(_index(plan))
-    for name, data in sorted(small.items()):
+    for name, found in sorted(small.items()):
+        data = without_saved_path(name, found)
         staged.write(name, data)
         digests[name] = hashlib.sha256(data).hexdigest()
     return digests

@@ -275,6 +275,7 @@ from vox_populi.operator_messages.use import (
     prompt_id_unusable,
     receipt_unusable,
     scores_not_finite,
+    system_prompt_withheld,
 )
 from vox_populi.operator_messages.wording import (
     MAX_SHOWN,

@@ -10,8 +10,20 @@ def adapter_text_differs(path: str) -> Problem:
     """Template or system prompt are not those that the adapter was trained with."""
     return Problem(
         code="MENS-A030",
-        what="it was trained on text of another layout (template or system prompt) than this.",
-        fix="Leave out --template and --system-prompt, or insist with --force-template.",
+        what="it was trained on text with a different layout (template or system prompt).",
+        fix="Omit --template and --system-prompt (a merged model may ask for that of the training),"
+        " or insist with --force-template.",
+        where=path,
+    )
+
+
+def system_prompt_withheld(path: str) -> Problem:
+    """A published model that was trained with a system prompt, and is run with none."""
+    return Problem(
+        code="MENS-A130",
+        what="it was trained with a system prompt, and keeps only the digest of it.",
+        fix="Pass the prompt with --system-prompt, or merge again with --include-system-prompt; "
+        "--force-template runs the model without it.",
         where=path,
     )
 

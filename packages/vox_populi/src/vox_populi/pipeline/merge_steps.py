@@ -51,6 +51,7 @@ from vox_populi.merge.receipt import (
     TensorChange,
 )
 from vox_populi.merge.rounded_weight import TrainedBase
+from vox_populi.merge.saved_path import without_saved_path
 from vox_populi.merge.shard_writer import (
     ShardPlan,
     WrittenShard,
@@ -194,11 +195,13 @@ def _build(
     pools: tuple[Executor, Executor],
 ) -> MergeReceipt:
     """Fill the staging folder and prove it; the receipt is written last."""
-    inventory, header, graph = inputs.inventory, inputs.adapter.header, inputs.graph
+    inventory, graph = inputs.inventory, inputs.graph
+    trained = inputs.adapter.header
+    header = trained.for_publishing(include_system_prompt=request.include_system_prompt)
     config = merged_config(inventory, is_head_tied=graph.is_head_tied)
     shards = _plan(request, graph, header, config)
     written = _write_weights(shards, inventory.model_dir, staged.path, pools)
-    small, notes = copied_files(inventory.model_dir, header)
+    small, notes = copied_files(inventory.model_dir, trained)
     _refuse_unchanged(written.changes, inputs)
     if request.output_format is MergeFormat.HF:
         small[CONFIG_NAME] = config
@@ -207,13 +210,16 @@ def _build(
         index = index_json(shards)
         if index is not None:
             small[INDEX_NAME] = pretty_json(index)
-    paths = {name: staged.write(name, data) for name, data in sorted(small.items())}
+    paths = {
+        name: staged.write(name, without_saved_path(name, data))
+        for name, data in sorted(small.items())
+    }
     logits, qlora = _prove(request, inputs, staged, pools[0])
     digests = {name: job.result() for name, job in written.digests.items()}
     digests |= {name: content_digest(path) for name, path in paths.items()}
     receipt = MergeReceipt(
         output_format=request.output_format.value,
-        adapter=_adapter_facts(inputs.adapter),
+        adapter=_adapter_facts(header),
         base={
             "name": header.base_name,
             "digest": header.base_digest,
@@ -333,8 +339,7 @@ def _prove_qlora(
     )
 
 
-def _adapter_facts(adapter: AdapterFile) -> dict[str, object]:
-    header = adapter.header
+def _adapter_facts(header: AdapterHeader) -> dict[str, object]:
     return {
         "rank": header.lora.rank,
         "alpha": header.lora.alpha,
@@ -348,6 +353,7 @@ def _adapter_facts(adapter: AdapterFile) -> dict[str, object]:
         "template": header.template.value,
         "template_digest": header.template_digest,
         "system_prompt": header.system_prompt,
+        "system_prompt_withheld": header.withholds_system_prompt,
         "seq_len": header.seq_len,
     }
 

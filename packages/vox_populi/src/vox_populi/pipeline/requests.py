@@ -196,6 +196,8 @@ class MergeRequest:
     model_dir: Path | None = None
     """Folder of the base, if not where it was in training."""
     output_format: MergeFormat = MergeFormat.VOX
+    include_system_prompt: bool = False
+    """Publish the text of the training's system prompt, not its digest alone."""
     force: bool = False
     """Move an occupied output folder aside (`<name>.old-1`, …)."""
     threads: int | None = None
@@ -231,6 +233,8 @@ class QloraMergeRequest:
     subset: bool = False
     """Write the merged tensors alone, in float32, as the source system does."""
     output_format: MergeFormat = MergeFormat.HF
+    include_system_prompt: bool = False
+    """Publish the text of the training's system prompt, not its digest alone."""
     force: bool = False
     """Move an occupied output folder aside (`<name>.old-1`, …)."""
     threads: int | None = None

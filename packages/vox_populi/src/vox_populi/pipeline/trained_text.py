@@ -17,7 +17,7 @@ from vox_populi.artifacts.json_fields import (
     take_positive,
 )
 from vox_populi.contract.choices import TokenizerKind
-from vox_populi.data.training_text import ChatTemplate
+from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.strict_json import read_json_object
 from vox_populi.merge.receipt import RECEIPT_FILE
@@ -33,8 +33,15 @@ class TrainedText:
     tokenizer_digest: str
     template: ChatTemplate
     template_digest: str
+    """Of template and system prompt together."""
     system_prompt: str | None
     seq_len: int
+
+    @property
+    def withholds_system_prompt(self) -> bool:
+        """Whether there was one in training, of which the model has the digest alone."""
+        policy = TextPolicy(template=self.template, system_prompt=self.system_prompt)
+        return policy.lacks_prompt_of(self.template_digest)
 
     @classmethod
     def of_adapter(cls, header: AdapterHeader, where: str) -> TrainedText:

@@ -172,5 +172,7 @@ def _text_notes(
     if text is None or policy.digest == text.template_digest:
         return ()
     if not choice.force_template:
+        if text.withholds_system_prompt and choice.system_prompt is None:
+            raise ArtifactError(say.system_prompt_withheld(text.where))
         raise ArtifactError(say.adapter_text_differs(text.where))
     return (say.note_text_differs_from_training(),)
