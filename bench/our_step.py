@@ -22,7 +22,7 @@ from variants import Variant
 
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.kernel.adapted_objective import AdaptedObjective
-from vox_populi.kernel.nf4_backend import dequantizer_for
+from vox_populi.kernel.nf4_backend import choose_dequantizer
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base
@@ -80,7 +80,7 @@ def pool_of(variant: Variant, device: torch.device) -> DensePool | None:
     """Where dense copies are made; a dense base needs none."""
     if variant.dense_copies is None:
         return None
-    return DensePool(DenseCopies(variant.dense_copies), dequantizer_for(device))
+    return DensePool(DenseCopies(variant.dense_copies), choose_dequantizer(str(device)).dequantize)
 
 
 def load(shape: Shape, base: Path, device: torch.device, pool: DensePool | None) -> Transformer:

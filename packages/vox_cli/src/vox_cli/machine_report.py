@@ -9,6 +9,7 @@ from importlib import metadata
 
 from vox_cli.report_text import aligned, bytes_text
 from vox_populi import extras
+from vox_populi.pipeline.machine_probe import metal_failure
 
 OUR_DISTRIBUTIONS = ("vox-cli", "vox-populi", "vox-tensor")
 EXTRAS = {
@@ -158,10 +159,15 @@ def _devices() -> tuple[tuple[Device, ...], str | None]:
         return (), f"{type(error).__name__}: {error}".splitlines()[0]
     found = []
     if torch.cuda.is_available():
-        about = torch.cuda.get_device_properties(0)
-        dtypes = ("bf16", "f32") if torch.cuda.is_bf16_supported() else ("f32",)
+        about = torch.cuda.get_device_properties(torch.cuda.current_device())
+        is_native = torch.cuda.is_bf16_supported(including_emulation=False)
+        dtypes = ("bf16", "f32") if is_native else ("f32",)
         found.append(Device("cuda", str(about.name), int(about.total_memory), dtypes))
-    if torch.backends.mps.is_available():
-        found.append(Device("metal", "Apple GPU", None, ("f32", "bf16")))
-    found.append(Device("cpu", platform.processor() or platform.machine(), None, ("f32", "bf16")))
-    return tuple(found), None
+    cpu = Device("cpu", platform.processor() or platform.machine(), None, ("f32", "bf16"))
+    if not torch.backends.mps.is_available():
+        return (*found, cpu), None
+    failure = metal_failure()
+    if failure is None:
+        return (*found, Device("metal", "Apple GPU", None, ("f32", "bf16")), cpu), None
+    name = f"Apple GPU, passed over by best: {failure}"
+    return (*found, cpu, Device("metal", name, None, ("f32", "bf16"))), None

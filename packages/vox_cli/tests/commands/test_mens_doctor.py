@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from vox_cli import machine_report
 from vox_populi import extras
 
 Vox = Callable[..., Any]
@@ -16,8 +17,10 @@ def fake_torch(*, cuda: bool = False, mps: bool = False, bf16: bool = True) -> S
     return SimpleNamespace(
         cuda=SimpleNamespace(
             is_available=lambda: cuda,
-            is_bf16_supported=lambda: bf16,
-            get_device_properties=lambda index: about,
+            # torch counts emulation unless told not to.
+            is_bf16_supported=lambda including_emulation=True: bf16 or including_emulation,
+            current_device=lambda: 1,
+            get_device_properties=lambda index: [None, about][index],
         ),
         backends=SimpleNamespace(mps=SimpleNamespace(is_available=lambda: mps)),
     )
@@ -77,9 +80,22 @@ def test_cuda_comes_first(
     assert "Test GPU, 8.00 GiB" in vox("mens", "doctor").out
 
 
-def test_metal_is_seen(vox: Vox, install: Callable[..., None]) -> None:
+@pytest.mark.parametrize(
+    ("failure", "order"), [(None, ["metal", "cpu"]), ("TypeError: no", ["cpu", "metal"])]
+)
+def test_metal_comes_first_where_it_was_tried_out(
+    vox: Vox,
+    install: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    failure: str | None,
+    order: list[str],
+) -> None:
     install("torch", torch=fake_torch(mps=True))
-    assert vox("mens", "doctor", "--json").document["device"] == "metal"
+    monkeypatch.setattr(machine_report, "metal_failure", lambda: failure)
+    document = vox("mens", "doctor", "--json").document
+    assert document["device"] == order[0]
+    assert [each["kind"] for each in document["devices"]] == order
+    assert failure is None or failure in document["devices"][1]["name"]
 
 
 def test_a_torch_that_cannot_be_imported_is_shown(

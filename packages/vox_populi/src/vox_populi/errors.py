@@ -16,6 +16,7 @@ __all__ = [
     "PlanError",
     "PreflightError",
     "RunFailedError",
+    "first_line",
 ]
 
 
@@ -67,3 +68,8 @@ class MissingExtraError(VoxError):
     """A command needs an extra that is not installed."""
 
     kind = FailureKind.MISSING_EXTRA
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, as far as it fits into a sentence."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

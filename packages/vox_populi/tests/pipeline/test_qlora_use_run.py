@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from vox_populi.artifacts.adapter_v3 import read_qlora_adapter
 from vox_populi.artifacts.checkpoint_dir import list_checkpoints
@@ -18,6 +19,9 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import QloraGraph
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.embedded import EMBEDDED_NAME
+from vox_populi.kernel import qlora_full, qlora_proxy
+from vox_populi.kernel.nf4_backend import DequantizerChoice
+from vox_populi.pipeline import engine_setup, weights
 from vox_populi.pipeline.dispatch import (
     EvalRequest,
     ExportRequest,
@@ -34,6 +38,7 @@ from vox_populi.pipeline.dispatch import (
     run_training,
 )
 from vox_tensor.lora_spec import LoraSpec
+from vox_tensor.nf4 import dequantize_nf4
 
 MakeContract = Callable[..., FinetuneContract]
 GRAPHS = (QloraGraph.FULL, QloraGraph.PROXY)
@@ -67,6 +72,30 @@ def test_run_and_checkpoint_have_the_losses_of_training(make_qlora: MakeContract
     assert compared.base.loss == report.heldout_loss_before, "the base as training held it"
     bare = loss_of(data, model_dir=contract.model_dir, tokenizer=TokenizerKind.HF)
     assert bare != report.heldout_loss_before, "the base without NF4 has another loss"
+
+
+def test_it_is_said_when_torch_takes_the_place_of_bitsandbytes(
+    make_qlora: MakeContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, asked = "bitsandbytes is not used", []
+
+    def choose(device: str, dtype: torch.dtype, block_size: int) -> DequantizerChoice:
+        asked.append((device, dtype, block_size))
+        return DequantizerChoice(dequantize_nf4, said)
+
+    for module in (engine_setup, qlora_full, qlora_proxy, weights):
+        monkeypatch.setattr(module, "choose_dequantizer", choose)
+    spec = {"block_size": 32}
+    proxy = make_qlora(QloraGraph.PROXY, spec=spec, output_dir=tmp_path / "proxy", max_steps=1)
+    assert said in run_training(proxy, RunOptions()).notes
+    contract = make_qlora(spec=spec, output_dir=tmp_path / "full", max_steps=1)
+    assert said in run_training(contract, RunOptions()).notes
+    choice = WeightsChoice(run=contract.output_dir, threads=1)
+    data = contract.data_dir / "valid.jsonl"
+    assert said in evaluate(EvalRequest(data=data, weights=choice)).notes
+    assert set(asked) == {("cpu", torch.float32, 32)}
+    bare = WeightsChoice(model_dir=contract.model_dir, tokenizer=TokenizerKind.HF, threads=1)
+    assert said not in evaluate(EvalRequest(data=data, weights=bare)).notes
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
@@ -128,9 +157,9 @@ def test_a_proxy_adapter_is_no_language_model(
     report = run_training(contract, RunOptions(checkpoint_every=TOTAL_STEPS))
     (checkpoint,) = list_checkpoints(report.run)
     data = contract.data_dir / "valid.jsonl"
-    for weights in ({"run": report.run}, {"checkpoint": checkpoint.path}):
+    for chosen in ({"run": report.run}, {"checkpoint": checkpoint.path}):
         with pytest.raises(ArtifactError, match=r"MENS-A540.*merge-qlora"):
-            loss_of(data, **weights)
+            loss_of(data, **chosen)
     request = ExportRequest(source=report.run, consumer=Consumer.PEFT, output_dir=tmp_path / "peft")
     with pytest.raises(ArtifactError, match=r"MENS-A541.*merge-qlora"):
         export_adapter(request)

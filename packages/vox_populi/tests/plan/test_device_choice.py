@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -17,7 +18,8 @@ MakeContract = Callable[..., FinetuneContract]
 
 UNKNOWN = MachineFacts(n_cpus=2)
 BARE = MachineFacts(n_cpus=2, has_cuda=False, has_mps=False, memory_bytes=100)
-MAC = MachineFacts(n_cpus=2, has_cuda=False, has_mps=True, memory_bytes=100)
+MAC = MachineFacts(n_cpus=2, has_cuda=False, has_mps=True, memory_bytes=100, metal_memory_bytes=75)
+BAD_MAC = replace(MAC, metal_failure="TypeError: no float64")
 GPU = MachineFacts(
     n_cpus=2,
     has_cuda=True,
@@ -26,6 +28,7 @@ GPU = MachineFacts(
     device_memory_bytes=50,
     has_bf16=True,
 )
+BUSY_GPU = replace(GPU, device_memory_bytes=None, cuda_failure="CUDA error: busy")
 OLD_GPU = MachineFacts(n_cpus=2, has_cuda=True, has_mps=False, has_bf16=False)
 
 
@@ -33,8 +36,8 @@ OLD_GPU = MachineFacts(n_cpus=2, has_cuda=True, has_mps=False, has_bf16=False)
     ("machine", "wanted", "expected"),
     [
         (BARE, DeviceKind.BEST, ("cpu", "float32", 100)),
-        (MAC, DeviceKind.BEST, ("mps", "float32", 100)),
-        (MAC, DeviceKind.METAL, ("mps", "float32", 100)),
+        (MAC, DeviceKind.BEST, ("mps", "float32", 75)),
+        (MAC, DeviceKind.METAL, ("mps", "float32", 75)),
         (GPU, DeviceKind.BEST, ("cuda", "bfloat16", 50)),
         (GPU, DeviceKind.CPU, ("cpu", "float32", 100)),
     ],
@@ -48,6 +51,30 @@ def test_the_best_device_and_its_usual_dtype(
     chosen = choose_device(make_contract(device=wanted), machine)
     assert (chosen.device, chosen.compute_dtype, chosen.memory_bytes) == expected
     assert chosen.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("machine", "word"), [(BAD_MAC, "metal: TypeError"), (BUSY_GPU, "cuda: CUDA error")]
+)
+def test_best_passes_over_what_failed_and_says_why(
+    make_contract: MakeContract, machine: MachineFacts, word: str
+) -> None:
+    chosen = choose_device(make_contract(), machine)
+    assert (chosen.device, chosen.memory_bytes) == ("cpu", 100)
+    assert len(chosen.notes) == 1
+    assert word in chosen.notes[0]
+
+
+def test_metal_that_is_named_is_taken_at_the_operators_word(make_contract: MakeContract) -> None:
+    assert not list(device_problems(DeviceKind.METAL, BAD_MAC))
+    chosen = choose_device(make_contract(device=DeviceKind.METAL), BAD_MAC)
+    assert (chosen.device, chosen.notes) == ("mps", ())
+
+
+def test_a_named_cuda_device_that_cannot_be_used_is_refused() -> None:
+    (problem,) = device_problems(DeviceKind.CUDA, BUSY_GPU)
+    assert (problem.code, problem.where) == ("MENS-P040", "--device")
+    assert "busy" in problem.what
 
 
 def test_without_torch_best_is_the_cpu_and_says_why(make_contract: MakeContract) -> None:

@@ -10,7 +10,9 @@ from vox_populi.hf.model_config import ModelConfig
 from vox_populi.plan.adapter_selection import select_adapters
 from vox_populi.plan.memory_estimate import (
     CPU_RUNTIME_BYTES,
+    CUDA_RUNTIME_BYTES,
     LOSS_CHUNK_ROWS,
+    METAL_RUNTIME_BYTES,
     MemoryEstimate,
     WorkingSet,
     activations_per_token,
@@ -20,7 +22,7 @@ from vox_populi.plan.memory_estimate import (
 from vox_tensor.lora_spec import LoraSpec
 
 MakeConfig = Callable[..., ModelConfig]
-ON_CPU = WorkingSet(tokens=100, compute_dtype="float32", on_cpu=True)
+ON_CPU = WorkingSet(tokens=100, compute_dtype="float32", device="cpu")
 
 ACTIVATION_SLACK = 0.15
 """Numbers per row of data and the rotation tables are left out of the formula, and weigh most in
@@ -59,16 +61,29 @@ def test_families_keep_what_they_have(make_config: MakeConfig) -> None:
 
 def test_bf16_halves_what_is_in_the_compute_dtype_and_nothing_else(make_config: MakeConfig) -> None:
     wide = estimate(make_config())
-    narrow = estimate(make_config(), WorkingSet(100, "bfloat16", on_cpu=False))
+    narrow = estimate(make_config(), WorkingSet(100, "bfloat16", device="cuda"))
     for name in ("weights", "activations", "working"):
         assert 2 * getattr(narrow, name) == getattr(wide, name)
     assert (narrow.adapter, narrow.loss_chunk) == (wide.adapter, wide.loss_chunk)
-    assert narrow.runtime == 0
+
+
+def test_what_libraries_take_depends_on_the_device(make_config: MakeConfig) -> None:
+    cpu, cuda, metal, other = (
+        estimate(make_config(), WorkingSet(100, "float32", device)).runtime
+        for device in ("cpu", "cuda", "mps", "xpu")
+    )
+    assert (cpu, cuda, metal, other) == (
+        CPU_RUNTIME_BYTES,
+        CUDA_RUNTIME_BYTES,
+        METAL_RUNTIME_BYTES,
+        CUDA_RUNTIME_BYTES,
+    )
+    assert cpu < cuda < metal, "Metal has the interpreter in the same memory"
 
 
 def test_the_loss_chunk_stops_growing(make_config: MakeConfig) -> None:
     short, long = (
-        estimate(make_config(), WorkingSet(tokens, "float32", on_cpu=True)).loss_chunk
+        estimate(make_config(), WorkingSet(tokens, "float32", device="cpu")).loss_chunk
         for tokens in (256, 100_000)
     )
     assert short == long == 256 * 300 * 4 * 2
@@ -126,7 +141,7 @@ def test_the_activation_formula_is_what_the_model_keeps(
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = model.loss_sum(batch)
     assert loss.requires_grad
-    work = WorkingSet(tokens=sum(lengths), compute_dtype="float32", on_cpu=True)
+    work = WorkingSet(tokens=sum(lengths), compute_dtype="float32", device="cpu")
     found = estimate_memory(config, modules, LoraSpec(rank=2), work).activations
     assert found == pytest.approx(sum(kept.values()), rel=ACTIVATION_SLACK)
 

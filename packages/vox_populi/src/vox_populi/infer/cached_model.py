@@ -48,7 +48,7 @@ class CachedModel:
         self._cache.truncate(known)
         device = self._model.embed.weight.device
         batch = collate_continuation(ids[known:], known, device)
-        last_P = torch.tensor([batch.n_tokens - 1], device=device)
+        last_P = torch.full((1,), batch.n_tokens - 1, device=device)
         scores_V = self._model.logits(batch, last_P, self._cache)[0].cpu()
         self._ids.extend(ids[known:])
         return scores_V

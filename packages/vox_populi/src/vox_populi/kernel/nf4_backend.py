@@ -7,32 +7,74 @@ save 3 to 4 % of a step, against seconds of importing it: torch serves every CPU
 
 from __future__ import annotations
 
+from functools import cache
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from vox_populi import extras
+from vox_populi import operator_messages as say
+from vox_populi.errors import first_line
 from vox_tensor.nf4 import Nf4Tensor, dequantize_nf4, quantize_nf4
 from vox_tensor.nf4_levels import BLOCK_SIZE
 from vox_tensor.nf4_weight import Dequantizer
 
 _PEER = "bitsandbytes"
+_BROKEN = (RuntimeError, OSError, AttributeError, ImportError, ValueError, TypeError)
+"""What a build raises that was made for another CUDA, lacks its library, or is too old for a
+block size (`NotImplementedError` is a `RuntimeError`)."""
 
 
-def dequantizer_for(device: torch.device | str) -> Dequantizer:
-    """The faster one on a device: bitsandbytes on CUDA where it is installed and works there."""
-    if torch.device(device).type != "cuda" or not extras.is_installed(_PEER):
-        return dequantize_nf4
-    peers = bitsandbytes_dequantizer()
-    return peers if works_on(device, peers) else dequantize_nf4
+class DequantizerChoice(NamedTuple):
+    """Who makes the weights dense."""
+
+    dequantize: Dequantizer
+    note: str | None = None
+    """Why it is not the faster one, where there is one for the device."""
 
 
-def works_on(device: torch.device | str, dequantize: Dequantizer) -> bool:
-    """Whether this build of bitsandbytes has kernels for the device's CUDA version."""
+@cache
+def choose_dequantizer(
+    device: str, dtype: torch.dtype = torch.float32, block_size: int = BLOCK_SIZE
+) -> DequantizerChoice:
+    """The faster one on a device: bitsandbytes on CUDA where it is installed and works there.
+
+    Args:
+        device: torch's name.
+        dtype: Of the dense copies.
+        block_size: Of the quantised weights.
+    """
+    if not _serves(device):
+        return DequantizerChoice(dequantize_nf4)
+    if not extras.is_installed(_PEER):
+        return DequantizerChoice(dequantize_nf4, say.note_nf4_by_torch("it is not installed"))
     try:
-        dequantize(quantize_nf4(torch.zeros(2, BLOCK_SIZE)).to(device), torch.float32, None)
-    except RuntimeError:
-        return False
-    return True
+        peers = bitsandbytes_dequantizer()
+        agrees = _agrees(peers, device, dtype, block_size)
+    except _BROKEN as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        return DequantizerChoice(dequantize_nf4, say.note_nf4_by_torch(reason))
+    if not agrees:
+        return DequantizerChoice(dequantize_nf4, say.note_nf4_by_torch("its numbers differ"))
+    return DequantizerChoice(peers)
+
+
+def _serves(device: str) -> bool:
+    """Whether bitsandbytes is the faster one there, if it works."""
+    return torch.device(device).type == "cuda"
+
+
+def _agrees(dequantize: Dequantizer, device: str, dtype: torch.dtype, block_size: int) -> bool:
+    """Whether it gives the reference's numbers, in fresh memory and in memory it is given."""
+    weight = torch.linspace(-3, 3, 5 * block_size).sin().view(5, block_size)
+    quantized = quantize_nf4(weight, block_size=block_size)
+    expected = dequantize_nf4(quantized, dtype)
+    there = quantized.to(device)
+    place = torch.zeros(weight.shape, dtype=dtype, device=device)
+    fresh = dequantize(there, dtype, None)
+    dequantize(there, dtype, place)
+    return torch.equal(fresh.cpu(), expected) and torch.equal(place.cpu(), expected)
 
 
 def bitsandbytes_dequantizer() -> Dequantizer:

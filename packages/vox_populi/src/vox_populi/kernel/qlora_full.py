@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.kernel.adapted_objective import TORCH_DTYPES, AdaptedObjective, adapter_streams
-from vox_populi.kernel.nf4_backend import dequantizer_for
+from vox_populi.kernel.nf4_backend import choose_dequantizer
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base
 from vox_populi.model.transformer import Transformer
@@ -22,8 +22,9 @@ def build_qlora_full(
     quant = plan.quant
     assert quant is not None, "a QLoRA plan says how to quantise"
     settings = Nf4Settings(block_size=quant.block_size, double_quant=quant.double_quant)
-    pool = DensePool(DenseCopies(quant.dense_copies), dequantizer_for(plan.device))
     dtype = TORCH_DTYPES[plan.compute_dtype]
+    chosen = choose_dequantizer(plan.device, dtype, quant.block_size)
+    pool = DensePool(DenseCopies(quant.dense_copies), chosen.dequantize)
     model = load_nf4_base(inventory, dtype, plan.device, settings, pool)
     adapted = attach_adapters(model, plan.adapters, plan.lora, *adapter_streams(plan))
     return AdaptedObjective(model, adapted, pool)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.kernel.adapted_objective import TORCH_DTYPES, AdaptedObjective, adapter_streams
-from vox_populi.kernel.nf4_backend import dequantizer_for
+from vox_populi.kernel.nf4_backend import choose_dequantizer
 from vox_populi.model.hf_load import read_weight
 from vox_populi.model.nf4_load import Nf4Settings, quantize_stored
 from vox_populi.model.proxy_stack import HEAD, ProxyStack
@@ -27,7 +27,9 @@ def build_qlora_proxy(
     quant = plan.quant
     assert quant is not None, "a QLoRA plan says how to quantise"
     settings = Nf4Settings(block_size=quant.block_size, double_quant=quant.double_quant)
-    pool = DensePool(DenseCopies(quant.dense_copies), dequantizer_for(plan.device))
+    dtype = TORCH_DTYPES[plan.compute_dtype]
+    chosen = choose_dequantizer(plan.device, dtype, quant.block_size)
+    pool = DensePool(DenseCopies(quant.dense_copies), chosen.dequantize)
     keys = {key.ours: key for key in tensor_keys(inventory.config)}
 
     def quantized(ours: str) -> FrozenLinear:
@@ -35,7 +37,7 @@ def build_qlora_proxy(
         return FrozenLinear(Nf4Weight(stored.to(plan.device), pool))
 
     embed_VD = read_weight(inventory, keys[_EMBEDDING])
-    embed_VD = embed_VD.to(TORCH_DTYPES[plan.compute_dtype]).to(plan.device)
+    embed_VD = embed_VD.to(dtype).to(plan.device)
     middle = {
         module.ours: quantized(f"{module.ours}.weight")
         for module in plan.adapters

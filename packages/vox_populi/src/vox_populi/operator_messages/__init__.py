@@ -177,6 +177,7 @@ from vox_populi.operator_messages.model_folder import (
 from vox_populi.operator_messages.plan import (
     data_folder_missing,
     device_absent,
+    device_unusable,
     disk_too_small,
     early_stopping_needs_rows,
     init_folder_occupied,
@@ -184,6 +185,7 @@ from vox_populi.operator_messages.plan import (
     no_rows_to_train_on,
     note_bf16_slow,
     note_device_not_checked,
+    note_device_passed_over,
     note_device_unknown,
     note_max_steps_unused,
     note_memory_short,
@@ -216,6 +218,7 @@ from vox_populi.operator_messages.qlora import (
     note_dense_copies,
     note_head_only,
     note_head_only_not_square,
+    note_nf4_by_torch,
     note_prequantized,
     note_proxy_objective,
     note_strict_on_cuda,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
 
@@ -79,11 +80,21 @@ def device_absent(device: str) -> Problem:
     )
 
 
+def device_unusable(device: str, reason: str) -> Problem:
+    """The device is there, and torch cannot use it."""
+    return Problem(
+        code="MENS-P040",
+        what=f"the {device} device cannot be used: {clipped(reason)}.",
+        where="--device",
+        fix="End what else uses it, or pass --device cpu.",
+    )
+
+
 def memory_too_small(device: str, needed: int, available: int) -> Problem:
     """The estimate exceeds the memory of the device."""
     return Problem(
         code="MENS-P008",
-        what=f"about {_gib(needed)} are needed, {device} has {_gib(available)}.",
+        what=f"about {_gib(needed)} are needed, {device} has {_gib(available)}{_free_on(device)}.",
         fix="Lower --batch-size, --seq-len or --rank; vox mens train --dry-run shows each term.",
     )
 
@@ -169,8 +180,19 @@ def note_bf16_slow(device: str) -> str:
 
 
 def note_no_bf16() -> str:
-    """The automatic choice avoids emulation."""
-    return "this CUDA device has no bf16; computing in f32."
+    """The automatic choice avoids emulation. In f16, unscaled losses have gradients of zero."""
+    return (
+        "this CUDA device has no units for bf16 and emulates it, so the run computes in f32; f16"
+        " would lose small gradients."
+    )
+
+
+def note_device_passed_over(device: str, reason: str) -> str:
+    """The automatic choice tried a device out, or could not."""
+    return (
+        f"--device best passed over {device}: {clipped(reason)}. Pass --device {device} to use it"
+        " all the same."
+    )
 
 
 def note_seq_len_beyond_positions(tokens: int, positions: int) -> str:
@@ -188,9 +210,10 @@ def note_no_effect(flag: str, reason: str) -> str:
     return f"{flag} has no effect: {reason}."
 
 
-def note_memory_short(needed: int, available: int) -> str:
+def note_memory_short(device: str, needed: int, available: int) -> str:
     """The plan is for a larger machine; a run here would be refused."""
-    return f"needs about {_gib(needed)} of memory, this device has {_gib(available)}."
+    has = f"{_gib(available)}{_free_on(device)}"
+    return f"needs about {_gib(needed)} of memory, this device has {has}."
 
 
 def note_vocabulary_new_to_base() -> str:
@@ -222,6 +245,11 @@ def note_rows_truncated(file: str, rows: int, seq_len: int) -> str:
 def note_valid_is_train() -> str:
     """The held-out loss would measure memory."""
     return "valid.jsonl is a copy of train.jsonl: its loss says nothing about unseen rows."
+
+
+def _free_on(device: str) -> str:
+    """On CUDA only what others left is counted."""
+    return " free" if device == "cuda" else ""
 
 
 def _either(words: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
 MAX_KEYS_SHOWN = 32
@@ -195,6 +196,14 @@ def note_dense_copies(chosen: str, estimates: Sequence[tuple[str, int]]) -> str:
     """What each policy would take, and which one runs."""
     sizes = ", ".join(f"{name} {size / 2**20:,.1f} MiB" for name, size in estimates)
     return f"dense copies of the 4-bit weights: {chosen}; estimated are {sizes} (--nf4-cache)."
+
+
+def note_nf4_by_torch(reason: str) -> str:
+    """The numbers are the same, the speed is not."""
+    return (
+        f"bitsandbytes is not used ({clipped(reason)}): torch makes the 4-bit weights dense, with"
+        " the same numbers and slower; pip install -U bitsandbytes may help."
+    )
 
 
 def _named(names: Sequence[str]) -> str:

@@ -135,7 +135,8 @@ def plan_training(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) ->
         EnvironmentFailure: When only disk, permissions, a lock or a device is in the way.
     """
     found = preflight(contract, use)
-    plan = plan_execution(contract, found.inventory, found.facts, probe_machine())
+    machine = probe_machine(contract.device, contract.dtype)
+    plan = plan_execution(contract, found.inventory, found.facts, machine)
     return PlannedRun(contract=contract, preflight=found, plan=plan)
 
 

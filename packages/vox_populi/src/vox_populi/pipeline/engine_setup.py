@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from vox_populi import operator_messages as say
-from vox_populi.errors import EnvironmentFailure
+from vox_populi.errors import EnvironmentFailure, first_line
+from vox_populi.kernel.adapted_objective import TORCH_DTYPES
+from vox_populi.kernel.nf4_backend import choose_dequantizer
 from vox_populi.kernel.registry import build_objective
 from vox_populi.merge.nf4_cache import cached_base
 from vox_populi.model.nf4_load import Nf4Settings
@@ -40,13 +42,18 @@ def load_objective(planned: PlannedRun, base_digest: str) -> LoadedObjective:
     keep_freed_memory()
     plan, inventory = planned.plan, planned.preflight.inventory
     quant = plan.quant
-    if quant is None or quant.cache_dir is None:
+    if quant is None:
         return LoadedObjective(build_objective(plan, inventory))
+    dtype = TORCH_DTYPES[plan.compute_dtype]
+    note = choose_dequantizer(plan.device, dtype, quant.block_size).note
+    notes = () if note is None else (note,)
+    if quant.cache_dir is None:
+        return LoadedObjective(build_objective(plan, inventory), notes)
     settings = Nf4Settings(
         block_size=quant.block_size, double_quant=quant.double_quant, cache_dir=quant.cache_dir
     )
     cached = cached_base(inventory, settings, base_digest)
-    return LoadedObjective(build_objective(plan, cached.inventory), cached.notes)
+    return LoadedObjective(build_objective(plan, cached.inventory), (*notes, *cached.notes))
 
 
 def engine_settings(plan: ExecutionPlan, *, only_one_step: bool = False) -> EngineSettings:
@@ -83,7 +90,7 @@ def on_device(device: str, threads: int | None) -> Iterator[None]:
         if _is_host_out_of_memory(error):
             raise _memory_exhausted(device) from error
         if isinstance(error, torch.AcceleratorError):
-            raise EnvironmentFailure(say.device_failed(device, _first_line(error))) from error
+            raise EnvironmentFailure(say.device_failed(device, first_line(error))) from error
         raise
     finally:
         torch.set_num_threads(before)
@@ -98,7 +105,3 @@ def _is_host_out_of_memory(error: RuntimeError) -> bool:
     """A failed allocation on the host has no class of its own in torch, only this text."""
     text = str(error)
     return "DefaultCPUAllocator" in text and "memory" in text
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -5,37 +5,81 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 from vox_populi import extras
-from vox_populi.errors import ContractError
+from vox_populi.contract.choices import ComputeDtype, DeviceKind
+from vox_populi.errors import ContractError, first_line
 from vox_populi.plan.device_choice import MachineFacts, thread_problems
 
 _GPU_TRACES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
-"""Device files of NVIDIA's driver, of GPUs under WSL, and of AMD's compute driver."""
+"""Device files of NVIDIA's driver, of GPUs under WSL, and of AMD's compute driver. A Jetson has
+none of them: there `--device cuda` has to be named."""
 _CGROUP_LIMITS = (
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 )
 
 
-def probe_machine() -> MachineFacts:
-    """Look at processors, memory and GPUs; takes milliseconds where there is no GPU."""
-    memory = _host_memory()
-    if not _may_have_gpu():
-        return MachineFacts(n_cpus=count_cpus(), memory_bytes=memory, has_cuda=False, has_mps=False)
-    if not extras.is_installed("torch"):
-        return MachineFacts(n_cpus=count_cpus(), memory_bytes=memory)
+def probe_machine(
+    wanted: DeviceKind = DeviceKind.BEST, dtype: ComputeDtype = ComputeDtype.AUTO
+) -> MachineFacts:
+    """Look at processors, memory and GPUs; takes milliseconds where there is no GPU.
+
+    Args:
+        wanted: A GPU that is named is asked of torch, whatever traces of a driver there are.
+            Metal is tried out only for `best`.
+        dtype: What it is tried out in.
+    """
+    host = MachineFacts(n_cpus=count_cpus(), memory_bytes=_host_memory())
+    if wanted is DeviceKind.CPU:
+        return host
+    has_torch = extras.is_installed("torch")
+    is_named = wanted is not DeviceKind.BEST
+    if not _may_have_gpu() and not (is_named and has_torch):
+        return replace(host, has_cuda=False, has_mps=False)
+    if not has_torch:
+        return host
     torch = extras.load("torch")
-    has_cuda = bool(torch.cuda.is_available())
-    device_memory = torch.cuda.get_device_properties(0).total_memory if has_cuda else None
-    return MachineFacts(
-        n_cpus=count_cpus(),
-        memory_bytes=memory,
-        has_cuda=has_cuda,
-        has_mps=bool(torch.backends.mps.is_available()),
-        device_memory_bytes=device_memory,
-        has_bf16=bool(torch.cuda.is_bf16_supported()) if has_cuda else None,
+    if torch.cuda.is_available():
+        has_mps = bool(torch.backends.mps.is_available())
+        return replace(_with_cuda(host, torch), has_mps=has_mps)
+    return _with_metal(replace(host, has_cuda=False), torch, wanted, dtype)
+
+
+def metal_failure(dtype: ComputeDtype = ComputeDtype.AUTO) -> str | None:
+    """Why `best` passes Metal over; `None` where a step of training gives the CPU's numbers."""
+    trial = extras.load("vox_populi.pipeline.device_trial")
+    failure: str | None = trial.step_failure(
+        "mps", "bfloat16" if dtype is ComputeDtype.BF16 else "float32"
+    )
+    return failure
+
+
+def _with_cuda(host: MachineFacts, torch: ModuleType) -> MachineFacts:
+    """What is free counts: it leaves out other programs, and the context that asking makes."""
+    has_bf16 = bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    facts = replace(host, has_cuda=True, has_bf16=has_bf16)
+    try:
+        free, _ = torch.cuda.mem_get_info(torch.cuda.current_device())
+    except RuntimeError as error:
+        # A device that another process has to itself, or that is full.
+        return replace(facts, cuda_failure=first_line(error))
+    return replace(facts, device_memory_bytes=int(free))
+
+
+def _with_metal(
+    host: MachineFacts, torch: ModuleType, wanted: DeviceKind, dtype: ComputeDtype
+) -> MachineFacts:
+    if not torch.backends.mps.is_available():
+        return replace(host, has_mps=False)
+    return replace(
+        host,
+        has_mps=True,
+        metal_memory_bytes=int(torch.mps.recommended_max_memory()),
+        metal_failure=metal_failure(dtype) if wanted is DeviceKind.BEST else None,
     )
 
 

@@ -17,7 +17,7 @@ from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.kernel.adapted_objective import TORCH_DTYPES, AdaptedObjective
-from vox_populi.kernel.nf4_backend import dequantizer_for
+from vox_populi.kernel.nf4_backend import DequantizerChoice, choose_dequantizer
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
 from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base
@@ -30,6 +30,7 @@ from vox_populi.plan.device_choice import DeviceChoice, choose_device, device_pr
 from vox_populi.plan.memory_estimate import BYTES_OF_DTYPE, count_parameters
 from vox_populi.plan.nf4_plan import choose_dense_copies
 from vox_populi.plan.tokenizer_choice import TokenizerChoice, choose_tokenizer
+from vox_tensor.nf4_levels import BLOCK_SIZE
 from vox_tensor.nf4_weight import DenseCopies, DensePool
 from vox_tensor.tokenizer import TextTokenizer
 
@@ -71,6 +72,8 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
     policy = _policy(choice, text)
     text_notes = _text_notes(choice, policy, text)
     adapter_notes = () if adapter is None else adapter.notes
+    quantization = None if adapter is None else adapter.quantization
+    nf4_notes = _nf4_notes(device, model.inventory, quantization)
     return FoundWeights(
         inventory=model.inventory,
         name=EMBEDDED_NAME if folder is None else folder.resolve().name,
@@ -78,9 +81,9 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
         tokenizer=chosen.tokenizer,
         policy=policy,
         device=device,
-        notes=(*device.notes, *chosen.notes, *adapter_notes, *text_notes),
+        notes=(*device.notes, *chosen.notes, *adapter_notes, *nf4_notes, *text_notes),
         text=text,
-        quantization=None if adapter is None else adapter.quantization,
+        quantization=quantization,
     )
 
 
@@ -112,9 +115,28 @@ def _load_in_nf4(found: FoundWeights) -> tuple[Transformer, DensePool]:
     # Answers are made token by token, each of which needs every weight again.
     dense_bytes = count_parameters(config) * BYTES_OF_DTYPE[device.compute_dtype]
     copies = choose_dense_copies(DenseCopiesChoice.AUTO, dense_bytes, device.memory_bytes)
-    pool = DensePool(DenseCopies(copies.value), dequantizer_for(device.device))
+    dequantizer = _dequantizer(device, found.inventory, quantization)
+    pool = DensePool(DenseCopies(copies.value), dequantizer.dequantize)
     dtype = TORCH_DTYPES[device.compute_dtype]
     return load_nf4_base(found.inventory, dtype, device.device, settings, pool), pool
+
+
+def _dequantizer(
+    device: DeviceChoice, inventory: ModelInventory, quantization: Quantization | None
+) -> DequantizerChoice:
+    stored = next(iter(inventory.nf4.values()), None)
+    held = stored if stored is not None else quantization
+    block_size = BLOCK_SIZE if held is None else held.block_size
+    return choose_dequantizer(device.device, TORCH_DTYPES[device.compute_dtype], block_size)
+
+
+def _nf4_notes(
+    device: DeviceChoice, inventory: ModelInventory, quantization: Quantization | None
+) -> tuple[str, ...]:
+    if not inventory.nf4 and quantization is None:
+        return ()
+    note = _dequantizer(device, inventory, quantization).note
+    return () if note is None else (note,)
 
 
 def _device(choice: WeightsChoice) -> DeviceChoice:
@@ -127,7 +149,7 @@ def _device(choice: WeightsChoice) -> DeviceChoice:
         threads=choice.threads,
     )
     require_threads(choice.threads)
-    machine = probe_machine()
+    machine = probe_machine(choice.device, choice.dtype)
     absent = tuple(device_problems(choice.device, machine))
     if absent:
         raise EnvironmentFailure(*absent)

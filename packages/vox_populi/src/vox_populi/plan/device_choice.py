@@ -22,9 +22,15 @@ class MachineFacts:
     has_cuda: bool | None = None
     has_mps: bool | None = None
     device_memory_bytes: int | None = None
-    """Memory of the CUDA device."""
+    """Memory of the CUDA device that is free: not that of its context or of other programs."""
     has_bf16: bool | None = None
-    """Whether the CUDA device computes in bf16."""
+    """Whether the CUDA device has units for bf16; emulating it does not count."""
+    metal_memory_bytes: int | None = None
+    """What Apple recommends that a program use of the memory shared with the host."""
+    cuda_failure: str | None = None
+    """Why the CUDA device, which is there, cannot be used."""
+    metal_failure: str | None = None
+    """What went wrong when Metal was tried out; `None` where nobody tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class DeviceChoice:
     compute_dtype: str
     """`float32` or `bfloat16`."""
     memory_bytes: int | None
-    """Memory of that device; Metal shares the host's."""
+    """Memory of that device that a run may use."""
     notes: tuple[str, ...]
 
 
@@ -45,6 +51,8 @@ def device_problems(wanted: DeviceKind, machine: MachineFacts) -> Iterator[Probl
     is_there = {DeviceKind.CUDA: machine.has_cuda, DeviceKind.METAL: machine.has_mps}
     if is_there.get(wanted) is False:
         yield say.device_absent(wanted)
+    elif wanted is DeviceKind.CUDA and machine.cuda_failure is not None:
+        yield say.device_unusable(wanted, machine.cuda_failure)
 
 
 def thread_problems(threads: int | None, n_cpus: int) -> Iterator[Problem]:
@@ -58,8 +66,15 @@ def choose_device(contract: FinetuneContract, machine: MachineFacts) -> DeviceCh
     notes: list[str] = []
     device = _device(contract.device, machine, notes)
     dtype = _dtype(contract.dtype, device, machine, notes)
-    memory = machine.device_memory_bytes if device == "cuda" else machine.memory_bytes
-    return DeviceChoice(device, dtype, memory, tuple(notes))
+    return DeviceChoice(device, dtype, _memory(device, machine), tuple(notes))
+
+
+def _memory(device: str, machine: MachineFacts) -> int | None:
+    if device == "cuda":
+        return machine.device_memory_bytes
+    if device == "mps" and machine.metal_memory_bytes is not None:
+        return machine.metal_memory_bytes
+    return machine.memory_bytes
 
 
 def _device(wanted: DeviceKind, machine: MachineFacts, notes: list[str]) -> str:
@@ -70,9 +85,16 @@ def _device(wanted: DeviceKind, machine: MachineFacts, notes: list[str]) -> str:
         return _TORCH_NAME[wanted]
     if machine.has_cuda is None and machine.has_mps is None:
         notes.append(say.note_device_unknown())
-    if machine.has_cuda:
-        return "cuda"
-    return "mps" if machine.has_mps else "cpu"
+    found = (
+        (DeviceKind.CUDA, machine.has_cuda, machine.cuda_failure),
+        (DeviceKind.METAL, machine.has_mps, machine.metal_failure),
+    )
+    for kind, is_there, failure in found:
+        if is_there and failure is None:
+            return _TORCH_NAME[kind]
+        if is_there and failure is not None:
+            notes.append(say.note_device_passed_over(kind, failure))
+    return "cpu"
 
 
 def _dtype(wanted: ComputeDtype, device: str, machine: MachineFacts, notes: list[str]) -> str:

@@ -199,7 +199,7 @@ def plan_execution(
         *chosen.notes,
         *quant_notes,
         *_data_notes(contract, config, data),
-        *_memory_notes(memory, device.memory_bytes),
+        *_memory_notes(memory, device),
     )
     return ExecutionPlan(
         kernel=implied_kernel(contract.backend, contract.base_quant),
@@ -280,7 +280,7 @@ def _frozen_base(
 ) -> tuple[MemoryEstimate, QuantPlan | None, tuple[str, ...]]:
     """How the base is held, and the memory of a step with it."""
     config, modules, lora = inventory.config, chosen.adapters, contract.lora
-    work = WorkingSet(tokens, device.compute_dtype, on_cpu=device.device == "cpu")
+    work = WorkingSet(tokens, device.compute_dtype, device.device)
     if contract.backend is Backend.LORA:
         return estimate_memory(config, modules, lora, work), None, ()
     layout = nf4_layout(contract, inventory, chosen)
@@ -349,9 +349,10 @@ def _data_notes(contract: FinetuneContract, config: ModelConfig, data: DataFacts
         yield say.note_no_effect("--validation-split-ratio", "the data folder has a valid.jsonl")
 
 
-def _memory_notes(memory: MemoryEstimate, available: int | None) -> Iterator[str]:
+def _memory_notes(memory: MemoryEstimate, device: DeviceChoice) -> Iterator[str]:
+    available = device.memory_bytes
     if available is not None and memory.total > available:
-        yield say.note_memory_short(memory.total, available)
+        yield say.note_memory_short(device.device, memory.total, available)
 
 
 _DEFAULT_SPLIT_RATIO = next(

@@ -22,6 +22,22 @@ CPU_RUNTIME_BYTES = 320 * 2**20
 """Resident set of an interpreter with torch, its optimizers and tokenizers, before any model:
 319 MiB with torch 2.13 for CPUs on Linux."""
 
+CUDA_RUNTIME_BYTES = 512 * 2**20
+"""Kernels that are loaded at first use, workspaces of cuBLAS, and what an allocator of blocks of
+2 to 20 MiB cannot fill. The context is left out: it is taken when free memory is looked at. An
+allowance, not measured."""
+
+METAL_RUNTIME_BYTES = CPU_RUNTIME_BYTES + 512 * 2**20
+"""The interpreter, since memory is shared, and compiled graphs and command buffers. An allowance,
+not measured."""
+
+_RUNTIME_BYTES = {
+    "cpu": CPU_RUNTIME_BYTES,
+    "cuda": CUDA_RUNTIME_BYTES,
+    "mps": METAL_RUNTIME_BYTES,
+}
+"""By torch's name of the device; others are taken to be alike CUDA."""
+
 _F32 = 4
 _ADAM_MOMENTS = 2
 
@@ -48,7 +64,7 @@ class MemoryEstimate:
     """Logits and their gradient for one chunk of supervised positions, in f32: C * V * 4 * 2,
     with C = min(256, T)."""
     runtime: int
-    """Interpreter and libraries; 0 on a GPU, whose memory they do not use."""
+    """Interpreter and libraries, or what a GPU's libraries take of its memory."""
     packed_weights: int = 0
     """Codes and magnitudes of the layers that are in NF4."""
     dense_copies: int = 0
@@ -97,7 +113,8 @@ class WorkingSet:
     """Most tokens of a window."""
     compute_dtype: str
     """`float32` or `bfloat16`."""
-    on_cpu: bool
+    device: str
+    """torch's name: `cpu`, `cuda` or `mps`."""
 
 
 def estimate_memory(
@@ -134,7 +151,7 @@ def estimate_memory(
         activations=work.tokens * saved * size,
         working=work.tokens * widest * size,
         loss_chunk=min(LOSS_CHUNK_ROWS, work.tokens) * config.vocab_size * _F32 * 2,
-        runtime=CPU_RUNTIME_BYTES if work.on_cpu else 0,
+        runtime=_RUNTIME_BYTES.get(work.device, CUDA_RUNTIME_BYTES),
     )
 
 
@@ -171,7 +188,7 @@ def estimate_proxy_memory(
         activations=work.tokens * saved * width * size,
         working=work.tokens * 4 * width * size,
         loss_chunk=min(LOSS_CHUNK_ROWS, work.tokens) * config.vocab_size * _F32 * 2,
-        runtime=CPU_RUNTIME_BYTES if work.on_cpu else 0,
+        runtime=_RUNTIME_BYTES.get(work.device, CUDA_RUNTIME_BYTES),
     )
 
 
