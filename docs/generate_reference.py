@@ -139,7 +139,9 @@ def cli_page() -> str:
         "# Commands",
         "",
         "Results go to standard output, everything else to standard error. With `--json`, standard",
-        "output carries one JSON document, also for a failure. Every option can be given in the",
+        "output carries one JSON document, also for a failure. Where `--json` says JSON lines,",
+        "each of them is one, and a failure is the last; see [Terminal output](terminal.md).",
+        "Every option can be given in the",
         f"environment: `--batch-size` is `{ENVIRONMENT_PREFIX}_BATCH_SIZE`. A flag beats the",
         "environment.",
     ]

@@ -31,8 +31,10 @@ class Outcome:
     @property
     def codes(self) -> list[str]:
         """Codes of the problems on standard error, one a line."""
-        lines = [line for line in self.err.splitlines() if line.startswith("error [")]
-        return [line.removeprefix("error [").partition("]")[0] for line in lines]
+        lines = [
+            line for line in self.err.splitlines() if line.startswith(("error [", "stopped ["))
+        ]
+        return [line.partition("[")[2].partition("]")[0] for line in lines]
 
 
 Vox = Callable[..., Outcome]

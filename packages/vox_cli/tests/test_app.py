@@ -71,7 +71,8 @@ def test_a_failure_ends_with_its_code_and_a_line_per_problem(
     outcome = failing(error)
     assert outcome.code == code
     assert outcome.out == ""
-    assert outcome.err.splitlines() == [f"error {problem}" for problem in error.problems]
+    kind = "stopped" if code > 128 else "error"
+    assert outcome.err.splitlines() == [f"{kind} {problem}" for problem in error.problems]
 
 
 def test_a_problem_says_code_place_cause_and_fix(failing: Vox) -> None:
@@ -264,7 +265,7 @@ def test_a_terminated_command_ends_with_143() -> None:
     done = in_a_process(TERMINATED)
     assert done.returncode == 143
     assert json.loads(done.stdout)["exit_code"] == 143
-    assert done.stderr.startswith("error [MENS-R091]")
+    assert done.stderr.startswith("stopped [MENS-R091]")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes differ on Windows")

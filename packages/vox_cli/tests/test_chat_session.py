@@ -17,6 +17,7 @@ from vox_populi.pipeline.reports import GenerateResult
 from vox_populi.pipeline.requests import GenerateRequest
 
 Vox = Callable[..., Any]
+CTRL_C = "\x03"
 
 
 class Parrot:
@@ -33,9 +34,12 @@ class Parrot:
         if text == "too long":
             raise DataError(say.conversation_too_long(9, 8))
         self.heard.append(text)
+        if text == "say nothing":
+            return GenerateResult(prompt=text, text="", ids=(), stop_reason="stop_token")
         on_text(text[:1])
         on_text(text[1:])
-        return GenerateResult(prompt=text, text=text, ids=(1,), stop_reason="length")
+        reason = "length" if text == "at length" else "stop_token"
+        return GenerateResult(prompt=text, text=text, ids=(1, 2), stop_reason=reason)
 
     def reset(self) -> None:
         self.heard.append("(reset)")
@@ -62,9 +66,12 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         def read(prompt: str) -> str:
             try:
-                return next(left)
+                text = next(left)
             except StopIteration:
                 raise EOFError from None
+            if text == CTRL_C:
+                raise KeyboardInterrupt
+            return text
 
         monkeypatch.setattr("builtins.input", read)
         for stream in (sys.stdin, sys.stdout):
@@ -118,3 +125,49 @@ def test_a_terminal_can_be_left_by_a_word(
 ) -> None:
     typed("one", "/quit", "two")
     assert vox("mens", "generate", "-i").out == "one\n"
+
+
+@pytest.mark.parametrize("word", ["/help", "/exit", "/Reset", "/?"])
+def test_a_word_with_a_slash_is_not_sent_to_the_model(
+    vox: Vox, parrot: Parrot, typed: Callable[..., None], word: str
+) -> None:
+    typed(word, "one")
+    outcome = vox("mens", "generate", "-i")
+    assert (outcome.code, outcome.out) == (0, "one\n")
+    assert parrot.heard == ["one"]
+    assert ("MENS-U050" in outcome.err) is (word != "/help")
+    assert "/reset" in outcome.err
+
+
+def test_an_unknown_command_of_a_pipe_ends_the_chat(
+    vox: Vox, parrot: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("/help\n/exit\none\n"))
+    outcome = vox("mens", "generate", "-i")
+    assert (outcome.code, outcome.codes, parrot.heard) == (3, ["MENS-U050"], [])
+
+
+def test_ctrl_c_at_the_prompt_says_how_to_leave_and_twice_leaves(
+    vox: Vox, parrot: Parrot, typed: Callable[..., None]
+) -> None:
+    typed(CTRL_C, "one", CTRL_C, CTRL_C, "two")
+    outcome = vox("mens", "generate", "-i")
+    assert outcome.code == 0
+    assert parrot.heard == ["one"]
+    assert outcome.err.count("Ctrl-D") == 3, "the greeting and two hints"
+    assert "MENS-" not in outcome.err
+
+
+def test_a_blank_answer_and_a_cut_one_say_so(
+    vox: Vox, parrot: Parrot, typed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed("say nothing", "at length", "one")
+    outcome = vox("mens", "generate", "-i")
+    remarks = outcome.err.splitlines()[-2:]
+    assert "wrote nothing" in remarks[0]
+    assert "cut at 2 tokens" in remarks[1]
+    assert outcome.out == "\nat length\none\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("say nothing\n"))
+    assert "wrote nothing" in vox("mens", "generate", "-i").err
+    monkeypatch.setattr(sys, "stdin", io.StringIO("say nothing\n"))
+    assert "wrote nothing" not in vox("mens", "generate", "-i", "--json").err

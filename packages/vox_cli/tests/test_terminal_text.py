@@ -7,6 +7,7 @@ import enum
 import json
 import os
 import re
+import signal
 import sys
 import threading
 import types
@@ -24,6 +25,7 @@ from vox_populi import extras
 from vox_populi.artifacts.run_dir import TELEMETRY_FILE
 from vox_populi.events import Event, EventName
 from vox_populi.pipeline.dispatch import PlannedRun
+from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.reports import GenerateResult
 
 pty = pytest.importorskip("pty", reason="needs a system with pseudo-terminals")
@@ -187,6 +189,29 @@ def test_no_event_of_a_run_reaches_a_terminal_raw(
 
     monkeypatch.setattr(train, "run_training", run_training)
     assert_harmless(show("mens", "train", "--data-dir", "x", "--output-dir", "y"))
+
+
+def test_ctrl_c_is_acknowledged_at_once_and_is_no_error(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train: Any = extras.load("vox_cli.commands.mens_train")
+
+    def run_training(contract: object, options: Any, sinks: Any = ()) -> Any:
+        for sink in sinks:
+            sink.emit(Event(EventName.STEP, {"step": 1, "planned_steps_total": 2}))
+        options.on_stop("stopping after this step")
+        for sink in sinks:
+            sink.emit(Event(EventName.STEP, {"step": 2, "planned_steps_total": 2}))
+        raise RunInterruptedError(signal.SIGINT, 2, "checkpoints/step-2")
+
+    monkeypatch.setattr(train, "run_training", run_training)
+    screen = show("mens", "train", "--data-dir", "x", "--output-dir", "y", "--json")
+    assert screen.code == 130
+    said = [line for line in screen.lines if line]
+    assert said[1] == "\x1b[Kstopping after this step"
+    assert "step 2/2" in said[2]
+    assert said[3].startswith("stopped [MENS-R010]")
+    assert json.loads(said[4])["exit_code"] == 130
 
 
 def test_no_plan_reaches_a_terminal_raw(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:

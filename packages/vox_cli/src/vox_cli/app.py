@@ -30,6 +30,8 @@ COMPLETION_VARIABLE = "_VOX_COMPLETE"
 JSON_VARIABLE = f"{ENVIRONMENT_PREFIX}_JSON"
 _YES = ("1", "true", "yes", "on")
 NO_FIELDS: Mapping[str, object] = {}
+STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+"""Whoever stops a command has what was asked for: no error."""
 
 
 class _Terminated(BaseException):
@@ -106,7 +108,8 @@ def _report(
 ) -> int:
     listed = [problem.as_json() for problem in problems]
     document = {**fields, "ok": False, "exit_code": int(code), "problems": listed}
-    lines = [f"error {problem}" for problem in problems]
+    kind = "stopped" if code in STOPPED else "error"
+    lines = [f"{kind} {problem}" for problem in problems]
     for channel, texts in (STDERR, lines), (STDOUT, [json_text(document)] * as_json):
         try:
             for text in texts:

@@ -54,6 +54,10 @@ class Console:
         """Print a part of a result at once, with nothing behind it."""
         STDOUT.text(text, end="")
 
+    def end_typed_line(self) -> None:
+        """Start a new line behind what was typed and given up."""
+        STDOUT.text("")
+
     def note(self, text: str) -> None:
         """Say something in one line about what happens, unless asked to be quiet."""
         if self.quiet:

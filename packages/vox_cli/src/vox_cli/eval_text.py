@@ -57,6 +57,7 @@ def _totals(report: EvalReport) -> Iterator[tuple[str, str | None]]:
     yield "perplexity", _both(before, report.measured, _perplexity)
     if report.measured.answers is not None:
         yield "exact answers", _both(before, report.measured, _exact)
+        yield "unfinished", _unfinished(report.measured.answers)
         yield "Python answers", _both(before, report.measured, _python) + _ceiling(report.measured)
 
 
@@ -106,6 +107,12 @@ def _python(measured: Measured | SourceLoss) -> str:
 
 def _share(answers: AnswerScore | None, name: str) -> str:
     return NOTHING if answers is None else f"{getattr(answers, name)} of {answers.rows}"
+
+
+def _unfinished(answers: AnswerScore) -> str | None:
+    """Answers that are blank or break off: neither can be right."""
+    counts = ((answers.blank, "blank"), (answers.cut, "cut at --max-new-tokens"))
+    return ", ".join(f"{count} {what}" for count, what in counts if count) or None
 
 
 def _change(report: EvalReport) -> str:

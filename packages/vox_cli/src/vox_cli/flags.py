@@ -95,6 +95,16 @@ def switch(help_text: str, *names: str) -> Any:
 
 
 JsonFlag = Annotated[bool, switch("Print JSON on stdout, also for a failure.", "--json")]
+JsonLinesFlag = Annotated[
+    bool, switch("Print JSON lines on stdout, one a row; a failure is the last line.", "--json")
+]
+JsonOrLinesFlag = Annotated[
+    bool,
+    switch(
+        "Print JSON on stdout, also for a failure; JSON lines with --prompts or --interactive.",
+        "--json",
+    ),
+]
 QuietFlag = Annotated[bool, switch("Say nothing but results and errors.", "--quiet", "-q")]
 VerboseFlag = Annotated[bool, switch("Say more on stderr.", "--verbose", "-v")]
 ColorFlag = Annotated[ColorChoice, choice("When to use colours.", ColorChoice, "auto")]

@@ -124,3 +124,13 @@ def test_a_value_can_come_from_the_environment(
     monkeypatch.setenv("VOX_MENS_SEQ_LEN", "99")
     assert vox("mens", "eval", "--seq-len", 98).code == 0
     assert evaluated.request == EvalRequest(data=Path("from-env.jsonl"), seq_len=98)
+
+
+def test_blank_and_cut_answers_are_counted(vox: Vox, evaluated: Asked) -> None:
+    score = AnswerScore(rows=4, exact=0, python=0, expected_python=4, blank=1, cut=2)
+    sources = (replace(MEASURED.sources[0], answers=score),)
+    evaluated.report = replace(EVALUATED, measured=Measured(sources))
+    assert "1 blank, 2 cut at --max-new-tokens" in vox("mens", "eval", "--data", "x").out
+    whole = replace(score, blank=0, cut=0)
+    evaluated.report = replace(EVALUATED, measured=Measured((replace(sources[0], answers=whole),)))
+    assert "unfinished" not in vox("mens", "eval", "--data", "x").out

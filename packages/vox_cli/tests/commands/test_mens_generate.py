@@ -159,3 +159,29 @@ def test_generate_refuses_what_makes_no_sense(
     outcome = vox("mens", "generate", *argv)
     assert (outcome.code, outcome.codes) == (2, codes)
     assert generated.request is None
+
+
+def test_a_blank_or_cut_answer_says_so_beside_it(
+    vox: Vox, generated: Generated, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers = [
+        GenerateResult(prompt="a", text="", ids=(), stop_reason="stop_token"),
+        GenerateResult(prompt="b", text="half", ids=(1, 2), stop_reason="length"),
+        GenerateResult(prompt="c", text="whole", ids=(1, 2), stop_reason="stop_token"),
+    ]
+    monkeypatch.setattr(mens_generate, "continue_prompts", lambda request: iter(answers[:1]))
+    assert vox("mens", "generate", "--prompt", "a").out == "\n"
+    assert "wrote nothing" in vox("mens", "generate", "--prompt", "a").err
+    assert vox("mens", "generate", "--prompt", "a", "--json").err == ""
+    monkeypatch.setattr(mens_generate, "continue_prompts", lambda request: iter(answers))
+    path = tmp_path / "prompts.txt"
+    path.write_text("a\nb\nc\n", encoding="utf-8")
+    first, second = vox("mens", "generate", "--prompts", path).err.splitlines()
+    assert first.startswith("prompt 1: ")
+    assert second.startswith("prompt 2: ")
+    assert "cut at 2 tokens" in second
+
+
+@pytest.mark.parametrize("command", ["generate", "preview"])
+def test_json_lines_are_named_where_there_are_any(vox: Vox, command: str) -> None:
+    assert "JSON lines" in " ".join(vox("mens", command, "--help").out.split())

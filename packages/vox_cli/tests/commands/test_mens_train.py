@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 
 from vox_cli.commands import mens_train, schola_train
 from vox_cli.console import Console
+from vox_cli.terminal import STDERR
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.events import Event, EventName, Sink
 from vox_populi.pipeline.dispatch import FolderUse, plan_training
@@ -166,12 +166,12 @@ def test_a_terminal_gets_a_bar_that_ends_with_its_line(
 
     monkeypatch.setattr(mens_train, "run_training", run)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(Console, "has_bar", lambda self, stream: stream is sys.stderr)
+    monkeypatch.setattr(Console, "has_bar", lambda self, channel: channel is STDERR)
     outcome = vox("mens", "train", *WHERE)
     assert outcome.code == 130
     first, second, rest = outcome.err.split("\n")
     assert "step 1/2" in first
-    assert second.startswith("error [MENS-R090]")
+    assert second.startswith("stopped [MENS-R090]")
     assert rest == ""
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -56,3 +59,57 @@ def test_in_another_thread_there_is_no_handler_and_no_error() -> None:
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+def long_call() -> None:
+    """Seconds in C, without the interpreter's lock, as in a backward pass: no handler can run."""
+    hashlib.pbkdf2_hmac("sha256", b"x", b"y", 3_000_000)
+
+
+def test_a_signal_is_acknowledged_while_the_main_thread_is_busy() -> None:
+    told: list[tuple[str, bool]] = []
+    is_busy = threading.Event()
+
+    def interrupt() -> None:
+        is_busy.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    with stop_on_signals(lambda text: told.append((text, is_busy.is_set()))) as request:
+        is_busy.set()
+        long_call()
+        is_busy.clear()
+        assert request()
+    interrupter.join()
+    assert [was_busy for _, was_busy in told] == [True]
+    assert "Ctrl-C" in told[0][0]
+    assert signal.set_wakeup_fd(-1) == -1, "what was before is back"
+
+
+TWICE = """
+import hashlib, os, signal, threading
+from vox_populi.pipeline.interruption import stop_on_signals
+acknowledged = threading.Event()
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    acknowledged.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+with stop_on_signals(lambda text: acknowledged.set()):
+    threading.Thread(target=interrupt).start()
+    hashlib.pbkdf2_hmac("sha256", b"x", b"y", 2**31 - 1)
+"""
+
+
+def test_a_second_signal_ends_a_process_that_is_busy() -> None:
+    done = subprocess.run([sys.executable, "-c", TWICE], check=False, timeout=60)
+    assert done.returncode in (130, -signal.SIGINT)
+
+
+def test_handlers_come_back_with_an_acknowledgement_as_well() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    told: list[str] = []
+    with stop_on_signals(told.append) as request:
+        assert not request()
+    assert told == []
+    assert signal.getsignal(signal.SIGINT) is before

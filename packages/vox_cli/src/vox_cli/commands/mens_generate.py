@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from vox_cli import flags
+from vox_cli.answer_remark import answer_remark
 from vox_cli.chat_session import chat
 from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.flags import ColorFlag, JsonOrLinesFlag, QuietFlag, VerboseFlag
 from vox_cli.prompt_source import prompts_of
 from vox_cli.report_text import set_in
 from vox_cli.weights_flags import (
@@ -77,7 +78,7 @@ def generate(
     device: DeviceFlag = DeviceKind.BEST,
     dtype: DtypeFlag = ComputeDtype.AUTO,
     threads: ThreadsFlag = None,
-    json: JsonFlag = False,
+    json: JsonOrLinesFlag = False,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
@@ -104,10 +105,10 @@ def generate(
         _say_notes(console, conversation.notes)
         chat(conversation, console)
         return
-    for number, result in enumerate(continue_prompts(request)):
-        if number == 0:
+    for number, result in enumerate(continue_prompts(request), 1):
+        if number == 1:
             _say_notes(console, result.notes)
-        _show(console, result, is_one_of_many=prompts is not None)
+        _show(console, result, number, is_one_of_many=prompts is not None)
 
 
 def _prompts(prompt: str | None, file: Path | None, *, interactive: bool) -> tuple[Prompt, ...]:
@@ -127,7 +128,7 @@ def _say_notes(console: Console, notes: Sequence[str]) -> None:
         console.note(f"note: {note}")
 
 
-def _show(console: Console, result: GenerateResult, *, is_one_of_many: bool) -> None:
+def _show(console: Console, result: GenerateResult, number: int, *, is_one_of_many: bool) -> None:
     if console.as_json and is_one_of_many:
         console.json_line(result.as_json())
     elif console.as_json:
@@ -136,3 +137,6 @@ def _show(console: Console, result: GenerateResult, *, is_one_of_many: bool) -> 
         console.result(f"> {visible_line(result.prompt)}\n  {set_in(result.text)}\n")
     else:
         console.result(result.text)
+    remark = None if console.as_json else answer_remark(result)
+    if remark is not None:
+        console.note(f"prompt {number}: {remark}" if is_one_of_many else remark)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from vox_cli import flags
 from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.flags import ColorFlag, JsonLinesFlag, QuietFlag, VerboseFlag
 from vox_cli.report_text import preview_text
 from vox_cli.terminal import STDOUT
 from vox_cli.value_parsers import whole_number
@@ -58,7 +58,7 @@ def preview(
     on_long_row: Annotated[
         OnLongRow, flags.choice("Rows over --seq-len.", OnLongRow, default="truncate")
     ] = OnLongRow.TRUNCATE,
-    json: JsonFlag = False,
+    json: JsonLinesFlag = False,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -306,9 +307,10 @@ def train(
     if dry_run is not None:
         _show_plan(console, contract, dry_run, options.folder_use)
         return
-    report = _run(console, contract, options)
+    report, said = _run(console, contract, options)
     for note in report.notes:
-        console.note(f"note: {note}")
+        if note not in said:
+            console.note(f"note: {note}")
     if json:
         console.document(report.as_json())
     else:
@@ -338,12 +340,16 @@ def _show_plan(
         console.result(f"\n{trial_text(trial)}")
 
 
-def _run(console: Console, contract: FinetuneContract, options: RunOptions) -> TrainReport:
+def _run(
+    console: Console, contract: FinetuneContract, options: RunOptions
+) -> tuple[TrainReport, set[str]]:
+    """The report, and the notes that were shown while it went."""
+    options = replace(options, on_stop=STDERR.at_once)
     if console.quiet:
-        return run_training(contract, options)
+        return run_training(contract, options), set()
     log_every = 1 if console.verbose else options.log_every
     progress = progress_sink(STDERR, has_bar=console.has_bar(STDERR), log_every=log_every)
     try:
-        return run_training(contract, options, [progress])
+        return run_training(contract, options, [progress]), progress.said
     finally:
         progress.close()

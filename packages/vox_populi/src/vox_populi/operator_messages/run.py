@@ -65,8 +65,13 @@ def run_interrupted(signal_name: str, step: int, checkpoint: str | None) -> Prob
     return Problem(
         code="MENS-R010",
         what=f"the run was stopped by {signal_name} after step {step}; {kept}.",
-        fix="Go on with the same command and --resume auto.",
+        fix="Resume with the same command and --resume auto.",
     )
+
+
+def note_stopping() -> str:
+    """The first SIGINT or SIGTERM of a run, acknowledged."""
+    return "stopping after this step, with a checkpoint; press Ctrl-C again to stop at once."
 
 
 def interrupted() -> Problem:

@@ -98,4 +98,48 @@ def scores_not_finite() -> Problem:
 
 def chat_greeting(model: str) -> str:
     """What a chat on a terminal begins with."""
-    return f"{model}: /reset forgets what was said, /quit or ctrl-D ends, ctrl-C stops an answer."
+    return f"{model}: /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves."
+
+
+def chat_help() -> tuple[str, ...]:
+    """What can be typed in a chat besides messages, one line each."""
+    return (
+        "/reset  forget the conversation",
+        "/help   show this list",
+        "/quit   leave (also Ctrl-D, or Ctrl-C twice)",
+        "Ctrl-C  stop the answer; what was written so far counts as said",
+    )
+
+
+def chat_command_unknown(word: str) -> Problem:
+    """A word with a slash that is not a command; it is not sent to the model."""
+    return Problem(
+        code="MENS-U050",
+        what=f"{clipped(word)} is not a chat command, and was not sent to the model.",
+        fix="Use /help, /reset or /quit, or write the word inside a sentence.",
+    )
+
+
+def note_chat_can_be_left() -> str:
+    """Ctrl-C at the prompt of a chat."""
+    return "(press Ctrl-C again, Ctrl-D or type /quit to leave)"
+
+
+def note_answer_blank() -> str:
+    """A model that ended its turn before it began."""
+    return "(the model ended at once; it wrote nothing)"
+
+
+def note_answer_white_space() -> str:
+    """A model that wrote tokens, of which nothing can be seen."""
+    return "(the model wrote only white space)"
+
+
+def note_answer_cut(tokens: int) -> str:
+    """An answer that reached its limit."""
+    return f"(cut at {tokens} tokens; --max-new-tokens allows more)"
+
+
+def note_answer_without_room() -> str:
+    """An answer that reached the end of the model's positions."""
+    return "(cut: the model has no positions left for this conversation)"

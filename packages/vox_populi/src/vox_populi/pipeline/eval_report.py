@@ -21,6 +21,10 @@ class AnswerScore:
     """Text that Python parses, or whose fenced code it does; nothing is no Python."""
     expected_python: int
     """The same of the rows' own answers: what `python` could be."""
+    blank: int = 0
+    """Nothing, or nothing that can be seen."""
+    cut: int = 0
+    """Broken off at the limit of tokens or positions."""
 
     @classmethod
     def total(cls, scores: Iterable[AnswerScore]) -> AnswerScore | None:
@@ -33,6 +37,8 @@ class AnswerScore:
             exact=sum(each.exact for each in found),
             python=sum(each.python for each in found),
             expected_python=sum(each.expected_python for each in found),
+            blank=sum(each.blank for each in found),
+            cut=sum(each.cut for each in found),
         )
 
     def as_json(self) -> JsonObject:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from threading import Thread
 from types import FrameType
 
 from vox_populi import operator_messages as say
@@ -38,10 +41,14 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
+def stop_on_signals(acknowledge: Callable[[str], None] | None = None) -> Iterator[StopRequest]:
     """Turn the first SIGINT or SIGTERM into a request; the second one ends the process.
 
     Outside the main thread Python allows no handlers: the request then never comes.
+
+    Args:
+        acknowledge: Told at once, in a thread of its own, that the run will stop: a handler waits
+            for the call into torch that is going on, which can be a whole backward pass.
     """
     request = StopRequest()
     before: dict[int, signal._HANDLER] = {}
@@ -58,7 +65,39 @@ def stop_on_signals() -> Iterator[StopRequest]:
     except ValueError:
         before.clear()
     try:
-        yield request
+        with ExitStack() as listening:
+            if before and acknowledge is not None:
+                listening.enter_context(_told_at_once(acknowledge))
+            yield request
     finally:
         for held, handler in before.items():
             signal.signal(held, handler)
+
+
+@contextmanager
+def _told_at_once(acknowledge: Callable[[str], None]) -> Iterator[None]:
+    """Have a thread read the numbers of signals from where the interpreter writes them."""
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+    listener = Thread(target=_listen, args=(reading, acknowledge), daemon=True)
+    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    listener.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        writing.close()
+        listener.join()
+        reading.close()
+
+
+def _listen(reading: socket.socket, acknowledge: Callable[[str], None]) -> None:
+    stops = (signal.SIGINT, signal.SIGTERM)
+    is_told = False
+    while numbers := reading.recv(64):
+        for number in (number for number in numbers if number in stops):
+            if is_told:
+                # The main thread has not come back from torch to put the system's handler in place.
+                os._exit(128 + number)
+            is_told = True
+            acknowledge(say.note_stopping())

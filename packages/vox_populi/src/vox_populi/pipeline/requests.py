@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -37,6 +38,8 @@ class RunOptions:
     """How many remain; the one before the newest is there for when the newest is damaged."""
     resume: Resume | None = None
     """Go on from a checkpoint; `force` is stronger and starts anew."""
+    on_stop: Callable[[str], None] | None = field(default=None, compare=False)
+    """Given a sentence, in a thread of its own, as soon as a signal asks the run to stop."""
 
     def __post_init__(self) -> None:
         require_ranges(

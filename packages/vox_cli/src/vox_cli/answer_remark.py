@@ -1,0 +1,17 @@
+"""What is said about an answer that is blank or breaks off; `--json` has its `stop_reason`."""
+
+from __future__ import annotations
+
+from vox_populi import operator_messages as say
+from vox_populi.pipeline.reports import GenerateResult
+
+
+def answer_remark(result: GenerateResult) -> str | None:
+    """One line, or `None` for an answer that speaks for itself."""
+    if result.stop_reason == "length":
+        return say.note_answer_cut(len(result.ids))
+    if result.stop_reason == "context":
+        return say.note_answer_without_room()
+    if result.stop_reason == "stop_token" and not result.text.strip():
+        return say.note_answer_white_space() if result.text else say.note_answer_blank()
+    return None
