@@ -50,3 +50,13 @@ def test_error_without_a_problem_is_misuse() -> None:
 def test_data_error_is_a_refusal() -> None:
     assert issubclass(DataError, VoxError)
     assert DataError(PROBLEM).kind is FailureKind.REFUSED
+
+
+def test_sentences_are_made_when_they_are_read() -> None:
+    class Unreadable(Problem):
+        def __str__(self) -> str:
+            raise AssertionError
+
+    error = DataError(Unreadable(code="MENS-D999", what="x", fix="y"))
+    with pytest.raises(AssertionError):
+        str(error)

@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 from vox_tensor import data_messages
 from vox_tensor.errors import DataError, Problem
 from vox_tensor.jsonl import (
-    MAX_PROBLEMS,
     JsonLine,
-    first_problems,
     line_offsets,
     parse_jsonl_line,
     read_jsonl,
     scan_jsonl,
     write_jsonl,
 )
+from vox_tensor.problem_log import MAX_PROBLEMS
 
 SENTINEL = "private"
 GOOD = b'{"a": 1}'
@@ -173,7 +172,9 @@ def test_read_gives_the_rows_before_and_reports_all_bad_lines(path: Path) -> Non
 
 @pytest.mark.parametrize("extra", [0, 1, 5])
 def test_problems_beyond_the_cap_are_counted(path: Path, extra: int) -> None:
-    path.write_bytes(b"[]\n" * (MAX_PROBLEMS + extra))
+    # Each at another character, so that none is equal to another.
+    lines = [b" " * n + b"x\n" for n in range(MAX_PROBLEMS + extra)]
+    path.write_bytes(b"".join(lines))
     with pytest.raises(DataError) as caught:
         list(read_jsonl(path))
     shown, rest = caught.value.problems[:MAX_PROBLEMS], caught.value.problems[MAX_PROBLEMS:]
@@ -181,8 +182,12 @@ def test_problems_beyond_the_cap_are_counted(path: Path, extra: int) -> None:
     assert rest == ((data_messages.more_problems(extra, str(path)),) if extra else ())
 
 
-def test_no_problems_stay_none() -> None:
-    assert first_problems([], where="x") == ()
+def test_equal_problems_are_one_with_their_lines(path: Path) -> None:
+    path.write_bytes(b"[]\n" * 1000)
+    with pytest.raises(DataError) as caught:
+        list(read_jsonl(path))
+    (problem,) = caught.value.problems
+    assert problem.where == f"{path}:1-1000"
 
 
 LINES = st.lists(

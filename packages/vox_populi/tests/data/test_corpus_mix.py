@@ -82,7 +82,7 @@ def test_tool_trace_rows_that_are_bad_are_all_named_with_file_and_line(mix_folde
 
 
 def test_problems_beyond_the_cap_are_counted(mix_folder: Any) -> None:
-    mix_folder.write("a.jsonl", ["{"] * 50)
+    mix_folder.write("a.jsonl", [" " * n + "{" for n in range(50)])
     problems = mix_folder.refused(MixSource(path="a.jsonl"))
     assert [code for code, _ in problems] == [*["MENS-D005"] * 20, "MENS-D013"]
 

@@ -39,8 +39,16 @@ def test_everything_wrong_is_reported_with_its_line(write_rows: RowWriter) -> No
     assert report.problems_by_code["MENS-D031"] == 1
 
 
+def test_equal_problems_are_one_with_its_lines(write_rows: RowWriter) -> None:
+    report = validate_corpus(write_rows(*["{"] * 40, PAIR, "{"))
+    (problem,) = [each.as_json() for each in report.problems]
+    assert str(problem["where"]).endswith("train.jsonl:1-40,42")
+    assert (problem["count"], problem["lines"]) == (41, [[1, 40], [42, 42]])
+    assert report.problems_by_code == {"MENS-D005": 41}
+
+
 def test_problems_are_capped_and_counted(write_rows: RowWriter) -> None:
-    report = validate_corpus(write_rows(*["{"] * 100, PAIR))
+    report = validate_corpus(write_rows(*(" " * n + "{" for n in range(100)), PAIR))
     assert len(report.problems) == 21
     assert report.problems_by_code == {"MENS-D005": 100}
     assert (report.accepted, report.rejected) == (1, 100)

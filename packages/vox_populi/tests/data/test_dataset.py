@@ -125,7 +125,7 @@ def test_all_bad_rows_are_reported_in_one_pass(write_rows: RowWriter) -> None:
 
 def test_reported_rows_are_capped_and_counted(write_rows: RowWriter) -> None:
     with pytest.raises(DataError) as caught:
-        opened(write_rows(*["{"] * 50))
+        opened(write_rows(*(" " * n + "{" for n in range(50))))
     problems = caught.value.problems
     assert len(problems) == 21
     assert "30 more" in problems[-1].what

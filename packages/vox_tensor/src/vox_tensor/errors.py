@@ -35,7 +35,7 @@ class Problem:
         place = f"{self.where}: " if self.where else ""
         return one_line(f"[{self.code}] {place}{self.what} {self.fix}")
 
-    def as_json(self) -> dict[str, str | None]:
+    def as_json(self) -> dict[str, object]:
         """The fields that `--json` prints for a failure."""
         return {"code": self.code, "what": self.what, "where": self.where, "fix": self.fix}
 
@@ -54,7 +54,11 @@ class VoxError(Exception):
             message = "VoxError needs at least one problem"
             raise ValueError(message)
         self.problems = problems
-        super().__init__("\n".join(str(problem) for problem in problems))
+        super().__init__(*problems)
+
+    def __str__(self) -> str:
+        # Made when it is read: a file may have a million bad rows, of which 20 are shown.
+        return "\n".join(str(problem) for problem in self.problems)
 
 
 class DataError(VoxError):

@@ -18,11 +18,11 @@ from typing import IO
 from vox_tensor import data_messages as say
 from vox_tensor.atomic_file import replaced_file
 from vox_tensor.errors import DataError, Problem
+from vox_tensor.problem_log import first_problems
 from vox_tensor.regular_file import open_regular_file
 from vox_tensor.strict_json import parse_json
 
 MAX_LINE_BYTES = 8 * 2**20
-MAX_PROBLEMS = 20
 
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n"
@@ -140,18 +140,6 @@ def jsonl_line(row: Mapping[str, object]) -> bytes:
     """
     text = json.dumps(row, ensure_ascii=False, allow_nan=False)
     return text.translate(_ENDS_FOR_OTHERS).encode("utf-8") + b"\n"
-
-
-def first_problems(problems: Iterable[Problem], where: str) -> tuple[Problem, ...]:
-    """The first 20 problems, and one that counts the rest."""
-    shown: list[Problem] = []
-    hidden = 0
-    for problem in problems:
-        if len(shown) < MAX_PROBLEMS:
-            shown.append(problem)
-        else:
-            hidden += 1
-    return (*shown, say.more_problems(hidden, where)) if hidden else tuple(shown)
 
 
 def _skip_bom(handle: IO[bytes]) -> int:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi import operator_messages as say
-from vox_populi.data.problem_log import ProblemLog
 from vox_populi.data.row_formats import RowShape, learns_something, parse_row, row_shape
 from vox_populi.errors import DataError
 from vox_tensor.errors import Problem
 from vox_tensor.jsonl import JsonLine, scan_jsonl, write_jsonl
+from vox_tensor.problem_log import ProblemLog
 
 UNRATED = "unrated"
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.data.data_report import DataReport, DataTally, DropReason
-from vox_populi.data.problem_log import ProblemLog
 from vox_populi.data.row_formats import parse_row
 from vox_populi.data.row_reader import RowReader
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import DataError
 from vox_tensor.errors import Problem
 from vox_tensor.jsonl import JsonLine, scan_jsonl
+from vox_tensor.problem_log import ProblemLog
 from vox_tensor.records import EncodedRow, TrainingRecord
 from vox_tensor.tokenizer import TextTokenizer
 

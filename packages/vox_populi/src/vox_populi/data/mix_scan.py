@@ -16,11 +16,11 @@ from vox_populi.data.mix_files import LocatedSource
 from vox_populi.data.mix_report import MixDrop, SkipReason, SourceReport
 from vox_populi.data.mix_rows import MixRow, mix_row
 from vox_populi.data.mix_selection import KeySet, copies_of, picked, quota, random_stream
-from vox_populi.data.problem_log import ProblemLog
 from vox_populi.data.row_reader import file_digest
 from vox_populi.errors import DataError
 from vox_tensor.errors import Problem
 from vox_tensor.jsonl import JsonLine, line_offsets, scan_jsonl
+from vox_tensor.problem_log import ProblemLog
 
 
 @dataclass(slots=True)

@@ -37,6 +37,8 @@ CONVERSATION_KEYS = (RowShape.MESSAGES, RowShape.TURNS, RowShape.CONVERSATIONS)
 
 PROMPT_KEYS = ("prompt", "instruction")
 RESPONSE_KEYS = ("response", "output", "completion")
+_CONVERSATION_NAMES = tuple(shape.value for shape in CONVERSATION_KEYS)
+_PAIR_KEYS = frozenset((*PROMPT_KEYS, *RESPONSE_KEYS))
 
 ROLE_NAMES: Mapping[str, Role] = {
     "system": Role.SYSTEM,
@@ -72,28 +74,30 @@ def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRec
     if value.get("tools"):
         row.problems.append(say.tool_calls_unsupported(row.place, "tools"))
     parse = _prompt_response if shape is RowShape.PROMPT_RESPONSE else _conversation
-    record = TrainingRecord(
-        messages=tuple(parse(row)),
-        line=line,
-        rating=_rating(row),
-        category=row.label("category"),
-        lane=row.label("lane"),
-        source=row.label("source"),
-    )
+    messages, rating = parse(row), _rating(row)
+    category, lane, source = map(row.label, ("category", "lane", "source"))
     if row.problems:
         raise DataError(*row.problems)
-    return record
+    return TrainingRecord(
+        messages=tuple(messages),
+        line=line,
+        rating=rating,
+        category=category,
+        lane=lane,
+        source=source,
+    )
 
 
 def row_shape(value: Mapping[str, object]) -> RowShape | None:
     """Which layout a row uses, or `None` when it uses none of them."""
-    for shape in CONVERSATION_KEYS:
-        if value.get(shape):
-            return shape
-    if any(key in value for key in (*PROMPT_KEYS, *RESPONSE_KEYS)):
+    # Looked up as plain strings: an enum member's hash is computed in Python, for every row.
+    for key in _CONVERSATION_NAMES:
+        if value.get(key):
+            return RowShape(key)
+    if not _PAIR_KEYS.isdisjoint(value):
         return RowShape.PROMPT_RESPONSE
     # An empty conversation says what was meant, so that the complaint can be about that.
-    return next((shape for shape in CONVERSATION_KEYS if shape in value), None)
+    return next((RowShape(key) for key in _CONVERSATION_NAMES if key in value), None)
 
 
 def learns_something(record: TrainingRecord) -> bool:
@@ -103,6 +107,8 @@ def learns_something(record: TrainingRecord) -> bool:
 
 class _Row:
     """A JSON object with its place, and what was found wrong with it so far."""
+
+    __slots__ = ("place", "problems", "value")
 
     def __init__(self, value: Mapping[str, object], place: str) -> None:
         self.value = value
@@ -165,10 +171,12 @@ def _prompt_response(row: _Row) -> list[Message]:
             row.problems.append(say.row_field_blank(row.place, " or ".join(PROMPT_KEYS)))
         if not response:
             row.problems.append(say.row_field_blank(row.place, " or ".join(RESPONSE_KEYS)))
-    system = row.text("system")
+    system, history = row.text("system"), _history(row)
+    if row.problems:
+        return []
     return [
         *([Message(Role.SYSTEM, system)] if system else []),
-        *_history(row),
+        *history,
         Message(Role.USER, prompt),
         Message(Role.ASSISTANT, response),
     ]

@@ -30,6 +30,7 @@ from vox_populi.hf.strict_json import open_regular
 from vox_populi.hf.weight_files import WeightFiles, find_weight_files
 from vox_populi.operator_messages import quantized
 from vox_tensor.errors import Problem
+from vox_tensor.problem_log import ProblemLog
 
 __all__ = ["ModelInventory", "base_digest", "digest_of_files", "read_inventory"]
 
@@ -99,7 +100,7 @@ def read_inventory(
     found = _FoundTensors(model_dir, config)
     found.sort(_read_headers(model_dir, files), complete=complete)
     if found.problems:
-        raise ModelError(*say.capped(found.problems))
+        raise ModelError(*found.problems.shown())
     config = _with_true_tie(config, model_dir, found.dense)
     return ModelInventory(
         model_dir=model_dir,
@@ -127,19 +128,19 @@ def base_digest(inventory: ModelInventory) -> str:
 def _read_headers(model_dir: Path, files: WeightFiles) -> list[TensorInfo]:
     """Every tensor of every shard; the index, where there is one, must say the same."""
     stored: list[TensorInfo] = []
-    problems: list[Problem] = []
+    problems = ProblemLog(str(model_dir))
     for shard in files.shards:
         try:
             header = read_header(model_dir / shard)
         except ModelError as error:
-            problems.extend(error.problems)
+            problems.add(error.problems)
             continue
         stored.extend(header.tensors.values())
         if files.promised is not None:
             where = str(model_dir / shard)
-            problems.extend(_index_problems(where, files.promised[shard], header.tensors))
+            problems.add(_index_problems(where, files.promised[shard], header.tensors))
     if problems:
-        raise ModelError(*say.capped(problems))
+        raise ModelError(*problems.shown())
     return stored
 
 
@@ -161,7 +162,10 @@ class _FoundTensors:
     dense: dict[str, TensorInfo] = field(default_factory=dict)
     nf4: dict[str, Nf4Stored] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: ProblemLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.problems = ProblemLog(str(self.model_dir))
 
     def sort(self, stored: Sequence[TensorInfo], *, complete: bool) -> None:
         """Take every tensor of the folder to its place."""
@@ -179,14 +183,14 @@ class _FoundTensors:
             elif key.required and name not in packed:
                 self._note_missing(key, complete=complete)
         for name in sorted(by_name):
-            self.problems.append(say.tensor_unexpected(self._place(by_name[name]), name))
+            self.problems.add([say.tensor_unexpected(self._place(by_name[name]), name)])
 
     def _by_canonical_name(self, stored: Sequence[TensorInfo]) -> dict[str, TensorInfo]:
         by_name: dict[str, TensorInfo] = {}
         for info in stored:
             name = _canonical_name(self.config.family, info.name)
             if name in by_name:
-                self.problems.append(say.tensor_named_twice(self._place(info), name))
+                self.problems.add([say.tensor_named_twice(self._place(info), name)])
             elif not _DERIVED_BUFFER.fullmatch(name):
                 by_name[name] = info
         return by_name
@@ -206,15 +210,15 @@ class _FoundTensors:
                 del by_name[part_name(name, part)]
             if name not in linear:
                 where = str(self.model_dir)
-                self.problems.append(quantized.nf4_layer_must_be_dense(where, name))
+                self.problems.add([quantized.nf4_layer_must_be_dense(where, name)])
                 continue
             weight, problems = read_packed_weight(self.model_dir, keys[name], parts)
-            self.problems += problems
+            self.problems.add(problems)
             if weight is not None:
                 self.nf4[name] = weight
         if not packed and linear & by_name.keys():
             where = str(self.model_dir / CONFIG_NAME)
-            self.problems.append(quantized.nf4_announced_only(where))
+            self.problems.add([quantized.nf4_announced_only(where)])
         self._refuse_mixture()
 
     def _refuse_mixture(self) -> None:
@@ -222,7 +226,7 @@ class _FoundTensors:
         for name, settings in weights:
             if settings != weights[0][1]:
                 where = str(self.model_dir)
-                self.problems.append(quantized.nf4_settings_mixed(where, weights[0][0], name))
+                self.problems.add([quantized.nf4_settings_mixed(where, weights[0][0], name)])
                 return
 
     def _refuse_packed(self, packed: Mapping[str, Mapping[str, TensorInfo]]) -> None:
@@ -236,13 +240,13 @@ class _FoundTensors:
         self.dense[key.theirs] = info
         place, name = self._place(info), key.theirs
         if info.shape != key.shape:
-            self.problems.append(say.tensor_misshaped(place, name, info.shape, key.shape))
+            self.problems.add([say.tensor_misshaped(place, name, info.shape, key.shape)])
         if info.dtype not in READABLE_DTYPES:
-            self.problems.append(say.tensor_dtype_unsupported(place, name, info.dtype))
+            self.problems.add([say.tensor_dtype_unsupported(place, name, info.dtype)])
 
     def _note_missing(self, key: TensorKey, *, complete: bool) -> None:
         if complete or key.ours == _EMBEDDING:
-            self.problems.append(say.tensor_missing(str(self.model_dir), key.theirs))
+            self.problems.add([say.tensor_missing(str(self.model_dir), key.theirs)])
         else:
             self.missing.append(key.theirs)
 

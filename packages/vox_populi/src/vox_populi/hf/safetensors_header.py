@@ -19,6 +19,7 @@ from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
 from vox_populi.hf.strict_json import open_regular, parse_json_object
 from vox_tensor.errors import Problem
+from vox_tensor.problem_log import ProblemLog
 
 MAX_HEADER_BYTES = 32 * 1024 * 1024
 """A third of the format's own limit; the header of a 70B model has about a tenth of a MiB."""
@@ -120,9 +121,10 @@ def read_header(path: Path) -> SafetensorsHeader:
     metadata = _metadata(raw.pop(_METADATA_KEY, {}), path)
     tensors, problems = _tensors(raw, path, data_start)
     # Entries that were refused leave holes; only a complete list has a layout to check.
-    problems = problems or list(_layout_problems(tensors, path, data_start, file_size))
+    if not problems:
+        problems.add(_layout_problems(tensors, path, data_start, file_size))
     if problems:
-        raise ModelError(*say.capped(problems))
+        raise ModelError(*problems.shown())
     return SafetensorsHeader({t.name: t for t in tensors}, metadata, data_start)
 
 
@@ -156,10 +158,10 @@ def _metadata(value: object, path: Path) -> dict[str, str]:
 
 def _tensors(
     raw: Mapping[str, object], path: Path, data_start: int
-) -> tuple[list[TensorInfo], list[Problem]]:
+) -> tuple[list[TensorInfo], ProblemLog]:
     """The sound entries in the order of their data, and what is wrong with the others."""
     found: list[TensorInfo] = []
-    problems: list[Problem] = []
+    problems = ProblemLog(str(path))
     for name, entry in raw.items():
         reason = _why_refused(entry)
         if reason is None and isinstance(entry, dict):
@@ -168,7 +170,7 @@ def _tensors(
             found.append(TensorInfo(name, entry["dtype"], shape, path.name, start, end))
         else:
             reason = f"the tensor {say.clipped(name)} {reason}"
-            problems.append(say.container_broken(str(path), reason))
+            problems.add([say.container_broken(str(path), reason)])
     found.sort(key=lambda info: (info.start, info.end))
     return found, problems
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
 from vox_populi.hf.strict_json import read_json_object
-from vox_tensor.errors import Problem
+from vox_tensor.problem_log import ProblemLog
 
 SINGLE_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
@@ -69,15 +69,15 @@ def _read_index(path: Path) -> WeightFiles:
         reason = "is missing, empty or no object"
         raise ModelError(say.index_entry_wrong(str(path), "weight_map", reason))
     by_shard: dict[str, set[str]] = defaultdict(set)
-    problems: list[Problem] = []
+    problems = ProblemLog(str(path))
     for name, shard in weight_map.items():
         wrong = _why_not_a_shard_name(shard)
         if wrong is not None:
-            problems.append(say.index_entry_wrong(str(path), name, wrong))
+            problems.add([say.index_entry_wrong(str(path), name, wrong)])
         else:
             by_shard[shard].add(name)
     if problems:
-        raise ModelError(*say.capped(problems))
+        raise ModelError(*problems.shown())
     promised = {shard: frozenset(names) for shard, names in by_shard.items()}
     return WeightFiles(tuple(sorted(promised)), promised)
 
