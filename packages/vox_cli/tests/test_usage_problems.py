@@ -41,6 +41,15 @@ def test_a_bad_flag_is_one_line_that_says_what_is_accepted(
     assert [word for word in words if word not in said] == []
 
 
+@pytest.mark.parametrize("flag", ["--model", "--data-dir", "--init-from"])
+def test_a_url_is_shown_whole_and_told_that_nothing_is_downloaded(vox: Vox, flag: str) -> None:
+    outcome = vox("mens", "train", flag, "https://hub.example/org/name", "--json")
+    assert outcome.code == 2
+    (problem,) = outcome.document["problems"]
+    assert (problem["code"], problem["where"]) == ("MENS-U060", flag)
+    assert "https://hub.example/org/name" in problem["what"]
+
+
 def test_every_unknown_role_is_reported(vox: Vox) -> None:
     outcome = vox("mens", "train", "--targets", "a,q,b", "--json")
     assert [each["where"] for each in outcome.document["problems"]] == ["--targets"] * 2

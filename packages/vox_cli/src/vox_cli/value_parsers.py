@@ -7,6 +7,7 @@ bad one is refused in the same words. Ranges of a training run are the contract'
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,8 @@ from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
 from vox_populi.number_ranges import NumberRange
 from vox_tensor.errors import Problem
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 ValueT = TypeVar("ValueT")
 KindT = TypeVar("KindT", bound=StrEnum)
@@ -100,9 +103,14 @@ def any_text(text: str) -> str:
 
 
 def path(text: str) -> Path:
-    """Parse a path; a leading `~` is the home folder, as in a shell."""
+    """Parse a path; a leading `~` is the home folder, as in a shell.
+
+    A URL is refused here, where it is still whole: as a path it would lose a slash.
+    """
     if not text or "\0" in text:
         raise ValueRefusedError(say.value_not_path(text))
+    if _URL.match(text):
+        raise ValueRefusedError(say.value_is_url(text))
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -188,7 +188,8 @@ def test_the_source_systems_manifests_can_be_read(tmp_path: Path) -> None:
         ('{"manifest_schema_version": true, "vocab_size": 1}', "MENS-A020"),
         ('{"manifest_schema_version": 6, "vocab_size": 1}', "MENS-A020"),
         ('{"manifest_schema_version": 5}', "MENS-A020"),
-        ("[]", "MENS-H"),
+        ("[]", "MENS-A020"),
+        ("{", "MENS-A020"),
     ],
 )
 def test_what_is_no_manifest_is_refused(tmp_path: Path, content: str, code: str) -> None:

@@ -35,6 +35,16 @@ def check_new_folder(path: Path) -> None:
         raise PreflightError(interop.export_target_exists(str(path)))
 
 
+def check_new_file(path: Path) -> None:
+    """Refuse a place where no new file can appear.
+
+    Raises:
+        PreflightError: When something is there, be it a link to nothing.
+    """
+    if path.exists() or path.is_symlink():
+        raise PreflightError(interop.export_target_exists(str(path)))
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Fill a temporary folder beside `path` that takes this name when the block ends well.

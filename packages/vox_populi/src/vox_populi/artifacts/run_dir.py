@@ -76,6 +76,20 @@ def _is_special(path: Path) -> bool:
     return os.path.lexists(path) and not path.is_symlink() and not path.is_file()
 
 
+def required_adapter(run: Path) -> Path:
+    """The adapter that a run has left.
+
+    Raises:
+        ArtifactError: For a run without one, or a folder that is no run.
+    """
+    path = final_adapter(run)
+    if path is not None:
+        return path
+    if run_files(run):
+        raise ArtifactError(say.run_has_no_adapter(str(run)))
+    raise ArtifactError(say.not_a_run_folder(str(run)))
+
+
 class RunDir:
     """A run folder that this process holds; leaving the `with` block gives it back."""
 
@@ -101,7 +115,8 @@ class RunDir:
         try:
             occupied = _is_occupied(path)
             if occupied and not force:
-                raise PreflightError(say.output_folder_occupied(str(path)))
+                is_run = (path / REQUEST_FILE).is_file()
+                raise PreflightError(say.output_folder_occupied(str(path), is_run=is_run))
             if occupied:
                 _move_aside(path, lock)
             else:

@@ -132,7 +132,9 @@ def read_manifest(path: Path) -> dict[str, object]:
     try:
         values = read_json_object(path, _MAX_MANIFEST_BYTES)
     except ModelError as error:
-        raise ArtifactError(*error.problems) from error
+        # In the words of a manifest: nobody can fetch this file again.
+        reasons = "; ".join(problem.what.rstrip(".") for problem in error.problems)
+        raise ArtifactError(say.manifest_invalid(str(path), reasons)) from error
     try:
         version = take(values, "manifest_schema_version", int) if _has_version(values) else 1
         newest = QLORA_MANIFEST_SCHEMA_VERSION

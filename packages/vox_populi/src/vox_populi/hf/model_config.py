@@ -15,6 +15,7 @@ from pathlib import Path
 from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
 from vox_populi.hf.config_fields import ConfigFields
+from vox_populi.hf.model_place import refuse_other_place
 from vox_populi.hf.quantization_config import parse_quantization
 from vox_populi.hf.rope_config import RopeKind, RopeSpec, parse_rope
 from vox_populi.hf.strict_json import read_json_object
@@ -131,8 +132,7 @@ def read_model_config(model_dir: Path) -> ModelConfig:
     Raises:
         ModelError: With every problem of the file.
     """
-    if not model_dir.is_dir():
-        raise ModelError(say.model_dir_missing(str(model_dir), exists=model_dir.exists()))
+    refuse_other_place(model_dir)
     path = model_dir / CONFIG_NAME
     return parse_model_config(read_json_object(path, _MAX_CONFIG_BYTES), str(path))
 

@@ -174,7 +174,7 @@ def manifest_invalid(path: str, reason: str) -> Problem:
     """A manifest that does not say what it must."""
     return Problem(
         code="MENS-A020",
-        what=f"it is no usable training manifest: {clipped(reason)}.",
+        what=f"it is not a valid training manifest: {clipped(reason)}.",
         fix="Copy the run folder again from where it was written.",
         where=path,
     )
@@ -194,8 +194,8 @@ def not_a_run_folder(path: str) -> Problem:
     """None of the files of a run is there."""
     return Problem(
         code="MENS-A022",
-        what="no run was written there.",
-        fix="Give the folder that vox mens train had as --output-dir.",
+        what="no run found here.",
+        fix="Pass the folder that vox mens train had as --output-dir.",
         where=path,
     )
 

@@ -8,13 +8,14 @@ from vox_tensor.errors import Problem
 MOBILE_EDGE_MANIFEST_NOTE = "trained within the limits of mobile_edge on a CPU"
 
 
-def output_folder_occupied(path: str) -> Problem:
-    """A run never writes among files that are there already."""
+def output_folder_occupied(path: str, *, is_run: bool = False) -> Problem:
+    """Nothing is written among files that are there already; a training run can be resumed."""
+    resume = "resume the run in it (--resume auto), " if is_run else ""
     return Problem(
         code="MENS-E001",
         what="the output folder is not empty.",
-        fix="Name another --output-dir, go on with the run in it (--resume auto), or pass --force"
-        " to keep the old folder under another name.",
+        fix=f"Choose another --output-dir, {resume}or pass --force to keep the old folder under"
+        " another name.",
         where=path,
     )
 

@@ -15,8 +15,8 @@ def not_a_peft_folder(path: str, name: str) -> Problem:
     """One of the two files of a PEFT adapter is not there."""
     return Problem(
         code="MENS-A060",
-        what=f"it is no PEFT adapter folder: there is no {name}.",
-        fix="Give the folder that PEFT's save_pretrained wrote, with adapter_config.json and "
+        what=f"not a PEFT adapter folder: there is no {name}.",
+        fix="Pass the folder that PEFT's save_pretrained wrote, with adapter_config.json and "
         "adapter_model.safetensors; adapters of vox mens train go with --run or --checkpoint.",
         where=path,
     )

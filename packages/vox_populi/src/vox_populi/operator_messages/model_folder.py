@@ -8,12 +8,54 @@ from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
 
-def model_dir_missing(where: str, *, exists: bool) -> Problem:
-    """`--model` names no folder."""
+def model_dir_missing(where: str, exists: bool) -> Problem:
+    """A path that should be a model folder, and is not one."""
     return Problem(
         code="MENS-H001",
         what="it is not a folder." if exists else "there is no such folder.",
-        fix="Name a folder that holds config.json and safetensors weights.",
+        fix="Pass a folder that holds config.json and safetensors weights.",
+        where=where,
+    )
+
+
+def model_is_hub_id(where: str, name: str) -> Problem:
+    """A model's name on the Hugging Face Hub, where a folder belongs."""
+    return Problem(
+        code="MENS-H090",
+        what="there is no such folder, and nothing is downloaded.",
+        fix=f"Download it once, and pass the folder: hf download {where} --local-dir models/{name}",
+        where=where,
+    )
+
+
+def model_is_gguf(where: str) -> Problem:
+    """llama.cpp's format, which holds weights that were rounded for inference."""
+    return Problem(
+        code="MENS-H091",
+        what="it is a GGUF file, and models are read from safetensors folders.",
+        fix="Pass the folder it was made from, with config.json and safetensors weights.",
+        where=where,
+    )
+
+
+def model_is_adapter(where: str) -> Problem:
+    """A PEFT folder: an adapter without its base."""
+    return Problem(
+        code="MENS-H092",
+        what="it is a PEFT adapter, not a model.",
+        fix="generate and eval take it with --adapter, beside --model BASE; for training, make a"
+        " file of it with vox mens import-adapter and pass that with --init-from.",
+        where=where,
+    )
+
+
+def model_is_run(where: str) -> Problem:
+    """The folder of one of our runs: an adapter without its base."""
+    return Problem(
+        code="MENS-H093",
+        what="it is a training run, not a model.",
+        fix="generate and eval take it with --run; to make a model of it, merge it with"
+        " vox mens merge-weights (LoRA) or vox mens merge-qlora (QLoRA).",
         where=where,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
 
@@ -18,12 +19,17 @@ def extra_missing(distribution: str, extra: str, module: str) -> Problem:
 
 def usage_refused(what: str, where: str | None, command: str, hint: str | None = None) -> Problem:
     """Arguments that make no sense to the parser."""
-    return Problem(code="MENS-U001", what=what, where=where, fix=hint or f"See: {command} --help")
+    return Problem(
+        code="MENS-U001",
+        what=what,
+        where=where,
+        fix=hint if hint is not None else f"See: {command} --help",
+    )
 
 
 def option_unknown(option: str, hint: str | None, command: str) -> Problem:
     """A flag that the command does not have."""
-    fix = hint or f"See: {command} --help"
+    fix = hint if hint is not None else f"See: {command} --help"
     return Problem(code="MENS-U002", what="there is no such option.", where=option, fix=fix)
 
 
@@ -32,7 +38,7 @@ def command_unknown(group: str, name: str, hint: str | None) -> Problem:
     return Problem(
         code="MENS-U008",
         what=f"{group} has no command {name!r}.",
-        fix=hint or f"See: {group} --help",
+        fix=hint if hint is not None else f"See: {group} --help",
     )
 
 
@@ -88,6 +94,16 @@ def value_not_path(text: str) -> Problem:
     )
 
 
+def value_is_url(text: str) -> Problem:
+    """An address on a network, where a path belongs."""
+    return Problem(
+        code="MENS-U060",
+        what=f"{clipped(text)} is a URL, and nothing is downloaded.",
+        fix="Download it, and pass the path; a model of the Hugging Face Hub is fetched with"
+        " hf download ID --local-dir models/NAME",
+    )
+
+
 def setting_missing(flag: str, variable: str, key: str) -> Problem:
     """A required setting came from nowhere."""
     return Problem(
@@ -104,7 +120,7 @@ def setting_unknown(key: str, hint: str | None, where: str) -> Problem:
         code="MENS-U011",
         what=f"there is no setting {key!r}.",
         where=where,
-        fix=hint or "See: vox mens train --help",
+        fix=hint if hint is not None else "See: vox mens train --help",
     )
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vox_populi import operator_messages as say
 from vox_populi.artifacts.base_location import find_base
 from vox_populi.artifacts.checkpoint_dir import CHECKPOINTS_FOLDER, check_checkpoint, checkpoint_at
 from vox_populi.artifacts.checkpoint_state import ADAPTER_FILE as CHECKPOINT_ADAPTER
-from vox_populi.artifacts.run_dir import final_adapter, run_files
-from vox_populi.errors import ArtifactError
+from vox_populi.artifacts.run_dir import required_adapter
 from vox_populi.pipeline.requests import WeightsChoice
 
 
@@ -21,12 +19,7 @@ def adapter_path(choice: WeightsChoice) -> Path | None:
     """
     if choice.run is None:
         return None if choice.checkpoint is None else _checkpoint_adapter(choice.checkpoint)
-    path = final_adapter(choice.run)
-    if path is not None:
-        return path
-    if run_files(choice.run):
-        raise ArtifactError(say.run_has_no_adapter(str(choice.run)))
-    raise ArtifactError(say.not_a_run_folder(str(choice.run)))
+    return required_adapter(choice.run)
 
 
 def _checkpoint_adapter(path: Path) -> Path:

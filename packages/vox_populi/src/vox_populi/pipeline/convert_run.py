@@ -16,10 +16,10 @@ from vox_populi.artifacts.checkpoint_file import write_adapter_bin
 from vox_populi.artifacts.consumer_form import consumer_form, write_form
 from vox_populi.artifacts.consumers import Consumer
 from vox_populi.artifacts.logical_names import logical_names
-from vox_populi.artifacts.new_folder import check_new_folder, new_folder
+from vox_populi.artifacts.new_folder import check_new_file, check_new_folder, new_folder
 from vox_populi.artifacts.source_layers import embedding_key
-from vox_populi.errors import ArtifactError, PreflightError
-from vox_populi.operator_messages import adapter_forms, interop
+from vox_populi.errors import ArtifactError
+from vox_populi.operator_messages import adapter_forms
 from vox_populi.pipeline.adapter_base import fitting_modules
 from vox_populi.pipeline.convert_reports import AdapterForm, ConvertReport, ConvertRequest
 from vox_populi.pipeline.convert_sources import FoundAdapter, find_adapter
@@ -76,8 +76,8 @@ def convert_adapter(request: ConvertRequest) -> ConvertReport:
 def _check_output(request: ConvertRequest) -> None:
     if request.target is not AdapterForm.LORA_BIN:
         check_new_folder(request.output)
-    elif request.output.exists() or request.output.is_symlink():
-        raise PreflightError(interop.export_target_exists(str(request.output)))
+    else:
+        check_new_file(request.output)
 
 
 def _write_bin(found: FoundAdapter, output: Path) -> _Written:

@@ -203,7 +203,7 @@ def _from_source(
     path: Path, adapter: SourceAdapter, base: Path | None, *, needs_tokenizer: bool
 ) -> FoundAdapter:
     facts = adapter.facts
-    words = f"version {facts.version} files of the source system"
+    words = f"a version {facts.version} adapter of the source system"
     folder = base or find_base(path if path.is_dir() else path.parent)
     at = Base(str(path), words, folder, facts.base_model == EMBEDDED_NAME)
     inventory = at.inventory()

@@ -6,12 +6,13 @@ commands which need no torch start without it, and the others refuse in one line
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 
 from vox_populi import extras
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.events import Sink
+from vox_populi.pipeline import early_refusals
 from vox_populi.pipeline.conversation import Conversation
 from vox_populi.pipeline.convert_reports import AdapterForm, ConvertReport, ConvertRequest
 from vox_populi.pipeline.interop_reports import (
@@ -58,7 +59,7 @@ from vox_populi.pipeline.requests import (
 from vox_populi.pipeline.status_run import run_status
 from vox_populi.plan.execution_planner import plan_execution
 from vox_populi.plan.output_folder import AS_NEW_FOLDER, FolderUse, IfOccupied
-from vox_populi.plan.preflight import preflight
+from vox_populi.plan.preflight import PreflightReport, preflight
 
 __all__ = [
     "AdapterForm",
@@ -134,7 +135,10 @@ def plan_training(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) ->
         PlanError: When the base model cannot meet the request.
         EnvironmentFailure: When only disk, permissions, a lock or a device is in the way.
     """
-    found = preflight(contract, use)
+    return _planned(contract, preflight(contract, use))
+
+
+def _planned(contract: FinetuneContract, found: PreflightReport) -> PlannedRun:
     machine = probe_machine(contract.device, contract.dtype)
     plan = plan_execution(contract, found.inventory, found.facts, machine)
     return PlannedRun(contract=contract, preflight=found, plan=plan)
@@ -162,9 +166,11 @@ def run_training(
         RunInterruptedError: After SIGINT or SIGTERM, at a step border; its `exit_code` is
             130 or 143.
     """
+    extras.require(*NEEDED_TO_RUN)
+    found = preflight(contract, options.folder_use)
+    # Only now: what is wrong with the inputs is said without waiting for torch.
     module = _load_runner("train_run")
-    planned = plan_training(contract, options.folder_use)
-    report: TrainReport = module.train(planned, options, sinks)
+    report: TrainReport = module.train(_planned(contract, found), options, sinks)
     return report
 
 
@@ -178,8 +184,10 @@ def try_one_step(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> 
     Raises:
         VoxError: As `run_training` does.
     """
+    extras.require(*NEEDED_TO_RUN)
+    found = preflight(contract, use)
     module = _load_runner("trial_run")
-    report: StepTrialReport = module.try_one_step(plan_training(contract, use))
+    report: StepTrialReport = module.try_one_step(_planned(contract, found))
     return report
 
 
@@ -189,7 +197,9 @@ def evaluate(request: EvalRequest) -> EvalReport:
     Raises:
         VoxError: For unusable weights, rows or machine.
     """
-    report: EvalReport = _load_runner("eval_run").evaluate(request)
+    report: EvalReport = _load_runner(
+        "eval_run", lambda: early_refusals.before_eval(request)
+    ).evaluate(request)
     return report
 
 
@@ -199,7 +209,8 @@ def generate(request: GenerateRequest) -> Iterator[GenerateResult]:
     Raises:
         VoxError: For unusable weights, or a prompt that leaves no room for an answer.
     """
-    results: Iterator[GenerateResult] = _load_runner("generate_run").generate(request)
+    module = _load_runner("generate_run", lambda: early_refusals.before_answers(request))
+    results: Iterator[GenerateResult] = module.generate(request)
     return results
 
 
@@ -214,7 +225,8 @@ def merge_weights(request: MergeRequest) -> MergeReport:
         MergeMismatchError: When the result differs from base and adapter by more than rounding.
         EnvironmentFailure: For a full disk, a locked or unwritable folder.
     """
-    report: MergeReport = _load_runner("merge_run").merge(request)
+    module = _load_runner("merge_run", lambda: early_refusals.before_merge(request))
+    report: MergeReport = module.merge(request)
     return report
 
 
@@ -224,7 +236,8 @@ def open_chat(request: GenerateRequest) -> Conversation:
     Raises:
         VoxError: For unusable weights or settings.
     """
-    conversation: Conversation = _load_runner("chat_run").open_chat(request)
+    module = _load_runner("chat_run", lambda: early_refusals.before_answers(request))
+    conversation: Conversation = module.open_chat(request)
     return conversation
 
 
@@ -238,7 +251,8 @@ def export_adapter(request: ExportRequest) -> ExportReport:
         ModelError: For a base folder that cannot be used.
         EnvironmentFailure: When the system refuses to write.
     """
-    report: ExportReport = _load_runner("export_run").export_adapter(request)
+    module = _load_runner("export_run", lambda: early_refusals.before_export(request))
+    report: ExportReport = module.export_adapter(request)
     return report
 
 
@@ -253,7 +267,8 @@ def export_gguf(request: GgufRequest) -> GgufReport:
         EnvironmentFailure: When the system refuses, or the file reads back differently.
     """
     extras.require("gguf")
-    report: GgufReport = _load_runner("gguf_run").export_gguf(request)
+    module = _load_runner("gguf_run", lambda: early_refusals.before_gguf(request))
+    report: GgufReport = module.export_gguf(request)
     return report
 
 
@@ -266,7 +281,8 @@ def import_adapter(request: ImportRequest) -> ImportReport:
         ModelError: For a base or a tokenizer that cannot be used.
         EnvironmentFailure: When the system refuses to write.
     """
-    report: ImportReport = _load_runner("import_run").import_adapter(request)
+    module = _load_runner("import_run", lambda: early_refusals.before_import(request))
+    report: ImportReport = module.import_adapter(request)
     return report
 
 
@@ -282,7 +298,8 @@ def merge_qlora(request: QloraMergeRequest) -> MergeReport:
             beside the same weights.
         EnvironmentFailure: For a full disk, a locked or unwritable folder.
     """
-    report: MergeReport = _load_runner("qlora_merge_run").merge(request)
+    module = _load_runner("qlora_merge_run", lambda: early_refusals.before_qlora_merge(request))
+    report: MergeReport = module.merge(request)
     return report
 
 
@@ -295,7 +312,8 @@ def quantize_model(request: QuantizeRequest) -> QuantizeReport:
         PreflightError: For an output folder that holds something.
         EnvironmentFailure: For a full disk, a locked or unwritable folder.
     """
-    report: QuantizeReport = _load_runner("quantize_run").quantize(request)
+    module = _load_runner("quantize_run", lambda: early_refusals.before_quantize(request))
+    report: QuantizeReport = module.quantize(request)
     return report
 
 
@@ -309,10 +327,14 @@ def convert_adapter(request: ConvertRequest) -> ConvertReport:
         ModelError: For a base folder that cannot be used.
         EnvironmentFailure: When the system refuses to write.
     """
-    report: ConvertReport = _load_runner("convert_run").convert_adapter(request)
+    module = _load_runner("convert_run", lambda: early_refusals.before_convert(request))
+    report: ConvertReport = module.convert_adapter(request)
     return report
 
 
-def _load_runner(name: str) -> ModuleType:
+def _load_runner(name: str, refuse_early: Callable[[], None] | None = None) -> ModuleType:
+    """A module that needs torch, after everything that can be refused without it."""
     extras.require(*NEEDED_TO_RUN)
+    if refuse_early is not None:
+        refuse_early()
     return extras.load(f"vox_populi.pipeline.{name}")

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from vox_populi.artifacts.gguf_model import gguf_context, write_model_gguf
 from vox_populi.artifacts.gguf_vocabulary import read_chat_template, read_gguf_vocabulary
-from vox_populi.errors import PreflightError
+from vox_populi.artifacts.new_folder import check_new_file
 from vox_populi.hf.inventory import read_inventory
-from vox_populi.operator_messages import interop
 from vox_populi.pipeline.interop_reports import GgufReport, GgufRequest
 from vox_tensor.atomic_file import sync_folder
 
@@ -24,8 +23,7 @@ def export_gguf(request: GgufRequest) -> GgufReport:
         EnvironmentFailure: When the system refuses, or the file reads back differently.
     """
     output = request.output
-    if output.exists() or output.is_symlink():
-        raise PreflightError(interop.export_target_exists(str(output)))
+    check_new_file(output)
     inventory = read_inventory(request.model_dir)
     vocabulary = read_gguf_vocabulary(request.model_dir, inventory.config.vocab_size)
     template = read_chat_template(request.model_dir)

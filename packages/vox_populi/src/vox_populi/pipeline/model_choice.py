@@ -17,6 +17,7 @@ from vox_populi.errors import ConfigError
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
+from vox_populi.hf.model_place import is_gguf
 from vox_populi.pipeline.adapter_base import base_folder, fitting_modules, require_base
 from vox_populi.pipeline.adapter_choice import adapter_path, hint_of_run
 from vox_populi.pipeline.own_adapter import read_language_adapter
@@ -79,7 +80,8 @@ def choose_model(choice: WeightsChoice) -> ChosenModel:
 def _without_adapter(model: Path | None) -> ChosenModel:
     if model is None:
         return ChosenModel(folder=None, inventory=read_inventory(embedded_model_dir()))
-    file = model if model.is_file() else model / MERGED_FILE
+    is_merged = model.is_file() and not is_gguf(model)
+    file = model if is_merged else model / MERGED_FILE
     if file.is_file():
         merged = read_merged_file(file)
         text = TrainedText.of_adapter(merged.adapter, str(file))

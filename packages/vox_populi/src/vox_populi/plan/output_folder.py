@@ -133,7 +133,8 @@ def _check_content(path: Path, found: Findings, if_occupied: IfOccupied) -> None
         found.blame_environment([say.folder_locked(str(path), holder)])
     elif any(not _is_leftover(name) for name in names):
         if if_occupied is IfOccupied.REFUSE:
-            found.refuse([say.output_folder_occupied(str(path))])
+            is_run = REQUEST_NAME in names
+            found.refuse([say.output_folder_occupied(str(path), is_run=is_run)])
         elif if_occupied is IfOccupied.CONTINUE and REQUEST_NAME not in names:
             found.refuse([say.output_folder_is_no_run(str(path))])
 

@@ -20,6 +20,7 @@ from vox_populi.hf.file_digest import content_digest, digest_of_files
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
 from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config
+from vox_populi.hf.model_place import model_place_problem
 from vox_populi.plan.data_check import check_rows, is_folder, skip_rate_problems, text_policy
 from vox_populi.plan.execution_planner import DataFacts, request_problems
 from vox_populi.plan.findings import Findings
@@ -134,9 +135,9 @@ def _inventory_of(
     contract: FinetuneContract, model_dir: Path, found: Findings
 ) -> ModelInventory | None:
     """What the folder holds; for QLoRA also a folder in NF4, or one that lacks tensors."""
-    if not is_folder(model_dir):
-        exists = os.path.lexists(model_dir)
-        found.refuse([say.model_dir_missing(str(model_dir), exists=exists)])
+    problem = model_place_problem(model_dir)
+    if problem is not None:
+        found.refuse([problem])
         return None
     is_qlora = contract.backend is Backend.QLORA
     return found.attempt(
@@ -176,7 +177,7 @@ def _tokenizer_of(
     That `tokenizers` is not installed is no finding: a plan can be made without it, and a run
     asks for the extra before it comes here.
     """
-    if contract.model_dir is not None and not is_folder(contract.model_dir):
+    if contract.model_dir is not None and model_place_problem(contract.model_dir) is not None:
         return None  # Reported already, in the words of the model folder.
     kind, model_dir = contract.tokenizer, contract.model_dir
     eos_ids = config.eos_ids if config else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from vox_populi.contract.finetune_contract import TokenizerKind
 from vox_populi.errors import DataError
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME, load_hf_tokenizer
+from vox_populi.hf.model_place import refuse_other_place
 from vox_tensor.tokenizer import TextTokenizer, VoxTokenizer
 
 
@@ -45,6 +47,8 @@ def choose_tokenizer(
     """
     own = (model_dir or embedded_model_dir()) / TOKENIZER_NAME
     if kind is TokenizerKind.HF:
+        if model_dir is not None and not os.path.lexists(own):
+            refuse_other_place(model_dir)
         return TokenizerChoice(load_hf_tokenizer(own, eos_ids), own)
     try:
         return TokenizerChoice(VoxTokenizer.load(own), own)

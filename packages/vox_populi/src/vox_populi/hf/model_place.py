@@ -1,0 +1,72 @@
+"""What lies where a model folder should be: an adapter, a run, a GGUF file, a name on a hub.
+
+Looks at names and at four bytes; reads no config and no weights.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.errors import ModelError
+from vox_tensor.errors import Problem
+
+_CONFIG_NAME = "config.json"
+PEFT_CONFIG_NAME = "adapter_config.json"
+"""`artifacts.peft_config.PEFT_CONFIG_FILE`: that layer comes later; a test compares."""
+RUN_NAMES = ("request.json", "training_manifest.json")
+"""Two of `artifacts.run_dir`, by which a run folder is known; a test compares."""
+_GGUF_MAGIC = b"GGUF"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def model_place_problem(path: Path) -> Problem | None:
+    """Why a path names no model folder, and what to do with what it names; `None` if it may."""
+    where = str(path)
+    # `Path.is_dir` raises where this user may not look.
+    if os.path.isdir(path):  # noqa: PTH112 - see above
+        return _folder_problem(path)
+    if os.path.lexists(path):
+        return say.model_is_gguf(where) if is_gguf(path) else say.model_dir_missing(where, True)
+    if _HUB_ID.fullmatch(where) and not os.path.lexists(path.parent):
+        return say.model_is_hub_id(where, path.name)
+    return say.model_dir_missing(where, False)
+
+
+def refuse_other_place(path: Path) -> None:
+    """Refuse a path that names no model folder.
+
+    Raises:
+        ModelError: Saying what it names.
+    """
+    problem = model_place_problem(path)
+    if problem is not None:
+        raise ModelError(problem)
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a file is llama.cpp's format, by its first bytes, or by its name if unreadable."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_GGUF_MAGIC)) == _GGUF_MAGIC
+    except OSError:
+        return path.suffix.lower() == ".gguf"
+
+
+def _folder_problem(path: Path) -> Problem | None:
+    where = str(path)
+    if os.path.lexists(path / _CONFIG_NAME):
+        return None
+    if os.path.lexists(path / PEFT_CONFIG_NAME):
+        return say.model_is_adapter(where)
+    if any(os.path.lexists(path / name) for name in RUN_NAMES):
+        return say.model_is_run(where)
+    try:
+        ggufs = sorted(each for each in path.glob("*.gguf"))
+    except OSError:
+        return None
+    return say.model_is_gguf(str(ggufs[0])) if ggufs else None

@@ -1,0 +1,155 @@
+"""What is refused before torch is loaded: places that are taken, and inputs that are not there.
+
+Each function looks at the paths of one request, in the way and words of its runner, which looks
+again: between the two, a folder may fill. Whatever is found is reported together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.artifacts.merged_file import MERGED_FILE
+from vox_populi.artifacts.new_folder import check_new_file, check_new_folder
+from vox_populi.artifacts.peft_config import PEFT_CONFIG_FILE
+from vox_populi.artifacts.run_dir import required_adapter
+from vox_populi.errors import ArtifactError, PreflightError
+from vox_populi.hf.model_place import is_gguf, refuse_other_place
+from vox_populi.merge.staged_folder import target_is_occupied
+from vox_populi.operator_messages import adapter_forms, interop, merge_qlora
+from vox_populi.pipeline.convert_reports import AdapterForm, ConvertRequest
+from vox_populi.pipeline.interop_reports import ExportRequest, GgufRequest, ImportRequest
+from vox_populi.pipeline.quantize_report import QuantizeRequest
+from vox_populi.pipeline.requests import (
+    EvalRequest,
+    GenerateRequest,
+    MergeRequest,
+    QloraMergeRequest,
+    WeightsChoice,
+)
+from vox_populi.plan.findings import Findings
+from vox_tensor.errors import Problem
+from vox_tensor.regular_file import open_regular_file
+
+
+def before_merge(request: MergeRequest) -> None:
+    """Refuse what a merge of a LoRA adapter would."""
+    _raise_all(
+        lambda: _require_adapter(request.checkpoint),
+        lambda: _require_model(request.model_dir),
+        lambda: _refuse_occupied(request.output, force=request.force),
+    )
+
+
+def before_qlora_merge(request: QloraMergeRequest) -> None:
+    """Refuse what a merge of a QLoRA adapter would."""
+    _raise_all(
+        lambda: _require(request.adapter, merge_qlora.no_adapter_there),
+        lambda: _require(request.meta, merge_qlora.no_sidecar_there),
+        lambda: _require_model(request.base),
+        lambda: _refuse_occupied(request.output, force=request.force),
+    )
+
+
+def before_quantize(request: QuantizeRequest) -> None:
+    """Refuse what quantising would."""
+    _raise_all(lambda: _require_model(request.model_dir), lambda: check_new_folder(request.output))
+
+
+def before_export(request: ExportRequest) -> None:
+    """Refuse what exporting an adapter would."""
+    _raise_all(
+        lambda: _require_adapter(request.source),
+        lambda: _require_model(request.model_dir),
+        lambda: check_new_folder(request.output_dir),
+    )
+
+
+def before_gguf(request: GgufRequest) -> None:
+    """Refuse what writing a GGUF file would."""
+    _raise_all(lambda: _require_model(request.model_dir), lambda: check_new_file(request.output))
+
+
+def before_import(request: ImportRequest) -> None:
+    """Refuse what importing an adapter would."""
+    _raise_all(
+        lambda: _require_peft(request.source),
+        lambda: _require_model(request.model_dir),
+        lambda: check_new_file(request.output),
+    )
+
+
+def before_convert(request: ConvertRequest) -> None:
+    """Refuse what converting an adapter would."""
+    is_file = request.target is AdapterForm.LORA_BIN
+    _raise_all(
+        lambda: _require(
+            request.source,
+            lambda path: adapter_forms.form_container_refused(say.model_file_missing(path)),
+        ),
+        lambda: _require_model(request.base),
+        lambda: (check_new_file if is_file else check_new_folder)(request.output),
+    )
+
+
+def before_eval(request: EvalRequest) -> None:
+    """Refuse what an evaluation would."""
+    _raise_all(lambda: _require_rows(request.data), *_of_weights(request.weights))
+
+
+def before_answers(request: GenerateRequest) -> None:
+    """Refuse what generating would."""
+    _raise_all(*_of_weights(request.weights))
+
+
+def _raise_all(*checks: Callable[[], object]) -> None:
+    found = Findings()
+    for check in checks:
+        found.attempt(check)
+    found.raise_if_any()
+
+
+def _of_weights(choice: WeightsChoice) -> tuple[Callable[[], object], ...]:
+    return (
+        lambda: _require_model_or_merged_file(choice.model_dir),
+        lambda: None if choice.run is None else required_adapter(choice.run),
+        lambda: None if choice.checkpoint is None else _require_adapter(choice.checkpoint),
+        lambda: None if choice.adapter is None else _require_peft(choice.adapter),
+    )
+
+
+def _require(path: Path | None, problem: Callable[[str], Problem]) -> None:
+    if path is not None and not os.path.lexists(path):
+        raise ArtifactError(problem(str(path)))
+
+
+def _require_adapter(path: Path) -> None:
+    _require(path, lambda where: say.adapter_container_refused(say.model_file_missing(where)))
+
+
+def _require_peft(path: Path) -> None:
+    if not os.path.lexists(path / PEFT_CONFIG_FILE):
+        raise ArtifactError(interop.not_a_peft_folder(str(path), PEFT_CONFIG_FILE))
+
+
+def _require_rows(path: Path) -> None:
+    with open_regular_file(path):
+        pass
+
+
+def _require_model(path: Path | None) -> None:
+    if path is not None:
+        refuse_other_place(path)
+
+
+def _require_model_or_merged_file(path: Path | None) -> None:
+    is_merged = path is not None and path.is_file() and not is_gguf(path)
+    if path is not None and not is_merged and not (path / MERGED_FILE).is_file():
+        _require_model(path)
+
+
+def _refuse_occupied(path: Path, *, force: bool) -> None:
+    if target_is_occupied(path) and not force:
+        raise PreflightError(say.output_folder_occupied(str(path)))
