@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from vox_populi.data.row_formats import CONVERSATION_KEYS, PROMPT_KEYS, RESPONSE_KEYS
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "docs" / "src"
 DECISIONS = sorted((SOURCE / "adr").glob("[0-9]*.md"))
@@ -101,3 +103,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         path for path in (tmp_path / "site").rglob("*.html") if r"\|" in path.read_text("utf-8")
     ]
     assert pages == []
+
+
+def test_the_page_on_rows_names_every_key_that_is_read() -> None:
+    page = (SOURCE / "reference" / "rows.md").read_text(encoding="utf-8")
+    keys = (*CONVERSATION_KEYS, *PROMPT_KEYS, *RESPONSE_KEYS)
+    assert [key for key in keys if f"`{key}`" not in page] == []

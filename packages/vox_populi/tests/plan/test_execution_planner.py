@@ -153,7 +153,7 @@ def test_rotary_positions_go_on_and_the_plan_says_so(plan: MakePlan) -> None:
 def test_settings_without_effect_are_named(plan: MakePlan) -> None:
     nothing_held_out = plan(data=replace(DATA, n_valid_rows=0), eval_every=5)
     assert any("--eval-every" in note for note in nothing_held_out.notes)
-    own_file = replace(DATA, has_valid_file=True)
+    own_file = replace(DATA, valid_file="valid.jsonl")
     noted = plan(data=own_file, validation_split_ratio=0.2).notes
     assert any("--validation-split-ratio" in note for note in noted)
     assert not any("--validation-split-ratio" in note for note in plan(data=own_file).notes)

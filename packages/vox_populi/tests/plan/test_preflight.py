@@ -63,7 +63,7 @@ def test_good_inputs_give_a_report_and_nothing_is_written(
     assert report.facts.tokens == report.data_report.tokens
     assert report.is_tokenised
     assert report.notes == ()
-    assert not report.facts.has_valid_file
+    assert report.facts.valid_file is None
 
 
 def test_a_file_of_held_out_rows_replaces_the_split(
@@ -72,7 +72,7 @@ def test_a_file_of_held_out_rows_replaces_the_split(
     rewrite(data_dir, json.dumps({"prompt": "a", "response": "b"}), name="valid.jsonl")
     report = preflight(make_contract(model_dir=model, validation_split_ratio=0.5))
     assert (len(report.train), len(report.valid)) == (8, 1)
-    assert report.facts.has_valid_file
+    assert report.facts.valid_file == "valid.jsonl"
     assert report.digests["valid"] != report.digests["data"]
 
 
@@ -133,13 +133,71 @@ def test_a_missing_data_folder(make_contract: MakeContract, model: Path, tmp_pat
     (problem,) = problems_of(make_contract(model_dir=model))
     assert (problem.code, problem.where) == ("MENS-P011", str(tmp_path / "data"))
     (tmp_path / "data").touch()
-    assert codes_of(make_contract(model_dir=model)) == ["MENS-P011"]
+    assert codes_of(make_contract(model_dir=model)) == ["MENS-P051"]
 
 
 def test_a_missing_train_file(make_contract: MakeContract, model: Path, data_dir: Path) -> None:
     (data_dir / "train.jsonl").unlink()
     (problem,) = problems_of(make_contract(model_dir=model))
     assert (problem.code, problem.where) == ("MENS-P012", str(data_dir / "train.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "words"),
+    [
+        (
+            "train.csv",
+            b"prompt,response\na,b\n",
+            "MENS-P052",
+            ["train.csv (CSV)", "csv.DictReader"],
+        ),
+        ("train.json", b"[\n{}\n]", "MENS-P052", ["train.json (a JSON array)", "jq -c '.[]'"]),
+        ("train.parquet", b"PAR1", "MENS-P052", ["train.parquet (Parquet)", "read_parquet"]),
+        ("rows.jsonl", b"{}\n", "MENS-P052", ["rows.jsonl is there", "mv "]),
+        ("notes.txt", b"", "MENS-P012", ["no such file"]),
+    ],
+)
+def test_what_lies_in_the_folder_instead_is_named_with_a_way(
+    make_contract: MakeContract,
+    model: Path,
+    data_dir: Path,
+    name: str,
+    content: bytes,
+    code: str,
+    words: list[str],
+) -> None:
+    (data_dir / "train.jsonl").unlink()
+    (data_dir / name).write_bytes(content)
+    (problem,) = problems_of(make_contract(model_dir=model))
+    assert (problem.code, problem.where) == (code, str(data_dir / "train.jsonl"))
+    said = f"{problem.what} {problem.fix}"
+    assert [word for word in words if word not in said] == []
+
+
+def test_a_file_in_the_place_of_the_folder_is_told_what_to_pass(
+    make_contract: MakeContract, model: Path, data_dir: Path
+) -> None:
+    file = data_dir / "train.jsonl"
+    (problem,) = problems_of(make_contract(model_dir=model, data_dir=file))
+    assert problem.code == "MENS-P050"
+    assert problem.fix.endswith(str(data_dir))
+    file.rename(data_dir / "other.jsonl")
+    (problem,) = problems_of(make_contract(model_dir=model, data_dir=data_dir / "other.jsonl"))
+    assert problem.code == "MENS-P051"
+    assert "data/train.jsonl" in problem.fix
+
+
+@pytest.mark.parametrize("name", ["validation.jsonl", "val.jsonl", "dev.jsonl", "eval.jsonl"])
+def test_held_out_rows_are_found_under_their_usual_names(
+    make_contract: MakeContract, model: Path, data_dir: Path, name: str
+) -> None:
+    (data_dir / name).write_bytes((data_dir / "train.jsonl").read_bytes().splitlines(True)[0])
+    (data_dir / "test.jsonl").touch()
+    report = preflight(make_contract(model_dir=model))
+    assert report.facts.valid_file == name
+    assert len(report.valid) == 1
+    assert "valid" in report.digests
+    assert any("test.jsonl" in note and name in note for note in report.notes)
 
 
 def test_a_train_file_that_is_no_file(

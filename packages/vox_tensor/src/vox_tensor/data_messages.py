@@ -1,12 +1,60 @@
 """Every sentence this package can show an operator; `vox_populi.operator_messages` has the rest.
 
-Codes MENS-D001 to MENS-D029 are kept for this file. No sentence repeats what a bad line holds:
-it may be private.
+Codes MENS-D001 to MENS-D029 and MENS-D130 are kept for this file. No sentence repeats what a bad
+line holds: it may be private.
 """
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+
 from vox_tensor.errors import Problem
+from vox_tensor.file_form import FileForm
+
+_FROM_CSV = (
+    'python -c "import csv, json, sys; [print(json.dumps(row)) for row in '
+    'csv.DictReader(sys.stdin{delimiter})]" < {source} > {target}'
+)
+_FROM_TABLE = (
+    'python -c "import pandas, sys; pandas.read_{form}(sys.argv[1])'
+    ".to_json(sys.argv[2], orient='records', lines=True)\" {source} {target}"
+)
+_FROM_DATASETS = (
+    'python -c "import datasets, sys; datasets.{read}(sys.argv[1])'
+    '.to_json(sys.argv[2])" {source} {target}'
+)
+_CONVERSIONS: Mapping[FileForm, str] = {
+    FileForm.JSON_ARRAY: "jq -c '.[]' {source} > {target}",
+    FileForm.JSON_DOCUMENT: "jq -c . {source} > {target}",
+    FileForm.CSV: _FROM_CSV.replace("{delimiter}", ""),
+    FileForm.TSV: _FROM_CSV.replace("{delimiter}", ", delimiter='\\t'"),
+    FileForm.PARQUET: _FROM_TABLE.replace("{form}", "parquet"),
+    FileForm.FEATHER: _FROM_TABLE.replace("{form}", "feather"),
+    FileForm.ARROW: _FROM_DATASETS.replace("{read}", "Dataset.from_file"),
+    FileForm.DATASET: _FROM_DATASETS.replace("{read}", "load_from_disk"),
+    FileForm.GZIP: "gunzip -c {source} > {target}",
+    FileForm.ZSTD: "zstd -dc {source} > {target}",
+    FileForm.ZIP: "unzip -p {source} > {target}",
+    FileForm.UTF16: "iconv -f UTF-16 -t UTF-8 {source} > {target}",
+    FileForm.JSON_LINES: "mv {source} {target}",
+}
+
+
+def conversion(form: FileForm, source: str, target: str) -> str:
+    """A command that makes JSON Lines of a file; for a name that only wants to be another, `mv`."""
+    return _CONVERSIONS[form].format(source=shlex.quote(source), target=shlex.quote(target))
+
+
+def not_json_lines(form: FileForm, where: str) -> Problem:
+    """A whole file in another form; one sentence instead of one a line."""
+    command = conversion(form, where, "rows.jsonl")
+    return Problem(
+        code="MENS-D130",
+        what=f"this is {form.value}, not JSON Lines (one JSON object a line).",
+        fix=f"Convert it: {command}",
+        where=where,
+    )
 
 
 def file_unreadable(reason: str, where: str) -> Problem:

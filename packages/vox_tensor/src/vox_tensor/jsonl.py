@@ -18,6 +18,7 @@ from typing import IO
 from vox_tensor import data_messages as say
 from vox_tensor.atomic_file import replaced_file
 from vox_tensor.errors import DataError, Problem
+from vox_tensor.file_form import HEAD_BYTES, form_of_content
 from vox_tensor.problem_log import first_problems
 from vox_tensor.regular_file import open_regular_file
 from vox_tensor.strict_json import parse_json
@@ -63,7 +64,7 @@ def scan_jsonl(path: Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[
     """Read a file line by line: rows where they can be read, problems where not.
 
     Blank lines at the end are no problem. Between rows they are one problem per run: they are
-    often rows that got lost.
+    often rows that got lost. A file in another form than JSON Lines is one problem.
 
     Args:
         path: As for `read_jsonl`.
@@ -148,6 +149,11 @@ def _skip_bom(handle: IO[bytes]) -> int:
 
 
 def _scan_lines(handle: IO[bytes], where: str, limit: int) -> Iterator[JsonLine | Problem]:
+    form = form_of_content(handle.read(HEAD_BYTES))
+    if form is not None:
+        yield say.not_json_lines(form, where)
+        return
+    handle.seek(0)
     _skip_bom(handle)
     number = blanks = 0
     while raw := handle.readline(limit + 1):

@@ -35,11 +35,13 @@ class TrainingRecord:
     messages: tuple[Message, ...]
     line: int
     """1-based line of the file it came from."""
-    rating: int | None = None
+    rating: float | None = None
     """1 to 5; `None` is unrated and passes every rating floor."""
     category: str | None = None
     lane: str | None = None
     source: str | None = None
+    ignored: tuple[str, ...] = ()
+    """Keys of labels whose value could not be used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ def validation_text(report: ValidationReport) -> str:
             ("rejected", f"{report.rejected:,}{counts_text(report.problems_by_code)}"),
             ("formats", counts_text(report.shapes).strip(" ()") or None),
             ("ratings", counts_text(report.ratings).strip(" ()") or None),
+            ("labels ignored", counts_text(report.ignored_labels).strip(" ()") or None),
             ("written to", report.output),
         ]
     )

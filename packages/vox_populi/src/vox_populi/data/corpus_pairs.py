@@ -16,6 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from vox_populi import operator_messages as say
+from vox_populi.data.folder_rows import TRAIN_FILE, VALID_FILE
 from vox_populi.data.source_functions import (
     SourceFunction,
     body_key,
@@ -32,8 +33,6 @@ CATEGORY = "python_function"
 LANE = "vox_codegen"
 """The source system's lane of rows that answer with code."""
 
-TRAIN_FILE = "train.jsonl"
-HELDOUT_FILE = "valid.jsonl"
 
 PairRow = dict[str, str]
 """Keys `prompt`, `response`, `category`, `lane`, `source` (`module:qualname`)."""
@@ -152,7 +151,7 @@ def write_pairs(result: PairsResult, out_dir: Path, *, force: bool = False) -> t
             written then.
         OSError: When the folder cannot be written.
     """
-    sides = {TRAIN_FILE: result.train, HELDOUT_FILE: result.heldout}
+    sides = {TRAIN_FILE: result.train, VALID_FILE: result.heldout}
     paths = {out_dir / name: rows for name, rows in sides.items()}
     occupied = [path for path, rows in paths.items() if not force and _has_other(path, rows)]
     if occupied:

@@ -33,6 +33,8 @@ class ValidationReport:
     """Accepted rows by format."""
     ratings: Mapping[str, int]
     """Accepted rows by rating, `unrated` included."""
+    ignored_labels: Mapping[str, int] = field(default_factory=dict)
+    """Key of a label to the accepted rows whose value could not be used."""
     output: Path | None = None
     """Where the accepted rows were written."""
 
@@ -52,6 +54,7 @@ class ValidationReport:
             "problems_by_code": dict(self.problems_by_code),
             "shapes": dict(self.shapes),
             "ratings": dict(self.ratings),
+            "ignored_labels": dict(self.ignored_labels),
             "output": None if self.output is None else str(self.output),
         }
 
@@ -100,6 +103,7 @@ class _Check:
     accepted: int = 0
     shapes: Counter[str] = field(default_factory=Counter)
     ratings: Counter[str] = field(default_factory=Counter)
+    ignored_labels: Counter[str] = field(default_factory=Counter)
     log: ProblemLog = field(init=False)
 
     def __post_init__(self) -> None:
@@ -138,6 +142,7 @@ class _Check:
         shape = row_shape(row.value) or RowShape.PROMPT_RESPONSE
         self.accepted += 1
         self.shapes[shape.value] += 1
+        self.ignored_labels.update(record.ignored)
         self.ratings[UNRATED if record.rating is None else str(record.rating)] += 1
         return True
 
@@ -154,5 +159,6 @@ class _Check:
             problems_by_code=dict(sorted(self.log.by_code.items())),
             shapes=dict(sorted(self.shapes.items())),
             ratings=dict(sorted(self.ratings.items())),
+            ignored_labels=dict(sorted(self.ignored_labels.items())),
             output=output,
         )

@@ -45,6 +45,8 @@ class DataReport:
     """Tokens of the longest kept row, after truncation."""
     length_percentiles: Mapping[int, int]
     """Percentile to tokens: that share of the kept rows is no longer than this."""
+    ignored_labels: Mapping[str, int] = field(default_factory=dict)
+    """Key of a label to the rows whose value could not be used; their rows are kept."""
     skipped: tuple[Problem, ...] = ()
     """What was wrong with the first rows that were skipped, and how many more there are."""
 
@@ -75,6 +77,7 @@ class DataTally:
     """Kept rows by their number of tokens."""
     truncated: int = 0
     supervised_tokens: int = 0
+    ignored_labels: Counter[str] = field(default_factory=Counter)
 
     @property
     def kept(self) -> int:
@@ -103,6 +106,7 @@ class DataTally:
             shortest=min(self.lengths, default=0),
             longest=max(self.lengths, default=0),
             length_percentiles={rank: self._percentile(rank) for rank in PERCENTILES},
+            ignored_labels=dict(sorted(self.ignored_labels.items())),
             skipped=skipped,
         )
 

@@ -242,6 +242,7 @@ class _Scan:
     def _take(self, row: JsonLine) -> None:
         try:
             record = parse_row(row.value, row.line, self._where)
+            self.tally.ignored_labels.update(record.ignored)
             reason = self._filtered_out(record)
             if reason is None:
                 self._take_encoded(self._reader.encode_whole(record))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vox_populi import operator_messages as say
 from vox_populi.data.row_formats import learns_something, parse_row
-from vox_populi.data.row_metadata import with_metadata
+from vox_populi.data.row_metadata import implied_lane, with_metadata
 from vox_populi.data.tool_trace import RecordFormat, row_of_record
 from vox_populi.errors import DataError
 from vox_tensor.records import TrainingRecord
@@ -25,7 +25,10 @@ class MixRow:
     @property
     def lane(self) -> str:
         """Its own lane, or the one its category implies."""
-        return str(self.values["lane"])
+        written = self.values["lane"]
+        if self.record.lane is not None:
+            return self.record.lane
+        return written if isinstance(written, str) else implied_lane(self.values)
 
     def key(self) -> int:
         """64 bits of a hash of its messages; equal for rows that say the same.

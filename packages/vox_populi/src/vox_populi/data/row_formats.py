@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from vox_populi import operator_messages as say
+from vox_populi.data.row_labels import row_labels
 from vox_populi.errors import DataError
 from vox_tensor.errors import Problem
 from vox_tensor.records import Message, Role, TrainingRecord
@@ -70,21 +71,23 @@ def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRec
     row = _Row(value, f"{where}:{line}")
     shape = row_shape(value)
     if shape is None:
-        raise DataError(say.row_shape_unknown(row.place))
+        raise DataError(
+            say.row_shape_unknown(row.place, CONVERSATION_KEYS, PROMPT_KEYS, RESPONSE_KEYS)
+        )
     if value.get("tools"):
         row.problems.append(say.tool_calls_unsupported(row.place, "tools"))
     parse = _prompt_response if shape is RowShape.PROMPT_RESPONSE else _conversation
-    messages, rating = parse(row), _rating(row)
-    category, lane, source = map(row.label, ("category", "lane", "source"))
+    messages, labels = parse(row), row_labels(value)
     if row.problems:
         raise DataError(*row.problems)
     return TrainingRecord(
         messages=tuple(messages),
         line=line,
-        rating=rating,
-        category=category,
-        lane=lane,
-        source=source,
+        rating=labels.rating,
+        category=labels.category,
+        lane=labels.lane,
+        source=labels.source,
+        ignored=labels.ignored,
     )
 
 
@@ -131,10 +134,6 @@ class _Row:
         found = [self.text(key) for key in keys]
         return next(filter(None, found), "")
 
-    def label(self, key: str) -> str | None:
-        """An optional string field."""
-        return self.text(key) or None
-
     def wrong_type(self, field: str, expected: str, found: object) -> None:
         """Record a field of another type; the value itself stays out of the message."""
         self.problems.append(say.row_field_type(self.place, field, expected, json_type(found)))
@@ -148,19 +147,6 @@ def json_type(value: object) -> str:
         return "a boolean"
     names = {str: "a string", int: "a number", float: "a number", list: "a list"}
     return names.get(type(value), "an object")
-
-
-def _rating(row: _Row) -> int | None:
-    found = row.value.get("rating")
-    if found is None:
-        return None
-    if isinstance(found, bool) or not isinstance(found, int):
-        row.wrong_type("rating", "a whole number from 1 to 5", found)
-        return None
-    if not 1 <= found <= 5:
-        row.problems.append(say.rating_out_of_range(row.place))
-        return None
-    return found
 
 
 def _prompt_response(row: _Row) -> list[Message]:

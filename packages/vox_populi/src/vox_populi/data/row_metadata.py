@@ -37,6 +37,11 @@ def with_metadata(row: Mapping[str, object]) -> dict[str, object]:
     return filled
 
 
+def implied_lane(row: Mapping[str, object]) -> str:
+    """The lane that a row's category stands for."""
+    return _lane(_text(row, "category").casefold())
+
+
 @lru_cache(maxsize=1024)
 def _implied(category: str, source_kind: str) -> Mapping[str, str]:
     """What category and kind of source say about a row."""

@@ -69,7 +69,6 @@ from vox_populi.operator_messages.data import (
     nothing_to_learn_anywhere,
     output_is_input,
     prompt_not_unicode,
-    rating_out_of_range,
     role_unknown,
     row_field_blank,
     row_field_type,
@@ -179,6 +178,8 @@ from vox_populi.operator_messages.model_folder import (
     weights_missing,
 )
 from vox_populi.operator_messages.plan import (
+    data_dir_is_file,
+    data_dir_is_train_file,
     data_folder_missing,
     device_absent,
     device_unusable,
@@ -191,12 +192,14 @@ from vox_populi.operator_messages.plan import (
     note_device_not_checked,
     note_device_passed_over,
     note_device_unknown,
+    note_labels_ignored,
     note_max_steps_unused,
     note_memory_short,
     note_no_bf16,
     note_no_effect,
     note_nothing_held_out,
     note_rows_left_out,
+    note_rows_not_read,
     note_rows_not_tokenised,
     note_rows_truncated,
     note_seq_len_beyond_positions,
@@ -209,6 +212,7 @@ from vox_populi.operator_messages.plan import (
     targets_split_fused_layer,
     targets_unmatched,
     tokenizer_beyond_embedding,
+    train_file_has_other_form,
     train_file_missing,
 )
 from vox_populi.operator_messages.qlora import (

@@ -7,14 +7,21 @@ from collections.abc import Sequence
 from vox_tensor.errors import Problem
 
 
-def row_shape_unknown(place: str) -> Problem:
+def row_shape_unknown(
+    place: str, lists: Sequence[str], prompts: Sequence[str], answers: Sequence[str]
+) -> Problem:
     """An object with none of the keys that rows are made of."""
+    pair = f"{_quoted(prompts)} with {_quoted(answers)}"
     return Problem(
         code="MENS-D030",
         what="the row has no key of a known row format.",
-        fix='Use "prompt" and "response", "instruction" and "output", or "messages".',
+        fix=f"Use {_quoted(lists)} for a conversation, or {pair}.",
         where=place,
     )
+
+
+def _quoted(keys: Sequence[str]) -> str:
+    return " or ".join(f'"{key}"' for key in keys)
 
 
 def row_field_type(place: str, field: str, expected: str, found: str) -> Problem:
@@ -103,16 +110,6 @@ def weight_without_effect(place: str, field: str) -> Problem:
         code="MENS-D039",
         what=f"{field} is 1, but only assistant messages are learned.",
         fix="Remove the weight, or change the role.",
-        where=place,
-    )
-
-
-def rating_out_of_range(place: str) -> Problem:
-    """Another scale would pass or fail a rating floor by accident."""
-    return Problem(
-        code="MENS-D040",
-        what="rating is not from 1 to 5.",
-        fix="Rate from 1 to 5, or leave the key out.",
         where=place,
     )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 
 from vox_populi.operator_messages.wording import clipped
+from vox_tensor.data_messages import conversion
 from vox_tensor.errors import Problem
+from vox_tensor.file_form import FileForm
 
 
 def init_folder_occupied(path: str) -> Problem:
@@ -119,14 +122,60 @@ def disk_too_small(path: str, needed: int, free: int) -> Problem:
     )
 
 
-def data_folder_missing(path: str, *, exists: bool) -> Problem:
-    """The data folder is not there, or is a file."""
+def data_folder_missing(path: str) -> Problem:
+    """The data folder is not there."""
     return Problem(
         code="MENS-P011",
-        what="it is no folder." if exists else "there is no such folder.",
+        what="there is no such folder.",
         fix="Pass the folder that holds train.jsonl with --data-dir.",
         where=path,
     )
+
+
+def data_dir_is_train_file(path: str, folder: str) -> Problem:
+    """The file itself was given in the place of its folder."""
+    return Problem(
+        code="MENS-P050",
+        what="it is a file, and --data-dir takes the folder.",
+        fix=f"Pass --data-dir {shlex.quote(folder)}",
+        where=path,
+    )
+
+
+def data_dir_is_file(path: str, form: FileForm | None) -> Problem:
+    """A file was given in the place of a folder; with its form, the way to make one."""
+    make = "" if form is None else f": mkdir data && {_into_folder(form, path)}"
+    return Problem(
+        code="MENS-P051",
+        what="it is not a directory, and --data-dir takes one with train.jsonl in it.",
+        fix=f"Make one, and pass it{make}",
+        where=path,
+    )
+
+
+def train_file_has_other_form(path: str, seen: str, form: FileForm) -> Problem:
+    """There is no `train.jsonl`, but something that looks like the rows that were meant."""
+    name = "" if form is FileForm.JSON_LINES else f" ({form.value})"
+    verb = "Rename it" if form is FileForm.JSON_LINES else "Convert it"
+    return Problem(
+        code="MENS-P052",
+        what=f"there is no such file, but {seen}{name} is there.",
+        fix=f"{verb}: {conversion(form, seen, path)}",
+        where=path,
+    )
+
+
+def note_rows_not_read(used: str, names: Sequence[str]) -> str:
+    """Files of rows that are there and not read."""
+    return f"{', '.join(names)} in the data folder: not read; held-out rows come from {used}."
+
+
+def _into_folder(form: FileForm, path: str) -> str:
+    """The command that fills a new data folder from a file, which stays."""
+    target = "data/train.jsonl"
+    if form is FileForm.JSON_LINES:
+        return f"cp {shlex.quote(path)} {target}"
+    return conversion(form, path, target)
 
 
 def train_file_missing(path: str) -> Problem:
@@ -237,14 +286,20 @@ def note_rows_left_out(file: str, reasons: str, rows: int) -> str:
     return f"{file}: of {rows} rows, left out are {reasons}."
 
 
+def note_labels_ignored(file: str, counts: Mapping[str, int]) -> str:
+    """Values of labels that say nothing here; their rows are used."""
+    listed = ", ".join(f"{key} of {rows}" for key, rows in counts.items())
+    return f"{file}: rows with a label that could not be used, and is ignored: {listed}."
+
+
 def note_rows_truncated(file: str, rows: int, seq_len: int) -> str:
     """Rows that lost their end."""
     return f"{file}: {rows} rows are cut to {seq_len} tokens (--seq-len)."
 
 
-def note_valid_is_train() -> str:
+def note_valid_is_train(name: str) -> str:
     """The held-out loss would measure memory."""
-    return "valid.jsonl is a copy of train.jsonl: its loss says nothing about unseen rows."
+    return f"{name} is a copy of train.jsonl: its loss says nothing about unseen rows."
 
 
 def _free_on(device: str) -> str:

@@ -6,10 +6,10 @@ from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
 from vox_populi.artifacts.qlora_facts import qlora_facts, quantization_of
 from vox_populi.artifacts.run_request import RunRequest
 from vox_populi.artifacts.training_manifest import InputFacts, installed_versions
+from vox_populi.data.folder_rows import TRAIN_FILE
 from vox_populi.events import TELEMETRY_SCHEMA_VERSION
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.pipeline.reports import JsonObject, PlannedRun
-from vox_populi.plan.data_check import TRAIN_FILE, VALID_FILE
 from vox_populi.plan.execution_planner import ExecutionPlan, Kernel
 
 _DECIDING_VERSIONS = ("torch", "vox-tensor", "vox-populi")
@@ -28,7 +28,7 @@ def input_facts(planned: PlannedRun) -> InputFacts:
     base_digest = found.base_digest()
     named = ("data", "valid", "tokenizer", "template", "init_from")
     digests = {name: found.digests[name] for name in named if name in found.digests}
-    has_valid_file = found.facts.has_valid_file
+    valid_file = found.facts.valid_file
     return InputFacts(
         base_name=base_name(planned),
         base_digest=base_digest,
@@ -38,9 +38,9 @@ def input_facts(planned: PlannedRun) -> InputFacts:
         train_file=TRAIN_FILE,
         train_digest=digests["data"],
         train_report=found.train.report,
-        valid_file=VALID_FILE if has_valid_file else None,
+        valid_file=valid_file,
         valid_digest=digests.get("valid"),
-        valid_report=found.valid.report if has_valid_file else None,
+        valid_report=found.valid.report if valid_file else None,
         init_from_digest=digests.get("init_from"),
     )
 

@@ -11,14 +11,19 @@ from vox_populi import operator_messages as say
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.data_report import DataReport, DropReason
 from vox_populi.data.dataset import DatasetOptions, RowDataset, open_dataset, split_validation
+from vox_populi.data.folder_rows import (
+    TRAIN_FILE,
+    other_rows,
+    rows_in_file,
+    unread_files,
+    valid_file,
+)
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.plan.execution_planner import DataFacts
 from vox_populi.plan.findings import Findings
 from vox_tensor.errors import Problem
 from vox_tensor.tokenizer import TextTokenizer
 
-TRAIN_FILE = "train.jsonl"
-VALID_FILE = "valid.jsonl"
 _SKIPPED = (DropReason.BAD_ROW, DropReason.NOTHING_TO_LEARN, DropReason.TOO_LONG)
 """Rows that were meant to be learned and cannot be; a filter leaves out others on purpose."""
 
@@ -30,14 +35,16 @@ class CheckedRows:
     train: RowDataset
     valid: RowDataset
     """May be empty."""
-    has_valid_file: bool
-    """Whether `valid` is a file of its own rather than a part of `train.jsonl`."""
+    valid_file: str | None
+    """Name of the file that `valid` is; `None` when it is a part of `train.jsonl`."""
+    unread: tuple[str, ...] = ()
+    """Files of rows in the folder that are not read."""
 
     @property
     def digests(self) -> dict[str, str]:
         """Content digests of the files: `data` and, where there is one, `valid`."""
         data = {"data": self.train.digest}
-        return {**data, "valid": self.valid.digest} if self.has_valid_file else data
+        return {**data, "valid": self.valid.digest} if self.valid_file else data
 
     def facts(self, *, is_tokenised: bool) -> DataFacts:
         """What the planner needs; without lengths where rows only met a stand-in."""
@@ -45,7 +52,7 @@ class CheckedRows:
         facts = DataFacts(
             n_train_rows=len(self.train),
             n_valid_rows=len(self.valid),
-            has_valid_file=self.has_valid_file,
+            valid_file=self.valid_file,
         )
         if not is_tokenised:
             return facts
@@ -59,10 +66,13 @@ class CheckedRows:
     def notes(self, seq_len: int) -> tuple[str, ...]:
         """What became of rows that are not learned as they stand."""
         notes = _report_notes(TRAIN_FILE, self.train.report, seq_len)
-        if self.has_valid_file:
-            notes += _report_notes(VALID_FILE, self.valid.report, seq_len)
+        if self.valid_file:
+            notes += _report_notes(self.valid_file, self.valid.report, seq_len)
             if self.valid.digest == self.train.digest:
-                notes.append(say.note_valid_is_train())
+                notes.append(say.note_valid_is_train(self.valid_file))
+        if self.unread:
+            used = self.valid_file or f"a split of {TRAIN_FILE}"
+            notes.append(say.note_rows_not_read(used, self.unread))
         return tuple(notes)
 
 
@@ -84,11 +94,11 @@ def check_rows(
             nothing, so no row is cut or refused for its length.
     """
     folder = contract.data_dir
+    problem = _place_problem(folder)
+    if problem is not None:
+        found.refuse([problem])
     if not is_folder(folder):
-        found.refuse([say.data_folder_missing(str(folder), exists=os.path.lexists(folder))])
         return None
-    if not os.path.lexists(folder / TRAIN_FILE):
-        found.refuse([say.train_file_missing(str(folder / TRAIN_FILE))])
     options = DatasetOptions(
         min_rating=contract.min_rating,
         context_filter=contract.context_filter,
@@ -105,15 +115,35 @@ def check_rows(
             return None
         return found.attempt(lambda: open_dataset(path, tokenizer, policy, options))
 
-    train, valid = opened(TRAIN_FILE), opened(VALID_FILE)
-    if train is None:
+    name = valid_file(folder)
+    train, valid = opened(TRAIN_FILE), None if name is None else opened(name)
+    if train is None or (name is not None and valid is None):
         return None
-    if os.path.lexists(folder / VALID_FILE):
-        if valid is None:
-            return None
-        return CheckedRows(train=train, valid=valid, has_valid_file=True)
-    kept, held_out = split_validation(len(train), contract.validation_split_ratio, contract.seed)
-    return CheckedRows(train=train.select(kept), valid=train.select(held_out), has_valid_file=False)
+    if valid is None:
+        ratio, seed = contract.validation_split_ratio, contract.seed
+        kept, held_out = split_validation(len(train), ratio, seed)
+        train, valid = train.select(kept), train.select(held_out)
+    unread = unread_files(folder, name)
+    return CheckedRows(train=train, valid=valid, valid_file=name, unread=unread)
+
+
+def _place_problem(folder: Path) -> Problem | None:
+    """Why a data folder cannot be read, in the words of what is there instead."""
+    where = str(folder)
+    if not is_folder(folder):
+        if not os.path.lexists(folder):
+            return say.data_folder_missing(where)
+        if folder.name == TRAIN_FILE:
+            return say.data_dir_is_train_file(where, str(folder.parent))
+        rows = rows_in_file(folder)
+        return say.data_dir_is_file(where, None if rows is None else rows.form)
+    path = folder / TRAIN_FILE
+    if os.path.lexists(path):
+        return None
+    rows = other_rows(folder)
+    if rows is None:
+        return say.train_file_missing(str(path))
+    return say.train_file_has_other_form(str(path), str(rows.path), rows.form)
 
 
 def skip_rate_problems(contract: FinetuneContract, rows: CheckedRows) -> Iterator[Problem]:
@@ -130,6 +160,8 @@ def _report_notes(file: str, report: DataReport, seq_len: int) -> list[str]:
     dropped = [f"{count} {reason}" for reason, count in report.dropped.items() if count]
     if dropped:
         notes.append(say.note_rows_left_out(file, ", ".join(dropped), report.rows))
+    if report.ignored_labels:
+        notes.append(say.note_labels_ignored(file, report.ignored_labels))
     if report.truncated:
         notes.append(say.note_rows_truncated(file, report.truncated, seq_len))
     return notes

@@ -84,8 +84,8 @@ class DataFacts:
     """Of all rows, held-out ones included."""
     supervised_tokens: int | None = None
     """Those of `tokens` that are learned or judged."""
-    has_valid_file: bool = False
-    """Held-out rows come from `valid.jsonl`, not from a split of `train.jsonl`."""
+    valid_file: str | None = None
+    """File that held-out rows come from; `None`: a split of `train.jsonl`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,8 +345,9 @@ def _data_notes(contract: FinetuneContract, config: ModelConfig, data: DataFacts
         yield say.note_nothing_held_out()
         if contract.eval_every is not None:
             yield say.note_no_effect("--eval-every", "no rows are held out")
-    if data.has_valid_file and contract.validation_split_ratio != _DEFAULT_SPLIT_RATIO:
-        yield say.note_no_effect("--validation-split-ratio", "the data folder has a valid.jsonl")
+    if data.valid_file and contract.validation_split_ratio != _DEFAULT_SPLIT_RATIO:
+        reason = f"the data folder has a {data.valid_file}"
+        yield say.note_no_effect("--validation-split-ratio", reason)
 
 
 def _memory_notes(memory: MemoryEstimate, device: DeviceChoice) -> Iterator[str]:

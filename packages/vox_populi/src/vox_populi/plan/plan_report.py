@@ -208,8 +208,8 @@ def _describe_rows(plan: ExecutionPlan) -> str:
 
 
 def _valid_source(plan: ExecutionPlan) -> str:
-    if plan.data.has_valid_file:
-        return "valid.jsonl"
+    if plan.data.valid_file:
+        return plan.data.valid_file
     return "split of train.jsonl" if plan.data.n_valid_rows else "none"
 
 
