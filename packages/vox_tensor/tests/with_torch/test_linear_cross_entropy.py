@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from vox_tensor import linear_cross_entropy as module
 from vox_tensor.linear_cross_entropy import linear_cross_entropy
 from vox_tensor.lora import Projection
+from vox_tensor.wide_sum import TwoFloatSum, WideSum, wide_sum
 
 Near = Callable[[torch.Tensor | None, torch.Tensor | None], None]
 
@@ -33,6 +35,32 @@ def test_loss_and_gradient_match_torch(chunk_rows: int, assert_near_f32: Near) -
     assert ours.grad is not None
     assert ours.grad.abs().sum() > 0
     assert_near_f32(ours.grad, theirs.grad)
+
+
+def test_without_float64_loss_and_gradient_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, assert_near_f32: Near
+) -> None:
+    h, weight, targets = problem(torch.float32)
+    results, asked = [], []
+
+    def as_if_without(device: torch.device) -> WideSum:
+        asked.append(device.type)
+        return TwoFloatSum(device)
+
+    for way in (wide_sum, as_if_without):
+        monkeypatch.setattr(module, "wide_sum", way)
+        leaf = h.clone().requires_grad_()
+        loss = linear_cross_entropy(leaf, Projection(weight, None), targets, 3)
+        loss.backward()
+        results.append((loss, leaf.grad))
+    (with_f64, grad), (without, same_grad) = results
+    assert asked == ["cpu"]
+    assert without.dtype == torch.float32
+    assert_near_f32(without, with_f64)
+    assert grad is not None
+    assert same_grad is not None
+    assert torch.equal(same_grad, grad)
+    assert bool(grad.abs().sum() > 0)
 
 
 def test_gradcheck_with_an_adapted_head() -> None:
