@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, RepetitionPenaltyLogitsProcessor
 
 from tests_integration.tiny_models import (
     CONFIGS,
@@ -76,12 +76,24 @@ def their_greedy(model: PreTrainedModel, ids: list[int], **settings: float) -> l
     return made
 
 
+def assert_no_rounding_decides(model: Transformer, made: list[int], penalty: float = 1.0) -> None:
+    """No second-best token is so near that scores off by their tolerance could make it the best."""
+    ids = prompt() + made
+    penalise = RepetitionPenaltyLogitsProcessor(penalty)
+    for place, scores in enumerate(all_logits(model, ids)[PROMPT_LENGTH - 1 : -1], PROMPT_LENGTH):
+        judged: torch.Tensor = penalise(torch.tensor([ids[:place]]), scores.unsqueeze(0))
+        best, second = judged.squeeze(0).topk(2).values.tolist()
+        allowed = F32_LOGITS.atol + F32_LOGITS.rtol * abs(best)
+        assert best - second > 2 * penalty * allowed, "another seed: chance would decide here"
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_cached_greedy_is_uncached_greedy_token_for_token(name: str, tmp_path: Path) -> None:
     _, model = tiny(tmp_path, name)
     cached = ours(model, prompt())
     assert cached == greedy_without_cache(model, prompt(), NEW_TOKENS)
     assert len(set(cached)) > 1, "one token over and over would prove little"
+    assert_no_rounding_decides(model, cached)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -108,7 +120,9 @@ def test_a_conversation_goes_on_behind_what_was_read(name: str, tmp_path: Path) 
 @pytest.mark.parametrize("name", [*FAMILY_CASES, "qwen2_sliding", "qwen3_sliding", "llama_yarn"])
 def test_greedy_output_is_that_of_transformers(name: str, tmp_path: Path) -> None:
     theirs, model = tiny(tmp_path, name)
-    assert ours(model, prompt()) == their_greedy(theirs, prompt())
+    made = ours(model, prompt())
+    assert made == their_greedy(theirs, prompt())
+    assert_no_rounding_decides(model, made)
 
 
 @pytest.mark.parametrize("name", FAMILY_CASES)
@@ -117,3 +131,4 @@ def test_the_repetition_penalty_is_that_of_transformers(name: str, tmp_path: Pat
     expected = their_greedy(theirs, prompt(), repetition_penalty=1.3)
     assert ours(model, prompt(), repetition_penalty=1.3) == expected
     assert ours(model, prompt()) != expected
+    assert_no_rounding_decides(model, expected, penalty=1.3)
