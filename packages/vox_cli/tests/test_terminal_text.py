@@ -246,6 +246,31 @@ def test_no_answer_reaches_a_terminal_raw(
     assert_harmless(screen, is_free_text=source == "--prompt")
 
 
+def test_no_piece_of_a_streamed_answer_reaches_a_terminal_raw(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = extras.load("vox_cli.commands.mens_generate")
+
+    class Chat:
+        model = HOSTILE
+        notes = (HOSTILE,)
+
+        def answer(self, text: str, on_text: Callable[[str], None]) -> GenerateResult:
+            for character in HOSTILE:
+                on_text(character)
+            return GenerateResult(prompt=text, text=HOSTILE, ids=(1,), stop_reason="length")
+
+    typed = iter(["hello", f"/{HOSTILE}", "/quit"])
+    monkeypatch.setattr(module, "open_chat", lambda request: Chat())
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    screen = show("mens", "generate", "--interactive")
+    assert screen.code == 0
+    # An answer has lines of its own; notes and the model's name have not.
+    assert_harmless(screen, is_free_text=True)
+    assert screen.text.count("\nnote: forged") == 2, "of two answers, each once"
+
+
 def test_no_name_or_text_of_a_row_reaches_a_terminal_raw(show: Show, tmp_path: Path) -> None:
     rows = tmp_path / f"rows{HOSTILE.replace('/', '')}.jsonl"
     row = {"prompt": HOSTILE, "response": HOSTILE, "lane": HOSTILE, "category": HOSTILE}
