@@ -13,6 +13,8 @@ from vox_populi.events import Event, EventName
 _REDRAW_SECONDS = 0.1
 _SMALLEST_BAR = 8
 _BETWEEN = "  "
+_FREE_COLUMNS = 3
+"""A terminal wraps when its last column is written, and shows `^C` where Ctrl-C is pressed."""
 
 
 class ProgressLines:
@@ -76,9 +78,8 @@ class ProgressBar:
         if is_recent and step != total:
             return
         self._drawn_at = now
-        # Asked each time: a window is resized. One column stays free: a terminal wraps when its
-        # last one is written.
-        self._channel.redrawn(_fitted(payload, self._channel.columns() - 1))
+        # Asked each time: a window is resized.
+        self._channel.redrawn(_fitted(payload, self._channel.columns() - _FREE_COLUMNS))
 
 
 def progress_sink(
