@@ -104,6 +104,9 @@ CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
     "llama_linear": lambda: _llama(
         rope_parameters={"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}
     ),
+    "llama_dynamic": lambda: _llama(
+        rope_parameters={"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 4.0}
+    ),
     "llama_yarn": lambda: _llama(rope_parameters=dict(_YARN_ROPE), head_dim=16),
     "llama_yarn_mscale": lambda: _llama(
         rope_parameters={**_YARN_ROPE, "mscale": 0.7, "mscale_all_dim": 1.3, "truncate": False}

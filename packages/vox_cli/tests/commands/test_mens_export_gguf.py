@@ -55,3 +55,5 @@ def test_a_vocabulary_unknown_to_llama_cpp_is_refused(vox: Vox, tmp_path: Path) 
     outcome = vox("mens", "export-gguf", embedded_model_dir(), "--output", tmp_path / "m.gguf")
     assert (outcome.code, outcome.codes) == (3, ["MENS-A076"])
     assert list(tmp_path.iterdir()) == []
+    # What lint says beforehand is the same sentence.
+    assert vox("mens", "lint", embedded_model_dir(), "--for", "gguf").err == outcome.err

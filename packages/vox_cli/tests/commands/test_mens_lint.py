@@ -248,6 +248,12 @@ def test_the_embedded_model_loads_everywhere(vox: Vox) -> None:
     assert (outcome.code, outcome.document["kind"]) == (0, "model")
 
 
+def test_a_model_that_cannot_be_written_as_gguf_does_not_load_there(vox: Vox) -> None:
+    outcome = vox("mens", "lint", embedded_model_dir(), "--for", "gguf")
+    assert (outcome.code, outcome.codes) == (3, ["MENS-A076"])
+    assert "gguf  loads" not in outcome.out
+
+
 def test_a_model_without_tokenizer_is_no_model_to_serve(vox: Vox, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(embedded_model_dir(), folder)

@@ -192,7 +192,6 @@ UNSUPPORTED = {
     "add_cross_attention": True,
     "is_encoder_decoder": True,
     "activation_function": "relu",
-    "auto_map": {"AutoModel": "modeling.Evil"},
     "architectures": ["MixtralForCausalLM"],
     "torch_dtype": "float8_e4m3fn",
 }
@@ -203,6 +202,27 @@ def test_gpt2_settings_that_change_arithmetic_are_refused_by_name(gpt2: Config, 
     (text,) = problems_of(gpt2 | {name: UNSUPPORTED[name]})
     assert text.startswith(f"MENS-H013 {name}")
     assert problems_of(gpt2 | UNSUPPORTED) != [text]
+
+
+def test_code_that_comes_with_a_known_family_is_ignored_with_a_note(gpt2: Config) -> None:
+    plain, with_code = parsed(gpt2), parsed(gpt2, auto_map={"AutoModel": "modeling.Evil"})
+    assert plain == with_code
+    assert plain.notes == ()
+    (note,) = with_code.notes
+    assert "auto_map" in note
+    with pytest.raises(ModelError, match="MENS-H010"):
+        parsed(gpt2, model_type="evil", auto_map={"AutoModel": "modeling.Evil"})
+
+
+def test_dynamic_positions_are_the_default_ones_up_to_the_context_and_end_there(
+    llama: Config,
+) -> None:
+    plain = parsed(llama)
+    rope = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}
+    scaled = parsed(llama, rope_parameters=rope)
+    assert plain.position_limit is None
+    assert scaled.position_limit == scaled.max_positions == plain.max_positions
+    assert any(str(scaled.max_positions) in note for note in scaled.notes)
 
 
 WRONG_FIELDS: dict[str, object] = {

@@ -85,7 +85,7 @@ def test_a_null_factor_is_the_ratio_of_contexts() -> None:
 
 
 REFUSED: dict[str, dict[str, Any]] = {
-    "dynamic": {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
+    "dynamic without a factor": {"rope_scaling": {"rope_type": "dynamic"}},
     "longrope": {"rope_scaling": {"type": "longrope", "short_factor": [1], "long_factor": [1]}},
     "no factor": {"rope_scaling": {"type": "linear"}},
     "factor of zero": {"rope_scaling": {"type": "linear", "factor": 0}},

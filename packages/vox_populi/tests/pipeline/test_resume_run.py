@@ -212,6 +212,12 @@ def test_a_finished_run_says_so_and_changes_nothing(make_contract: MakeContract)
     assert any("complete" in note for note in again.notes)
     with pytest.raises(RunFailedError, match=r"MENS-R021.*contract\.seed|contract\.seed"):
         run_training(replace(contract, seed=9), AUTO)
+    with pytest.raises(RunFailedError, match="MENS-R021") as longer:
+        run_training(replace(contract, epochs=contract.epochs + 1), AUTO)
+    (problem,) = longer.value.problems
+    assert "--init-from" in problem.fix
+    assert str(contract.output_dir / "model_final.bin") in problem.fix
+    assert snapshot(contract.output_dir) == before
     (contract.output_dir / "model_final.bin").write_bytes(b"x")
     with pytest.raises(ArtifactError, match="MENS-A083"):
         run_training(contract, AUTO)

@@ -11,6 +11,7 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ContractError, EnvironmentFailure, PlanError
 from vox_populi.hf.inventory import ModelInventory
+from vox_populi.hf.model_config import RopeKind
 from vox_populi.plan.execution_planner import (
     DataFacts,
     ExecutionPlan,
@@ -142,6 +143,22 @@ def test_learned_positions_end_where_their_table_does(plan: MakePlan) -> None:
     with pytest.raises(PlanError, match=r"MENS-P006.*--seq-len 64"):
         plan("gpt2", replace(DATA, longest_row=65))
     assert plan("gpt2", replace(DATA, longest_row=64), seq_len=512).seq_len == 512
+
+
+def test_dynamic_positions_end_where_other_frequencies_would_begin(
+    make_contract: MakeContract, make_inventory: MakeInventory, cpu_machine: MachineFacts
+) -> None:
+    plain = make_inventory("llama")
+    assert plain.config.rope is not None
+    rope = replace(plain.config.rope, kind=RopeKind.DYNAMIC)
+    inventory = replace(plain, config=replace(plain.config, rope=rope))
+    for longest, is_refused in ((64, False), (65, True)):
+        data = replace(DATA, longest_row=longest)
+        if is_refused:
+            with pytest.raises(PlanError, match=r"MENS-P006.*--seq-len 64"):
+                plan_execution(make_contract(), inventory, data, cpu_machine)
+        else:
+            assert plan_execution(make_contract(), inventory, data, cpu_machine).adapters
 
 
 def test_rotary_positions_go_on_and_the_plan_says_so(plan: MakePlan) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vox_populi import extras
 from vox_populi import operator_messages as say
-from vox_populi.artifacts.consumers import GgufType, gguf_model_obstacles
+from vox_populi.artifacts.consumers import GgufType
 from vox_populi.artifacts.gguf_file import ARCHITECTURES, rows_as_stored
 from vox_populi.artifacts.gguf_vocabulary import GgufVocabulary
 from vox_populi.errors import ArtifactError, EnvironmentFailure
@@ -73,11 +73,7 @@ def write_model_gguf(
         EnvironmentFailure: When the system refuses, or the file reads back differently.
     """
     gguf = extras.load("gguf")
-    config, where = inventory.config, str(inventory.model_dir)
-    reasons = gguf_model_obstacles(config)
-    problems = [interop.gguf_model_unsupported(where, reason) for reason in reasons]
-    if problems:
-        raise ArtifactError(*problems)
+    config = inventory.config
     architecture = gguf.MODEL_ARCH[ARCHITECTURES[config.family]]
     stored = list(_tensors(gguf, architecture, inventory, kind))
     try:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vox_populi.artifacts.consumers import gguf_model_obstacles
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
+from vox_populi.hf.model_config import ModelConfig
 from vox_populi.hf.strict_json import read_json_object
 from vox_populi.operator_messages import interop
-from vox_tensor.errors import Problem
+from vox_tensor.errors import Problem, VoxError
 from vox_tensor.regular_file import open_regular
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
@@ -45,6 +47,22 @@ class GgufVocabulary:
     types: tuple[int, ...]
     merges: tuple[str, ...]
     """Two tokens with a space between, best first."""
+
+
+def gguf_refusals(model_dir: Path, config: ModelConfig) -> tuple[Problem, ...]:
+    """Why a model folder cannot be written as GGUF; nothing when it can.
+
+    `export-gguf` refuses for these reasons, and `lint` names them.
+    """
+    where = str(model_dir)
+    problems = [
+        interop.gguf_model_unsupported(where, reason) for reason in gguf_model_obstacles(config)
+    ]
+    try:
+        read_gguf_vocabulary(model_dir, config.vocab_size)
+    except VoxError as error:
+        problems += error.problems
+    return tuple(problems)
 
 
 def read_gguf_vocabulary(model_dir: Path, rows: int) -> GgufVocabulary:

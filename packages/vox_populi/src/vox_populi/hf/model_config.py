@@ -7,14 +7,14 @@ Whatever would change the arithmetic and is not built is refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
 from vox_populi.hf.config_fields import ConfigFields
+from vox_populi.hf.model_family import Activation, Family
 from vox_populi.hf.model_place import refuse_other_place
 from vox_populi.hf.quantization_config import parse_quantization
 from vox_populi.hf.rope_config import RopeKind, RopeSpec, parse_rope
@@ -40,26 +40,6 @@ _MAX_HEADS = 65_536
 _MAX_WIDTH = 2**24
 _MAX_VOCAB = 2**28
 _MAX_POSITIONS = 2**31
-
-
-class Family(StrEnum):
-    """Architectures that are built; the values are `model_type` in configs."""
-
-    GPT2 = "gpt2"
-    LLAMA = "llama"
-    MISTRAL = "mistral"
-    QWEN2 = "qwen2"
-    QWEN3 = "qwen3"
-
-
-class Activation(StrEnum):
-    """Activation of the MLP."""
-
-    SILU = "silu"
-    GELU = "gelu"
-    """With the error function."""
-    GELU_TANH = "gelu_tanh"
-    """With the tanh approximation: `gelu_new` and `gelu_pytorch_tanh` in configs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +77,19 @@ class ModelConfig:
     bos_id: int | None
     eos_ids: tuple[int, ...]
     """Ids that end a text, those outside the vocabulary left out."""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What of the file is read otherwise than a newcomer would expect."""
     is_prequantized: bool = False
     """Whether the file announces weights that bitsandbytes packed in NF4."""
+
+    @property
+    def position_limit(self) -> int | None:
+        """Tokens beyond which nothing is computed; `None` where only quality ends.
+
+        Learned positions are a table. Under dynamic scaling longer texts need other frequencies.
+        """
+        is_dynamic = self.rope is not None and self.rope.kind is RopeKind.DYNAMIC
+        return self.max_positions if self.rope is None or is_dynamic else None
 
     @property
     def fused_qkv(self) -> bool:
@@ -147,12 +138,20 @@ def parse_model_config(raw: Mapping[str, object], where: str) -> ModelConfig:
     family = _family(fields)
     _refuse_foreign_settings(fields, family)
     config = _parse_gpt2(fields) if family is Family.GPT2 else _parse_llama_like(fields, family)
-    config = replace(config, is_prequantized=parse_quantization(fields))
+    quantized, notes = parse_quantization(fields), tuple(_notes(fields, config))
+    config = replace(config, is_prequantized=quantized, notes=notes)
     if not fields.problems:
         _check_shapes(fields, config)
     if fields.problems:
         raise ModelError(*say.capped(fields.problems))
     return config
+
+
+def _notes(fields: ConfigFields, config: ModelConfig) -> Iterator[str]:
+    if fields.value("auto_map") not in (None, {}, [], False):
+        yield say.note_model_code_ignored(fields.where, config.model_type)
+    if config.rope is not None and config.rope.kind is RopeKind.DYNAMIC:
+        yield say.note_dynamic_rope(config.max_positions)
 
 
 # Older Qwen 2.5 files spell the type with its version; the graph is Qwen2's.
@@ -178,7 +177,6 @@ def _refuse_foreign_settings(fields: ConfigFields, family: Family) -> None:
     architectures = fields.texts("architectures")
     if architectures and not set(architectures) & set(_ARCHITECTURES[family]):
         fields.unsupported("architectures", architectures[0], f"an architecture beside {family}'s")
-    fields.must_be_absent("auto_map", "code that comes with the model")
     fields.must_be("is_encoder_decoder", (False,), "an encoder")
     fields.must_be("add_cross_attention", (False,), "cross-attention")
 

@@ -19,6 +19,9 @@ class RopeKind(StrEnum):
     """The frequency rules that are built, by their name in configs."""
 
     DEFAULT = "default"
+    DYNAMIC = "dynamic"
+    """NTK-aware: transformers changes the frequencies of texts longer than the model's context;
+    up to that length they are the default ones, and only that far such a model is run here."""
     LINEAR = "linear"
     LLAMA3 = "llama3"
     YARN = "yarn"
@@ -34,7 +37,7 @@ class RopeSpec:
     low_freq_factor: float | None = None
     high_freq_factor: float | None = None
     original_max_positions: int | None = None
-    """Context length before scaling (`llama3` and `yarn`; always set for these)."""
+    """Context length before scaling (`llama3`, `yarn` and `dynamic`; always set for these)."""
     beta_fast: float = 32.0
     beta_slow: float = 1.0
     attention_factor: float | None = None
@@ -70,6 +73,9 @@ def _spec(
     _check_partial_rotation(fields, rope)
     theta = _theta(fields, rope, label)
     kind = _kind(rope)
+    if kind is RopeKind.DYNAMIC:
+        factor = rope.number("factor")
+        return RopeSpec(kind=kind, theta=theta, factor=factor, original_max_positions=max_positions)
     if kind is RopeKind.LINEAR:
         return RopeSpec(kind=kind, theta=theta, factor=rope.number("factor"))
     if kind is RopeKind.LLAMA3:

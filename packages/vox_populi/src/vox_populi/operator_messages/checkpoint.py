@@ -87,6 +87,14 @@ def resume_differs(field: str, old: object, new: object) -> Problem:
     )
 
 
+def longer_than_complete_run(adapter: str) -> str:
+    """The rate of a complete run has fallen to its end; more steps are another run."""
+    return (
+        "This run is complete, and its learning rate ran out with it. To train longer, start a new"
+        f" run from its adapter: --init-from {adapter} with another --output-dir."
+    )
+
+
 def note_resumed(checkpoint: str, step: int, total: int) -> str:
     """Where a run goes on."""
     return f"going on from {checkpoint}: {step} of {total} steps are done."

@@ -18,6 +18,19 @@ def model_dir_missing(where: str, exists: bool) -> Problem:
     )
 
 
+def note_model_code_ignored(where: str, model_type: str) -> str:
+    """The folder brings Python code for a family that is built in."""
+    return f"{where}: auto_map is ignored; the built-in {model_type} is used, and no code is run."
+
+
+def note_dynamic_rope(positions: int) -> str:
+    """Dynamic scaling sets in beyond the context that the file states."""
+    return (
+        f"rope_scaling dynamic: up to {positions} tokens the frequencies are the default ones;"
+        " longer rows are refused."
+    )
+
+
 def model_is_hub_id(where: str, name: str) -> Problem:
     """A model's name on the Hugging Face Hub, where a folder belongs."""
     return Problem(

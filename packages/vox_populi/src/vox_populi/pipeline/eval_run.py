@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from vox_populi import operator_messages as say
 from vox_populi.data.dataset import DatasetOptions, RowDataset, open_dataset
 from vox_populi.errors import ConfigError, RunFailedError
-from vox_populi.hf.model_config import ModelConfig
 from vox_populi.pipeline.answer_score import score_answers
 from vox_populi.pipeline.answers import Answerer, answer_threads
 from vox_populi.pipeline.engine_setup import on_device
@@ -75,16 +74,11 @@ def _seq_len(request: EvalRequest, found: FoundWeights) -> tuple[int, tuple[str,
     wanted = request.seq_len
     if wanted is None:
         wanted = found.text.seq_len if found.text else DEFAULT_SEQ_LEN
-    limit = _position_limit(found.inventory.config)
+    limit = found.inventory.config.position_limit
     if limit is None or wanted <= limit:
         return wanted, ()
     notes = (say.note_rows_cut_to_positions(wanted, limit),) if request.seq_len else ()
     return limit, notes
-
-
-def _position_limit(config: ModelConfig) -> int | None:
-    """Learned positions end; rotary ones only get worse."""
-    return config.max_positions if config.rope is None else None
 
 
 def _measure(

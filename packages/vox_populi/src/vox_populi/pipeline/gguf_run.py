@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 from vox_populi.artifacts.gguf_model import gguf_context, write_model_gguf
-from vox_populi.artifacts.gguf_vocabulary import read_chat_template, read_gguf_vocabulary
+from vox_populi.artifacts.gguf_vocabulary import (
+    gguf_refusals,
+    read_chat_template,
+    read_gguf_vocabulary,
+)
 from vox_populi.artifacts.new_folder import check_new_file
+from vox_populi.errors import ArtifactError
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.pipeline.interop_reports import GgufReport, GgufRequest
 from vox_tensor.atomic_file import sync_folder
@@ -25,6 +30,9 @@ def export_gguf(request: GgufRequest) -> GgufReport:
     output = request.output
     check_new_file(output)
     inventory = read_inventory(request.model_dir)
+    problems = gguf_refusals(request.model_dir, inventory.config)
+    if problems:
+        raise ArtifactError(*problems)
     vocabulary = read_gguf_vocabulary(request.model_dir, inventory.config.vocab_size)
     template = read_chat_template(request.model_dir)
     temporary = _temporary(output)

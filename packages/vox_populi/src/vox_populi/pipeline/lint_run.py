@@ -11,9 +11,8 @@ from vox_populi.artifacts.consumers import (
     GGUF_ADAPTER_FILE,
     MLX_WEIGHTS_FILE,
     Consumer,
-    gguf_model_obstacles,
 )
-from vox_populi.artifacts.gguf_vocabulary import read_gguf_vocabulary
+from vox_populi.artifacts.gguf_vocabulary import gguf_refusals
 from vox_populi.artifacts.mlx_lint import mlx_folder_problems, mlx_model_reasons
 from vox_populi.artifacts.peft_config import PEFT_CONFIG_FILE, PEFT_WEIGHTS_FILE
 from vox_populi.artifacts.run_dir import final_adapter
@@ -23,7 +22,7 @@ from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_conf
 from vox_populi.hf.strict_json import read_json_object
 from vox_populi.operator_messages import interop
 from vox_populi.pipeline.interop_reports import ConsumerVerdict, LintReport, LintRequest
-from vox_tensor.errors import Problem, VoxError
+from vox_tensor.errors import Problem
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 
@@ -42,7 +41,7 @@ def lint_folder(request: LintRequest) -> LintReport:
         ConsumerVerdict(
             consumer=consumer,
             problems=say.capped(list(judge(consumer))),
-            notes=tuple(_notes(request, consumer, kind)) + _split_notes(request, consumer, kind),
+            notes=tuple(_notes(request, consumer, kind)),
         )
         for consumer in request.consumers
     )
@@ -86,18 +85,6 @@ def _notes(request: LintRequest, consumer: Consumer, kind: str) -> Iterator[str]
         yield f"{GGUF_ADAPTER_FILE} is there as well, and needs no converter"
 
 
-def _split_notes(request: LintRequest, consumer: Consumer, kind: str) -> tuple[str, ...]:
-    """A tokenizer that llama.cpp may know by a name of its own, and we do not."""
-    if kind != _MODEL or consumer is not Consumer.GGUF:
-        return ()
-    try:
-        rows = read_model_config(request.folder).vocab_size
-        read_gguf_vocabulary(request.folder, rows)
-    except VoxError as error:
-        return tuple(f"check the tokenizer: {problem.what}" for problem in error.problems)
-    return ()
-
-
 def _of_mlx(folder: Path, consumer: Consumer, base: ModelConfig | None) -> Iterator[Problem]:
     if consumer is Consumer.MLX:
         yield from mlx_folder_problems(folder, base)
@@ -128,15 +115,15 @@ def _of_model(
         yield interop.consumer_file_unsound(consumer, reason, str(folder))
         return
     config, raw = inventory.config, read_json_object(folder / CONFIG_NAME)
+    if consumer is Consumer.GGUF:
+        yield from gguf_refusals(folder, config)
+        return
     if consumer is not Consumer.PEFT:
         for reason in _tokenizer_reasons(folder, config.vocab_size):
             yield interop.consumer_file_unsound(consumer, reason, str(folder))
-    if consumer in (Consumer.GGUF, Consumer.VLLM) and not raw.get("architectures"):
+    if consumer is Consumer.VLLM and not raw.get("architectures"):
         reason = f"{CONFIG_NAME} names no architectures."
         yield interop.consumer_file_unsound(consumer, reason, str(folder))
-    if consumer is Consumer.GGUF:
-        for reason in gguf_model_obstacles(config):
-            yield interop.consumer_file_unsound(consumer, f"{reason}.", str(folder))
     if consumer is Consumer.MLX:
         stored = [info.name for info in inventory.tensors.values()]
         for reason in mlx_model_reasons(config, raw, stored):

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vox_populi import operator_messages as say
@@ -31,6 +31,7 @@ from vox_populi.artifacts.training_manifest import read_manifest
 from vox_populi.errors import ArtifactError, RunFailedError
 from vox_populi.files.removal import free_name
 from vox_populi.pipeline.requests import Resume
+from vox_tensor.errors import Problem
 from vox_tensor.regular_file import open_regular
 
 
@@ -46,6 +47,10 @@ class StartingPoint:
     notes: tuple[str, ...] = ()
 
 
+_LENGTH_FIELDS = ("contract.max_steps", "contract.epochs")
+"""What is raised in the hope that a run that is complete goes on."""
+
+
 def is_complete(run: Path) -> bool:
     """Whether a run has left its adapter and, last of all, its manifest."""
     return final_adapter(run) is not None and (run / MANIFEST_FILE).is_file()
@@ -59,8 +64,16 @@ def refuse_another_request(run_dir: RunDir, request: RunRequest) -> None:
         ArtifactError: When the folder's record cannot be read.
     """
     path = run_dir.file(REQUEST_FILE)
-    if path.is_file():
-        _refuse_changes(read_run_request(path), request)
+    if not path.is_file():
+        return
+    problems = read_run_request(path).changes_to(request)
+    adapter = final_adapter(run_dir.path)
+    if adapter is not None and is_complete(run_dir.path):
+        fix = say.longer_than_complete_run(str(adapter))
+        problems = tuple(
+            replace(each, fix=fix) if each.where in _LENGTH_FIELDS else each for each in problems
+        )
+    _raise_changes(problems)
 
 
 def check_finished_adapter(run_dir: RunDir) -> dict[str, object]:
@@ -135,8 +148,7 @@ def _require_digest(path: Path, written: str) -> None:
         raise ArtifactError(say.finished_adapter_changed(str(path)))
 
 
-def _refuse_changes(old: RunRequest, new: RunRequest) -> None:
-    problems = old.changes_to(new)
+def _raise_changes(problems: Sequence[Problem]) -> None:
     if problems:
         raise RunFailedError(*say.capped(problems))
 
@@ -162,7 +174,7 @@ def _choose(
         except CheckpointDamagedError as error:
             damaged.append((checkpoint, error))
         else:
-            _refuse_changes(saved.request, request)
+            _raise_changes(saved.request.changes_to(request))
             return saved, damaged
     if damaged:
         problems = [problem for _, error in damaged for problem in error.problems]

@@ -81,7 +81,14 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
         tokenizer=chosen.tokenizer,
         policy=policy,
         device=device,
-        notes=(*device.notes, *chosen.notes, *adapter_notes, *nf4_notes, *text_notes),
+        notes=(
+            *model.inventory.config.notes,
+            *device.notes,
+            *chosen.notes,
+            *adapter_notes,
+            *nf4_notes,
+            *text_notes,
+        ),
         text=text,
         quantization=quantization,
     )

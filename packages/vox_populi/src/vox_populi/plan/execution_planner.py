@@ -329,8 +329,9 @@ def _data_problems(
         yield say.early_stopping_needs_rows()
     longest = data.longest_row or 0
     # Learned positions are a table: a row beyond its end cannot be computed at all.
-    if config.rope is None and longest > config.max_positions and not is_proxy(contract):
-        yield say.rows_beyond_positions(longest, config.max_positions)
+    limit = config.position_limit
+    if limit is not None and longest > limit and not is_proxy(contract):
+        yield say.rows_beyond_positions(longest, limit)
 
 
 def _data_notes(contract: FinetuneContract, config: ModelConfig, data: DataFacts) -> Iterator[str]:

@@ -127,7 +127,7 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
         valid=rows.valid,
         facts=rows.facts(is_tokenised=chosen is not None),
         digests=digests,
-        notes=(*tokenizer_notes, *rows.notes(contract.seq_len)),
+        notes=(*inventory.config.notes, *tokenizer_notes, *rows.notes(contract.seq_len)),
     )
 
 
