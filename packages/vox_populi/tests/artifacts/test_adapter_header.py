@@ -58,6 +58,11 @@ def test_every_field_is_required(header: AdapterHeader) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("step", -1),
+        ("step", 2**70),
+        ("seq_len", 2**70),
+        ("rank", 2**40),
+        ("alpha", 1e300),
         ("rank", True),
         ("rank", 0),
         ("rank", "2"),

@@ -174,6 +174,22 @@ def test_it_can_be_read_back(tmp_path: Path, inputs: InputFacts, results: Result
     assert read_manifest(path) == manifest
 
 
+def test_an_edited_manifest_is_refused_and_one_without_a_digest_is_read(
+    tmp_path: Path, inputs: InputFacts, results: ResultFacts
+) -> None:
+    path = tmp_path / "training_manifest.json"
+    manifest = json.loads(json.dumps(values(inputs, results)))
+    path.write_text(json.dumps(manifest), "utf-8")
+    assert read_manifest(path) == manifest
+    manifest["results"]["train_loss"] = 0.001
+    path.write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(ArtifactError, match="MENS-A111"):
+        read_manifest(path)
+    del manifest["manifest_sha256"]
+    path.write_text(json.dumps(manifest), "utf-8")
+    assert read_manifest(path) == manifest
+
+
 def test_the_source_systems_manifests_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "training_manifest.json"
     for version in ({}, {"manifest_schema_version": 4}, {"manifest_schema_version": 5}):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,15 +13,18 @@ import pytest
 import torch
 
 from packages.vox_populi.tests.qlora_adapters import (
+    V2_NAME,
     qlora_header,
     qlora_tensors,
     write_own,
 )
 from packages.vox_populi.tests.qlora_refusals import content, refused
+from vox_populi.artifacts.adapter_manifest import MANIFEST_V3_FILE
 from vox_populi.artifacts.adapter_v3 import QLORA_ADAPTER_FILE
 from vox_populi.artifacts.artifact_bridge import MERGE_QLORA_REJECTS_BURN_BIN
 from vox_populi.artifacts.checkpoint_dir import list_checkpoints
 from vox_populi.artifacts.checkpoint_file import write_adapter_bin
+from vox_populi.artifacts.whole_file import canonical_json
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.merge.receipt import LOGIT_TOLERANCES
 from vox_populi.pipeline import qlora_merge_run
@@ -135,6 +140,30 @@ def test_merge_qlora_refuses_the_adapter_of_another_base(
     request_hf: QloraMergeRequest, make_base: MakeBase
 ) -> None:
     refused(replace(request_hf, base=make_base("other", 1)), "MENS-A011")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("vocab", 9999, "MENS-A110"),
+        ("model_type", "gpt2", "MENS-A110"),
+        ("vocab", -1, "MENS-A504"),
+        ("step", 2**70, "MENS-A504"),
+        ("alpha", 1e300, "MENS-A504"),
+    ],
+)
+def test_merge_qlora_refuses_a_signed_manifest_that_does_not_fit_the_base(
+    request_hf: QloraMergeRequest, name: str, value: object, code: str
+) -> None:
+    (request_hf.adapter / V2_NAME).unlink()
+    path = request_hf.adapter / MANIFEST_V3_FILE
+    document = json.loads(path.read_text("utf-8"))
+    del document["manifest_sha256"]
+    document[name] = value
+    digest = hashlib.sha256(canonical_json(document).encode()).hexdigest()
+    path.write_text(json.dumps({**document, "manifest_sha256": digest}), "utf-8")
+    error = refused(request_hf, code)
+    assert "base's weights" not in str(error)
 
 
 def test_merge_qlora_refuses_a_base_that_nobody_names(request_hf: QloraMergeRequest) -> None:

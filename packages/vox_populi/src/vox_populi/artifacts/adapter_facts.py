@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vox_populi import number_ranges
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.json_schema import load_schema, schema_violations
 from vox_populi.artifacts.logical_names import HEAD, features_of, graph_of_names
@@ -96,6 +97,12 @@ def check_layers(facts: AdapterFacts, path: Path) -> None:
 
 
 def _layer_problems(facts: AdapterFacts, where: str) -> Iterator[Problem]:
+    for field, value, allowed in (
+        ("rank", facts.rank, number_ranges.RANK),
+        ("alpha", facts.alpha, number_ranges.ALPHA),
+    ):
+        if not allowed.holds(value):
+            yield adapter_forms.sidecar_invalid(where, f"{field} is not {allowed}")
     order, keys = set(facts.layer_order), facts.base_key_map
     for name in sorted(order ^ keys.keys()):
         have, lack = _LISTS if name in order else reversed(_LISTS)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from vox_populi.artifacts.json_fields import (
     FieldError,
     take,
+    take_count,
     take_member,
     take_number,
     take_object,
@@ -21,6 +22,7 @@ from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ModelError
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.hf.strict_json import parse_json_object
+from vox_populi.number_ranges import COUNT_OR_NONE
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.nf4_levels import BLOCK_SIZES
 
@@ -133,6 +135,8 @@ class AdapterHeader:
     """What the adapter was trained in; one of `GRAPH_IDS`."""
     quantization: Quantization | None = None
     """`None`: the base was held as it is stored."""
+    base_sizes: tuple[int, int] | None = field(default=None, compare=False)
+    """Vocabulary and width of the base, where the file beside the adapter says them (version 3)."""
 
     @property
     def version(self) -> str:
@@ -229,7 +233,7 @@ def parse_header(text: str) -> AdapterHeader:
         system_prompt=take_optional(raw, "system_prompt", str),
         seq_len=take_positive(raw, "seq_len"),
         contract_digest=take(raw, "contract_digest", str),
-        step=take(raw, "step", int),
+        step=take_step(raw),
         imported=take_imported(raw),
         graph=take_graph(raw, "graph"),
         quantization=None
@@ -292,6 +296,11 @@ def take_lora(raw: Mapping[str, object]) -> LoraSpec:
         message = f"scale is {raw['scale']}, but rank and alpha give {spec.scale}"
         raise FieldError(message)
     return spec
+
+
+def take_step(raw: Mapping[str, object]) -> int:
+    """The step that an adapter is of, within what a run can have."""
+    return take_count(raw, "step", highest=int(COUNT_OR_NONE.highest))
 
 
 def take_imported(raw: Mapping[str, object]) -> ImportedText | None:

@@ -6,7 +6,6 @@ nothing is lost. The source system's own files give the facts alone.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from vox_populi.artifacts.adapter_header import (
     take_imported,
     take_lora,
     take_quantization,
+    take_step,
 )
 from vox_populi.artifacts.adapter_v2 import exact_number
 from vox_populi.artifacts.json_fields import (
@@ -40,7 +40,7 @@ from vox_populi.artifacts.json_fields import (
     take_texts,
 )
 from vox_populi.artifacts.logical_names import HEAD, features_of, logical_names
-from vox_populi.artifacts.whole_file import canonical_json
+from vox_populi.artifacts.whole_file import fits_own_digest, with_own_digest
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError
@@ -179,7 +179,7 @@ def our_manifest_json(header: AdapterHeader, v3: V3Facts, adapter_sha256: str) -
         **imported,
         "adapter_sha256": adapter_sha256,
     }
-    return {**document, "manifest_sha256": _digest(document)}
+    return with_own_digest(document)
 
 
 def parse_manifest_v3(raw: Mapping[str, object], path: Path) -> AdapterFacts | OurManifest:
@@ -225,10 +225,6 @@ def _module_json(module: AdaptedModule) -> dict[str, object]:
     return values
 
 
-def _digest(document: Mapping[str, object]) -> str:
-    return hashlib.sha256(canonical_json(document).encode()).hexdigest()
-
-
 def _facts(raw: Mapping[str, object]) -> AdapterFacts:
     quant, keys = take_object(raw, "quant"), take_object(raw, "base_key_map")
     method, base_quant = take(raw, "adapter_method", str), take(quant, "base_quant", str)
@@ -243,9 +239,9 @@ def _facts(raw: Mapping[str, object]) -> AdapterFacts:
         double_quant=base_quant != "none" if double_quant is None else double_quant,
         layer_order=take_texts(raw, "layer_order"),
         base_key_map={name: take(keys, name, str) for name in keys},
-        vocab=take(raw, "vocab", int),
-        d_model=take(raw, "d_model", int),
-        rank=take(raw, "rank", int),
+        vocab=take_positive(raw, "vocab"),
+        d_model=take_positive(raw, "d_model"),
+        rank=take_positive(raw, "rank"),
         alpha=take_number(raw, "alpha"),
         embed_key=take_optional(raw, "embed_key", str) or _key_of_head(keys),
         base_model=take_optional(raw, "base_model", str),
@@ -271,8 +267,7 @@ def _provenance(raw: Mapping[str, object]) -> Provenance | None:
 
 
 def _our_manifest(raw: Mapping[str, object], facts: AdapterFacts) -> OurManifest:
-    document = {name: value for name, value in raw.items() if name != "manifest_sha256"}
-    if raw["manifest_sha256"] != _digest(document):
+    if not fits_own_digest(raw):
         message = "it was damaged or changed: its content does not match its own digest"
         raise FieldError(message)
     header = AdapterHeader(
@@ -288,12 +283,13 @@ def _our_manifest(raw: Mapping[str, object], facts: AdapterFacts) -> OurManifest
         system_prompt=take_optional(raw, "system_prompt", str),
         seq_len=take_positive(raw, "seq_len"),
         contract_digest=take(raw, "contract_digest", str),
-        step=take(raw, "step", int),
+        step=take_step(raw),
         imported=take_imported(raw),
         graph=take_graph(raw, "graph_id"),
         quantization=take_quantization(take_object(raw, "quant"))
         if facts.method == "qlora"
         else None,
+        base_sizes=(facts.vocab, facts.d_model),
     )
     if take(raw, "candle_compat_mode", bool) != (facts.method == "qlora"):
         message = "candle_compat_mode is true for qlora and for nothing else"

@@ -16,6 +16,7 @@ from vox_populi.artifacts.json_fields import (
     take_number,
     take_object,
     take_optional,
+    take_positive,
     take_texts,
 )
 
@@ -44,9 +45,9 @@ def parse_meta_v2(raw: Mapping[str, object], path: Path) -> AdapterFacts:
         double_quant=True,
         layer_order=take_texts(raw, "layer_order"),
         base_key_map={name: take(keys, name, str) for name in keys},
-        vocab=take(raw, "vocab", int),
-        d_model=take(raw, "d_model", int),
-        rank=take(raw, "rank", int),
+        vocab=take_positive(raw, "vocab"),
+        d_model=take_positive(raw, "d_model"),
+        rank=take_positive(raw, "rank"),
         alpha=take_number(raw, "alpha"),
         embed_key=take(raw, "embed_key", str),
         base_model=take_optional(raw, "base_model", str),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vox_populi import operator_messages as say
-from vox_populi.artifacts.json_fields import FieldError, take, take_object
+from vox_populi.artifacts.json_fields import FieldError, take, take_count, take_object
 from vox_populi.artifacts.whole_file import Chunk, pretty_json, write_whole
 from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
 from vox_populi.files.removal import is_own_folder, remove_entries, remove_entry
@@ -117,7 +117,8 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
     path = checkpoint.path
     try:
         manifest = read_json_object(path / CHECKPOINT_MANIFEST, _MAX_MANIFEST_BYTES)
-        version, step = take(manifest, "schema_version", int), take(manifest, "step", int)
+        version = take_count(manifest, "schema_version", lowest=1)
+        step = take_count(manifest, "step")
         files = take_object(manifest, "files")
         expected = {name: _size_and_digest(files, name) for name in files}
     except ModelError as error:
@@ -186,7 +187,7 @@ def _size_and_digest(files: Mapping[str, object], name: str) -> tuple[int, str]:
         message = f"{name!r} is no name of a file in it"
         raise FieldError(message)
     facts = take_object(files, name)
-    return take(facts, "bytes", int), take(facts, "sha256", str)
+    return take_count(facts, "bytes"), take(facts, "sha256", str)
 
 
 def _difference(path: Path, size: int, digest: str) -> str | None:

@@ -18,9 +18,16 @@ from torch import Tensor
 
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.adapter_header import AdapterHeader
+from vox_populi.artifacts.checkpoint_bounds import Counters, check_counters
 from vox_populi.artifacts.checkpoint_dir import Checkpoint, check_checkpoint, damaged
 from vox_populi.artifacts.checkpoint_file import adapter_bin_chunks, read_adapter_bin
-from vox_populi.artifacts.json_fields import FieldError, take, take_number, take_object
+from vox_populi.artifacts.json_fields import (
+    FieldError,
+    take,
+    take_count,
+    take_number,
+    take_object,
+)
 from vox_populi.artifacts.run_request import RunRequest
 from vox_populi.artifacts.tensor_container import container_chunks
 from vox_populi.artifacts.whole_file import Chunk, pretty_json
@@ -81,11 +88,14 @@ def read_state(checkpoint: Checkpoint) -> SavedState:
     """
     check_checkpoint(checkpoint)
     values = _read_values(checkpoint)
-    adapter = read_adapter_bin(checkpoint.file(ADAPTER_FILE)).tensors
+    saved = read_adapter_bin(checkpoint.file(ADAPTER_FILE))
+    header, adapter = saved.header, saved.tensors
     tensors = _read_tensors(checkpoint)
     try:
         request = RunRequest.from_json(take_object(values, "request"))
         state = _state(values, adapter, tensors)
+        check_counters(counters_of(state))
+        _require_step(state.step, checkpoint.step, header.step)
     except FieldError as error:
         raise damaged(checkpoint, f"{STATE_FILE}: {error}") from error
     if state.best is not None:
@@ -96,6 +106,29 @@ def read_state(checkpoint: Checkpoint) -> SavedState:
         if {name: tensor.shape for name, tensor in moments.items()} != names:
             raise damaged(checkpoint, f"{OPTIMIZER_FILE} does not fit {ADAPTER_FILE}")
     return SavedState(checkpoint, state, request)
+
+
+def counters_of(state: EngineState) -> Counters:
+    """The numbers of a state."""
+    best = state.best
+    return Counters(
+        optimizer_steps=state.optimizer_steps,
+        step=state.step,
+        epoch=state.epoch,
+        index_in_epoch=state.index_in_epoch,
+        tokens=state.tokens,
+        supervised=state.supervised,
+        epoch_loss=state.epoch_loss,
+        epoch_supervised=state.epoch_supervised,
+        evaluations=tuple((each.step, each.loss) for each in state.evaluations),
+        best=None if best is None else (best.step, best.loss),
+    )
+
+
+def _require_step(step: int, of_folder: int, of_adapter: int) -> None:
+    if not step == of_folder == of_adapter:
+        message = f"it is of step {step}, its folder of {of_folder}, its adapter of {of_adapter}"
+        raise FieldError(message)
 
 
 def _state_values(state: EngineState, request: RunRequest) -> dict[str, object]:
@@ -130,15 +163,15 @@ def _state(
         first_moments=_below(_FIRST, tensors),
         second_moments=_below(_SECOND, tensors),
         streams=_below(_STREAM, tensors),
-        optimizer_steps=take(values, "optimizer_steps", int),
-        step=take(values, "step", int),
-        epoch=take(values, "epoch", int),
-        index_in_epoch=take(values, "index_in_epoch", int),
-        tokens=take(values, "tokens", int),
-        supervised=take(values, "supervised", int),
+        optimizer_steps=take_count(values, "optimizer_steps"),
+        step=take_count(values, "step"),
+        epoch=take_count(values, "epoch"),
+        index_in_epoch=take_count(values, "index_in_epoch"),
+        tokens=take_count(values, "tokens"),
+        supervised=take_count(values, "supervised"),
         order_digest=take(values, "order_digest", str),
         epoch_loss=take_number(values, "epoch_loss"),
-        epoch_supervised=take(values, "epoch_supervised", int),
+        epoch_supervised=take_count(values, "epoch_supervised"),
         evaluations=tuple(_evaluation(each) for each in evaluations),
         best=None if best is None else _evaluation(best),
         stopped_early=take(values, "stopped_early", bool),
@@ -165,7 +198,7 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _read_values(checkpoint: Checkpoint) -> dict[str, object]:
     try:
         values = read_json_object(checkpoint.file(STATE_FILE), _MAX_STATE_BYTES)
-        version = take(values, "schema_version", int)
+        version = take_count(values, "schema_version", lowest=1)
     except ModelError as error:
         raise damaged(checkpoint, f"{STATE_FILE}: {error.problems[0].what}") from error
     except FieldError as error:

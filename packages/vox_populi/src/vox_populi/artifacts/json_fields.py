@@ -39,13 +39,24 @@ def take_member(raw: Mapping[str, object], name: str, kind: type[_Member]) -> _M
         raise FieldError(message) from error
 
 
-def take_positive(raw: Mapping[str, object], name: str) -> int:
-    """A whole number of at least 1."""
+MAX_COUNT = 2**53
+"""The largest count of a document: every reader of JSON has it exactly."""
+
+
+def take_count(
+    raw: Mapping[str, object], name: str, *, lowest: int = 0, highest: int = MAX_COUNT
+) -> int:
+    """A whole number within bounds."""
     value = take(raw, name, int)
-    if value < 1:
-        message = f"{name} is {value}, it must be at least 1"
+    if not lowest <= value <= highest:
+        message = f"{name} is not from {lowest} to {highest}"
         raise FieldError(message)
     return value
+
+
+def take_positive(raw: Mapping[str, object], name: str) -> int:
+    """A whole number of at least 1."""
+    return take_count(raw, name, lowest=1)
 
 
 def take_number(raw: Mapping[str, object], name: str) -> float:

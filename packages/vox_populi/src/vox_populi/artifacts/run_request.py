@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vox_populi import operator_messages as say
-from vox_populi.artifacts.json_fields import FieldError, take, take_object
+from vox_populi.artifacts.json_fields import FieldError, take, take_count, take_object
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.hf.strict_json import read_json_object
 from vox_tensor.errors import Problem
@@ -51,7 +51,7 @@ class RunRequest:
         Raises:
             FieldError: Naming the field that is missing or wrong.
         """
-        version = take(raw, "schema_version", int)
+        version = take_count(raw, "schema_version", lowest=1)
         if version > REQUEST_SCHEMA_VERSION:
             message = f"schema_version is {version}, known are those up to {REQUEST_SCHEMA_VERSION}"
             raise FieldError(message)

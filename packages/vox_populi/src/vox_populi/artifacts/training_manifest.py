@@ -13,8 +13,15 @@ from importlib import metadata
 from pathlib import Path
 
 from vox_populi import operator_messages as say
-from vox_populi.artifacts.json_fields import FieldError, take, take_object
+from vox_populi.artifacts.json_fields import (
+    FieldError,
+    take,
+    take_count,
+    take_object,
+    take_positive,
+)
 from vox_populi.artifacts.qlora_facts import qlora_facts, skip_counts
+from vox_populi.artifacts.whole_file import OWN_DIGEST, fits_own_digest, with_own_digest
 from vox_populi.contract.choices import DeploymentTarget
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.data_report import DataReport
@@ -91,9 +98,9 @@ class ResultFacts:
 def manifest_values(
     contract: FinetuneContract, plan: ExecutionPlan, inputs: InputFacts, results: ResultFacts
 ) -> dict[str, object]:
-    """Everything the manifest says, in its order."""
+    """Everything the manifest says, in its order, and the digest of it."""
     is_qlora = plan.quant is not None
-    return {
+    document: dict[str, object] = {
         "manifest_schema_version": (
             QLORA_MANIFEST_SCHEMA_VERSION if is_qlora else MANIFEST_SCHEMA_VERSION
         ),
@@ -120,14 +127,15 @@ def manifest_values(
         },
         "versions": installed_versions(),
     }
+    return with_own_digest(document)
 
 
 def read_manifest(path: Path) -> dict[str, object]:
     """Read a manifest of this or an older schema; what older ones lack is absent.
 
     Raises:
-        ArtifactError: For a file that cannot be read, is no manifest, or is newer than this
-            program.
+        ArtifactError: For a file that cannot be read, is not a manifest, is newer than this
+            program, or is not what its own digest says.
     """
     try:
         values = read_json_object(path, _MAX_MANIFEST_BYTES)
@@ -136,16 +144,20 @@ def read_manifest(path: Path) -> dict[str, object]:
         reasons = "; ".join(problem.what.rstrip(".") for problem in error.problems)
         raise ArtifactError(say.manifest_invalid(str(path), reasons)) from error
     try:
-        version = take(values, "manifest_schema_version", int) if _has_version(values) else 1
+        version = (
+            take_count(values, "manifest_schema_version", lowest=1) if _has_version(values) else 1
+        )
         newest = QLORA_MANIFEST_SCHEMA_VERSION
         if version > newest:
             raise ArtifactError(say.manifest_too_new(str(path), version, newest))
         if version >= MANIFEST_SCHEMA_VERSION:
             take_object(values, "results")
             take(values, "finetune_contract_digest", str)
-        take(values, "vocab_size", int)
+        take_positive(values, "vocab_size")
     except FieldError as error:
         raise ArtifactError(say.manifest_invalid(str(path), str(error))) from error
+    if OWN_DIGEST in values and not fits_own_digest(values):
+        raise ArtifactError(say.manifest_changed(str(path)))
     return values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,25 @@ def canonical_json(value: Mapping[str, object]) -> str:
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
+
+
+OWN_DIGEST = "manifest_sha256"
+"""Where a manifest has the digest of all its other fields."""
+
+
+def with_own_digest(document: Mapping[str, object]) -> dict[str, object]:
+    """A document and, last, the SHA-256 of its canonical JSON."""
+    return {**document, OWN_DIGEST: _document_digest(document)}
+
+
+def fits_own_digest(raw: Mapping[str, object]) -> bool:
+    """Whether a document that has its own digest is what was written."""
+    document = {name: value for name, value in raw.items() if name != OWN_DIGEST}
+    return raw[OWN_DIGEST] == _document_digest(document)
+
+
+def _document_digest(document: Mapping[str, object]) -> str:
+    return hashlib.sha256(canonical_json(document).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def pretty_json(value: Mapping[str, object]) -> bytes:

@@ -129,6 +129,16 @@ def adapter_damaged(path: str) -> Problem:
     )
 
 
+def adapter_says_otherwise(path: str, field: str, theirs: object, ours: object) -> Problem:
+    """An adapter with the digest of the right base that says something else of it."""
+    return Problem(
+        code="MENS-A110",
+        what=f"it says that the base's {field} is {clipped(theirs)}; it is {clipped(ours)}.",
+        fix="Copy the adapter again from where it was trained, or use another.",
+        where=path,
+    )
+
+
 def adapter_not_for_base(path: str, name: str, digest: str, found: str) -> Problem:
     """The base that was found is not the one the adapter was trained on."""
     return Problem(
@@ -166,6 +176,16 @@ def adapter_tokenizer_differs(path: str, where: str) -> Problem:
         code="MENS-A014",
         what=f"it was trained with another tokenizer than that of {where}.",
         fix="Put the tokenizer.json of the training run back, or leave --tokenizer out.",
+        where=path,
+    )
+
+
+def manifest_changed(path: str) -> Problem:
+    """A training manifest that is not what the run wrote."""
+    return Problem(
+        code="MENS-A111",
+        what="the manifest was changed after the run wrote it: it does not match its own digest.",
+        fix="Copy the run folder again from where it was written, or train it again.",
         where=path,
     )
 

@@ -43,11 +43,28 @@ def require_base(inventory: ModelInventory, digest: str, header: AdapterHeader, 
         ArtifactError: Naming both.
     """
     if digest == header.base_digest:
+        _require_facts(inventory, header, where)
         return
     folder = str(inventory.model_dir)
     raise ArtifactError(
         say.adapter_not_for_base(where, header.base_name, header.base_digest, folder)
     )
+
+
+def _require_facts(inventory: ModelInventory, header: AdapterHeader, where: str) -> None:
+    """Refuse an adapter that has the base's digest and says other things of it."""
+    config = inventory.config
+    facts: list[tuple[str, object, object]] = [("model_type", header.model_type, config.model_type)]
+    if header.base_sizes is not None:
+        vocab, d_model = header.base_sizes
+        facts += [("vocab", vocab, config.vocab_size), ("d_model", d_model, config.hidden_size)]
+    problems = [
+        say.adapter_says_otherwise(where, name, theirs, ours)
+        for name, theirs, ours in facts
+        if theirs != ours
+    ]
+    if problems:
+        raise ArtifactError(*problems)
 
 
 def fitting_modules(

@@ -10,13 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vox_populi import operator_messages as say
+from vox_populi.artifacts.checkpoint_bounds import RunExtent, check_extent
 from vox_populi.artifacts.checkpoint_dir import (
     Checkpoint,
     CheckpointDamagedError,
     checkpoint_at,
     list_checkpoints,
 )
-from vox_populi.artifacts.checkpoint_state import SavedState, read_state
+from vox_populi.artifacts.checkpoint_dir import damaged as damaged_checkpoint
+from vox_populi.artifacts.checkpoint_state import (
+    STATE_FILE,
+    SavedState,
+    counters_of,
+    read_state,
+)
 from vox_populi.artifacts.json_fields import FieldError, take, take_object
 from vox_populi.artifacts.run_dir import (
     MANIFEST_FILE,
@@ -99,7 +106,7 @@ def check_finished_adapter(run_dir: RunDir) -> dict[str, object]:
 
 
 def find_start(
-    run_dir: RunDir, resume: Resume, request: RunRequest, total_steps: int
+    run_dir: RunDir, resume: Resume, request: RunRequest, extent: RunExtent
 ) -> StartingPoint:
     """The newest complete checkpoint, or the one that was named.
 
@@ -111,10 +118,11 @@ def find_start(
             named is damaged or not there.
     """
     own = list_checkpoints(run_dir.path)
-    saved, damaged = _choose(own if resume.source is None else _named(resume.source), request)
+    candidates = own if resume.source is None else _named(resume.source)
+    saved, damaged = _choose(candidates, request, extent)
     if saved is None:
         return StartingPoint(notes=(say.note_nothing_to_resume(),))
-    notes = [say.note_resumed(saved.checkpoint.name, saved.state.step, total_steps)]
+    notes = [say.note_resumed(saved.checkpoint.name, saved.state.step, extent.total_steps)]
     names = tuple(checkpoint.name for checkpoint, _ in damaged)
     if damaged:
         reasons = [error.problems[0].what.rstrip(".") for _, error in damaged]
@@ -127,7 +135,7 @@ def find_start(
     )
 
 
-def check_source(resume: Resume, request: RunRequest) -> None:
+def check_source(resume: Resume, request: RunRequest, extent: RunExtent) -> None:
     """Refuse a named source before the output folder is made.
 
     Raises:
@@ -135,7 +143,7 @@ def check_source(resume: Resume, request: RunRequest) -> None:
         ArtifactError: When it is damaged or not there.
     """
     if resume.source is not None:
-        _choose(_named(resume.source), request)
+        _choose(_named(resume.source), request, extent)
 
 
 def _require_digest(path: Path, written: str) -> None:
@@ -164,22 +172,31 @@ def _named(source: Path) -> Sequence[Checkpoint]:
 
 
 def _choose(
-    candidates: Sequence[Checkpoint], request: RunRequest
+    candidates: Sequence[Checkpoint], request: RunRequest, extent: RunExtent
 ) -> tuple[SavedState | None, list[tuple[Checkpoint, CheckpointDamagedError]]]:
     """The newest that can be read, and the newer ones that cannot; `None` without candidates."""
     damaged: list[tuple[Checkpoint, CheckpointDamagedError]] = []
     for checkpoint in reversed(candidates):
         try:
             saved = read_state(checkpoint)
+            # Of another request, the counters are not this run's to judge.
+            _raise_changes(saved.request.changes_to(request))
+            _require_extent(saved, extent)
         except CheckpointDamagedError as error:
             damaged.append((checkpoint, error))
         else:
-            _raise_changes(saved.request.changes_to(request))
             return saved, damaged
     if damaged:
         problems = [problem for _, error in damaged for problem in error.problems]
         raise ArtifactError(*say.capped(problems))
     return None, damaged
+
+
+def _require_extent(saved: SavedState, extent: RunExtent) -> None:
+    try:
+        check_extent(counters_of(saved.state), extent)
+    except FieldError as error:
+        raise damaged_checkpoint(saved.checkpoint, f"{STATE_FILE}: {error}") from error
 
 
 def _set_aside(checkpoint: Checkpoint) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from vox_populi.artifacts.adapter_header import AdapterHeader
 from vox_populi.artifacts.base_location import base_location
-from vox_populi.artifacts.checkpoint_dir import list_checkpoints
+from vox_populi.artifacts.checkpoint_bounds import RunExtent
+from vox_populi.artifacts.checkpoint_dir import damaged, list_checkpoints
 from vox_populi.artifacts.checkpoint_state import read_state
 from vox_populi.artifacts.model_card import model_card
 from vox_populi.artifacts.run_dir import (
@@ -76,6 +77,16 @@ class _Job:
     initial: InitialAdapter | None
     """What to start from (`--init-from`)."""
 
+    @property
+    def extent(self) -> RunExtent:
+        """How far the counters of its checkpoints can go."""
+        plan = self.planned.plan
+        return RunExtent(
+            total_steps=plan.total_steps,
+            steps_per_epoch=plan.steps_per_epoch,
+            tokens_per_step=plan.rows_per_step * plan.seq_len,
+        )
+
     def header_at(self, step: int) -> AdapterHeader:
         """Header of this run's adapter at a step."""
         return adapter_header(self.planned, self.inputs, step)
@@ -93,7 +104,7 @@ def train(planned: PlannedRun, options: RunOptions, sinks: Sequence[Sink]) -> Tr
         initial = read_initial_adapter(planned, inputs)
         job = _Job(planned, options, inputs, run_request(planned, inputs), initial)
         if options.resume is not None and not options.force:
-            check_source(options.resume, job.request)
+            check_source(options.resume, job.request, job.extent)
         with _open_folder(planned, options) as run_dir:
             start = _starting_point(job, run_dir)
             if start is None:
@@ -115,8 +126,7 @@ def _starting_point(job: _Job, run_dir: RunDir) -> StartingPoint | None:
     refuse_another_request(run_dir, job.request)
     if is_complete(run_dir.path):
         return None
-    total_steps = job.planned.plan.total_steps
-    return find_start(run_dir, job.options.resume, job.request, total_steps)
+    return find_start(run_dir, job.options.resume, job.request, job.extent)
 
 
 def _train_in(
@@ -213,7 +223,10 @@ class _Run:
         if self.start.checkpoint is not None:
             # Read again rather than held: these are copies of all that is trained, three times.
             state = read_state(self.start.checkpoint).state
-            engine.restore(state)
+            try:
+                engine.restore(state)
+            except ValueError as error:
+                raise damaged(self.start.checkpoint, str(error)) from error
             here = {each.path.resolve() for each in list_checkpoints(self.run_dir.path)}
             if self.start.checkpoint.path.resolve() not in here:
                 # Brought along from another folder, so that this one can be gone on with.

@@ -150,8 +150,12 @@ class Engine:
         first = [state.first_moments[name] for name in names]
         second = [state.second_moments[name] for name in names]
         self._optimizer.restore(state.optimizer_steps, first, second)
-        for name, generator in streams.items():
-            generator.set_state(state.streams[name])
+        try:
+            for name, generator in streams.items():
+                generator.set_state(state.streams[name])
+        except RuntimeError as error:
+            message = "a random stream has no state of a generator"
+            raise ValueError(message) from error
         p.tokens, p.supervised = state.tokens, state.supervised
         p.epoch_loss, p.epoch_supervised = state.epoch_loss, state.epoch_supervised
         p.evaluations = list(state.evaluations)
