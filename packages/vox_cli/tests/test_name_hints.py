@@ -156,6 +156,22 @@ def test_the_same_table_answers_for_config_files(
     assert (problem["code"], problem["fix"]) == ("MENS-U011", fix)
 
 
+def test_a_file_of_another_program_is_answered_key_by_key(vox: Vox, tmp_path: Path) -> None:
+    path = tmp_path / "axolotl.yml"
+    path.write_text(
+        "base_model: x/y\nload_in_8bit: false\ndatasets:\n  - path: x\n    type: alpaca\n"
+        "special_tokens:\nsequence_len: 4096\nrank: {a: 1}\n",
+        encoding="utf-8",
+    )
+    outcome = vox("mens", "train", "--config", path)
+    assert outcome.codes == ["MENS-U024"]
+    path.write_text(path.read_text("utf-8").replace("{a: 1}", "8"), encoding="utf-8")
+    outcome = vox("mens", "train", "--config", path)
+    assert outcome.codes == ["MENS-U011"] * 5
+    for meant in ("model", "data_dir", "seq_len"):
+        assert f"Did you mean {meant}?" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [

@@ -7,7 +7,7 @@ say, where YAML 1.1 would make a string of the one and a boolean of the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +45,13 @@ class ConfigFile:
     """By key, with `-` read as `_`."""
 
 
-def read_config_file(path: Path) -> ConfigFile:
+def read_config_file(path: Path, known: Collection[str] | None = None) -> ConfigFile:
     """Read a config file.
+
+    Args:
+        path: A YAML file.
+        known: Keys whose values must be plain, `None` for all; others may hold anything, and
+            count as `null`: that there is no such setting is for whoever has the settings to say.
 
     Raises:
         ConfigError: With every line that holds no setting, or why the file cannot be read.
@@ -68,6 +73,9 @@ def read_config_file(path: Path) -> ConfigFile:
         try:
             values[key] = ConfigValue(_text_of(value), where)
         except ValueError:
+            if known is not None and key not in known:
+                values[key] = ConfigValue(None, where)
+                continue
             problems.append(
                 say.config_value_refused(key, where, "one value or a list of plain values")
             )

@@ -296,7 +296,9 @@ def train(
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     settings = settings_of(train)
-    chosen = choose_settings(settings, context, read_config_file(config) if config else None)
+    names = [setting.name for setting in settings]
+    file = read_config_file(config, names) if config else None
+    chosen = choose_settings(settings, context, file)
     for problem in misspelt_variables(settings):
         console.note(f"note: {problem}")
     if print_config:
