@@ -131,8 +131,15 @@ def vox(*arguments: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     for name, value in document.items():
         if name in SHOWN:
-            write(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
+            write(f"  {name}: {shown(value)}")
     return document
+
+
+def shown(value: object) -> str:
+    """A field for people."""
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 SHOWN = (
@@ -144,7 +151,6 @@ SHOWN = (
     "train_loss",
     "tokens_per_second",
     "peak_memory_bytes",
-    "artifacts",
     "stop_reason",
 )
 """Fields of a command's JSON that are worth a line."""
@@ -219,7 +225,11 @@ def finish(
     run, answers = folder / "run", measured["answers"]
     before, after = report["heldout_loss_before"], report["heldout_loss_after"]
     write(f"\nHeld-out loss {before:.4f} -> {after:.4f} ({100 * (after / before - 1):+.1f} %).")
+    python = change_of(measured["base"], measured, "python")
+    write(f"Answers that are Python, base -> adapter: {python}.")
     write(f"The adapter is {run / 'model_final.bin'}; what made it: {run / MANIFEST}.")
+    write(f"Talk to it: .venv/bin/vox mens generate --run {run} --interactive")
+    write("Your own rows: docs/src/tutorial/first-adapter.md. The same results as JSON:")
     result = {
         "heldout_loss_before": before,
         "heldout_loss_after": after,

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from vox_cli.app import run
 from vox_populi import extras
+from vox_populi.hf.embedded import embedded_model_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,15 +35,20 @@ SESSIONS = (
 
 BLOCK = re.compile(r"^```(bash|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LEFT_OUT = "…"
-ENVIRONMENT = {"VOX_MENS_DEVICE": "cpu", "VOX_MENS_THREADS": "1"}
+ENVIRONMENT = {"VOX_MENS_DEVICE": "cpu", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """So that a page does not depend on the machine."""
+BUILT_IN = (str(embedded_model_dir()), "…/vox_nano")
+"""The built-in base is where the program is installed."""
 OTHER_PROGRAMS = ("make", "source", "pip")
 """Of which no output is shown; `tests_integration/workflows` tests that the commands work."""
 RUNNERS = ("train_run", "eval_run", "generate_run", "merge_run", "qlora_merge_run", "export_run")
 
 _MASKS = (
     (re.compile(r"\b[0-9a-f]{12,}\b"), "#"),
+    (re.compile(r" +ETA [\d:]+"), ""),
     (re.compile(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?"), "#"),
+    (re.compile(r"# (ms|s|min|h)\b"), "# s"),
+    (re.compile(r"# [KMG]i?B\b"), "# MiB"),
     (re.compile(r"[ ]{2,}"), " "),
     (re.compile(r"-{2,}"), "--"),
 )
@@ -66,7 +72,7 @@ class WrongPageError(Exception):
 def shell_blocks(text: str) -> Iterator[Shown]:
     """The shell blocks of a page, in order."""
     blocks = list(BLOCK.finditer(text))
-    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+    for block, after in zip(blocks, [*blocks[1:], None], strict=False):
         if block[1] != "bash":
             continue
         line = text.count("\n", 0, block.start()) + 1
@@ -122,7 +128,9 @@ def run_block(block: Shown, folder: Path) -> tuple[list[str], Path]:
         if code and "error [" not in block.output:
             message = f"exit code {code}: {line}\n{printed}"
             raise WrongPageError(message)
-        lines += printed.splitlines()
+        lines += printed.replace(*BUILT_IN).splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
     return lines, folder
 
 
@@ -145,9 +153,6 @@ def _become_vox(arguments: Sequence[str], folder: Path, output: int) -> None:
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (output, 1), (output, 2)):
             os.dup2(source, target)
-        for name in [name for name in os.environ if name.startswith("VOX_")]:
-            del os.environ[name]
-        os.environ.update(ENVIRONMENT)
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(encoding="utf-8", line_buffering=True)
@@ -189,6 +194,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
     parser.add_argument("--page", help="only the session with this page")
     options = parser.parse_args(arguments)
+    for name in [name for name in os.environ if name.startswith("VOX_")]:
+        del os.environ[name]
+    os.environ.update(ENVIRONMENT)
     for name in RUNNERS:
         extras.load(f"vox_populi.pipeline.{name}")
     found: list[str] = []

@@ -54,6 +54,35 @@ def test_every_problem_code_is_used_once_and_listed() -> None:
     assert [code for code in codes if not re.fullmatch(r"MENS-[A-Z]\d{3}", code)] == []
 
 
+def test_errors_that_pages_show_are_worded_as_they_are_printed() -> None:
+    page = (SOURCE / "reference" / "errors.md").read_text(encoding="utf-8")
+    entry = r"^### ([^\n]+)$.*?^```text\n([^\n]*)\n([^\n]*)\n```$"
+    entries = re.findall(entry, page, re.MULTILINE | re.DOTALL)
+    sentences = {code: f"{any_of(what)} {any_of(fix)}" for code, what, fix in entries}
+    shown = [
+        (path.name, line)
+        for path in HAND_WRITTEN
+        for line in re.findall(r"^error \[.+$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert len(shown) > 8
+    for name, line in shown:
+        code = line[len("error [") :].partition("]")[0]
+        pattern = rf"error \[{code}\] (.+: )?{sentences[code]}"
+        assert re.fullmatch(pattern, line), f"{name} shows {line}, and {code} is {sentences[code]}"
+
+
+def any_of(template: str) -> str:
+    """A pattern of a message on the page of codes: values in braces, bars between choices."""
+    choices = [
+        "".join(
+            ".*" if part == "…" or part.startswith("{") else re.escape(part)
+            for part in re.split(r"(\{[^}]*\}|…)", choice)
+        )
+        for choice in template.split(" | ")
+    ]
+    return f"({'|'.join(choices)})"
+
+
 def test_the_decisions_are_numbered_without_a_hole_and_listed() -> None:
     assert len(DECISIONS) >= 14
     assert [int(path.name[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))

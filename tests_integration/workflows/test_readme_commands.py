@@ -1,4 +1,7 @@
-"""Every shell command of README and tutorial is run, or shown to be a word that make knows."""
+"""Commands of the README that are not `vox`: words that make knows, and installing with pip.
+
+Those of `vox`, here and on the other pages, are run by `test_shown_output.py`.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-TUTORIAL = ROOT / "docs" / "src" / "tutorial" / "first-adapter.md"
-VOX = str(Path(sys.executable).parent / "vox")
 SHELL_BLOCK = re.compile(r"^```(?:bash|sh|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-# Keeps a test of the commands from becoming a test of the machine.
-SMALL = {
-    "VOX_MENS_BATCH_SIZE": "1",
-    "VOX_MENS_GRAD_ACCUM": "1",
-    "VOX_MENS_MAX_NEW_TOKENS": "8",
-}
 
 
 def commands(page: Path) -> Iterator[list[str]]:
@@ -46,7 +40,7 @@ def run(command: Sequence[str], cwd: Path) -> None:
     done = subprocess.run(
         command,
         cwd=cwd,
-        env={**environment, **SMALL},
+        env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -73,30 +67,6 @@ def test_the_environment_can_be_activated() -> None:
         encoding="utf-8"
     )
     assert (Path(sys.prefix) / "bin" / "activate").exists()
-
-
-@pytest.mark.slow
-def test_vox_commands_run_as_they_stand(tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="needs vox-cli[mens-gpu]")
-    lines = commands_of("vox")
-    assert len(lines) > 5
-    for words in lines:
-        run([VOX, *words[1:]], tmp_path)
-    assert (tmp_path / "runs" / "first" / "model_final.bin").exists()
-
-
-@pytest.mark.slow
-def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="needs vox-cli[mens-gpu]")
-    folder = tmp_path
-    for words in commands(TUTORIAL):
-        if words[0] == "cd":
-            folder = folder / words[1]
-        else:
-            assert words[0] == "vox"
-            run([VOX, *words[1:]], folder)
-    assert (folder / "runs" / "first" / "model_final.bin").exists()
-    assert not (folder / "runs" / "second").exists(), "a dry run writes nothing"
 
 
 @pytest.mark.slow
