@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +20,14 @@ from vox_populi import extras
 from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
 from vox_populi.hf.strict_json import read_json_object
+from vox_populi.hf.tokenizer_risk import MAX_GROWTH, growth_of, needs_trial
+from vox_populi.hf.tokenizer_trial import require_trial
 
 TOKENIZER_NAME = "tokenizer.json"
 _SETTINGS_NAMES = ("tokenizer_config.json", "special_tokens_map.json")
 _MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
+_MAX_SECONDS, _LEAST_SPEED = 20.0, 10_000.0
+"""Time for one text, and characters a second beyond it; ordinary ones do a million."""
 
 # Some published files do not mark all of these as special, and some chat tokens would then be
 # made by whoever types them. Words such as <think> or <tool_call> are content and stay as is.
@@ -84,9 +89,19 @@ class HfTokenizer:
         """
         if not text.isascii():
             text.encode()  # UnicodeEncodeError is a ValueError
+        started = time.monotonic()
         encoding = self._guarded(lambda: self._tokenizer.encode(text, add_special_tokens=False))
         ids: list[int] = encoding.ids
+        self._check_cost(len(text), len(ids), time.monotonic() - started)
         return ids
+
+    def _check_cost(self, n_characters: int, n_ids: int, seconds: float) -> None:
+        """Refuse what passed at loading and is without bound on a real text."""
+        if n_ids > MAX_GROWTH * (n_characters + 1):
+            reason = f"it makes {n_ids:,} tokens of {n_characters:,} characters"
+            raise ModelError(say.hf_tokenizer_unbounded(self._where, reason))
+        if seconds > _MAX_SECONDS + n_characters / _LEAST_SPEED:
+            raise ModelError(say.hf_tokenizer_too_slow(self._where, n_characters, seconds))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; control tokens and ids without a token are left out.
@@ -127,6 +142,7 @@ def load_hf_tokenizer(path: Path, eos_ids: Sequence[int] = ()) -> HfTokenizer:
     # Both would change the ids of a row behind the trainer's back.
     definition["truncation"] = definition["padding"] = None
     text = json.dumps(definition, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    _require_bounds(definition, text, str(file))
     tokenizer = _build(text, str(file))
     own_eos = settings.get("eos_token")
     own_eos_id = tokenizer.token_to_id(own_eos) if own_eos is not None else None
@@ -137,6 +153,15 @@ def load_hf_tokenizer(path: Path, eos_ids: Sequence[int] = ()) -> HfTokenizer:
         digest=f"sha256:{hashlib.sha256(text.encode()).hexdigest()}",
         where=str(file),
     )
+
+
+def _require_bounds(definition: Mapping[str, object], text: str, where: str) -> None:
+    growth = growth_of(definition)
+    if growth > MAX_GROWTH:
+        reason = f"its replacements make {growth:.3g} characters of one"
+        raise ModelError(say.hf_tokenizer_unbounded(where, reason))
+    if needs_trial(definition):
+        require_trial(text, where)
 
 
 def _read_settings(folder: Path) -> dict[str, str]:

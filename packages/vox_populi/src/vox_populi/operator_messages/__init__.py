@@ -157,6 +157,8 @@ from vox_populi.operator_messages.model_folder import (
     container_foreign,
     embedded_model_missing,
     hf_tokenizer_failed,
+    hf_tokenizer_too_slow,
+    hf_tokenizer_unbounded,
     hf_tokenizer_unusable,
     index_entry_wrong,
     model_dir_missing,

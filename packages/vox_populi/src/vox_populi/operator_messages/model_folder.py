@@ -306,6 +306,26 @@ def hf_tokenizer_unusable(where: str, reason: str) -> Problem:
     )
 
 
+def hf_tokenizer_unbounded(where: str, reason: str) -> Problem:
+    """A tokenizer whose replacements or patterns use time or memory without bound."""
+    return Problem(
+        code="MENS-H080",
+        what=f"the tokenizer uses time or memory without bound: {reason}.",
+        fix="Use the tokenizer.json that the model was published with.",
+        where=where,
+    )
+
+
+def hf_tokenizer_too_slow(where: str, characters: int, seconds: float) -> Problem:
+    """A tokenizer that passed its trial and takes unreasonably long, or much, for one text."""
+    return Problem(
+        code="MENS-H081",
+        what=f"the tokenizer took {seconds:.0f} s for a text of {characters:,} characters.",
+        fix="Use the tokenizer.json that the model was published with.",
+        where=where,
+    )
+
+
 def hf_tokenizer_failed(where: str) -> Problem:
     """A tokenizer that loads and then fails on a text, such as by a runaway pattern."""
     return Problem(
