@@ -361,3 +361,21 @@ def test_log_records_become_lines(
 def test_verbose_tells_how_long_it_took(vox: Vox, tmp_path: Path) -> None:
     assert "note: took" in vox("mens", "init", tmp_path / "a", "-v").err
     assert "note: took" not in vox("mens", "init", tmp_path / "b").err
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("libc10.so: failed to map segment from shared object", 5),
+        ("x.so: cannot allocate memory in static TLS block", 5),
+        ("cannot import name 'x'", 1),
+    ],
+)
+def test_a_module_without_room_is_the_environments_fault(
+    vox: Vox, monkeypatch: pytest.MonkeyPatch, message: str, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ImportError(message)
+
+    monkeypatch.setattr("vox_cli.app.build_root_command", refuse)
+    assert vox("mens", "doctor").code == code

@@ -224,11 +224,15 @@ def test_a_bad_variable_is_named(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_misspelt_variable_is_noticed(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOX_MENS_BATCHSIZE", "1")
     monkeypatch.setenv("VOX_MENS_PROMPT", "of another command")
-    monkeypatch.setenv("VOX_MENS_TRAIN_JSONL_STRICT", "1")
-    err = vox("mens", "train", "--print-config").err
-    assert "VOX_MENS_BATCHSIZE" in err
-    assert "VOX_MENS_BATCH_SIZE" in err
-    assert len(err.splitlines()) == 1
+    monkeypatch.setenv("VOX_MENS_UNKNOWN", "1")
+    for command in ("train", "doctor"):
+        argv = ["--print-config"] if command == "train" else []
+        misspelt, unknown = vox("mens", command, *argv).err.splitlines()
+        assert "MENS-U012" in misspelt
+        assert "VOX_MENS_BATCHSIZE" in misspelt
+        assert "VOX_MENS_BATCH_SIZE" in misspelt
+        assert "VOX_MENS_UNKNOWN" in unknown
+        assert "Did you mean" not in unknown
     assert vox("mens", "train", "--print-config", "-q").err == ""
 
 

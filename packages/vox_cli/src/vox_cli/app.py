@@ -15,6 +15,7 @@ import typer
 
 from vox_cli.command_table import ENVIRONMENT_PREFIX
 from vox_cli.console import json_text
+from vox_cli.environment_check import unknown_variables
 from vox_cli.exit_codes import EXIT_CODE_OF_KIND, ExitCode
 from vox_cli.lazy_group import PROGRAM, build_root_command
 from vox_cli.log_lines import log_lines
@@ -55,6 +56,8 @@ def run(argv: Sequence[str]) -> int:
     quiet = _has_flag(argv, "--quiet", "-q")
     try:
         with _termination_raised(), log_lines(verbose=verbose, quiet=quiet):
+            if not quiet:
+                _note_unknown_variables()
             code = _call(with_optional_values(argv))
             STDOUT.flush()
     except BrokenPipeError:
@@ -85,6 +88,13 @@ def _call(argv: list[str]) -> int:
     return ExitCode.DONE
 
 
+def _note_unknown_variables() -> None:
+    # A command that can do its work must not fail because nobody hears of it.
+    with contextlib.suppress(OSError):
+        for problem in unknown_variables():
+            STDERR.line(f"note: {problem}")
+
+
 def _explain(error: Exception, argv: Sequence[str]) -> tuple[Sequence[Problem], int]:
     """The problems an exception stands for, and the exit code of their kind."""
     if isinstance(error, RunInterruptedError):
@@ -95,12 +105,18 @@ def _explain(error: Exception, argv: Sequence[str]) -> tuple[Sequence[Problem], 
         return usage_problems(error, argv), ExitCode.USAGE
     if isinstance(error, typer.Abort):
         return [say.interrupted()], ExitCode.INTERRUPTED
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _is_memory_refused(error):
         return [say.memory_exhausted()], ExitCode.ENVIRONMENT
     if isinstance(error, OSError):
         where = None if error.filename is None else os.fsdecode(error.filename)
         return [say.system_refused(where, error.strerror or str(error))], ExitCode.ENVIRONMENT
     return [say.our_bug(type(error).__name__)], ExitCode.OUR_BUG
+
+
+def _is_memory_refused(error: Exception) -> bool:
+    """Whether a module could not be loaded for want of address space, which is no bug of ours."""
+    words = ("cannot allocate memory", "failed to map segment", "memory allocation")
+    return isinstance(error, ImportError) and any(word in str(error).lower() for word in words)
 
 
 def _report(

@@ -7,7 +7,6 @@ every `bool | None`. The parser also reads the environment (Typer does that, und
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -19,11 +18,10 @@ import typer
 from vox_cli import value_parsers
 from vox_cli.command_table import ENVIRONMENT_PREFIX
 from vox_cli.config_file import ConfigFile, ConfigValue
-from vox_cli.name_hints import setting_hint, setting_meant
+from vox_cli.name_hints import setting_hint
 from vox_cli.value_parsers import ValueRefusedError
 from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
-from vox_populi.operator_messages.likeness import nearest
 from vox_tensor.errors import Problem
 
 _HOW_TO_RUN = frozenset({"config", "color", "dry_run", "resume"})
@@ -120,30 +118,6 @@ def filled(
 ) -> dict[str, Chosen]:
     """The given settings, and a weaker source's where nothing stronger said anything."""
     return {name: Chosen(value, source, origin) for name, value in weaker.items()} | dict(given)
-
-
-def misspelt_variables(settings: Collection[Setting]) -> tuple[Problem, ...]:
-    """Environment variables that are a peer's name for a setting, or one misspelt.
-
-    Others under the same prefix belong to other commands and are left alone.
-    """
-    known = {setting.name: setting.variable for setting in settings}
-    problems = []
-    for variable in sorted(os.environ):
-        prefix, _, name = variable.partition(f"{ENVIRONMENT_PREFIX}_")
-        if prefix or not name or variable in known.values():
-            continue
-        meant = setting_meant(name, known)
-        near = known[meant] if meant else nearest(variable, sorted(known.values()))
-        if near is not None and (meant or _differ_by_a_slip(variable, near)):
-            problems.append(say.variable_unknown(variable, near))
-    return tuple(problems)
-
-
-def _differ_by_a_slip(variable: str, known: str) -> bool:
-    """Whether two names are the same letters, or one has a letter more."""
-    a, b = variable.replace("_", ""), known.replace("_", "")
-    return sorted(a) == sorted(b) or (abs(len(a) - len(b)) == 1 and (a in b or b in a))
 
 
 def _from_file(

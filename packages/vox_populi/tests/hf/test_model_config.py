@@ -382,3 +382,9 @@ def test_mutants_are_refused_or_coherent(family: Family, changes: Config) -> Non
     assert config.n_heads % config.n_kv_heads == 0
     assert any(config.sliding_layers) == (config.sliding_window is not None)
     assert len(tensor_keys(config)) > config.n_layers
+
+
+@pytest.mark.parametrize("value", [1e308, 10**400, 1.5, 0, -1])
+def test_an_epsilon_out_of_bounds_is_told_both_bounds(llama: Config, value: float) -> None:
+    (text,) = problems_of(llama | {"rms_norm_eps": value})
+    assert "above 0, at most 1" in text

@@ -17,7 +17,7 @@ from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.progress import progress_sink
 from vox_cli.report_text import train_text, trial_text
 from vox_cli.resolved_settings import settings_as_json, settings_as_yaml
-from vox_cli.setting_sources import Chosen, misspelt_variables, settings_of
+from vox_cli.setting_sources import Chosen, settings_of
 from vox_cli.terminal import STDERR
 from vox_cli.train_request import (
     AdapterTargets,
@@ -299,8 +299,6 @@ def train(
     names = [setting.name for setting in settings]
     file = read_config_file(config, names) if config else None
     chosen = choose_settings(settings, context, file)
-    for problem in misspelt_variables(settings):
-        console.note(f"note: {problem}")
     if print_config:
         _print_config(console, chosen)
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -11,6 +10,10 @@ from vox_tensor.errors import Problem
 
 _PLACEHOLDER = 1
 """Stands in for a field that was reported, so that the fields after it are still checked."""
+
+
+_LARGEST = 1e30
+"""The arithmetic is float32's: beyond this a factor has no room."""
 
 
 @dataclass(slots=True)
@@ -47,19 +50,24 @@ class ConfigFields:
         return self._wrong(names[0], value, f"a whole number from 1 to {maximum}")
 
     def number(
-        self, name: str, *, default: float | None = None, above: float = 0.0, or_equal: bool = False
+        self,
+        name: str,
+        *,
+        default: float | None = None,
+        above: float = 0.0,
+        or_equal: bool = False,
+        at_most: float = _LARGEST,
     ) -> float:
-        """A finite number above a bound; required when there is no default."""
+        """A number within bounds; required when there is no default."""
         value = self.value(name)
         if value is None and default is not None:
             return default
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            # An int beyond the largest float has no float: report it like an infinite one.
-            as_float = float(value) if abs(value) < _LARGEST else math.inf
-            if math.isfinite(as_float) and (as_float > above or (or_equal and as_float == above)):
-                return as_float
-        bound = "of at least" if or_equal else "above"
-        return self._wrong(name, value, f"a finite number {bound} {above:g}")
+            is_above = value > above or (or_equal and value == above)
+            if is_above and value <= at_most:
+                return float(value)
+        bound = f"from {above:g} to" if or_equal else f"above {above:g}, at most"
+        return self._wrong(name, value, f"a number {bound} {at_most:g}")
 
     def optional_number(self, name: str, *, above: float, or_equal: bool = False) -> float | None:
         """A finite number above a bound, or `None` when absent."""
@@ -145,6 +153,3 @@ class ConfigFields:
         else:
             self.problems.append(say.config_field_wrong(self.where, name, value, expected))
         return _PLACEHOLDER
-
-
-_LARGEST = 1e300

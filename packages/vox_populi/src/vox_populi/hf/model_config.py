@@ -202,7 +202,7 @@ def _parse_gpt2(fields: ConfigFields) -> ModelConfig:
         max_positions=fields.count(
             "n_positions", "max_position_embeddings", default=1024, maximum=_MAX_VOCAB
         ),
-        norm_eps=fields.number("layer_norm_epsilon", default=1e-5),
+        norm_eps=fields.number("layer_norm_epsilon", default=1e-5, at_most=1.0),
         activation=_activation(fields, "activation_function", "gelu_new"),
         tie_word_embeddings=fields.flag("tie_word_embeddings", default=True),
         rope=None,
@@ -261,7 +261,7 @@ def _parse_llama_like(fields: ConfigFields, family: Family) -> ModelConfig:
         head_dim=_head_dim(fields, defaults, width, n_heads),
         intermediate_size=fields.count("intermediate_size", maximum=_MAX_WIDTH),
         max_positions=max_positions,
-        norm_eps=fields.number("rms_norm_eps", default=1e-6),
+        norm_eps=fields.number("rms_norm_eps", default=1e-6, at_most=1.0),
         activation=_activation(fields, "hidden_act", "silu"),
         tie_word_embeddings=fields.flag("tie_word_embeddings", default=False),
         rope=parse_rope(fields, max_positions),

@@ -240,7 +240,7 @@ NOTE_PROVENANCE_DROPPED = "a .bin has no place for the provenance; it stays in t
 def note_facts_assumed(form: str) -> str:
     """What our header holds and the other form does not."""
     return (
-        f"{form} does not name its tokenizer, chat template and row length: those of the base, "
+        f"tokenizer, chat template and row length are not named in {form}: those of the base, "
         "chatml and the trainer's default were taken; step and contract digest stay empty."
     )
 

@@ -124,13 +124,13 @@ def setting_unknown(key: str, hint: str | None, where: str) -> Problem:
     )
 
 
-def variable_unknown(variable: str, near: str) -> Problem:
+def variable_unknown(variable: str, near: str | None) -> Problem:
     """An environment variable that looks like a setting and is none."""
     return Problem(
         code="MENS-U012",
         what="this environment variable sets nothing.",
         where=variable,
-        fix=f"Did you mean {near}?",
+        fix=f"Did you mean {near}?" if near else "Unset it, or name it after a flag.",
     )
 
 
