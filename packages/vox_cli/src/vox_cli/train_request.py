@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
@@ -166,11 +167,12 @@ def build_contract(chosen: Mapping[str, Chosen]) -> FinetuneContract:
 
 
 def build_options(
-    chosen: Mapping[str, Chosen], *, force: bool, resume: Resume | None
+    chosen: Mapping[str, Chosen], *, force: bool, resume: Resume | None, config: Path | None = None
 ) -> RunOptions:
     """Build what does not change the result."""
     rest: dict[str, Any] = {field: chosen[name].value for name, field in OPTION_OF_SETTING.items()}
-    return RunOptions(force=force, resume=resume, **rest)
+    reads = () if config is None else (config,)
+    return RunOptions(force=force, resume=resume, reads=reads, **rest)
 
 
 def preset_values(name: str) -> dict[str, object]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vox_populi.errors import EnvironmentFailure
-from vox_populi.files.folder_lock import FolderLock
+from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.merge.nf4_cache import CACHE_MANIFEST, cache_entry_name, cached_base
@@ -135,6 +135,7 @@ def test_what_a_killed_run_left_is_made_again(base: ModelInventory, settings: Nf
     assert settings.cache_dir is not None
     staging = settings.cache_dir / f".{cache_entry_name(settings, DIGEST)}.merging"
     staging.mkdir(parents=True)
+    (staging / LOCK_NAME).write_bytes(b"process 1 on x")
     (staging / "model.safetensors").write_bytes(b"half")
     found = cached_base(base, settings, DIGEST)
     assert found.inventory.model_dir.name == cache_entry_name(settings, DIGEST)

@@ -16,12 +16,12 @@ from vox_populi.errors import (
     ModelError,
     PreflightError,
 )
+from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.file_digest import content_digest
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.safetensors_header import DTYPE_BITS, read_header
 from vox_populi.merge.nf4_folder import plan_nf4_folder, write_nf4_folder
-from vox_populi.merge.staged_folder import StagedFolder
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base, quantize_stored
 from vox_populi.pipeline.quantize_report import QuantizeRequest

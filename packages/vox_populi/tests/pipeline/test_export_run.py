@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from vox_populi.artifacts import new_folder as publishing
 from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
 from vox_populi.artifacts.checkpoint_file import read_adapter_bin, write_adapter_bin
 from vox_populi.artifacts.consumers import Consumer
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError, EnvironmentFailure
+from vox_populi.files import staged_folder as publishing
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import adapter_modules

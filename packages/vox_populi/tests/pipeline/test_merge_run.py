@@ -21,7 +21,12 @@ from vox_populi.artifacts.checkpoint_file import write_adapter_bin
 from vox_populi.artifacts.merged_file import MERGED_FILE, read_merged_file
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
-from vox_populi.errors import ArtifactError, EnvironmentFailure, MergeMismatchError
+from vox_populi.errors import (
+    ArtifactError,
+    EnvironmentFailure,
+    MergeMismatchError,
+    PreflightError,
+)
 from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules
@@ -311,6 +316,7 @@ def test_merge_takes_an_empty_folder_and_clears_what_a_killed_one_left(
     (request_hf.output / LOCK_NAME).write_bytes(b"process 1 on x")
     staging = request_hf.output.with_name(".merged.merging")
     staging.mkdir()
+    (staging / LOCK_NAME).write_bytes(b"process 1 on x")
     (staging / "model-00009.safetensors").write_bytes(b"stale")
     merge_run.merge(request_hf)
     assert {path.name for path in request_hf.output.iterdir()} == HF_FILES
@@ -328,7 +334,7 @@ def test_merge_refuses_an_output_in_its_inputs(
         "run": request_hf.checkpoint.parent,
     }
     before = content(base)
-    with pytest.raises(ArtifactError, match="MENS-A046"):
+    with pytest.raises(PreflightError, match="MENS-A046"):
         merge_run.merge(replace(request_hf, output=places[place], force=True))
     assert content(base) == before
 

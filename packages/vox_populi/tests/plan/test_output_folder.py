@@ -5,22 +5,26 @@ import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from vox_populi.artifacts import run_dir
+from vox_populi.contract.choices import Backend, TokenizerKind
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.contract.qlora_spec import QloraSpec
 from vox_populi.errors import EnvironmentFailure, PreflightError
-from vox_populi.files import folder_lock
 from vox_populi.files.folder_lock import FolderLock
-from vox_populi.plan import output_folder
+from vox_populi.files.output_guard import IfOccupied
 from vox_populi.plan.findings import Findings
 from vox_populi.plan.output_folder import (
     FolderUse,
-    IfOccupied,
     check_cache_folder,
     check_output_folder,
 )
 from vox_tensor.errors import VoxError
+
+NO_ROWS = Path(os.sep) / "no" / "rows"
 
 
 def error_of(
@@ -28,11 +32,14 @@ def error_of(
     adapter_bytes: int = 0,
     if_occupied: IfOccupied = IfOccupied.REFUSE,
     most_checkpoints: int = 0,
+    **reads: Any,
 ) -> VoxError | None:
     found = Findings()
-    use = FolderUse(if_occupied=if_occupied, most_checkpoints=most_checkpoints)
+    named = {name: reads.pop(name) for name in ("reads", "resumed") if name in reads}
+    use = FolderUse(if_occupied=if_occupied, most_checkpoints=most_checkpoints, **named)
+    contract = FinetuneContract(**{"data_dir": NO_ROWS, **reads}, output_dir=path)
     before = sorted(path.parent.rglob("*")) if path.parent.is_dir() else []
-    check_output_folder(path, adapter_bytes, found, use)
+    check_output_folder(contract, adapter_bytes, found, use)
     assert before == (sorted(path.parent.rglob("*")) if path.parent.is_dir() else [])
     try:
         found.raise_if_any()
@@ -153,10 +160,6 @@ def test_a_folder_that_another_run_holds_names_the_holder(tmp_path: Path) -> Non
     assert isinstance(error_of(tmp_path), PreflightError)
 
 
-def test_the_lock_is_the_one_that_runs_take() -> None:
-    assert output_folder.LOCK_NAME == folder_lock.LOCK_NAME
-
-
 def test_only_the_folder_of_a_run_can_be_gone_on_with(tmp_path: Path) -> None:
     assert error_of(tmp_path / "new", if_occupied=IfOccupied.CONTINUE) is None
     (tmp_path / "telemetry.jsonl").touch()
@@ -166,3 +169,101 @@ def test_only_the_folder_of_a_run_can_be_gone_on_with(tmp_path: Path) -> None:
     (tmp_path / run_dir.REQUEST_FILE).touch()
     assert error_of(tmp_path, if_occupied=IfOccupied.CONTINUE) is None
     assert isinstance(error_of(tmp_path), PreflightError), "only when asked to go on"
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> dict[str, Path]:
+    """One of each that a run reads, in folders of their own below one folder."""
+    folder = tmp_path / "project"
+    for name in ("data", "model", "cache", "old"):
+        (folder / name).mkdir(parents=True)
+    (folder / "data" / "train.jsonl").touch()
+    (folder / "model" / "config.json").touch()
+    (folder / "old" / "model_final.bin").touch()
+    (folder / "settings").mkdir()
+    (folder / "settings" / "run.yaml").touch()
+    return {
+        "data_dir": folder / "data",
+        "model_dir": folder / "model",
+        "init_from": folder / "old" / "model_final.bin",
+        "config": folder / "settings" / "run.yaml",
+    }
+
+
+def code_with(path: Path, inputs: dict[str, Path], if_occupied: IfOccupied) -> str | None:
+    named: dict[str, Any] = {name: at for name, at in inputs.items() if name != "config"}
+    error = error_of(path, if_occupied=if_occupied, reads=(inputs["config"],), **named)
+    return None if error is None else error.problems[0].code
+
+
+@pytest.mark.parametrize("if_occupied", IfOccupied)
+@pytest.mark.parametrize(
+    "output", ["", "..", "data", "model", "model/run", "old", "settings", "data/../model"]
+)
+def test_an_output_that_overlaps_an_input_is_refused_whatever_is_asked(
+    inputs: dict[str, Path], output: str, if_occupied: IfOccupied
+) -> None:
+    path = inputs["data_dir"].parent / output
+    assert code_with(path, inputs, if_occupied) == "MENS-A046"
+
+
+@pytest.mark.parametrize("output", ["run", "data/run", "old/second"])
+def test_beside_the_rows_or_an_adapter_there_is_room(inputs: dict[str, Path], output: str) -> None:
+    path = inputs["data_dir"].parent / output
+    assert code_with(path, inputs, IfOccupied.MOVE_ASIDE) is None
+
+
+def test_what_a_link_in_an_input_leads_to_is_an_input(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "weights").touch()
+    (inputs["model_dir"] / "model.safetensors").symlink_to(store / "weights")
+    assert code_with(store, inputs, IfOccupied.MOVE_ASIDE) == "MENS-A046"
+    (tmp_path / "same").symlink_to(inputs["data_dir"].parent)
+    assert code_with(tmp_path / "same" / "data", inputs, IfOccupied.MOVE_ASIDE) == "MENS-A046"
+
+
+@pytest.mark.parametrize("output", [".", "..", "../..", "../../../project"])
+def test_the_working_folder_is_never_moved(
+    inputs: dict[str, Path], output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = inputs["data_dir"].parent / "notes" / "today"
+    here.mkdir(parents=True)
+    (here / "text").touch()
+    monkeypatch.chdir(here)
+    error = error_of(Path(output), if_occupied=IfOccupied.MOVE_ASIDE)
+    assert isinstance(error, PreflightError)
+    assert error.problems[0].code == "MENS-E041"
+    monkeypatch.chdir(inputs["data_dir"].parent)
+    assert error_of(Path("notes"), if_occupied=IfOccupied.MOVE_ASIDE) is None
+    (here / "text").unlink()
+    monkeypatch.chdir(here)
+    assert error_of(Path(), if_occupied=IfOccupied.MOVE_ASIDE) is None, "an empty one stays"
+
+
+def test_a_run_is_not_made_inside_the_run_that_it_goes_on_from(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints" / "step-1").mkdir(parents=True)
+    (run / run_dir.REQUEST_FILE).touch()
+    error = error_of(run / "next", if_occupied=IfOccupied.CONTINUE, resumed=run)
+    assert isinstance(error, PreflightError)
+    assert error.problems[0].code == "MENS-A046"
+    for source in (run, run / "checkpoints" / "step-1"):
+        assert error_of(run, if_occupied=IfOccupied.CONTINUE, resumed=source) is None
+
+
+def test_a_cache_of_quantised_bases_is_neither_in_nor_around_a_run(tmp_path: Path) -> None:
+    for output, cache in (("cache/run", "cache"), ("run", "run/cache"), ("run", "run")):
+        qlora = QloraSpec(cache_dir=tmp_path / cache)
+        error = error_of(
+            tmp_path / output,
+            if_occupied=IfOccupied.MOVE_ASIDE,
+            backend=Backend.QLORA,
+            tokenizer=TokenizerKind.HF,
+            model_dir=tmp_path / "model",
+            qlora=qlora,
+        )
+        assert isinstance(error, PreflightError)
+        assert error.problems[0].code == "MENS-A046"

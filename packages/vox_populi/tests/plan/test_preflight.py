@@ -11,9 +11,10 @@ from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.dataset import OnBadRow
 from vox_populi.errors import EnvironmentFailure, PreflightError
+from vox_populi.files.output_guard import IfOccupied
 from vox_populi.plan import preflight as preflight_module
 from vox_populi.plan import tokenizer_choice
-from vox_populi.plan.output_folder import FolderUse, IfOccupied
+from vox_populi.plan.output_folder import FolderUse
 from vox_populi.plan.preflight import preflight
 from vox_tensor.errors import Problem, VoxError
 from vox_tensor.tokenizer import VoxTokenizer

@@ -303,7 +303,7 @@ def train(
         _print_config(console, chosen)
         return
     contract = build_contract(chosen)
-    options = build_options(chosen, force=force, resume=resume)
+    options = build_options(chosen, force=force, resume=resume, config=config)
     if dry_run is not None:
         _show_plan(console, contract, dry_run, options.folder_use)
         return

@@ -1,10 +1,7 @@
-"""Files of a merge: ranges read from the base, new files written from start to end."""
+"""Ranges of a base's files, read into memory that is used again."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Self
@@ -12,33 +9,6 @@ from typing import Self
 from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
 from vox_tensor.regular_file import regular_descriptor
-
-_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-
-
-@contextmanager
-def new_file(path: Path) -> Iterator[int]:
-    """A descriptor of a file to write, which must not be there yet.
-
-    Raises:
-        OSError: When it is, or the system refuses.
-    """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def write_all(descriptor: int, data: memoryview | bytes) -> None:
-    """Write all of it; the system may take less at a time.
-
-    Raises:
-        OSError: When the system refuses.
-    """
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 class RangeReader:
@@ -94,12 +64,3 @@ def read_range(path: Path, start: int, size: int) -> bytearray:
 
 def _unreadable(path: Path, error: OSError) -> ModelError:
     return ModelError(say.model_file_unreadable(str(path), error.strerror or "reading failed"))
-
-
-def sync_file(path: Path) -> None:
-    """Wait until a file's content is on the disk."""
-    descriptor = os.open(path, os.O_RDWR | _BINARY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

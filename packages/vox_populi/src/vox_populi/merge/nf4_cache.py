@@ -8,20 +8,21 @@ it is used, and appears by one rename.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.whole_file import canonical_json, pretty_json
 from vox_populi.errors import EnvironmentFailure, ModelError
+from vox_populi.files.removal import is_own_folder
+from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.hf.file_digest import content_digest
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.hf.strict_json import read_json_object
 from vox_populi.merge.nf4_folder import plan_nf4_folder, write_nf4_folder
-from vox_populi.merge.staged_folder import StagedFolder
 from vox_populi.model.nf4_load import Nf4Settings
 from vox_populi.operator_messages import quantized
 
@@ -81,10 +82,10 @@ def cached_base(inventory: ModelInventory, settings: Nf4Settings, base_digest: s
             return _used(entry, found)
         _fill(staged, facts, inventory, settings)
         kept = staged.publish()
-    if kept is not None:
-        shutil.rmtree(kept, ignore_errors=True)
+    rest = None if kept is None else _remove_entry(kept, entry)
     made = read_inventory(entry, allow_nf4=True)
     notes = [quantized.note_nf4_cache_damaged(str(entry), found)] if found else []
+    notes += [] if rest is None else [quantized.note_nf4_cache_rest(str(rest))]
     return CachedBase(inventory=made, notes=(*notes, quantized.note_nf4_cache_written(str(entry))))
 
 
@@ -133,6 +134,20 @@ def _read_entry(entry: Path, facts: Mapping[str, object]) -> ModelInventory | st
     except ModelError as error:
         return error.problems[0].what.rstrip(".")
     return found
+
+
+def _remove_entry(old: Path, new: Path) -> Path | None:
+    """Remove the files of a damaged entry; the folder's path where something else lies in it."""
+    written = {each.name for each in new.iterdir()}
+    for each in old.iterdir():
+        if each.name in written and not is_own_folder(each):
+            with suppress(OSError):
+                each.unlink()
+    try:
+        old.rmdir()
+    except OSError:
+        return old
+    return None
 
 
 def _fill(

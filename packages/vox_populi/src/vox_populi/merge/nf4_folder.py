@@ -22,6 +22,8 @@ from vox_populi import operator_messages as say
 from vox_populi.artifacts.tensor_container import bytes_of, container_preamble
 from vox_populi.artifacts.whole_file import pretty_json
 from vox_populi.errors import EnvironmentFailure, ModelError
+from vox_populi.files.new_file import new_file, sync_file, write_all
+from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.hf import nf4_stored
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import TensorKey, tensor_keys
@@ -29,7 +31,6 @@ from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.hf.quantization_config import FIELD, quantization_settings
 from vox_populi.hf.safetensors_header import DTYPE_BITS
 from vox_populi.hf.weight_files import INDEX_NAME, SINGLE_NAME
-from vox_populi.merge.file_ranges import new_file, sync_file, write_all
 from vox_populi.merge.model_files import (
     OTHER_FILES,
     TEMPLATES_FOLDER,
@@ -39,7 +40,6 @@ from vox_populi.merge.model_files import (
     read_small_file,
 )
 from vox_populi.merge.saved_path import without_saved_path
-from vox_populi.merge.staged_folder import StagedFolder
 from vox_populi.model.hf_load import is_finite, read_tensor
 from vox_populi.model.nf4_load import TORCH_DTYPES, Nf4Settings, quantize_stored
 from vox_populi.operator_messages import quantized

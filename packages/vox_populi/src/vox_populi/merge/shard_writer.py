@@ -17,9 +17,10 @@ import torch
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.tensor_container import bytes_of, container_preamble
 from vox_populi.errors import EnvironmentFailure, ModelError
+from vox_populi.files.new_file import new_file, write_all
 from vox_populi.hf.safetensors_header import DTYPE_BITS, TensorInfo
 from vox_populi.hf.weight_files import SINGLE_NAME
-from vox_populi.merge.file_ranges import RangeReader, new_file, write_all
+from vox_populi.merge.file_ranges import RangeReader
 from vox_populi.merge.full_graph import (
     TORCH_TYPES,
     BlockChange,

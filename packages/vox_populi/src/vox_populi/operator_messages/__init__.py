@@ -92,7 +92,10 @@ from vox_populi.operator_messages.environment import (
     memory_exhausted,
     output_folder_is_link,
     output_folder_occupied,
+    output_holds_working_folder,
     output_not_a_folder,
+    output_overlaps,
+    staging_folder_foreign,
     system_refused,
 )
 from vox_populi.operator_messages.gate import (
@@ -113,16 +116,15 @@ from vox_populi.operator_messages.gate import (
     note_gate_variable_unused,
 )
 from vox_populi.operator_messages.merge import (
+    folder_not_published,
     merge_adapter_is_no_op,
     merge_adapter_without_modules,
     merge_changed_nothing,
     merge_checkpoint_is_qlora,
     merge_differs_from_adapter,
     merge_disk_too_small,
-    merge_folder_not_published,
     merge_into_static_attention_refused,
     merge_not_finite,
-    merge_output_overlaps,
     merged_file_damaged,
     merged_file_invalid,
     merged_file_version_unknown,
@@ -307,5 +309,6 @@ from vox_populi.operator_messages.use import (
 from vox_populi.operator_messages.wording import (
     MAX_SHOWN,
     capped,
+    cause,
     clipped,
 )

@@ -20,6 +20,36 @@ def output_folder_occupied(path: str, *, is_run: bool = False) -> Problem:
     )
 
 
+def output_overlaps(path: str, other: str) -> Problem:
+    """The output would take the place of an input, hold it, or lie in it."""
+    return Problem(
+        code="MENS-A046",
+        what=f"the output overlaps {other}, which is read.",
+        fix="Choose an --output-dir that is neither in nor around an input.",
+        where=path,
+    )
+
+
+def output_holds_working_folder(path: str) -> Problem:
+    """Moving it would take the floor from under the shell that started the command."""
+    return Problem(
+        code="MENS-E041",
+        what="the output folder is or contains the working folder, which is never moved.",
+        fix="Choose another --output-dir, or start the command from another folder.",
+        where=path,
+    )
+
+
+def staging_folder_foreign(path: str) -> Problem:
+    """A folder under the name of a folder in the making, which no command of ours left."""
+    return Problem(
+        code="MENS-E042",
+        what="this folder is needed for writing, and it holds files of something else.",
+        fix="Move it away, or choose another --output-dir.",
+        where=path,
+    )
+
+
 def output_not_a_folder(path: str) -> Problem:
     """A file where the run folder should be, or on the way to it."""
     return Problem(

@@ -57,16 +57,6 @@ def merge_differs_from_adapter(path: str, found: str, allowed: str) -> Problem:
     )
 
 
-def merge_output_overlaps(path: str, other: str) -> Problem:
-    """The output would lie in what is read, or take its place."""
-    return Problem(
-        code="MENS-A046",
-        what=f"the output and {other}, which is read, lie inside each other.",
-        fix="Name an --output-dir elsewhere.",
-        where=path,
-    )
-
-
 def merge_into_static_attention_refused(model_type: str) -> Problem:
     """`torch.nn.MultiheadAttention` has no place for a rotation of queries and keys."""
     return Problem(
@@ -128,12 +118,12 @@ def merge_disk_too_small(path: str, needed: int, free: int) -> Problem:
     )
 
 
-def merge_folder_not_published(path: str, error: OSError) -> Problem:
+def folder_not_published(path: str, error: OSError) -> Problem:
     """The finished folder could not be put in its place; what was there is unchanged."""
     return Problem(
         code="MENS-E021",
-        what=f"the merged folder cannot be put in place: {cause(error)}.",
-        fix="Check permissions, and that nothing else writes there; then merge again.",
+        what=f"the finished folder cannot be put in place: {cause(error)}.",
+        fix="Check permissions, and that nothing else writes there; then start again.",
         where=path,
     )
 

@@ -139,6 +139,11 @@ def note_nf4_cache_damaged(where: str, reason: str) -> str:
     return f"The quantised base in {where} was damaged ({clipped(reason)}) and was made again."
 
 
+def note_nf4_cache_rest(where: str) -> str:
+    """Files of somebody else lay in a damaged cache entry."""
+    return f"Files that no cache has lay in the damaged entry; they are kept in {where}."
+
+
 def note_nf4_cache_busy(where: str) -> str:
     """Two first runs at once."""
     return (

@@ -16,10 +16,11 @@ from vox_populi.artifacts.checkpoint_file import write_adapter_bin
 from vox_populi.artifacts.consumer_form import consumer_form, write_form
 from vox_populi.artifacts.consumers import Consumer
 from vox_populi.artifacts.logical_names import logical_names
-from vox_populi.artifacts.new_folder import check_new_file, check_new_folder, new_folder
 from vox_populi.artifacts.source_layers import embedding_key
 from vox_populi.errors import ArtifactError
-from vox_populi.operator_messages import adapter_forms
+from vox_populi.files.output_guard import Reads, require_new_file, require_new_folder
+from vox_populi.files.staged_folder import new_folder
+from vox_populi.operator_messages import adapter_forms, interop
 from vox_populi.pipeline.adapter_base import fitting_modules
 from vox_populi.pipeline.convert_reports import AdapterForm, ConvertReport, ConvertRequest
 from vox_populi.pipeline.convert_sources import FoundAdapter, find_adapter
@@ -74,10 +75,12 @@ def convert_adapter(request: ConvertRequest) -> ConvertReport:
 
 
 def _check_output(request: ConvertRequest) -> None:
-    if request.target is not AdapterForm.LORA_BIN:
-        check_new_folder(request.output)
-    else:
-        check_new_file(request.output)
+    if request.target is AdapterForm.LORA_BIN:
+        require_new_file(request.output, interop.export_target_exists)
+        return
+    named = (request.source, request.base, request.meta)
+    reads = Reads(whole=tuple(path for path in named if path is not None))
+    require_new_folder(request.output, reads, occupied=interop.export_target_exists)
 
 
 def _write_bin(found: FoundAdapter, output: Path) -> _Written:
@@ -96,8 +99,8 @@ def _write_peft(found: FoundAdapter, output: Path) -> _Written:
     modules = fitting_modules(inventory, found.header, found.where)
     form = consumer_form(Consumer.PEFT, found.header, modules, found.tensors, config)
     with new_folder(output) as folder:
-        write_form(folder, form, modules, config)
-        files = tuple(sorted(entry.name for entry in folder.iterdir()))
+        write_form(folder.path, form, modules, config)
+        files = folder.files()
     is_quantised = found.header.quantization is not None
     notes = (adapter_forms.NOTE_PEFT_LOSES_QUANTISATION,) if is_quantised else ()
     renamed = tuple(f"{module.ours} -> base_model.model.{module.theirs}" for module in modules)
@@ -107,7 +110,7 @@ def _write_peft(found: FoundAdapter, output: Path) -> _Written:
 def _write_v3(found: FoundAdapter, output: Path) -> _Written:
     facts = found.v3 or _facts_of_base(found)
     with new_folder(output) as folder:
-        paths = write_qlora_adapter(folder, found.header, found.tensors, facts)
+        paths = write_qlora_adapter(folder.path, found.header, found.tensors, facts)
     names = logical_names(found.header.graph, found.header.modules)
     renamed = tuple(f"{ours} -> {theirs}" for ours, theirs in names.items() if ours != theirs)
     if found.form is AdapterForm.V3:

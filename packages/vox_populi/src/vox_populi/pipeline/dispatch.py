@@ -12,6 +12,7 @@ from types import ModuleType
 from vox_populi import extras
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.events import Sink
+from vox_populi.files.output_guard import IfOccupied
 from vox_populi.pipeline import early_refusals
 from vox_populi.pipeline.conversation import Conversation
 from vox_populi.pipeline.convert_reports import AdapterForm, ConvertReport, ConvertRequest
@@ -58,7 +59,7 @@ from vox_populi.pipeline.requests import (
 )
 from vox_populi.pipeline.status_run import run_status
 from vox_populi.plan.execution_planner import plan_execution
-from vox_populi.plan.output_folder import AS_NEW_FOLDER, FolderUse, IfOccupied
+from vox_populi.plan.output_folder import AS_NEW_FOLDER, FolderUse
 from vox_populi.plan.preflight import PreflightReport, preflight
 
 __all__ = [

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.merged_file import MERGED_FILE
-from vox_populi.artifacts.new_folder import check_new_file, check_new_folder
 from vox_populi.artifacts.peft_config import PEFT_CONFIG_FILE
 from vox_populi.artifacts.run_dir import required_adapter
-from vox_populi.errors import ArtifactError, PreflightError
+from vox_populi.errors import ArtifactError
+from vox_populi.files.output_guard import Reads, require_new_file, require_new_folder
 from vox_populi.hf.model_place import is_gguf, refuse_other_place
-from vox_populi.merge.staged_folder import target_is_occupied
 from vox_populi.operator_messages import adapter_forms, interop, merge_qlora
 from vox_populi.pipeline.convert_reports import AdapterForm, ConvertRequest
 from vox_populi.pipeline.interop_reports import ExportRequest, GgufRequest, ImportRequest
@@ -39,7 +38,11 @@ def before_merge(request: MergeRequest) -> None:
     _raise_all(
         lambda: _require_adapter(request.checkpoint),
         lambda: _require_model(request.model_dir),
-        lambda: _refuse_occupied(request.output, force=request.force),
+        lambda: require_new_folder(
+            request.output,
+            _reads(request.checkpoint, request.model_dir),
+            force=request.force,
+        ),
     )
 
 
@@ -49,13 +52,20 @@ def before_qlora_merge(request: QloraMergeRequest) -> None:
         lambda: _require(request.adapter, merge_qlora.no_adapter_there),
         lambda: _require(request.meta, merge_qlora.no_sidecar_there),
         lambda: _require_model(request.base),
-        lambda: _refuse_occupied(request.output, force=request.force),
+        lambda: require_new_folder(
+            request.output,
+            _reads(request.adapter, request.meta, request.base),
+            force=request.force,
+        ),
     )
 
 
 def before_quantize(request: QuantizeRequest) -> None:
     """Refuse what quantising would."""
-    _raise_all(lambda: _require_model(request.model_dir), lambda: check_new_folder(request.output))
+    _raise_all(
+        lambda: _require_model(request.model_dir),
+        lambda: _require_new_export(request.output, _reads(request.model_dir)),
+    )
 
 
 def before_export(request: ExportRequest) -> None:
@@ -63,13 +73,16 @@ def before_export(request: ExportRequest) -> None:
     _raise_all(
         lambda: _require_adapter(request.source),
         lambda: _require_model(request.model_dir),
-        lambda: check_new_folder(request.output_dir),
+        lambda: _require_new_export(request.output_dir, _reads(request.source, request.model_dir)),
     )
 
 
 def before_gguf(request: GgufRequest) -> None:
     """Refuse what writing a GGUF file would."""
-    _raise_all(lambda: _require_model(request.model_dir), lambda: check_new_file(request.output))
+    _raise_all(
+        lambda: _require_model(request.model_dir),
+        lambda: require_new_file(request.output, interop.export_target_exists),
+    )
 
 
 def before_import(request: ImportRequest) -> None:
@@ -77,7 +90,7 @@ def before_import(request: ImportRequest) -> None:
     _raise_all(
         lambda: _require_peft(request.source),
         lambda: _require_model(request.model_dir),
-        lambda: check_new_file(request.output),
+        lambda: require_new_file(request.output, interop.export_target_exists),
     )
 
 
@@ -90,7 +103,13 @@ def before_convert(request: ConvertRequest) -> None:
             lambda path: adapter_forms.form_container_refused(say.model_file_missing(path)),
         ),
         lambda: _require_model(request.base),
-        lambda: (check_new_file if is_file else check_new_folder)(request.output),
+        lambda: (
+            require_new_file(request.output, interop.export_target_exists)
+            if is_file
+            else _require_new_export(
+                request.output, _reads(request.source, request.base, request.meta)
+            )
+        ),
     )
 
 
@@ -150,6 +169,9 @@ def _require_model_or_merged_file(path: Path | None) -> None:
         _require_model(path)
 
 
-def _refuse_occupied(path: Path, *, force: bool) -> None:
-    if target_is_occupied(path) and not force:
-        raise PreflightError(say.output_folder_occupied(str(path)))
+def _reads(*paths: Path | None) -> Reads:
+    return Reads(whole=tuple(path for path in paths if path is not None))
+
+
+def _require_new_export(output: Path, reads: Reads) -> None:
+    require_new_folder(output, reads, occupied=interop.export_target_exists)

@@ -8,11 +8,12 @@ from vox_populi import operator_messages as say
 from vox_populi.artifacts.adapter_header import PROXY_GRAPHS, AdapterHeader
 from vox_populi.artifacts.checkpoint_dir import checkpoint_at
 from vox_populi.artifacts.consumer_form import consumer_form, write_form
-from vox_populi.artifacts.new_folder import check_new_folder, new_folder
 from vox_populi.errors import ArtifactError
+from vox_populi.files.output_guard import Reads, require_new_folder
+from vox_populi.files.staged_folder import new_folder
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
-from vox_populi.operator_messages import qlora_use
+from vox_populi.operator_messages import interop, qlora_use
 from vox_populi.pipeline.adapter_base import base_folder, fitting_modules
 from vox_populi.pipeline.adapter_choice import adapter_path, hint_of_run
 from vox_populi.pipeline.interop_reports import ExportReport, ExportRequest
@@ -30,12 +31,15 @@ def export_adapter(request: ExportRequest) -> ExportReport:
         ModelError: For a base folder that cannot be used.
         EnvironmentFailure: When the system refuses to write.
     """
-    check_new_folder(request.output_dir)
     path = _adapter_path(request.source)
+    reads = (path,) if request.model_dir is None else (path, request.model_dir)
+    _check_output(request, reads)
     adapter = read_own_adapter(path)
     if adapter.header.graph in PROXY_GRAPHS:
         raise ArtifactError(qlora_use.proxy_has_no_consumer(str(path), adapter.header.graph))
     folder = base_folder(request.model_dir or hint_of_run(path), path, adapter.header)
+    if folder is not None:
+        _check_output(request, (folder,))
     is_quantized = adapter.header.quantization is not None
     inventory = read_inventory(folder or embedded_model_dir(), allow_nf4=is_quantized)
     config = inventory.config
@@ -43,8 +47,8 @@ def export_adapter(request: ExportRequest) -> ExportReport:
     modules = fitting_modules(inventory, adapter.header, str(path))
     form = consumer_form(request.consumer, adapter.header, modules, adapter.tensors, config)
     with new_folder(request.output_dir) as output:
-        write_form(output, form, modules, config)
-        files = tuple(sorted(entry.name for entry in output.iterdir()))
+        write_form(output.path, form, modules, config)
+        files = output.files()
     return ExportReport(
         consumer=request.consumer,
         output_dir=request.output_dir,
@@ -56,6 +60,12 @@ def export_adapter(request: ExportRequest) -> ExportReport:
         rescaled=form.rescaled,
         notes=(*form.notes, *_notes(adapter.header)),
     )
+
+
+def _check_output(request: ExportRequest, reads: tuple[Path, ...]) -> None:
+    """Refuse a place where nothing can appear: taken, or in or around what is read."""
+    exists = interop.export_target_exists
+    require_new_folder(request.output_dir, Reads(whole=reads), occupied=exists)
 
 
 def _require_family(inventory: ModelInventory, header: AdapterHeader, where: str) -> None:

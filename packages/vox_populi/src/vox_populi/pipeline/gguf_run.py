@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from vox_populi.artifacts.gguf_model import gguf_context, write_model_gguf
 from vox_populi.artifacts.gguf_vocabulary import (
     gguf_refusals,
     read_chat_template,
     read_gguf_vocabulary,
 )
-from vox_populi.artifacts.new_folder import check_new_file
 from vox_populi.errors import ArtifactError
+from vox_populi.files.output_guard import require_new_file
 from vox_populi.hf.inventory import read_inventory
+from vox_populi.operator_messages import interop
 from vox_populi.pipeline.interop_reports import GgufReport, GgufRequest
-from vox_tensor.atomic_file import sync_folder
+from vox_tensor.atomic_file import staged_file
 
 
 def export_gguf(request: GgufRequest) -> GgufReport:
@@ -28,21 +26,17 @@ def export_gguf(request: GgufRequest) -> GgufReport:
         EnvironmentFailure: When the system refuses, or the file reads back differently.
     """
     output = request.output
-    check_new_file(output)
+    require_new_file(output, interop.export_target_exists)
     inventory = read_inventory(request.model_dir)
     problems = gguf_refusals(request.model_dir, inventory.config)
     if problems:
         raise ArtifactError(*problems)
     vocabulary = read_gguf_vocabulary(request.model_dir, inventory.config.vocab_size)
     template = read_chat_template(request.model_dir)
-    temporary = _temporary(output)
-    try:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with staged_file(output) as temporary:
         count = write_model_gguf(temporary, inventory, request.kind, vocabulary, template)
         size = temporary.stat().st_size
-        temporary.replace(output)
-        sync_folder(output.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
     return GgufReport(
         output=output,
         kind=request.kind,
@@ -51,8 +45,3 @@ def export_gguf(request: GgufRequest) -> GgufReport:
         pre_tokenizer=vocabulary.pre,
         context=gguf_context(inventory.config),
     )
-
-
-def _temporary(output: Path) -> Path:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    return output.with_name(f".{output.name}.{os.getpid()}.tmp")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vox_populi.artifacts.checkpoint_file import write_adapter_bin
-from vox_populi.artifacts.new_folder import check_new_file
 from vox_populi.artifacts.peft_adapter import read_peft_adapter
 from vox_populi.data.training_text import TextPolicy
+from vox_populi.files.output_guard import require_new_file
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.operator_messages import interop
@@ -24,7 +24,7 @@ def import_adapter(request: ImportRequest) -> ImportReport:
         ModelError: For a base or a tokenizer that cannot be used.
         EnvironmentFailure: When the system refuses to write.
     """
-    check_new_file(request.output)
+    require_new_file(request.output, interop.export_target_exists)
     folder = request.model_dir
     inventory = read_inventory(folder or embedded_model_dir())
     adapter = read_peft_adapter(request.source, inventory.config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -26,14 +25,15 @@ from vox_populi.errors import (
     ArtifactError,
     EnvironmentFailure,
     MergeMismatchError,
-    PreflightError,
 )
+from vox_populi.files.new_file import sync_file
+from vox_populi.files.output_guard import Reads, require_new_folder, require_room
+from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.hf.file_digest import content_digest, digest_of_contents
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.hf.weight_files import INDEX_NAME
-from vox_populi.merge.file_ranges import sync_file
 from vox_populi.merge.full_graph import MergedGraph
 from vox_populi.merge.logit_check import QloraMerge, check_logits, check_qlora_logits
 from vox_populi.merge.model_files import (
@@ -60,7 +60,6 @@ from vox_populi.merge.shard_writer import (
     plan_shards,
     write_shard,
 )
-from vox_populi.merge.staged_folder import StagedFolder, target_is_occupied
 from vox_populi.pipeline.adapter_base import require_base
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.machine_probe import require_threads
@@ -142,26 +141,11 @@ def check_output(
     """Refuse a place where the output cannot go, before any weight is read.
 
     Raises:
-        ArtifactError: When it and what is read lie inside each other.
-        PreflightError: When it holds something.
-        EnvironmentFailure: When the disk is too small.
+        PreflightError: When it overlaps what is read, or holds something.
+        EnvironmentFailure: When it cannot be written, or the disk is too small.
     """
-    where = str(request.output)
-    target = request.output.resolve()
-    for source in sources:
-        real = source.resolve()
-        if target == real or real in target.parents or target in real.parents:
-            raise ArtifactError(say.merge_output_overlaps(where, str(source)))
-    if target_is_occupied(request.output) and not request.force:
-        raise PreflightError(say.output_folder_occupied(where))
-    needed = tensor_bytes + _BESIDES_TENSORS
-    try:
-        there = next(folder for folder in (target, *target.parents) if folder.exists())
-        free = shutil.disk_usage(there).free
-    except OSError as error:
-        raise EnvironmentFailure(say.file_not_written(where, error)) from error
-    if free < needed:
-        raise EnvironmentFailure(say.merge_disk_too_small(where, needed, free))
+    require_new_folder(request.output, Reads(whole=tuple(sources)), force=request.force)
+    require_room(request.output, tensor_bytes + _BESIDES_TENSORS, say.merge_disk_too_small)
 
 
 def _digests_of_inputs(inputs: MergeInputs, workers: Executor) -> dict[str, str]:

@@ -11,12 +11,12 @@ import time
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.whole_file import pretty_json
 from vox_populi.errors import ArtifactError, EnvironmentFailure
+from vox_populi.files.new_file import sync_file
+from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.hf.file_digest import content_digest, digest_of_contents
-from vox_populi.merge.file_ranges import sync_file
 from vox_populi.merge.full_graph import MergedTensor
 from vox_populi.merge.receipt import RECEIPT_FILE, MergeReceipt
 from vox_populi.merge.shard_writer import WrittenShard, plan_file, write_shard
-from vox_populi.merge.staged_folder import StagedFolder
 from vox_populi.operator_messages import merge_qlora
 from vox_populi.pipeline.adapter_base import require_base
 from vox_populi.pipeline.engine_setup import on_device

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from pathlib import Path
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.new_folder import check_new_folder
-from vox_populi.errors import ArtifactError, EnvironmentFailure
+from vox_populi.files.output_guard import Reads, require_new_folder, require_room
+from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.merge.nf4_folder import plan_nf4_folder, write_nf4_folder
-from vox_populi.merge.staged_folder import StagedFolder
 from vox_populi.model.nf4_load import Nf4Settings
-from vox_populi.operator_messages import quantized
+from vox_populi.operator_messages import interop, quantized
 from vox_populi.pipeline.quantize_report import QuantizeReport, QuantizeRequest
 
 _BESIDES_TENSORS = 64 * 2**20
@@ -51,19 +47,7 @@ def quantize(request: QuantizeRequest) -> QuantizeReport:
 
 def _check_output(request: QuantizeRequest, tensor_bytes: int) -> None:
     """Refuse a place where nothing can appear, before any weight is read."""
-    where = str(request.output)
-    target, source = request.output.resolve(), request.model_dir.resolve()
-    if target == source or source in target.parents or target in source.parents:
-        raise ArtifactError(say.merge_output_overlaps(where, str(request.model_dir)))
-    check_new_folder(request.output)
-    needed = tensor_bytes + _BESIDES_TENSORS
-    try:
-        free = shutil.disk_usage(_nearest(target)).free
-    except OSError as error:
-        raise EnvironmentFailure(say.file_not_written(where, error)) from error
-    if free < needed:
-        raise EnvironmentFailure(quantized.quantized_folder_too_large(where, needed, free))
-
-
-def _nearest(target: Path) -> Path:
-    return next(folder for folder in (target, *target.parents) if folder.exists())
+    reads = Reads(whole=(request.model_dir,))
+    require_new_folder(request.output, reads, occupied=interop.export_target_exists)
+    too_small = quantized.quantized_folder_too_large
+    require_room(request.output, tensor_bytes + _BESIDES_TENSORS, too_small)

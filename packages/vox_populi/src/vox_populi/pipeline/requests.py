@@ -11,8 +11,9 @@ from vox_populi import number_ranges
 from vox_populi.contract.choices import ComputeDtype, DeviceKind, TokenizerKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
+from vox_populi.files.output_guard import IfOccupied
 from vox_populi.number_ranges import require_ranges
-from vox_populi.plan.output_folder import FolderUse, IfOccupied
+from vox_populi.plan.output_folder import FolderUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class RunOptions:
     """Go on from a checkpoint; `force` is stronger and starts anew."""
     on_stop: Callable[[str], None] | None = field(default=None, compare=False)
     """Given a sentence, in a thread of its own, as soon as a signal asks the run to stop."""
+    reads: tuple[Path, ...] = ()
+    """Files that the request was read from; an output folder never takes their place."""
 
     def __post_init__(self) -> None:
         require_ranges(
@@ -55,7 +58,10 @@ class RunOptions:
         # A signal writes one; with `checkpoint_every`, one more than remain is there at times.
         most = 1 if self.checkpoint_every is None else self.keep_checkpoints + 1
         return FolderUse(
-            if_occupied=IfOccupied.MOVE_ASIDE if self.force else goes_on, most_checkpoints=most
+            if_occupied=IfOccupied.MOVE_ASIDE if self.force else goes_on,
+            most_checkpoints=most,
+            reads=self.reads,
+            resumed=None if self.force or self.resume is None else self.resume.source,
         )
 
 

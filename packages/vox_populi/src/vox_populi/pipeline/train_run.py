@@ -28,6 +28,7 @@ from vox_populi.artifacts.telemetry_file import TelemetryFile, cut_telemetry
 from vox_populi.artifacts.training_manifest import InputFacts, manifest_values
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName, Sink
+from vox_populi.files.output_guard import IfOccupied
 from vox_populi.pipeline.checkpoint_saver import CheckpointSaver
 from vox_populi.pipeline.engine_setup import engine_settings, load_objective, on_device
 from vox_populi.pipeline.final_adapter import write_final_adapter
@@ -58,7 +59,6 @@ from vox_populi.pipeline.train_results import (
     train_report,
 )
 from vox_populi.plan.execution_planner import require_memory
-from vox_populi.plan.output_folder import IfOccupied
 from vox_populi.train.engine import Engine
 from vox_populi.train.engine_state import CheckpointPolicy
 from vox_populi.train.objective import Objective

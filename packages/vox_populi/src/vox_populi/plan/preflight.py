@@ -91,7 +91,7 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
     inventory = None if model_dir is None else _inventory_of(contract, model_dir, found)
     config = inventory.config if inventory else _config_of(model_dir)
     adapter_bytes = _adapter_bytes(contract, inventory)
-    check_output_folder(contract.output_dir, adapter_bytes, found, use)
+    check_output_folder(contract, adapter_bytes, found, use)
     if inventory is not None:
         _check_cache(contract, inventory, found)
     init_from = contract.init_from

@@ -1,6 +1,6 @@
 """A folder that appears whole: built under another name, then renamed once.
 
-The staging folder, `.<name>.merging` beside the target, carries the lock: two merges into one
+The staging folder, `.<name>.merging` beside the target, carries the lock: two commands with one
 target exclude each other, and what a killed one left is removed by the next. The target, where it
 is there, is locked as well, so that no run is replaced while it is written.
 """
@@ -8,16 +8,18 @@ is there, is locked as well, so that no run is replaced while it is written.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import EnvironmentFailure, PreflightError
-from vox_populi.files.folder_lock import LOCK_NAME, FolderLock, lock_holder
-from vox_populi.files.removal import move_aside, remove_entry
-from vox_populi.merge.file_ranges import new_file, write_all
+from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
+from vox_populi.files.new_file import new_file, write_all
+from vox_populi.files.output_guard import is_occupied, names_in
+from vox_populi.files.removal import is_own_folder, move_aside, remove_entries, remove_entry
 from vox_tensor.atomic_file import is_temporary, sync_folder
 
 
@@ -41,10 +43,12 @@ class StagedFolder:
         Raises:
             PreflightError: For a target that holds something.
             EnvironmentFailure: For a target that is no folder, a link, held by another process
-                or in a folder that cannot be written.
+                or in a folder that cannot be written; for something else under the name of the
+                folder in the making.
         """
-        is_occupied = target_is_occupied(target)
-        if is_occupied and not force:
+        names = names_in(target)
+        is_replaced = is_occupied(names)
+        if is_replaced and not force:
             raise PreflightError(say.output_folder_occupied(str(target)))
         real = target.resolve()
         path = real.with_name(f".{real.name}.merging")
@@ -55,15 +59,16 @@ class StagedFolder:
                 path.mkdir(exist_ok=True)
             except OSError as error:
                 raise EnvironmentFailure(say.file_not_written(str(target), error)) from error
+            _require_ours(path)
             lock = FolderLock.acquire(path)
             undo.callback(lock.release)
             try:
                 _empty(path)
             except OSError as error:
                 raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
-            if not is_occupied:
+            if names and not is_replaced:
                 _remove_leftovers(real)
-            old = FolderLock.acquire(real) if is_occupied else None
+            old = FolderLock.acquire(real) if is_replaced else None
             undo.pop_all()
         return cls(real, path, lock, old)
 
@@ -105,6 +110,10 @@ class StagedFolder:
             raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
         return path
 
+    def files(self) -> tuple[str, ...]:
+        """The names of what was written, sorted."""
+        return tuple(sorted(e.name for e in self.path.iterdir() if e.name != LOCK_NAME))
+
     def publish(self) -> Path | None:
         """Put the folder in the target's place, with one rename; every file must be synced.
 
@@ -132,7 +141,7 @@ class StagedFolder:
             sync_folder(self._target.parent)
         except OSError as error:
             where = str(self._target)
-            raise EnvironmentFailure(say.merge_folder_not_published(where, error)) from error
+            raise EnvironmentFailure(say.folder_not_published(where, error)) from error
         return kept
 
     def _take_place(self) -> None:
@@ -141,40 +150,43 @@ class StagedFolder:
         self.path.rename(self._target)
 
 
-def target_is_occupied(target: Path) -> bool:
-    """Whether a target holds anything that matters.
+@contextmanager
+def new_folder(path: Path) -> Iterator[StagedFolder]:
+    """Fill a folder that takes its name when the block ends well, and nobody's place.
+
+    Everything written with `write_whole` is on disk before the rename, and the rename is on disk
+    before this returns. When the block raises, nothing is left.
 
     Raises:
-        EnvironmentFailure: For a link, something that is no folder, or a folder that another
-            process holds.
+        PreflightError: When something is there already.
+        EnvironmentFailure: When the system refuses.
     """
-    where = str(target)
-    if target.is_symlink():
+    with StagedFolder.create(path) as staged:
+        yield staged
+        staged.publish()
+
+
+def _require_ours(staging: Path) -> None:
+    """Refuse to empty a folder that only has the name of one in the making.
+
+    Ours hold their lock from the start, and a killed command leaves it there.
+
+    Raises:
+        EnvironmentFailure: For a link, or a folder that holds something and no lock.
+    """
+    where = str(staging)
+    if not is_own_folder(staging):
         raise EnvironmentFailure(say.output_folder_is_link(where))
-    try:
-        names = [entry.name for entry in target.iterdir()]
-    except FileNotFoundError:
-        return False
-    except NotADirectoryError as error:
-        raise EnvironmentFailure(say.output_not_a_folder(where)) from error
-    except OSError as error:
-        raise EnvironmentFailure(say.file_not_written(where, error)) from error
-    holder = lock_holder(target) if LOCK_NAME in names else None
-    if holder is not None:
-        raise EnvironmentFailure(say.folder_locked(where, holder))
-    # A lock or temporary file that nobody holds is what a killed run leaves; it is kept too.
-    return bool(names) and not all(name == LOCK_NAME or is_temporary(name) for name in names)
+    names = {entry.name for entry in staging.iterdir()}
+    if names and LOCK_NAME not in names:
+        raise EnvironmentFailure(say.staging_folder_foreign(where))
 
 
 def _remove_leftovers(target: Path) -> None:
     """Empty a target in which a killed run left its lock or a part of a file."""
-    if not target.is_dir() or not any(target.iterdir()):
-        return
     lock = FolderLock.acquire(target)
     try:
-        _empty(target)
-    except OSError as error:
-        raise EnvironmentFailure(say.file_not_written(str(target), error)) from error
+        remove_entries(target, is_temporary)
     finally:
         lock.release()
 
