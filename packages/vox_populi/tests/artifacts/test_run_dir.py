@@ -66,9 +66,23 @@ def test_force_keeps_the_old_folder_under_another_name(tmp_path: Path) -> None:
 def test_leftovers_of_a_killed_process_do_not_occupy_a_folder(tmp_path: Path) -> None:
     (tmp_path / ".model_final.bin.77.tmp").write_bytes(b"torn")
     (tmp_path / LOCK_NAME).write_text("process 77 on gone\n", encoding="utf-8")
-    with RunDir.create(tmp_path):
+    with RunDir.create(tmp_path) as run:
+        run.begin()
+    assert names(tmp_path) == []
+
+
+def test_a_run_that_does_not_begin_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    with RunDir.create(tmp_path / "a" / "b" / "run"):
         pass
     assert names(tmp_path) == []
+    old = tmp_path / "old"
+    with RunDir.create(old) as run:
+        run.write_atomic("adapter", b"keep")
+    (old / ".torn.7.tmp").write_bytes(b"torn")
+    with RunDir.create(old, force=True):
+        assert lock_holder(old) is not None
+    assert names(tmp_path) == ["old"]
+    assert names(old) == [".torn.7.tmp", "adapter"]
 
 
 @pytest.mark.parametrize("beneath", [False, True])

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from vox_populi.errors import (
-    ArtifactError,
     EnvironmentFailure,
     ModelError,
     PreflightError,
@@ -154,7 +153,8 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_left(tmp_path: Path) -
     assert [path.name for path in occupied.iterdir()] == ["mine.txt"]
     copy = tmp_path / "copy"
     shutil.copytree(BASE, copy)
-    assert isinstance(refusal(QuantizeRequest(model_dir=copy, output=copy / "in")), ArtifactError)
+    inside = refusal(QuantizeRequest(model_dir=copy, output=copy / "in"))
+    assert [problem.code for problem in inside.problems] == ["MENS-A046"]
     quantize(QuantizeRequest(model_dir=copy, output=tmp_path / "out"))
     again = refusal(QuantizeRequest(model_dir=tmp_path / "out", output=tmp_path / "twice"))
     assert [problem.code for problem in again.problems] == ["MENS-H078"]

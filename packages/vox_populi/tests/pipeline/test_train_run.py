@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import signal
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from vox_populi.artifacts.run_dir import KNOWN_FILES, RunDir
 from vox_populi.artifacts.telemetry_file import read_telemetry
 from vox_populi.artifacts.training_manifest import read_manifest
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.errors import EnvironmentFailure, PreflightError, RunFailedError
+from vox_populi.errors import EnvironmentFailure, ModelError, PreflightError, RunFailedError
 from vox_populi.events import Event, EventName
 from vox_populi.files.folder_lock import LOCK_NAME
 from vox_populi.kernel.adapted_objective import AdaptedObjective
@@ -178,6 +179,46 @@ def breaking_loss(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, float], Non
         monkeypatch.setattr(AdaptedObjective, "loss_sum", loss_sum)
 
     return install
+
+
+def break_embedding(model_dir: Path) -> None:
+    """Put a NaN into the first weight of the file, which the header cannot show."""
+    path = model_dir / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    data[start : start + 4] = struct.pack("<f", float("nan"))
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_refusal_that_only_the_weights_show_leaves_nothing_behind(
+    make_contract: MakeContract, force: bool
+) -> None:
+    class Listener:
+        def __init__(self) -> None:
+            self.names: list[EventName] = []
+
+        def emit(self, event: Event) -> None:
+            self.names.append(event.name)
+
+    contract = make_contract()
+    folder = contract.output_dir
+    if force:
+        run_training(contract, RunOptions())
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert contract.model_dir is not None
+    sound = (contract.model_dir / "model.safetensors").read_bytes()
+    break_embedding(contract.model_dir)
+    listener = Listener()
+    with pytest.raises(ModelError, match="MENS-H061"):
+        run_training(contract, RunOptions(force=force), [listener])
+    assert listener.names == [EventName.TRAIN_START, EventName.TRAIN_FAILED]
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert folder.parent.exists() == force
+    (contract.model_dir / "model.safetensors").write_bytes(sound)
+    run_training(contract, RunOptions(force=force))
+    names = [name for name, _ in events_of(folder)]
+    assert (names[0], names[-1]) == ("train_start", "train_complete")
 
 
 def test_a_loss_that_is_not_finite_names_file_and_line_and_leaves_no_adapter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +15,7 @@ from vox_populi.artifacts.checkpoint_dir import remove_leftovers, require_own_ch
 from vox_populi.artifacts.whole_file import Chunk, pretty_json, write_whole
 from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError
 from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
+from vox_populi.files.made_folders import make_folders, remove_empty
 from vox_populi.files.removal import move_aside, remove_entries
 from vox_tensor.atomic_file import is_temporary
 
@@ -91,11 +92,18 @@ def required_adapter(run: Path) -> Path:
 
 
 class RunDir:
-    """A run folder that this process holds; leaving the `with` block gives it back."""
+    """A run folder that this process holds; leaving the `with` block gives it back.
 
-    def __init__(self, path: Path, lock: FolderLock) -> None:
+    Nothing in it changes before `begin` or the first file: a run that is refused until then
+    leaves everything as it was.
+    """
+
+    def __init__(
+        self, path: Path, lock: FolderLock, made: Sequence[Path] = (), *, is_replaced: bool = False
+    ) -> None:
         self.path = path
-        self._lock = lock
+        self._lock, self._made, self._is_replaced = lock, made, is_replaced
+        self._is_begun = False
 
     @classmethod
     def create(cls, path: Path, *, force: bool = False) -> RunDir:
@@ -104,30 +112,23 @@ class RunDir:
         Args:
             path: The folder; missing parents are made.
             force: Keep an occupied folder under another name (`<name>.old-1`, …) instead of
-                refusing it.
+                refusing it; done by `begin`.
 
         Raises:
             PreflightError: For a folder that holds something.
             EnvironmentFailure: For a path that is no folder or a link, a folder that another
                 process holds, or that cannot be written.
         """
-        lock = _make_and_lock(path)
+        made, lock = _make_and_lock(path)
         try:
             occupied = _is_occupied(path)
             if occupied and not force:
                 is_run = (path / REQUEST_FILE).is_file()
                 raise PreflightError(say.output_folder_occupied(str(path), is_run=is_run))
-            if occupied:
-                _move_aside(path, lock)
-            else:
-                _remove_leftovers(path)
         except BaseException:
             lock.release()
             raise
-        if not occupied:
-            return cls(path, lock)
-        lock.release()
-        return cls(path, _make_and_lock(path))
+        return cls(path, lock, made, is_replaced=occupied)
 
     @classmethod
     def reopen(cls, path: Path) -> RunDir:
@@ -138,17 +139,32 @@ class RunDir:
             ArtifactError: For a special file in the place of one of the run's.
             EnvironmentFailure: As for `create`, and for a link in the place of its checkpoints.
         """
-        lock = _make_and_lock(path)
+        made, lock = _make_and_lock(path)
         try:
             if _is_occupied(path) and not (path / REQUEST_FILE).is_file():
                 raise PreflightError(say.output_folder_is_no_run(str(path)))
             require_own_checkpoints(path)
             require_regular_files(path)
-            _remove_leftovers(path)
         except BaseException:
             lock.release()
             raise
-        return cls(path, lock)
+        return cls(path, lock, made)
+
+    def begin(self) -> None:
+        """Move an occupied folder aside, or remove what a killed process left; once.
+
+        Raises:
+            EnvironmentFailure: When the system refuses.
+        """
+        if self._is_begun:
+            return
+        self._is_begun = True
+        if self._is_replaced:
+            _move_aside(self.path, self._lock)
+            self._lock.release()
+            _, self._lock = _make_and_lock(self.path)
+        else:
+            _remove_leftovers(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -160,6 +176,8 @@ class RunDir:
         trace: TracebackType | None,
     ) -> None:
         self._lock.release()
+        if not self._is_begun:
+            remove_empty(self._made)
 
     def file(self, name: str) -> Path:
         """Path of a file in the folder; `name` is a bare file name."""
@@ -175,6 +193,7 @@ class RunDir:
             EnvironmentFailure: When the system refuses; no torn file is left.
         """
         path = self.file(name)
+        self.begin()
         write_whole(path, *chunks)
         return path
 
@@ -183,16 +202,17 @@ class RunDir:
         return self.write_atomic(name, pretty_json(value))
 
 
-def _make_and_lock(path: Path) -> FolderLock:
+def _make_and_lock(path: Path) -> tuple[Sequence[Path], FolderLock]:
+    """The folders that were made for it, and its lock."""
     if path.is_symlink():
         raise EnvironmentFailure(say.output_folder_is_link(str(path)))
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        made = make_folders(path)
     except (FileExistsError, NotADirectoryError) as error:
         raise EnvironmentFailure(say.output_not_a_folder(str(path))) from error
     except OSError as error:
         raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
-    return FolderLock.acquire(path)
+    return made, FolderLock.acquire(path)
 
 
 def _is_occupied(path: Path) -> bool:

@@ -33,28 +33,49 @@ class TelemetryFile:
     A full disk or a closed file ends the record, not the run: one warning, then silence.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_begun: bool = True) -> None:
+        """Open the file, or hold the lines back until `begin` is called."""
         self.path = path
         self._file: FileIO | None = None
+        self._held: list[bytes] | None = []
         self.lost_events = 0
+        if is_begun:
+            self.begin()
+
+    def begin(self) -> None:
+        """Open the file and write what was held back."""
+        held, self._held = self._held or [], None
         try:
             # Unbuffered, one write a line: a reader that follows sees whole lines.
-            self._file = FileIO(_descriptor_to_append(path), "ab")
+            self._file = FileIO(_descriptor_to_append(self.path), "ab")
         except OSError as error:
             self._give_up(error)
+        for text in held:
+            self._write(text)
 
     def emit(self, event: Event) -> None:
         """Append one line."""
-        if self._file is None:
-            self.lost_events += 1
-            return
         payload = {name: _finite(value) for name, value in event.payload.items()}
         line = {"ts_ms": time.time_ns() // 1_000_000, "event": event.name, "payload": payload}
         try:
             text = json.dumps(line, ensure_ascii=False, default=str).encode() + b"\n"
+        except ValueError as error:
+            self.lost_events += 1
+            self._give_up(error)
+            return
+        if self._held is None:
+            self._write(text)
+        else:
+            self._held.append(text)
+
+    def _write(self, text: bytes) -> None:
+        if self._file is None:
+            self.lost_events += 1
+            return
+        try:
             if self._file.write(text) != len(text):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except (OSError, ValueError) as error:
+        except OSError as error:
             self.lost_events += 1
             self._give_up(error)
 

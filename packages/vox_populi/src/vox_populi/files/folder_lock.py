@@ -64,14 +64,18 @@ class FolderLock:
             raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
         return cls(path, descriptor)
 
-    def release(self) -> None:
-        """Remove the lock file, then let go; safe to call twice."""
+    def release(self, *, keep_file: bool = False) -> None:
+        """Remove the lock file, then let go; safe to call twice.
+
+        Args:
+            keep_file: Leave it, as a killed process would: the folder is still to be emptied.
+        """
         if self._descriptor is None:
             return
         # Removed while still held, so that nobody can be holding the file that goes away.
         try:
             with suppress(OSError):
-                if _is_still(self.path, self._descriptor):
+                if not keep_file and _is_still(self.path, self._descriptor):
                     self.path.unlink()
         finally:
             os.close(self._descriptor)

@@ -8,7 +8,7 @@ is there, is locked as well, so that no run is replaced while it is written.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from typing import Self
 from vox_populi import operator_messages as say
 from vox_populi.errors import EnvironmentFailure, PreflightError
 from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
+from vox_populi.files.made_folders import make_folders, remove_empty
 from vox_populi.files.new_file import new_file, write_all
 from vox_populi.files.output_guard import is_occupied, names_in
 from vox_populi.files.removal import is_own_folder, move_aside, remove_entries, remove_entry
@@ -26,10 +27,17 @@ from vox_tensor.atomic_file import is_temporary, sync_folder
 class StagedFolder:
     """A folder in the making that this process holds; it goes away unless it is published."""
 
-    def __init__(self, target: Path, path: Path, lock: FolderLock, old: FolderLock | None) -> None:
+    def __init__(
+        self,
+        target: Path,
+        path: Path,
+        lock: FolderLock,
+        old: FolderLock | None,
+        made: Sequence[Path],
+    ) -> None:
         self.path = path
         """Where to write."""
-        self._target, self._lock, self._old = target, lock, old
+        self._target, self._lock, self._old, self._made = target, lock, old, made
         self._is_published = False
 
     @classmethod
@@ -54,14 +62,14 @@ class StagedFolder:
         path = real.with_name(f".{real.name}.merging")
         with ExitStack() as undo:
             try:
-                real.parent.mkdir(parents=True, exist_ok=True)
+                made = make_folders(real.parent)
                 # Whoever finds it there must first get its lock.
                 path.mkdir(exist_ok=True)
             except OSError as error:
                 raise EnvironmentFailure(say.file_not_written(str(target), error)) from error
             _require_ours(path)
             lock = FolderLock.acquire(path)
-            undo.callback(lock.release)
+            undo.callback(_abandon, path, lock, made)
             try:
                 _empty(path)
             except OSError as error:
@@ -70,7 +78,7 @@ class StagedFolder:
                 _remove_leftovers(real)
             old = FolderLock.acquire(real) if is_replaced else None
             undo.pop_all()
-        return cls(real, path, lock, old)
+        return cls(real, path, lock, old, made)
 
     def __enter__(self) -> Self:
         return self
@@ -81,13 +89,10 @@ class StagedFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self._is_published:
-            with suppress(OSError):
-                _empty(self.path)
-        self._lock.release()
-        if not self._is_published:
-            with suppress(OSError):
-                self.path.rmdir()
+        if self._is_published:
+            self._lock.release()
+        else:
+            _abandon(self.path, self._lock, self._made)
         if self._old is not None:
             self._old.release()
 
@@ -189,6 +194,19 @@ def _remove_leftovers(target: Path) -> None:
         remove_entries(target, is_temporary)
     finally:
         lock.release()
+
+
+def _abandon(staging: Path, lock: FolderLock, made: Sequence[Path]) -> None:
+    """Remove what was made; what the system does not let go is left as by a killed command."""
+    try:
+        _empty(staging)
+    except OSError:
+        lock.release(keep_file=True)
+        return
+    lock.release()
+    with suppress(OSError):
+        staging.rmdir()
+    remove_empty(made)
 
 
 def _empty(folder: Path) -> None:

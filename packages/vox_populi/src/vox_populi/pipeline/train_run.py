@@ -132,19 +132,13 @@ def _starting_point(job: _Job, run_dir: RunDir) -> StartingPoint | None:
 def _train_in(
     run_dir: RunDir, job: _Job, start: StartingPoint, sinks: Sequence[Sink], stop: StopRequest
 ) -> TrainReport:
-    # First of all files: a folder that has it can be gone on with.
-    run_dir.write_json(REQUEST_FILE, job.request.as_json())
-    run_dir.write_json(PREFLIGHT_FILE, preflight_record(job.planned, job.inputs))
-    history = run_dir.file(TELEMETRY_FILE)
-    cut_telemetry(history, start.step if start.checkpoint else None)
-    has_history = history.is_file() and history.stat().st_size > 0
-    telemetry = TelemetryFile(history)
+    telemetry = TelemetryFile(run_dir.file(TELEMETRY_FILE), is_begun=False)
     sink = SinkGroup((telemetry, *sinks))
     keep = job.options.keep_checkpoints
     saver = CheckpointSaver(run_dir.path, job.request, job.header_at, keep, sink, telemetry.sync)
     saver.last = start.checkpoint
     try:
-        return _Run(job, run_dir, start, sink, stop, saver).train(has_history=has_history)
+        return _Run(job, run_dir, start, sink, stop, saver, telemetry).train()
     finally:
         telemetry.close()
 
@@ -159,15 +153,12 @@ class _Run:
     sink: Sink
     stop: StopRequest
     saver: CheckpointSaver
+    telemetry: TelemetryFile
 
-    def train(self, *, has_history: bool) -> TrainReport:
-        """Train, write, report; whatever goes wrong is an event before it is an error.
-
-        Args:
-            has_history: Whether `telemetry.jsonl` goes on after what earlier sessions wrote.
-        """
+    def train(self) -> TrainReport:
+        """Train, write, report; whatever goes wrong is an event before it is an error."""
         times = RunTimes()
-        self._emit_start(has_history=has_history)
+        self._emit_start()
         try:
             outcome, notes = self._train(times)
             report = self._write(outcome, times, notes)
@@ -180,9 +171,23 @@ class _Run:
         self._emit(EventName.TRAIN_COMPLETE, complete_payload(self.job.planned, outcome))
         return report
 
-    def _emit_start(self, *, has_history: bool) -> None:
+    def _begin(self) -> None:
+        """Write the first files, now that nothing refuses the request any more."""
+        run_dir, job = self.run_dir, self.job
+        # First of all: a folder that has it can be gone on with.
+        run_dir.write_json(REQUEST_FILE, job.request.as_json())
+        run_dir.write_json(PREFLIGHT_FILE, preflight_record(job.planned, job.inputs))
+        cut_telemetry(self.telemetry.path, self.start.step if self.start.checkpoint else None)
+        self.telemetry.begin()
+
+    def _has_history(self) -> bool:
+        """Whether `telemetry.jsonl` goes on after what earlier sessions wrote."""
+        path = self.telemetry.path
+        return self.start.checkpoint is not None and path.is_file() and path.stat().st_size > 0
+
+    def _emit_start(self) -> None:
         """A run that goes on in its own folder has its `train_start` there already."""
-        if not has_history:
+        if not self._has_history():
             payload = train_start_payload(self.job.planned, self.job.inputs)
             self._emit(EventName.TRAIN_START, payload)
         if self.start.notes:
@@ -198,6 +203,7 @@ class _Run:
         with on_device(plan.device, plan.threads):
             with times.measure("load"):
                 loaded = load_objective(self.job.planned, digest)
+                self._begin()
                 engine = self._engine(loaded.objective)
             self._leave_if_asked(self.start.step)
             with times.measure("train"):
