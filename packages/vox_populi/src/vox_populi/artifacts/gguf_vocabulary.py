@@ -6,6 +6,7 @@ A pattern that it does not know would split text otherwise than in training, so 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,10 @@ from vox_populi.artifacts.consumers import gguf_model_obstacles
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
 from vox_populi.hf.model_config import ModelConfig
-from vox_populi.hf.strict_json import read_json_object
+from vox_populi.hf.published_file import read_published_file
+from vox_populi.hf.strict_json import parse_json_object
 from vox_populi.operator_messages import interop
 from vox_tensor.errors import Problem, VoxError
-from vox_tensor.regular_file import open_regular
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 """Token types of the format."""
@@ -77,7 +78,7 @@ def read_gguf_vocabulary(model_dir: Path, rows: int) -> GgufVocabulary:
         ArtifactError: For a kind of tokenizer that llama.cpp has no name for.
     """
     path = model_dir / TOKENIZER_NAME
-    raw = read_json_object(path)
+    raw = parse_json_object(read_published_file(path, model_dir), str(path))
     model = raw.get("model")
     if not isinstance(model, dict) or model.get("type") != "BPE" or model.get("byte_fallback"):
         raise ArtifactError(_unsupported(path, "its tokenizer is no byte-level BPE"))
@@ -106,11 +107,14 @@ def read_gguf_vocabulary(model_dir: Path, rows: int) -> GgufVocabulary:
 def read_chat_template(model_dir: Path) -> str | None:
     """The template that comes with a folder, from either of its two places."""
     path = model_dir / "chat_template.jinja"
-    if path.is_file():
-        with open_regular(path) as file:
-            return file.read().decode("utf-8")
+    if os.path.lexists(path):
+        return read_published_file(path, model_dir).decode("utf-8")
+    path = model_dir / "tokenizer_config.json"
+    if not os.path.lexists(path):
+        return None
+    data = read_published_file(path, model_dir)
     try:
-        template = read_json_object(model_dir / "tokenizer_config.json").get("chat_template")
+        template = parse_json_object(data, str(path)).get("chat_template")
     except ModelError:
         return None
     return template if isinstance(template, str) else None

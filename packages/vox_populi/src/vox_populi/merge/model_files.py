@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from vox_populi.artifacts.adapter_header import AdapterHeader
 from vox_populi.artifacts.model_card import code_span
 from vox_populi.artifacts.whole_file import pretty_json
 from vox_populi.contract.choices import TokenizerKind
-from vox_populi.errors import DataError, ModelError
+from vox_populi.errors import DataError
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.model_config import CONFIG_NAME, parse_model_config
-from vox_populi.hf.strict_json import MAX_JSON_BYTES, open_regular, parse_json_object
+from vox_populi.hf.published_file import read_published_file
+from vox_populi.hf.strict_json import parse_json_object
 from vox_populi.merge.receipt import TensorChange
 from vox_populi.merge.saved_path import without_saved_path
 from vox_tensor.tokenizer import VoxTokenizer
@@ -39,40 +41,24 @@ OTHER_FILES = ("generation_config.json", "LICENSE", "LICENSE.txt", "LICENSE.md",
 TEMPLATES_FOLDER = "additional_chat_templates"
 
 
-def read_small_file(path: Path) -> bytes:
-    """The content of a regular file of at most 64 MiB.
-
-    Raises:
-        ModelError: When it cannot be read, or is larger.
-    """
-    with open_regular(path) as file:
-        try:
-            data = file.read(MAX_JSON_BYTES + 1)
-        except OSError as error:
-            reason = error.strerror or "reading failed"
-            raise ModelError(say.model_file_unreadable(str(path), reason)) from error
-    if len(data) > MAX_JSON_BYTES:
-        raise ModelError(say.model_file_too_large(str(path), MAX_JSON_BYTES))
-    return data
-
-
 def copied_files(base: Path, header: AdapterHeader) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """What is taken over byte for byte, by name, and notes about it.
 
     An adapter that was trained with our vocabulary on a base of another gets ours.
 
     Raises:
-        ModelError: When a file is there and cannot be read.
+        ModelError: When a file is there and cannot be read, or is a link out of the folder.
     """
-    names = [name for name in OTHER_FILES if (base / name).exists()]
-    files = {name: read_small_file(base / name) for name in names}
+    names = [name for name in OTHER_FILES if os.path.lexists(base / name)]
+    files = {name: read_published_file(base / name, base) for name in names}
     if header.tokenizer is TokenizerKind.VOX and not _is_our_vocabulary(base / TOKENIZER_NAME):
-        files[TOKENIZER_NAME] = read_small_file(embedded_model_dir() / TOKENIZER_NAME)
+        own_folder = embedded_model_dir()
+        files[TOKENIZER_NAME] = read_published_file(own_folder / TOKENIZER_NAME, own_folder)
         return files, (say.note_merge_vocabulary(EMBEDDED_NAME),)
-    own = [name for name in TOKENIZER_FILES if (base / name).exists()]
+    own = [name for name in TOKENIZER_FILES if os.path.lexists(base / name)]
     templates = sorted((base / TEMPLATES_FOLDER).glob("*.jinja"))
     own += [f"{TEMPLATES_FOLDER}/{path.name}" for path in templates]
-    files |= {name: read_small_file(base / name) for name in own}
+    files |= {name: read_published_file(base / name, base) for name in own}
     return files, () if own else (say.note_merge_without_tokenizer(),)
 
 
@@ -87,7 +73,7 @@ def merged_config(inventory: ModelInventory, *, is_head_tied: bool) -> bytes:
         ModelError: When the base's file cannot be read any more.
     """
     path = inventory.model_dir / CONFIG_NAME
-    data = without_saved_path(CONFIG_NAME, read_small_file(path))
+    data = without_saved_path(CONFIG_NAME, read_published_file(path, inventory.model_dir))
     raw = parse_json_object(data, str(path))
     says_tied = parse_model_config(raw, str(path)).tie_word_embeddings
     if says_tied == is_head_tied and "quantization_config" not in raw:

@@ -157,6 +157,6 @@ def _fill(
     settings: Nf4Settings,
 ) -> None:
     plan = plan_nf4_folder(inventory, settings, _MAX_SHARD_BYTES)
-    digests = write_nf4_folder(plan, inventory, settings, staged)
+    digests = write_nf4_folder(plan, inventory, settings, staged, with_side_files=False)
     files = {name: digests[name] for name in sorted(digests)}
     staged.write(CACHE_MANIFEST, pretty_json({**facts, "files": files}))

@@ -28,6 +28,7 @@ from vox_populi.hf import nf4_stored
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import TensorKey, tensor_keys
 from vox_populi.hf.model_config import CONFIG_NAME
+from vox_populi.hf.published_file import read_published_file
 from vox_populi.hf.quantization_config import FIELD, quantization_settings
 from vox_populi.hf.safetensors_header import DTYPE_BITS
 from vox_populi.hf.weight_files import INDEX_NAME, SINGLE_NAME
@@ -37,7 +38,6 @@ from vox_populi.merge.model_files import (
     TOKENIZER_FILES,
     config_of,
     merged_config,
-    read_small_file,
 )
 from vox_populi.merge.saved_path import without_saved_path
 from vox_populi.model.hf_load import is_finite, read_tensor
@@ -120,9 +120,21 @@ def plan_nf4_folder(
 
 
 def write_nf4_folder(
-    plan: Nf4FolderPlan, inventory: ModelInventory, settings: Nf4Settings, staged: StagedFolder
+    plan: Nf4FolderPlan,
+    inventory: ModelInventory,
+    settings: Nf4Settings,
+    staged: StagedFolder,
+    *,
+    with_side_files: bool = True,
 ) -> dict[str, str]:
     """Fill a staging folder; no more than one weight is in memory, dense and packed.
+
+    Args:
+        plan: What goes where.
+        inventory: Of the model.
+        settings: Of the quantiser.
+        staged: Takes the files.
+        with_side_files: Take over tokenizer and licence as well.
 
     Returns:
         SHA-256 of every file by its name, in hexadecimal.
@@ -131,12 +143,13 @@ def write_nf4_folder(
         ModelError: For a value that is not finite, or a folder that changed since it was read.
         EnvironmentFailure: When the system refuses to write.
     """
+    # Before the weights, which take their time: any of these may be refused.
+    small = dict(_side_files(inventory.model_dir)) if with_side_files else {}
+    small[CONFIG_NAME] = _config(inventory, settings)
     digests = {
         file: _write_shard(staged.path / file, entries, inventory, settings)
         for file, entries in plan.shards.items()
     }
-    small = dict(_side_files(inventory.model_dir))
-    small[CONFIG_NAME] = _config(inventory, settings)
     if len(plan.shards) > 1:
         small[INDEX_NAME] = pretty_json(_index(plan))
     for name, found in sorted(small.items()):
@@ -280,6 +293,6 @@ def _index(plan: Nf4FolderPlan) -> dict[str, object]:
 def _side_files(model_dir: Path) -> Iterator[tuple[str, bytes]]:
     for name in SIDE_FILES:
         if os.path.lexists(model_dir / name):
-            yield name, read_small_file(model_dir / name)
+            yield name, read_published_file(model_dir / name, model_dir)
     for path in sorted((model_dir / TEMPLATES_FOLDER).glob("*.jinja")):
-        yield f"{TEMPLATES_FOLDER}/{path.name}", read_small_file(path)
+        yield f"{TEMPLATES_FOLDER}/{path.name}", read_published_file(path, model_dir)

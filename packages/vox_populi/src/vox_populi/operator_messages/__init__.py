@@ -176,6 +176,7 @@ from vox_populi.operator_messages.model_folder import (
     model_type_unsupported,
     note_dynamic_rope,
     note_model_code_ignored,
+    published_file_leads_out,
     tensor_dtype_unsupported,
     tensor_misshaped,
     tensor_missing,

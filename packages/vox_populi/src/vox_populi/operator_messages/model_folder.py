@@ -103,6 +103,16 @@ def model_file_not_regular(where: str) -> Problem:
     )
 
 
+def published_file_leads_out(where: str) -> Problem:
+    """What a link leads to is not given to others under the model's name."""
+    return Problem(
+        code="MENS-A101",
+        what="it is a link out of the model folder, and its content would be published.",
+        fix="Replace the link by a copy of the file, or remove it.",
+        where=where,
+    )
+
+
 def model_file_too_large(where: str, limit: int) -> Problem:
     """A JSON file beyond every real one."""
     return Problem(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -184,8 +184,8 @@ def _build(
     header = trained.for_publishing(include_system_prompt=request.include_system_prompt)
     config = merged_config(inventory, is_head_tied=graph.is_head_tied)
     shards = _plan(request, graph, header, config)
-    written = _write_weights(shards, inventory.model_dir, staged.path, pools)
     small, notes = copied_files(inventory.model_dir, trained)
+    written = _write_weights(shards, inventory.model_dir, staged.path, pools)
     _refuse_unchanged(written.changes, inputs)
     if request.output_format is MergeFormat.HF:
         small[CONFIG_NAME] = config
@@ -244,10 +244,16 @@ def _write_weights(
     jobs = [workers.submit(write_shard, shard, base, folder) for shard in shards]
     changes: list[TensorChange] = []
     digests: dict[str, Future[str]] = {}
-    for job in jobs:
-        written = job.result()
-        changes += written.changes
-        digests[written.path.name] = disk.submit(_finish_file, written)
+    try:
+        for job in jobs:
+            written = job.result()
+            changes += written.changes
+            digests[written.path.name] = disk.submit(_finish_file, written)
+    finally:
+        # Nobody writes into the folder any more when a failure empties it.
+        for job in jobs:
+            job.cancel()
+        wait(jobs)
     return _Written(tuple(changes), digests)
 
 
