@@ -38,6 +38,7 @@ _NEED_TORCH = (
     "generate",
     "chat",
     "merge",
+    "nothing_outside",
     "qlora_merge",
     "qlora_merge_refusals",
     "qlora_subset",
