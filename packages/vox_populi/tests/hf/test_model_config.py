@@ -386,5 +386,8 @@ def test_mutants_are_refused_or_coherent(family: Family, changes: Config) -> Non
 
 @pytest.mark.parametrize("value", [1e308, 10**400, 1.5, 0, -1])
 def test_an_epsilon_out_of_bounds_is_told_both_bounds(llama: Config, value: float) -> None:
-    (text,) = problems_of(llama | {"rms_norm_eps": value})
-    assert "above 0, at most 1" in text
+    with pytest.raises(ModelError) as caught:
+        parse_model_config(llama | {"rms_norm_eps": value}, "config.json")
+    (problem,) = caught.value.problems
+    assert problem.code == "MENS-H012"
+    assert "above 0, at most 1" in problem.fix
