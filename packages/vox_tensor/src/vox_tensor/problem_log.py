@@ -115,5 +115,6 @@ class _Group:
 
 def _place_of(problem: Problem) -> tuple[str, int | None]:
     """File and line of a problem; a place of another kind is taken as it is."""
-    file, _, line = (problem.where or "").rpartition(":")
-    return (file, int(line)) if line.isdecimal() and file else (problem.where or "", None)
+    where = problem.where or ""
+    file, _, line = where.rpartition(":")
+    return (file, int(line)) if file and line.isdecimal() else (where, None)

@@ -15,6 +15,9 @@ PERCENTILES = (50, 90, 99)
 class DropReason(StrEnum):
     """Why a row is not trained on."""
 
+    # Counted for every row that is left out; an enum member's own hash is computed in Python.
+    __hash__ = str.__hash__
+
     BAD_ROW = "bad_row"
     """It cannot be read, or is no row of a known format (`--on-bad-row skip`)."""
     NOTHING_TO_LEARN = "nothing_to_learn"

@@ -77,9 +77,10 @@ def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRec
     if value.get("tools"):
         row.problems.append(say.tool_calls_unsupported(row.place, "tools"))
     parse = _prompt_response if shape is RowShape.PROMPT_RESPONSE else _conversation
-    messages, labels = parse(row), row_labels(value)
+    messages = parse(row)
     if row.problems:
         raise DataError(*row.problems)
+    labels = row_labels(value)
     return TrainingRecord(
         messages=tuple(messages),
         line=line,
@@ -169,7 +170,8 @@ def _prompt_response(row: _Row) -> list[Message]:
 
 
 def _prompt(row: _Row) -> str:
-    prompt, instruction, extra = (row.text(key) for key in (*PROMPT_KEYS, "input"))
+    prompt, instruction = row.text(PROMPT_KEYS[0]), row.text(PROMPT_KEYS[1])
+    extra = row.text("input")
     if prompt and instruction:
         # A row with both repeats itself: `prompt` is the finished text, `input` included.
         return prompt
