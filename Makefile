@@ -36,7 +36,7 @@ UV := $(or $(UV_ON_PATH),.bootstrap/bin/uv)
 # Only a uv of ours is a prerequisite: one on PATH is the operator's to keep.
 UV_FILE := $(if $(UV_ON_PATH),,.bootstrap/bin/uv)
 
-.PHONY: help setup demo test processors check gate bench docs
+.PHONY: help setup demo test processors check gate bench docs dist
 .PHONY: check-lint check-format check-types check-imports check-lock
 
 help: ## List the words
@@ -76,6 +76,10 @@ bench: $(SYNCED) ## Measure the training step beside its peers
 docs: $(SYNCED) ## Generate the reference pages and build the site into site/
 	@$(VENV)/python docs/generate_reference.py
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict --quiet
+
+dist: | $(UV_FILE) ## Build a wheel of each package into dist/
+	@rm -f dist/vox_*.whl
+	@$(UV) build --quiet --all-packages --wheel --out-dir dist
 
 check-lint: $(SYNCED)
 	@$(VENV)/ruff check

@@ -289,6 +289,65 @@ def test_no_file_names_a_registry_host_or_a_path_of_a_machine() -> None:
     assert {path: names for path, names in found.items() if names} == {}
 
 
+OUR_NAME = r"vox[-_.](?:tensor|populi|cli|mens)[\w.-]*"
+INSTALL = r"(?:\b(?:pip3?|pipx|uv|uvx|poetry|conda|Reinstall|reinstall)\b[^\n|]*?)"
+# A path, a workspace member (`--package NAME`) and an import (`python -m NAME`) are not an index's.
+BARE_INSTALL = re.compile(
+    rf"{INSTALL}(?<!--package )(?<!-m )(?<![\w./*-]){OUR_NAME}(?:\[[\w,-]+\])?(?![\w/.*-])"
+)
+FORMER_NAME = re.compile("vox" + "-cli")
+TELLS_OF_FORMER_NAME = {
+    Path("CHANGELOG.md"),
+    Path("docs/src/adr/0017-the-command-is-distributed-as-vox-mens-cli.md"),
+}
+
+
+def index_installs(text: str) -> list[str]:
+    """Whatever installs one of our names from an index, where it may be somebody else's."""
+    return [match.group() for match in BARE_INSTALL.finditer(text)]
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "pip install vox-tensor",
+        "pip install 'vox-populi[gguf]'",
+        'Run: pip install -U "vox-mens-cli[mens-gpu]"',
+        "uv pip install --find-links dist vox_populi",
+        "uv add vox-tensor",
+        "uvx --from vox-mens-cli vox",
+        "pipx install vox.mens.cli",
+        "Reinstall vox-populi, or pass --model.",
+    ],
+)
+def test_the_search_for_installs_from_an_index_sees(planted: str) -> None:
+    assert index_installs(planted)
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        'pip install ./packages/vox_tensor "./packages/vox_cli[mens-gpu]"',
+        "pip install dist/vox_*.whl",
+        'pip install "dist/vox_mens_cli-0.1.0-py3-none-any.whl[mens-gpu]"',
+        "uv sync --package vox-mens-cli --inexact",
+        "uv run python -m vox_cli.app",
+        "vox-populi without an extra",
+    ],
+)
+def test_the_search_for_installs_from_an_index_lets_pass(harmless: str) -> None:
+    assert index_installs(harmless) == []
+
+
+def test_no_text_installs_our_names_from_an_index() -> None:
+    here = Path(__file__).relative_to(ROOT)
+    tells = {here, *TELLS_OF_FORMER_NAME}
+    found = {path: index_installs(text) for path, text in texts() if path not in tells}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+    former = {path for path, text in texts() if FORMER_NAME.search(text)}
+    assert former == TELLS_OF_FORMER_NAME
+
+
 def untidy_lines(lines: Iterable[str]) -> list[int]:
     """Numbers of lines that end in blanks or a carriage return."""
     return [n for n, line in enumerate(lines, start=1) if line != line.rstrip()]

@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOTSTRAPPED_UV = ROOT / ".bootstrap" / "bin" / "uv"
-OURS = {"vox-tensor", "vox-populi", "vox-cli"}
+OURS = {"vox-tensor", "vox-populi", "vox-mens-cli"}
 HEAVY = {"torch", "tokenizers", "safetensors", "transformers", "bitsandbytes", "numpy"}
 
 pytestmark = pytest.mark.slow
@@ -79,7 +79,7 @@ class Install:
 
     @property
     def vox(self) -> str:
-        """The command, where `vox-cli` is installed."""
+        """The command, where `vox-mens-cli` is installed."""
         return str(self.folder / "bin" / "vox")
 
     def add(self, *requirements: str) -> None:
@@ -108,11 +108,11 @@ class Install:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Import name -> wheel, of the three packages."""
+    """Name -> wheel, of the three packages."""
     out = tmp_path_factory.mktemp("wheels")
     must([uv_command(), "build", "--quiet", "--all-packages", "--wheel", "--out-dir", str(out)])
     found = {wheel.name.split("-")[0]: str(wheel) for wheel in out.glob("*.whl")}
-    assert set(found) == {"vox_tensor", "vox_populi", "vox_cli"}
+    assert set(found) == {"vox_tensor", "vox_populi", "vox_mens_cli"}
     return found
 
 
@@ -158,7 +158,9 @@ def test_vox_cli_alone_works_without_torch(
 
     gated = completed(train, tmp_path)
     assert gated.returncode == 7
-    assert 'pip install "vox-cli[mens-gpu]"' in gated.stderr
+    assert {line.partition("Run: ")[2] for line in gated.stderr.splitlines()} == {
+        'pip install "safetensors>=0.5" "tokenizers>=0.21" "torch<2.14,>=2.11"'
+    }
     assert gated.stdout == ""
     assert not (tmp_path / "run").exists()
 

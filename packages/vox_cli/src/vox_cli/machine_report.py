@@ -11,7 +11,7 @@ from vox_cli.report_text import aligned, bytes_text
 from vox_populi import extras
 from vox_populi.pipeline.machine_probe import metal_failure
 
-OUR_DISTRIBUTIONS = ("vox-cli", "vox-populi", "vox-tensor")
+OUR_DISTRIBUTIONS = ("vox-mens-cli", "vox-populi", "vox-tensor")
 EXTRAS = {
     "mens-gpu": ("mens-gpu",),
     "mens-train": ("mens-gpu", "mens-train"),
@@ -22,7 +22,7 @@ EXTRAS = {
 
 @dataclass(frozen=True, slots=True)
 class ExtraState:
-    """One extra of `vox-cli`."""
+    """One extra of `vox-mens-cli`, and of `vox-populi`."""
 
     name: str
     missing: tuple[str, ...]
@@ -31,7 +31,7 @@ class ExtraState:
     @property
     def install_line(self) -> str:
         """What to paste."""
-        return f'pip install "vox-cli[{self.name}]"'
+        return extras.install_line(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def _n_cpus() -> int:
 
 def _extra_state(name: str) -> ExtraState:
     included = EXTRAS[name]
-    modules = [m for m, (_, extra) in extras.EXTRA_OF_MODULE.items() if extra in included]
+    modules = [m for m, extra in extras.EXTRA_OF_MODULE.items() if extra in included]
     return ExtraState(name, tuple(m for m in modules if not extras.is_installed(m)))
 
 

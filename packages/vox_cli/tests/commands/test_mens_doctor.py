@@ -47,9 +47,7 @@ def test_a_bare_install_is_told_how_to_get_more(vox: Vox, install: Callable[...,
     assert document["device"] is None
     assert document["extras"]["present"] == []
     assert [each["install"] for each in document["extras"]["missing"]] == [
-        'pip install "vox-cli[mens-gpu]"',
-        'pip install "vox-cli[mens-train]"',
-        'pip install "vox-cli[gguf]"',
+        extras.install_line(extra) for extra in ("mens-gpu", "mens-train", "gguf")
     ]
     assert document["extras"]["missing"][0]["modules"] == ["torch", "tokenizers", "safetensors"]
 
@@ -58,7 +56,7 @@ def test_without_torch_it_works_for_people_too(vox: Vox, install: Callable[..., 
     install("tokenizers", "safetensors")
     outcome = vox("mens", "doctor")
     assert outcome.code == 0
-    assert 'missing; run: pip install "vox-cli[mens-gpu]"' in outcome.out
+    assert f"missing; run: {extras.install_line('mens-gpu')}" in outcome.out
 
 
 def test_a_cpu_computes_in_f32_by_default(vox: Vox, install: Callable[..., None]) -> None:
@@ -119,5 +117,5 @@ def test_a_torch_that_cannot_be_imported_is_shown(
 def test_versions_are_listed(vox: Vox, install: Callable[..., None]) -> None:
     install()
     versions = vox("mens", "doctor", "--json").document["versions"]
-    assert {"vox-cli", "vox-populi", "vox-tensor", "torch"} <= set(versions)
-    assert versions["vox-cli"]
+    assert {"vox-mens-cli", "vox-populi", "vox-tensor", "torch"} <= set(versions)
+    assert versions["vox-mens-cli"]

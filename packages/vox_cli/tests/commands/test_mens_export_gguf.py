@@ -47,11 +47,11 @@ def test_without_the_extra_it_says_how_to_get_it(
     monkeypatch.setattr(extras, "is_installed", lambda module: module != "gguf")
     outcome = vox("mens", "export-gguf", tmp_path, "--output", tmp_path / "m.gguf")
     assert outcome.code == 7
-    assert 'pip install "vox-cli[gguf]"' in outcome.err
+    assert extras.install_line("gguf") in outcome.err
 
 
 def test_a_vocabulary_unknown_to_llama_cpp_is_refused(vox: Vox, tmp_path: Path) -> None:
-    pytest.importorskip("gguf", reason="needs vox-cli[gguf]")
+    pytest.importorskip("gguf", reason="needs vox-mens-cli[gguf]")
     outcome = vox("mens", "export-gguf", embedded_model_dir(), "--output", tmp_path / "m.gguf")
     assert (outcome.code, outcome.codes) == (3, ["MENS-A076"])
     assert list(tmp_path.iterdir()) == []

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import warnings
 from types import ModuleType
+from typing import Any
 
 from vox_populi import operator_messages as say
 from vox_populi.errors import MissingExtraError
 
 EXTRA_OF_MODULE = {
-    "torch": ("vox-cli", "mens-gpu"),
-    "tokenizers": ("vox-cli", "mens-gpu"),
-    "safetensors": ("vox-cli", "mens-gpu"),
-    "transformers": ("vox-cli", "mens-train"),
-    "bitsandbytes": ("vox-cli", "mens-train"),
-    "gguf": ("vox-cli", "gguf"),
+    "torch": "mens-gpu",
+    "tokenizers": "mens-gpu",
+    "safetensors": "mens-gpu",
+    "transformers": "mens-train",
+    "bitsandbytes": "mens-train",
+    "gguf": "gguf",
 }
+_HOLDER = "vox-populi"
+"""The distribution whose extras these are."""
+_OUR_EXTRA = re.compile(r"(vox-[a-z]+)\[([a-z-]+)\]")
 
 
 def is_installed(module: str) -> bool:
@@ -34,8 +39,43 @@ def require(*modules: str) -> None:
     missing = [module for module in modules if not is_installed(module)]
     if missing:
         raise MissingExtraError(
-            *(say.extra_missing(*EXTRA_OF_MODULE[module], module) for module in missing)
+            *(
+                say.extra_missing(
+                    module, EXTRA_OF_MODULE[module], install_line(EXTRA_OF_MODULE[module])
+                )
+                for module in missing
+            )
         )
+
+
+def install_line(extra: str) -> str:
+    """What to paste where an extra is missing: the packages that it brings.
+
+    None of our own names is in it (decision 0017): ours are installed already, and on an index the
+    names may be somebody else's. So the line works in every folder, with a clone or without.
+    """
+    try:
+        requirements = sorted(_requirements(_HOLDER, extra))
+    except _metadata().PackageNotFoundError:
+        # Imported from a source tree that was never installed, so the tree is there.
+        requirements = ["./packages/vox_tensor", f"./packages/vox_populi[{extra}]"]
+    return " ".join(["pip install", *(f'"{requirement}"' for requirement in requirements)])
+
+
+def _requirements(distribution: str, extra: str) -> set[str]:
+    """What an extra of ours brings from others, by the installed metadata."""
+    found: set[str] = set()
+    for line in _metadata().requires(distribution) or ():
+        requirement, _, marker = line.partition(";")
+        if f"extra == '{extra}'" in marker.replace('"', "'"):
+            ours = _OUR_EXTRA.match(requirement)
+            found |= _requirements(*ours.groups()) if ours else {requirement.strip()}
+    return found
+
+
+def _metadata() -> Any:
+    """`importlib.metadata`, which costs every command 12 ms when it is imported at the top."""
+    return importlib.import_module("importlib.metadata")
 
 
 def load(module: str) -> ModuleType:

@@ -150,7 +150,7 @@ def _plain_scaled(
         if extras.is_installed("gguf"):
             gguf_alpha = plain.alpha
         else:
-            notes = (interop.note_gguf_left_out(*extras.EXTRA_OF_MODULE["gguf"]),)
+            notes = (interop.note_gguf_left_out(extras.install_line("gguf")),)
     else:
         notes = (f"start vLLM with --enable-lora and a --max-lora-rank of at least {plain.rank}",)
     return ConsumerForm(

@@ -34,7 +34,7 @@ MANIFEST_SCHEMA_VERSION = 6
 QLORA_MANIFEST_SCHEMA_VERSION = 7
 """Of a run on a 4-bit base: 6, and the source system's keys for QLoRA."""
 
-_DISTRIBUTIONS = ("vox-tensor", "vox-populi", "vox-cli", "torch", "tokenizers", "safetensors")
+_DISTRIBUTIONS = ("vox-tensor", "vox-populi", "vox-mens-cli", "torch", "tokenizers", "safetensors")
 _MAX_MANIFEST_BYTES = 16 << 20
 
 

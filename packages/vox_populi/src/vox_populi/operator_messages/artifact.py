@@ -52,7 +52,7 @@ def adapter_version_unknown(path: str, found: str | None, known: str) -> Problem
     return Problem(
         code="MENS-A004",
         what=f"its format has version {clipped(found)}; this program reads version {known}.",
-        fix="Update vox-cli, or train again.",
+        fix="Upgrade Vox Mens, or train again.",
         where=path,
     )
 
@@ -205,7 +205,7 @@ def manifest_too_new(path: str, found: int, known: int) -> Problem:
     return Problem(
         code="MENS-A021",
         what=f"its schema version is {found}; this program reads up to {known}.",
-        fix="Update vox-cli.",
+        fix="Upgrade Vox Mens.",
         where=path,
     )
 

@@ -181,12 +181,9 @@ NOTE_IMPORTED_AS_IS = (
 )
 
 
-def note_gguf_left_out(distribution: str, extra: str) -> str:
+def note_gguf_left_out(install_line: str) -> str:
     """The file llama.cpp loads needs a package that is not there."""
-    return (
-        f"adapter.gguf was left out: it needs the package gguf. "
-        f'Run: pip install "{distribution}[{extra}]"'
-    )
+    return f"adapter.gguf was left out: it needs the package gguf. Run: {install_line}"
 
 
 def note_targets_not_compared() -> str:

@@ -82,7 +82,7 @@ def merged_file_version_unknown(path: str, found: str | None, known: str) -> Pro
     return Problem(
         code="MENS-A049",
         what=f"its format has version {clipped(found)}; this program reads version {known}.",
-        fix="Update vox-cli, or merge again.",
+        fix="Upgrade Vox Mens, or merge again.",
         where=path,
     )
 

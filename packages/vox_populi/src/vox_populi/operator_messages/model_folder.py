@@ -351,7 +351,7 @@ def embedded_model_missing(where: str) -> Problem:
     return Problem(
         code="MENS-H060",
         what="the embedded model is not part of this installation.",
-        fix="Reinstall vox-populi, or name a model folder with --model.",
+        fix="Reinstall Vox Mens, or pass a model folder with --model.",
         where=where,
     )
 

@@ -8,12 +8,13 @@ from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
 
-def extra_missing(distribution: str, extra: str, module: str) -> Problem:
+def extra_missing(module: str, extra: str, install_line: str) -> Problem:
     """A gated command was called on an install that lacks its extra."""
     return Problem(
         code="MENS-X001",
-        what=f"this command needs the Python module {module}, which is not installed.",
-        fix=f'Run: pip install "{distribution}[{extra}]"',
+        what=f"this command needs the Python module {module} (extra {extra}), "
+        "which is not installed.",
+        fix=f"Run: {install_line}",
     )
 
 
