@@ -60,6 +60,8 @@ def test_matches_the_definition(
     attention: Attention, heads: int, kv_heads: int, window: int | None
 ) -> None:
     ours, oracle = (tensors(heads, kv_heads) for _ in ("ours", "the oracle's"))
+    for tensor in (*ours, *oracle):
+        tensor.requires_grad_()
     out, expected = attention(*ours, window), dense(*oracle, window)
     torch.testing.assert_close(out, expected)
     # Each value weighs differently, so that a gradient in the wrong place shows.
