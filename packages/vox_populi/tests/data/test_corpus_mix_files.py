@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -194,6 +195,34 @@ def test_a_fault_at_every_single_write_leaves_old_or_new_rows(
             break
     assert n_faults > 10
     assert {path: mix_folder.content()[path] for path in inputs} == inputs
+
+
+def test_a_full_disk_names_the_file_that_was_written(
+    mix_folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    mix_folder.write("a.jsonl", rows(3))
+    with monkeypatch.context() as patch:
+        patch.setattr("vox_populi.data.corpus_mix.os.fsync", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            mix_folder.mix(MixSource(path="a.jsonl"))
+    assert caught.value.filename == str(mix_folder.output)
+    assert not list(mix_folder.output.parent.glob(".*.tmp"))
+
+
+def test_what_a_killed_mix_left_goes_with_the_next_also_where_nothing_changed(
+    mix_folder: Any,
+) -> None:
+    mix_folder.write("a.jsonl", rows(3))
+    source = MixSource(path="a.jsonl")
+    for _ in range(2):
+        left = mix_folder.output.with_name(f".{mix_folder.output.name}.7.tmp")
+        left.parent.mkdir(exist_ok=True)
+        left.write_bytes(b"rows")
+        mix_folder.mix(source, force=False)
+        assert not left.exists()
 
 
 def test_a_source_that_changes_while_it_is_mixed_is_refused(

@@ -111,7 +111,7 @@ def test_an_entry_whose_manifest_leaves_a_file_out_is_not_used(
     cached_base(base, settings, DIGEST)
     (entry,) = entries(settings)
     manifest = json.loads((entry / CACHE_MANIFEST).read_bytes())
-    assert len(manifest["files"]) > 2
+    assert len(manifest["files"]) == 2
     manifest["files"] = {}
     (entry / CACHE_MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     assert "says nothing about" in cached_base(base, settings, DIGEST).notes[0]
@@ -160,3 +160,18 @@ def test_a_cache_folder_that_is_a_file_is_refused(base: ModelInventory, tmp_path
     (tmp_path / "file").write_text("", "utf-8")
     with pytest.raises(EnvironmentFailure):
         cached_base(base, Nf4Settings(cache_dir=tmp_path / "file"), DIGEST)
+
+
+def test_a_damaged_entry_loses_the_files_of_the_cache_and_nothing_else(
+    base: ModelInventory, settings: Nf4Settings
+) -> None:
+    cached_base(base, settings, DIGEST)
+    (entry,) = entries(settings)
+    (entry / "notes").mkdir()
+    (entry / "notes" / "mine").write_bytes(b"keep")
+    (entry / "config.json").write_bytes(b"{}")
+    found = cached_base(base, settings, DIGEST)
+    assert any("kept in" in note for note in found.notes)
+    rest = entry.with_name(f"{entry.name}.old-1")
+    assert [path.name for path in rest.iterdir()] == ["notes"]
+    assert (rest / "notes" / "mine").read_bytes() == b"keep"

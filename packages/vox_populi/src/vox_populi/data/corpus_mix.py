@@ -28,7 +28,7 @@ from vox_populi.data.mix_scan import MixScan, ScannedSource
 from vox_populi.data.mix_selection import random_stream, shuffle
 from vox_populi.data.row_reader import file_digest
 from vox_populi.errors import ConfigError, DataError
-from vox_tensor.atomic_file import replaced_file
+from vox_tensor.atomic_file import remove_leftovers, replaced_file
 from vox_tensor.errors import Problem
 from vox_tensor.jsonl import MAX_LINE_BYTES, jsonl_line, parse_jsonl_line
 from vox_tensor.regular_file import open_regular_file
@@ -89,6 +89,7 @@ def mix_corpus(config: MixConfig, options: MixOptions | None = None) -> MixResul
         writer.pass_over_rows()
         if not _holds(output, writer.digest):
             raise DataError(say.mix_output_occupied(str(output)))
+        remove_leftovers(output)
         with replaced_file(report_file) as handle:
             handle.write(_report_bytes(writer.report(options, output)))
     else:
@@ -100,13 +101,14 @@ def mix_corpus(config: MixConfig, options: MixOptions | None = None) -> MixResul
 
 def _write(writer: _Writer, options: MixOptions, output: Path) -> None:
     """Put output and report in place, the output last: where it is new, its report is there."""
-    with replaced_file(output) as rows, replaced_file(report_path(output)) as report:
+    with replaced_file(output) as rows:
         for line in writer.lines():
             rows.write(line)
         # Before the report's rename: a full disk must show while both files are still old.
         rows.flush()
         os.fsync(rows.fileno())
-        report.write(_report_bytes(writer.report(options, output)))
+        with replaced_file(report_path(output)) as report:
+            report.write(_report_bytes(writer.report(options, output)))
 
 
 class _Writer:

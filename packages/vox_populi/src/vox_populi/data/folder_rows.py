@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vox_tensor.file_form import HEAD_BYTES, FileForm, form_of_content, form_of_name
+from vox_tensor.regular_file import open_regular
 
 TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
@@ -50,7 +51,7 @@ def rows_in_file(path: Path) -> OtherRows | None:
     """What a file is that was given in the place of a folder."""
     promised = form_of_name(path.name)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             form = form_of_content(file.read(HEAD_BYTES))
     except OSError:
         form = None

@@ -12,6 +12,7 @@ from pathlib import Path
 from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
 from vox_tensor.errors import Problem
+from vox_tensor.regular_file import open_regular
 
 _CONFIG_NAME = "config.json"
 PEFT_CONFIG_NAME = "adapter_config.json"
@@ -51,7 +52,7 @@ def is_gguf(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(_GGUF_MAGIC)) == _GGUF_MAGIC
     except OSError:
         return path.suffix.lower() == ".gguf"
