@@ -1,20 +1,16 @@
-"""Commands of the README that are not `vox`: words that make knows, and installing with pip.
+"""Commands of the README that are not `vox`: words that make knows, and the environment.
 
-Those of `vox`, here and on the other pages, are run by `test_shown_output.py`.
+Those of `vox`, here and on the other pages, are run by `test_shown_output.py`, those of pip by
+`test_wheels.py`.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
 import sys
-import venv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -35,23 +31,8 @@ def commands_of(program: str) -> list[list[str]]:
     return [words for words in commands(README) if words[0] == program]
 
 
-def run(command: Sequence[str], cwd: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("VOX_")}
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-
-
 def test_every_program_of_the_readme_is_tested_below() -> None:
-    assert {words[0] for words in commands(README)} == {"make", "source", "vox", "pip"}
+    assert {words[0] for words in commands(README)} == {"make", "source", "cd", "vox", "pip"}
 
 
 def test_make_words_are_targets() -> None:
@@ -67,12 +48,3 @@ def test_the_environment_can_be_activated() -> None:
         encoding="utf-8"
     )
     assert (Path(sys.prefix) / "bin" / "activate").exists()
-
-
-@pytest.mark.slow
-def test_the_clone_installs_with_pip(tmp_path: Path) -> None:
-    environment = tmp_path / "env"
-    venv.create(environment, with_pip=True)
-    (line,) = commands_of("pip")
-    run([str(environment / "bin" / "pip"), *line[1:]], ROOT)
-    run([str(environment / "bin" / "vox"), "--help"], tmp_path)
