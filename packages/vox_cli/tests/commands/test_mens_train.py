@@ -193,11 +193,24 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
 def test_a_dry_run_refuses_what_a_run_would_refuse(
     vox: Vox, data_dir: Path, tmp_path: Path
 ) -> None:
-    argv = ["--data-dir", data_dir, "--output-dir", data_dir, "--dry-run"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes").touch()
+    argv = ["--data-dir", data_dir, "--output-dir", tmp_path / "run", "--dry-run"]
     outcome = vox("mens", "train", *argv, "--model", tmp_path / "no")
     assert outcome.code == 3
     assert len(outcome.codes) >= 2, "all findings at once"
     assert vox("mens", "train", *argv, "--force").code == 0
+
+
+def test_a_config_file_is_not_moved_with_an_old_run(
+    vox: Vox, data_dir: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "run" / "settings.yaml"
+    config.parent.mkdir()
+    config.write_text(f"data_dir: {data_dir}\n", encoding="utf-8")
+    argv = ["--config", config, "--output-dir", config.parent, "--force", "--dry-run"]
+    outcome = vox("mens", "train", *argv)
+    assert (outcome.code, outcome.codes) == (3, ["MENS-A046"])
 
 
 def test_a_dry_run_of_a_step_shows_plan_and_measurement(
