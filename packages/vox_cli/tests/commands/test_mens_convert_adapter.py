@@ -78,6 +78,10 @@ def test_convert_makes_version_3_of_a_bin(vox: Vox, adapter_bin: Path, tmp_path:
 def test_convert_refuses_a_taken_output_and_an_unknown_form(
     vox: Vox, adapter_bin: Path, tmp_path: Path
 ) -> None:
-    outcome = vox("mens", "convert-adapter", adapter_bin, "--to", "v3", "--output", tmp_path)
-    assert (outcome.code, outcome.codes) == (3, ["MENS-A075"])
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "mine").touch()
+    for output, code in ((taken, "MENS-A075"), (adapter_bin.parent, "MENS-A046")):
+        outcome = vox("mens", "convert-adapter", adapter_bin, "--to", "v3", "--output", output)
+        assert (outcome.code, outcome.codes) == (3, [code])
     assert vox("mens", "convert-adapter", "x", "--to", "v4", "--output", "y").code == 2

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vox_populi import operator_messages as say
+from vox_populi.artifacts.artifact_bridge import refuse_burn_bin
 from vox_populi.artifacts.merged_file import MERGED_FILE
 from vox_populi.artifacts.peft_config import PEFT_CONFIG_FILE
 from vox_populi.artifacts.run_dir import required_adapter
@@ -49,9 +50,9 @@ def before_merge(request: MergeRequest) -> None:
 def before_qlora_merge(request: QloraMergeRequest) -> None:
     """Refuse what a merge of a QLoRA adapter would."""
     _raise_all(
-        lambda: _require(request.adapter, merge_qlora.no_adapter_there),
+        lambda: _require_qlora_adapter(request.adapter),
         lambda: _require(request.meta, merge_qlora.no_sidecar_there),
-        lambda: _require_model(request.base),
+        lambda: _require_model_or_shard(request),
         lambda: require_new_folder(
             request.output,
             _reads(request.adapter, request.meta, request.base),
@@ -146,6 +147,19 @@ def _require(path: Path | None, problem: Callable[[str], Problem]) -> None:
 
 def _require_adapter(path: Path) -> None:
     _require(path, lambda where: say.adapter_container_refused(say.model_file_missing(where)))
+
+
+def _require_qlora_adapter(path: Path) -> None:
+    if not path.is_dir():
+        refuse_burn_bin(path)  # By its name alone, if need be.
+    _require(path, merge_qlora.no_adapter_there)
+
+
+def _require_model_or_shard(request: QloraMergeRequest) -> None:
+    """A subset is merged from one file of a base as well."""
+    is_shard = request.subset and request.base is not None and request.base.is_file()
+    if not is_shard:
+        _require_model(request.base)
 
 
 def _require_peft(path: Path) -> None:
