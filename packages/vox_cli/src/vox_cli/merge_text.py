@@ -6,7 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from vox_cli.report_text import aligned, bytes_text
 from vox_cli.text_width import cells, padded
-from vox_populi.merge.receipt import RECEIPT_FILE, LogitCheck, QloraReceipt, TensorChange
+from vox_populi.merge.receipt import (
+    RECEIPT_FILE,
+    LogitCheck,
+    MergeReceipt,
+    QloraReceipt,
+    RowCheck,
+    TensorChange,
+    relative_error,
+)
 from vox_populi.pipeline.merge_report import MergeReport
 from vox_tensor.visible_text import one_line
 
@@ -21,16 +29,41 @@ def merge_text(report: MergeReport) -> str:
         [
             ("merged", report.output),
             ("receipt", report.output / RECEIPT_FILE),
-            ("format", f"{receipt.output_format}, {bytes_text(receipt.total_bytes)}"),
+            ("format", _format(receipt)),
             ("tensors", f"{receipt.n_changed} of {receipt.n_tensors} changed"),
             ("unchanged", _unchanged(receipt.changes)),
             ("tied head", "yes" if receipt.is_head_tied else "no"),
+            ("update", _update(receipt)),
             ("logits", _logits(receipt.logits)),
+            *_rows(receipt.rows),
             *_distances(receipt.qlora),
             ("time", f"{report.seconds:.1f} s"),
         ]
     )
     return "\n".join([head, *_table(receipt.changes)])
+
+
+def _format(receipt: MergeReceipt) -> str:
+    size = bytes_text(receipt.total_bytes)
+    return f"{receipt.output_format}, {receipt.number_type.written}, {size}"
+
+
+def _update(receipt: MergeReceipt) -> str:
+    error = 100 * relative_error(receipt.changes)
+    share = 100 * receipt.changed_share
+    return f"{share:.1f} % of the numbers changed, {error:.2g} % of the update lost in rounding"
+
+
+def _rows(rows: RowCheck | None) -> Iterator[tuple[str, str]]:
+    """Base, adapter and merged model on rows laid out as in training."""
+    if rows is None:
+        yield "rows", "not compared: the adapter's run left no check_rows.json"
+        return
+    kind = rows.origin.replace("_", "-")
+    losses = f"{rows.base_loss:.4f} base, {rows.adapter_loss:.4f} adapter"
+    yield f"{kind} loss", f"{losses}, {rows.merged_loss:.4f} merged"
+    choices = f"same token at {rows.same} of {rows.learned} learned positions"
+    yield "choices", f"{choices}, at {rows.kept} of {rows.changed} that training changed"
 
 
 def _logits(logits: LogitCheck | None) -> str:

@@ -9,6 +9,7 @@ from vox_cli import flags
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.merge_text import merge_text
+from vox_populi.merge.number_type import MergeDtype
 from vox_populi.number_ranges import THREADS
 from vox_populi.pipeline.dispatch import merge_qlora as merge
 from vox_populi.pipeline.requests import MergeFormat, Onto, QloraMergeRequest
@@ -42,6 +43,10 @@ def merge_qlora(
             "--include-system-prompt",
         ),
     ] = False,
+    dtype: Annotated[
+        MergeDtype,
+        flags.choice("Number type to write.", MergeDtype, "auto"),
+    ] = MergeDtype.AUTO,
     force: Annotated[bool, flags.switch("Move an occupied --output-dir aside.", "--force")] = False,
     threads: Annotated[
         int | None, flags.whole("CPU threads.", THREADS, default="torch's, at most 8")
@@ -54,7 +59,8 @@ def merge_qlora(
     """Fold a QLoRA adapter into its base, and measure how far the result is from training.
 
     `dequant` is what the adapter was trained on: the base rounded to NF4 and made dense again.
-    `original` is the base as it is stored. The receipt has the measured difference of both.
+    `original` is the base as it is stored. The receipt has the measured difference of both. A merge
+    that loses what was trained on rows of the run is not published.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     report = merge(
@@ -67,6 +73,7 @@ def merge_qlora(
             subset=subset,
             output_format=format,
             include_system_prompt=include_system_prompt,
+            dtype=dtype,
             force=force,
             threads=threads,
         )

@@ -9,6 +9,7 @@ from vox_cli import flags
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.merge_text import merge_text
+from vox_populi.merge.number_type import MergeDtype
 from vox_populi.number_ranges import THREADS
 from vox_populi.pipeline.dispatch import merge_weights as merge
 from vox_populi.pipeline.requests import MergeFormat, MergeRequest
@@ -32,6 +33,10 @@ def merge_weights(
             "--include-system-prompt",
         ),
     ] = False,
+    dtype: Annotated[
+        MergeDtype,
+        flags.choice("Number type to write.", MergeDtype, "auto"),
+    ] = MergeDtype.AUTO,
     force: Annotated[bool, flags.switch("Move an occupied --output-dir aside.", "--force")] = False,
     threads: Annotated[
         int | None, flags.whole("CPU threads.", THREADS, default="torch's, at most 8")
@@ -41,10 +46,11 @@ def merge_weights(
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Fold an adapter into its base, and prove that the result computes the same.
+    """Fold an adapter into its base, and prove that the result does what was trained.
 
-    `vox` writes model_merged.bin for this program, `hf` a folder that transformers loads. Nothing
-    is published when merged and adapted logits differ by more than rounding explains.
+    `vox` writes model_merged.bin for this program, `hf` a folder that transformers loads. `auto`
+    writes the base's number type, or the smallest wider one that keeps what was trained. A merge
+    that loses it on rows of the run is not published.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     report = merge(
@@ -54,6 +60,7 @@ def merge_weights(
             model_dir=model,
             output_format=format,
             include_system_prompt=include_system_prompt,
+            dtype=dtype,
             force=force,
             threads=threads,
         )

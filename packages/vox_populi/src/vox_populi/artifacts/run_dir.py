@@ -11,6 +11,7 @@ from typing import Self
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.adapter_manifest import MANIFEST_V3_FILE
 from vox_populi.artifacts.adapter_v2 import META_V2_FILE
+from vox_populi.artifacts.check_rows import CHECK_ROWS_FILE
 from vox_populi.artifacts.checkpoint_dir import remove_leftovers, require_own_checkpoints
 from vox_populi.artifacts.whole_file import Chunk, pretty_json, write_whole
 from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError
@@ -38,6 +39,7 @@ KNOWN_FILES = {
     "telemetry": TELEMETRY_FILE,
     "model_card": MODEL_CARD_FILE,
     "times": TIMES_FILE,
+    "check_rows": CHECK_ROWS_FILE,
     "base_location": BASE_LOCATION_FILE,
 }
 """Kind of file to its name; `--json` output uses the kinds."""

@@ -119,6 +119,17 @@ class StagedFolder:
         """The names of what was written, sorted."""
         return tuple(sorted(e.name for e in self.path.iterdir() if e.name != LOCK_NAME))
 
+    def clear(self) -> None:
+        """Remove what was written, to begin again.
+
+        Raises:
+            EnvironmentFailure: When the system refuses.
+        """
+        try:
+            _empty(self.path)
+        except OSError as error:
+            raise EnvironmentFailure(say.file_not_written(str(self.path), error)) from error
+
     def publish(self) -> Path | None:
         """Put the folder in the target's place, with one rename; every file must be synced.
 

@@ -1,14 +1,14 @@
 """What a merge does to a whole model: which base tensors change, and by what.
 
 Rotation is applied after the projections, so folding an update into q and k of a RoPE model is
-exact (D6). The sum is formed in float32 and rounded once, to the base's own type.
+exact (D6). The sum is formed in float32 and rounded once, to the number type of the output.
 Shape letters: O output features, I input features, R rank; N rows of a tensor as it is stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -74,7 +74,8 @@ class MergedTensor:
     @property
     def is_copied(self) -> bool:
         """Whether the bytes of the base are taken over."""
-        return self.update is None and self.rounded is None
+        is_as_stored = self.dtype == self.source.dtype
+        return self.update is None and self.rounded is None and is_as_stored
 
     @property
     def n_bytes(self) -> int:
@@ -94,6 +95,11 @@ class MergedGraph:
     def total_bytes(self) -> int:
         """Of all numbers; the index calls it `total_size`."""
         return sum(tensor.n_bytes for tensor in self.tensors)
+
+    def in_number_type(self, name: str) -> MergedGraph:
+        """The same with every tensor in one number type, by its safetensors name."""
+        tensors = tuple(replace(tensor, dtype=name) for tensor in self.tensors)
+        return replace(self, tensors=tensors)
 
 
 def refuse_no_op(adapter: AdapterFile, where: str) -> None:
@@ -187,7 +193,11 @@ class BlockChange:
     total: float
     """Sum of `|update|`."""
     changed_values: int
-    """Numbers that are others after the rounding."""
+    """Numbers that differ after the rounding."""
+    squared_delta: float
+    """Sum of `update ** 2`."""
+    squared_error: float
+    """Sum of `(output - (weight + update)) ** 2`, the rounding of the output."""
 
 
 def merge_rows(
@@ -206,7 +216,8 @@ def merge_rows(
     """
     dtype = dtype or values_NI.dtype
     delta_NI = update.rows(first, first + values_NI.shape[0])
-    merged_NI = values_NI.to(torch.float32, copy=True).add_(delta_NI).to(dtype)
+    sum_NI = values_NI.to(torch.float32, copy=True).add_(delta_NI)
+    merged_NI = sum_NI.to(dtype)
     require_finite(merged_NI)
     bits = _BITS[dtype]
     size_NI = delta_NI.abs_()
@@ -216,8 +227,16 @@ def merge_rows(
         changed_values=int(
             torch.count_nonzero(merged_NI.view(bits) - values_NI.to(dtype).view(bits))
         ),
+        squared_delta=_squared(size_NI),
+        # In float32 the output is the sum itself.
+        squared_error=0.0 if merged_NI is sum_NI else _squared(sum_NI.sub_(merged_NI)),
     )
     return merged_NI, change
+
+
+def _squared(values_NI: Tensor) -> float:
+    flat = values_NI.reshape(-1)
+    return float(torch.dot(flat, flat))
 
 
 def require_finite(merged_NI: Tensor) -> None:

@@ -66,13 +66,13 @@ def check_logits(
     prompts = fixed_prompts(base.config)
     sides = [
         workers.submit(
-            _logits, prompts, lambda: _with_adapter(stored_model(base), adapter, modules)
+            _logits, prompts, lambda: adapted_model(stored_model(base), adapter, modules)
         ),
         workers.submit(_logits, prompts, lambda: stored_model(merged)),
     ]
     expected_TV, found_TV = (side.result() for side in sides)
     changed = [f"{module.ours}.weight" for module in modules]
-    return _judged(prompts, expected_TV, found_TV, _number_types(base, changed))
+    return _judged(prompts, expected_TV, found_TV, _number_types(merged, changed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ def check_qlora_logits(
 
     def beside(model: Callable[[], Transformer]) -> Future[Tensor]:
         return workers.submit(
-            _logits, prompts, lambda: _with_adapter(model(), merge.adapter, merge.modules)
+            _logits, prompts, lambda: adapted_model(model(), merge.adapter, merge.modules)
         )
 
     other = merge.other
@@ -147,9 +147,10 @@ def _distance(expected_TV: Tensor, found_TV: Tensor) -> LogitDistance:
     )
 
 
-def _with_adapter(
+def adapted_model(
     model: Transformer, adapter: AdapterFile, modules: Sequence[AdapterModule]
 ) -> Transformer:
+    """Put an adapter beside the weights of a model, unmerged; changes the model."""
     adapted = attach_adapters(model, modules, adapter.header.lora, torch.Generator())
     load_adapter_tensors(adapted, adapter.tensors)
     return model.eval()

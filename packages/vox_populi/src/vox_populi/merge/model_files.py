@@ -62,12 +62,17 @@ def copied_files(base: Path, header: AdapterHeader) -> tuple[dict[str, bytes], t
     return files, () if own else (say.note_merge_without_tokenizer(),)
 
 
-def merged_config(inventory: ModelInventory, *, is_head_tied: bool) -> bytes:
+def merged_config(inventory: ModelInventory, *, is_head_tied: bool, dtype: str) -> bytes:
     """`config.json` of the output: the base's bytes, unless something in it must not stay.
 
-    The path that it was saved from goes. The number type stays. Whether the head is tied is said in
-    so many words when the file says
+    The path that it was saved from goes. Whether the head is tied, and another number type, is said
+    in so many words when the file says
     otherwise; an empty quantisation entry goes.
+
+    Args:
+        inventory: Of the base.
+        is_head_tied: Whether the output's head is its embedding table.
+        dtype: Of the output, as a config has it.
 
     Raises:
         ModelError: When the base's file cannot be read any more.
@@ -75,17 +80,24 @@ def merged_config(inventory: ModelInventory, *, is_head_tied: bool) -> bytes:
     path = inventory.model_dir / CONFIG_NAME
     data = without_saved_path(CONFIG_NAME, read_published_file(path, inventory.model_dir))
     raw = parse_json_object(data, str(path))
-    says_tied = parse_model_config(raw, str(path)).tie_word_embeddings
-    if says_tied == is_head_tied and "quantization_config" not in raw:
+    said = parse_model_config(raw, str(path))
+    says_so = said.tie_word_embeddings == is_head_tied and said.dtype == dtype
+    if says_so and "quantization_config" not in raw:
         return data
-    raw.pop("quantization_config", None)
-    return pretty_json({**raw, "tie_word_embeddings": is_head_tied})
+    changed = {name: value for name, value in raw.items() if name != "quantization_config"}
+    changed["tie_word_embeddings"] = is_head_tied
+    if said.dtype != dtype:
+        # The newer spelling wins where both are given; the older one is what older readers know.
+        spellings = [name for name in ("dtype", "torch_dtype") if raw.get(name) is not None]
+        changed |= dict.fromkeys(spellings or ["torch_dtype"], dtype)
+    return pretty_json(changed)
 
 
 def merged_card(
     header: AdapterHeader,
     inventory: ModelInventory,
     changes: tuple[TensorChange, ...],
+    dtype: str,
     onto: str | None = None,
 ) -> bytes:
     """`README.md` of the output, without dates and paths.
@@ -94,9 +106,10 @@ def merged_card(
         header: Of the adapter.
         inventory: Of the base.
         changes: Tensors that carry an update.
+        dtype: Number type of the output, as a config has it.
         onto: Of a QLoRA adapter: `original` or `dequant`, the weights it was added to.
     """
-    return ("\n".join(_card_lines(header, inventory, changes, onto)) + "\n").encode()
+    return ("\n".join(_card_lines(header, inventory, changes, dtype, onto)) + "\n").encode()
 
 
 def config_of(data: bytes) -> Mapping[str, object]:
@@ -118,6 +131,7 @@ def _card_lines(
     header: AdapterHeader,
     inventory: ModelInventory,
     changes: tuple[TensorChange, ...],
+    dtype: str,
     onto: str | None,
 ) -> Iterator[str]:
     lora = header.lora
@@ -135,7 +149,9 @@ def _card_lines(
     yield ""
     yield f"- base: {code_span(header.base_name)} ({code_span(header.model_type)})"
     yield f"- base digest: {code_span(header.base_digest)}"
-    yield f"- numbers: {code_span(inventory.config.dtype)}, as in the base"
+    base_dtype = inventory.config.dtype
+    origin = "as in the base" if dtype == base_dtype else f"where the base has {base_dtype}"
+    yield f"- numbers: {code_span(dtype)}, {origin}"
     yield f"- adapter: rank {lora.rank}, alpha {lora.alpha:g}, on {' '.join(roles)}"
     yield f"- trained for {header.step} steps with the template {code_span(header.template)}"
     if header.withholds_system_prompt:
@@ -145,11 +161,12 @@ def _card_lines(
     yield ""
     if header.quantization is not None:
         yield from _quantization_lines(header, onto)
+    same = "byte for byte" if dtype == base_dtype else f"rounded to {dtype}"
     if onto == "dequant":
         yield "Weights that training held in NF4 are here as NF4 gives them; every other tensor is"
-        yield "the base's, byte for byte. The sum was formed in float32 and"
+        yield f"the base's, {same}. The sum was formed in float32 and"
     else:
-        yield "Every other tensor is the base's, byte for byte. The sum was formed in float32 and"
+        yield f"Every other tensor is the base's, {same}. The sum was formed in float32 and"
     yield "rounded once. `merge_receipt.json` has the digests and the measured difference between"
     yield "these files and the adapter beside its base. The base's licence and limits come with it."
 

@@ -268,10 +268,11 @@ def _parts(weight: Nf4Tensor, entry: _Entry) -> dict[str, Tensor]:
 
 
 def _config(inventory: ModelInventory, settings: Nf4Settings) -> bytes:
-    raw = config_of(merged_config(inventory, is_head_tied=inventory.tied_head))
+    dtype = inventory.config.dtype
+    raw = config_of(merged_config(inventory, is_head_tied=inventory.tied_head, dtype=dtype))
     entry = quantization_settings(
         double_quant=settings.double_quant,
-        compute_dtype=inventory.config.dtype,
+        compute_dtype=dtype,
         skipped=_DENSE_MODULES,
     )
     return pretty_json({**raw, FIELD: entry})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from math import sqrt
 
 RECEIPT_FILE = "merge_receipt.json"
-RECEIPT_SCHEMA_VERSION = 1
+RECEIPT_SCHEMA_VERSION = 2
+"""2 added `number_type`, `update`, `rows`, and `relative_error` in `changes`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +24,30 @@ class TensorChange:
     mean_delta: float
     """Mean absolute value of the update."""
     changed_values: int
-    """Numbers that are others in the output, after its rounding."""
+    """Numbers that differ from the base's in the output, after its rounding."""
     values: int
+    squared_delta: float
+    """Sum of the squares of the update."""
+    squared_error: float
+    """Sum of the squares of what the rounding of the output adds to it or takes away."""
 
     @property
     def is_changed(self) -> bool:
         """Whether any of the update survived the rounding."""
         return self.changed_values > 0
+
+    @property
+    def relative_error(self) -> float:
+        """Norm of the rounding error over the norm of the update; 0 where the update is zero."""
+        return relative_error([self])
+
+
+def relative_error(changes: Iterable[TensorChange]) -> float:
+    """Of several updates as one: `||written - (W + update)|| / ||update||`, Frobenius norms."""
+    taken = list(changes)
+    squared_delta = sum(change.squared_delta for change in taken)
+    squared_error = sum(change.squared_error for change in taken)
+    return sqrt(squared_error / squared_delta) if squared_delta else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +109,121 @@ class LogitCheck:
         }
 
 
+TIE_TOLERANCE = LogitTolerance(
+    share=1e-4, why="two scores this close are one score in f32; which is first is chance"
+)
+"""How close an adapter's two best tokens are to count as equally likely."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowTolerance:
+    """What of an adapter a merge may lose on rows laid out as in training."""
+
+    agreement: float
+    """Least share of learned positions at which adapter and merged model pick the same token."""
+    kept_changes: float
+    """The same, of the positions at which the adapter picks another token than its base: that is
+    what was trained. Long answers cannot hide there that the few tokens that matter are lost."""
+    lost_gain: float
+    """Greatest share of the adapter's gain in loss that may be gone."""
+    why: str
+
+
+ROW_TOLERANCES: Mapping[str, RowTolerance] = {
+    "trained": RowTolerance(
+        agreement=0.97,
+        kept_changes=0.98,
+        lost_gain=0.1,
+        why="SmolLM2-135M, 24 steps at 2e-4, merged into bf16: 96 % of the gain, 98 % of all"
+        " choices, 97 % of the changed ones, and 5 of 12 answers differ; f16 keeps all of them",
+    ),
+    "original": RowTolerance(
+        agreement=0.97,
+        kept_changes=0.98,
+        lost_gain=0.1,
+        why="",
+    ),
+}
+"""By what the update is added to: the weights it was trained on, or, after QLoRA, the original."""
+LOSS_ROUNDING = 1e-4
+"""Nats by which two sums of the same losses in f32 may differ, whatever the adapter gained."""
+
+UPDATE_TOLERANCE = 0.25
+"""Relative error of the update up to which `auto` takes a number type without check rows. In the
+runs above f16 has 0.07 to 0.23 where it keeps everything, bf16 0.45 to 0.9."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowCheck:
+    """Base, adapter and merged model on the same rows, at the positions that were learned."""
+
+    origin: str
+    """`held_out` or `train`."""
+    rows: int
+    tokens: int
+    learned: int
+    """Positions."""
+    changed: int
+    """Positions at which base and adapter pick different tokens."""
+    same: int
+    """Positions at which adapter and merged model pick the same token."""
+    kept: int
+    """Of the changed positions, those at which the merged model picks the adapter's token."""
+    base_loss: float
+    """Mean over the learned positions, as the other two."""
+    adapter_loss: float
+    merged_loss: float
+    tolerance: RowTolerance
+
+    @property
+    def agreement(self) -> float:
+        """Share of learned positions with the same choice."""
+        return self.same / self.learned
+
+    @property
+    def kept_changes(self) -> float | None:
+        """Share of the changed choices that the merged model has; `None` where there are none."""
+        return self.kept / self.changed if self.changed else None
+
+    @property
+    def gain_kept(self) -> float | None:
+        """Share of the adapter's gain in loss that the merged model has; `None` without a gain."""
+        gain = self.base_loss - self.adapter_loss
+        return None if gain <= LOSS_ROUNDING else (self.base_loss - self.merged_loss) / gain
+
+    @property
+    def is_within(self) -> bool:
+        """Whether the merged model still does what was trained; NaN does not."""
+        gain = max(0.0, self.base_loss - self.adapter_loss)
+        lost = self.merged_loss - self.adapter_loss
+        # An adapter that gained nothing has nothing to lose here, and its choices still count.
+        keeps_gain = gain <= LOSS_ROUNDING or lost <= self.tolerance.lost_gain * gain
+        kept = 1.0 if self.kept_changes is None else self.kept_changes
+        keeps_choices = self.agreement >= self.tolerance.agreement
+        return keeps_gain and keeps_choices and kept >= self.tolerance.kept_changes
+
+    def as_json(self) -> dict[str, object]:
+        """The receipt's `rows`: counts and losses, nothing of the rows themselves."""
+        return {
+            "origin": self.origin,
+            "rows": self.rows,
+            "tokens": self.tokens,
+            "learned_positions": self.learned,
+            "loss": {
+                "base": self.base_loss,
+                "adapter": self.adapter_loss,
+                "merged": self.merged_loss,
+            },
+            "gain_kept": self.gain_kept,
+            "same_choices": self.same,
+            "agreement": self.agreement,
+            "changed_choices": self.changed,
+            "kept_changes": self.kept_changes,
+            "is_within": self.is_within,
+            "tolerance": asdict(self.tolerance),
+        }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogitDistance:
     """How far one model's logits are from another's on the same tokens."""
@@ -131,6 +265,47 @@ class QloraReceipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TriedType:
+    """A number type that did not keep what was trained."""
+
+    name: str
+    relative_error: float
+    rows: RowCheck | None
+    reason: str
+    """One sentence."""
+
+    def as_json(self) -> dict[str, object]:
+        """An entry of the receipt's `number_type.tried`."""
+        rows = None if self.rows is None else self.rows.as_json()
+        return {
+            "number_type": self.name,
+            "relative_error": self.relative_error,
+            "reason": self.reason,
+            "rows": rows,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberTypeChoice:
+    """The number type of an output."""
+
+    asked: str
+    """`auto`, `bf16`, `f16` or `f32`."""
+    written: str
+    """In a config's words: `float32`, `bfloat16`, `float16`."""
+    tried: tuple[TriedType, ...] = ()
+    """Smaller or nearer ones that `auto` passed over."""
+
+    def as_json(self) -> dict[str, object]:
+        """The receipt's `number_type`."""
+        return {
+            "asked": self.asked,
+            "written": self.written,
+            "tried": [each.as_json() for each in self.tried],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MergeReceipt:
     """The proof that goes with a merged model."""
 
@@ -145,6 +320,10 @@ class MergeReceipt:
     is_head_tied: bool
     logits: LogitCheck | None
     """`None` for a part of a model, which computes nothing by itself."""
+    number_type: NumberTypeChoice
+    """Of the output, and how it was found."""
+    rows: RowCheck | None = None
+    """`None` where the adapter's run left no rows to check, and for a part of a model."""
     read: Mapping[str, str]
     """Digest by name of file."""
     written: Mapping[str, str]
@@ -154,8 +333,14 @@ class MergeReceipt:
 
     @property
     def n_changed(self) -> int:
-        """Tensors with at least one number that is another."""
+        """Tensors with at least one number that differs from the base's."""
         return sum(change.is_changed for change in self.changes)
+
+    @property
+    def changed_share(self) -> float:
+        """Of the numbers of adapted tensors, the share that differs from the base's."""
+        values = sum(change.values for change in self.changes)
+        return sum(change.changed_values for change in self.changes) / values
 
     def as_json(self) -> dict[str, object]:
         """Content of the file."""
@@ -171,7 +356,13 @@ class MergeReceipt:
             "total_size": self.total_bytes,
             "tied_head": self.is_head_tied,
             "changes": [_change_json(change) for change in self.changes],
+            "number_type": self.number_type.as_json(),
+            "update": {
+                "relative_error": relative_error(self.changes),
+                "changed_share": self.changed_share,
+            },
             "logits": None if self.logits is None else self.logits.as_json(),
+            "rows": None if self.rows is None else self.rows.as_json(),
             **({} if self.qlora is None else {"qlora": self.qlora.as_json()}),
             "read": dict(self.read),
             "written": dict(self.written),
@@ -188,4 +379,5 @@ def _change_json(change: TensorChange) -> dict[str, object]:
         "mean_delta": change.mean_delta,
         "changed_values": change.changed_values,
         "values": change.values,
+        "relative_error": change.relative_error,
     }

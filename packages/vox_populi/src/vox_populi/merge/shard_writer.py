@@ -171,7 +171,12 @@ def _blocks(tensor: MergedTensor, base: Path, changes: list[BlockChange]) -> Ite
 
 
 def _rows_of_block(source: TensorInfo) -> int:
-    return max(1, BLOCK_VALUES // source.shape[1])
+    return max(1, BLOCK_VALUES // _width(source))
+
+
+def _width(source: TensorInfo) -> int:
+    """Columns of a matrix; a vector is one row."""
+    return source.shape[-1]
 
 
 def _stored_blocks(reader: RangeReader, source: TensorInfo, size: int) -> Iterator[memoryview]:
@@ -185,8 +190,8 @@ def _stored_blocks(reader: RangeReader, source: TensorInfo, size: int) -> Iterat
 
 def _stored_rows(reader: RangeReader, source: TensorInfo) -> Iterator[torch.Tensor]:
     """Rows of a matrix, a block at a time; each block takes the place of the one before."""
-    n_rows, width = source.shape
-    size = _rows_of_block(source) * (source.n_bytes // n_rows)
+    width = _width(source)
+    size = _rows_of_block(source) * width * DTYPE_BITS[source.dtype] // 8
     for block in _stored_blocks(reader, source, size):
         yield torch.frombuffer(block, dtype=TORCH_TYPES[source.dtype]).view(-1, width)
 
@@ -219,4 +224,6 @@ def _change(placed: PlacedTensor, blocks: Sequence[BlockChange]) -> TensorChange
         mean_delta=sum(block.total for block in blocks) / n_values,
         changed_values=sum(block.changed_values for block in blocks),
         values=n_values,
+        squared_delta=sum(block.squared_delta for block in blocks),
+        squared_error=sum(block.squared_error for block in blocks),
     )

@@ -7,11 +7,27 @@ from pathlib import Path
 from vox_populi import operator_messages as say
 from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
 from vox_populi.artifacts.base_location import find_base
+from vox_populi.artifacts.check_rows import CHECK_ROWS_FILE, CheckRows, read_check_rows
 from vox_populi.artifacts.checkpoint_dir import checkpoint_at
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
+
+
+def run_of(adapter: Path) -> Path:
+    """The run folder of an adapter file; that of a checkpoint lies two folders below its run."""
+    if checkpoint_at(adapter.parent) is None:
+        return adapter.parent
+    return adapter.resolve().parent.parent.parent
+
+
+def check_rows_of(
+    adapter: Path, header: AdapterHeader, inventory: ModelInventory
+) -> CheckRows | None:
+    """The rows that an adapter's run left for a merge; `None` where there are none."""
+    path = run_of(adapter) / CHECK_ROWS_FILE
+    return read_check_rows(path, header.contract_digest, inventory.config.vocab_size)
 
 
 def base_folder(model_dir: Path | None, adapter: Path, header: AdapterHeader) -> Path | None:
@@ -27,10 +43,7 @@ def base_folder(model_dir: Path | None, adapter: Path, header: AdapterHeader) ->
     """
     if model_dir is not None:
         return model_dir
-    # A checkpoint lies two folders below its run, which has the hint.
-    checkpoint = checkpoint_at(adapter.parent)
-    run = adapter.parent if checkpoint is None else adapter.resolve().parent.parent.parent
-    folder = find_base(run)
+    folder = find_base(run_of(adapter))
     if folder is None and header.base_name != EMBEDDED_NAME:
         raise ArtifactError(say.adapter_base_unknown(str(adapter), header.base_name))
     return folder

@@ -14,9 +14,10 @@ from vox_populi.errors import ArtifactError
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.merge.full_graph import merged_graph, refuse_no_op
-from vox_populi.pipeline.adapter_base import base_folder, fitting_modules
+from vox_populi.pipeline.adapter_base import base_folder, check_rows_of, fitting_modules
+from vox_populi.pipeline.merge_proof import MergeInputs
 from vox_populi.pipeline.merge_report import MergeReport
-from vox_populi.pipeline.merge_steps import MergeInputs, run_merge
+from vox_populi.pipeline.merge_steps import run_merge
 from vox_populi.pipeline.requests import MergeRequest
 
 
@@ -44,6 +45,7 @@ def _find_inputs(request: MergeRequest) -> MergeInputs:
         inventory=inventory,
         modules=modules,
         graph=merged_graph(inventory, adapter, modules),
+        check_rows=check_rows_of(checkpoint, adapter.header, inventory),
     )
 
 

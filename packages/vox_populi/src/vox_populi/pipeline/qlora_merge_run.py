@@ -23,13 +23,15 @@ from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.merge.full_graph import HEAD_WEIGHT, MergedGraph, merged_graph, refuse_no_op
+from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.rounded_weight import TrainedBase, trained_base, with_table_as_head
-from vox_populi.operator_messages import adapter_forms, merge_qlora
-from vox_populi.pipeline.adapter_base import fitting_modules
+from vox_populi.operator_messages import adapter_forms, merge_qlora, merge_rows
+from vox_populi.pipeline.adapter_base import check_rows_of, fitting_modules
 from vox_populi.pipeline.convert_reports import AdapterForm, ConvertRequest
 from vox_populi.pipeline.convert_sources import FoundAdapter, find_adapter, find_v3_adapter
+from vox_populi.pipeline.merge_proof import MergeInputs, QloraSide
 from vox_populi.pipeline.merge_report import MergeReport
-from vox_populi.pipeline.merge_steps import MergeInputs, QloraSide, run_merge
+from vox_populi.pipeline.merge_steps import run_merge
 from vox_populi.pipeline.qlora_subset_run import merge_subset
 from vox_populi.pipeline.requests import MergeFormat, Onto, QloraMergeRequest
 from vox_populi.pipeline.subset_inputs import subset_adapter
@@ -43,6 +45,8 @@ def merge(request: QloraMergeRequest) -> MergeReport:
     """
     if request.subset and request.output_format is MergeFormat.VOX:
         raise ConfigError(merge_qlora.subset_no_format("--format"))
+    if request.subset and request.dtype not in (MergeDtype.AUTO, MergeDtype.F32):
+        raise ConfigError(merge_rows.subset_has_one_type("--dtype"))
     file, sidecar = _what_is_merged(request)
     if request.subset:
         return merge_subset(request, subset_adapter(request, file, sidecar))
@@ -97,6 +101,7 @@ def _find_inputs(request: QloraMergeRequest, file: Path, sidecar: Sidecar | None
         inventory=inventory,
         modules=modules,
         graph=graph,
+        check_rows=check_rows_of(file, header, inventory),
         qlora=QloraSide(trained=trained, onto=onto, other=other),
         notes=(*found.notes, *_notes(request, header, stored, graph)),
     )

@@ -15,7 +15,8 @@ from vox_populi.files.new_file import sync_file
 from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.hf.file_digest import content_digest, digest_of_contents
 from vox_populi.merge.full_graph import MergedTensor
-from vox_populi.merge.receipt import RECEIPT_FILE, MergeReceipt
+from vox_populi.merge.number_type import MergeDtype
+from vox_populi.merge.receipt import RECEIPT_FILE, MergeReceipt, NumberTypeChoice
 from vox_populi.merge.shard_writer import WrittenShard, plan_file, write_shard
 from vox_populi.operator_messages import merge_qlora
 from vox_populi.pipeline.adapter_base import require_base
@@ -62,6 +63,7 @@ def merge_subset(request: QloraMergeRequest, adapter: SubsetAdapter) -> MergeRep
             total_bytes=total,
             is_head_tied=False,
             logits=None,
+            number_type=NumberTypeChoice(asked=MergeDtype.F32.value, written="float32"),
             read=read,
             written={SUBSET_FILE: f"sha256:{written.digest}"},
             notes=notes,

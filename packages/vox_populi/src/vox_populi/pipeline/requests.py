@@ -12,6 +12,7 @@ from vox_populi.contract.choices import ComputeDtype, DeviceKind, TokenizerKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.files.output_guard import IfOccupied
+from vox_populi.merge.number_type import MergeDtype
 from vox_populi.number_ranges import require_ranges
 from vox_populi.plan.output_folder import FolderUse
 
@@ -207,6 +208,7 @@ class MergeRequest:
     output_format: MergeFormat = MergeFormat.VOX
     include_system_prompt: bool = False
     """Publish the text of the training's system prompt, not its digest alone."""
+    dtype: MergeDtype = MergeDtype.AUTO
     force: bool = False
     """Move an occupied output folder aside (`<name>.old-1`, …)."""
     threads: int | None = None
@@ -244,6 +246,7 @@ class QloraMergeRequest:
     output_format: MergeFormat = MergeFormat.HF
     include_system_prompt: bool = False
     """Publish the text of the training's system prompt, not its digest alone."""
+    dtype: MergeDtype = MergeDtype.AUTO
     force: bool = False
     """Move an occupied output folder aside (`<name>.old-1`, …)."""
     threads: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
+from vox_populi.artifacts.check_rows import CheckRows, RowOrigin, pick_check_rows
 from vox_populi.artifacts.qlora_facts import qlora_facts, quantization_of
 from vox_populi.artifacts.run_request import RunRequest
 from vox_populi.artifacts.training_manifest import InputFacts, installed_versions
@@ -85,6 +86,19 @@ def preflight_record(planned: PlannedRun, inputs: InputFacts) -> JsonObject:
     if planned.notes:
         record["notes"] = list(planned.notes)
     return record
+
+
+def check_rows(planned: PlannedRun, inputs: InputFacts) -> CheckRows:
+    """Rows for whoever merges the adapter: held-out ones where there are any.
+
+    Raises:
+        DataError: When the file changed since it was checked.
+    """
+    found = planned.preflight
+    rows, origin = found.valid, RowOrigin.HELD_OUT
+    if not len(rows):
+        rows, origin = found.train, RowOrigin.TRAIN
+    return pick_check_rows(rows, origin, inputs.contract_digest)
 
 
 def adapter_header(planned: PlannedRun, inputs: InputFacts, step: int) -> AdapterHeader:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vox_populi.artifacts.adapter_header import AdapterHeader
 from vox_populi.artifacts.base_location import base_location
+from vox_populi.artifacts.check_rows import CHECK_ROWS_FILE
 from vox_populi.artifacts.checkpoint_bounds import RunExtent
 from vox_populi.artifacts.checkpoint_dir import damaged, list_checkpoints
 from vox_populi.artifacts.checkpoint_state import read_state
@@ -46,6 +47,7 @@ from vox_populi.pipeline.resume import (
 )
 from vox_populi.pipeline.run_facts import (
     adapter_header,
+    check_rows,
     input_facts,
     preflight_record,
     run_request,
@@ -177,6 +179,7 @@ class _Run:
         # First of all: a folder that has it can be gone on with.
         run_dir.write_json(REQUEST_FILE, job.request.as_json())
         run_dir.write_json(PREFLIGHT_FILE, preflight_record(job.planned, job.inputs))
+        run_dir.write_json(CHECK_ROWS_FILE, check_rows(job.planned, job.inputs).as_json())
         cut_telemetry(self.telemetry.path, self.start.step if self.start.checkpoint else None)
         self.telemetry.begin()
 

@@ -1,0 +1,52 @@
+"""Which number types a merge may write, nearest to the base first. No torch here.
+
+A merge never goes below the base's own type by itself: that would round weights that no adapter
+touches. float16 comes after bfloat16 because it takes the same room and has three more bits of
+precision; what it cannot hold (beyond 65504) is refused, and float32 holds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class MergeDtype(StrEnum):
+    """The number type of a merged model."""
+
+    AUTO = "auto"
+    """The base's, or the smallest wider one that keeps what was trained."""
+    BF16 = "bf16"
+    F16 = "f16"
+    F32 = "f32"
+
+
+@dataclass(frozen=True, slots=True)
+class NumberType:
+    """A number type of an output."""
+
+    config_name: str
+    """As a model's config has it: `float32`, `bfloat16` or `float16`."""
+    stored_name: str | None
+    """As a safetensors header has it; `None`: every tensor keeps the type it is stored in."""
+
+
+_BF16 = NumberType("bfloat16", "BF16")
+_F16 = NumberType("float16", "F16")
+_F32 = NumberType("float32", "F32")
+_ASKED = {MergeDtype.BF16: _BF16, MergeDtype.F16: _F16, MergeDtype.F32: _F32}
+_WIDER = {"bfloat16": (_F16, _F32), "float16": (_F32,), "float32": ()}
+
+
+def number_types(asked: MergeDtype, base: str) -> tuple[NumberType, ...]:
+    """What to try, in this order.
+
+    Args:
+        asked: What the operator wants.
+        base: The base's type, as its config has it.
+    """
+    as_stored = NumberType(base, None)
+    if asked is MergeDtype.AUTO:
+        return (as_stored, *_WIDER[base])
+    wanted = _ASKED[asked]
+    return (as_stored,) if wanted.config_name == base else (wanted,)

@@ -1,0 +1,189 @@
+"""Whether what a merge wrote does what was trained: its files are read and run. Needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from vox_populi import operator_messages as say
+from vox_populi.artifacts.check_rows import CheckRows
+from vox_populi.artifacts.checkpoint_file import AdapterFile
+from vox_populi.hf.inventory import ModelInventory
+from vox_populi.hf.keymap import AdapterModule
+from vox_populi.merge.full_graph import MergedGraph
+from vox_populi.merge.logit_check import (
+    QloraMerge,
+    adapted_model,
+    check_logits,
+    check_qlora_logits,
+)
+from vox_populi.merge.receipt import ROW_TOLERANCES, LogitCheck, QloraReceipt, RowCheck
+from vox_populi.merge.rounded_weight import TrainedBase
+from vox_populi.merge.row_check import RowScores, row_check, score_rows, tokens_to_check
+from vox_populi.merge.streamed_model import stored_model, trained_model
+from vox_populi.model.transformer import Transformer
+from vox_populi.operator_messages import merge_rows
+from vox_populi.pipeline.requests import Onto
+from vox_tensor.errors import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QloraSide:
+    """What a merge must know of an adapter that was trained on rounded weights."""
+
+    trained: TrainedBase
+    onto: Onto
+    other: MergedGraph | None
+    """The merge onto the other weights; `None` where the base has no others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeInputs:
+    """What is read, checked to belong together; nothing is written yet."""
+
+    checkpoint: Path
+    """The adapter's file."""
+    sidecars: tuple[Path, ...] = ()
+    """Read with it."""
+    adapter: AdapterFile
+    inventory: ModelInventory
+    modules: tuple[AdapterModule, ...]
+    graph: MergedGraph
+    check_rows: CheckRows | None = None
+    """Rows that the adapter's run left for this."""
+    qlora: QloraSide | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def row_tolerance(self) -> str:
+        """The row of `ROW_TOLERANCES` that applies."""
+        onto = Onto.DEQUANT if self.qlora is None else self.qlora.onto
+        return "original" if onto is Onto.ORIGINAL else "trained"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What running the output showed."""
+
+    logits: LogitCheck
+    rows: RowCheck | None
+    qlora: QloraReceipt | None
+
+    def problem(self, where: str, dtype: str) -> Problem | None:
+        """Why nothing may be published, if so.
+
+        Args:
+            where: The adapter's file.
+            dtype: Number type of the output, as a config has it.
+        """
+        if not self.logits.is_within:
+            found, allowed = f"{self.logits.max_difference:.3g}", f"{self.logits.allowed:.3g}"
+            return say.merge_differs_from_adapter(where, found, allowed)
+        if self.rows is not None and not self.rows.is_within:
+            return merge_rows.merge_loses_training(where, dtype, _figures(self.rows))
+        return None
+
+
+class MergeProof:
+    """One merge's yardsticks; what base and adapter do is computed once, whatever is written.
+
+    Args:
+        inputs: What is merged.
+        workers: Threads, with one thread for products each.
+    """
+
+    def __init__(self, inputs: MergeInputs, workers: Executor) -> None:
+        self._inputs, self._workers = inputs, workers
+        rows = inputs.check_rows
+        limit = tokens_to_check(inputs.inventory.config)
+        self._rows = () if rows is None else rows.limited(limit)
+
+    def judge(self, merged: ModelInventory, other: MergedGraph | None) -> Verdict:
+        """Read an output as anyone would, and compare what it computes.
+
+        Args:
+            merged: The files.
+            other: Of a QLoRA adapter: the merge onto the other weights, in the same number type.
+
+        Raises:
+            ModelError: When a file cannot be read any more.
+        """
+        logits, qlora = self._prompts(merged, other)
+        return Verdict(logits=logits, rows=self._check_rows(merged), qlora=qlora)
+
+    def score(self, build: Callable[[], Transformer]) -> RowCheck | None:
+        """Compare any model with the adapter on the check rows; `None` where there are none."""
+        if not self._rows:
+            return None
+        origin = self._inputs.check_rows
+        assert origin is not None, "there are rows"
+        base, adapter = self._expected
+        sides = (base.result(), adapter.result(), self._scores(build).result())
+        tolerance = ROW_TOLERANCES[self._inputs.row_tolerance]
+        return row_check(origin.origin.value, self._rows, sides, tolerance)
+
+    def _check_rows(self, merged: ModelInventory) -> RowCheck | None:
+        return self.score(lambda: stored_model(merged))
+
+    @cached_property
+    def _expected(self) -> tuple[Future[RowScores], Future[RowScores]]:
+        """Of the base as the adapter was trained on it, and of both together."""
+        adapter, modules = self._inputs.adapter, self._inputs.modules
+        return (
+            self._scores(self._base),
+            self._scores(lambda: adapted_model(self._base(), adapter, modules)),
+        )
+
+    def _base(self) -> Transformer:
+        side = self._inputs.qlora
+        return stored_model(self._inputs.inventory) if side is None else trained_model(side.trained)
+
+    def _scores(self, build: Callable[[], Transformer]) -> Future[RowScores]:
+        return self._workers.submit(score_rows, build, self._rows)
+
+    def _prompts(
+        self, merged: ModelInventory, other: MergedGraph | None
+    ) -> tuple[LogitCheck, QloraReceipt | None]:
+        inputs, side = self._inputs, self._inputs.qlora
+        adapter, modules = inputs.adapter, inputs.modules
+        if side is None:
+            return check_logits(inputs.inventory, merged, adapter, modules, self._workers), None
+        merge = QloraMerge(
+            adapter=adapter,
+            modules=modules,
+            trained=side.trained,
+            onto_trained=side.onto is Onto.DEQUANT,
+            other=other,
+        )
+        logits, own, apart = check_qlora_logits(merge, merged, self._workers)
+        distances = {side.onto.value: own}
+        if apart is not None:
+            distances[next(each for each in Onto if each is not side.onto).value] = apart
+        header = adapter.header
+        assert header.quantization is not None, "a QLoRA adapter says how its base was held"
+        return logits, QloraReceipt(
+            onto=side.onto.value,
+            graph=header.graph,
+            quantization=asdict(header.quantization),
+            rounded_tensors=len(side.trained.rounded),
+            distances={name: distances[name] for name in sorted(distances)},
+        )
+
+
+def _figures(rows: RowCheck) -> merge_rows.RowFigures:
+    return merge_rows.RowFigures(
+        learned=rows.learned,
+        agreement=rows.agreement,
+        changed=rows.changed,
+        kept_changes=rows.kept_changes,
+        gain_kept=rows.gain_kept,
+        losses=(rows.base_loss, rows.adapter_loss, rows.merged_loss),
+        least=(
+            rows.tolerance.agreement,
+            rows.tolerance.kept_changes,
+            1 - rows.tolerance.lost_gain,
+        ),
+    )
