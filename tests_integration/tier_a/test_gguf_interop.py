@@ -16,7 +16,7 @@ from tests_integration.tiny_models import FAMILY_CASES, VOCAB, write_tiny_model
 from tests_integration.tolerances import F16_WEIGHT, F32_LOGITS, F32_MERGED, assert_parity, differs
 from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
 from vox_populi.artifacts.checkpoint_file import write_adapter_bin
-from vox_populi.artifacts.consumers import Consumer, GgufType
+from vox_populi.artifacts.consumers import Consumer, GgufType, GgufTypeChoice
 from vox_populi.artifacts.gguf_model import BLOCK
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
@@ -46,7 +46,7 @@ SPEC = LoraSpec(rank=4, alpha=6.0, use_rslora=True)
 
 def as_gguf(folder: Path, kind: GgufType = GgufType.F32) -> Path:
     output = folder.with_suffix(f".{kind}.gguf")
-    report = export_gguf(GgufRequest(model_dir=folder, output=output, kind=kind))
+    report = export_gguf(GgufRequest(source=folder, output=output, kind=GgufTypeChoice(kind)))
     assert report.pre_tokenizer == "gpt-2"
     return output
 

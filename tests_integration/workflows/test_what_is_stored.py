@@ -129,7 +129,7 @@ def use_the_run(home: Path, run: Path) -> None:
         source = run if form is AdapterForm.V3 else home / "converted"
         dispatch.convert_adapter(ConvertRequest(source=source, target=form, output=home / output))
     dispatch.quantize_model(QuantizeRequest(model_dir=base, output=home / "four-bit"))
-    dispatch.export_gguf(GgufRequest(model_dir=base, output=home / "model.gguf"))
+    dispatch.export_gguf(GgufRequest(source=base, output=home / "model.gguf"))
 
 
 def use_the_qlora_run(home: Path, run: Path) -> None:

@@ -35,7 +35,8 @@ def merge_text(report: MergeReport) -> str:
             ("tied head", "yes" if receipt.is_head_tied else "no"),
             ("update", _update(receipt)),
             ("logits", _logits(receipt.logits)),
-            *_rows(receipt.rows),
+            *rows_text(receipt.rows),
+            ("rows", None if receipt.rows or receipt.logits is None else _NO_ROWS),
             *_distances(receipt.qlora),
             ("time", f"{report.seconds:.1f} s"),
         ]
@@ -54,10 +55,12 @@ def _update(receipt: MergeReceipt) -> str:
     return f"{share:.1f} % of the numbers changed, {error:.2g} % of the update lost in rounding"
 
 
-def _rows(rows: RowCheck | None) -> Iterator[tuple[str, str]]:
+_NO_ROWS = "not compared: the adapter's run left no check_rows.json"
+
+
+def rows_text(rows: RowCheck | None) -> Iterator[tuple[str, str]]:
     """Base, adapter and merged model on rows laid out as in training."""
     if rows is None:
-        yield "rows", "not compared: the adapter's run left no check_rows.json"
         return
     kind = rows.origin.replace("_", "-")
     losses = f"{rows.base_loss:.4f} base, {rows.adapter_loss:.4f} adapter"

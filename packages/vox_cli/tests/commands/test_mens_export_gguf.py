@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vox_populi import extras
-from vox_populi.artifacts.consumers import GgufType
+from vox_populi.artifacts.consumers import GgufType, GgufTypeChoice
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.pipeline import dispatch
 from vox_populi.pipeline.dispatch import GgufReport, GgufRequest
@@ -34,7 +34,8 @@ def test_it_says_what_was_compared(vox: Vox, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(dispatch, "export_gguf", export_gguf)
     words = ("mens", "export-gguf", "m", "--type", "q8_0", "--output", "m.gguf")
     outcome = vox(*words)
-    assert asked == [GgufRequest(model_dir=Path("m"), output=Path("m.gguf"), kind=GgufType.Q8_0)]
+    wanted = GgufTypeChoice.Q8_0
+    assert asked == [GgufRequest(source=Path("m"), output=Path("m.gguf"), kind=wanted)]
     assert "30, all read back and compared" in outcome.out
     assert "4,096 tokens" in outcome.out
     document = vox(*words, "--json").document

@@ -13,10 +13,13 @@ import pytest
 from vox_cli.commands import mens_merge_qlora
 from vox_populi.merge.receipt import (
     LOGIT_TOLERANCES,
+    ROW_TOLERANCES,
     LogitCheck,
     LogitDistance,
     MergeReceipt,
+    NumberTypeChoice,
     QloraReceipt,
+    RowCheck,
     TensorChange,
 )
 from vox_populi.pipeline.merge_report import MergeReport
@@ -38,6 +41,8 @@ RECEIPT = MergeReceipt(
             mean_delta=0.25,
             changed_values=6,
             values=8,
+            squared_delta=4.0,
+            squared_error=1.0,
         ),
     ),
     n_tensors=5,
@@ -51,6 +56,20 @@ RECEIPT = MergeReceipt(
         largest_logit=4.0,
         allowed=4e-4,
         tolerance=LOGIT_TOLERANCES["F32"],
+    ),
+    number_type=NumberTypeChoice(asked="auto", written="float32"),
+    rows=RowCheck(
+        origin="held_out",
+        rows=3,
+        tokens=60,
+        learned=40,
+        changed=10,
+        same=39,
+        kept=10,
+        base_loss=3.5,
+        adapter_loss=0.5,
+        merged_loss=0.625,
+        tolerance=ROW_TOLERANCES["trained"],
     ),
     read={},
     written={},

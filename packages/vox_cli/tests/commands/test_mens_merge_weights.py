@@ -10,8 +10,11 @@ from vox_cli import merge_text
 from vox_cli.commands import mens_merge_weights
 from vox_populi.merge.receipt import (
     LOGIT_TOLERANCES,
+    ROW_TOLERANCES,
     LogitCheck,
     MergeReceipt,
+    NumberTypeChoice,
+    RowCheck,
     TensorChange,
 )
 from vox_populi.pipeline.merge_report import MergeReport
@@ -29,6 +32,8 @@ def change(name: str, changed_values: int) -> TensorChange:
         mean_delta=0.25,
         changed_values=changed_values,
         values=8,
+        squared_delta=4.0,
+        squared_error=1.0,
     )
 
 
@@ -48,6 +53,20 @@ RECEIPT = MergeReceipt(
         largest_logit=4.0,
         allowed=0.2,
         tolerance=LOGIT_TOLERANCES["BF16"],
+    ),
+    number_type=NumberTypeChoice(asked="auto", written="bfloat16"),
+    rows=RowCheck(
+        origin="held_out",
+        rows=3,
+        tokens=60,
+        learned=40,
+        changed=10,
+        same=39,
+        kept=10,
+        base_loss=3.5,
+        adapter_loss=0.5,
+        merged_loss=0.625,
+        tolerance=ROW_TOLERANCES["trained"],
     ),
     read={"base/config.json": "sha256:0"},
     written={"model.safetensors": "sha256:1"},

@@ -71,3 +71,23 @@ def test_merge_refuses_what_the_type_cannot_hold(bad: float) -> None:
     base = torch.full((7, 5), bad, dtype=torch.float16)
     with pytest.raises(ValueError, match="finite"):
         merge_rows(base, make_update(is_transposed=False, scale=1e5), 0)
+
+
+@pytest.mark.parametrize("is_transposed", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_rounding_is_measured_beside_the_update(
+    dtype: torch.dtype, is_transposed: bool
+) -> None:
+    update = make_update(is_transposed=is_transposed, scale=0.01)
+    delta = update.rows(0, 5 if is_transposed else 7)
+    base = torch.randn(delta.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+
+    merged, change = merge_rows(base, update, 0, dtype)
+
+    lost = merged.double() - (base.double() + delta.double())
+    assert change.squared_delta == pytest.approx(float((delta.double() ** 2).sum()), rel=1e-5)
+    if dtype is torch.float32:
+        assert change.squared_error == 0
+    else:
+        assert change.squared_error == pytest.approx(float((lost**2).sum()), rel=1e-3)
+        assert change.squared_error > 0

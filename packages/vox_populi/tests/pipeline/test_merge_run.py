@@ -32,7 +32,7 @@ from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules
 from vox_populi.merge import shard_writer
 from vox_populi.merge.receipt import LOGIT_TOLERANCES, RECEIPT_FILE, LogitTolerance
-from vox_populi.pipeline import merge_run, merge_steps
+from vox_populi.pipeline import merge_output, merge_run
 from vox_populi.pipeline.merge_report import MergeReport
 from vox_populi.pipeline.requests import MergeFormat, MergeRequest
 from vox_tensor.errors import FailureKind, VoxError
@@ -383,7 +383,7 @@ def test_merge_notices_a_wrong_number_in_what_it_wrote(
         written.path.write_bytes(bytes(data))
         return written
 
-    monkeypatch.setattr(merge_steps, "write_shard", write_wrongly)
+    monkeypatch.setattr(merge_output, "write_shard", write_wrongly)
     refused(request_hf, "MENS-A045", FailureKind.GATE_MISSED)
 
 

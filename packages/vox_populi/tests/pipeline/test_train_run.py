@@ -33,7 +33,7 @@ from vox_populi.pipeline.dispatch import (
 )
 
 MakeContract = Callable[..., FinetuneContract]
-BEGUN = {"request.json", "training-preflight.json", "telemetry.jsonl"}
+BEGUN = {"request.json", "training-preflight.json", "check_rows.json", "telemetry.jsonl"}
 REPRODUCIBLE = ("model_final.bin", "training_manifest.json", "MODEL_CARD.md")
 
 

@@ -8,37 +8,50 @@ from typing import Annotated
 from vox_cli import flags, value_parsers
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.merge_text import rows_text
 from vox_cli.report_text import aligned, bytes_text
-from vox_populi.artifacts.consumers import GgufType
+from vox_populi.artifacts.consumers import GgufTypeChoice
 from vox_populi.pipeline import dispatch
 from vox_populi.pipeline.dispatch import GgufRequest
 
 
 def export_gguf(
-    folder: Annotated[Path, flags.path_argument("Base or merged model folder.", "DIR")],
+    source: Annotated[
+        Path,
+        flags.path_argument("Model folder; or run, checkpoint or adapter file.", "PATH"),
+    ],
     output: Annotated[Path, flags.path("New file to write.", "FILE")],
     kind: Annotated[
-        GgufType,
+        GgufTypeChoice,
         flags.value(
             "How matrices are stored.",
-            value_parsers.one_of(GgufType),
-            "|".join(GgufType),
-            "f16",
+            value_parsers.one_of(GgufTypeChoice),
+            "|".join(GgufTypeChoice),
+            "auto",
             ("--type",),
         ),
-    ] = GgufType.F16,
+    ] = GgufTypeChoice.AUTO,
+    model: Annotated[
+        Path | None,
+        flags.path("Of an adapter: where the base is, if not where it was in training.", "DIR"),
+    ] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Write a model folder as one file, read it back and compare every tensor.
+    """Write a model as one file, read it back and compare every tensor.
 
-    Needs the extra gguf. A tokenizer whose way to split text llama.cpp has no name for is
-    refused, and so is a model that its architecture would compute otherwise.
+    Of a run, the adapter is added to its base in float32 and rounded once. `auto` is f16, and f32
+    for an adapter that f16 loses; a type that loses what was trained is not published.
+
+    Needs the extra gguf. A tokenizer whose way to split text llama.cpp has no name for is refused,
+    and so is a model that its architecture would compute otherwise.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
-    report = dispatch.export_gguf(GgufRequest(model_dir=folder, output=output, kind=kind))
+    report = dispatch.export_gguf(
+        GgufRequest(source=source, output=output, kind=kind, model_dir=model)
+    )
     if json:
         console.document(report.as_json())
         return
@@ -50,6 +63,7 @@ def export_gguf(
                 ("tensors", f"{report.tensors}, all read back and compared"),
                 ("splits text as", report.pre_tokenizer),
                 ("context", f"{report.context:,} tokens"),
+                *rows_text(report.rows),
             ]
         )
     )

@@ -36,8 +36,27 @@ class GgufType(StrEnum):
 
     F32 = "f32"
     F16 = "f16"
+    BF16 = "bf16"
     Q8_0 = "q8_0"
     """Blocks of 32 values: one f16 scale and 32 bytes."""
+
+
+class GgufTypeChoice(StrEnum):
+    """What an operator may ask for."""
+
+    AUTO = "auto"
+    """f16; from an adapter f32, where f16 loses what was trained."""
+    F32 = "f32"
+    F16 = "f16"
+    BF16 = "bf16"
+    Q8_0 = "q8_0"
+
+    @property
+    def candidates(self) -> tuple[GgufType, ...]:
+        """What to try, in this order."""
+        if self is GgufTypeChoice.AUTO:
+            return (GgufType.F16, GgufType.F32)
+        return (GgufType(self.value),)
 
 
 def obstacles(

@@ -1,7 +1,8 @@
 """Whole models as GGUF files for llama.cpp, a tensor at a time, read back before they count.
 
-Matrices become f32, f16 or q8_0; vectors, norms and learned positions stay f32, and so do, as f16,
-matrices whose rows are no multiple of a q8_0 block. Rows of q and k move as in `gguf_file`.
+Matrices become f32, f16, bf16 or q8_0; vectors, norms and learned positions stay f32. With q8_0,
+matrices whose rows are not a multiple of a block become f16. Rows of q and k move as in
+`gguf_file`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,39 @@ from vox_populi.operator_messages import interop
 
 BLOCK = 32
 _BLOCK_BYTES = 34
-_FILE_TYPES = {GgufType.F32: 0, GgufType.F16: 1, GgufType.Q8_0: 7}
+_FILE_TYPES = {GgufType.F32: 0, GgufType.F16: 1, GgufType.Q8_0: 7, GgufType.BF16: 32}
 _ROPE_FACTORS = "rope_freqs.weight"
+_HEAD = "lm_head.weight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufSource:
+    """A model to write; its tensors are read when they are due."""
+
+    config: ModelConfig
+    name: str
+    """Of the model, for people."""
+    where: str
+    """What problems name."""
+    tensors: Sequence[tuple[TensorKey, Callable[[], Tensor]]]
+    """Each in float32, oriented as the base stores it."""
+
+
+def stored_source(inventory: ModelInventory) -> GgufSource:
+    """A model folder as it is stored."""
+    config = inventory.config
+    keys = [
+        key
+        for key in tensor_keys(config)
+        if key.theirs in inventory.tensors
+        and not (key.ours == _HEAD and config.tie_word_embeddings)
+    ]
+    return GgufSource(
+        config=config,
+        name=inventory.model_dir.resolve().name,
+        where=str(inventory.model_dir),
+        tensors=[(key, _reader(inventory, key)) for key in keys],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +85,7 @@ def gguf_context(config: ModelConfig) -> int:
 
 def write_model_gguf(
     path: Path,
-    inventory: ModelInventory,
+    source: GgufSource,
     kind: GgufType,
     vocabulary: GgufVocabulary,
     template: str | None,
@@ -62,7 +94,7 @@ def write_model_gguf(
 
     Args:
         path: A new file.
-        inventory: Of the model.
+        source: The model.
         kind: Of its matrices.
         vocabulary: Of its tokenizer.
         template: Chat template, if it has one.
@@ -73,12 +105,12 @@ def write_model_gguf(
         EnvironmentFailure: When the system refuses, or the file reads back differently.
     """
     gguf = extras.load("gguf")
-    config = inventory.config
+    config = source.config
     architecture = gguf.MODEL_ARCH[ARCHITECTURES[config.family]]
-    stored = list(_tensors(gguf, architecture, inventory, kind))
+    stored = list(_tensors(gguf, architecture, source, kind))
     try:
         writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
-        _add_settings(gguf, writer, config, inventory.model_dir.resolve().name)
+        _add_settings(gguf, writer, config, source.name)
         _add_vocabulary(writer, config, vocabulary, template)
         writer.add_file_type(_FILE_TYPES[kind])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
@@ -139,46 +171,53 @@ def _add_vocabulary(
         writer.add_chat_template(template)
 
 
-def _tensors(
-    gguf: Any, architecture: Any, inventory: ModelInventory, kind: GgufType
-) -> Iterator[_Stored]:
-    config = inventory.config
+def _tensors(gguf: Any, architecture: Any, source: GgufSource, kind: GgufType) -> Iterator[_Stored]:
+    config = source.config
     names = gguf.get_tensor_name_map(architecture, config.n_layers)
     roles = {module.ours: module.roles[0] for module in adapter_modules(config)}
     if config.rope is not None and config.rope.kind is RopeKind.LLAMA3:
         factors = _llama3_factors(config.rope, config.head_dim)
         yield _Stored(_ROPE_FACTORS, GgufType.F32, tuple(factors.shape), lambda: factors)
-    for key in tensor_keys(config):
-        is_tied_head = key.ours == "lm_head.weight" and config.tie_word_embeddings
-        if key.theirs not in inventory.tensors or is_tied_head:
-            continue
+    for key, load in source.tensors:
         name = names.get_name(key.theirs, try_suffixes=(".weight", ".bias"))
         assert name is not None, f"gguf knows no name for {key.theirs}"
         role = roles.get(key.ours.rpartition(".")[0])
-        yield _Stored(name, _kind_of(key, kind), key.our_shape, _loader(inventory, key, role))
+        placed = _placed(key, load, role, config)
+        yield _Stored(name, kind_of(key, kind), key.our_shape, placed)
 
 
-def _kind_of(key: TensorKey, kind: GgufType) -> GgufType:
+def kind_of(key: TensorKey, kind: GgufType) -> GgufType:
+    """How one tensor is stored in a file whose matrices are of a kind."""
     if len(key.shape) == 1 or key.ours == "pos_embed.weight":
         return GgufType.F32
     fits = key.our_shape[-1] % BLOCK == 0
     return GgufType.F16 if kind is GgufType.Q8_0 and not fits else kind
 
 
-def _loader(
-    inventory: ModelInventory, key: TensorKey, role: ProjectionRole | None
-) -> Callable[[], Tensor]:
+def _reader(inventory: ModelInventory, key: TensorKey) -> Callable[[], Tensor]:
     info = inventory.tensors[key.theirs]
 
     def load() -> Tensor:
         with safe_open(inventory.model_dir / info.shard, framework="pt", device="cpu") as file:
             tensor: Tensor = file.get_tensor(info.name).float()
-        tensor = tensor.t() if key.transposed else tensor
-        if role is not None:
-            tensor = rows_as_stored(tensor, role, inventory.config)
-        return tensor.contiguous()
+        return tensor
 
     return load
+
+
+def _placed(
+    key: TensorKey, load: Callable[[], Tensor], role: ProjectionRole | None, config: ModelConfig
+) -> Callable[[], Tensor]:
+    """The tensor as llama.cpp orders it, `[O, I]`."""
+
+    def placed() -> Tensor:
+        tensor = load()
+        tensor = tensor.t() if key.transposed else tensor
+        if role is not None:
+            tensor = rows_as_stored(tensor, role, config)
+        return tensor.contiguous()
+
+    return placed
 
 
 def _write_tensors(gguf: Any, writer: Any, stored: list[_Stored], where: str) -> dict[str, str]:
@@ -192,6 +231,10 @@ def _write_tensors(gguf: Any, writer: Any, stored: list[_Stored], where: str) ->
             dtype = probe.to(torch.uint8).numpy().dtype
             n_bytes = math.prod(as_bytes)
             writer.add_tensor_info(each.name, as_bytes, dtype, n_bytes, raw_dtype=types.Q8_0)
+        elif each.kind is GgufType.BF16:
+            as_bytes = (*shape[:-1], shape[-1] * 2)
+            dtype = probe.to(torch.uint8).numpy().dtype
+            writer.add_tensor_info(each.name, as_bytes, dtype, 2 * values, raw_dtype=types.BF16)
         elif each.kind is GgufType.F16:
             writer.add_tensor_info(each.name, shape, probe.half().numpy().dtype, 2 * values)
         else:
@@ -209,6 +252,9 @@ def _write_tensors(gguf: Any, writer: Any, stored: list[_Stored], where: str) ->
 
 def _array(gguf: Any, each: _Stored, where: str) -> Any:
     tensor = each.load()
+    if each.kind is GgufType.BF16:
+        # numpy has no bfloat16; the bytes are what counts.
+        return tensor.to(torch.bfloat16).view(torch.uint8).numpy()
     limit = torch.finfo(torch.float16).max
     # A q8_0 block's scale is an f16 of a 127th of its largest value.
     limit = limit * 127 if each.kind is GgufType.Q8_0 else limit

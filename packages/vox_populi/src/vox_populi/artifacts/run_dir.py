@@ -12,12 +12,17 @@ from vox_populi import operator_messages as say
 from vox_populi.artifacts.adapter_manifest import MANIFEST_V3_FILE
 from vox_populi.artifacts.adapter_v2 import META_V2_FILE
 from vox_populi.artifacts.check_rows import CHECK_ROWS_FILE
-from vox_populi.artifacts.checkpoint_dir import remove_leftovers, require_own_checkpoints
+from vox_populi.artifacts.checkpoint_dir import (
+    checkpoint_at,
+    remove_leftovers,
+    require_own_checkpoints,
+)
 from vox_populi.artifacts.whole_file import Chunk, pretty_json, write_whole
 from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError
 from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.files.made_folders import make_folders, remove_empty
 from vox_populi.files.removal import move_aside, remove_entries
+from vox_populi.hf.model_place import is_gguf
 from vox_tensor.atomic_file import is_temporary
 
 ADAPTER_FILE = "model_final.bin"
@@ -91,6 +96,13 @@ def required_adapter(run: Path) -> Path:
     if run_files(run):
         raise ArtifactError(say.run_has_no_adapter(str(run)))
     raise ArtifactError(say.not_a_run_folder(str(run)))
+
+
+def means_adapter(path: Path) -> bool:
+    """Whether a path is that of an adapter file, or of a run or checkpoint folder with one."""
+    if path.is_dir():
+        return final_adapter(path) is not None or checkpoint_at(path) is not None
+    return path.is_file() and not is_gguf(path)
 
 
 class RunDir:

@@ -194,7 +194,7 @@ class RowCheck:
     @property
     def is_within(self) -> bool:
         """Whether the merged model still does what was trained; NaN does not."""
-        gain = max(0.0, self.base_loss - self.adapter_loss)
+        gain = self.base_loss - self.adapter_loss
         lost = self.merged_loss - self.adapter_loss
         # An adapter that gained nothing has nothing to lose here, and its choices still count.
         keeps_gain = gain <= LOSS_ROUNDING or lost <= self.tolerance.lost_gain * gain

@@ -107,7 +107,9 @@ class MergedRows:
 
 def stored_model(inventory: ModelInventory) -> Transformer:
     """A folder's model as it is stored; it must not be quantised."""
-    return _streamed(inventory, lambda key: StoredRows(inventory.model_dir, _info(inventory, key)))
+    return streamed_model(
+        inventory, lambda key: StoredRows(inventory.model_dir, _info(inventory, key))
+    )
 
 
 def trained_model(trained: TrainedBase) -> Transformer:
@@ -120,7 +122,7 @@ def trained_model(trained: TrainedBase) -> Transformer:
             return RoundedRows(rounded)
         return StoredRows(inventory.model_dir, _info(inventory, key))
 
-    return _streamed(inventory, rows)
+    return streamed_model(inventory, rows)
 
 
 def planned_model(inventory: ModelInventory, graph: MergedGraph) -> Transformer:
@@ -130,12 +132,13 @@ def planned_model(inventory: ModelInventory, graph: MergedGraph) -> Transformer:
     def rows(key: TensorKey) -> WeightRows:
         # A head that stays tied has no tensor of its own.
         tensor = planned.get(key.ours) or planned[_EMBEDDING]
-        return _rows_of(tensor, inventory.model_dir)
+        return merged_rows(tensor, inventory.model_dir)
 
-    return _streamed(inventory, rows)
+    return streamed_model(inventory, rows)
 
 
-def _rows_of(tensor: MergedTensor, folder: Path) -> WeightRows:
+def merged_rows(tensor: MergedTensor, folder: Path) -> WeightRows:
+    """The rows of a matrix as a merge writes them."""
     rounded = tensor.rounded
     base = StoredRows(folder, tensor.source) if rounded is None else RoundedRows(rounded)
     return MergedRows(base, tensor.update, TORCH_TYPES[tensor.dtype])
@@ -150,7 +153,10 @@ def _info(inventory: ModelInventory, key: TensorKey) -> TensorInfo:
     return inventory.tensors[next(each.theirs for each in keys if each.ours == _EMBEDDING)]
 
 
-def _streamed(inventory: ModelInventory, rows_of: Callable[[TensorKey], WeightRows]) -> Transformer:
+def streamed_model(
+    inventory: ModelInventory, rows_of: Callable[[TensorKey], WeightRows]
+) -> Transformer:
+    """A model whose matrices come from `rows_of`, and whose vectors are read from its files."""
     with torch.device("meta"):
         model = Transformer(inventory.config)
     for key in tensor_keys(inventory.config):

@@ -14,7 +14,7 @@ from vox_populi import operator_messages as say
 from vox_populi.artifacts.artifact_bridge import refuse_burn_bin
 from vox_populi.artifacts.merged_file import MERGED_FILE
 from vox_populi.artifacts.peft_config import PEFT_CONFIG_FILE
-from vox_populi.artifacts.run_dir import required_adapter
+from vox_populi.artifacts.run_dir import means_adapter, required_adapter
 from vox_populi.errors import ArtifactError
 from vox_populi.files.output_guard import Reads, require_new_file, require_new_folder
 from vox_populi.hf.model_place import is_gguf, refuse_other_place
@@ -81,6 +81,7 @@ def before_export(request: ExportRequest) -> None:
 def before_gguf(request: GgufRequest) -> None:
     """Refuse what writing a GGUF file would."""
     _raise_all(
+        lambda: None if means_adapter(request.source) else _require_model(request.source),
         lambda: _require_model(request.model_dir),
         lambda: require_new_file(request.output, interop.export_target_exists),
     )

@@ -1,47 +1,143 @@
-"""`vox mens export-gguf`: a model folder as one GGUF file. Needs torch and gguf."""
+"""`vox mens export-gguf`: a model, or base and adapter, as a GGUF file. Needs torch and gguf."""
 
 from __future__ import annotations
 
-from vox_populi.artifacts.gguf_model import gguf_context, write_model_gguf
+from dataclasses import dataclass
+from functools import partial
+
+from vox_populi.artifacts.consumers import GgufType
+from vox_populi.artifacts.gguf_model import (
+    GgufSource,
+    gguf_context,
+    stored_source,
+    write_model_gguf,
+)
 from vox_populi.artifacts.gguf_vocabulary import (
+    GgufVocabulary,
     gguf_refusals,
     read_chat_template,
     read_gguf_vocabulary,
 )
-from vox_populi.errors import ArtifactError
+from vox_populi.artifacts.run_dir import QLORA_ADAPTER_FILE, means_adapter
+from vox_populi.errors import ArtifactError, MergeMismatchError
 from vox_populi.files.output_guard import require_new_file
-from vox_populi.hf.inventory import read_inventory
-from vox_populi.operator_messages import interop
+from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
+from vox_populi.merge.gguf_form import gguf_model, merged_source
+from vox_populi.merge.receipt import RowCheck
+from vox_populi.operator_messages import interop, merge_rows
+from vox_populi.pipeline.adapter_base import require_base
+from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.interop_reports import GgufReport, GgufRequest
+from vox_populi.pipeline.merge_proof import MergeInputs, MergeProof, row_figures
+from vox_populi.pipeline.merge_run import lora_inputs
+from vox_populi.pipeline.merge_steps import most_threads, workers_of
+from vox_populi.pipeline.qlora_merge_run import qlora_inputs
+from vox_populi.pipeline.requests import QloraMergeRequest
 from vox_tensor.atomic_file import staged_file
+from vox_tensor.errors import Problem
 
 
 def export_gguf(request: GgufRequest) -> GgufReport:
-    """Write a model folder as a GGUF file that appears complete and was read back.
+    """Write a GGUF file that appears complete and was read back.
+
+    From an adapter, the update is added to the base in float32 and rounded once, to the file's
+    type; a type that loses what was trained is not published.
 
     Raises:
         PreflightError: When the output file exists.
         ModelError: For a folder that cannot be used.
-        ArtifactError: For a model or a tokenizer that the format cannot describe.
+        ArtifactError: For a model or a tokenizer that the format cannot describe, and for an
+            adapter that cannot be merged.
+        MergeMismatchError: When the numbers of the file do not do what was trained.
         EnvironmentFailure: When the system refuses, or the file reads back differently.
     """
-    output = request.output
-    require_new_file(output, interop.export_target_exists)
-    inventory = read_inventory(request.model_dir)
-    problems = gguf_refusals(request.model_dir, inventory.config)
-    if problems:
-        raise ArtifactError(*problems)
-    vocabulary = read_gguf_vocabulary(request.model_dir, inventory.config.vocab_size)
-    template = read_chat_template(request.model_dir)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with staged_file(output) as temporary:
-        count = write_model_gguf(temporary, inventory, request.kind, vocabulary, template)
+    require_new_file(request.output, interop.export_target_exists)
+    if not means_adapter(request.source):
+        inventory = read_inventory(request.source)
+        found = _Files.of(inventory)
+        return _publish(request, stored_source(inventory), found, request.kind.candidates[0])
+    inputs = _merge_inputs(request)
+    inventory, where = inputs.inventory, str(inputs.checkpoint)
+    require_base(inventory, base_digest(inventory), inputs.adapter.header, where)
+    found = _Files.of(inventory)
+    kind, rows, notes = _kind_that_keeps(request, inputs)
+    source = merged_source(inventory, inputs.graph, where)
+    return _publish(request, source, found, kind, rows, (*inputs.notes, *notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """What stands in a GGUF file besides the numbers."""
+
+    vocabulary: GgufVocabulary
+    template: str | None
+
+    @classmethod
+    def of(cls, inventory: ModelInventory) -> _Files:
+        """Those of a model folder, checked before anything is computed.
+
+        Raises:
+            ArtifactError: For what the format cannot describe.
+        """
+        folder = inventory.model_dir
+        problems = gguf_refusals(folder, inventory.config)
+        if problems:
+            raise ArtifactError(*problems)
+        vocabulary = read_gguf_vocabulary(folder, inventory.config.vocab_size)
+        return cls(vocabulary, read_chat_template(folder))
+
+
+def _merge_inputs(request: GgufRequest) -> MergeInputs:
+    source = request.source
+    if source.name == QLORA_ADAPTER_FILE or (source / QLORA_ADAPTER_FILE).is_file():
+        asked = QloraMergeRequest(adapter=source, output=request.output, base=request.model_dir)
+        return qlora_inputs(asked)
+    return lora_inputs(source, request.model_dir)
+
+
+def _kind_that_keeps(
+    request: GgufRequest, inputs: MergeInputs
+) -> tuple[GgufType, RowCheck | None, tuple[str, ...]]:
+    """The first of the types asked for that keeps what was trained.
+
+    Raises:
+        MergeMismatchError: When the last one does not.
+    """
+    where = str(inputs.checkpoint)
+    lost: list[Problem] = []
+    notes: list[str] = []
+    with on_device("cpu", 1), workers_of(most_threads()) as workers:
+        proof = MergeProof(inputs, workers)
+        for kind in request.kind.candidates:
+            rows = proof.score(partial(gguf_model, inputs.inventory, inputs.graph, kind))
+            if rows is None:
+                return kind, None, (merge_rows.note_no_check_rows(),)
+            if rows.is_within:
+                return kind, rows, tuple(notes)
+            notes.append(merge_rows.note_wider_type("f32", kind))
+            lost.append(merge_rows.merge_loses_training(where, kind, row_figures(rows)))
+    raise MergeMismatchError(lost[-1])
+
+
+def _publish(
+    request: GgufRequest,
+    source: GgufSource,
+    found: _Files,
+    kind: GgufType,
+    rows: RowCheck | None = None,
+    notes: tuple[str, ...] = (),
+) -> GgufReport:
+    request.output.parent.mkdir(parents=True, exist_ok=True)
+    with staged_file(request.output) as temporary:
+        count = write_model_gguf(temporary, source, kind, found.vocabulary, found.template)
         size = temporary.stat().st_size
     return GgufReport(
-        output=output,
-        kind=request.kind,
+        output=request.output,
+        kind=kind,
         tensors=count,
         total_bytes=size,
-        pre_tokenizer=vocabulary.pre,
-        context=gguf_context(inventory.config),
+        pre_tokenizer=found.vocabulary.pre,
+        context=gguf_context(source.config),
+        rows=rows,
+        notes=notes,
     )

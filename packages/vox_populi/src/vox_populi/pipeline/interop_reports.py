@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi.artifacts.consumers import Consumer, GgufType
+from vox_populi.artifacts.consumers import Consumer, GgufType, GgufTypeChoice
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
+from vox_populi.merge.receipt import RowCheck
 from vox_tensor.errors import Problem
 
 JsonObject = dict[str, object]
@@ -162,12 +163,15 @@ class LintReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufRequest:
-    """A model folder to write as one file for llama.cpp."""
+    """A model to write as one file for llama.cpp."""
 
-    model_dir: Path
+    source: Path
+    """A model folder; or a run or checkpoint folder or an adapter file, for base plus adapter."""
     output: Path
     """A new file."""
-    kind: GgufType = GgufType.F16
+    kind: GgufTypeChoice = GgufTypeChoice.AUTO
+    model_dir: Path | None = None
+    """Of an adapter: its base, if not where it was in training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +187,10 @@ class GgufReport:
     """llama.cpp's name of the way the tokenizer splits text."""
     context: int
     """Tokens over which llama.cpp computes the same."""
+    rows: RowCheck | None = None
+    """Of an adapter: whether the file does what was trained; `None` for a model folder, and where
+    the adapter's run left no rows."""
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> JsonObject:
         """The fields of `vox mens export-gguf --json`."""
@@ -193,4 +201,6 @@ class GgufReport:
             "bytes": self.total_bytes,
             "pre_tokenizer": self.pre_tokenizer,
             "context": self.context,
+            "rows": None if self.rows is None else self.rows.as_json(),
+            "notes": list(self.notes),
         }

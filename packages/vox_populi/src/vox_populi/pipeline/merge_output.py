@@ -17,11 +17,12 @@ from vox_populi.artifacts.merged_file import (
 )
 from vox_populi.artifacts.whole_file import pretty_json
 from vox_populi.errors import EnvironmentFailure, ModelError
+from vox_populi.files.new_file import sync_file
+from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.hf.file_digest import content_digest
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.hf.weight_files import INDEX_NAME
-from vox_populi.merge.file_ranges import sync_file
 from vox_populi.merge.full_graph import MergedGraph
 from vox_populi.merge.model_files import CARD_FILE, config_of, merged_card, merged_config
 from vox_populi.merge.number_type import NumberType
@@ -35,10 +36,9 @@ from vox_populi.merge.shard_writer import (
     plan_shards,
     write_shard,
 )
-from vox_populi.merge.staged_folder import StagedFolder
 from vox_populi.pipeline.merge_proof import MergeInputs, MergeProof, Verdict
 from vox_populi.pipeline.requests import MergeFormat, MergeRequest, QloraMergeRequest
-from vox_tensor.errors import Problem, VoxError
+from vox_tensor.errors import Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class Verdict:
             found, allowed = f"{self.logits.max_difference:.3g}", f"{self.logits.allowed:.3g}"
             return say.merge_differs_from_adapter(where, found, allowed)
         if self.rows is not None and not self.rows.is_within:
-            return merge_rows.merge_loses_training(where, dtype, _figures(self.rows))
+            return merge_rows.merge_loses_training(where, dtype, row_figures(self.rows))
         return None
 
 
@@ -173,7 +173,8 @@ class MergeProof:
         )
 
 
-def _figures(rows: RowCheck) -> merge_rows.RowFigures:
+def row_figures(rows: RowCheck) -> merge_rows.RowFigures:
+    """What a refusal says."""
     return merge_rows.RowFigures(
         learned=rows.learned,
         agreement=rows.agreement,

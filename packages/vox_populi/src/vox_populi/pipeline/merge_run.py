@@ -27,16 +27,25 @@ def merge(request: MergeRequest) -> MergeReport:
     Raises:
         VoxError: As `pipeline.dispatch.merge_weights` says; nothing was published.
     """
-    return run_merge(_find_inputs(request), request)
+    return run_merge(lora_inputs(request.checkpoint, request.model_dir), request)
 
 
-def _find_inputs(request: MergeRequest) -> MergeInputs:
-    checkpoint = _adapter_file(request.checkpoint)
+def lora_inputs(path: Path, model_dir: Path | None) -> MergeInputs:
+    """An adapter of the LoRA backend and its base.
+
+    Args:
+        path: The adapter's file, or the folder of a run or checkpoint.
+        model_dir: The base, if not where it was in training.
+
+    Raises:
+        VoxError: As `pipeline.dispatch.merge_weights` says.
+    """
+    checkpoint = _adapter_file(path)
     where = str(checkpoint)
     adapter = read_adapter_bin(checkpoint)
     require_lora(adapter.header, checkpoint)
     refuse_no_op(adapter, where)
-    folder = base_folder(request.model_dir, checkpoint, adapter.header)
+    folder = base_folder(model_dir, checkpoint, adapter.header)
     inventory = read_inventory(folder or embedded_model_dir())
     modules = fitting_modules(inventory, adapter.header, where)
     return MergeInputs(

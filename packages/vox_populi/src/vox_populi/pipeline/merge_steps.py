@@ -15,10 +15,8 @@ from vox_populi.artifacts.adapter_header import AdapterHeader
 from vox_populi.artifacts.whole_file import pretty_json
 from vox_populi.errors import (
     ArtifactError,
-    EnvironmentFailure,
     MergeMismatchError,
 )
-from vox_populi.files.new_file import sync_file
 from vox_populi.files.output_guard import Reads, require_new_folder, require_room
 from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.hf.file_digest import content_digest, digest_of_contents
@@ -59,7 +57,7 @@ def run_merge(inputs: MergeInputs, request: MergeRequest | QloraMergeRequest) ->
     sources = (inputs.inventory.model_dir, *_adapter_files(inputs))
     check_output(request, sources, inputs.graph.total_bytes)
     keep_freed_memory()
-    threads = request.threads or min(torch.get_num_threads(), _MOST_THREADS)
+    threads = request.threads or most_threads()
     # Blocks are handed to threads; inside of one a product must not depend on their number.
     with on_device("cpu", 1), workers_of(threads) as workers, workers_of(2) as disk:
         read = _digests_of_inputs(inputs, workers)
@@ -229,6 +227,11 @@ def _adapter_facts(header: AdapterHeader) -> dict[str, object]:
         "system_prompt_withheld": header.withholds_system_prompt,
         "seq_len": header.seq_len,
     }
+
+
+def most_threads() -> int:
+    """How many threads a merge takes unless told."""
+    return min(torch.get_num_threads(), _MOST_THREADS)
 
 
 @contextmanager

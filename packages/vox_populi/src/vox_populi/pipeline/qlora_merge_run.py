@@ -53,6 +53,15 @@ def merge(request: QloraMergeRequest) -> MergeReport:
     return run_merge(_find_inputs(request, file, sidecar), request)
 
 
+def qlora_inputs(request: QloraMergeRequest) -> MergeInputs:
+    """An adapter of the QLoRA backend and its base.
+
+    Raises:
+        VoxError: As `pipeline.dispatch.merge_qlora` says.
+    """
+    return _find_inputs(request, *_what_is_merged(request))
+
+
 def _what_is_merged(request: QloraMergeRequest) -> tuple[Path, Sidecar | None]:
     """The adapter's file and what was read beside it; the adapter of a checkpoint has nothing.
 
