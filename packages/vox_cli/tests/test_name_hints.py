@@ -84,7 +84,7 @@ def test_nothing_is_suggested_where_nothing_is_near(vox: Vox, typed: str) -> Non
         (["merge-qlora", "--model", "x"], "Did you mean --base?"),
         (["convert-adapter", "--model", "x"], "Did you mean --base?"),
         (["export-adapter", "--run", "x"], "It takes no flag here: vox mens export-adapter RUN"),
-        (["export-gguf", "--model", "x"], "It takes no flag here: vox mens export-gguf DIR"),
+        (["export-gguf", "--base", "x"], "Did you mean --model?"),
         (["export-gguf", "--output-dir", "x"], "Did you mean --output?"),
         (["status", "--run", "x"], "It takes no flag here: vox mens status RUN"),
         (["preview", "--data-dir", "x"], "Did you mean --data?"),

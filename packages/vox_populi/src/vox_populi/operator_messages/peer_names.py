@@ -21,7 +21,7 @@ def _by_name(table: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
 
 PEER_SETTINGS = _by_name(
     {
-        "--model | --base | export-gguf DIR": """
+        "--model | --base | export-gguf PATH": """
             model_name_or_path model_path model_dir checkpoint_dir""",
         "--model | --base": """
             base_model base_model_name_or_path model_name model_id pretrained_model_name_or_path""",
@@ -157,7 +157,7 @@ OWN_SETTINGS = _by_name(
         _ADAPTER_IS: "adapter",
         "--adapter | --checkpoint": "init_from",
         "--model": "base",
-        "--base | export-gguf DIR": "model",
+        "--base | export-gguf PATH": "model",
         "--data-dir | validate FILE": "data",
         "--data | validate FILE": "data_dir",
         "--output-dir": "output",

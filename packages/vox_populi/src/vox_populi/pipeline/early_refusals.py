@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from vox_populi import operator_messages as say
@@ -30,7 +31,7 @@ from vox_populi.pipeline.requests import (
     WeightsChoice,
 )
 from vox_populi.plan.findings import Findings
-from vox_tensor.errors import Problem
+from vox_tensor.errors import Problem, VoxError
 from vox_tensor.regular_file import open_regular_file
 
 
@@ -126,13 +127,28 @@ def before_answers(request: GenerateRequest) -> None:
 
 
 def _raise_all(*checks: Callable[[], object]) -> None:
+    """Run all checks; raise what one of them found as it is, and several findings together."""
     found = Findings()
+    errors: list[VoxError] = []
+
+    def run(check: Callable[[], object]) -> None:
+        try:
+            check()
+        except VoxError as error:
+            errors.append(error)
+            raise
+
     for check in checks:
-        found.attempt(check)
+        found.attempt(partial(run, check))
+    if len(errors) == 1:
+        raise errors[0]
     found.raise_if_any()
 
 
 def _of_weights(choice: WeightsChoice) -> tuple[Callable[[], object], ...]:
+    named = (choice.run, choice.checkpoint, choice.adapter)
+    if sum(path is not None for path in named) > 1:
+        return ()  # They exclude each other, whatever lies there; the runner says so.
     return (
         lambda: _require_model_or_merged_file(choice.model_dir),
         lambda: None if choice.run is None else required_adapter(choice.run),
