@@ -101,6 +101,7 @@ def test_a_hostile_number_ends_in_one_line(
 def test_a_hostile_number_in_a_config_ends_in_one_line(
     vox: Vox, case: Case, tmp_path: Path
 ) -> None:
+    pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
     path = tmp_path / "run.yaml"
     for text in HOSTILE:
         path.write_text(f"{case.setting.name}: {text}\n", encoding="utf-8")
