@@ -70,7 +70,7 @@ def test_vox_cli_alone_works_without_torch(
     gated = completed(train, tmp_path)
     assert gated.returncode == 7
     assert {line.partition("Run: ")[2] for line in gated.stderr.splitlines()} == {
-        'pip install "safetensors>=0.5" "tokenizers>=0.21" "torch<2.14,>=2.11"'
+        'pip install "safetensors>=0.5" "tokenizers>=0.22.1" "torch<2.14,>=2.11"'
     }
     assert gated.stdout == ""
     assert not (tmp_path / "run").exists()

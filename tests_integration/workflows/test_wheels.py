@@ -7,6 +7,7 @@ look beside the index. They stand for whoever registers the names (decision 0017
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import tomllib
 from email.message import Message
@@ -15,8 +16,10 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from tests_integration.fresh_installs import ROOT, Install, completed, must, uv_command
 
@@ -78,6 +81,28 @@ def test_the_wheels_take_the_pythons_that_ci_tests(wheels: dict[str, str]) -> No
         assert [v for v in ("3.10", "3.11", "3.12", "3.13") if v in taken] == [
             "3.11", "3.12", "3.13",
         ]  # fmt: skip
+
+
+def test_the_lowest_job_installs_the_bounds_that_the_wheels_state(
+    tmp_path: Path, wheels: dict[str, str]
+) -> None:
+    workflow = ROOT / ".github" / "workflows" / "ci.yml"
+    steps = yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"]["lowest"]["steps"]
+    (line,) = (s["run"] for s in steps if "--resolution lowest-direct" in s.get("run", ""))
+    environment = {"UV_PROJECT_ENVIRONMENT": str(tmp_path / "env")}
+    command = [uv_command(), *shlex.split(line)[1:], "--dry-run"]
+    done = completed(command, ROOT, environment)
+    assert done.returncode == 0, done.stderr
+    chosen = dict(re.findall(r"^ \+ ([\w-]+)==(\S+)$", done.stderr, re.MULTILINE))
+    stated = {
+        each.name: bound.version
+        for wheel in wheels.values()
+        for each in requirements_of(wheel)
+        for bound in each.specifier
+        if bound.operator == ">=" and each.name in chosen
+    }
+    assert {"torch", "tokenizers", "safetensors", "typer", "pyyaml"} <= set(stated)
+    assert {n: v for n, v in stated.items() if Version(v) != Version(chosen[n])} == {}
 
 
 def stranger(folder: Path, name: str) -> None:
