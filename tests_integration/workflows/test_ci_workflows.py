@@ -104,6 +104,20 @@ def test_a_sync_names_what_the_projects_declare(job: str) -> None:
     assert (group == "test-torch") == bool(extras), "tests that need torch need more"
 
 
+def test_one_package_is_synced_into_an_environment_of_its_own() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    lines = [shlex.split(line) for line in page.splitlines() if " uv sync " in line and "=" in line]
+    (slim,) = (line for line in run_lines(JOBS["slim"]) if line.startswith("uv sync"))
+    plain, with_torch = lines
+    assert plain[0] == with_torch[0] == "UV_PROJECT_ENVIRONMENT=.slim"
+    assert plain[1:] == shlex.split(slim.replace("$PACKAGE", "vox_tensor"))
+    (torch_cpu,) = (line for line in run_lines(JOBS["torch-cpu"]) if line.startswith("uv sync"))
+    assert with_torch[1:] == shlex.split(
+        torch_cpu.replace("--package vox-mens-cli", "--project packages/vox_cli")
+    )
+    assert ".slim/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
 def test_all_packages_can_be_tested_on_an_install_of_the_last() -> None:
     groups = [names_of(p, g) for p in PROJECTS.values() for g in p["dependency-groups"]]
     assert names_of(PROJECTS["vox-mens-cli"], "test-torch") == set().union(*groups)
