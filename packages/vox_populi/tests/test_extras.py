@@ -57,14 +57,15 @@ def test_a_source_tree_that_was_never_installed_is_installed_by_its_paths(
     assert packages_of(line) == ["./packages/vox_tensor", "./packages/vox_populi[gguf]"]
 
 
-def test_every_missing_module_is_named_with_its_install_line(
+def test_every_missing_extra_is_named_once_with_its_modules_and_its_install_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(extras, "is_installed", lambda module: module == "torch")
     with pytest.raises(MissingExtraError) as caught:
-        extras.require("torch", "safetensors", "gguf")
+        extras.require("torch", "tokenizers", "gguf", "safetensors")
     assert [problem.code for problem in caught.value.problems] == ["MENS-X001", "MENS-X001"]
-    safetensors, gguf = caught.value.problems
-    assert "safetensors" in safetensors.what
-    assert extras.install_line("mens-gpu") in (safetensors.fix or "")
+    mens_gpu, gguf = caught.value.problems
+    assert all(name in mens_gpu.what for name in ("mens-gpu", "tokenizers", "safetensors"))
+    assert "torch" not in mens_gpu.what
+    assert extras.install_line("mens-gpu") in (mens_gpu.fix or "")
     assert extras.install_line("gguf") in (gguf.fix or "")

@@ -34,16 +34,17 @@ def require(*modules: str) -> None:
     """Check that modules are installed.
 
     Raises:
-        MissingExtraError: With one problem per missing module.
+        MissingExtraError: With one problem for each extra, whichever of its modules are missing.
     """
-    missing = [module for module in modules if not is_installed(module)]
+    missing: dict[str, list[str]] = {}
+    for module in modules:
+        if not is_installed(module):
+            missing.setdefault(EXTRA_OF_MODULE[module], []).append(module)
     if missing:
         raise MissingExtraError(
             *(
-                say.extra_missing(
-                    module, EXTRA_OF_MODULE[module], install_line(EXTRA_OF_MODULE[module])
-                )
-                for module in missing
+                say.extra_missing(extra, names, install_line(extra))
+                for extra, names in missing.items()
             )
         )
 

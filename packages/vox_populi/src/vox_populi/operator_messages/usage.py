@@ -8,12 +8,12 @@ from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
 
-def extra_missing(module: str, extra: str, install_line: str) -> Problem:
+def extra_missing(extra: str, modules: Sequence[str], install_line: str) -> Problem:
     """A gated command was called on an install that lacks its extra."""
+    names = ", ".join(modules)
     return Problem(
         code="MENS-X001",
-        what=f"this command needs the Python module {module} (extra {extra}), "
-        "which is not installed.",
+        what=f"this command needs the extra {extra}; not installed: {names}.",
         fix=f"Run: {install_line}",
     )
 
