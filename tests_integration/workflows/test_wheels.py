@@ -30,6 +30,8 @@ README = ROOT / "README.md"
 INSTALL_PAGE = ROOT / "docs" / "src" / "howto" / "install.md"
 OURS = ("vox-mens-cli", "vox-populi", "vox-tensor")
 BY_NAME = OURS[0]
+FOLDERS = {"vox_tensor": "vox_tensor", "vox_populi": "vox_populi", "vox_cli": "vox_mens_cli"}
+"""Folder in `packages` -> name in the wheel's file."""
 WRITTEN_BY_INSTALLERS = {
     "INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json",
 }  # fmt: skip
@@ -81,6 +83,31 @@ def test_the_wheels_take_the_pythons_that_ci_tests(wheels: dict[str, str]) -> No
         assert [v for v in ("3.10", "3.11", "3.12", "3.13") if v in taken] == [
             "3.11", "3.12", "3.13",
         ]  # fmt: skip
+
+
+def brought(wheels: dict[str, str], name: str, extra: str = "") -> set[str]:
+    """The distributions of others that one of ours asks for, through ours too."""
+    found = set()
+    for each in requirements_of(wheels[name]):
+        if each.marker is None or each.marker.evaluate({"extra": extra}):
+            ours = each.name.replace("-", "_")
+            inner = {each.name} if ours not in wheels else brought(wheels, ours)
+            found |= inner.union(*(brought(wheels, ours, chosen) for chosen in each.extras))
+    return found
+
+
+def test_the_table_of_installs_lists_what_the_wheels_bring(wheels: dict[str, str]) -> None:
+    row = re.compile(r"^\| `\./packages/(\w+)(.*?)` \| (.+?) \|", re.MULTILINE)
+    shown = {}
+    for folder, extras, names in row.findall(README.read_text(encoding="utf-8")):
+        listed = set() if names == "nothing" else set(names.lower().split(", "))
+        shown.update({(folder, extra): listed for extra in re.findall(r"[\w-]+", extras) or [""]})
+    expected = {
+        (folder, extra): brought(wheels, wheel, extra)
+        for folder, wheel in FOLDERS.items()
+        for extra in ["", *(metadata_of(wheels[wheel]).get_all("Provides-Extra") or [])]
+    }
+    assert shown == expected
 
 
 def test_the_lowest_job_installs_the_bounds_that_the_wheels_state(
