@@ -67,9 +67,16 @@ def test_the_embedded_base_for_real(vox: Vox, tmp_path: Path) -> None:
     twice = ("mens", "quantize", "--model", tmp_path / "out", "--output-dir", tmp_path / "twice")
     outcome = vox(*twice)
     assert (outcome.code, outcome.codes) == (3, ["MENS-H078"])
-    merge = ("mens", "export-gguf", tmp_path / "out", "--output", tmp_path / "out.gguf")
-    outcome = vox(*merge)
+
+
+def test_packed_weights_do_not_become_gguf(vox: Vox, tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="needs vox-mens-cli[gguf]")
+    packed = tmp_path / "out"
+    done = vox("mens", "quantize", "--model", embedded_model_dir(), "--output-dir", packed)
+    assert done.code == 0
+    outcome = vox("mens", "export-gguf", packed, "--output", tmp_path / "out.gguf")
     assert (outcome.code, outcome.codes) == (3, ["MENS-H071"])
+    assert not (tmp_path / "out.gguf").exists()
 
 
 @pytest.mark.parametrize(
