@@ -15,6 +15,7 @@ PYTEST_ARGS ?=
 PROCESSORS ?= plain avx2 two-threads
 GATE_PROFILE ?= m1m4
 GATE_ARGS ?=
+DIST ?= dist
 
 # An activated environment of another project must not be synced, nor imported from.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
@@ -78,8 +79,8 @@ docs: $(SYNCED) ## Generate the reference pages and build the site into site/
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict --quiet
 
 dist: | $(UV_FILE) ## Build a wheel of each package into dist/
-	@rm -f dist/vox_*.whl
-	@$(UV) build --quiet --all-packages --wheel --out-dir dist
+	@rm -f $(DIST)/vox_*.whl
+	@$(UV) build --quiet --all-packages --wheel --out-dir $(DIST)
 
 check-lint: $(SYNCED)
 	@$(VENV)/ruff check

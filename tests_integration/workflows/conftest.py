@@ -14,7 +14,7 @@ from tests_integration.fresh_installs import Install, must, uv_command
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Name -> wheel, of the three packages."""
     out = tmp_path_factory.mktemp("wheels")
-    must([uv_command(), "build", "--quiet", "--all-packages", "--wheel", "--out-dir", str(out)])
+    must(["make", "dist", f"DIST={out}"])
     found = {wheel.name.split("-")[0]: str(wheel) for wheel in out.glob("*.whl")}
     assert set(found) == {"vox_tensor", "vox_populi", "vox_mens_cli"}
     return found
