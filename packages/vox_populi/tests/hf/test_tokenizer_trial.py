@@ -72,6 +72,35 @@ def test_a_harmless_nested_pattern_passes_its_trial_once(
     assert load_hf_tokenizer(path).encode("maa!")
 
 
+class Limits:
+    """A system with a hard limit of its own, and one that takes no bound on memory."""
+
+    RLIMIT_AS, RLIMIT_CPU, RLIMIT_CORE, RLIM_INFINITY = 1, 2, 3, -1
+
+    def __init__(self) -> None:
+        self.taken: dict[int, tuple[int, int]] = {}
+
+    def getrlimit(self, kind: int) -> tuple[int, int]:
+        return (-1, 2 if kind == self.RLIMIT_CPU else -1)
+
+    def setrlimit(self, kind: int, limits: tuple[int, int]) -> None:
+        if kind == self.RLIMIT_AS:
+            message = "current limit exceeds maximum limit"
+            raise ValueError(message)
+        self.taken[kind] = limits
+
+
+def test_a_system_that_refuses_a_limit_refuses_no_tokenizer(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits()
+    monkeypatch.setattr(tokenizer_trial, "resource", limits)
+    with write().open(encoding="utf-8") as definition:
+        monkeypatch.setattr("sys.stdin", definition)
+        assert tokenizer_trial.main() == 0
+    assert limits.taken == {limits.RLIMIT_CPU: (2, 2), limits.RLIMIT_CORE: (0, 0)}
+
+
 def test_an_ordinary_tokenizer_needs_no_process(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ what became of it. Where the system has no limits on processes, the time of the 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -77,10 +78,9 @@ def main() -> int:
     """Be the process: limit it, load the definition, use it."""
     data = sys.stdin.buffer.read()
     if resource is not None:
-        most = MEMORY_BYTES + _MEMORY_PER_BYTE * len(data)
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _limit(resource.RLIMIT_AS, MEMORY_BYTES + _MEMORY_PER_BYTE * len(data))
+        _limit(resource.RLIMIT_CPU, CPU_SECONDS)
+        _limit(resource.RLIMIT_CORE, 0)
     library = extras.load("tokenizers")
     try:
         tokenizer = library.Tokenizer.from_str(data.decode())
@@ -94,6 +94,16 @@ def main() -> int:
         if len(ids) > MAX_GROWTH * len(probe):
             return _GROWS
     return _LIVES
+
+
+def _limit(kind: int, most: int) -> None:
+    """Set a limit of this process, or leave the stricter one that it has."""
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    # macOS takes no limit on the address space; time is bounded there all the same.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(kind, (most, most))
 
 
 def _probes(patterns: list[str]) -> Iterator[str]:
