@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from tests_integration.tiny_models import write_tiny_model
 from vox_cli.mix_config_file import read_mix_config
@@ -129,7 +130,7 @@ def use_the_run(home: Path, run: Path) -> None:
         source = run if form is AdapterForm.V3 else home / "converted"
         dispatch.convert_adapter(ConvertRequest(source=source, target=form, output=home / output))
     dispatch.quantize_model(QuantizeRequest(model_dir=base, output=home / "four-bit"))
-    dispatch.export_gguf(GgufRequest(source=base, output=home / "model.gguf"))
+    dispatch.export_gguf(GgufRequest(source=run, output=home / "model.gguf"))
 
 
 def use_the_qlora_run(home: Path, run: Path) -> None:
@@ -202,11 +203,25 @@ def said_by_the_page() -> dict[str, dict[str, str]]:
     return table
 
 
+def only_check_rows_hold_token_ids(home: Path, run: Path) -> None:
+    """The one file with rows as token ids; what leaves the machine has none of them."""
+    path = run / "check_rows.json"
+    (first, *_) = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    tokenizer = Tokenizer.from_file(str(home / "inputs" / "canarybase" / "tokenizer.json"))
+    assert "canarytext" in tokenizer.decode(first["ids"])
+    for form in (", ", ","):
+        ids = form.join(map(str, first["ids"][-6:])).encode()
+        holders = [each for each in home.rglob("*") if each.is_file() and ids in each.read_bytes()]
+        assert set(holders) <= set(home.rglob("check_rows.json"))
+
+
 @pytest.mark.slow
 def test_the_page_says_what_every_file_holds(home: Path) -> None:
     use_the_run(home, train(home, "canaryrun", Backend.LORA))
     use_the_qlora_run(home, train(home, "canaryrun-four-bit", Backend.QLORA))
     mix(home)
+    only_check_rows_hold_token_ids(home, home / "canaryrun")
+    assert not list(home.glob("merged*/check_rows.json"))
     found = found_in(home)
     assert found["`model_final.bin`"]["system prompt"] == "text, digest"
     assert said_by_the_page() == found

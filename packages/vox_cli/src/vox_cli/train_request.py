@@ -123,6 +123,7 @@ OPTION_OF_SETTING = {
     "log_every": "log_every",
     "checkpoint_every": "checkpoint_every",
     "keep_checkpoints": "keep_checkpoints",
+    "check_rows": "check_rows",
 }
 """Settings that do not change the result, to the field of `RunOptions`."""
 

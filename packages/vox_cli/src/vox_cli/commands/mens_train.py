@@ -253,6 +253,13 @@ def train(
     keep_checkpoints: Annotated[
         int | None, flags.whole("Checkpoints that remain.", COUNT, default=2)
     ] = None,
+    check_rows: Annotated[
+        bool | None,
+        flags.toggle(
+            "Keep a few rows as token ids in the run folder; merges are proved on them.",
+            "--check-rows/--no-check-rows",
+        ),
+    ] = None,
     resume: Annotated[
         Resume | None,
         flags.value(

@@ -40,6 +40,8 @@ class RunOptions:
     """How many remain; the one before the newest is there for when the newest is damaged."""
     resume: Resume | None = None
     """Go on from a checkpoint; `force` is stronger and starts anew."""
+    check_rows: bool = True
+    """Keep a few rows as token ids in the run folder, on which a merge proves itself."""
     on_stop: Callable[[str], None] | None = field(default=None, compare=False)
     """Given a sentence, in a thread of its own, as soon as a signal asks the run to stop."""
     reads: tuple[Path, ...] = ()

@@ -179,7 +179,8 @@ class _Run:
         # First of all: a folder that has it can be gone on with.
         run_dir.write_json(REQUEST_FILE, job.request.as_json())
         run_dir.write_json(PREFLIGHT_FILE, preflight_record(job.planned, job.inputs))
-        run_dir.write_json(CHECK_ROWS_FILE, check_rows(job.planned, job.inputs).as_json())
+        if job.options.check_rows:
+            run_dir.write_json(CHECK_ROWS_FILE, check_rows(job.planned, job.inputs).as_json())
         cut_telemetry(self.telemetry.path, self.start.step if self.start.checkpoint else None)
         self.telemetry.begin()
 
