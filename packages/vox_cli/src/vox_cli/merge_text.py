@@ -36,6 +36,7 @@ def merge_text(report: MergeReport) -> str:
             ("update", _update(receipt)),
             ("logits", _logits(receipt.logits)),
             *rows_text(receipt.rows),
+            ("from training", _from_training(receipt.training_rows)),
             ("rows", None if receipt.rows or receipt.logits is None else _NO_ROWS),
             *_distances(receipt.qlora),
             ("time", f"{report.seconds:.1f} s"),
@@ -67,6 +68,15 @@ def rows_text(rows: RowCheck | None) -> Iterator[tuple[str, str]]:
     yield f"{kind} loss", f"{losses}, {rows.merged_loss:.4f} merged"
     choices = f"same token at {rows.same} of {rows.learned} learned positions"
     yield "choices", f"{choices}, at {rows.kept} of {rows.changed} that training changed"
+
+
+def _from_training(rows: RowCheck | None) -> str | None:
+    """Of a QLoRA adapter on the original weights: what became of the gain on those in NF4."""
+    if rows is None:
+        return None
+    gain = "" if rows.gain_kept is None else f", {100 * rows.gain_kept:.0f} % of the gain kept"
+    choices = f"same token at {rows.same} of {rows.learned} learned positions"
+    return f"loss {rows.adapter_loss:.4f} there{gain}; {choices}"
 
 
 def _logits(logits: LogitCheck | None) -> str:

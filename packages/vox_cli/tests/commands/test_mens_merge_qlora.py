@@ -69,7 +69,7 @@ RECEIPT = MergeReceipt(
         base_loss=3.5,
         adapter_loss=0.5,
         merged_loss=0.625,
-        tolerance=ROW_TOLERANCES["trained"],
+        tolerance=ROW_TOLERANCES["merged"],
     ),
     read={},
     written={},

@@ -25,7 +25,7 @@ from vox_populi.model.transformer import Transformer  # noqa: E402
 from vox_tensor.records import IGNORE_INDEX, EncodedRow  # noqa: E402
 
 ROWS = (EncodedRow((1, 2, 3), (IGNORE_INDEX, 2, 3)),)
-TOLERANCE = ROW_TOLERANCES["trained"]
+TOLERANCE = ROW_TOLERANCES["merged"]
 
 
 def scores(first: list[int], second: list[int], margin: float, loss: float = 1.0) -> RowScores:

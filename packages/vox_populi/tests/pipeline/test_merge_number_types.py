@@ -236,7 +236,7 @@ def test_a_merge_that_loses_what_was_trained_is_not_published(
     seen = fail_first(monkeypatch, 99)
     error = refused(request, "MENS-A085", FailureKind.GATE_MISSED)
     assert len(seen) == checks
-    least = ROW_TOLERANCES["trained"].agreement
+    least = ROW_TOLERANCES["merged"].agreement
     assert f"{100 * least:.1f} %" in error.problems[0].what
     assert "28 learned positions" in error.problems[0].what
 

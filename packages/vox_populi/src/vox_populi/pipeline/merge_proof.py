@@ -58,10 +58,9 @@ class MergeInputs:
     notes: tuple[str, ...] = ()
 
     @property
-    def row_tolerance(self) -> str:
-        """The row of `ROW_TOLERANCES` that applies."""
-        onto = Onto.DEQUANT if self.qlora is None else self.qlora.onto
-        return "original" if onto is Onto.ORIGINAL else "trained"
+    def is_onto_other_weights(self) -> bool:
+        """Whether the update is added to weights that it was not trained on."""
+        return self.qlora is not None and self.qlora.onto is Onto.ORIGINAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +69,9 @@ class Verdict:
 
     logits: LogitCheck
     rows: RowCheck | None
+    """Against the adapter beside the weights that it was merged onto."""
+    training_rows: RowCheck | None
+    """Against the adapter beside the weights it was trained on, where those are others."""
     qlora: QloraReceipt | None
 
     def problem(self, where: str, dtype: str) -> Problem | None:
@@ -82,8 +84,9 @@ class Verdict:
         if not self.logits.is_within:
             found, allowed = f"{self.logits.max_difference:.3g}", f"{self.logits.allowed:.3g}"
             return say.merge_differs_from_adapter(where, found, allowed)
-        if self.rows is not None and not self.rows.is_within:
-            return merge_rows.merge_loses_training(where, dtype, row_figures(self.rows))
+        for rows in (self.rows, self.training_rows):
+            if rows is not None and not rows.is_within:
+                return merge_rows.merge_loses_training(where, dtype, row_figures(rows))
         return None
 
 
@@ -112,34 +115,55 @@ class MergeProof:
             ModelError: When a file cannot be read any more.
         """
         logits, qlora = self._prompts(merged, other)
-        return Verdict(logits=logits, rows=self._check_rows(merged), qlora=qlora)
+        if not self._rows:
+            return Verdict(logits=logits, rows=None, training_rows=None, qlora=qlora)
+        found = self._scores(lambda: stored_model(merged)).result()
+        is_elsewhere = self._inputs.is_onto_other_weights
+        return Verdict(
+            logits=logits,
+            rows=self._compared(self._expected, found, "merged"),
+            training_rows=self._compared(self._training, found, "other") if is_elsewhere else None,
+            qlora=qlora,
+        )
 
     def score(self, build: Callable[[], Transformer]) -> RowCheck | None:
         """Compare any model with the adapter on the check rows; `None` where there are none."""
         if not self._rows:
             return None
-        origin = self._inputs.check_rows
-        assert origin is not None, "there are rows"
-        base, adapter = self._expected
-        sides = (base.result(), adapter.result(), self._scores(build).result())
-        tolerance = ROW_TOLERANCES[self._inputs.row_tolerance]
-        return row_check(origin.origin.value, self._rows, sides, tolerance)
+        return self._compared(self._expected, self._scores(build).result(), "merged")
 
-    def _check_rows(self, merged: ModelInventory) -> RowCheck | None:
-        return self.score(lambda: stored_model(merged))
+    def _compared(
+        self, expected: tuple[Future[RowScores], Future[RowScores]], found: RowScores, row: str
+    ) -> RowCheck:
+        rows = self._inputs.check_rows
+        assert rows is not None, "something was scored"
+        base, adapter = (side.result() for side in expected)
+        sides = (base, adapter, found)
+        return row_check(rows.origin.value, self._rows, sides, ROW_TOLERANCES[row])
 
     @cached_property
     def _expected(self) -> tuple[Future[RowScores], Future[RowScores]]:
-        """Of the base as the adapter was trained on it, and of both together."""
+        """Of the base that is merged into, and of the adapter beside it."""
+        side = self._inputs.qlora
+        if side is None or self._inputs.is_onto_other_weights:
+            return self._without_and_with(lambda: stored_model(self._inputs.inventory))
+        return self._training
+
+    @cached_property
+    def _training(self) -> tuple[Future[RowScores], Future[RowScores]]:
+        """Of the rounded base that a QLoRA adapter was trained on, and of both together."""
+        side = self._inputs.qlora
+        assert side is not None, "a LoRA adapter is trained on the base as it is stored"
+        return self._without_and_with(lambda: trained_model(side.trained))
+
+    def _without_and_with(
+        self, base: Callable[[], Transformer]
+    ) -> tuple[Future[RowScores], Future[RowScores]]:
         adapter, modules = self._inputs.adapter, self._inputs.modules
         return (
-            self._scores(self._base),
-            self._scores(lambda: adapted_model(self._base(), adapter, modules)),
+            self._scores(base),
+            self._scores(lambda: adapted_model(base(), adapter, modules)),
         )
-
-    def _base(self) -> Transformer:
-        side = self._inputs.qlora
-        return stored_model(self._inputs.inventory) if side is None else trained_model(side.trained)
 
     def _scores(self, build: Callable[[], Transformer]) -> Future[RowScores]:
         return self._workers.submit(score_rows, build, self._rows)

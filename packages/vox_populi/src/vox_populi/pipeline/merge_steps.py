@@ -141,6 +141,7 @@ def _build(
         is_head_tied=graph.is_head_tied,
         logits=made.verdict.logits,
         rows=made.verdict.rows,
+        training_rows=made.verdict.training_rows,
         number_type=NumberTypeChoice(
             asked=request.dtype.value, written=made.kind.config_name, tried=tried
         ),
