@@ -102,6 +102,9 @@ def test_the_receipt_has_the_figures_and_nothing_of_the_rows() -> None:
     assert found["loss"] == {"base": 3.0, "adapter": 1.0, "merged": 1.1}
     assert found["is_within"] is True
     assert not {"ids", "prompts"} & set(found)
+    nan = check(merged_loss=float("nan")).as_json()
+    assert nan["gain_kept"] is None
+    assert nan["loss"] == {"base": 3.0, "adapter": 1.0, "merged": None}
 
 
 def config(**changes: object) -> object:

@@ -38,18 +38,16 @@ _NEED_TORCH = (
     "generate",
     "chat",
     "merge",
+    "merge_number_types",
     "nothing_outside",
     "qlora_merge",
+    "qlora_merge_rows",
     "qlora_merge_refusals",
     "qlora_subset",
     "weights",
     "engine_setup",
 )
-collect_ignore = (
-    []
-    if find_spec("torch")
-    else [*(f"test_{name}_run.py" for name in _NEED_TORCH), "test_merge_number_types.py"]
-)
+collect_ignore = [] if find_spec("torch") else [f"test_{name}_run.py" for name in _NEED_TORCH]
 
 MakeContract = Callable[..., FinetuneContract]
 MakeBase = Callable[..., Path]

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from math import sqrt
 
+from vox_populi.artifacts.json_numbers import finite_or_none
+
 RECEIPT_FILE = "merge_receipt.json"
 RECEIPT_SCHEMA_VERSION = 2
 """2 added `number_type`, `update`, `rows`, and `relative_error` in `changes`."""
@@ -212,11 +214,11 @@ class RowCheck:
             "tokens": self.tokens,
             "learned_positions": self.learned,
             "loss": {
-                "base": self.base_loss,
-                "adapter": self.adapter_loss,
-                "merged": self.merged_loss,
+                "base": finite_or_none(self.base_loss),
+                "adapter": finite_or_none(self.adapter_loss),
+                "merged": finite_or_none(self.merged_loss),
             },
-            "gain_kept": self.gain_kept,
+            "gain_kept": finite_or_none(self.gain_kept),
             "same_choices": self.same,
             "agreement": self.agreement,
             "changed_choices": self.changed,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi.pipeline.json_numbers import JsonObject, finite_or_none, perplexity_of
+from vox_populi.artifacts.json_numbers import JsonObject, finite_or_none, perplexity_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

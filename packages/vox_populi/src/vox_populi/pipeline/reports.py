@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from vox_populi.artifacts.json_numbers import JsonObject, finite_or_none, perplexity_of
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.pipeline.eval_report import AnswerScore, EvalReport, Measured, SourceLoss
-from vox_populi.pipeline.json_numbers import JsonObject, finite_or_none, perplexity_of
 from vox_populi.pipeline.requests import (
     EvalRequest,
     GenerateRequest,
