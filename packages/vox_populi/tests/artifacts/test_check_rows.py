@@ -17,6 +17,7 @@ from vox_populi.artifacts.check_rows import (
     pick_check_rows,
     read_check_rows,
 )
+from vox_populi.errors import ArtifactError
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
 DIGEST = "sha256:33"
@@ -90,6 +91,7 @@ def broken(**changes: Any) -> str:
         broken(origin="elsewhere"),
         broken(rows=[]),
         broken(rows=3),
+        broken(rows=picked(row(3, 4)).as_json()["rows"] * 33),  # type: ignore[operator]  # a list
         broken(rows=[3]),
         broken(rows=[{"ids": [1, 2, VOCAB], "learned": [[1, 3]]}]),
         broken(rows=[{"ids": [1, -2, 3], "learned": [[1, 3]]}]),
@@ -102,11 +104,21 @@ def broken(**changes: Any) -> str:
         broken(rows=[{"ids": [1, 2, 3]}]),
     ],
 )
-def test_a_file_that_cannot_be_used_counts_as_absent(tmp_path: Path, text: str) -> None:
+def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / CHECK_ROWS_FILE
     path.write_text(text, encoding="utf-8")
-    assert read_check_rows(path, DIGEST, VOCAB) is None
+    with pytest.raises(ArtifactError) as caught:
+        read_check_rows(path, DIGEST, VOCAB)
+    assert [problem.code for problem in caught.value.problems] == ["MENS-A087"]
     assert read_check_rows(tmp_path / "absent", DIGEST, VOCAB) is None
+
+
+def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("folder", "link"):
+        with pytest.raises(ArtifactError, match="MENS-A087"):
+            read_check_rows(tmp_path / name, DIGEST, VOCAB)
 
 
 def test_rows_nearly_like_the_broken_ones_are_read(tmp_path: Path) -> None:

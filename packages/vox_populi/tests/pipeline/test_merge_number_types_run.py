@@ -194,14 +194,12 @@ def test_rows_of_the_run_are_compared(
     assert "20, 21, 22" not in json.dumps(rows)
 
 
-def test_rows_of_another_run_are_not_believed(
+def test_rows_of_another_run_are_refused(
     make_request: Callable[[float], MergeRequest],
 ) -> None:
     request = make_request(WIDE)
     write_rows(request.checkpoint, digest="sha256:44")
-    report = merge_run.merge(request)
-    assert receipt_of(request)["rows"] is None
-    assert any("check_rows.json" in note for note in report.notes)
+    refused(request, "MENS-A087")
 
 
 def test_auto_goes_on_to_the_type_whose_rows_pass(

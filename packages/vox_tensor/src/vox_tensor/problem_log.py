@@ -52,13 +52,14 @@ class ProblemLog:
 
     def add(self, problems: Iterable[Problem]) -> None:
         """Count problems, and keep the first 20 that differ in more than their line."""
+        groups, by_code = self._groups, self.by_code
         for problem in problems:
-            self.by_code[problem.code] += 1
+            by_code[problem.code] += 1
             file, line = _place_of(problem)
             key = (problem.code, problem.what, problem.fix, file)
-            group = self._groups.get(key)
-            if group is None and len(self._groups) < MAX_PROBLEMS:
-                group = self._groups[key] = _Group(problem, file)
+            group = groups.get(key)
+            if group is None and len(groups) < MAX_PROBLEMS:
+                group = groups[key] = _Group(problem, file)
             if group is not None:
                 group.add(line)
 

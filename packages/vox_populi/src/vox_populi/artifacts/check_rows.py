@@ -6,6 +6,7 @@ and the base, and rarely the data; so the run keeps a few rows, held-out ones wh
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Protocol
 
 from vox_populi.artifacts.json_fields import FieldError, take, take_member
-from vox_populi.errors import ModelError
+from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.hf.strict_json import read_json_object
+from vox_populi.operator_messages import merge_rows
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
 CHECK_ROWS_FILE = "check_rows.json"
@@ -108,29 +110,41 @@ def pick_check_rows(rows: Rows, origin: RowOrigin, contract_digest: str) -> Chec
 
 
 def read_check_rows(path: Path, contract_digest: str, vocab_size: int) -> CheckRows | None:
-    """The rows of a run, if they are there, sound, and those of the adapter's run.
-
-    They only add to the proof of a merge: a file that cannot be used counts as absent.
+    """The rows of a run; `None` where there is no file, as `--no-check-rows` leaves it.
 
     Args:
         path: The file.
         contract_digest: That of the adapter.
-        vocab_size: Rows of the base's embedding; ids beyond it make the file unusable.
+        vocab_size: Rows of the base's embedding; the ids must be below.
+
+    Raises:
+        ArtifactError: For a file that cannot be used, or of another run. Going on without it would
+            drop the proof of a merge in silence.
     """
+    if not os.path.lexists(path):
+        return None
     try:
         raw = read_json_object(path, _MAX_BYTES)
-        if take(raw, "schema_version", int) != CHECK_ROWS_VERSION:
-            return None
+        _require(raw, "schema_version", CHECK_ROWS_VERSION)
         if take(raw, "contract_digest", str) != contract_digest:
-            return None
+            message = "its contract_digest is not the adapter's"
+            raise FieldError(message)
         listed = raw.get("rows")
         rows = tuple(_parse_rows(listed if isinstance(listed, list) else [], vocab_size))
         origin = take_member(raw, "origin", RowOrigin)
-    except (ModelError, FieldError):
-        return None
-    if not rows:
-        return None
+    except ModelError as error:
+        raise ArtifactError(
+            merge_rows.check_rows_invalid(str(path), error.problems[0].what)
+        ) from error
+    except FieldError as error:
+        raise ArtifactError(merge_rows.check_rows_invalid(str(path), str(error))) from error
     return CheckRows(origin=origin, contract_digest=contract_digest, rows=rows)
+
+
+def _require(raw: Mapping[str, object], name: str, value: int) -> None:
+    if take(raw, name, int) != value:
+        message = f"{name} is not {value}"
+        raise FieldError(message)
 
 
 def _cut(row: EncodedRow) -> EncodedRow:
@@ -152,6 +166,9 @@ def _row_json(row: EncodedRow) -> dict[str, object]:
 
 
 def _parse_rows(listed: Sequence[object], vocab_size: int) -> Iterator[EncodedRow]:
+    if not 0 < len(listed) <= MOST_ROWS:
+        message = f"rows: there must be 1 to {MOST_ROWS} of them"
+        raise FieldError(message)
     for entry in listed:
         raw: Mapping[str, object] = entry if isinstance(entry, dict) else {}
         ids = _whole_numbers(raw.get("ids"), vocab_size)

@@ -132,7 +132,8 @@ class _Row:
     def first_text(self, keys: tuple[str, ...]) -> str:
         """The first field of `keys` that says something."""
         # Every field is looked at, so that a wrong type is reported behind a good value too.
-        found = [self.text(key) for key in keys]
+        value = self.value
+        found = [self.text(key) for key in keys if key in value]
         return next(filter(None, found), "")
 
     def wrong_type(self, field: str, expected: str, found: object) -> None:

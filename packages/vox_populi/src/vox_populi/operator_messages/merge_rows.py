@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
 
@@ -59,6 +60,16 @@ def subset_has_one_type(flag: str) -> Problem:
         code="MENS-A086",
         what=f"{flag} does not apply to --subset, which always writes float32.",
         fix=f"Omit {flag}, or omit --subset.",
+    )
+
+
+def check_rows_invalid(path: str, reason: str) -> Problem:
+    """The rows that a run left are damaged, or those of another run."""
+    return Problem(
+        code="MENS-A087",
+        what=f"not the check rows of this adapter's run: {clipped(reason)}",
+        fix="Copy the file from the run folder again, or delete it: the merge then proves less.",
+        where=path,
     )
 
 
