@@ -12,7 +12,6 @@ the adapter, to every merge, and to llama.cpp with the GGUF file.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import random
 import subprocess
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import xllamacpp
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 FACTS = (
@@ -125,10 +125,9 @@ def answers(prompts: Path, *weights: object) -> list[str]:
 
 def of_llama_cpp(file: Path, prompts: list[str]) -> Iterator[str]:
     """Greedy answers of llama.cpp on text laid out as in training."""
-    library: Any = importlib.import_module("xllamacpp")
-    settings = library.CommonParams()
+    settings = xllamacpp.CommonParams()
     settings.model.path, settings.n_ctx, settings.warmup = str(file), 512, False
-    server = library.Server(settings)
+    server = xllamacpp.Server(settings)
     for prompt in prompts:
         text = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
         asked = {"prompt": text, "temperature": 0.0, "max_tokens": 24, "stop": ["<|im_end|>"]}
