@@ -40,8 +40,9 @@ class Adapter:
         self.config = config
         adapted = tuple(AdaptedModule.of(module) for module in self.modules)
         self.header = replace(header, lora=lora, modules=adapted)
+        # Whole numbers: their products are exact, in whatever order a processor adds them.
         self.tensors: dict[str, Tensor] = {
-            name: torch.randn(shape, generator=generator)
+            name: torch.randint(-9, 10, shape, generator=generator).float()
             for name, shape in self.header.tensor_shapes().items()
         }
 
