@@ -27,8 +27,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
-from vox_populi.artifacts.checkpoint_file import write_adapter_bin
+from vox_populi.adapters.header import AdaptedModule, AdapterHeader
+from vox_populi.adapters.lora_bin import write_adapter_bin
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.hf.inventory import base_digest, read_inventory

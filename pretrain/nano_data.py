@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from vox_populi.data.stdlib_split import iter_source_modules, read_source
+from vox_populi.corpus.stdlib_split import iter_source_modules, read_source
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 from vox_tensor.tokenizer import VoxTokenizer
 

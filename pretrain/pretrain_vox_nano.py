@@ -22,7 +22,7 @@ from nano_data import cut_windows, epoch_batches, read_sources
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vox_populi.data.stdlib_split import stdlib_root
+from vox_populi.corpus.stdlib_split import stdlib_root
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
 from vox_populi.model.transformer import Transformer

@@ -12,15 +12,10 @@ from tests_integration.tiny_models import write_tiny_model
 from vox_populi.contract.choices import Backend, ComputeDtype, DeviceKind, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import DenseCopiesChoice, QloraGraph, QloraSpec
-from vox_populi.pipeline.dispatch import evaluate, generate, run_training
-from vox_populi.pipeline.requests import (
-    EvalRequest,
-    GenerateRequest,
-    Prompt,
-    Resume,
-    RunOptions,
-    WeightsChoice,
-)
+from vox_populi.pipeline.evaluate import EvalRequest, evaluate
+from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
+from vox_populi.pipeline.train import Resume, RunOptions, run_training
+from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_tensor.lora_spec import LoraSpec
 
 WORDS = ("red", "green", "blue", "one", "two", "three", "north", "south")

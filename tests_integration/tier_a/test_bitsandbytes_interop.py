@@ -25,7 +25,7 @@ from tests_integration.tolerances import EXACT, F32_LOGITS, assert_parity, diffe
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base, quantize_stored
-from vox_populi.pipeline.quantize_report import QuantizeRequest
+from vox_populi.pipeline.quantize import QuantizeRequest
 from vox_populi.pipeline.quantize_run import quantize
 from vox_tensor.collate import collate_window
 from vox_tensor.nf4 import NestedScales, Nf4Tensor

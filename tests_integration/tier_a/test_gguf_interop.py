@@ -14,18 +14,19 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests_integration.tiny_models import FAMILY_CASES, VOCAB, write_tiny_model
 from tests_integration.tolerances import F16_WEIGHT, F32_LOGITS, F32_MERGED, assert_parity, differs
-from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
-from vox_populi.artifacts.checkpoint_file import write_adapter_bin
-from vox_populi.artifacts.consumers import Consumer, GgufType, GgufTypeChoice
-from vox_populi.artifacts.gguf_model import BLOCK
+from vox_populi.adapters.header import AdaptedModule, AdapterHeader
+from vox_populi.adapters.lora_bin import write_adapter_bin
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError
+from vox_populi.export.consumers import Consumer, GgufType, GgufTypeChoice
+from vox_populi.export.gguf.model import BLOCK
 from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules
+from vox_populi.pipeline.export import ExportRequest
 from vox_populi.pipeline.export_run import export_adapter
+from vox_populi.pipeline.gguf import GgufRequest
 from vox_populi.pipeline.gguf_run import export_gguf
-from vox_populi.pipeline.interop_reports import ExportRequest, GgufRequest
 from vox_tensor.lora_spec import LoraSpec
 
 gguf = pytest.importorskip("gguf", reason="needs vox-populi[gguf]")

@@ -17,19 +17,20 @@ from transformers import AutoModelForCausalLM
 
 from tests_integration.tiny_models import FAMILY_CASES, VOCAB, write_tiny_model
 from tests_integration.tolerances import F32_LOGITS, assert_parity, differs
-from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
-from vox_populi.artifacts.checkpoint_file import read_adapter_bin, write_adapter_bin
-from vox_populi.artifacts.consumers import Consumer
-from vox_populi.artifacts.peft_adapter import read_peft_adapter
+from vox_populi.adapters.header import AdaptedModule, AdapterHeader
+from vox_populi.adapters.lora_bin import read_adapter_bin, write_adapter_bin
+from vox_populi.adapters.peft.adapter import read_peft_adapter
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
+from vox_populi.export.consumers import Consumer
 from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
+from vox_populi.pipeline.export import ExportRequest
 from vox_populi.pipeline.export_run import export_adapter
-from vox_populi.pipeline.import_run import import_adapter
-from vox_populi.pipeline.interop_reports import ExportRequest, ImportRequest
+from vox_populi.pipeline.import_peft import ImportRequest
+from vox_populi.pipeline.import_peft_run import import_adapter
 from vox_tensor.collate import collate_window
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.records import EncodedRow

@@ -28,16 +28,14 @@ from tests_integration.tolerances import (
     assert_parity,
     differs,
 )
-from vox_populi.artifacts.adapter_header import LM_HEAD_ONLY, PROXY_STACK, AdapterHeader
+from vox_populi.adapters.header import LM_HEAD_ONLY, PROXY_STACK, AdapterHeader
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
 from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base
 from vox_populi.model.transformer import Transformer
-from vox_populi.pipeline.dispatch import merge_qlora
-from vox_populi.pipeline.merge_report import MergeReport
+from vox_populi.pipeline.merge import MergeReport, Onto, QloraMergeRequest, merge_qlora
 from vox_populi.pipeline.qlora_subset_run import SUBSET_FILE
-from vox_populi.pipeline.requests import Onto, QloraMergeRequest
 from vox_tensor.collate import collate_window
 from vox_tensor.nf4 import dequantize_nf4, quantize_nf4
 from vox_tensor.nf4_weight import DenseCopies, DensePool

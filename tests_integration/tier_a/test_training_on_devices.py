@@ -26,15 +26,16 @@ from tests_integration.tolerances import (
 )
 from vox_populi.contract.choices import ComputeDtype, DeviceKind
 from vox_populi.contract.qlora_spec import DenseCopiesChoice, QloraGraph
-from vox_populi.pipeline.dispatch import evaluate, merge_qlora, merge_weights
-from vox_populi.pipeline.requests import (
-    EvalRequest,
+from vox_populi.pipeline.evaluate import EvalRequest, evaluate
+from vox_populi.pipeline.merge import (
     MergeFormat,
     MergeRequest,
     Onto,
     QloraMergeRequest,
-    WeightsChoice,
+    merge_qlora,
+    merge_weights,
 )
+from vox_populi.pipeline.weights_choice import WeightsChoice
 
 DEVICES = [
     pytest.param(DeviceKind.CPU),

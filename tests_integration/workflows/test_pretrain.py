@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vox_populi.data.stdlib_split import is_heldout_module, stdlib_root
+from vox_populi.corpus.stdlib_split import is_heldout_module, stdlib_root
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import read_inventory
 

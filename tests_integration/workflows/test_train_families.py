@@ -11,11 +11,9 @@ import torch
 
 from tests_integration.tiny_models import FAMILY_CASES, write_tiny_model
 from tests_integration.tolerances import F32_ACCUMULATED, F32_GRAD, assert_parity, differs
-from vox_populi.artifacts.checkpoint_file import read_adapter_bin
+from vox_populi.adapters.lora_bin import read_adapter_bin
 from vox_populi.contract.finetune_contract import FinetuneContract, TokenizerKind
-from vox_populi.pipeline.dispatch import run_training
-from vox_populi.pipeline.reports import TrainReport
-from vox_populi.pipeline.requests import RunOptions
+from vox_populi.pipeline.train import RunOptions, TrainReport, run_training
 from vox_tensor.errors import VoxError
 from vox_tensor.lora_spec import LoraSpec
 

@@ -11,16 +11,14 @@ import torch
 
 from tests_integration.tiny_models import FAMILY_CASES, N_LAYERS, write_tiny_model
 from tests_integration.tolerances import F32_ACCUMULATED, F32_GRAD, assert_parity, differs
-from vox_populi.artifacts.adapter_v3 import read_qlora_adapter
-from vox_populi.artifacts.checkpoint_file import AdapterFile
+from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.adapters.v3.files import read_qlora_adapter
 from vox_populi.contract.choices import Backend
 from vox_populi.contract.finetune_contract import FinetuneContract, TokenizerKind
 from vox_populi.contract.qlora_spec import QloraGraph, QloraSpec
 from vox_populi.kernel.adapted_objective import AdaptedObjective
-from vox_populi.pipeline.dispatch import plan_training, run_training
 from vox_populi.pipeline.engine_setup import load_objective
-from vox_populi.pipeline.reports import TrainReport
-from vox_populi.pipeline.requests import RunOptions
+from vox_populi.pipeline.train import RunOptions, TrainReport, plan_training, run_training
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.nf4 import dequantize_nf4, quantize_nf4
 from vox_tensor.nf4_weight import Nf4Weight

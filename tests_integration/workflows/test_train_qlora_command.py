@@ -11,9 +11,9 @@ import pytest
 
 from tests_integration.tiny_models import write_tiny_model
 from vox_cli.app import run
-from vox_populi.artifacts.adapter_v3 import read_qlora_adapter
-from vox_populi.artifacts.checkpoint_file import AdapterFile
-from vox_populi.artifacts.json_schema import load_schema, schema_violations
+from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.adapters.v3.files import read_qlora_adapter
+from vox_populi.adapters.v3.json_schema import load_schema, schema_violations
 
 WORDS = ("red", "green", "blue", "one", "two", "three", "north", "south")
 SMALL = (

@@ -16,25 +16,16 @@ import pytest
 
 from tests_integration.tiny_models import FAMILY_CASES, write_tiny_model
 from tests_integration.tolerances import F32_LOSS, assert_close_number
-from vox_populi.artifacts.consumers import Consumer
 from vox_populi.contract.finetune_contract import FinetuneContract, TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError
-from vox_populi.pipeline.dispatch import (
-    EvalRequest,
-    GenerateRequest,
-    MergeFormat,
-    MergeRequest,
-    Prompt,
-    RunOptions,
-    WeightsChoice,
-    evaluate,
-    export_adapter,
-    generate,
-    merge_weights,
-    run_training,
-)
-from vox_populi.pipeline.interop_reports import ExportRequest
+from vox_populi.export.consumers import Consumer
+from vox_populi.pipeline.evaluate import EvalRequest, evaluate
+from vox_populi.pipeline.export import ExportRequest, export_adapter
+from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
+from vox_populi.pipeline.merge import MergeFormat, MergeRequest, merge_weights
+from vox_populi.pipeline.train import RunOptions, run_training
+from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_tensor.lora_spec import LoraSpec
 
 ROWS = [

@@ -17,22 +17,25 @@ from tokenizers import Tokenizer
 
 from tests_integration.tiny_models import write_tiny_model
 from vox_cli.mix_config_file import read_mix_config
-from vox_populi.artifacts.consumers import Consumer
 from vox_populi.contract.choices import Backend, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.data.corpus_mix import mix_corpus
+from vox_populi.corpus.mix import mix_corpus
 from vox_populi.data.training_text import TextPolicy
-from vox_populi.pipeline import dispatch
-from vox_populi.pipeline.convert_reports import AdapterForm, ConvertRequest
-from vox_populi.pipeline.interop_reports import ExportRequest, GgufRequest, ImportRequest
-from vox_populi.pipeline.quantize_report import QuantizeRequest
-from vox_populi.pipeline.requests import (
+from vox_populi.export.consumers import Consumer
+from vox_populi.pipeline.convert import AdapterForm, ConvertRequest, convert_adapter
+from vox_populi.pipeline.export import ExportRequest, export_adapter
+from vox_populi.pipeline.gguf import GgufRequest, export_gguf
+from vox_populi.pipeline.import_peft import ImportRequest, import_adapter
+from vox_populi.pipeline.merge import (
     MergeFormat,
     MergeRequest,
     Onto,
     QloraMergeRequest,
-    RunOptions,
+    merge_qlora,
+    merge_weights,
 )
+from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
+from vox_populi.pipeline.train import RunOptions, run_training
 from vox_tensor.lora_spec import LoraSpec
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "src" / "reference" / "stored-data.md"
@@ -111,7 +114,7 @@ def train(home: Path, run: str, backend: Backend) -> Path:
         eval_every=1,
         threads=1,
     )
-    dispatch.run_training(contract, RunOptions(checkpoint_every=1, keep_checkpoints=1))
+    run_training(contract, RunOptions(checkpoint_every=1, keep_checkpoints=1))
     return home / run
 
 
@@ -119,25 +122,23 @@ def use_the_run(home: Path, run: Path) -> None:
     base = home / "inputs" / "canarybase"
     for each in MergeFormat:
         request = MergeRequest(checkpoint=run, output=home / f"merged-{each}", output_format=each)
-        dispatch.merge_weights(request)
+        merge_weights(request)
     for consumer in Consumer:
         folder = home / f"for-{consumer}"
-        dispatch.export_adapter(ExportRequest(source=run, consumer=consumer, output_dir=folder))
-    dispatch.import_adapter(
+        export_adapter(ExportRequest(source=run, consumer=consumer, output_dir=folder))
+    import_adapter(
         ImportRequest(source=home / "for-peft", output=home / "imported.bin", model_dir=base)
     )
     for form, output in ((AdapterForm.V3, "converted"), (AdapterForm.LORA_BIN, "converted.bin")):
         source = run if form is AdapterForm.V3 else home / "converted"
-        dispatch.convert_adapter(ConvertRequest(source=source, target=form, output=home / output))
-    dispatch.quantize_model(QuantizeRequest(model_dir=base, output=home / "four-bit"))
-    dispatch.export_gguf(GgufRequest(source=run, output=home / "model.gguf"))
+        convert_adapter(ConvertRequest(source=source, target=form, output=home / output))
+    quantize_model(QuantizeRequest(model_dir=base, output=home / "four-bit"))
+    export_gguf(GgufRequest(source=run, output=home / "model.gguf"))
 
 
 def use_the_qlora_run(home: Path, run: Path) -> None:
-    dispatch.merge_qlora(
-        QloraMergeRequest(adapter=run, output=home / "merged-qlora", onto=Onto.DEQUANT)
-    )
-    dispatch.merge_qlora(QloraMergeRequest(adapter=run, output=home / "merged-subset", subset=True))
+    merge_qlora(QloraMergeRequest(adapter=run, output=home / "merged-qlora", onto=Onto.DEQUANT))
+    merge_qlora(QloraMergeRequest(adapter=run, output=home / "merged-subset", subset=True))
 
 
 def mix(home: Path) -> None:

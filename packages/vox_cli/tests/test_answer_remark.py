@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from vox_cli.answer_remark import answer_remark
-from vox_populi.pipeline.reports import GenerateResult
+from vox_populi.pipeline.generate import GenerateResult
 
 
 @pytest.mark.parametrize(

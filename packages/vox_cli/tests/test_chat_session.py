@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from vox_cli.commands import mens_generate
-from vox_populi import operator_messages as say
 from vox_populi.errors import DataError
-from vox_populi.pipeline.reports import GenerateResult
-from vox_populi.pipeline.requests import GenerateRequest
+from vox_populi.operator_messages import use as say
+from vox_populi.pipeline.generate import GenerateRequest, GenerateResult
 
 Vox = Callable[..., Any]
 CTRL_C = "\x03"

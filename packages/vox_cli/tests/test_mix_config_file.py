@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from vox_cli.mix_config_file import CONFIG_KEYS, SOURCE_KEYS, read_mix_config
-from vox_populi.artifacts.json_schema import load_schema, schema_violations
-from vox_populi.data.mix_config import MixConfig, MixSource
-from vox_populi.data.tool_trace import RecordFormat
+from vox_populi.adapters.v3.json_schema import load_schema, schema_violations
+from vox_populi.corpus.mix_config import MixConfig, MixSource
+from vox_populi.corpus.tool_trace import RecordFormat
 from vox_populi.errors import ConfigError
 
 FULL = """\

@@ -15,11 +15,11 @@ from vox_cli.train_request import (
     LORA_FIELD_OF_SETTING,
     QLORA_FIELD_OF_SETTING,
 )
-from vox_populi.artifacts.consumers import Consumer, GgufType
 from vox_populi.contract.choices import Backend, ComputeDtype, DeviceKind, TokenizerKind
 from vox_populi.contract.qlora_spec import BaseQuant
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
+from vox_populi.export.consumers import Consumer, GgufType
 from vox_populi.operator_messages.peer_names import (
     ABSENT_SETTINGS,
     COMMAND_NOTES,
@@ -28,7 +28,8 @@ from vox_populi.operator_messages.peer_names import (
     PEER_SETTINGS,
     PEER_WORDS,
 )
-from vox_populi.pipeline.dispatch import AdapterForm, MergeFormat
+from vox_populi.pipeline.convert import AdapterForm
+from vox_populi.pipeline.merge import MergeFormat
 from vox_tensor.schedule import ScheduleKind
 
 Vox = Callable[..., Any]

@@ -23,11 +23,11 @@ from vox_cli.command_table import COMMANDS
 from vox_cli.exit_codes import ExitCode
 from vox_cli.lazy_group import load_command
 from vox_populi import extras
-from vox_populi.artifacts.run_dir import TELEMETRY_FILE
 from vox_populi.events import Event, EventName
-from vox_populi.pipeline.dispatch import PlannedRun
+from vox_populi.pipeline.generate import GenerateResult
 from vox_populi.pipeline.interruption import RunInterruptedError
-from vox_populi.pipeline.reports import GenerateResult
+from vox_populi.pipeline.train import PlannedRun
+from vox_populi.runs.run_dir import TELEMETRY_FILE
 
 pty = pytest.importorskip("pty", reason="needs a system with pseudo-terminals")
 fcntl = pytest.importorskip("fcntl", reason="needs a system with pseudo-terminals")
@@ -146,11 +146,11 @@ REPORTED = {
     "eval": ("evaluate", ("--data", "x")),
     "merge-weights": ("merge", ("--checkpoint", "x", "--output-dir", "y")),
     "merge-qlora": ("merge", ("--adapter", "x", "--output-dir", "y", "--onto", "original")),
-    "export-adapter": ("dispatch.export_adapter", ("x", "--for", "peft", "--output-dir", "y")),
-    "export-gguf": ("dispatch.export_gguf", ("x", "--output", "y")),
-    "quantize": ("dispatch.quantize_model", ("--model", "x", "--output-dir", "y")),
-    "import-adapter": ("dispatch.import_adapter", ("x", "--model", "b", "--output", "y")),
-    "convert-adapter": ("dispatch.convert_adapter", ("x", "--to", "v3", "--output", "y")),
+    "export-adapter": ("export", ("x", "--for", "peft", "--output-dir", "y")),
+    "export-gguf": ("export", ("x", "--output", "y")),
+    "quantize": ("quantize_model", ("--model", "x", "--output-dir", "y")),
+    "import-adapter": ("import_peft", ("x", "--model", "b", "--output", "y")),
+    "convert-adapter": ("convert", ("x", "--to", "v3", "--output", "y")),
     "lint": ("lint_folder", ("x",)),
     "validate": ("validate_corpus", ("x",)),
     "train": ("run_training", ("--data-dir", "x", "--output-dir", "y")),

@@ -12,15 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vox_populi.artifacts.adapter_header import (
-    FULL_GRAPH,
-    AdaptedModule,
-    AdapterHeader,
-    Quantization,
-)
-from vox_populi.artifacts.adapter_manifest import V3Facts
-from vox_populi.artifacts.adapter_v3 import QLORA_ADAPTER_FILE, write_qlora_adapter
-from vox_populi.artifacts.source_layers import embedding_key
+from vox_populi.adapters.header import FULL_GRAPH, AdaptedModule, AdapterHeader, Quantization
+from vox_populi.adapters.v3.files import QLORA_ADAPTER_FILE, write_qlora_adapter
+from vox_populi.adapters.v3.layers import embedding_key
+from vox_populi.adapters.v3.manifest import V3Facts
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.hf.inventory import base_digest, read_inventory

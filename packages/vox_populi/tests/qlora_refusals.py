@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vox_populi.pipeline import qlora_merge_run
-from vox_populi.pipeline.requests import QloraMergeRequest
+from vox_populi.pipeline.merge import QloraMergeRequest
 from vox_tensor.errors import FailureKind, VoxError
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vox_populi import operator_messages as say
-from vox_populi.pipeline.reports import GenerateResult
+from vox_populi.operator_messages import use as say
+from vox_populi.pipeline.generate import GenerateResult
 
 
 def answer_remark(result: GenerateResult) -> str | None:

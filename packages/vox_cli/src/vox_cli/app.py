@@ -23,7 +23,9 @@ from vox_cli.optional_values import with_optional_values
 from vox_cli.reported_failure import ReportedFailureError
 from vox_cli.terminal import STDERR, STDOUT, open_streams
 from vox_cli.usage_problems import USAGE_ERROR, usage_problems
-from vox_populi import operator_messages as say
+from vox_populi.operator_messages import environment as say_environment
+from vox_populi.operator_messages import run as say_run
+from vox_populi.operator_messages import usage as say_usage
 from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_tensor.errors import Problem, VoxError
 
@@ -64,9 +66,9 @@ def run(argv: Sequence[str]) -> int:
         STDOUT.silence()
         return ExitCode.READER_GONE
     except KeyboardInterrupt:
-        return _report([say.interrupted()], ExitCode.INTERRUPTED, as_json)
+        return _report([say_run.interrupted()], ExitCode.INTERRUPTED, as_json)
     except _Terminated:
-        return _report([say.terminated()], ExitCode.TERMINATED, as_json)
+        return _report([say_run.terminated()], ExitCode.TERMINATED, as_json)
     except Exception as error:  # noqa: BLE001 - the one place where every failure ends
         problems, code = _explain(error, argv)
         if os.environ.get("VOX_DEBUG") == "1":
@@ -104,13 +106,15 @@ def _explain(error: Exception, argv: Sequence[str]) -> tuple[Sequence[Problem], 
     if isinstance(error, USAGE_ERROR):
         return usage_problems(error, argv), ExitCode.USAGE
     if isinstance(error, typer.Abort):
-        return [say.interrupted()], ExitCode.INTERRUPTED
+        return [say_run.interrupted()], ExitCode.INTERRUPTED
     if isinstance(error, MemoryError) or _is_memory_refused(error):
-        return [say.memory_exhausted()], ExitCode.ENVIRONMENT
+        return [say_environment.memory_exhausted()], ExitCode.ENVIRONMENT
     if isinstance(error, OSError):
         where = None if error.filename is None else os.fsdecode(error.filename)
-        return [say.system_refused(where, error.strerror or str(error))], ExitCode.ENVIRONMENT
-    return [say.our_bug(type(error).__name__)], ExitCode.OUR_BUG
+        return [
+            say_environment.system_refused(where, error.strerror or str(error))
+        ], ExitCode.ENVIRONMENT
+    return [say_usage.our_bug(type(error).__name__)], ExitCode.OUR_BUG
 
 
 def _is_memory_refused(error: Exception) -> bool:

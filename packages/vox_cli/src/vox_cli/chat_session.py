@@ -11,9 +11,9 @@ from contextlib import suppress
 from vox_cli.answer_remark import answer_remark
 from vox_cli.console import Console
 from vox_cli.terminal import STDOUT, ask
-from vox_populi import operator_messages as say
 from vox_populi.errors import DataError
-from vox_populi.pipeline.conversation import Conversation
+from vox_populi.operator_messages import use as say
+from vox_populi.pipeline.chat import Conversation
 
 with suppress(ImportError):
     # Gives `input` an editable line and a history; not every system has it.

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import yaml
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
+from vox_populi.operator_messages import usage as say
 from vox_tensor.errors import Problem
 from vox_tensor.regular_file import NotRegularFileError, open_regular
 

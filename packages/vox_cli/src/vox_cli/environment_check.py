@@ -7,7 +7,7 @@ import os
 from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX
 from vox_cli.lazy_group import load_command
 from vox_cli.name_hints import setting_meant
-from vox_populi import operator_messages as say
+from vox_populi.operator_messages import usage as say
 from vox_populi.operator_messages.likeness import nearest
 from vox_tensor.errors import Problem
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from vox_cli.report_text import aligned
 from vox_cli.text_width import cells, padded
-from vox_populi.artifacts.json_numbers import perplexity_of
-from vox_populi.pipeline.eval_report import AnswerScore, EvalReport, Measured, SourceLoss
+from vox_populi.files.json_numbers import perplexity_of
+from vox_populi.pipeline.evaluate import AnswerScore, EvalReport, Measured, SourceLoss
 from vox_tensor.visible_text import one_line
 
 TOTAL = "total"

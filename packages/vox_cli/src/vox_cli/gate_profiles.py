@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
+from vox_populi.operator_messages import gate as say
+from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem
 from vox_tensor.regular_file import open_regular
 
@@ -101,7 +102,7 @@ def read_manifest(path: Path) -> GateManifest:
     checked = _Checker(str(path))
     manifest = checked.manifest(path, raw)
     if checked.problems:
-        raise ConfigError(*say.capped(checked.problems))
+        raise ConfigError(*capped(checked.problems))
     return manifest
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from vox_cli.gate_profiles import GateManifest, GateRow
 from vox_cli.gate_selection import selected_tests, selection_problems
 from vox_cli.gate_session import SessionRecord, TestOutcome, TestRecord
-from vox_populi import operator_messages as say
 from vox_populi.errors import EnvironmentFailure
+from vox_populi.operator_messages import environment as say_environment
+from vox_populi.operator_messages import gate as say_gate
 from vox_populi.version import __version__
 from vox_tensor.atomic_file import replaced_file
 from vox_tensor.errors import Problem
@@ -155,10 +156,10 @@ def _judge_row(row: GateRow, session: SessionRecord) -> RowResult:
     failed = [id for id, test in tests.items() if test.outcome is TestOutcome.FAILED]
     problems = list(untied)
     if failed:
-        problems.append(say.gate_tests_failed(row.id, failed))
+        problems.append(say_gate.gate_tests_failed(row.id, failed))
     outcome = _outcome(tests.values(), is_untied=bool(untied))
     if outcome is RowOutcome.SKIPPED:
-        problems.append(say.gate_row_skipped(row.id, len(tests)))
+        problems.append(say_gate.gate_row_skipped(row.id, len(tests)))
     return RowResult(row=row, outcome=outcome, tests=tests, problems=tuple(problems))
 
 
@@ -175,7 +176,8 @@ def _outcome(tests: Collection[TestRecord], *, is_untied: bool) -> RowOutcome:
 
 def _session_problems(session: SessionRecord, results: Sequence[RowResult]) -> tuple[Problem, ...]:
     uncollected = tuple(
-        say.gate_file_not_collected(where, reason) for where, reason in session.uncollected.items()
+        say_gate.gate_file_not_collected(where, reason)
+        for where, reason in session.uncollected.items()
     )
     is_explained = bool(uncollected) or any(each.problems for each in results)
     is_whole = session.exit_code == 0 and all(
@@ -185,7 +187,7 @@ def _session_problems(session: SessionRecord, results: Sequence[RowResult]) -> t
     is_orderly = session.exit_code in (0, 1, 2, 5)
     if is_orderly and (is_explained or is_whole):
         return uncollected
-    return (*uncollected, say.gate_session_died(session.exit_code, session.last_line))
+    return (*uncollected, say_gate.gate_session_died(session.exit_code, session.last_line))
 
 
 def write_report(report: GateReport, path: Path) -> None:
@@ -199,7 +201,7 @@ def write_report(report: GateReport, path: Path) -> None:
         with replaced_file(path) as handle:
             handle.write(text.encode("utf-8"))
     except OSError as error:
-        raise EnvironmentFailure(say.file_not_written(str(path), error)) from None
+        raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from None
 
 
 def report_text(report: GateReport) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vox_cli.gate_profiles import GateRow
-from vox_populi import operator_messages as say
+from vox_populi.operator_messages import gate as say
 from vox_tensor.errors import Problem
 
 

@@ -17,8 +17,8 @@ from vox_cli.command_table import ENVIRONMENT_PREFIX
 from vox_cli.gate_profiles import GateManifest, GateRow
 from vox_cli.gate_selection import CollectedTest, outermost
 from vox_populi import extras
-from vox_populi import operator_messages as say
 from vox_populi.errors import MissingExtraError
+from vox_populi.operator_messages import gate as say
 
 Say = Callable[[str], None]
 

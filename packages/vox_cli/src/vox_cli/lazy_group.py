@@ -12,8 +12,8 @@ from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, GROUP_HELP, Comm
 from vox_cli.name_hints import command_hint
 from vox_cli.terminal import STDOUT
 from vox_populi import extras
-from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
+from vox_populi.operator_messages import usage as say
 from vox_populi.version import __version__
 
 PROGRAM = "vox"

@@ -15,7 +15,7 @@ from vox_populi.merge.receipt import (
     TensorChange,
     relative_error,
 )
-from vox_populi.pipeline.merge_report import MergeReport
+from vox_populi.pipeline.merge import MergeReport
 from vox_tensor.visible_text import one_line
 
 MAX_ROWS = 12

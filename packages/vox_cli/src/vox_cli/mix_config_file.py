@@ -12,12 +12,14 @@ import yaml
 from vox_cli import value_parsers
 from vox_cli.config_file import compose_yaml
 from vox_cli.value_parsers import ValueRefusedError
-from vox_populi import operator_messages as say
-from vox_populi.data.mix_config import DEFAULT_SEED, MAX_SOURCES, MixConfig, MixSource
-from vox_populi.data.tool_trace import RecordFormat
+from vox_populi.corpus.mix_config import DEFAULT_SEED, MAX_SOURCES, MixConfig, MixSource
+from vox_populi.corpus.tool_trace import RecordFormat
 from vox_populi.errors import ConfigError
 from vox_populi.number_ranges import SEED
+from vox_populi.operator_messages import corpus as say_corpus
+from vox_populi.operator_messages import usage as say_usage
 from vox_populi.operator_messages.likeness import nearest
+from vox_populi.operator_messages.wording import capped, clipped
 from vox_tensor.errors import Problem
 
 SOURCE_KEYS = ("path", "weight", "record_format", "optional", "sample_rate")
@@ -49,7 +51,7 @@ def read_mix_config(path: Path, seed: int | None = None) -> MixConfig:
     """
     root = compose_yaml(path)
     if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(say.mix_key_missing("sources", str(path)))
+        raise ConfigError(say_corpus.mix_key_missing("sources", str(path)))
     problems: list[Problem] = []
     fields = _Fields(root, CONFIG_KEYS, path, problems)
     sources = _sources(fields, path, problems)
@@ -73,19 +75,19 @@ def read_mix_config(path: Path, seed: int | None = None) -> MixConfig:
         problems += error.problems
         config = None
     if problems or config is None:
-        raise ConfigError(*say.capped(problems))
+        raise ConfigError(*capped(problems))
     return config
 
 
 def _sources(fields: _Fields, path: Path, problems: list[Problem]) -> tuple[MixSource, ...]:
     node = fields.nodes.get("sources")
     if node is None or _is_null(node):
-        problems.append(say.mix_key_missing("sources", str(path)))
+        problems.append(say_corpus.mix_key_missing("sources", str(path)))
         return ()
     where = f"{path}:{node.start_mark.line + 1}"
     if not isinstance(node, yaml.SequenceNode) or not 1 <= len(node.value) <= MAX_SOURCES:
         expected = f"a list of 1 to {MAX_SOURCES} entries, each with a path"
-        problems.append(say.mix_value_refused("sources", expected, where))
+        problems.append(say_corpus.mix_value_refused("sources", expected, where))
         return ()
     found = (_source(each, path, problems) for each in node.value)
     return tuple(source for source in found if source is not None)
@@ -94,12 +96,14 @@ def _sources(fields: _Fields, path: Path, problems: list[Problem]) -> tuple[MixS
 def _source(node: yaml.Node, path: Path, problems: list[Problem]) -> MixSource | None:
     where = f"{path}:{node.start_mark.line + 1}"
     if not isinstance(node, yaml.MappingNode):
-        problems.append(say.mix_value_refused("an entry of sources", "keys such as path", where))
+        problems.append(
+            say_corpus.mix_value_refused("an entry of sources", "keys such as path", where)
+        )
         return None
     fields = _Fields(node, SOURCE_KEYS, path, problems)
     has_path = "path" in fields.nodes and not _is_null(fields.nodes["path"])
     if not has_path:
-        problems.append(say.mix_key_missing("path", where))
+        problems.append(say_corpus.mix_key_missing("path", where))
     formats = value_parsers.one_of(RecordFormat)
     source = MixSource(
         path=fields.value("path", value_parsers.any_text, "-") if has_path else "-",
@@ -129,12 +133,12 @@ class _Fields:
             name = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
             key = name.replace("-", "_")
             if key in first_lines:
-                problems.append(say.config_key_repeated(key, where, first_lines[key]))
+                problems.append(say_usage.config_key_repeated(key, where, first_lines[key]))
             elif key in known:
                 self.nodes[key] = value
             else:
                 near = nearest(key, known)
-                problems.append(say.mix_key_unknown(say.clipped(name), near, known, where))
+                problems.append(say_corpus.mix_key_unknown(clipped(name), near, known, where))
             first_lines.setdefault(key, line)
 
     def value(self, key: str, parse: Callable[[str], ValueT], default: ValueT) -> ValueT:
@@ -145,7 +149,7 @@ class _Fields:
         where = f"{self._path}:{node.start_mark.line + 1}"
         text = _plain_text(node)
         if text is None:
-            self._problems.append(say.mix_value_refused(key, "one plain value", where))
+            self._problems.append(say_corpus.mix_value_refused(key, "one plain value", where))
             return default
         try:
             return parse(text)
@@ -163,7 +167,7 @@ class _Fields:
         names = [(_plain_text(each) or "").strip() for each in entries]
         if not all(names):
             where = f"{self._path}:{node.start_mark.line + 1}"
-            self._problems.append(say.mix_value_refused(key, "a list of names", where))
+            self._problems.append(say_corpus.mix_value_refused(key, "a list of names", where))
             return ()
         return tuple(names)
 

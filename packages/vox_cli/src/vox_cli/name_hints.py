@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from vox_cli.command_table import COMMANDS, GROUP_HELP
-from vox_populi import operator_messages as say
+from vox_populi.operator_messages import usage as say
 from vox_populi.operator_messages.likeness import nearest
 from vox_populi.operator_messages.peer_names import (
     ABSENT_SETTINGS,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
-from vox_populi.pipeline.requests import Prompt
+from vox_populi.operator_messages import usage as say_usage
+from vox_populi.operator_messages import use as say_use
+from vox_populi.operator_messages.wording import capped
+from vox_populi.pipeline.generate import Prompt
 from vox_tensor.errors import Problem
 from vox_tensor.jsonl import JsonLine, read_jsonl
 from vox_tensor.regular_file import NotRegularFileError, open_regular
@@ -22,14 +24,14 @@ def prompts_of(prompt: str | None, file: Path | None) -> tuple[Prompt, ...]:
         DataError: For bad lines in a JSONL file.
     """
     if prompt is not None and file is not None:
-        raise ConfigError(say.sources_conflict(("--prompt", "--prompts")))
+        raise ConfigError(say_usage.sources_conflict(("--prompt", "--prompts")))
     if file is None:
         if not prompt:
-            raise ConfigError(say.prompt_missing())
+            raise ConfigError(say_usage.prompt_missing())
         return (Prompt(prompt),)
     prompts = _jsonl_prompts(file) if file.suffix == ".jsonl" else _text_prompts(file)
     if not prompts:
-        raise ConfigError(say.prompts_unusable(str(file), "there is none in it"))
+        raise ConfigError(say_usage.prompts_unusable(str(file), "there is none in it"))
     return prompts
 
 
@@ -38,16 +40,16 @@ def _jsonl_prompts(file: Path) -> tuple[Prompt, ...]:
     found = [_row_prompt(row, f"{file}:{row.line}") for row in read_jsonl(file)]
     problems = [each for each in found if isinstance(each, Problem)]
     if problems:
-        raise ConfigError(*say.capped(problems))
+        raise ConfigError(*capped(problems))
     return tuple(each for each in found if isinstance(each, Prompt))
 
 
 def _row_prompt(row: JsonLine, where: str) -> Prompt | Problem:
     text, row_id = row.value.get("prompt"), row.value.get("id")
     if not isinstance(text, str) or not text:
-        return say.prompts_unusable(where, 'the row has no "prompt"')
+        return say_usage.prompts_unusable(where, 'the row has no "prompt"')
     if isinstance(row_id, bool) or not isinstance(row_id, str | int | None):
-        return say.prompt_id_unusable(where)
+        return say_use.prompt_id_unusable(where)
     return Prompt(text, row_id)
 
 
@@ -57,14 +59,14 @@ def _text_prompts(file: Path) -> tuple[Prompt, ...]:
             data = handle.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             cause = f"it is larger than {MAX_FILE_BYTES} bytes"
-            raise ConfigError(say.prompts_unusable(str(file), cause))
+            raise ConfigError(say_usage.prompts_unusable(str(file), cause))
         text = data.decode("utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(say.prompts_unusable(str(file), "there is no such file")) from None
+        raise ConfigError(say_usage.prompts_unusable(str(file), "there is no such file")) from None
     except NotRegularFileError:
-        raise ConfigError(say.prompts_unusable(str(file), "it is not a file")) from None
+        raise ConfigError(say_usage.prompts_unusable(str(file), "it is not a file")) from None
     except UnicodeDecodeError:
-        raise ConfigError(say.prompts_unusable(str(file), "it is not UTF-8 text")) from None
+        raise ConfigError(say_usage.prompts_unusable(str(file), "it is not UTF-8 text")) from None
     # Only at newlines: `splitlines` would also cut at characters that a prompt may hold.
     lines = (line.removesuffix("\r") for line in text.split("\n"))
     return tuple(Prompt(line) for line in lines if line.strip())

@@ -7,13 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from vox_cli.progress import clock_text
 from vox_cli.terminal import Piece, Style
 from vox_cli.text_width import cells, padded
-from vox_populi import operator_messages as say
-from vox_populi.pipeline.reports import (
-    PreviewRow,
-    StatusReport,
-    StepTrialReport,
-    TrainReport,
-)
+from vox_populi.operator_messages import qlora as say
+from vox_populi.pipeline.preview import PreviewRow
+from vox_populi.pipeline.status import StatusReport
+from vox_populi.pipeline.train import TrainReport
+from vox_populi.pipeline.trial import StepTrialReport
 from vox_populi.plan.graph_choice import FULL_GRAPH
 from vox_tensor.visible_text import one_line
 

@@ -20,8 +20,8 @@ from vox_cli.command_table import ENVIRONMENT_PREFIX
 from vox_cli.config_file import ConfigFile, ConfigValue
 from vox_cli.name_hints import setting_hint
 from vox_cli.value_parsers import ValueRefusedError
-from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
+from vox_populi.operator_messages import usage as say
 from vox_tensor.errors import Problem
 
 _HOW_TO_RUN = frozenset({"config", "color", "dry_run", "resume"})

@@ -20,14 +20,14 @@ from vox_cli.setting_sources import (
     filled,
 )
 from vox_cli.value_parsers import path
-from vox_populi import operator_messages as say
 from vox_populi.contract.adapter_target import TargetRoles, parse_targets, targets_as_text
 from vox_populi.contract.choices import Backend, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract, requested_lora
 from vox_populi.contract.presets import find_preset
 from vox_populi.contract.qlora_spec import QloraSpec
 from vox_populi.errors import ConfigError
-from vox_populi.pipeline.requests import Resume, RunOptions
+from vox_populi.operator_messages import usage as say
+from vox_populi.pipeline.train import Resume, RunOptions
 from vox_tensor.lora_spec import LoraSpec
 
 FIELD_OF_SETTING = {

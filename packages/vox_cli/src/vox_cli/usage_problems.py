@@ -12,7 +12,7 @@ from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX
 from vox_cli.lazy_group import PROGRAM
 from vox_cli.name_hints import option_hint
 from vox_cli.value_parsers import ValueRefusedError
-from vox_populi import operator_messages as say
+from vox_populi.operator_messages import usage as say
 from vox_tensor.errors import Problem
 
 # Typer does not export the base class of its usage errors; of those it exports, `BadParameter`

@@ -15,9 +15,11 @@ from typing import TypeVar
 
 import typer
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
 from vox_populi.number_ranges import NumberRange
+from vox_populi.operator_messages import contract as say_contract
+from vox_populi.operator_messages import usage as say_usage
+from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -44,7 +46,7 @@ def whole_number(allowed: NumberRange | None = None) -> Callable[[str], int]:
         try:
             value = int(text)
         except ValueError:
-            raise ValueRefusedError(say.value_not_whole(say.clipped(text))) from None
+            raise ValueRefusedError(say_usage.value_not_whole(clipped(text))) from None
         _require(value, allowed, text)
         return value
 
@@ -60,7 +62,7 @@ def number(allowed: NumberRange | None = None) -> Callable[[str], float]:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise ValueRefusedError(say.value_not_number(say.clipped(text)))
+            raise ValueRefusedError(say_usage.value_not_number(clipped(text)))
         _require(value, allowed, text)
         return value
 
@@ -69,7 +71,7 @@ def number(allowed: NumberRange | None = None) -> Callable[[str], float]:
 
 def _require(value: float, allowed: NumberRange | None, text: str) -> None:
     if allowed is not None and not allowed.holds(value):
-        raise ValueRefusedError(say.value_out_of_range(say.clipped(text), str(allowed)))
+        raise ValueRefusedError(say_usage.value_out_of_range(clipped(text), str(allowed)))
 
 
 def one_of(kind: type[KindT]) -> Callable[[str], KindT]:
@@ -80,7 +82,7 @@ def one_of(kind: type[KindT]) -> Callable[[str], KindT]:
         try:
             return kind(text.strip().lower())
         except ValueError:
-            raise ValueRefusedError(say.choice_unknown("", text, names)) from None
+            raise ValueRefusedError(say_contract.choice_unknown("", text, names)) from None
 
     return parse
 
@@ -108,9 +110,9 @@ def path(text: str) -> Path:
     A URL is refused here, where it is still whole: as a path it would lose a slash.
     """
     if not text or "\0" in text:
-        raise ValueRefusedError(say.value_not_path(text))
+        raise ValueRefusedError(say_usage.value_not_path(text))
     if _URL.match(text):
-        raise ValueRefusedError(say.value_is_url(text))
+        raise ValueRefusedError(say_usage.value_is_url(text))
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -124,5 +126,5 @@ def truth(text: str) -> bool:
     words |= {"false": False, "no": False, "off": False, "0": False}
     word = text.strip().lower()
     if word not in words:
-        raise ValueRefusedError(say.choice_unknown("", text, ("true", "false")))
+        raise ValueRefusedError(say_contract.choice_unknown("", text, ("true", "false")))
     return words[word]

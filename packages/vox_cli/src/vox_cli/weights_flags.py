@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from vox_cli import flags
-from vox_populi import operator_messages as say
 from vox_populi.contract.choices import (
     ComputeDtype,
     DeviceKind,
@@ -19,7 +18,8 @@ from vox_populi.contract.choices import (
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ConfigError
 from vox_populi.number_ranges import THREADS
-from vox_populi.pipeline.requests import WeightsChoice
+from vox_populi.operator_messages import usage as say
+from vox_populi.pipeline.weights_choice import WeightsChoice
 
 ADAPTER_SOURCES = ("run", "checkpoint", "adapter")
 """Flags of which one at most names what lies on top of a base."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
+from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
@@ -19,7 +19,7 @@ from vox_tensor.lora_spec import LoraSpec
 def adapter_bin(tmp_path: Path) -> Path:
     """Rank 2 on every projection but the head."""
     torch = pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
-    files = pytest.importorskip("vox_populi.artifacts.checkpoint_file")
+    files = pytest.importorskip("vox_populi.adapters.lora_bin")
     inventory = read_inventory(embedded_model_dir())
     header = AdapterHeader(
         lora=LoraSpec(rank=2, alpha=4.0),

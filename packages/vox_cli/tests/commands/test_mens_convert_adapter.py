@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from vox_populi.pipeline import dispatch
-from vox_populi.pipeline.dispatch import AdapterForm, ConvertReport, ConvertRequest
+from vox_populi.pipeline.convert import AdapterForm, ConvertReport, ConvertRequest
 
 Vox = Callable[..., Any]
 
@@ -34,7 +33,7 @@ def test_convert_says_what_it_did(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> 
         asked.append(request)
         return CONVERTED
 
-    monkeypatch.setattr(dispatch, "convert_adapter", convert_adapter)
+    monkeypatch.setattr("vox_cli.commands.mens_convert_adapter.convert", convert_adapter)
     words = ("mens", "convert-adapter", "a.bin", "--to", "v3", "--output", "out")
     outcome = vox(*words, "--base", "b", "--meta", "m.json")
     assert asked == [

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from vox_cli.commands import mens_eval
-from vox_populi.pipeline.reports import AnswerScore, EvalReport, Measured, SourceLoss
-from vox_populi.pipeline.requests import EvalRequest, WeightsChoice
+from vox_populi.pipeline.evaluate import AnswerScore, EvalReport, EvalRequest, Measured, SourceLoss
+from vox_populi.pipeline.weights_choice import WeightsChoice
 
 Vox = Callable[..., Any]
 

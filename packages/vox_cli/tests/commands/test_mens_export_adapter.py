@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from vox_populi.artifacts.consumers import Consumer
-from vox_populi.pipeline import dispatch
-from vox_populi.pipeline.dispatch import ExportReport, ExportRequest
+from vox_populi.export.consumers import Consumer
+from vox_populi.pipeline.export import ExportReport, ExportRequest
 
 Vox = Callable[..., Any]
 
@@ -35,7 +34,7 @@ def test_export_says_what_was_done(vox: Vox, monkeypatch: pytest.MonkeyPatch) ->
         asked.append(request)
         return EXPORTED
 
-    monkeypatch.setattr(dispatch, "export_adapter", export_adapter)
+    monkeypatch.setattr("vox_cli.commands.mens_export_adapter.export", export_adapter)
     words = ("mens", "export-adapter", "runs/x", "--for", "vllm", "--output-dir", "out")
     outcome = vox(*words)
     assert asked == [

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from vox_populi import extras
-from vox_populi.artifacts.consumers import GgufType, GgufTypeChoice
+from vox_populi.export.consumers import GgufType, GgufTypeChoice
 from vox_populi.hf.embedded import embedded_model_dir
-from vox_populi.pipeline import dispatch
-from vox_populi.pipeline.dispatch import GgufReport, GgufRequest
+from vox_populi.pipeline.gguf import GgufReport, GgufRequest
 
 Vox = Callable[..., Any]
 
@@ -31,7 +30,7 @@ def test_it_says_what_was_compared(vox: Vox, monkeypatch: pytest.MonkeyPatch) ->
         asked.append(request)
         return WRITTEN
 
-    monkeypatch.setattr(dispatch, "export_gguf", export_gguf)
+    monkeypatch.setattr("vox_cli.commands.mens_export_gguf.export", export_gguf)
     words = ("mens", "export-gguf", "m", "--type", "q8_0", "--output", "m.gguf")
     outcome = vox(*words)
     wanted = GgufTypeChoice.Q8_0

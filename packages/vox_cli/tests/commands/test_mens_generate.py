@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from vox_cli.commands import mens_generate
-from vox_populi.pipeline.reports import GenerateResult
-from vox_populi.pipeline.requests import GenerateRequest, Prompt, WeightsChoice
+from vox_populi.pipeline.generate import GenerateRequest, GenerateResult, Prompt
+from vox_populi.pipeline.weights_choice import WeightsChoice
 
 Vox = Callable[..., Any]
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from vox_populi.pipeline import dispatch
-from vox_populi.pipeline.dispatch import ImportReport, ImportRequest
+from vox_populi.pipeline.import_peft import ImportReport, ImportRequest
 
 Vox = Callable[..., Any]
 
@@ -29,7 +28,7 @@ def test_import_says_what_it_read(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> 
         asked.append(request)
         return IMPORTED
 
-    monkeypatch.setattr(dispatch, "import_adapter", import_adapter)
+    monkeypatch.setattr("vox_cli.commands.mens_import_adapter.import_peft", import_adapter)
     outcome = vox("mens", "import-adapter", "peft", "--model", "base", "--output", "a.bin")
     assert asked == [
         ImportRequest(source=Path("peft"), output=Path("a.bin"), model_dir=Path("base"))

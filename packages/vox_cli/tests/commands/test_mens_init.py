@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vox_cli.config_file import read_config_file
-from vox_populi.data.corpus_validate import validate_corpus
+from vox_populi.corpus.validate import validate_corpus
 
 Vox = Callable[..., Any]
 

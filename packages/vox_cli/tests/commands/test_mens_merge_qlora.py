@@ -22,8 +22,7 @@ from vox_populi.merge.receipt import (
     RowCheck,
     TensorChange,
 )
-from vox_populi.pipeline.merge_report import MergeReport
-from vox_populi.pipeline.requests import MergeFormat, Onto, QloraMergeRequest
+from vox_populi.pipeline.merge import MergeFormat, MergeReport, Onto, QloraMergeRequest
 
 Vox = Callable[..., Any]
 COMMANDS = (("mens", "merge-qlora"), ("mens", "merge-adapter"), ("schola", "merge-qlora"))

@@ -17,8 +17,7 @@ from vox_populi.merge.receipt import (
     RowCheck,
     TensorChange,
 )
-from vox_populi.pipeline.merge_report import MergeReport
-from vox_populi.pipeline.requests import MergeFormat, MergeRequest
+from vox_populi.pipeline.merge import MergeFormat, MergeReport, MergeRequest
 
 Vox = Callable[..., Any]
 

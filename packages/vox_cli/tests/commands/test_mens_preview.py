@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from vox_cli.commands import mens_preview
-from vox_populi.pipeline.reports import PreviewRow
-from vox_populi.pipeline.requests import PreviewRequest
+from vox_populi.pipeline.preview import PreviewRequest, PreviewRow
 
 Vox = Callable[..., Any]
 

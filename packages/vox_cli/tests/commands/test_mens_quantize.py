@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from vox_populi.hf.embedded import embedded_model_dir
-from vox_populi.pipeline import dispatch
-from vox_populi.pipeline.dispatch import QuantizeReport, QuantizeRequest
+from vox_populi.pipeline.quantize import QuantizeReport, QuantizeRequest
 
 Vox = Callable[..., Any]
 
@@ -34,7 +33,7 @@ def test_flags_reach_the_request_and_the_report_the_reader(
         asked.append(request)
         return WRITTEN
 
-    monkeypatch.setattr(dispatch, "quantize_model", quantize_model)
+    monkeypatch.setattr("vox_cli.commands.mens_quantize.quantize_model", quantize_model)
     words = ["mens", "quantize", "--model", "m", "--output-dir", "out"]
     outcome = vox(*words, "--block-size", "128", "--no-double-quant")
     assert "28 weights, blocks of 128, 32-bit scales" in outcome.out

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vox_cli.commands import mens_status
-from vox_populi.pipeline.reports import RunState, StatusReport
+from vox_populi.pipeline.status import RunState, StatusReport
 
 Vox = Callable[..., Any]
 

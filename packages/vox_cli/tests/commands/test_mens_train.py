@@ -13,9 +13,9 @@ from vox_cli.terminal import STDERR
 from vox_populi import extras
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.events import Event, EventName, Sink
-from vox_populi.pipeline.dispatch import FolderUse, plan_training
-from vox_populi.pipeline.reports import HeldoutPoint, StepTrialReport, TrainReport
-from vox_populi.pipeline.requests import Resume, RunOptions
+from vox_populi.pipeline.train import HeldoutPoint, Resume, RunOptions, TrainReport, plan_training
+from vox_populi.pipeline.trial import StepTrialReport
+from vox_populi.plan.output_folder import FolderUse
 
 Vox = Callable[..., Any]
 

@@ -21,8 +21,7 @@ from vox_populi.contract.qlora_spec import (
 )
 from vox_populi.errors import ConfigError
 from vox_populi.events import Sink
-from vox_populi.pipeline.reports import TrainReport
-from vox_populi.pipeline.requests import RunOptions
+from vox_populi.pipeline.train import RunOptions, TrainReport
 
 Vox = Callable[..., Any]
 WHERE = ("--data-dir", "d", "--output-dir", "runs/x")

@@ -9,8 +9,8 @@ import warnings
 from types import ModuleType
 from typing import Any
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import MissingExtraError
+from vox_populi.operator_messages import usage as say
 
 EXTRA_OF_MODULE = {
     "torch": "mens-gpu",

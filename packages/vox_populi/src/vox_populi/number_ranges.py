@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
+from vox_populi.operator_messages import contract as say
 from vox_tensor.errors import Problem
 from vox_tensor.lora_spec import MAX_ALPHA, MAX_RANK, MIN_ALPHA
 

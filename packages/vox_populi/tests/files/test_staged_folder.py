@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from vox_populi.artifacts.whole_file import write_whole
 from vox_populi.errors import EnvironmentFailure, PreflightError
 from vox_populi.files.staged_folder import StagedFolder, new_folder
+from vox_populi.files.whole_file import write_whole
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs POSIX links and signals")
 

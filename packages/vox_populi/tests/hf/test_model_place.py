@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from vox_populi.artifacts.peft_config import PEFT_CONFIG_FILE
-from vox_populi.artifacts.run_dir import MANIFEST_FILE, REQUEST_FILE
+from vox_populi.adapters.peft.config import PEFT_CONFIG_FILE
 from vox_populi.errors import ModelError
 from vox_populi.hf.model_config import CONFIG_NAME, read_model_config
 from vox_populi.hf.model_place import PEFT_CONFIG_NAME, RUN_NAMES, model_place_problem
+from vox_populi.runs.run_dir import MANIFEST_FILE, REQUEST_FILE
 
 
 def test_the_names_are_those_of_the_later_layers() -> None:

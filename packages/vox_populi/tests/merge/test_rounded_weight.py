@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from packages.vox_populi.tests.qlora_adapters import QUANTIZATION, qlora_header
-from vox_populi.artifacts.adapter_header import FULL_GRAPH, LM_HEAD_ONLY, PROXY_STACK
+from vox_populi.adapters.header import FULL_GRAPH, LM_HEAD_ONLY, PROXY_STACK
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import adapter_modules, tensor_keys
 from vox_populi.hf.model_config import parse_model_config

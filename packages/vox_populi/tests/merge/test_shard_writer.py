@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from vox_populi.containers.safetensors_header import read_header
 from vox_populi.hf.keymap import TensorKey
-from vox_populi.hf.safetensors_header import read_header
 from vox_populi.merge import shard_writer
 from vox_populi.merge.full_graph import LowRankUpdate, MergedTensor
 from vox_populi.merge.shard_writer import index_json, plan_shards, write_shard

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from packages.vox_populi.tests.qlora_adapters import QUANTIZATION, qlora_header, qlora_tensors
-from vox_populi.artifacts.adapter_header import PROXY_STACK
-from vox_populi.artifacts.checkpoint_file import AdapterFile
+from vox_populi.adapters.header import PROXY_STACK
+from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.containers.safetensors_header import read_header
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import adapter_modules, tensor_keys
 from vox_populi.hf.model_config import parse_model_config
-from vox_populi.hf.safetensors_header import read_header
 from vox_populi.merge import streamed_model
 from vox_populi.merge.full_graph import LowRankUpdate, merged_graph
 from vox_populi.merge.rounded_weight import TrainedBase, trained_base, with_table_as_head

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from packages.vox_populi.tests.qlora_adapters import write_own
-from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
-from vox_populi.artifacts.checkpoint_file import write_adapter_bin
+from vox_populi.adapters.header import AdaptedModule, AdapterHeader
+from vox_populi.adapters.lora_bin import write_adapter_bin
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import EnvironmentFailure
@@ -27,7 +27,7 @@ from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules, tensor_keys
 from vox_populi.hf.model_config import parse_model_config
 from vox_populi.pipeline import merge_run, qlora_merge_run
-from vox_populi.pipeline.requests import MergeFormat, MergeRequest, QloraMergeRequest
+from vox_populi.pipeline.merge import MergeFormat, MergeRequest, QloraMergeRequest
 from vox_tensor.lora_spec import LoraSpec
 
 LLAMA = {

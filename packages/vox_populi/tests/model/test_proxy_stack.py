@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vox_populi.artifacts.adapter_header import AdaptedModule
-from vox_populi.artifacts.logical_names import logical_names
+from vox_populi.adapters.header import AdaptedModule
+from vox_populi.adapters.v3.names import logical_names
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.proxy_stack import NORM_EPS, ProxyStack
 from vox_populi.train.engine import Engine

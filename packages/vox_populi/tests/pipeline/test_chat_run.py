@@ -11,14 +11,9 @@ from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import ConfigError, DataError
 from vox_populi.infer.cached_model import CachedModel
-from vox_populi.pipeline.dispatch import (
-    Conversation,
-    GenerateRequest,
-    Prompt,
-    WeightsChoice,
-    generate,
-    open_chat,
-)
+from vox_populi.pipeline.chat import Conversation, open_chat
+from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
+from vox_populi.pipeline.weights_choice import WeightsChoice
 
 MakeContract = Callable[..., FinetuneContract]
 

@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
 
-from vox_populi.artifacts.checkpoint_dir import Checkpoint
 from vox_populi.events import Event, EventName
 from vox_populi.pipeline import checkpoint_saver
+from vox_populi.runs.checkpoint_dir import Checkpoint
 
 
 def test_the_history_is_on_the_disk_before_the_checkpoint_that_it_leads_to(

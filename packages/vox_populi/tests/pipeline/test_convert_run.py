@@ -12,31 +12,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from vox_populi.artifacts.adapter_header import (
-    PROXY_STACK,
-    AdaptedModule,
-    AdapterHeader,
-    Quantization,
-)
-from vox_populi.artifacts.adapter_manifest import V3Facts
-from vox_populi.artifacts.adapter_v3 import read_qlora_adapter, write_qlora_adapter
-from vox_populi.artifacts.checkpoint_file import (
-    AdapterFile,
-    read_adapter_bin,
-    write_adapter_bin,
-)
-from vox_populi.artifacts.tensor_container import container_chunks
-from vox_populi.artifacts.whole_file import write_whole
+from vox_populi.adapters.header import PROXY_STACK, AdaptedModule, AdapterHeader, Quantization
+from vox_populi.adapters.lora_bin import AdapterFile, read_adapter_bin, write_adapter_bin
+from vox_populi.adapters.v3.files import read_qlora_adapter, write_qlora_adapter
+from vox_populi.adapters.v3.manifest import V3Facts
+from vox_populi.containers.tensor_container import container_chunks
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError, ModelError, PreflightError
+from vox_populi.files.whole_file import write_whole
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import adapter_modules
-from vox_populi.pipeline.convert_reports import AdapterForm, ConvertReport, ConvertRequest
+from vox_populi.pipeline.convert import AdapterForm, ConvertReport, ConvertRequest
 from vox_populi.pipeline.convert_run import convert_adapter
+from vox_populi.pipeline.merge import MergeRequest
 from vox_populi.pipeline.merge_run import merge
-from vox_populi.pipeline.requests import MergeRequest
 from vox_tensor.lora_spec import LoraSpec
 
 NF4 = Quantization(block_size=64, double_quant=True, compute_dtype="f32")

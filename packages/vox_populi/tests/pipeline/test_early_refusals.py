@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vox_populi.pipeline.dispatch import NEEDED_TO_RUN
+from vox_populi.pipeline.runners import NEEDED_TO_RUN
 
 for module in NEEDED_TO_RUN:
     pytest.importorskip(module, reason="needs vox-tensor[gpu]")
@@ -18,36 +18,46 @@ for module in NEEDED_TO_RUN:
 SCRIPT = """
 import json, sys
 from pathlib import Path as P
-from vox_populi.artifacts.consumers import Consumer
+from vox_populi.export.consumers import Consumer
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.pipeline import dispatch as d
+from vox_populi.pipeline.chat import open_chat
+from vox_populi.pipeline.convert import AdapterForm, ConvertRequest, convert_adapter
+from vox_populi.pipeline.evaluate import EvalRequest, evaluate
+from vox_populi.pipeline.export import ExportRequest, export_adapter
+from vox_populi.pipeline.generate import GenerateRequest, generate
+from vox_populi.pipeline.import_peft import ImportRequest, import_adapter
+from vox_populi.pipeline.merge import MergeRequest, QloraMergeRequest, merge_qlora, merge_weights
+from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
+from vox_populi.pipeline.train import RunOptions, run_training
+from vox_populi.pipeline.trial import try_one_step
+from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_tensor.errors import VoxError
 
 nix, occ, rows, new = P("nix"), P("occupied"), P("data/train.jsonl"), P("new")
-weights = lambda **given: d.WeightsChoice(**given)
+weights = lambda **given: WeightsChoice(**given)
 asked = {
-    "train": lambda: d.run_training(
-        FinetuneContract(data_dir=P("data"), output_dir=occ), d.RunOptions()),
-    "train_no_data": lambda: d.run_training(
-        FinetuneContract(data_dir=nix, output_dir=new), d.RunOptions()),
-    "train_no_model": lambda: d.run_training(
-        FinetuneContract(data_dir=P("data"), output_dir=new, model_dir=nix), d.RunOptions()),
-    "try_one_step": lambda: d.try_one_step(FinetuneContract(data_dir=nix, output_dir=new)),
-    "merge": lambda: d.merge_weights(d.MergeRequest(checkpoint=nix, output=occ)),
-    "merge_qlora": lambda: d.merge_qlora(d.QloraMergeRequest(adapter=nix, output=occ)),
-    "export": lambda: d.export_adapter(
-        d.ExportRequest(source=nix, consumer=Consumer.PEFT, output_dir=occ)),
-    "import": lambda: d.import_adapter(d.ImportRequest(source=nix, output=rows)),
-    "convert": lambda: d.convert_adapter(
-        d.ConvertRequest(source=nix, target=d.AdapterForm.V3, output=occ)),
-    "convert_bin": lambda: d.convert_adapter(
-        d.ConvertRequest(source=nix, target=d.AdapterForm.LORA_BIN, output=rows)),
-    "quantize": lambda: d.quantize_model(
-        d.QuantizeRequest(model_dir=nix, output=occ)),
-    "eval": lambda: d.evaluate(d.EvalRequest(data=nix, weights=weights(run=nix))),
-    "generate": lambda: d.generate(d.GenerateRequest(weights=weights(checkpoint=nix))),
-    "generate_model": lambda: d.generate(d.GenerateRequest(weights=weights(model_dir=nix))),
-    "chat": lambda: d.open_chat(d.GenerateRequest(weights=weights(adapter=nix, model_dir=nix))),
+    "train": lambda: run_training(
+        FinetuneContract(data_dir=P("data"), output_dir=occ), RunOptions()),
+    "train_no_data": lambda: run_training(
+        FinetuneContract(data_dir=nix, output_dir=new), RunOptions()),
+    "train_no_model": lambda: run_training(
+        FinetuneContract(data_dir=P("data"), output_dir=new, model_dir=nix), RunOptions()),
+    "try_one_step": lambda: try_one_step(FinetuneContract(data_dir=nix, output_dir=new)),
+    "merge": lambda: merge_weights(MergeRequest(checkpoint=nix, output=occ)),
+    "merge_qlora": lambda: merge_qlora(QloraMergeRequest(adapter=nix, output=occ)),
+    "export": lambda: export_adapter(
+        ExportRequest(source=nix, consumer=Consumer.PEFT, output_dir=occ)),
+    "import": lambda: import_adapter(ImportRequest(source=nix, output=rows)),
+    "convert": lambda: convert_adapter(
+        ConvertRequest(source=nix, target=AdapterForm.V3, output=occ)),
+    "convert_bin": lambda: convert_adapter(
+        ConvertRequest(source=nix, target=AdapterForm.LORA_BIN, output=rows)),
+    "quantize": lambda: quantize_model(
+        QuantizeRequest(model_dir=nix, output=occ)),
+    "eval": lambda: evaluate(EvalRequest(data=nix, weights=weights(run=nix))),
+    "generate": lambda: generate(GenerateRequest(weights=weights(checkpoint=nix))),
+    "generate_model": lambda: generate(GenerateRequest(weights=weights(model_dir=nix))),
+    "chat": lambda: open_chat(GenerateRequest(weights=weights(adapter=nix, model_dir=nix))),
 }
 found, fixes = {}, {}
 for name, ask in asked.items():

@@ -12,8 +12,8 @@ pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import QloraGraph
 from vox_populi.kernel.adapted_objective import AdaptedObjective
-from vox_populi.pipeline.dispatch import plan_training
 from vox_populi.pipeline.engine_setup import load_objective
+from vox_populi.pipeline.train import plan_training
 from vox_tensor.nf4_weight import Nf4Weight
 
 MakeContract = Callable[..., FinetuneContract]

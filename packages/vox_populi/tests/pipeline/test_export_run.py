@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
-from vox_populi.artifacts.checkpoint_file import read_adapter_bin, write_adapter_bin
-from vox_populi.artifacts.consumers import Consumer
+from vox_populi.adapters.header import AdaptedModule, AdapterHeader
+from vox_populi.adapters.lora_bin import read_adapter_bin, write_adapter_bin
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError, EnvironmentFailure
+from vox_populi.export.consumers import Consumer
 from vox_populi.files import staged_folder as publishing
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import adapter_modules
 from vox_populi.pipeline.adapter_base import base_folder
+from vox_populi.pipeline.export import ExportRequest
 from vox_populi.pipeline.export_run import export_adapter
-from vox_populi.pipeline.interop_reports import ExportRequest
 from vox_tensor.atomic_file import sync_folder
 from vox_tensor.lora_spec import LoraSpec
 

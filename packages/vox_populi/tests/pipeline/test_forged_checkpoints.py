@@ -16,7 +16,7 @@ pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
 
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import ArtifactError
-from vox_populi.pipeline.dispatch import Resume, RunOptions, run_training
+from vox_populi.pipeline.train import Resume, RunOptions, run_training
 
 MakeContract = Callable[..., FinetuneContract]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")

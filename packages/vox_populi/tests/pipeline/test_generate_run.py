@@ -13,16 +13,9 @@ import pytest
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import ArtifactError, ConfigError, ContractError, DataError, ModelError
-from vox_populi.pipeline.dispatch import (
-    GenerateRequest,
-    GenerateResult,
-    Prompt,
-    RunOptions,
-    TrainReport,
-    WeightsChoice,
-    generate,
-    run_training,
-)
+from vox_populi.pipeline.generate import GenerateRequest, GenerateResult, Prompt, generate
+from vox_populi.pipeline.train import RunOptions, TrainReport, run_training
+from vox_populi.pipeline.weights_choice import WeightsChoice
 
 MakeContract = Callable[..., FinetuneContract]
 

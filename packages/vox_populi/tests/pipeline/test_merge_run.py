@@ -16,9 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
-from vox_populi.artifacts.checkpoint_file import write_adapter_bin
-from vox_populi.artifacts.merged_file import MERGED_FILE, read_merged_file
+from vox_populi.adapters.header import AdaptedModule, AdapterHeader
+from vox_populi.adapters.lora_bin import write_adapter_bin
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import (
@@ -31,10 +30,10 @@ from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules
 from vox_populi.merge import shard_writer
+from vox_populi.merge.merged_file import MERGED_FILE, read_merged_file
 from vox_populi.merge.receipt import LOGIT_TOLERANCES, RECEIPT_FILE, LogitTolerance
 from vox_populi.pipeline import merge_output, merge_run
-from vox_populi.pipeline.merge_report import MergeReport
-from vox_populi.pipeline.requests import MergeFormat, MergeRequest
+from vox_populi.pipeline.merge import MergeFormat, MergeReport, MergeRequest
 from vox_tensor.errors import FailureKind, VoxError
 from vox_tensor.lora_spec import LoraSpec
 

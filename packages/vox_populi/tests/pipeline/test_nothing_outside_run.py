@@ -18,17 +18,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.data.corpus_mix import MixOptions, mix_corpus
-from vox_populi.data.mix_config import MixConfig, MixSource
-from vox_populi.pipeline.dispatch import (
-    Resume,
-    RunOptions,
-    merge_weights,
-    quantize_model,
-    run_training,
-)
-from vox_populi.pipeline.quantize_report import QuantizeRequest
-from vox_populi.pipeline.requests import MergeFormat, MergeRequest
+from vox_populi.corpus.mix import MixOptions, mix_corpus
+from vox_populi.corpus.mix_config import MixConfig, MixSource
+from vox_populi.pipeline.merge import MergeFormat, MergeRequest, merge_weights
+from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
+from vox_populi.pipeline.train import Resume, RunOptions, run_training
 from vox_tensor.errors import FailureKind, VoxError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX file types")

@@ -19,20 +19,17 @@ from packages.vox_populi.tests.qlora_adapters import (
     write_own,
 )
 from packages.vox_populi.tests.qlora_refusals import content, refused
-from vox_populi.artifacts.adapter_manifest import MANIFEST_V3_FILE
-from vox_populi.artifacts.adapter_v3 import QLORA_ADAPTER_FILE
-from vox_populi.artifacts.artifact_bridge import MERGE_QLORA_REJECTS_BURN_BIN
-from vox_populi.artifacts.checkpoint_dir import list_checkpoints
-from vox_populi.artifacts.checkpoint_file import write_adapter_bin
-from vox_populi.artifacts.whole_file import canonical_json
+from vox_populi.adapters.lora_bin import write_adapter_bin
+from vox_populi.adapters.v3.artifact_bridge import MERGE_QLORA_REJECTS_BURN_BIN
+from vox_populi.adapters.v3.files import QLORA_ADAPTER_FILE
+from vox_populi.adapters.v3.manifest import MANIFEST_V3_FILE
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.files.whole_file import canonical_json
 from vox_populi.merge.receipt import LOGIT_TOLERANCES
 from vox_populi.pipeline import qlora_merge_run
-from vox_populi.pipeline.dispatch import (
-    RunOptions,
-    run_training,
-)
-from vox_populi.pipeline.requests import Onto, QloraMergeRequest
+from vox_populi.pipeline.merge import Onto, QloraMergeRequest
+from vox_populi.pipeline.train import RunOptions, run_training
+from vox_populi.runs.checkpoint_dir import list_checkpoints
 from vox_tensor.errors import FailureKind, VoxError
 
 pytestmark = pytest.mark.requirement("10")

@@ -13,14 +13,14 @@ import pytest
 from packages.vox_populi.tests.pipeline.test_qlora_merge_run import receipt_of
 from packages.vox_populi.tests.qlora_adapters import write_own
 from packages.vox_populi.tests.qlora_refusals import refused
-from vox_populi.artifacts.adapter_v3 import read_qlora_adapter
-from vox_populi.artifacts.check_rows import CHECK_ROWS_FILE, RowOrigin, pick_check_rows
-from vox_populi.artifacts.checkpoint_file import AdapterFile
+from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.adapters.v3.files import read_qlora_adapter
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.receipt import ROW_TOLERANCES, RowCheck, RowTolerance
 from vox_populi.merge.row_check import row_check
 from vox_populi.pipeline import merge_proof, qlora_merge_run
-from vox_populi.pipeline.requests import Onto, QloraMergeRequest
+from vox_populi.pipeline.merge import Onto, QloraMergeRequest
+from vox_populi.runs.check_rows import CHECK_ROWS_FILE, RowOrigin, pick_check_rows
 from vox_tensor.errors import FailureKind
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 

@@ -22,22 +22,18 @@ from packages.vox_populi.tests.qlora_adapters import (
     write_source,
 )
 from packages.vox_populi.tests.qlora_refusals import content, refused
-from vox_populi.artifacts.adapter_header import LM_HEAD_ONLY, PROXY_STACK, AdapterHeader
-from vox_populi.artifacts.adapter_v3 import read_qlora_adapter
-from vox_populi.artifacts.checkpoint_dir import list_checkpoints
-from vox_populi.artifacts.checkpoint_file import AdapterFile
-from vox_populi.artifacts.merged_file import MERGED_FILE, read_merged_file
+from vox_populi.adapters.header import LM_HEAD_ONLY, PROXY_STACK, AdapterHeader
+from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.adapters.v3.files import read_qlora_adapter
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.hf.inventory import read_inventory
+from vox_populi.merge.merged_file import MERGED_FILE, read_merged_file
 from vox_populi.merge.receipt import LOGIT_TOLERANCES, RECEIPT_FILE
 from vox_populi.pipeline import qlora_merge_run
-from vox_populi.pipeline.dispatch import (
-    QuantizeRequest,
-    RunOptions,
-    quantize_model,
-    run_training,
-)
-from vox_populi.pipeline.requests import MergeFormat, Onto, QloraMergeRequest
+from vox_populi.pipeline.merge import MergeFormat, Onto, QloraMergeRequest
+from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
+from vox_populi.pipeline.train import RunOptions, run_training
+from vox_populi.runs.checkpoint_dir import list_checkpoints
 from vox_tensor.errors import VoxError
 from vox_tensor.nf4 import dequantize_nf4, quantize_nf4
 

@@ -12,28 +12,22 @@ from typing import Any
 import pytest
 import torch
 
-from vox_populi.artifacts import adapter_v3, run_dir
-from vox_populi.artifacts.adapter_v3 import read_qlora_adapter
-from vox_populi.artifacts.checkpoint_dir import list_checkpoints
-from vox_populi.artifacts.checkpoint_file import AdapterFile, read_adapter_bin
+from vox_populi.adapters.lora_bin import AdapterFile, read_adapter_bin
+from vox_populi.adapters.v3 import files
+from vox_populi.adapters.v3.files import read_qlora_adapter
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import DenseCopiesChoice, QloraGraph
 from vox_populi.errors import ArtifactError, RunFailedError
 from vox_populi.events import Event, EventName
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.proxy_stack import ProxyStack
-from vox_populi.pipeline.dispatch import (
-    Resume,
-    RunInterruptedError,
-    RunOptions,
-    RunState,
-    TrainReport,
-    plan_training,
-    run_status,
-    run_training,
-    try_one_step,
-)
 from vox_populi.pipeline.engine_setup import load_objective
+from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.status import RunState, run_status
+from vox_populi.pipeline.train import Resume, RunOptions, TrainReport, plan_training, run_training
+from vox_populi.pipeline.trial import try_one_step
+from vox_populi.runs import run_dir
+from vox_populi.runs.checkpoint_dir import list_checkpoints
 from vox_tensor.lora import FrozenLinear
 from vox_tensor.lora_spec import LoraSpec
 
@@ -74,7 +68,7 @@ def assert_same_bytes(run: Path, other: Path) -> None:
 
 
 def test_file_names_are_those_of_the_writer() -> None:
-    assert run_dir.QLORA_ADAPTER_FILE == adapter_v3.QLORA_ADAPTER_FILE
+    assert run_dir.QLORA_ADAPTER_FILE == files.QLORA_ADAPTER_FILE
 
 
 @pytest.mark.parametrize("graph", GRAPHS)

@@ -21,20 +21,16 @@ from packages.vox_populi.tests.qlora_adapters import (
     write_source,
 )
 from packages.vox_populi.tests.qlora_refusals import refused
-from vox_populi.artifacts.adapter_header import PROXY_STACK
-from vox_populi.artifacts.checkpoint_dir import list_checkpoints
+from vox_populi.adapters.header import PROXY_STACK
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import parse_model_config
 from vox_populi.pipeline import qlora_merge_run
-from vox_populi.pipeline.dispatch import (
-    QuantizeRequest,
-    RunOptions,
-    quantize_model,
-    run_training,
-)
+from vox_populi.pipeline.merge import MergeFormat, Onto, QloraMergeRequest
 from vox_populi.pipeline.qlora_subset_run import SUBSET_FILE
-from vox_populi.pipeline.requests import MergeFormat, Onto, QloraMergeRequest
+from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
+from vox_populi.pipeline.train import RunOptions, run_training
+from vox_populi.runs.checkpoint_dir import list_checkpoints
 from vox_tensor.errors import FailureKind, VoxError
 from vox_tensor.lora import lora_delta
 from vox_tensor.nf4 import dequantize_nf4, quantize_nf4

@@ -10,33 +10,24 @@ from typing import Any
 import pytest
 import torch
 
-from vox_populi.artifacts.adapter_v3 import read_qlora_adapter
-from vox_populi.artifacts.checkpoint_dir import list_checkpoints
-from vox_populi.artifacts.checkpoint_file import AdapterFile
-from vox_populi.artifacts.consumers import Consumer
+from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.adapters.v3.files import read_qlora_adapter
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import QloraGraph
 from vox_populi.errors import ArtifactError
+from vox_populi.export.consumers import Consumer
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.kernel import qlora_full, qlora_proxy
 from vox_populi.kernel.nf4_backend import DequantizerChoice
 from vox_populi.pipeline import engine_setup, weights
-from vox_populi.pipeline.dispatch import (
-    EvalRequest,
-    ExportRequest,
-    GenerateRequest,
-    Prompt,
-    QuantizeRequest,
-    RunOptions,
-    TrainReport,
-    WeightsChoice,
-    evaluate,
-    export_adapter,
-    generate,
-    quantize_model,
-    run_training,
-)
+from vox_populi.pipeline.evaluate import EvalRequest, evaluate
+from vox_populi.pipeline.export import ExportRequest, export_adapter
+from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
+from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
+from vox_populi.pipeline.train import RunOptions, TrainReport, run_training
+from vox_populi.pipeline.weights_choice import WeightsChoice
+from vox_populi.runs.checkpoint_dir import list_checkpoints
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.nf4 import dequantize_nf4
 

@@ -9,13 +9,10 @@ from typing import Any
 
 import pytest
 
-from vox_populi.artifacts.json_schema import load_schema, schema_violations
-from vox_populi.artifacts.training_manifest import InputFacts
+from vox_populi.adapters.v3.json_schema import load_schema, schema_violations
 from vox_populi.contract.choices import Backend, ComputeDtype, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import QloraGraph, QloraSpec
-from vox_populi.pipeline.dispatch import plan_training
-from vox_populi.pipeline.reports import PlannedRun
 from vox_populi.pipeline.run_facts import (
     PREFLIGHT_SCHEMA_VERSION,
     adapter_header,
@@ -23,7 +20,9 @@ from vox_populi.pipeline.run_facts import (
     preflight_record,
     train_start_payload,
 )
+from vox_populi.pipeline.train import PlannedRun, plan_training
 from vox_populi.plan.tokenizer_choice import TokenizerChoice
+from vox_populi.runs.manifest import InputFacts
 from vox_tensor.tokenizer import VoxTokenizer
 
 MakeContract = Callable[..., FinetuneContract]

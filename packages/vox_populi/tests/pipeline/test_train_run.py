@@ -15,22 +15,18 @@ from typing import Any
 import pytest
 import torch
 
-from vox_populi.artifacts.checkpoint_file import read_adapter_bin
-from vox_populi.artifacts.run_dir import KNOWN_FILES, RunDir
-from vox_populi.artifacts.telemetry_file import read_telemetry
-from vox_populi.artifacts.training_manifest import read_manifest
+from vox_populi.adapters.lora_bin import read_adapter_bin
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import EnvironmentFailure, ModelError, PreflightError, RunFailedError
 from vox_populi.events import Event, EventName
 from vox_populi.files.folder_lock import LOCK_NAME
 from vox_populi.kernel.adapted_objective import AdaptedObjective
-from vox_populi.pipeline.dispatch import (
-    RunInterruptedError,
-    RunOptions,
-    RunState,
-    run_status,
-    run_training,
-)
+from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.status import RunState, run_status
+from vox_populi.pipeline.train import RunOptions, run_training
+from vox_populi.runs.manifest import read_manifest
+from vox_populi.runs.run_dir import KNOWN_FILES, RunDir
+from vox_populi.runs.telemetry import read_telemetry
 
 MakeContract = Callable[..., FinetuneContract]
 BEGUN = {"request.json", "training-preflight.json", "check_rows.json", "telemetry.jsonl"}

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.pipeline.dispatch import RunOptions, run_training, try_one_step
+from vox_populi.pipeline.train import RunOptions, run_training
+from vox_populi.pipeline.trial import try_one_step
 
 MakeContract = Callable[..., FinetuneContract]
 

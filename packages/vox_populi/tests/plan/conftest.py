@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
-from vox_populi.hf.safetensors_header import TensorInfo
 from vox_populi.plan.device_choice import MachineFacts
 from vox_tensor.tokenizer import VoxTokenizer
 

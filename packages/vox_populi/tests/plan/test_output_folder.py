@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from vox_populi.artifacts import run_dir
 from vox_populi.contract.choices import Backend, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import QloraSpec
@@ -22,6 +21,7 @@ from vox_populi.plan.output_folder import (
     check_cache_folder,
     check_output_folder,
 )
+from vox_populi.runs import run_dir
 from vox_tensor.errors import VoxError
 
 NO_ROWS = Path(os.sep) / "no" / "rows"

@@ -15,8 +15,9 @@ from vox_cli.gate_profiles import find_manifest, read_manifest
 from vox_cli.gate_report import GateReport, judge, report_text, write_report
 from vox_cli.gate_session import run_session
 from vox_cli.reported_failure import ReportedFailureError
-from vox_populi import operator_messages as say
 from vox_populi.errors import EnvironmentFailure
+from vox_populi.operator_messages import environment as say_environment
+from vox_populi.operator_messages import gate as say_gate
 from vox_tensor.errors import FailureKind
 
 DEFAULT_PROFILE = "m1m4"
@@ -67,7 +68,7 @@ def _require_place(path: Path) -> None:
     code = errno.EISDIR if path.is_dir() else 0 if path.parent.is_dir() else errno.ENOENT
     if code:
         error = OSError(code, os.strerror(code))
-        raise EnvironmentFailure(say.file_not_written(str(path), error))
+        raise EnvironmentFailure(say_environment.file_not_written(str(path), error))
 
 
 def _show(console: Console, result: GateReport) -> None:
@@ -76,6 +77,6 @@ def _show(console: Console, result: GateReport) -> None:
     elif result.passed:
         console.document(result.as_json())
     if result.n_not_run and not result.passed:
-        console.note(f"note: {say.note_gate_stopped(result.n_not_run)}")
+        console.note(f"note: {say_gate.note_gate_stopped(result.n_not_run)}")
     if not result.passed:
         raise GateMissedError(result.as_json(), *result.problems)

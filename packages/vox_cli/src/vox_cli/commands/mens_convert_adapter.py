@@ -9,8 +9,8 @@ from vox_cli import flags, value_parsers
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.report_text import aligned
-from vox_populi.pipeline import dispatch
-from vox_populi.pipeline.dispatch import AdapterForm, ConvertReport, ConvertRequest
+from vox_populi.pipeline.convert import AdapterForm, ConvertReport, ConvertRequest
+from vox_populi.pipeline.convert import convert_adapter as convert
 
 _SHOWN_NAMES = 4
 
@@ -50,7 +50,7 @@ def convert_adapter(
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     request = ConvertRequest(source=source, target=target, output=output, base=base, meta=meta)
-    report = dispatch.convert_adapter(request)
+    report = convert(request)
     if json:
         console.document(report.as_json())
     else:

@@ -10,9 +10,9 @@ from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.mix_config_file import read_mix_config
 from vox_cli.report_text import aligned, counts_text
-from vox_populi.data.corpus_mix import MixOptions, MixResult, mix_corpus
+from vox_populi.corpus.mix import MixOptions, MixResult, mix_corpus
+from vox_populi.corpus.mix_report import SourceReport
 from vox_populi.data.dataset import OnBadRow
-from vox_populi.data.mix_report import SourceReport
 from vox_populi.number_ranges import SEED
 
 

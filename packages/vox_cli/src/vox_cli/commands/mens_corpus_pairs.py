@@ -11,7 +11,7 @@ from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.optional_values import OPTIONAL_VALUES
 from vox_cli.report_text import aligned, counts_text
-from vox_populi.data.corpus_pairs import PairOptions, PairsReport, build_pairs, write_pairs
+from vox_populi.corpus.pairs import PairOptions, PairsReport, build_pairs, write_pairs
 from vox_populi.number_ranges import COUNT
 
 STDLIB = Path(OPTIONAL_VALUES["--from-python"].implied)

@@ -10,7 +10,7 @@ from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.report_text import aligned, counts_text
 from vox_cli.reported_failure import ReportedFailureError
-from vox_populi.data.corpus_validate import ValidationReport, validate_corpus
+from vox_populi.corpus.validate import ValidationReport, validate_corpus
 
 
 def validate(

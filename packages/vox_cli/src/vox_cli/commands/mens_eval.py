@@ -28,8 +28,7 @@ from vox_cli.weights_flags import (
 from vox_populi.contract.choices import ComputeDtype, DeviceKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.number_ranges import COUNT_OR_NONE, NEW_TOKENS, RATING, SEQ_LEN
-from vox_populi.pipeline.dispatch import evaluate
-from vox_populi.pipeline.requests import EvalRequest
+from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 
 
 def eval(

@@ -9,9 +9,9 @@ from vox_cli import flags, value_parsers
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.report_text import aligned
-from vox_populi.artifacts.consumers import Consumer
-from vox_populi.pipeline import dispatch
-from vox_populi.pipeline.dispatch import ExportReport, ExportRequest
+from vox_populi.export.consumers import Consumer
+from vox_populi.pipeline.export import ExportReport, ExportRequest
+from vox_populi.pipeline.export import export_adapter as export
 
 
 def export_adapter(
@@ -42,7 +42,7 @@ def export_adapter(
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     request = ExportRequest(source=run, consumer=consumer, output_dir=output_dir, model_dir=model)
-    report = dispatch.export_adapter(request)
+    report = export(request)
     if json:
         console.document(report.as_json())
     else:

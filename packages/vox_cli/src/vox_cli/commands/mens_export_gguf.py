@@ -10,9 +10,9 @@ from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.merge_text import rows_text
 from vox_cli.report_text import aligned, bytes_text
-from vox_populi.artifacts.consumers import GgufTypeChoice
-from vox_populi.pipeline import dispatch
-from vox_populi.pipeline.dispatch import GgufRequest
+from vox_populi.export.consumers import GgufTypeChoice
+from vox_populi.pipeline.gguf import GgufRequest
+from vox_populi.pipeline.gguf import export_gguf as export
 
 
 def export_gguf(
@@ -49,9 +49,7 @@ def export_gguf(
     and so is a model that its architecture would compute otherwise.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
-    report = dispatch.export_gguf(
-        GgufRequest(source=source, output=output, kind=kind, model_dir=model)
-    )
+    report = export(GgufRequest(source=source, output=output, kind=kind, model_dir=model))
     if json:
         console.document(report.as_json())
         return

@@ -29,14 +29,13 @@ from vox_cli.weights_flags import (
     TokenizerFlag,
     weights_from,
 )
-from vox_populi import operator_messages as say
 from vox_populi.contract.choices import ComputeDtype, DeviceKind
 from vox_populi.errors import ConfigError
 from vox_populi.number_ranges import NEW_TOKENS, PENALTY, POSITIVE_SHARE, SEED, TEMPERATURE, TOP_K
-from vox_populi.pipeline.dispatch import generate as continue_prompts
-from vox_populi.pipeline.dispatch import open_chat
-from vox_populi.pipeline.reports import GenerateResult
-from vox_populi.pipeline.requests import GenerateRequest, Prompt
+from vox_populi.operator_messages import usage as say
+from vox_populi.pipeline.chat import open_chat
+from vox_populi.pipeline.generate import GenerateRequest, GenerateResult, Prompt
+from vox_populi.pipeline.generate import generate as continue_prompts
 from vox_tensor.visible_text import visible_line
 
 

@@ -11,8 +11,8 @@ from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.report_text import aligned
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
-from vox_populi.pipeline import dispatch
-from vox_populi.pipeline.dispatch import ImportRequest
+from vox_populi.pipeline.import_peft import ImportRequest
+from vox_populi.pipeline.import_peft import import_adapter as import_peft
 
 
 def import_adapter(
@@ -49,7 +49,7 @@ def import_adapter(
         template=template,
         system_prompt=system_prompt,
     )
-    report = dispatch.import_adapter(request)
+    report = import_peft(request)
     for note in report.notes:
         console.note(f"note: {note}")
     if json:

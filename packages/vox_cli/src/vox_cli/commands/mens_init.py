@@ -12,8 +12,8 @@ from vox_cli import flags
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.report_text import aligned
-from vox_populi import operator_messages as say
 from vox_populi.errors import PreflightError
+from vox_populi.operator_messages import plan as say
 from vox_tensor.atomic_file import replaced_file
 
 STARTER_FILES = {"config": "run.yaml", "data": "data/train.jsonl", "readme": "README.md"}

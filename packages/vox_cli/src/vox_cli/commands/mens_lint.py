@@ -10,8 +10,8 @@ from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.report_text import aligned
 from vox_cli.reported_failure import ReportedFailureError
-from vox_populi.artifacts.consumers import Consumer
-from vox_populi.pipeline.dispatch import LintReport, LintRequest, lint_folder
+from vox_populi.export.consumers import Consumer
+from vox_populi.pipeline.lint import LintReport, LintRequest, lint_folder
 
 
 def _consumers(text: str) -> tuple[Consumer, ...]:

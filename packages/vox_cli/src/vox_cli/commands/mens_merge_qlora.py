@@ -11,8 +11,8 @@ from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.merge_text import merge_text
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.number_ranges import THREADS
-from vox_populi.pipeline.dispatch import merge_qlora as merge
-from vox_populi.pipeline.requests import MergeFormat, Onto, QloraMergeRequest
+from vox_populi.pipeline.merge import MergeFormat, Onto, QloraMergeRequest
+from vox_populi.pipeline.merge import merge_qlora as merge
 
 
 def merge_qlora(

@@ -11,8 +11,8 @@ from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.merge_text import merge_text
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.number_ranges import THREADS
-from vox_populi.pipeline.dispatch import merge_weights as merge
-from vox_populi.pipeline.requests import MergeFormat, MergeRequest
+from vox_populi.pipeline.merge import MergeFormat, MergeRequest
+from vox_populi.pipeline.merge import merge_weights as merge
 
 
 def merge_weights(

@@ -15,8 +15,7 @@ from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.number_ranges import COUNT, RATING, SEQ_LEN
-from vox_populi.pipeline.dispatch import preview_rows
-from vox_populi.pipeline.requests import PreviewRequest
+from vox_populi.pipeline.preview import PreviewRequest, preview_rows
 
 
 def preview(

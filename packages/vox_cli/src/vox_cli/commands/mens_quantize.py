@@ -9,9 +9,8 @@ from vox_cli import flags, value_parsers
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.report_text import aligned, bytes_text
-from vox_populi import operator_messages as say
-from vox_populi.pipeline import dispatch
-from vox_populi.pipeline.dispatch import QuantizeRequest
+from vox_populi.operator_messages import contract as say
+from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
 from vox_tensor.nf4_levels import BLOCK_SIZE, BLOCK_SIZES
 
 
@@ -49,7 +48,7 @@ def quantize(
     it without quantising again. Embeddings, norms, biases and the head stay as they are.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
-    report = dispatch.quantize_model(
+    report = quantize_model(
         QuantizeRequest(
             model_dir=model,
             output=output_dir,

@@ -9,7 +9,7 @@ from vox_cli import flags
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.report_text import status_text
-from vox_populi.pipeline.dispatch import run_status
+from vox_populi.pipeline.status import run_status
 
 
 def status(

@@ -46,14 +46,9 @@ from vox_populi.contract.qlora_spec import BaseQuant, DenseCopiesChoice, QloraGr
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.number_ranges import COUNT
-from vox_populi.pipeline.dispatch import (
-    FolderUse,
-    plan_training,
-    run_training,
-    try_one_step,
-)
-from vox_populi.pipeline.reports import TrainReport
-from vox_populi.pipeline.requests import Resume, RunOptions
+from vox_populi.pipeline.train import Resume, RunOptions, TrainReport, plan_training, run_training
+from vox_populi.pipeline.trial import try_one_step
+from vox_populi.plan.output_folder import FolderUse
 from vox_populi.plan.plan_report import plan_as_text
 from vox_tensor.schedule import ScheduleKind
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import ConfigError
 from vox_populi.hf.keymap import ProjectionRole
+from vox_populi.operator_messages import contract as say
 
 
 class WholeBlocks(StrEnum):

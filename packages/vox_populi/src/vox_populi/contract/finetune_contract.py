@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi import number_ranges
-from vox_populi import operator_messages as say
 from vox_populi.contract.adapter_target import TargetRoles, targets_as_text
 from vox_populi.contract.choices import (
     Backend,
@@ -35,6 +34,8 @@ from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ContractError
 from vox_populi.number_ranges import range_problems, require_ranges
+from vox_populi.operator_messages import contract as say_contract
+from vox_populi.operator_messages import qlora as say_qlora
 from vox_tensor.errors import Problem
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.schedule import ScheduleKind
@@ -139,11 +140,11 @@ class FinetuneContract:
 
     def _contradictions(self) -> Iterator[Problem]:
         if self.backend is Backend.QLORA and self.tokenizer is not TokenizerKind.HF:
-            yield say.qlora_needs_hf_tokenizer(self.tokenizer)
+            yield say_contract.qlora_needs_hf_tokenizer(self.tokenizer)
         yield from kernel_problems(self.backend, self.base_quant, self.force_kernel)
         yield from qlora_problems(self.qlora, self.backend, self.seq_len)
         if self.targets is not None and not self.targets:
-            yield say.targets_empty()
+            yield say_contract.targets_empty()
         if self.preset is not None and not is_preset(self.preset):
             yield preset_unknown(self.preset)
         if self.deployment_target is DeploymentTarget.MOBILE_EDGE:
@@ -151,16 +152,16 @@ class FinetuneContract:
 
     def _beyond_mobile_edge(self) -> Iterator[Problem]:
         if self.device is not DeviceKind.CPU:
-            yield say.mobile_edge_needs_cpu(self.device)
+            yield say_contract.mobile_edge_needs_cpu(self.device)
         if self.qlora.require_full_proxy_stack:
-            yield say.mobile_edge_rejects_full_stack()
+            yield say_qlora.mobile_edge_rejects_full_stack()
         for flag, value, limit in (
             ("--seq-len", self.seq_len, MOBILE_EDGE_MAX_SEQ_LEN),
             ("--rank", self.lora.rank, MOBILE_EDGE_MAX_RANK),
             ("--batch-size", self.batch_size, MOBILE_EDGE_MAX_BATCH),
         ):
             if value > limit:
-                yield say.mobile_edge_limit(flag, value, limit)
+                yield say_contract.mobile_edge_limit(flag, value, limit)
 
     def _out_of_range(self) -> Iterator[Problem]:
         yield from range_problems(
@@ -200,15 +201,15 @@ class FinetuneContract:
             ("--nf4-cache-dir", self.qlora.cache_dir),
         ):
             if path is not None and "\0" in str(path):
-                yield say.path_has_nul(flag)
+                yield say_contract.path_has_nul(flag)
         for flag, text in (
             ("--system-prompt", self.system_prompt),
             ("--context-filter", self.context_filter),
         ):
             if text is not None and not _is_unicode(text):
-                yield say.text_not_unicode(flag)
+                yield say_contract.text_not_unicode(flag)
         if self.context_filter is not None and not self.context_filter.strip():
-            yield say.setting_out_of_range("--context-filter", "''", "some text")
+            yield say_contract.setting_out_of_range("--context-filter", "''", "some text")
 
     @property
     def ce_last_k(self) -> int | None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from vox_populi import operator_messages as say
 from vox_populi.contract.choices import DeploymentTarget, DeviceKind
 from vox_populi.errors import ConfigError
+from vox_populi.operator_messages import contract as say
 from vox_tensor.errors import Problem
 
 SMALL_DATA_ROWS = 500

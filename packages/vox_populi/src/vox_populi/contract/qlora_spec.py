@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 
-from vox_populi import operator_messages as say
 from vox_populi.contract.choices import Backend, Kernel
 from vox_populi.number_ranges import COUNT, PROXY_LAYERS, SHARE
+from vox_populi.operator_messages import contract as say_contract
+from vox_populi.operator_messages import qlora as say_qlora
 from vox_tensor.errors import Problem
 from vox_tensor.nf4_levels import BLOCK_SIZE, BLOCK_SIZES
 
@@ -138,23 +139,23 @@ def kernel_problems(
 ) -> Iterator[Problem]:
     """Contradictions between backend, quantisation and kernel."""
     if base_quant is BaseQuant.NF4 and backend is Backend.LORA:
-        yield say.nf4_needs_qlora()
+        yield say_qlora.nf4_needs_qlora()
     if base_quant is BaseQuant.NONE and backend is Backend.QLORA:
-        yield say.qlora_needs_nf4()
+        yield say_qlora.qlora_needs_nf4()
     implied = implied_kernel(backend, base_quant)
     if forced is not None and forced is not implied:
         default = BaseQuant.NF4 if backend is Backend.QLORA else BaseQuant.NONE
-        yield say.kernel_not_implied(forced, implied, backend, base_quant or default)
+        yield say_qlora.kernel_not_implied(forced, implied, backend, base_quant or default)
 
 
 def qlora_problems(spec: QloraSpec, backend: Backend, seq_len: int) -> Iterator[Problem]:
     """Contradictions and values out of range among the settings of a QLoRA run."""
     given = [name for name in FLAG_OF_FIELD if _is_given(spec, name)]
     if backend is Backend.LORA and given:
-        yield say.qlora_flags_without_qlora([FLAG_OF_FIELD[name] for name in given])
+        yield say_qlora.qlora_flags_without_qlora([FLAG_OF_FIELD[name] for name in given])
     about_proxy = [FLAG_OF_FIELD[name] for name in _PROXY_FIELDS if name in given]
     if spec.graph is QloraGraph.FULL and about_proxy:
-        yield say.proxy_flags_with_full_graph(about_proxy)
+        yield say_qlora.proxy_flags_with_full_graph(about_proxy)
     yield from _exclusive(spec)
     yield from _out_of_range(spec, seq_len)
 
@@ -177,7 +178,7 @@ def _exclusive(spec: QloraSpec) -> Iterator[Problem]:
         ("lm_head_only", "proxy_max_layers", spec.lm_head_only and (layers or 0) > 0),
     ):
         if contradict:
-            yield say.flags_exclude_each_other(FLAG_OF_FIELD[one], FLAG_OF_FIELD[other])
+            yield say_qlora.flags_exclude_each_other(FLAG_OF_FIELD[one], FLAG_OF_FIELD[other])
 
 
 def _out_of_range(spec: QloraSpec, seq_len: int) -> Iterator[Problem]:
@@ -194,4 +195,6 @@ def _out_of_range(spec: QloraSpec, seq_len: int) -> Iterator[Problem]:
         ("max_skip_rate", str(SHARE), rate is None or SHARE.holds(rate)),
     ):
         if not is_good:
-            yield say.setting_out_of_range(FLAG_OF_FIELD[name], getattr(spec, name), allowed)
+            yield say_contract.setting_out_of_range(
+                FLAG_OF_FIELD[name], getattr(spec, name), allowed
+            )

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from vox_populi import operator_messages as say
 from vox_populi.data.data_report import DataReport, DataTally, DropReason
 from vox_populi.data.row_formats import parse_row
 from vox_populi.data.row_reader import RowReader
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import DataError
+from vox_populi.operator_messages import data as say
 from vox_tensor.errors import Problem
 from vox_tensor.jsonl import JsonLine, scan_jsonl
 from vox_tensor.problem_log import ProblemLog

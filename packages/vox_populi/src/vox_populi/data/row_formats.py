@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from vox_populi import operator_messages as say
 from vox_populi.data.row_labels import row_labels
 from vox_populi.errors import DataError
+from vox_populi.operator_messages import data as say
 from vox_tensor.errors import Problem
 from vox_tensor.records import Message, Role, TrainingRecord
 

@@ -12,11 +12,11 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import IO
 
-from vox_populi import operator_messages as say
 from vox_populi.data.row_formats import parse_row
 from vox_populi.data.supervision import encode_record, last_supervised
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import DataError
+from vox_populi.operator_messages import data as say
 from vox_tensor.errors import Problem
 from vox_tensor.jsonl import line_offsets, parse_jsonl_line
 from vox_tensor.records import EncodedRow, TrainingRecord

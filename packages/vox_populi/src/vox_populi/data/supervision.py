@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vox_populi import operator_messages as say
 from vox_populi.data.training_text import (
     END_OF_TEXT,
     ChatTemplate,
@@ -16,6 +15,7 @@ from vox_populi.data.training_text import (
     training_pieces,
 )
 from vox_populi.errors import DataError
+from vox_populi.operator_messages import data as say
 from vox_tensor.chat_markup import IM_END, IM_START, Piece, PieceKind
 from vox_tensor.records import IGNORE_INDEX, EncodedRow, Message, TrainingRecord
 from vox_tensor.tokenizer import TextTokenizer

@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import EnvironmentFailure
+from vox_populi.operator_messages import environment as say
 from vox_tensor.regular_file import NotRegularFileError, open_regular, regular_descriptor
 
 if sys.platform == "win32":

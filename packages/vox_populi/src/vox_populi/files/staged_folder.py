@@ -14,13 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import EnvironmentFailure, PreflightError
 from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.files.made_folders import make_folders, remove_empty
 from vox_populi.files.new_file import new_file, write_all
 from vox_populi.files.output_guard import is_occupied, names_in
 from vox_populi.files.removal import is_own_folder, move_aside, remove_entries, remove_entry
+from vox_populi.operator_messages import environment as say_environment
+from vox_populi.operator_messages import merge as say_merge
 from vox_tensor.atomic_file import is_temporary, sync_folder
 
 
@@ -57,7 +58,7 @@ class StagedFolder:
         names = names_in(target)
         is_replaced = is_occupied(names)
         if is_replaced and not force:
-            raise PreflightError(say.output_folder_occupied(str(target)))
+            raise PreflightError(say_environment.output_folder_occupied(str(target)))
         real = target.resolve()
         path = real.with_name(f".{real.name}.merging")
         with ExitStack() as undo:
@@ -66,14 +67,18 @@ class StagedFolder:
                 # Whoever finds it there must first get its lock.
                 path.mkdir(exist_ok=True)
             except OSError as error:
-                raise EnvironmentFailure(say.file_not_written(str(target), error)) from error
+                raise EnvironmentFailure(
+                    say_environment.file_not_written(str(target), error)
+                ) from error
             _require_ours(path)
             lock = FolderLock.acquire(path)
             undo.callback(_abandon, path, lock, made)
             try:
                 _empty(path)
             except OSError as error:
-                raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+                raise EnvironmentFailure(
+                    say_environment.file_not_written(str(path), error)
+                ) from error
             if names and not is_replaced:
                 _remove_leftovers(real)
             old = FolderLock.acquire(real) if is_replaced else None
@@ -112,7 +117,7 @@ class StagedFolder:
             if path.parent != self.path:
                 sync_folder(path.parent)
         except OSError as error:
-            raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+            raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
         return path
 
     def files(self) -> tuple[str, ...]:
@@ -128,7 +133,9 @@ class StagedFolder:
         try:
             _empty(self.path)
         except OSError as error:
-            raise EnvironmentFailure(say.file_not_written(str(self.path), error)) from error
+            raise EnvironmentFailure(
+                say_environment.file_not_written(str(self.path), error)
+            ) from error
 
     def publish(self) -> Path | None:
         """Put the folder in the target's place, with one rename; every file must be synced.
@@ -157,7 +164,7 @@ class StagedFolder:
             sync_folder(self._target.parent)
         except OSError as error:
             where = str(self._target)
-            raise EnvironmentFailure(say.folder_not_published(where, error)) from error
+            raise EnvironmentFailure(say_merge.folder_not_published(where, error)) from error
         return kept
 
     def _take_place(self) -> None:
@@ -192,10 +199,10 @@ def _require_ours(staging: Path) -> None:
     """
     where = str(staging)
     if not is_own_folder(staging):
-        raise EnvironmentFailure(say.output_folder_is_link(where))
+        raise EnvironmentFailure(say_environment.output_folder_is_link(where))
     names = {entry.name for entry in staging.iterdir()}
     if names and LOCK_NAME not in names:
-        raise EnvironmentFailure(say.staging_folder_foreign(where))
+        raise EnvironmentFailure(say_environment.staging_folder_foreign(where))
 
 
 def _remove_leftovers(target: Path) -> None:

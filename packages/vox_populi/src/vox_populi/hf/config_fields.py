@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from vox_populi import operator_messages as say
+from vox_populi.operator_messages import model_folder as say
 from vox_tensor.errors import Problem
 
 _PLACEHOLDER = 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import vox_populi
-from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
 from vox_populi.hf.model_config import CONFIG_NAME
+from vox_populi.operator_messages import model_folder as say
 
 EMBEDDED_NAME = "vox-nano"
 _FOLDER = "vox_nano"

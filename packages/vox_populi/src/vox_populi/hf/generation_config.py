@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vox_populi.errors import ModelError
+from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.config_fields import ConfigFields
-from vox_populi.hf.strict_json import read_json_object
 
 GENERATION_CONFIG_NAME = "generation_config.json"
 _MAX_BYTES = 1024 * 1024

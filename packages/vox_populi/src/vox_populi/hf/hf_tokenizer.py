@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vox_populi import extras
-from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
-from vox_populi.hf.strict_json import read_json_object
+from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.tokenizer_risk import MAX_GROWTH, growth_of, needs_trial
 from vox_populi.hf.tokenizer_trial import require_trial
+from vox_populi.operator_messages import model_folder as say
+from vox_populi.operator_messages.wording import clipped
 
 TOKENIZER_NAME = "tokenizer.json"
 _SETTINGS_NAMES = ("tokenizer_config.json", "special_tokens_map.json")
@@ -202,7 +203,7 @@ def _build(definition: str, where: str) -> Any:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - a panic in Rust arrives as a BaseException
-        reason = say.clipped(str(error) or type(error).__name__)
+        reason = clipped(str(error) or type(error).__name__)
         raise ModelError(say.hf_tokenizer_unusable(where, reason)) from None
     if n_tokens == 0:
         raise ModelError(say.hf_tokenizer_unusable(where, "it has no token"))

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from vox_populi import operator_messages as say
+from vox_populi.containers.safetensors_header import TensorInfo, read_header
 from vox_populi.errors import ModelError
-from vox_populi.hf.file_digest import digest_of_files
+from vox_populi.files.file_digest import digest_of_files
+from vox_populi.files.strict_json import open_regular
 from vox_populi.hf.keymap import TensorKey, block_weight_keys, tensor_keys
 from vox_populi.hf.model_config import CONFIG_NAME, Family, ModelConfig, read_model_config
 from vox_populi.hf.nf4_stored import (
@@ -25,10 +26,9 @@ from vox_populi.hf.nf4_stored import (
     part_name,
     read_packed_weight,
 )
-from vox_populi.hf.safetensors_header import TensorInfo, read_header
-from vox_populi.hf.strict_json import open_regular
 from vox_populi.hf.weight_files import WeightFiles, find_weight_files
-from vox_populi.operator_messages import quantized
+from vox_populi.operator_messages import model_folder as say_model_folder
+from vox_populi.operator_messages import quantize as say_quantize
 from vox_tensor.errors import Problem
 from vox_tensor.problem_log import ProblemLog
 
@@ -95,7 +95,7 @@ def read_inventory(
     """
     config = read_model_config(model_dir)
     if config.is_prequantized and not allow_nf4:
-        raise ModelError(quantized.folder_is_quantized(str(model_dir)))
+        raise ModelError(say_quantize.folder_is_quantized(str(model_dir)))
     files = find_weight_files(model_dir)
     found = _FoundTensors(model_dir, config)
     found.sort(_read_headers(model_dir, files), complete=complete)
@@ -148,9 +148,9 @@ def _index_problems(
     where: str, promised: frozenset[str], found: Mapping[str, TensorInfo]
 ) -> Iterator[Problem]:
     for name in sorted(promised - found.keys()):
-        yield say.tensor_not_in_shard(where, name)
+        yield say_model_folder.tensor_not_in_shard(where, name)
     for name in sorted(found.keys() - promised):
-        yield say.tensor_not_in_index(where, name)
+        yield say_model_folder.tensor_not_in_index(where, name)
 
 
 @dataclass(slots=True)
@@ -183,14 +183,16 @@ class _FoundTensors:
             elif key.required and name not in packed:
                 self._note_missing(key, complete=complete)
         for name in sorted(by_name):
-            self.problems.add([say.tensor_unexpected(self._place(by_name[name]), name)])
+            self.problems.add(
+                [say_model_folder.tensor_unexpected(self._place(by_name[name]), name)]
+            )
 
     def _by_canonical_name(self, stored: Sequence[TensorInfo]) -> dict[str, TensorInfo]:
         by_name: dict[str, TensorInfo] = {}
         for info in stored:
             name = _canonical_name(self.config.family, info.name)
             if name in by_name:
-                self.problems.add([say.tensor_named_twice(self._place(info), name)])
+                self.problems.add([say_model_folder.tensor_named_twice(self._place(info), name)])
             elif not _DERIVED_BUFFER.fullmatch(name):
                 by_name[name] = info
         return by_name
@@ -210,7 +212,7 @@ class _FoundTensors:
                 del by_name[part_name(name, part)]
             if name not in linear:
                 where = str(self.model_dir)
-                self.problems.add([quantized.nf4_layer_must_be_dense(where, name)])
+                self.problems.add([say_quantize.nf4_layer_must_be_dense(where, name)])
                 continue
             weight, problems = read_packed_weight(self.model_dir, keys[name], parts)
             self.problems.add(problems)
@@ -218,7 +220,7 @@ class _FoundTensors:
                 self.nf4[name] = weight
         if not packed and linear & by_name.keys():
             where = str(self.model_dir / CONFIG_NAME)
-            self.problems.add([quantized.nf4_announced_only(where)])
+            self.problems.add([say_quantize.nf4_announced_only(where)])
         self._refuse_mixture()
 
     def _refuse_mixture(self) -> None:
@@ -226,7 +228,7 @@ class _FoundTensors:
         for name, settings in weights:
             if settings != weights[0][1]:
                 where = str(self.model_dir)
-                self.problems.add([quantized.nf4_settings_mixed(where, weights[0][0], name)])
+                self.problems.add([say_quantize.nf4_settings_mixed(where, weights[0][0], name)])
                 return
 
     def _refuse_packed(self, packed: Mapping[str, Mapping[str, TensorInfo]]) -> None:
@@ -234,19 +236,21 @@ class _FoundTensors:
         name = next((name for name, parts in packed.items() if QUANT_STATE in parts), None)
         if name is not None:
             where = str(self.model_dir / CONFIG_NAME)
-            raise ModelError(quantized.nf4_not_announced(where, name))
+            raise ModelError(say_quantize.nf4_not_announced(where, name))
 
     def _check_dense(self, key: TensorKey, info: TensorInfo) -> None:
         self.dense[key.theirs] = info
         place, name = self._place(info), key.theirs
         if info.shape != key.shape:
-            self.problems.add([say.tensor_misshaped(place, name, info.shape, key.shape)])
+            self.problems.add(
+                [say_model_folder.tensor_misshaped(place, name, info.shape, key.shape)]
+            )
         if info.dtype not in READABLE_DTYPES:
-            self.problems.add([say.tensor_dtype_unsupported(place, name, info.dtype)])
+            self.problems.add([say_model_folder.tensor_dtype_unsupported(place, name, info.dtype)])
 
     def _note_missing(self, key: TensorKey, *, complete: bool) -> None:
         if complete or key.ours == _EMBEDDING:
-            self.problems.add([say.tensor_missing(str(self.model_dir), key.theirs)])
+            self.problems.add([say_model_folder.tensor_missing(str(self.model_dir), key.theirs)])
         else:
             self.missing.append(key.theirs)
 
@@ -296,8 +300,12 @@ def _data_of(model_dir: Path, info: TensorInfo) -> Iterator[bytes]:
                 block = handle.read(min(left, _COMPARE_BYTES))
             except OSError as error:
                 reason = error.strerror or "reading failed"
-                raise ModelError(say.model_file_unreadable(str(path), reason)) from None
+                raise ModelError(
+                    say_model_folder.model_file_unreadable(str(path), reason)
+                ) from None
             if not block:
-                raise ModelError(say.container_broken(str(path), "it shrank while it was read"))
+                raise ModelError(
+                    say_model_folder.container_broken(str(path), "it shrank while it was read")
+                )
             left -= len(block)
             yield block

@@ -11,14 +11,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
+from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.config_fields import ConfigFields
 from vox_populi.hf.model_family import Activation, Family
 from vox_populi.hf.model_place import refuse_other_place
 from vox_populi.hf.quantization_config import parse_quantization
 from vox_populi.hf.rope_config import RopeKind, RopeSpec, parse_rope
-from vox_populi.hf.strict_json import read_json_object
+from vox_populi.operator_messages import model_folder as say
+from vox_populi.operator_messages.wording import capped
 
 __all__ = [
     "CONFIG_NAME",
@@ -143,7 +144,7 @@ def parse_model_config(raw: Mapping[str, object], where: str) -> ModelConfig:
     if not fields.problems:
         _check_shapes(fields, config)
     if fields.problems:
-        raise ModelError(*say.capped(fields.problems))
+        raise ModelError(*capped(fields.problems))
     return config
 
 

@@ -9,16 +9,16 @@ import os
 import re
 from pathlib import Path
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
+from vox_populi.operator_messages import model_folder as say
 from vox_tensor.errors import Problem
 from vox_tensor.regular_file import open_regular
 
 _CONFIG_NAME = "config.json"
 PEFT_CONFIG_NAME = "adapter_config.json"
-"""`artifacts.peft_config.PEFT_CONFIG_FILE`: that layer comes later; a test compares."""
+"""`adapters.peft.config.PEFT_CONFIG_FILE`: that layer comes later; a test compares."""
 RUN_NAMES = ("request.json", "training_manifest.json")
-"""Two of `artifacts.run_dir`, by which a run folder is known; a test compares."""
+"""Two of `runs.run_dir`, by which a run folder is known; a test compares."""
 _GGUF_MAGIC = b"GGUF"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 

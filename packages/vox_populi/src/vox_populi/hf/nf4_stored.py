@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from vox_populi import operator_messages as say
+from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.errors import ModelError
+from vox_populi.files.strict_json import open_regular, parse_json_object
 from vox_populi.hf.keymap import TensorKey
-from vox_populi.hf.safetensors_header import TensorInfo
-from vox_populi.hf.strict_json import open_regular, parse_json_object
-from vox_populi.operator_messages import quantized
+from vox_populi.operator_messages import model_folder as say_model_folder
+from vox_populi.operator_messages import quantize as say_quantize
+from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 from vox_tensor.nf4_levels import BLOCK_SIZES, GROUP_SIZE, NF4_LEVELS
 
@@ -149,7 +150,7 @@ def read_packed_weight(
     missing = [part for part in (WEIGHT, ABSMAX, QUANT_MAP, QUANT_STATE) if part not in parts]
     if missing:
         where = str(model_dir)
-        return None, [quantized.nf4_part_missing(where, weight, part) for part in missing]
+        return None, [say_quantize.nf4_part_missing(where, weight, part) for part in missing]
     stored, reason = _read_state(model_dir, key, parts)
     if stored is None:
         return None, [_wrong(model_dir, parts[QUANT_STATE], reason)]
@@ -162,7 +163,7 @@ def read_packed_weight(
 def _part_problems(model_dir: Path, weight: str, stored: Nf4Stored) -> Iterator[Problem]:
     expected = part_shapes(stored.shape, stored.block_size, double_quant=stored.double_quant)
     for part in expected.keys() - stored.parts.keys():
-        yield quantized.nf4_part_missing(str(model_dir), weight, part)
+        yield say_quantize.nf4_part_missing(str(model_dir), weight, part)
     for part, info in stored.parts.items():
         if part == QUANT_STATE:
             continue
@@ -173,7 +174,7 @@ def _part_problems(model_dir: Path, weight: str, stored: Nf4Stored) -> Iterator[
             continue
         dtype, shape = expected[part]
         if (info.dtype, info.shape) != (dtype, shape):
-            found = f"{info.dtype} {say.clipped(list(info.shape))}"
+            found = f"{info.dtype} {clipped(list(info.shape))}"
             yield _wrong(model_dir, info, f"is {found}, not {dtype} {list(shape)}")
 
 
@@ -220,7 +221,7 @@ def _state_problem(state: Mapping[str, object], key: TensorKey, *, double_quant:
     for name, values in allowed.items():
         if not _is_one_of(state[name], values):
             expects = ", ".join(str(value) for value in values)
-            return f"says {name} {say.clipped(state[name])}, which is not {expects}"
+            return f"says {name} {clipped(state[name])}, which is not {expects}"
     return _offset_problem(state["nested_offset"]) if double_quant else ""
 
 
@@ -235,7 +236,7 @@ def _offset_problem(value: object) -> str:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and isinstance(value, int | float) and abs(value) <= _LARGEST_F32:
         return ""
-    return f"says nested_offset {say.clipped(value)}, which is no finite number"
+    return f"says nested_offset {clipped(value)}, which is no finite number"
 
 
 def _read(model_dir: Path, info: TensorInfo) -> bytes:
@@ -246,11 +247,13 @@ def _read(model_dir: Path, info: TensorInfo) -> bytes:
             data = file.read(info.n_bytes)
         except OSError as error:
             reason = error.strerror or "reading failed"
-            raise ModelError(say.model_file_unreadable(str(path), reason)) from None
+            raise ModelError(say_model_folder.model_file_unreadable(str(path), reason)) from None
     if len(data) < info.n_bytes:
-        raise ModelError(say.container_broken(str(path), "it shrank while it was read"))
+        raise ModelError(
+            say_model_folder.container_broken(str(path), "it shrank while it was read")
+        )
     return data
 
 
 def _wrong(model_dir: Path, info: TensorInfo, reason: str) -> Problem:
-    return quantized.nf4_part_wrong(str(model_dir / info.shard), info.name, reason)
+    return say_quantize.nf4_part_wrong(str(model_dir / info.shard), info.name, reason)

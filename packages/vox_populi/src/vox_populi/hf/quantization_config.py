@@ -7,7 +7,7 @@ decided.
 from __future__ import annotations
 
 from vox_populi.hf.config_fields import ConfigFields
-from vox_populi.operator_messages import quantized
+from vox_populi.operator_messages import quantize as say
 
 FIELD = "quantization_config"
 
@@ -25,7 +25,7 @@ def parse_quantization(fields: ConfigFields) -> bool:
         return False
     unreadable = _unreadable_form(ConfigFields(settings, fields.where, fields.problems))
     if unreadable is not None:
-        fields.problems.append(quantized.quantization_unsupported(fields.where, unreadable))
+        fields.problems.append(say.quantization_unsupported(fields.where, unreadable))
     return unreadable is None
 
 

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Iterator
 
 from vox_populi import extras
-from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
-from vox_populi.hf.strict_json import parse_json_object
+from vox_populi.files.strict_json import parse_json_object
 from vox_populi.hf.tokenizer_risk import MAX_GROWTH, patterns_of
+from vox_populi.operator_messages import model_folder as say
 
 try:
     import resource

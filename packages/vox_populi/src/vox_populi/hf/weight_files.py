@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
-from vox_populi.hf.strict_json import read_json_object
+from vox_populi.files.strict_json import read_json_object
+from vox_populi.operator_messages import model_folder as say
+from vox_populi.operator_messages.wording import clipped
 from vox_tensor.problem_log import ProblemLog
 
 SINGLE_NAME = "model.safetensors"
@@ -89,9 +90,9 @@ def _why_not_a_shard_name(name: object) -> str | None:
     if not name or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME:
         return "names no file"
     if any(character in name for character in '/\\:\0*?"<>|') or name in (".", ".."):
-        return f"leads out of the folder: {say.clipped(name)}"
+        return f"leads out of the folder: {clipped(name)}"
     if not name.isprintable() or name.split(".", maxsplit=1)[0].lower() in _WINDOWS_DEVICES:
-        return f"is no usable file name: {say.clipped(name)}"
+        return f"is no usable file name: {clipped(name)}"
     if not name.endswith(".safetensors"):
-        return f"is not a .safetensors file: {say.clipped(name)}"
+        return f"is not a .safetensors file: {clipped(name)}"
     return None

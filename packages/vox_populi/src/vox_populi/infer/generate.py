@@ -8,10 +8,10 @@ from enum import StrEnum
 
 import torch
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import RunFailedError
 from vox_populi.infer.cached_model import CachedModel
 from vox_populi.infer.sampling import SamplingSpec, choose_token
+from vox_populi.operator_messages import use as say
 
 
 class StopReason(StrEnum):

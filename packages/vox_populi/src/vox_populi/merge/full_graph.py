@@ -14,16 +14,16 @@ from math import prod
 import torch
 from torch import Tensor
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.checkpoint_file import AdapterFile
+from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.containers.safetensors_header import DTYPE_BITS, TensorInfo
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule, TensorKey, tensor_keys
 from vox_populi.hf.nf4_stored import Nf4Stored
-from vox_populi.hf.safetensors_header import DTYPE_BITS, TensorInfo
 from vox_populi.merge.rounded_weight import RoundedWeight, TrainedBase
 from vox_populi.model.hf_load import STORED_DTYPES
 from vox_populi.model.lora_transformer import A_SUFFIX, B_SUFFIX
+from vox_populi.operator_messages import merge as say
 from vox_tensor.lora import lora_delta
 
 HEAD_WEIGHT = "lm_head.weight"

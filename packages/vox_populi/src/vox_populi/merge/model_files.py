@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.adapter_header import AdapterHeader
-from vox_populi.artifacts.model_card import code_span
-from vox_populi.artifacts.whole_file import pretty_json
+from vox_populi.adapters.header import AdapterHeader
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.errors import DataError
+from vox_populi.files.published_file import read_published_file
+from vox_populi.hf.companion_files import (
+    OTHER_FILES,
+    TEMPLATES_FOLDER,
+    TOKENIZER_FILES,
+)
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
 from vox_populi.hf.inventory import ModelInventory
-from vox_populi.hf.model_config import CONFIG_NAME, parse_model_config
-from vox_populi.hf.published_file import read_published_file
-from vox_populi.hf.strict_json import parse_json_object
 from vox_populi.merge.receipt import TensorChange
-from vox_populi.merge.saved_path import without_saved_path
+from vox_populi.operator_messages import merge as say
+from vox_populi.runs.model_card import code_span
 from vox_tensor.tokenizer import VoxTokenizer
-
-CARD_FILE = "README.md"
-
-TOKENIZER_FILES = (
-    TOKENIZER_NAME,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-)
-OTHER_FILES = ("generation_config.json", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
-TEMPLATES_FOLDER = "additional_chat_templates"
 
 
 def copied_files(base: Path, header: AdapterHeader) -> tuple[dict[str, bytes], tuple[str, ...]]:
@@ -62,37 +45,6 @@ def copied_files(base: Path, header: AdapterHeader) -> tuple[dict[str, bytes], t
     return files, () if own else (say.note_merge_without_tokenizer(),)
 
 
-def merged_config(inventory: ModelInventory, *, is_head_tied: bool, dtype: str) -> bytes:
-    """`config.json` of the output: the base's bytes, unless something in it must not stay.
-
-    The path that it was saved from goes. Whether the head is tied, and another number type, is said
-    in so many words when the file says
-    otherwise; an empty quantisation entry goes.
-
-    Args:
-        inventory: Of the base.
-        is_head_tied: Whether the output's head is its embedding table.
-        dtype: Of the output, as a config has it.
-
-    Raises:
-        ModelError: When the base's file cannot be read any more.
-    """
-    path = inventory.model_dir / CONFIG_NAME
-    data = without_saved_path(CONFIG_NAME, read_published_file(path, inventory.model_dir))
-    raw = parse_json_object(data, str(path))
-    said = parse_model_config(raw, str(path))
-    says_so = said.tie_word_embeddings == is_head_tied and said.dtype == dtype
-    if says_so and "quantization_config" not in raw:
-        return data
-    changed = {name: value for name, value in raw.items() if name != "quantization_config"}
-    changed["tie_word_embeddings"] = is_head_tied
-    if said.dtype != dtype:
-        # The newer spelling wins where both are given; the older one is what older readers know.
-        spellings = [name for name in ("dtype", "torch_dtype") if raw.get(name) is not None]
-        changed |= dict.fromkeys(spellings or ["torch_dtype"], dtype)
-    return pretty_json(changed)
-
-
 def merged_card(
     header: AdapterHeader,
     inventory: ModelInventory,
@@ -110,13 +62,6 @@ def merged_card(
         onto: Of a QLoRA adapter: `original` or `dequant`, the weights it was added to.
     """
     return ("\n".join(_card_lines(header, inventory, changes, dtype, onto)) + "\n").encode()
-
-
-def config_of(data: bytes) -> Mapping[str, object]:
-    """The content of a `config.json` that was read and checked before."""
-    value = json.loads(data)
-    assert isinstance(value, dict)
-    return value
 
 
 def _is_our_vocabulary(path: Path) -> bool:

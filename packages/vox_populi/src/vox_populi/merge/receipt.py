@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from math import sqrt
 
-from vox_populi.artifacts.json_numbers import finite_or_none
+from vox_populi.files.json_numbers import finite_or_none
 
 RECEIPT_FILE = "merge_receipt.json"
 RECEIPT_SCHEMA_VERSION = 2

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from vox_populi.artifacts.adapter_header import PROXY_GRAPHS, AdapterHeader, Quantization
+from vox_populi.adapters.header import PROXY_GRAPHS, AdapterHeader, Quantization
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule, TensorKey, tensor_keys
 from vox_populi.model.nf4_load import Nf4Settings, quantize_stored

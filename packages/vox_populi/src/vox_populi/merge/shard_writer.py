@@ -14,13 +14,12 @@ from pathlib import Path
 
 import torch
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.tensor_container import bytes_of, container_preamble
+from vox_populi.containers.file_ranges import RangeReader
+from vox_populi.containers.safetensors_header import DTYPE_BITS, TensorInfo
+from vox_populi.containers.tensor_container import bytes_of, container_preamble
 from vox_populi.errors import EnvironmentFailure, ModelError
 from vox_populi.files.new_file import new_file, write_all
-from vox_populi.hf.safetensors_header import DTYPE_BITS, TensorInfo
 from vox_populi.hf.weight_files import SINGLE_NAME
-from vox_populi.merge.file_ranges import RangeReader
 from vox_populi.merge.full_graph import (
     TORCH_TYPES,
     BlockChange,
@@ -29,6 +28,8 @@ from vox_populi.merge.full_graph import (
     require_finite,
 )
 from vox_populi.merge.receipt import TensorChange
+from vox_populi.operator_messages import environment as say_environment
+from vox_populi.operator_messages import merge as say_merge
 
 BLOCK_VALUES = 1 << 18
 """A block of f32 stays in a core's second cache through sum, rounding and statistics."""
@@ -131,7 +132,7 @@ def write_shard(shard: ShardPlan, base: Path, folder: Path) -> WrittenShard:
                 if blocks:
                     changes.append(_change(placed, blocks))
     except OSError as error:
-        raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+        raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
     return WrittenShard(path, content.hexdigest(), tuple(changes))
 
 
@@ -167,7 +168,7 @@ def _blocks(tensor: MergedTensor, base: Path, changes: list[BlockChange]) -> Ite
             else:
                 yield from _merged_blocks(tensor, _stored_rows(reader, source), changes)
     except ValueError:
-        raise ModelError(say.merge_not_finite(str(path), source.name, tensor.dtype)) from None
+        raise ModelError(say_merge.merge_not_finite(str(path), source.name, tensor.dtype)) from None
 
 
 def _rows_of_block(source: TensorInfo) -> int:

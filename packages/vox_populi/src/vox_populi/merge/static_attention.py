@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import ArtifactError
 from vox_populi.model.attention import Attention
 from vox_populi.model.transformer import Transformer
+from vox_populi.operator_messages import merge as say
 from vox_tensor.lora import LoraLinear
 
 

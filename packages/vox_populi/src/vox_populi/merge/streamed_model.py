@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vox_populi.containers.file_ranges import RangeReader, read_range
+from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import TensorKey, tensor_keys
-from vox_populi.hf.safetensors_header import TensorInfo
-from vox_populi.merge.file_ranges import RangeReader, read_range
 from vox_populi.merge.full_graph import TORCH_TYPES, LowRankUpdate, MergedGraph, MergedTensor
 from vox_populi.merge.rounded_weight import RoundedWeight, TrainedBase
 from vox_populi.merge.shard_writer import BLOCK_VALUES

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vox_populi import operator_messages as say
+from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.errors import ModelError
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import TensorKey, tensor_keys
-from vox_populi.hf.safetensors_header import TensorInfo
 from vox_populi.model.transformer import Transformer
+from vox_populi.operator_messages import model_folder as say
 from vox_tensor.regular_file import regular_descriptor
 
 STORED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import ModelError
 from vox_populi.hf import nf4_stored as stored_nf4
 from vox_populi.hf.inventory import ModelInventory
@@ -22,7 +21,8 @@ from vox_populi.hf.keymap import TensorKey, tensor_keys
 from vox_populi.hf.nf4_stored import Nf4Stored
 from vox_populi.model.hf_load import is_finite, read_tensor, read_weight
 from vox_populi.model.transformer import Transformer
-from vox_populi.operator_messages import quantized
+from vox_populi.operator_messages import model_folder as say_model_folder
+from vox_populi.operator_messages import quantize as say_quantize
 from vox_tensor.lora import FrozenLinear
 from vox_tensor.nf4 import NestedScales, Nf4Tensor, quantize_nf4
 from vox_tensor.nf4_levels import BLOCK_SIZE
@@ -110,7 +110,7 @@ def quantize_stored(inventory: ModelInventory, key: TensorKey, settings: Nf4Sett
     except ValueError:
         # Every value is finite; the sum of the block magnitudes is not.
         path = inventory.model_dir / inventory.tensors[key.theirs].shard
-        raise ModelError(quantized.nf4_scales_overflow(str(path), key.theirs)) from None
+        raise ModelError(say_quantize.nf4_scales_overflow(str(path), key.theirs)) from None
 
 
 def _in_file_order(inventory: ModelInventory) -> list[TensorKey]:
@@ -157,5 +157,5 @@ def _read_part(model_dir: Path, weight: Nf4Stored, name: str) -> Tensor:
     info = weight.parts[name]
     part = read_tensor(model_dir / info.shard, info)
     if part.dtype != torch.uint8 and not is_finite(part):
-        raise ModelError(say.base_not_finite(str(model_dir / info.shard), info.name))
+        raise ModelError(say_model_folder.base_not_finite(str(model_dir / info.shard), info.name))
     return part

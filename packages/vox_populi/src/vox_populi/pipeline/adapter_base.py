@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
-from vox_populi.artifacts.base_location import find_base
-from vox_populi.artifacts.check_rows import CHECK_ROWS_FILE, CheckRows, read_check_rows
-from vox_populi.artifacts.checkpoint_dir import checkpoint_at
+from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
+from vox_populi.operator_messages import adapter as say
+from vox_populi.runs.base_location import find_base
+from vox_populi.runs.check_rows import CHECK_ROWS_FILE, CheckRows, read_check_rows
+from vox_populi.runs.checkpoint_dir import checkpoint_at
 
 
 def run_of(adapter: Path) -> Path:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vox_populi.artifacts.base_location import find_base
-from vox_populi.artifacts.checkpoint_dir import CHECKPOINTS_FOLDER, check_checkpoint, checkpoint_at
-from vox_populi.artifacts.checkpoint_state import ADAPTER_FILE as CHECKPOINT_ADAPTER
-from vox_populi.artifacts.run_dir import required_adapter
-from vox_populi.pipeline.requests import WeightsChoice
+from vox_populi.pipeline.weights_choice import WeightsChoice
+from vox_populi.runs.base_location import find_base
+from vox_populi.runs.checkpoint_dir import CHECKPOINTS_FOLDER, check_checkpoint, checkpoint_at
+from vox_populi.runs.checkpoint_state import ADAPTER_FILE as CHECKPOINT_ADAPTER
+from vox_populi.runs.run_dir import required_adapter
 
 
 def adapter_path(choice: WeightsChoice) -> Path | None:

@@ -9,7 +9,7 @@ from vox_populi.infer.generate import StopReason
 from vox_populi.infer.python_syntax import is_python
 from vox_populi.infer.sampling import SamplingSpec
 from vox_populi.pipeline.answers import Answerer
-from vox_populi.pipeline.eval_report import AnswerScore
+from vox_populi.pipeline.evaluate import AnswerScore
 from vox_tensor.records import Role, TrainingRecord
 
 GREEDY = SamplingSpec()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
+from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
 from vox_populi.hf.inventory import ModelInventory, base_digest
+from vox_populi.operator_messages import plan as say
 from vox_populi.plan.tokenizer_choice import choose_tokenizer
 from vox_tensor.lora_spec import LoraSpec
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import DataError
+from vox_populi.operator_messages import use as say
 from vox_populi.pipeline.answers import Answerer, answer_threads
 from vox_populi.pipeline.engine_setup import on_device
-from vox_populi.pipeline.reports import GenerateResult
-from vox_populi.pipeline.requests import GenerateRequest
+from vox_populi.pipeline.generate import GenerateRequest, GenerateResult
 from vox_populi.pipeline.sampling_choice import sampling_of
 from vox_populi.pipeline.weights import FoundWeights, find_weights, load_weights
 from vox_tensor.records import Message, Role
@@ -23,7 +22,7 @@ def open_chat(request: GenerateRequest) -> Chat:
     """Load the weights and wait for the first message.
 
     Raises:
-        VoxError: As `pipeline.dispatch.open_chat` says.
+        VoxError: As `pipeline.chat.open_chat` says.
     """
     sampling_of(request, 0)
     found = find_weights(request.weights)
@@ -33,7 +32,7 @@ def open_chat(request: GenerateRequest) -> Chat:
 
 
 class Chat:
-    """See `pipeline.dispatch.Conversation`."""
+    """See `pipeline.chat.Conversation`."""
 
     def __init__(self, request: GenerateRequest, found: FoundWeights, answerer: Answerer) -> None:
         self.model = found.name

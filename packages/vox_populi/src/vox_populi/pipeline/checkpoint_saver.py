@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi.artifacts.adapter_header import AdapterHeader
-from vox_populi.artifacts.checkpoint_dir import Checkpoint, write_checkpoint
-from vox_populi.artifacts.checkpoint_state import state_files
-from vox_populi.artifacts.run_request import RunRequest
+from vox_populi.adapters.header import AdapterHeader
 from vox_populi.events import Event, EventName, Sink
+from vox_populi.runs.checkpoint_dir import Checkpoint, write_checkpoint
+from vox_populi.runs.checkpoint_state import state_files
+from vox_populi.runs.request import RunRequest
 from vox_populi.train.engine_state import EngineState
 
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi.artifacts.adapter_header import PROXY_GRAPHS
-from vox_populi.artifacts.adapter_manifest import V3Facts
-from vox_populi.artifacts.adapter_v3 import write_qlora_adapter
-from vox_populi.artifacts.checkpoint_file import write_adapter_bin
-from vox_populi.artifacts.consumer_form import consumer_form, write_form
-from vox_populi.artifacts.consumers import Consumer
-from vox_populi.artifacts.logical_names import logical_names
-from vox_populi.artifacts.source_layers import embedding_key
+from vox_populi.adapters.header import PROXY_GRAPHS
+from vox_populi.adapters.lora_bin import write_adapter_bin
+from vox_populi.adapters.v3.files import write_qlora_adapter
+from vox_populi.adapters.v3.layers import embedding_key
+from vox_populi.adapters.v3.manifest import V3Facts
+from vox_populi.adapters.v3.names import logical_names
 from vox_populi.errors import ArtifactError
+from vox_populi.export.consumers import Consumer
+from vox_populi.export.forms import consumer_form, write_form
 from vox_populi.files.output_guard import Reads, require_new_file, require_new_folder
 from vox_populi.files.staged_folder import new_folder
-from vox_populi.operator_messages import adapter_forms, interop
+from vox_populi.operator_messages import adapter_forms as say_adapter_forms
+from vox_populi.operator_messages import export as say_export
 from vox_populi.pipeline.adapter_base import fitting_modules
-from vox_populi.pipeline.convert_reports import AdapterForm, ConvertReport, ConvertRequest
+from vox_populi.pipeline.convert import AdapterForm, ConvertReport, ConvertRequest
 from vox_populi.pipeline.convert_sources import FoundAdapter, find_adapter
 
 
@@ -46,13 +47,15 @@ def convert_adapter(request: ConvertRequest) -> ConvertReport:
     _check_output(request)
     found = find_adapter(request)
     if found.form is request.target is not AdapterForm.V3:
-        raise ArtifactError(adapter_forms.convert_same_form(str(request.source), request.target))
+        raise ArtifactError(
+            say_adapter_forms.convert_same_form(str(request.source), request.target)
+        )
     header = found.header
     if request.base is not None:
         fitting_modules(found.base.inventory(), header, found.where)
     if header.graph in PROXY_GRAPHS and request.target is not AdapterForm.V3:
         raise ArtifactError(
-            adapter_forms.proxy_has_no_other_form(
+            say_adapter_forms.proxy_has_no_other_form(
                 str(request.source), header.graph, request.target.value
             )
         )
@@ -76,20 +79,20 @@ def convert_adapter(request: ConvertRequest) -> ConvertReport:
 
 def _check_output(request: ConvertRequest) -> None:
     if request.target is AdapterForm.LORA_BIN:
-        require_new_file(request.output, interop.export_target_exists)
+        require_new_file(request.output, say_export.export_target_exists)
         return
     named = (request.source, request.base, request.meta)
     reads = Reads(whole=tuple(path for path in named if path is not None))
-    require_new_folder(request.output, reads, occupied=interop.export_target_exists)
+    require_new_folder(request.output, reads, occupied=say_export.export_target_exists)
 
 
 def _write_bin(found: FoundAdapter, output: Path) -> _Written:
     write_adapter_bin(output, found.header, found.tensors)
     notes = []
     if found.header.quantization is not None:
-        notes.append(adapter_forms.NOTE_STAYS_QLORA)
+        notes.append(say_adapter_forms.NOTE_STAYS_QLORA)
     if found.provenance is not None:
-        notes.append(adapter_forms.NOTE_PROVENANCE_DROPPED)
+        notes.append(say_adapter_forms.NOTE_PROVENANCE_DROPPED)
     return _Written((output.name,), _from_their_names(found), tuple(notes))
 
 
@@ -102,7 +105,7 @@ def _write_peft(found: FoundAdapter, output: Path) -> _Written:
         write_form(folder.path, form, modules, config)
         files = folder.files()
     is_quantised = found.header.quantization is not None
-    notes = (adapter_forms.NOTE_PEFT_LOSES_QUANTISATION,) if is_quantised else ()
+    notes = (say_adapter_forms.NOTE_PEFT_LOSES_QUANTISATION,) if is_quantised else ()
     renamed = tuple(f"{module.ours} -> base_model.model.{module.theirs}" for module in modules)
     return _Written(files, renamed, (*form.notes, *notes))
 

@@ -8,35 +8,35 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vox_populi.artifacts.adapter_facts import Provenance
-from vox_populi.artifacts.adapter_header import ADAPTER_FORMAT, AdapterHeader
-from vox_populi.artifacts.adapter_manifest import OurManifest, V3Facts
-from vox_populi.artifacts.adapter_v3 import (
+from vox_populi.adapters.header import ADAPTER_FORMAT, AdapterHeader
+from vox_populi.adapters.lora_bin import read_adapter_bin
+from vox_populi.adapters.peft.adapter import read_peft_adapter
+from vox_populi.adapters.peft.config import PEFT_CONFIG_FILE, PEFT_WEIGHTS_FILE, read_peft_config
+from vox_populi.adapters.v3.artifact_bridge import is_burn_bin_name
+from vox_populi.adapters.v3.facts import Provenance
+from vox_populi.adapters.v3.files import (
     LORA_ADAPTER_FILE,
     QLORA_ADAPTER_FILE,
     SourceAdapter,
     read_adapter_facts,
     read_qlora_adapter,
 )
-from vox_populi.artifacts.artifact_bridge import is_burn_bin_name
-from vox_populi.artifacts.base_location import find_base
-from vox_populi.artifacts.checkpoint_dir import checkpoint_at
-from vox_populi.artifacts.checkpoint_file import read_adapter_bin
-from vox_populi.artifacts.logical_names import HEAD
-from vox_populi.artifacts.peft_adapter import read_peft_adapter
-from vox_populi.artifacts.peft_config import PEFT_CONFIG_FILE, PEFT_WEIGHTS_FILE, read_peft_config
-from vox_populi.artifacts.run_dir import ADAPTER_FILE
-from vox_populi.artifacts.source_layers import place_source_adapter
+from vox_populi.adapters.v3.layers import place_source_adapter
+from vox_populi.adapters.v3.manifest import OurManifest, V3Facts
+from vox_populi.adapters.v3.names import HEAD
+from vox_populi.containers.safetensors_header import read_header
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
-from vox_populi.hf.safetensors_header import read_header
-from vox_populi.operator_messages import adapter_forms
+from vox_populi.operator_messages import adapter_forms as say
 from vox_populi.pipeline.adapter_choice import adapter_path, hint_of_run
 from vox_populi.pipeline.assumed_header import assumed_header
-from vox_populi.pipeline.convert_reports import AdapterForm, ConvertRequest
-from vox_populi.pipeline.requests import WeightsChoice
+from vox_populi.pipeline.convert import AdapterForm, ConvertRequest
+from vox_populi.pipeline.weights_choice import WeightsChoice
+from vox_populi.runs.base_location import find_base
+from vox_populi.runs.checkpoint_dir import checkpoint_at
+from vox_populi.runs.run_dir import ADAPTER_FILE
 from vox_tensor.lora_spec import LoraSpec
 
 
@@ -59,7 +59,7 @@ class Base:
             ModelError: For a folder that cannot be used.
         """
         if self.folder is None and not self.is_embedded:
-            raise ArtifactError(adapter_forms.convert_needs_base(self.where, self.form))
+            raise ArtifactError(say.convert_needs_base(self.where, self.form))
         folder = self.folder or embedded_model_dir()
         return read_inventory(folder, complete=False, allow_nf4=True)
 
@@ -105,7 +105,7 @@ def _from_folder(folder: Path, request: ConvertRequest) -> FoundAdapter:
         return find_v3_adapter(request)
     is_checkpoint = checkpoint_at(folder) is not None
     if not is_checkpoint and not (folder / ADAPTER_FILE).exists():
-        raise ArtifactError(adapter_forms.convert_source_unknown(str(folder)))
+        raise ArtifactError(say.convert_source_unknown(str(folder)))
     choice = WeightsChoice(checkpoint=folder) if is_checkpoint else WeightsChoice(run=folder)
     path = adapter_path(choice)
     assert path is not None, "one of the two is named"
@@ -149,7 +149,7 @@ def _from_peft(folder: Path, base: Path | None) -> FoundAdapter:
         header=replace(header, imported=adapter.imported),
         tensors=adapter.tensors,
         base=at,
-        notes=(*adapter.notes, *notes, adapter_forms.note_facts_assumed(words)),
+        notes=(*adapter.notes, *notes, say.note_facts_assumed(words)),
     )
 
 
@@ -217,7 +217,7 @@ def _from_source(
         needs_tokenizer=needs_tokenizer,
     )
     header = replace(plain, graph=placed.graph, quantization=placed.quantization)
-    quantiser = () if header.quantization is None else (adapter_forms.NOTE_SOURCE_QUANTISER,)
+    quantiser = () if header.quantization is None else (say.NOTE_SOURCE_QUANTISER,)
     return FoundAdapter(
         form=AdapterForm.V3,
         words=words,
@@ -226,5 +226,5 @@ def _from_source(
         tensors=placed.tensors,
         base=at,
         provenance=facts.provenance,
-        notes=(*notes, adapter_forms.note_facts_assumed(words), *quantiser),
+        notes=(*notes, say.note_facts_assumed(words), *quantiser),
     )

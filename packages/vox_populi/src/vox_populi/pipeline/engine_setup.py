@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 import torch
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import EnvironmentFailure, first_line
 from vox_populi.kernel.adapted_objective import TORCH_DTYPES
 from vox_populi.kernel.nf4_backend import choose_dequantizer
 from vox_populi.kernel.registry import build_objective
-from vox_populi.merge.nf4_cache import cached_base
 from vox_populi.model.nf4_load import Nf4Settings
-from vox_populi.pipeline.reports import PlannedRun
+from vox_populi.operator_messages import environment as say
+from vox_populi.pipeline.train import PlannedRun
 from vox_populi.plan.execution_planner import ExecutionPlan
+from vox_populi.quantize.nf4_cache import cached_base
 from vox_populi.train.allocator import keep_freed_memory
 from vox_populi.train.memory_peak import peak_memory_bytes
 from vox_populi.train.objective import Objective

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.adapter_header import PROXY_GRAPHS, AdapterHeader
-from vox_populi.artifacts.checkpoint_dir import checkpoint_at
-from vox_populi.artifacts.consumer_form import consumer_form, write_form
+from vox_populi.adapters.header import PROXY_GRAPHS, AdapterHeader
 from vox_populi.errors import ArtifactError
+from vox_populi.export.forms import consumer_form, write_form
 from vox_populi.files.output_guard import Reads, require_new_folder
 from vox_populi.files.staged_folder import new_folder
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
-from vox_populi.operator_messages import interop, qlora_use
+from vox_populi.operator_messages import adapter as say_adapter
+from vox_populi.operator_messages import export as say_export
+from vox_populi.operator_messages import use as say_use
 from vox_populi.pipeline.adapter_base import base_folder, fitting_modules
 from vox_populi.pipeline.adapter_choice import adapter_path, hint_of_run
-from vox_populi.pipeline.interop_reports import ExportReport, ExportRequest
+from vox_populi.pipeline.export import ExportReport, ExportRequest
 from vox_populi.pipeline.own_adapter import read_own_adapter
-from vox_populi.pipeline.requests import WeightsChoice
+from vox_populi.pipeline.weights_choice import WeightsChoice
+from vox_populi.runs.checkpoint_dir import checkpoint_at
 
 
 def export_adapter(request: ExportRequest) -> ExportReport:
@@ -36,7 +37,7 @@ def export_adapter(request: ExportRequest) -> ExportReport:
     _check_output(request, reads)
     adapter = read_own_adapter(path)
     if adapter.header.graph in PROXY_GRAPHS:
-        raise ArtifactError(qlora_use.proxy_has_no_consumer(str(path), adapter.header.graph))
+        raise ArtifactError(say_use.proxy_has_no_consumer(str(path), adapter.header.graph))
     folder = base_folder(request.model_dir or hint_of_run(path), path, adapter.header)
     if folder is not None:
         _check_output(request, (folder,))
@@ -64,7 +65,7 @@ def export_adapter(request: ExportRequest) -> ExportReport:
 
 def _check_output(request: ExportRequest, reads: tuple[Path, ...]) -> None:
     """Refuse a place where nothing can appear: taken, or in or around what is read."""
-    exists = interop.export_target_exists
+    exists = say_export.export_target_exists
     require_new_folder(request.output_dir, Reads(whole=reads), occupied=exists)
 
 
@@ -76,12 +77,14 @@ def _require_family(inventory: ModelInventory, header: AdapterHeader, where: str
     """
     if inventory.config.model_type != header.model_type:
         found = str(inventory.model_dir)
-        problem = say.adapter_not_for_base(where, header.base_name, header.base_digest, found)
+        problem = say_adapter.adapter_not_for_base(
+            where, header.base_name, header.base_digest, found
+        )
         raise ArtifactError(problem)
 
 
 def _notes(header: AdapterHeader) -> tuple[str, ...]:
-    return () if header.quantization is None else (qlora_use.note_exported_from_nf4(),)
+    return () if header.quantization is None else (say_use.note_exported_from_nf4(),)
 
 
 def _adapter_path(source: Path) -> Path:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vox_populi.artifacts.adapter_header import AdapterHeader
-from vox_populi.artifacts.adapter_manifest import V3Facts
-from vox_populi.artifacts.adapter_v3 import write_qlora_adapter
-from vox_populi.artifacts.checkpoint_file import write_adapter_bin
-from vox_populi.artifacts.run_dir import ADAPTER_FILE
+from vox_populi.adapters.header import AdapterHeader
+from vox_populi.adapters.lora_bin import write_adapter_bin
+from vox_populi.adapters.v3.files import write_qlora_adapter
+from vox_populi.adapters.v3.manifest import V3Facts
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.plan.execution_planner import ExecutionPlan
+from vox_populi.runs.run_dir import ADAPTER_FILE
 
 _EMBEDDING = "embed.weight"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vox_populi import operator_messages as say
 from vox_populi.data.supervision import encode_prompt
 from vox_populi.errors import DataError
+from vox_populi.operator_messages import run as say
+from vox_populi.operator_messages.wording import capped
 from vox_populi.pipeline.answers import Answerer, answer_threads, longest_prompt
 from vox_populi.pipeline.engine_setup import on_device
-from vox_populi.pipeline.reports import GenerateResult
-from vox_populi.pipeline.requests import GenerateRequest
+from vox_populi.pipeline.generate import GenerateRequest, GenerateResult
 from vox_populi.pipeline.sampling_choice import sampling_of
 from vox_populi.pipeline.weights import FoundWeights, find_weights, load_weights
 from vox_tensor.records import Message, Role
@@ -20,7 +20,7 @@ def generate(request: GenerateRequest) -> Iterator[GenerateResult]:
     """Continue each prompt; all prompts are checked before the weights are loaded.
 
     Raises:
-        VoxError: As `pipeline.dispatch.generate` says.
+        VoxError: As `pipeline.generate.generate` says.
     """
     samplings = [sampling_of(request, index) for index in range(len(request.prompts))]
     found = find_weights(request.weights)
@@ -48,5 +48,5 @@ def _encoded_prompts(request: GenerateRequest, found: FoundWeights) -> list[list
         if not 0 < len(ids) <= limit:
             problems.append(say.prompt_unfit(number, len(ids), limit))
     if problems:
-        raise DataError(*say.capped(problems))
+        raise DataError(*capped(problems))
     return encoded

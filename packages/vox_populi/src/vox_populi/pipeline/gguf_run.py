@@ -5,34 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from vox_populi.artifacts.consumers import GgufType
-from vox_populi.artifacts.gguf_model import (
-    GgufSource,
-    gguf_context,
-    stored_source,
-    write_model_gguf,
-)
-from vox_populi.artifacts.gguf_vocabulary import (
+from vox_populi.errors import ArtifactError, MergeMismatchError
+from vox_populi.export.consumers import GgufType
+from vox_populi.export.gguf.merged_model import gguf_model, merged_source
+from vox_populi.export.gguf.model import GgufSource, gguf_context, stored_source, write_model_gguf
+from vox_populi.export.gguf.vocabulary import (
     GgufVocabulary,
     gguf_refusals,
     read_chat_template,
     read_gguf_vocabulary,
 )
-from vox_populi.artifacts.run_dir import QLORA_ADAPTER_FILE, means_adapter
-from vox_populi.errors import ArtifactError, MergeMismatchError
 from vox_populi.files.output_guard import require_new_file
 from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
-from vox_populi.merge.gguf_form import gguf_model, merged_source
 from vox_populi.merge.receipt import RowCheck
-from vox_populi.operator_messages import interop, merge_rows
+from vox_populi.operator_messages import export as say_export
+from vox_populi.operator_messages import merge as say_merge
 from vox_populi.pipeline.adapter_base import require_base
 from vox_populi.pipeline.engine_setup import on_device
-from vox_populi.pipeline.interop_reports import GgufReport, GgufRequest
+from vox_populi.pipeline.gguf import GgufReport, GgufRequest
+from vox_populi.pipeline.merge import QloraMergeRequest
 from vox_populi.pipeline.merge_proof import MergeInputs, MergeProof, row_figures
 from vox_populi.pipeline.merge_run import lora_inputs
 from vox_populi.pipeline.merge_steps import most_threads, workers_of
 from vox_populi.pipeline.qlora_merge_run import qlora_inputs
-from vox_populi.pipeline.requests import QloraMergeRequest
+from vox_populi.runs.run_dir import QLORA_ADAPTER_FILE, means_adapter
 from vox_tensor.atomic_file import staged_file
 from vox_tensor.errors import Problem
 
@@ -51,7 +47,7 @@ def export_gguf(request: GgufRequest) -> GgufReport:
         MergeMismatchError: When the numbers of the file do not do what was trained.
         EnvironmentFailure: When the system refuses, or the file reads back differently.
     """
-    require_new_file(request.output, interop.export_target_exists)
+    require_new_file(request.output, say_export.export_target_exists)
     if not means_adapter(request.source):
         inventory = read_inventory(request.source)
         found = _Files.of(inventory)
@@ -111,11 +107,11 @@ def _kind_that_keeps(
         for kind in request.kind.candidates:
             rows = proof.score(partial(gguf_model, inputs.inventory, inputs.graph, kind))
             if rows is None:
-                return kind, None, (merge_rows.note_no_check_rows(),)
+                return kind, None, (say_merge.note_no_check_rows(),)
             if rows.is_within:
                 return kind, rows, tuple(notes)
-            notes.append(merge_rows.note_wider_type("f32", kind))
-            lost.append(merge_rows.merge_loses_training(where, kind, row_figures(rows)))
+            notes.append(say_merge.note_wider_type("f32", kind))
+            lost.append(say_merge.merge_loses_training(where, kind, row_figures(rows)))
     raise MergeMismatchError(lost[-1])
 
 

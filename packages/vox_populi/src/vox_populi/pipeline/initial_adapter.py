@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
-from vox_populi.artifacts.training_manifest import InputFacts
+from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.errors import ArtifactError
-from vox_populi.operator_messages import qlora_use
+from vox_populi.operator_messages import checkpoint as say_checkpoint
+from vox_populi.operator_messages import use as say_use
 from vox_populi.pipeline.own_adapter import read_own_adapter
-from vox_populi.pipeline.reports import PlannedRun
+from vox_populi.pipeline.train import PlannedRun
+from vox_populi.runs.manifest import InputFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def read_initial_adapter(planned: PlannedRun, inputs: InputFacts) -> InitialAdap
         return None
     adapter = read_own_adapter(path)
     problems = [
-        say.init_adapter_unfit(str(path), *each)
+        say_checkpoint.init_adapter_unfit(str(path), *each)
         for each in _differences(planned, inputs, adapter.header)
     ]
     if problems:
@@ -50,9 +50,9 @@ def read_initial_adapter(planned: PlannedRun, inputs: InputFacts) -> InitialAdap
 
 def _notes(planned: PlannedRun, header: AdapterHeader, name: str) -> Iterator[str]:
     if planned.plan.quant is not None and header.quantization is None:
-        yield qlora_use.note_starts_on_nf4(name)
+        yield say_use.note_starts_on_nf4(name)
     if planned.plan.quant is None and header.quantization is not None:
-        yield qlora_use.note_starts_on_dense(name)
+        yield say_use.note_starts_on_dense(name)
 
 
 def _differences(

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from threading import Thread
 from types import FrameType
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import RunFailedError
+from vox_populi.operator_messages import run as say
 
 
 class RunInterruptedError(RunFailedError):

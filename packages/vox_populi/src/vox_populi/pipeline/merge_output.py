@@ -7,27 +7,27 @@ from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.adapter_header import AdapterHeader
-from vox_populi.artifacts.merged_file import (
+from vox_populi.adapters.header import AdapterHeader
+from vox_populi.errors import EnvironmentFailure, ModelError
+from vox_populi.files.file_digest import content_digest
+from vox_populi.files.new_file import sync_file
+from vox_populi.files.staged_folder import StagedFolder
+from vox_populi.files.whole_file import pretty_json
+from vox_populi.hf.companion_files import CARD_FILE, config_of, published_config
+from vox_populi.hf.inventory import ModelInventory, read_inventory
+from vox_populi.hf.model_config import CONFIG_NAME
+from vox_populi.hf.saved_path import without_saved_path
+from vox_populi.hf.weight_files import INDEX_NAME
+from vox_populi.merge.full_graph import MergedGraph
+from vox_populi.merge.merged_file import (
     MERGED_FILE,
     merged_metadata,
     read_merged_file,
     sign_merged_file,
 )
-from vox_populi.artifacts.whole_file import pretty_json
-from vox_populi.errors import EnvironmentFailure, ModelError
-from vox_populi.files.new_file import sync_file
-from vox_populi.files.staged_folder import StagedFolder
-from vox_populi.hf.file_digest import content_digest
-from vox_populi.hf.inventory import ModelInventory, read_inventory
-from vox_populi.hf.model_config import CONFIG_NAME
-from vox_populi.hf.weight_files import INDEX_NAME
-from vox_populi.merge.full_graph import MergedGraph
-from vox_populi.merge.model_files import CARD_FILE, config_of, merged_card, merged_config
+from vox_populi.merge.model_files import merged_card
 from vox_populi.merge.number_type import NumberType
 from vox_populi.merge.receipt import TensorChange, TriedType, relative_error
-from vox_populi.merge.saved_path import without_saved_path
 from vox_populi.merge.shard_writer import (
     ShardPlan,
     WrittenShard,
@@ -36,8 +36,10 @@ from vox_populi.merge.shard_writer import (
     plan_shards,
     write_shard,
 )
+from vox_populi.operator_messages import environment as say_environment
+from vox_populi.operator_messages import merge as say_merge
+from vox_populi.pipeline.merge import MergeFormat, MergeRequest, QloraMergeRequest
 from vox_populi.pipeline.merge_proof import MergeInputs, MergeProof, Verdict
-from vox_populi.pipeline.requests import MergeFormat, MergeRequest, QloraMergeRequest
 from vox_tensor.errors import Problem
 
 
@@ -75,7 +77,7 @@ class Attempt:
         """Why it may not be published, if so."""
         where, dtype = str(inputs.checkpoint), self.kind.config_name
         if not any(change.is_changed for change in self.written.changes):
-            return say.merge_changed_nothing(where, dtype)
+            return say_merge.merge_changed_nothing(where, dtype)
         return self.verdict.problem(where, dtype)
 
 
@@ -100,14 +102,17 @@ class ModelWriter:
         graph = _in_type(inputs.graph, kind)
         header, is_hf = self.header, self.request.output_format is MergeFormat.HF
         dtype = kind.config_name
-        config = merged_config(inputs.inventory, is_head_tied=graph.is_head_tied, dtype=dtype)
+        config = published_config(inputs.inventory, is_head_tied=graph.is_head_tied, dtype=dtype)
         shards = _plan(self.request, graph, header, config)
         try:
             written = _write_weights(
                 shards, inputs.inventory.model_dir, self.staged.path, self.pools
             )
         except ModelError as error:
-            if may_overflow and error.problems[0].code == say.merge_not_finite("", "", "").code:
+            if (
+                may_overflow
+                and error.problems[0].code == say_merge.merge_not_finite("", "", "").code
+            ):
                 return TriedType(
                     name=dtype, relative_error=0.0, rows=None, reason=error.problems[0].what
                 )
@@ -189,5 +194,7 @@ def _finish_file(written: WrittenShard) -> str:
             digest = content_digest(written.path)
         sync_file(written.path)
     except OSError as error:
-        raise EnvironmentFailure(say.file_not_written(str(written.path), error)) from error
+        raise EnvironmentFailure(
+            say_environment.file_not_written(str(written.path), error)
+        ) from error
     return digest

@@ -8,9 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.check_rows import CheckRows
-from vox_populi.artifacts.checkpoint_file import AdapterFile
+from vox_populi.adapters.lora_bin import AdapterFile
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.merge.full_graph import MergedGraph
@@ -25,8 +23,9 @@ from vox_populi.merge.rounded_weight import TrainedBase
 from vox_populi.merge.row_check import RowScores, row_check, score_rows, tokens_to_check
 from vox_populi.merge.streamed_model import stored_model, trained_model
 from vox_populi.model.transformer import Transformer
-from vox_populi.operator_messages import merge_rows
-from vox_populi.pipeline.requests import Onto
+from vox_populi.operator_messages import merge as say
+from vox_populi.pipeline.merge import Onto
+from vox_populi.runs.check_rows import CheckRows
 from vox_tensor.errors import Problem
 
 
@@ -86,7 +85,7 @@ class Verdict:
             return say.merge_differs_from_adapter(where, found, allowed)
         for rows in (self.rows, self.training_rows):
             if rows is not None and not rows.is_within:
-                return merge_rows.merge_loses_training(where, dtype, row_figures(rows))
+                return say.merge_loses_training(where, dtype, row_figures(rows))
         return None
 
 
@@ -197,9 +196,9 @@ class MergeProof:
         )
 
 
-def row_figures(rows: RowCheck) -> merge_rows.RowFigures:
+def row_figures(rows: RowCheck) -> say.RowFigures:
     """What a refusal says."""
-    return merge_rows.RowFigures(
+    return say.RowFigures(
         learned=rows.learned,
         agreement=rows.agreement,
         changed=rows.changed,

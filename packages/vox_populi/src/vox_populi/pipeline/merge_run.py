@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.artifact_bridge import require_lora
-from vox_populi.artifacts.checkpoint_dir import checkpoint_at
-from vox_populi.artifacts.checkpoint_file import read_adapter_bin
-from vox_populi.artifacts.checkpoint_state import ADAPTER_FILE as CHECKPOINT_ADAPTER_FILE
-from vox_populi.artifacts.run_dir import ADAPTER_FILE, QLORA_ADAPTER_FILE
+from vox_populi.adapters.lora_bin import read_adapter_bin
+from vox_populi.adapters.v3.artifact_bridge import require_lora
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.merge.full_graph import merged_graph, refuse_no_op
+from vox_populi.operator_messages import merge as say
 from vox_populi.pipeline.adapter_base import base_folder, check_rows_of, fitting_modules
+from vox_populi.pipeline.merge import MergeReport, MergeRequest
 from vox_populi.pipeline.merge_proof import MergeInputs
-from vox_populi.pipeline.merge_report import MergeReport
 from vox_populi.pipeline.merge_steps import run_merge
-from vox_populi.pipeline.requests import MergeRequest
+from vox_populi.runs.checkpoint_dir import checkpoint_at
+from vox_populi.runs.checkpoint_state import ADAPTER_FILE as CHECKPOINT_ADAPTER_FILE
+from vox_populi.runs.run_dir import ADAPTER_FILE, QLORA_ADAPTER_FILE
 
 
 def merge(request: MergeRequest) -> MergeReport:
     """Merge an adapter into its base.
 
     Raises:
-        VoxError: As `pipeline.dispatch.merge_weights` says; nothing was published.
+        VoxError: As `pipeline.merge.merge_weights` says; nothing was published.
     """
     return run_merge(lora_inputs(request.checkpoint, request.model_dir), request)
 
@@ -38,7 +37,7 @@ def lora_inputs(path: Path, model_dir: Path | None) -> MergeInputs:
         model_dir: The base, if not where it was in training.
 
     Raises:
-        VoxError: As `pipeline.dispatch.merge_weights` says.
+        VoxError: As `pipeline.merge.merge_weights` says.
     """
     checkpoint = _adapter_file(path)
     where = str(checkpoint)

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import torch
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.adapter_header import AdapterHeader
-from vox_populi.artifacts.whole_file import pretty_json
+from vox_populi.adapters.header import AdapterHeader
 from vox_populi.errors import (
     ArtifactError,
     MergeMismatchError,
 )
+from vox_populi.files.file_digest import content_digest, digest_of_contents
 from vox_populi.files.output_guard import Reads, require_new_folder, require_room
 from vox_populi.files.staged_folder import StagedFolder
-from vox_populi.hf.file_digest import content_digest, digest_of_contents
+from vox_populi.files.whole_file import pretty_json
 from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.merge.model_files import copied_files
 from vox_populi.merge.number_type import number_types
@@ -30,14 +29,13 @@ from vox_populi.merge.receipt import (
     NumberTypeChoice,
     TriedType,
 )
-from vox_populi.operator_messages import merge_rows
+from vox_populi.operator_messages import merge as say
 from vox_populi.pipeline.adapter_base import require_base
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.machine_probe import require_threads
+from vox_populi.pipeline.merge import MergeReport, MergeRequest, QloraMergeRequest
 from vox_populi.pipeline.merge_output import Attempt, ModelWriter
 from vox_populi.pipeline.merge_proof import MergeInputs, MergeProof
-from vox_populi.pipeline.merge_report import MergeReport
-from vox_populi.pipeline.requests import MergeRequest, QloraMergeRequest
 from vox_populi.train.allocator import keep_freed_memory
 from vox_tensor.errors import Problem, VoxError
 
@@ -50,7 +48,7 @@ def run_merge(inputs: MergeInputs, request: MergeRequest | QloraMergeRequest) ->
     """Write a merged model; it appears complete and proved, or not at all.
 
     Raises:
-        VoxError: As `pipeline.dispatch.merge_weights` says; nothing was published.
+        VoxError: As `pipeline.merge.merge_weights` says; nothing was published.
     """
     require_threads(request.threads)
     started = time.perf_counter()
@@ -192,7 +190,7 @@ def _refusal(problem: Problem) -> VoxError:
 
 
 def _tried(made: Attempt, problem: Problem | None) -> TriedType:
-    rounded = merge_rows.note_update_rounded(made.kind.config_name, made.relative_error)
+    rounded = say.note_update_rounded(made.kind.config_name, made.relative_error)
     return TriedType(
         name=made.kind.config_name,
         relative_error=made.relative_error,
@@ -204,11 +202,11 @@ def _tried(made: Attempt, problem: Problem | None) -> TriedType:
 def _notes(made: Attempt, tried: Sequence[TriedType]) -> Iterator[str]:
     if tried:
         passed_over = " and ".join(each.name for each in tried)
-        yield merge_rows.note_wider_type(made.kind.config_name, passed_over)
+        yield say.note_wider_type(made.kind.config_name, passed_over)
     if made.verdict.rows is None:
-        yield merge_rows.note_no_check_rows()
+        yield say.note_no_check_rows()
         if made.relative_error > UPDATE_TOLERANCE:
-            yield merge_rows.note_update_rounded(made.kind.config_name, made.relative_error)
+            yield say.note_update_rounded(made.kind.config_name, made.relative_error)
 
 
 def _adapter_facts(header: AdapterHeader) -> dict[str, object]:

@@ -8,21 +8,22 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.adapter_header import Quantization
-from vox_populi.artifacts.merged_file import MERGED_FILE, read_merged_file
-from vox_populi.artifacts.peft_adapter import read_peft_adapter
-from vox_populi.artifacts.peft_config import read_peft_config
+from vox_populi.adapters.header import Quantization
+from vox_populi.adapters.peft.adapter import read_peft_adapter
+from vox_populi.adapters.peft.config import read_peft_config
 from vox_populi.errors import ConfigError
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.hf.model_place import is_gguf
+from vox_populi.merge.merged_file import MERGED_FILE, read_merged_file
+from vox_populi.operator_messages import usage as say_usage
+from vox_populi.operator_messages import use as say_use
 from vox_populi.pipeline.adapter_base import base_folder, fitting_modules, require_base
 from vox_populi.pipeline.adapter_choice import adapter_path, hint_of_run
 from vox_populi.pipeline.own_adapter import read_language_adapter
-from vox_populi.pipeline.requests import WeightsChoice
 from vox_populi.pipeline.trained_text import TrainedText, text_of_receipt
+from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_tensor.lora_spec import LoraSpec
 
 
@@ -70,7 +71,7 @@ def choose_model(choice: WeightsChoice) -> ChosenModel:
         if value is not None
     ]
     if len(named) > 1:
-        raise ConfigError(say.sources_conflict(named))
+        raise ConfigError(say_usage.sources_conflict(named))
     if choice.adapter is not None:
         return _with_peft_adapter(choice.adapter, choice.model_dir)
     path = adapter_path(choice)
@@ -109,7 +110,7 @@ def _with_own_adapter(path: Path, choice: WeightsChoice) -> ChosenModel:
 
 def _with_peft_adapter(path: Path, model_dir: Path | None) -> ChosenModel:
     if model_dir is None and read_peft_config(path).base_name != EMBEDDED_NAME:
-        raise ConfigError(say.adapter_needs_model(str(path)))
+        raise ConfigError(say_use.adapter_needs_model(str(path)))
     inventory = read_inventory(model_dir or embedded_model_dir(), allow_nf4=True)
     found = read_peft_adapter(path, inventory.config)
     known = {module.ours: module for module in adapter_modules(inventory.config)}
@@ -118,6 +119,6 @@ def _with_peft_adapter(path: Path, model_dir: Path | None) -> ChosenModel:
         lora=found.lora,
         modules=tuple(known[module.ours] for module in found.modules),
         tensors=found.tensors,
-        notes=(*found.notes, say.note_layout_not_known(str(path))),
+        notes=(*found.notes, say_use.note_layout_not_known(str(path))),
     )
     return ChosenModel(folder=model_dir, inventory=inventory, adapter=adapter)

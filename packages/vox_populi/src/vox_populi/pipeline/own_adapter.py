@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vox_populi.artifacts.adapter_header import PROXY_GRAPHS
-from vox_populi.artifacts.adapter_v3 import SourceAdapter, read_qlora_adapter
-from vox_populi.artifacts.checkpoint_file import AdapterFile, read_adapter_bin
+from vox_populi.adapters.header import PROXY_GRAPHS
+from vox_populi.adapters.lora_bin import AdapterFile, read_adapter_bin
+from vox_populi.adapters.v3.files import SourceAdapter, read_qlora_adapter
 from vox_populi.errors import ArtifactError
-from vox_populi.operator_messages import qlora_use
+from vox_populi.operator_messages import use as say
 
 _SUFFIX = ".safetensors"
 
@@ -24,7 +24,7 @@ def read_own_adapter(path: Path) -> AdapterFile:
         return read_adapter_bin(path)
     found = read_qlora_adapter(path)
     if isinstance(found, SourceAdapter):
-        raise ArtifactError(qlora_use.adapter_of_the_source_system(str(path)))
+        raise ArtifactError(say.adapter_of_the_source_system(str(path)))
     return found
 
 
@@ -37,5 +37,5 @@ def read_language_adapter(path: Path) -> AdapterFile:
     found = read_own_adapter(path)
     graph = found.header.graph
     if graph in PROXY_GRAPHS:
-        raise ArtifactError(qlora_use.proxy_is_no_language_model(str(path), graph))
+        raise ArtifactError(say.proxy_is_no_language_model(str(path), graph))
     return found

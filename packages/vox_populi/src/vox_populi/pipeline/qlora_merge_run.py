@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vox_populi.artifacts.adapter_header import PROXY_GRAPHS, AdapterHeader
-from vox_populi.artifacts.adapter_sidecar import Sidecar
-from vox_populi.artifacts.adapter_v3 import (
-    LORA_ADAPTER_FILE,
-    QLORA_ADAPTER_FILE,
-    read_adapter_facts,
-)
-from vox_populi.artifacts.artifact_bridge import refuse_burn_bin, require_qlora
-from vox_populi.artifacts.checkpoint_dir import checkpoint_at
-from vox_populi.artifacts.checkpoint_file import AdapterFile
-from vox_populi.artifacts.checkpoint_state import ADAPTER_FILE as CHECKPOINT_ADAPTER_FILE
-from vox_populi.artifacts.logical_names import HEAD
-from vox_populi.artifacts.run_dir import ADAPTER_FILE
-from vox_populi.artifacts.source_layers import canonical_key, embedding_key
+from vox_populi.adapters.header import PROXY_GRAPHS, AdapterHeader
+from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.adapters.v3.artifact_bridge import refuse_burn_bin, require_qlora
+from vox_populi.adapters.v3.files import LORA_ADAPTER_FILE, QLORA_ADAPTER_FILE, read_adapter_facts
+from vox_populi.adapters.v3.layers import canonical_key, embedding_key
+from vox_populi.adapters.v3.names import HEAD
+from vox_populi.adapters.v3.sidecar import Sidecar
 from vox_populi.errors import ArtifactError, ConfigError
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
@@ -25,28 +18,32 @@ from vox_populi.hf.keymap import AdapterModule
 from vox_populi.merge.full_graph import HEAD_WEIGHT, MergedGraph, merged_graph, refuse_no_op
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.rounded_weight import TrainedBase, trained_base, with_table_as_head
-from vox_populi.operator_messages import adapter_forms, merge_qlora, merge_rows
+from vox_populi.operator_messages import adapter_forms as say_adapter_forms
+from vox_populi.operator_messages import merge as say_merge
+from vox_populi.operator_messages import merge_qlora as say_merge_qlora
 from vox_populi.pipeline.adapter_base import check_rows_of, fitting_modules
-from vox_populi.pipeline.convert_reports import AdapterForm, ConvertRequest
+from vox_populi.pipeline.convert import AdapterForm, ConvertRequest
 from vox_populi.pipeline.convert_sources import FoundAdapter, find_adapter, find_v3_adapter
+from vox_populi.pipeline.merge import MergeFormat, MergeReport, Onto, QloraMergeRequest
 from vox_populi.pipeline.merge_proof import MergeInputs, QloraSide
-from vox_populi.pipeline.merge_report import MergeReport
 from vox_populi.pipeline.merge_steps import run_merge
 from vox_populi.pipeline.qlora_subset_run import merge_subset
-from vox_populi.pipeline.requests import MergeFormat, Onto, QloraMergeRequest
 from vox_populi.pipeline.subset_inputs import subset_adapter
+from vox_populi.runs.checkpoint_dir import checkpoint_at
+from vox_populi.runs.checkpoint_state import ADAPTER_FILE as CHECKPOINT_ADAPTER_FILE
+from vox_populi.runs.run_dir import ADAPTER_FILE
 
 
 def merge(request: QloraMergeRequest) -> MergeReport:
     """Merge a QLoRA adapter into the weights that the request names.
 
     Raises:
-        VoxError: As `pipeline.dispatch.merge_qlora` says; nothing was published.
+        VoxError: As `pipeline.merge.merge_qlora` says; nothing was published.
     """
     if request.subset and request.output_format is MergeFormat.VOX:
-        raise ConfigError(merge_qlora.subset_no_format("--format"))
+        raise ConfigError(say_merge_qlora.subset_no_format("--format"))
     if request.subset and request.dtype not in (MergeDtype.AUTO, MergeDtype.F32):
-        raise ConfigError(merge_rows.subset_has_one_type("--dtype"))
+        raise ConfigError(say_merge.subset_has_one_type("--dtype"))
     file, sidecar = _what_is_merged(request)
     if request.subset:
         return merge_subset(request, subset_adapter(request, file, sidecar))
@@ -57,7 +54,7 @@ def qlora_inputs(request: QloraMergeRequest) -> MergeInputs:
     """An adapter of the QLoRA backend and its base.
 
     Raises:
-        VoxError: As `pipeline.dispatch.merge_qlora` says.
+        VoxError: As `pipeline.merge.merge_qlora` says.
     """
     return _find_inputs(request, *_what_is_merged(request))
 
@@ -71,7 +68,7 @@ def _what_is_merged(request: QloraMergeRequest) -> tuple[Path, Sidecar | None]:
     path = request.adapter
     if path.is_dir() and checkpoint_at(path) is not None:
         if request.meta is not None:
-            raise ArtifactError(merge_qlora.checkpoint_needs_no_sidecar(str(request.meta)))
+            raise ArtifactError(say_merge_qlora.checkpoint_needs_no_sidecar(str(request.meta)))
         return path / CHECKPOINT_ADAPTER_FILE, None
     file = path / QLORA_ADAPTER_FILE if path.is_dir() else path
     if not file.exists() and (path / ADAPTER_FILE).exists():
@@ -79,9 +76,9 @@ def _what_is_merged(request: QloraMergeRequest) -> tuple[Path, Sidecar | None]:
     # Before anything beside it is looked at: a .bin has none of that.
     refuse_burn_bin(file)
     if not any(each.exists() for each in (file, path / LORA_ADAPTER_FILE)):
-        raise ArtifactError(merge_qlora.no_adapter_there(str(path)))
+        raise ArtifactError(say_merge_qlora.no_adapter_there(str(path)))
     if request.meta is not None and not request.meta.exists():
-        raise ArtifactError(merge_qlora.no_sidecar_there(str(request.meta)))
+        raise ArtifactError(say_merge_qlora.no_sidecar_there(str(request.meta)))
     sidecar = read_adapter_facts(path, request.meta)
     require_qlora(sidecar.facts, path)
     return file, sidecar
@@ -92,7 +89,7 @@ def _find_inputs(request: QloraMergeRequest, file: Path, sidecar: Sidecar | None
     header = found.header
     if header.quantization is None:
         # Only a checkpoint gets here: a sidecar says so itself.
-        raise ArtifactError(adapter_forms.burn_bin_refused(str(file)))
+        raise ArtifactError(say_adapter_forms.burn_bin_refused(str(file)))
     adapter = AdapterFile(header, found.tensors)
     refuse_no_op(adapter, str(file))
     stored = read_inventory(_base_folder(found), allow_nf4=True)
@@ -101,7 +98,7 @@ def _find_inputs(request: QloraMergeRequest, file: Path, sidecar: Sidecar | None
     trained = trained_base(inventory, header, header.quantization, modules)
     onto = request.onto or Onto.DEQUANT
     if onto is Onto.ORIGINAL and inventory.nf4:
-        raise ArtifactError(merge_qlora.original_is_packed(str(inventory.model_dir)))
+        raise ArtifactError(say_merge_qlora.original_is_packed(str(inventory.model_dir)))
     graph, other = _both_graphs(adapter, modules, trained, onto)
     return MergeInputs(
         checkpoint=file,
@@ -133,7 +130,7 @@ def _read_adapter(request: QloraMergeRequest, sidecar: Sidecar | None) -> FoundA
 def _base_folder(found: FoundAdapter) -> Path:
     base = found.base
     if base.folder is None and not base.is_embedded:
-        raise ArtifactError(merge_qlora.base_not_found(found.where))
+        raise ArtifactError(say_merge_qlora.base_not_found(found.where))
     return base.folder or embedded_model_dir()
 
 
@@ -174,12 +171,12 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     if request.onto is None:
-        notes.append(merge_qlora.note_onto_default(Onto.DEQUANT.value))
+        notes.append(say_merge_qlora.note_onto_default(Onto.DEQUANT.value))
     head = next((tensor for tensor in graph.tensors if tensor.key.ours == HEAD_WEIGHT), None)
     if head is not None and stored.tied_head:
-        notes.append(merge_qlora.note_head_untied())
+        notes.append(say_merge_qlora.note_head_untied())
     elif head is not None and head.source.name != stored.tensors[HEAD_WEIGHT].name:
-        notes.append(merge_qlora.note_head_replaced())
+        notes.append(say_merge_qlora.note_head_replaced())
     if header.graph in PROXY_GRAPHS:
-        notes.append(merge_qlora.note_proxy_merged(header.graph))
+        notes.append(say_merge_qlora.note_proxy_merged(header.graph))
     return tuple(notes)

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import time
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.whole_file import pretty_json
 from vox_populi.errors import ArtifactError, EnvironmentFailure
+from vox_populi.files.file_digest import content_digest, digest_of_contents
 from vox_populi.files.new_file import sync_file
 from vox_populi.files.staged_folder import StagedFolder
-from vox_populi.hf.file_digest import content_digest, digest_of_contents
+from vox_populi.files.whole_file import pretty_json
 from vox_populi.merge.full_graph import MergedTensor
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.receipt import RECEIPT_FILE, MergeReceipt, NumberTypeChoice
 from vox_populi.merge.shard_writer import WrittenShard, plan_file, write_shard
-from vox_populi.operator_messages import merge_qlora
+from vox_populi.operator_messages import environment as say_environment
+from vox_populi.operator_messages import merge as say_merge
+from vox_populi.operator_messages import merge_qlora as say_merge_qlora
 from vox_populi.pipeline.adapter_base import require_base
 from vox_populi.pipeline.engine_setup import on_device
-from vox_populi.pipeline.merge_report import MergeReport
+from vox_populi.pipeline.merge import MergeReport, Onto, QloraMergeRequest
 from vox_populi.pipeline.merge_steps import check_output
-from vox_populi.pipeline.requests import Onto, QloraMergeRequest
 from vox_populi.pipeline.subset_inputs import (
     SubsetAdapter,
     SubsetBase,
@@ -40,7 +40,7 @@ def merge_subset(request: QloraMergeRequest, adapter: SubsetAdapter) -> MergeRep
     """Write `base + scale * B @ A` of every layer of the adapter, in float32.
 
     Raises:
-        VoxError: As `pipeline.dispatch.merge_qlora` says; nothing was published.
+        VoxError: As `pipeline.merge.merge_qlora` says; nothing was published.
     """
     started = time.perf_counter()
     onto = request.onto or Onto.ORIGINAL
@@ -53,7 +53,7 @@ def merge_subset(request: QloraMergeRequest, adapter: SubsetAdapter) -> MergeRep
     with on_device("cpu", 1), StagedFolder.create(request.output, force=request.force) as staged:
         written = _write(tensors, base, staged)
         if not any(change.is_changed for change in written.changes):
-            raise ArtifactError(say.merge_adapter_is_no_op(str(adapter.file)))
+            raise ArtifactError(say_merge.merge_adapter_is_no_op(str(adapter.file)))
         receipt = MergeReceipt(
             output_format=SUBSET_FORMAT,
             adapter=_adapter_json(adapter, onto),
@@ -71,7 +71,7 @@ def merge_subset(request: QloraMergeRequest, adapter: SubsetAdapter) -> MergeRep
         staged.write(RECEIPT_FILE, pretty_json(receipt.as_json()))
         kept = staged.publish()
     if kept is not None:
-        notes = (*notes, say.note_merge_kept_old(kept.name))
+        notes = (*notes, say_merge.note_merge_kept_old(kept.name))
     return MergeReport(
         output=request.output,
         receipt=receipt,
@@ -86,7 +86,9 @@ def _write(tensors: list[MergedTensor], base: SubsetBase, staged: StagedFolder) 
     try:
         sync_file(written.path)
     except OSError as error:
-        raise EnvironmentFailure(say.file_not_written(str(written.path), error)) from error
+        raise EnvironmentFailure(
+            say_environment.file_not_written(str(written.path), error)
+        ) from error
     return written
 
 
@@ -114,14 +116,14 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     if request.onto is None:
-        notes.append(merge_qlora.note_onto_default(onto.value))
+        notes.append(say_merge_qlora.note_onto_default(onto.value))
     notes += [
-        merge_qlora.note_subset_changes_table(tensor.source.name)
+        say_merge_qlora.note_subset_changes_table(tensor.source.name)
         for tensor in tensors
         if is_table(tensor)
     ]
     if adapter.header is not None and base.inventory is None:
-        notes.append(merge_qlora.note_subset_base_unchecked())
+        notes.append(say_merge_qlora.note_subset_base_unchecked())
     return tuple(notes)
 
 

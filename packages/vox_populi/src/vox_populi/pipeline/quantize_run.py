@@ -7,10 +7,11 @@ import time
 from vox_populi.files.output_guard import Reads, require_new_folder, require_room
 from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.hf.inventory import read_inventory
-from vox_populi.merge.nf4_folder import plan_nf4_folder, write_nf4_folder
 from vox_populi.model.nf4_load import Nf4Settings
-from vox_populi.operator_messages import interop, quantized
-from vox_populi.pipeline.quantize_report import QuantizeReport, QuantizeRequest
+from vox_populi.operator_messages import export as say_export
+from vox_populi.operator_messages import quantize as say_quantize
+from vox_populi.pipeline.quantize import QuantizeReport, QuantizeRequest
+from vox_populi.quantize.nf4_folder import plan_nf4_folder, write_nf4_folder
 
 _BESIDES_TENSORS = 64 * 2**20
 """Room for tokenizer and headers."""
@@ -20,7 +21,7 @@ def quantize(request: QuantizeRequest) -> QuantizeReport:
     """Write a model folder whose linear layers are in NF4; it appears complete or not at all.
 
     Raises:
-        VoxError: As `pipeline.dispatch.quantize_model` says; nothing was published.
+        VoxError: As `pipeline.quantize.quantize_model` says; nothing was published.
     """
     started = time.perf_counter()
     inventory = read_inventory(request.model_dir, allow_nf4=True)
@@ -48,6 +49,6 @@ def quantize(request: QuantizeRequest) -> QuantizeReport:
 def _check_output(request: QuantizeRequest, tensor_bytes: int) -> None:
     """Refuse a place where nothing can appear, before any weight is read."""
     reads = Reads(whole=(request.model_dir,))
-    require_new_folder(request.output, reads, occupied=interop.export_target_exists)
-    too_small = quantized.quantized_folder_too_large
+    require_new_folder(request.output, reads, occupied=say_export.export_target_exists)
+    too_small = say_quantize.quantized_folder_too_large
     require_room(request.output, tensor_bytes + _BESIDES_TENSORS, too_small)

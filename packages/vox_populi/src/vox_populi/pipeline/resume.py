@@ -9,23 +9,25 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.checkpoint_bounds import RunExtent, check_extent
-from vox_populi.artifacts.checkpoint_dir import (
+from vox_populi.errors import ArtifactError, RunFailedError
+from vox_populi.files.json_fields import FieldError, take, take_object
+from vox_populi.files.removal import free_name
+from vox_populi.operator_messages import adapter as say_adapter
+from vox_populi.operator_messages import checkpoint as say_checkpoint
+from vox_populi.operator_messages.wording import capped
+from vox_populi.pipeline.train import Resume
+from vox_populi.runs.checkpoint_bounds import RunExtent, check_extent
+from vox_populi.runs.checkpoint_dir import (
     Checkpoint,
     CheckpointDamagedError,
     checkpoint_at,
     list_checkpoints,
 )
-from vox_populi.artifacts.checkpoint_dir import damaged as damaged_checkpoint
-from vox_populi.artifacts.checkpoint_state import (
-    STATE_FILE,
-    SavedState,
-    counters_of,
-    read_state,
-)
-from vox_populi.artifacts.json_fields import FieldError, take, take_object
-from vox_populi.artifacts.run_dir import (
+from vox_populi.runs.checkpoint_dir import damaged as damaged_checkpoint
+from vox_populi.runs.checkpoint_state import STATE_FILE, SavedState, counters_of, read_state
+from vox_populi.runs.manifest import read_manifest
+from vox_populi.runs.request import RunRequest, read_run_request
+from vox_populi.runs.run_dir import (
     MANIFEST_FILE,
     QLORA_ADAPTER_FILE,
     QLORA_FILES,
@@ -33,11 +35,6 @@ from vox_populi.artifacts.run_dir import (
     RunDir,
     final_adapter,
 )
-from vox_populi.artifacts.run_request import RunRequest, read_run_request
-from vox_populi.artifacts.training_manifest import read_manifest
-from vox_populi.errors import ArtifactError, RunFailedError
-from vox_populi.files.removal import free_name
-from vox_populi.pipeline.requests import Resume
 from vox_tensor.errors import Problem
 from vox_tensor.regular_file import open_regular
 
@@ -76,7 +73,7 @@ def refuse_another_request(run_dir: RunDir, request: RunRequest) -> None:
     problems = read_run_request(path).changes_to(request)
     adapter = final_adapter(run_dir.path)
     if adapter is not None and is_complete(run_dir.path):
-        fix = say.longer_than_complete_run(str(adapter))
+        fix = say_checkpoint.longer_than_complete_run(str(adapter))
         problems = tuple(
             replace(each, fix=fix) if each.where in _LENGTH_FIELDS else each for each in problems
         )
@@ -96,10 +93,10 @@ def check_finished_adapter(run_dir: RunDir) -> dict[str, object]:
         written = take_object(manifest, "artifacts")
         digests = {name: take(take_object(written, name), "sha256", str) for name in written}
     except FieldError as error:
-        raise ArtifactError(say.finished_adapter_changed(str(path))) from error
+        raise ArtifactError(say_checkpoint.finished_adapter_changed(str(path))) from error
     expected = QLORA_FILES.values() if path.name == QLORA_ADAPTER_FILE else (path.name,)
     if digests.keys() != set(expected):
-        raise ArtifactError(say.finished_adapter_changed(str(path)))
+        raise ArtifactError(say_checkpoint.finished_adapter_changed(str(path)))
     for name in expected:
         _require_digest(run_dir.file(name), digests[name])
     return manifest
@@ -121,12 +118,14 @@ def find_start(
     candidates = own if resume.source is None else _named(resume.source)
     saved, damaged = _choose(candidates, request, extent)
     if saved is None:
-        return StartingPoint(notes=(say.note_nothing_to_resume(),))
-    notes = [say.note_resumed(saved.checkpoint.name, saved.state.step, extent.total_steps)]
+        return StartingPoint(notes=(say_checkpoint.note_nothing_to_resume(),))
+    notes = [
+        say_checkpoint.note_resumed(saved.checkpoint.name, saved.state.step, extent.total_steps)
+    ]
     names = tuple(checkpoint.name for checkpoint, _ in damaged)
     if damaged:
         reasons = [error.problems[0].what.rstrip(".") for _, error in damaged]
-        notes.insert(0, say.note_checkpoints_damaged(names, reasons))
+        notes.insert(0, say_checkpoint.note_checkpoints_damaged(names, reasons))
     for checkpoint in own:
         if checkpoint.name in names and resume.source is None:
             _set_aside(checkpoint)
@@ -151,14 +150,14 @@ def _require_digest(path: Path, written: str) -> None:
         with open_regular(path) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ArtifactError(say.artifact_unreadable(str(path), error)) from error
+        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
     if found != written:
-        raise ArtifactError(say.finished_adapter_changed(str(path)))
+        raise ArtifactError(say_checkpoint.finished_adapter_changed(str(path)))
 
 
 def _raise_changes(problems: Sequence[Problem]) -> None:
     if problems:
-        raise RunFailedError(*say.capped(problems))
+        raise RunFailedError(*capped(problems))
 
 
 def _named(source: Path) -> Sequence[Checkpoint]:
@@ -167,7 +166,7 @@ def _named(source: Path) -> Sequence[Checkpoint]:
         return [Checkpoint(source, named.step)]
     found = list_checkpoints(source)
     if not found:
-        raise ArtifactError(say.checkpoint_missing(str(source)))
+        raise ArtifactError(say_checkpoint.checkpoint_missing(str(source)))
     return found
 
 
@@ -188,7 +187,7 @@ def _choose(
             return saved, damaged
     if damaged:
         problems = [problem for _, error in damaged for problem in error.problems]
-        raise ArtifactError(*say.capped(problems))
+        raise ArtifactError(*capped(problems))
     return None, damaged
 
 

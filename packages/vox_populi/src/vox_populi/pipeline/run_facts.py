@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from vox_populi.artifacts.adapter_header import AdaptedModule, AdapterHeader
-from vox_populi.artifacts.check_rows import CheckRows, RowOrigin, pick_check_rows
-from vox_populi.artifacts.qlora_facts import qlora_facts, quantization_of
-from vox_populi.artifacts.run_request import RunRequest
-from vox_populi.artifacts.training_manifest import InputFacts, installed_versions
+from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.data.folder_rows import TRAIN_FILE
 from vox_populi.events import TELEMETRY_SCHEMA_VERSION
+from vox_populi.files.json_numbers import JsonObject
 from vox_populi.hf.embedded import EMBEDDED_NAME
-from vox_populi.pipeline.reports import JsonObject, PlannedRun
+from vox_populi.pipeline.train import PlannedRun
 from vox_populi.plan.execution_planner import ExecutionPlan, Kernel
+from vox_populi.runs.check_rows import CheckRows, RowOrigin, pick_check_rows
+from vox_populi.runs.manifest import InputFacts, installed_versions
+from vox_populi.runs.qlora_facts import qlora_facts, quantization_of
+from vox_populi.runs.request import RunRequest
 
 _DECIDING_VERSIONS = ("torch", "vox-tensor", "vox-populi")
 """Distributions that may round or shuffle otherwise in another version."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vox_populi.infer.sampling import SamplingSpec
-from vox_populi.pipeline.requests import GenerateRequest
+from vox_populi.pipeline.generate import GenerateRequest
 
 
 def sampling_of(request: GenerateRequest, index: int) -> SamplingSpec:

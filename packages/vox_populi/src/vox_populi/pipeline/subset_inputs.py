@@ -14,33 +14,29 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.adapter_header import (
-    FULL_GRAPH,
-    PROXY_GRAPHS,
-    AdapterHeader,
-    Quantization,
-)
-from vox_populi.artifacts.adapter_sidecar import Sidecar
-from vox_populi.artifacts.adapter_v3 import SourceAdapter, read_qlora_adapter
-from vox_populi.artifacts.base_location import find_base
-from vox_populi.artifacts.checkpoint_dir import check_checkpoint, checkpoint_at
-from vox_populi.artifacts.checkpoint_file import AdapterFile, read_adapter_bin
-from vox_populi.artifacts.logical_names import HEAD, logical_names
-from vox_populi.artifacts.source_layers import SOURCE_BLOCK_SIZE, canonical_key, embedding_key
+from vox_populi.adapters.header import FULL_GRAPH, PROXY_GRAPHS, AdapterHeader, Quantization
+from vox_populi.adapters.lora_bin import AdapterFile, read_adapter_bin
+from vox_populi.adapters.v3.files import SourceAdapter, read_qlora_adapter
+from vox_populi.adapters.v3.layers import SOURCE_BLOCK_SIZE, canonical_key, embedding_key
+from vox_populi.adapters.v3.names import HEAD, logical_names
+from vox_populi.adapters.v3.sidecar import Sidecar
+from vox_populi.containers.safetensors_header import TensorInfo, read_header
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import READABLE_DTYPES, ModelInventory, read_inventory
 from vox_populi.hf.keymap import TensorKey, tensor_keys
 from vox_populi.hf.model_config import CONFIG_NAME
-from vox_populi.hf.safetensors_header import TensorInfo, read_header
 from vox_populi.merge.full_graph import HEAD_WEIGHT, LowRankUpdate, MergedTensor, dense_info
 from vox_populi.merge.rounded_weight import RoundedWeight
 from vox_populi.model.lora_transformer import A_SUFFIX, B_SUFFIX
 from vox_populi.model.nf4_load import Nf4Settings
-from vox_populi.operator_messages import adapter_forms, merge_qlora
+from vox_populi.operator_messages import adapter_forms as say_adapter_forms
+from vox_populi.operator_messages import merge_qlora as say_merge_qlora
+from vox_populi.operator_messages.wording import capped
 from vox_populi.pipeline.adapter_choice import hint_of_run
-from vox_populi.pipeline.requests import Onto, QloraMergeRequest
+from vox_populi.pipeline.merge import Onto, QloraMergeRequest
+from vox_populi.runs.base_location import find_base
+from vox_populi.runs.checkpoint_dir import check_checkpoint, checkpoint_at
 from vox_tensor.errors import Problem
 
 _GPT2_CONV1D = re.compile(
@@ -125,7 +121,7 @@ def subset_adapter(
 def _own(adapter: AdapterFile, file: Path, sidecar: Sidecar | None) -> SubsetAdapter:
     header, lora = adapter.header, adapter.header.lora
     if header.quantization is None:
-        raise ArtifactError(adapter_forms.burn_bin_refused(str(file)))
+        raise ArtifactError(say_adapter_forms.burn_bin_refused(str(file)))
     keys = {module.ours: module.base_key for module in header.modules}
     names = logical_names(header.graph, header.modules)
     if sidecar is not None:
@@ -191,7 +187,7 @@ def subset_base(named: Path | None, adapter: SubsetAdapter) -> SubsetBase:
     if path is None and adapter.base_name == EMBEDDED_NAME:
         path = embedded_model_dir()
     if path is None:
-        raise ArtifactError(merge_qlora.base_not_found(str(adapter.file)))
+        raise ArtifactError(say_merge_qlora.base_not_found(str(adapter.file)))
     if (path / CONFIG_NAME).exists():
         inventory = read_inventory(path, complete=False, allow_nf4=True)
         return SubsetBase(
@@ -207,13 +203,13 @@ def subset_base(named: Path | None, adapter: SubsetAdapter) -> SubsetBase:
 def _base_of_files(path: Path) -> SubsetBase:
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not files:
-        raise ArtifactError(merge_qlora.base_has_no_weights(str(path)))
+        raise ArtifactError(say_merge_qlora.base_has_no_weights(str(path)))
     tensors: dict[str, TensorInfo] = {}
     for file in files:
         for name, info in read_header(file).tensors.items():
             first = tensors.setdefault(name, info)
             if first is not info:
-                problem = merge_qlora.subset_tensor_in_two_files(str(file), name, first.shard)
+                problem = say_merge_qlora.subset_tensor_in_two_files(str(file), name, first.shard)
                 raise ArtifactError(problem)
     return SubsetBase(
         path=path,
@@ -234,9 +230,9 @@ def subset_tensors(adapter: SubsetAdapter, base: SubsetBase, onto: Onto) -> list
     """
     where, inventory = str(base.path), base.inventory
     if onto is Onto.DEQUANT and inventory is None:
-        raise ArtifactError(merge_qlora.subset_needs_full_base(where))
+        raise ArtifactError(say_merge_qlora.subset_needs_full_base(where))
     if onto is Onto.ORIGINAL and inventory is not None and inventory.nf4:
-        raise ArtifactError(merge_qlora.original_is_packed(where))
+        raise ArtifactError(say_merge_qlora.original_is_packed(where))
     problems: list[Problem] = []
     taken: dict[str, str] = {}
     tensors = []
@@ -244,18 +240,18 @@ def subset_tensors(adapter: SubsetAdapter, base: SubsetBase, onto: Onto) -> list
         found = _stored(layer.base_key, base)
         if isinstance(found, str):
             near = next(iter(get_close_matches(found, list(base.tensors), n=1)), None)
-            problems.append(merge_qlora.subset_key_missing(where, layer.name, found, near))
+            problems.append(say_merge_qlora.subset_key_missing(where, layer.name, found, near))
             continue
         key, info = found
         other = taken.setdefault(info.name, layer.name)
         if other != layer.name:
-            problems.append(merge_qlora.subset_key_twice(where, layer.name, other, info.name))
+            problems.append(say_merge_qlora.subset_key_twice(where, layer.name, other, info.name))
         problems += _misfits(where, layer, key, info)
         update = LowRankUpdate(layer.a_RI, layer.b_OR, adapter.scale, key.transposed)
         rounded = _rounded(adapter, layer, key, inventory) if onto is Onto.DEQUANT else None
         tensors.append(MergedTensor(key, info, update, rounded, "F32"))
     if problems:
-        raise ArtifactError(*say.capped(problems))
+        raise ArtifactError(*capped(problems))
     return tensors
 
 
@@ -291,9 +287,9 @@ def _misfits(where: str, layer: SubsetLayer, key: TensorKey, info: TensorInfo) -
     shape = (layer.b_OR.shape[0], layer.a_RI.shape[1])
     expected = shape[::-1] if key.transposed else shape
     if info.shape != expected:
-        yield merge_qlora.subset_misshaped(where, info.name, info.shape, expected)
+        yield say_merge_qlora.subset_misshaped(where, info.name, info.shape, expected)
     if info.dtype not in READABLE_DTYPES:
-        yield merge_qlora.subset_dtype_unsupported(where, info.name, info.dtype)
+        yield say_merge_qlora.subset_dtype_unsupported(where, info.name, info.dtype)
 
 
 def _rounded(

@@ -6,37 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vox_populi.artifacts.adapter_header import AdapterHeader
-from vox_populi.artifacts.base_location import base_location
-from vox_populi.artifacts.check_rows import CHECK_ROWS_FILE
-from vox_populi.artifacts.checkpoint_bounds import RunExtent
-from vox_populi.artifacts.checkpoint_dir import damaged, list_checkpoints
-from vox_populi.artifacts.checkpoint_state import read_state
-from vox_populi.artifacts.model_card import model_card
-from vox_populi.artifacts.run_dir import (
-    BASE_LOCATION_FILE,
-    MANIFEST_FILE,
-    MODEL_CARD_FILE,
-    PREFLIGHT_FILE,
-    REQUEST_FILE,
-    TELEMETRY_FILE,
-    TIMES_FILE,
-    RunDir,
-)
-from vox_populi.artifacts.run_request import RunRequest
-from vox_populi.artifacts.run_times import RunTimes
-from vox_populi.artifacts.telemetry_file import TelemetryFile, cut_telemetry
-from vox_populi.artifacts.training_manifest import InputFacts, manifest_values
+from vox_populi.adapters.header import AdapterHeader
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName, Sink
+from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import IfOccupied
 from vox_populi.pipeline.checkpoint_saver import CheckpointSaver
 from vox_populi.pipeline.engine_setup import engine_settings, load_objective, on_device
 from vox_populi.pipeline.final_adapter import write_final_adapter
 from vox_populi.pipeline.initial_adapter import InitialAdapter, read_initial_adapter
 from vox_populi.pipeline.interruption import RunInterruptedError, StopRequest, stop_on_signals
-from vox_populi.pipeline.reports import JsonObject, PlannedRun, TrainReport
-from vox_populi.pipeline.requests import RunOptions
 from vox_populi.pipeline.resume import (
     StartingPoint,
     check_finished_adapter,
@@ -54,6 +33,7 @@ from vox_populi.pipeline.run_facts import (
     train_start_payload,
 )
 from vox_populi.pipeline.run_sinks import SinkGroup
+from vox_populi.pipeline.train import PlannedRun, RunOptions, TrainReport
 from vox_populi.pipeline.train_results import (
     complete_payload,
     finished_report,
@@ -61,6 +41,26 @@ from vox_populi.pipeline.train_results import (
     train_report,
 )
 from vox_populi.plan.execution_planner import require_memory
+from vox_populi.runs.base_location import base_location
+from vox_populi.runs.check_rows import CHECK_ROWS_FILE
+from vox_populi.runs.checkpoint_bounds import RunExtent
+from vox_populi.runs.checkpoint_dir import damaged, list_checkpoints
+from vox_populi.runs.checkpoint_state import read_state
+from vox_populi.runs.manifest import InputFacts, manifest_values
+from vox_populi.runs.model_card import model_card
+from vox_populi.runs.request import RunRequest
+from vox_populi.runs.run_dir import (
+    BASE_LOCATION_FILE,
+    MANIFEST_FILE,
+    MODEL_CARD_FILE,
+    PREFLIGHT_FILE,
+    REQUEST_FILE,
+    TELEMETRY_FILE,
+    TIMES_FILE,
+    RunDir,
+)
+from vox_populi.runs.telemetry import TelemetryFile, cut_telemetry
+from vox_populi.runs.times import RunTimes
 from vox_populi.train.engine import Engine
 from vox_populi.train.engine_state import CheckpointPolicy
 from vox_populi.train.objective import Objective
@@ -98,7 +98,7 @@ def train(planned: PlannedRun, options: RunOptions, sinks: Sequence[Sink]) -> Tr
     """Do what a plan says, or the rest of it, and leave a run folder.
 
     Raises:
-        VoxError: As `pipeline.dispatch.run_training` says.
+        VoxError: As `pipeline.train.run_training` says.
     """
     require_memory(planned.plan)
     with stop_on_signals(options.on_stop) as stop:

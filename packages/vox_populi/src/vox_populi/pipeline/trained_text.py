@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.adapter_header import AdapterHeader
-from vox_populi.artifacts.json_fields import (
+from vox_populi.adapters.header import AdapterHeader
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.training_text import ChatTemplate, TextPolicy
+from vox_populi.errors import ArtifactError
+from vox_populi.files.json_fields import (
     FieldError,
     take,
     take_member,
@@ -16,11 +18,9 @@ from vox_populi.artifacts.json_fields import (
     take_optional,
     take_positive,
 )
-from vox_populi.contract.choices import TokenizerKind
-from vox_populi.data.training_text import ChatTemplate, TextPolicy
-from vox_populi.errors import ArtifactError
-from vox_populi.hf.strict_json import read_json_object
+from vox_populi.files.strict_json import read_json_object
 from vox_populi.merge.receipt import RECEIPT_FILE
+from vox_populi.operator_messages import use as say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,12 +11,13 @@ from typing import TypeVar
 
 import torch
 
-from vox_populi.artifacts.adapter_header import AdapterHeader
+from vox_populi.adapters.header import AdapterHeader
 from vox_populi.events import Event
 from vox_populi.pipeline.engine_setup import engine_settings, load_objective, on_device
 from vox_populi.pipeline.final_adapter import write_final_adapter
-from vox_populi.pipeline.reports import PlannedRun, StepTrialReport
 from vox_populi.pipeline.run_facts import adapter_header, input_facts
+from vox_populi.pipeline.train import PlannedRun
+from vox_populi.pipeline.trial import StepTrialReport
 from vox_populi.plan.execution_planner import require_memory
 from vox_populi.train.engine import Engine
 from vox_populi.train.evaluate import mean_loss

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-from vox_populi import operator_messages as say
-from vox_populi.artifacts.adapter_header import Quantization
+from vox_populi.adapters.header import Quantization
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import DenseCopiesChoice
@@ -22,10 +21,13 @@ from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
 from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base
 from vox_populi.model.transformer import Transformer
+from vox_populi.operator_messages import adapter as say_adapter
+from vox_populi.operator_messages import plan as say_plan
+from vox_populi.operator_messages import use as say_use
 from vox_populi.pipeline.machine_probe import probe_machine, require_threads
 from vox_populi.pipeline.model_choice import ChosenAdapter, choose_model
-from vox_populi.pipeline.requests import WeightsChoice
 from vox_populi.pipeline.trained_text import TrainedText
+from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_populi.plan.device_choice import DeviceChoice, choose_device, device_problems
 from vox_populi.plan.memory_estimate import BYTES_OF_DTYPE, count_parameters
 from vox_populi.plan.nf4_plan import choose_dense_copies
@@ -68,7 +70,7 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
     folder, adapter, text = model.folder, model.adapter, model.text
     chosen = _tokenizer(choice.tokenizer, folder, model.inventory, text)
     if text is not None and chosen.tokenizer.digest != text.tokenizer_digest:
-        raise ArtifactError(say.adapter_tokenizer_differs(text.where, str(chosen.path)))
+        raise ArtifactError(say_adapter.adapter_tokenizer_differs(text.where, str(chosen.path)))
     policy = _policy(choice, text)
     text_notes = _text_notes(choice, policy, text)
     adapter_notes = () if adapter is None else adapter.notes
@@ -176,7 +178,7 @@ def _tokenizer(
     chosen = choose_tokenizer(kind, folder, inventory.config.eos_ids)
     ids, rows = chosen.tokenizer.vocab_size, inventory.config.vocab_size
     if ids > rows:
-        raise ModelError(say.tokenizer_beyond_embedding(str(chosen.path), ids, rows))
+        raise ModelError(say_plan.tokenizer_beyond_embedding(str(chosen.path), ids, rows))
     return chosen
 
 
@@ -202,6 +204,6 @@ def _text_notes(
         return ()
     if not choice.force_template:
         if text.withholds_system_prompt and choice.system_prompt is None:
-            raise ArtifactError(say.system_prompt_withheld(text.where))
-        raise ArtifactError(say.adapter_text_differs(text.where))
-    return (say.note_text_differs_from_training(),)
+            raise ArtifactError(say_use.system_prompt_withheld(text.where))
+        raise ArtifactError(say_use.adapter_text_differs(text.where))
+    return (say_use.note_text_differs_from_training(),)

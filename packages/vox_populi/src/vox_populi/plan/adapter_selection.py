@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vox_populi import operator_messages as say
 from vox_populi.contract.adapter_target import TargetRoles, WholeBlocks
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
 from vox_populi.hf.model_config import ModelConfig
+from vox_populi.operator_messages import plan as say
 from vox_tensor.errors import Problem
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vox_populi import operator_messages as say
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.data_report import DataReport, DropReason
 from vox_populi.data.dataset import DatasetOptions, RowDataset, open_dataset, split_validation
@@ -19,6 +18,8 @@ from vox_populi.data.folder_rows import (
     valid_file,
 )
 from vox_populi.data.training_text import TextPolicy
+from vox_populi.operator_messages import plan as say_plan
+from vox_populi.operator_messages import qlora as say_qlora
 from vox_populi.plan.execution_planner import DataFacts
 from vox_populi.plan.findings import Findings
 from vox_tensor.errors import Problem
@@ -69,10 +70,10 @@ class CheckedRows:
         if self.valid_file:
             notes += _report_notes(self.valid_file, self.valid.report, seq_len)
             if self.valid.digest == self.train.digest:
-                notes.append(say.note_valid_is_train(self.valid_file))
+                notes.append(say_plan.note_valid_is_train(self.valid_file))
         if self.unread:
             used = self.valid_file or f"a split of {TRAIN_FILE}"
-            notes.append(say.note_rows_not_read(used, self.unread))
+            notes.append(say_plan.note_rows_not_read(used, self.unread))
         return tuple(notes)
 
 
@@ -132,18 +133,18 @@ def _place_problem(folder: Path) -> Problem | None:
     where = str(folder)
     if not is_folder(folder):
         if not os.path.lexists(folder):
-            return say.data_folder_missing(where)
+            return say_plan.data_folder_missing(where)
         if folder.name == TRAIN_FILE:
-            return say.data_dir_is_train_file(where, str(folder.parent))
+            return say_plan.data_dir_is_train_file(where, str(folder.parent))
         rows = rows_in_file(folder)
-        return say.data_dir_is_file(where, None if rows is None else rows.form)
+        return say_plan.data_dir_is_file(where, None if rows is None else rows.form)
     path = folder / TRAIN_FILE
     if os.path.lexists(path):
         return None
     rows = other_rows(folder)
     if rows is None:
-        return say.train_file_missing(str(path))
-    return say.train_file_has_other_form(str(path), str(rows.path), rows.form)
+        return say_plan.train_file_missing(str(path))
+    return say_plan.train_file_has_other_form(str(path), str(rows.path), rows.form)
 
 
 def skip_rate_problems(contract: FinetuneContract, rows: CheckedRows) -> Iterator[Problem]:
@@ -152,18 +153,18 @@ def skip_rate_problems(contract: FinetuneContract, rows: CheckedRows) -> Iterato
     skipped = sum(report.dropped[reason] for reason in _SKIPPED)
     if limit is not None and skipped > limit * report.rows:
         where = str(contract.data_dir / TRAIN_FILE)
-        yield say.skip_rate_exceeded(where, skipped, report.rows, limit)
+        yield say_qlora.skip_rate_exceeded(where, skipped, report.rows, limit)
 
 
 def _report_notes(file: str, report: DataReport, seq_len: int) -> list[str]:
     notes: list[str] = []
     dropped = [f"{count} {reason}" for reason, count in report.dropped.items() if count]
     if dropped:
-        notes.append(say.note_rows_left_out(file, ", ".join(dropped), report.rows))
+        notes.append(say_plan.note_rows_left_out(file, ", ".join(dropped), report.rows))
     if report.ignored_labels:
-        notes.append(say.note_labels_ignored(file, report.ignored_labels))
+        notes.append(say_plan.note_labels_ignored(file, report.ignored_labels))
     if report.truncated:
-        notes.append(say.note_rows_truncated(file, report.truncated, seq_len))
+        notes.append(say_plan.note_rows_truncated(file, report.truncated, seq_len))
     return notes
 
 

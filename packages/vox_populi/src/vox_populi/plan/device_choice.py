@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vox_populi import operator_messages as say
 from vox_populi.contract.finetune_contract import ComputeDtype, DeviceKind, FinetuneContract
+from vox_populi.operator_messages import contract as say_contract
+from vox_populi.operator_messages import plan as say_plan
 from vox_tensor.errors import Problem
 
 _TORCH_NAME = {DeviceKind.CPU: "cpu", DeviceKind.CUDA: "cuda", DeviceKind.METAL: "mps"}
@@ -50,15 +51,15 @@ def device_problems(wanted: DeviceKind, machine: MachineFacts) -> Iterator[Probl
     """A device asked for by name must be there, if anybody could look."""
     is_there = {DeviceKind.CUDA: machine.has_cuda, DeviceKind.METAL: machine.has_mps}
     if is_there.get(wanted) is False:
-        yield say.device_absent(wanted)
+        yield say_plan.device_absent(wanted)
     elif wanted is DeviceKind.CUDA and machine.cuda_failure is not None:
-        yield say.device_unusable(wanted, machine.cuda_failure)
+        yield say_plan.device_unusable(wanted, machine.cuda_failure)
 
 
 def thread_problems(threads: int | None, n_cpus: int) -> Iterator[Problem]:
     """More threads than cores only take turns; thousands of them end the process."""
     if threads is not None and threads > n_cpus:
-        yield say.threads_beyond_cpus(threads, n_cpus)
+        yield say_contract.threads_beyond_cpus(threads, n_cpus)
 
 
 def choose_device(contract: FinetuneContract, machine: MachineFacts) -> DeviceChoice:
@@ -81,10 +82,10 @@ def _device(wanted: DeviceKind, machine: MachineFacts, notes: list[str]) -> str:
     if wanted is not DeviceKind.BEST:
         looked = {DeviceKind.CUDA: machine.has_cuda, DeviceKind.METAL: machine.has_mps}
         if looked.get(wanted, True) is None:
-            notes.append(say.note_device_not_checked(wanted))
+            notes.append(say_plan.note_device_not_checked(wanted))
         return _TORCH_NAME[wanted]
     if machine.has_cuda is None and machine.has_mps is None:
-        notes.append(say.note_device_unknown())
+        notes.append(say_plan.note_device_unknown())
     found = (
         (DeviceKind.CUDA, machine.has_cuda, machine.cuda_failure),
         (DeviceKind.METAL, machine.has_mps, machine.metal_failure),
@@ -93,7 +94,7 @@ def _device(wanted: DeviceKind, machine: MachineFacts, notes: list[str]) -> str:
         if is_there and failure is None:
             return _TORCH_NAME[kind]
         if is_there and failure is not None:
-            notes.append(say.note_device_passed_over(kind, failure))
+            notes.append(say_plan.note_device_passed_over(kind, failure))
     return "cpu"
 
 
@@ -102,10 +103,10 @@ def _dtype(wanted: ComputeDtype, device: str, machine: MachineFacts, notes: list
         return "float32"
     if wanted is ComputeDtype.BF16:
         if device == "cpu" or (device == "cuda" and machine.has_bf16 is False):
-            notes.append(say.note_bf16_slow(device))
+            notes.append(say_plan.note_bf16_slow(device))
         return "bfloat16"
     if device == "cuda" and machine.has_bf16 is not False:
         return "bfloat16"
     if device == "cuda":
-        notes.append(say.note_no_bf16())
+        notes.append(say_plan.note_no_bf16())
     return "float32"

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from vox_populi import operator_messages as say
 from vox_populi.contract.choices import Kernel
 from vox_populi.contract.finetune_contract import Backend, FinetuneContract
 from vox_populi.contract.qlora_spec import DenseCopiesChoice, implied_kernel
@@ -18,6 +17,8 @@ from vox_populi.errors import EnvironmentFailure, PlanError
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.hf.model_config import ModelConfig
+from vox_populi.operator_messages import plan as say_plan
+from vox_populi.operator_messages import qlora as say_qlora
 from vox_populi.plan.adapter_selection import select_adapters
 from vox_populi.plan.device_choice import (
     DeviceChoice,
@@ -255,7 +256,7 @@ def require_memory(plan: ExecutionPlan) -> None:
     """
     if plan.fits is False and plan.memory_available is not None:
         raise EnvironmentFailure(
-            say.memory_too_small(plan.device, plan.memory.total, plan.memory_available)
+            say_plan.memory_too_small(plan.device, plan.memory.total, plan.memory_available)
         )
 
 
@@ -299,7 +300,7 @@ def _frozen_base(
     step_total = with_copies(DenseCopiesChoice.STEP).total
     policy = choose_dense_copies(asked, step_total, device.memory_bytes)
     quant = quant_plan(layout, contract.qlora, policy, tuple(copies.items()))
-    notes = (*layout.notes, say.note_dense_copies(policy, quant.dense_copy_bytes))
+    notes = (*layout.notes, say_qlora.note_dense_copies(policy, quant.dense_copy_bytes))
     return with_copies(policy), quant, notes
 
 
@@ -324,14 +325,14 @@ def _data_problems(
     contract: FinetuneContract, config: ModelConfig, data: DataFacts
 ) -> Iterator[Problem]:
     if data.n_train_rows < 1:
-        yield say.no_rows_to_train_on()
+        yield say_plan.no_rows_to_train_on()
     if contract.early_stopping_patience is not None and data.n_valid_rows < 1:
-        yield say.early_stopping_needs_rows()
+        yield say_plan.early_stopping_needs_rows()
     longest = data.longest_row or 0
     # Learned positions are a table: a row beyond its end cannot be computed at all.
     limit = config.position_limit
     if limit is not None and longest > limit and not is_proxy(contract):
-        yield say.rows_beyond_positions(longest, limit)
+        yield say_plan.rows_beyond_positions(longest, limit)
 
 
 def _data_notes(contract: FinetuneContract, config: ModelConfig, data: DataFacts) -> Iterator[str]:
@@ -339,22 +340,22 @@ def _data_notes(contract: FinetuneContract, config: ModelConfig, data: DataFacts
         pass  # It has no positions.
     elif data.longest_row is None:
         if contract.seq_len > config.max_positions:
-            yield say.note_seq_len_beyond_positions(contract.seq_len, config.max_positions)
+            yield say_plan.note_seq_len_beyond_positions(contract.seq_len, config.max_positions)
     elif data.longest_row > config.max_positions:
-        yield say.note_seq_len_beyond_positions(data.longest_row, config.max_positions)
+        yield say_plan.note_seq_len_beyond_positions(data.longest_row, config.max_positions)
     if data.n_valid_rows == 0:
-        yield say.note_nothing_held_out()
+        yield say_plan.note_nothing_held_out()
         if contract.eval_every is not None:
-            yield say.note_no_effect("--eval-every", "no rows are held out")
+            yield say_plan.note_no_effect("--eval-every", "no rows are held out")
     if data.valid_file and contract.validation_split_ratio != _DEFAULT_SPLIT_RATIO:
         reason = f"the data folder has a {data.valid_file}"
-        yield say.note_no_effect("--validation-split-ratio", reason)
+        yield say_plan.note_no_effect("--validation-split-ratio", reason)
 
 
 def _memory_notes(memory: MemoryEstimate, device: DeviceChoice) -> Iterator[str]:
     available = device.memory_bytes
     if available is not None and memory.total > available:
-        yield say.note_memory_short(device.device, memory.total, available)
+        yield say_plan.note_memory_short(device.device, memory.total, available)
 
 
 _DEFAULT_SPLIT_RATIO = next(

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import EnvironmentFailure, MissingExtraError, PreflightError
+from vox_populi.operator_messages import environment as say
 from vox_tensor.errors import FailureKind, Problem, VoxError
 
 _Value = TypeVar("_Value")

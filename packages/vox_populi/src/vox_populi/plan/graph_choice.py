@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vox_populi import operator_messages as say
 from vox_populi.contract.choices import Backend, DeviceKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import QloraGraph
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
 from vox_populi.hf.model_config import ModelConfig
-from vox_populi.operator_messages import quantized
+from vox_populi.operator_messages import plan as say_plan
+from vox_populi.operator_messages import qlora as say_qlora
+from vox_populi.operator_messages import quantize as say_quantize
 from vox_populi.plan.adapter_selection import select_adapters
 from vox_tensor.errors import Problem
 
@@ -74,7 +75,7 @@ def choose_graph(contract: FinetuneContract, inventory: ModelInventory) -> Graph
     notes = []
     if contract.qlora.allow_partial_proxy_stack:
         reason = "the full graph is trained"
-        notes.append(say.note_no_effect("--qlora-allow-partial-proxy-stack", reason))
+        notes.append(say_plan.note_no_effect("--qlora-allow-partial-proxy-stack", reason))
     return GraphChoice(
         graph=FULL_GRAPH,
         objective_note=f"candle_qlora_full_graph_{suffix}",
@@ -88,18 +89,18 @@ def graph_problems(contract: FinetuneContract, inventory: ModelInventory) -> Ite
     where = str(inventory.model_dir)
     if contract.backend is Backend.LORA:
         if inventory.nf4:
-            yield quantized.folder_is_quantized(where)
+            yield say_quantize.folder_is_quantized(where)
         return
     if not is_proxy(contract):
         if inventory.missing:
-            yield say.full_graph_incomplete(where, inventory.missing)
+            yield say_qlora.full_graph_incomplete(where, inventory.missing)
         return
     stack = middle_stack(inventory)
     if contract.requires_full_stack and stack.missing:
         if stack.eligible:
-            yield say.proxy_stack_incomplete(where, stack.missing, stack.expected)
+            yield say_qlora.proxy_stack_incomplete(where, stack.missing, stack.expected)
         else:
-            yield say.proxy_stack_not_square(where, stack.missing)
+            yield say_qlora.proxy_stack_not_square(where, stack.missing)
 
 
 def is_proxy(contract: FinetuneContract) -> bool:
@@ -130,7 +131,7 @@ def _proxy_choice(contract: FinetuneContract, inventory: ModelInventory) -> Grap
     middle = middle[: spec.proxy_max_layers]
     width = contract.ce_last_k
     assert width is not None, "a proxy request says how much it learns"
-    notes.append(say.note_proxy_objective(width))
+    notes.append(say_qlora.note_proxy_objective(width))
     return GraphChoice(
         graph=PROXY_STACK_GRAPH if middle else LM_HEAD_GRAPH,
         objective_note=f"candle_qlora_proxy_v1_k{width}",
@@ -150,21 +151,21 @@ def _proxy_notes(contract: FinetuneContract, stack: ProxyPlan) -> Iterator[str]:
     spec = contract.qlora
     if not stack.is_complete and not spec.wants_head_only:
         if stack.eligible:
-            yield say.note_head_only(stack.missing, stack.expected)
+            yield say_qlora.note_head_only(stack.missing, stack.expected)
         else:
-            yield say.note_head_only_not_square(stack.missing)
+            yield say_qlora.note_head_only_not_square(stack.missing)
     if contract.requires_full_stack and not spec.require_full_proxy_stack:
-        yield say.note_strict_on_cuda()
+        yield say_qlora.note_strict_on_cuda()
     if spec.allow_partial_proxy_stack and contract.device is not DeviceKind.CUDA:
         reason = "only --device cuda refuses an incomplete stack by itself"
-        yield say.note_no_effect("--qlora-allow-partial-proxy-stack", reason)
+        yield say_plan.note_no_effect("--qlora-allow-partial-proxy-stack", reason)
     most = spec.proxy_max_layers
     if most is not None and most > stack.matched:
         reason = f"{stack.matched} middle layers are there"
-        yield say.note_no_effect(f"--qlora-proxy-max-layers {most}", reason)
+        yield say_plan.note_no_effect(f"--qlora-proxy-max-layers {most}", reason)
     if contract.targets is not None:
         reason = "the proxy graph adapts its output projections and the LM head"
-        yield say.note_no_effect("--targets", reason)
+        yield say_plan.note_no_effect("--targets", reason)
 
 
 def _head(config: ModelConfig) -> AdapterModule:

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi import operator_messages as say
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import DenseCopiesChoice, QloraSpec
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
+from vox_populi.operator_messages import plan as say_plan
+from vox_populi.operator_messages import qlora as say_qlora
 from vox_populi.plan.graph_choice import GraphChoice
 from vox_tensor.nf4_levels import BLOCK_SIZE, GROUP_SIZE
 
@@ -156,14 +157,16 @@ def quant_plan(
 
 
 def _prequantised_notes(spec: QloraSpec, block_size: int, *, double_quant: bool) -> Iterator[str]:
-    yield say.note_base_prequantized(block_size, double_quant=double_quant)
+    yield say_qlora.note_base_prequantized(block_size, double_quant=double_quant)
     if not spec.double_quant and double_quant:
-        yield say.note_prequantized("--qlora-no-double-quant", "single", "double quantisation")
+        yield say_qlora.note_prequantized(
+            "--qlora-no-double-quant", "single", "double quantisation"
+        )
     if spec.block_size not in (block_size, BLOCK_SIZE):
         asked, stored = str(spec.block_size), f"block size {block_size}"
-        yield say.note_prequantized("--nf4-block-size", asked, stored)
+        yield say_qlora.note_prequantized("--nf4-block-size", asked, stored)
     if spec.cache_dir is not None:
-        yield say.note_no_effect("--nf4-cache-dir", "this base is stored in NF4 already")
+        yield say_plan.note_no_effect("--nf4-cache-dir", "this base is stored in NF4 already")
 
 
 def _n_values(module: AdapterModule) -> int:

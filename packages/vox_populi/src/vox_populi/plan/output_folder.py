@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi import operator_messages as say
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import PreflightError
 from vox_populi.files.output_guard import (
@@ -20,10 +19,15 @@ from vox_populi.files.output_guard import (
     require_room,
 )
 from vox_populi.hf.embedded import embedded_model_dir
+from vox_populi.operator_messages import checkpoint as say_checkpoint
+from vox_populi.operator_messages import environment as say_environment
+from vox_populi.operator_messages import plan as say_plan
+from vox_populi.operator_messages import qlora as say_qlora
+from vox_populi.operator_messages.wording import cause
 from vox_populi.plan.findings import Findings
 
 REQUEST_NAME = "request.json"
-"""`artifacts.run_dir.REQUEST_FILE`, the first file of every run folder; a test compares."""
+"""`runs.run_dir.REQUEST_FILE`, the first file of every run folder; a test compares."""
 
 _ADAPTERS_PER_CHECKPOINT = 4
 """The adapter, two moments, and with early stopping the best adapter."""
@@ -71,7 +75,7 @@ def check_output_folder(
     n_adapters = 2 + _ADAPTERS_PER_CHECKPOINT * use.most_checkpoints
     needed = n_adapters * adapter_bytes + _BESIDES_ADAPTER
     if found.attempt(lambda: _check_place(contract, use)):
-        found.attempt(lambda: require_room(path, needed, say.disk_too_small))
+        found.attempt(lambda: require_room(path, needed, say_plan.disk_too_small))
 
 
 def check_cache_folder(path: Path, found: Findings) -> None:
@@ -82,14 +86,14 @@ def check_cache_folder(path: Path, found: Findings) -> None:
     try:
         folder = nearest_folder(path)
     except NotADirectoryError:
-        found.blame_environment([say.nf4_cache_unusable(str(path), "a file is in the way")])
+        found.blame_environment([say_qlora.nf4_cache_unusable(str(path), "a file is in the way")])
         return
     except OSError as error:
-        found.blame_environment([say.nf4_cache_unusable(str(path), say.cause(error))])
+        found.blame_environment([say_qlora.nf4_cache_unusable(str(path), cause(error))])
         return
     if folder != path and not os.access(folder, os.W_OK | os.X_OK):
         reason = f"{folder} is read-only for this user"
-        found.blame_environment([say.nf4_cache_unusable(str(path), reason)])
+        found.blame_environment([say_qlora.nf4_cache_unusable(str(path), reason)])
 
 
 def _check_place(contract: FinetuneContract, use: FolderUse) -> bool:
@@ -102,14 +106,16 @@ def _check_place(contract: FinetuneContract, use: FolderUse) -> bool:
     path, where = contract.output_dir, str(contract.output_dir)
     require_apart(path, reads_of(contract, use))
     if use.resumed is not None and use.resumed.resolve() in path.resolve().parents:
-        raise PreflightError(say.output_overlaps(where, str(use.resumed)))
+        raise PreflightError(say_environment.output_overlaps(where, str(use.resumed)))
     names = names_in(path)
     if not is_occupied(names):
         return True
     if use.if_occupied is IfOccupied.REFUSE:
-        raise PreflightError(say.output_folder_occupied(where, is_run=REQUEST_NAME in names))
+        raise PreflightError(
+            say_environment.output_folder_occupied(where, is_run=REQUEST_NAME in names)
+        )
     if use.if_occupied is IfOccupied.MOVE_ASIDE:
         require_movable(path)
     elif REQUEST_NAME not in names:
-        raise PreflightError(say.output_folder_is_no_run(where))
+        raise PreflightError(say_checkpoint.output_folder_is_no_run(where))
     return True

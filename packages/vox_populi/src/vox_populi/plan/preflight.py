@@ -9,18 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi import operator_messages as say
 from vox_populi.contract.finetune_contract import Backend, FinetuneContract
 from vox_populi.data.data_report import DataReport
 from vox_populi.data.dataset import RowDataset
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import MissingExtraError, ModelError
+from vox_populi.files.file_digest import content_digest, digest_of_files
 from vox_populi.hf.embedded import embedded_model_dir
-from vox_populi.hf.file_digest import content_digest, digest_of_files
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
 from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config
 from vox_populi.hf.model_place import model_place_problem
+from vox_populi.operator_messages import model_folder as say_model_folder
+from vox_populi.operator_messages import plan as say_plan
 from vox_populi.plan.data_check import check_rows, is_folder, skip_rate_problems, text_policy
 from vox_populi.plan.execution_planner import DataFacts, request_problems
 from vox_populi.plan.findings import Findings
@@ -116,7 +117,7 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
         digests["tokenizer"] = tokenizer.digest
     if start is not None:
         digests["init_from"] = f"sha256:{start}"
-    tokenizer_notes = chosen.notes if chosen else (say.note_rows_not_tokenised(),)
+    tokenizer_notes = chosen.notes if chosen else (say_plan.note_rows_not_tokenised(),)
     return PreflightReport(
         inventory=inventory,
         tokenizer=tokenizer,
@@ -185,14 +186,16 @@ def _tokenizer_of(
         return found.attempt(lambda: choose_tokenizer(kind, model_dir, eos_ids))
     except MissingExtraError:
         if model_dir is not None and not os.path.lexists(model_dir / TOKENIZER_NAME):
-            found.refuse([say.model_file_missing(str(model_dir / TOKENIZER_NAME))])
+            found.refuse([say_model_folder.model_file_missing(str(model_dir / TOKENIZER_NAME))])
         return None
 
 
 def _check_vocabulary(chosen: TokenizerChoice, config: ModelConfig, found: Findings) -> None:
     ids = chosen.tokenizer.vocab_size
     if ids > config.vocab_size:
-        found.refuse([say.tokenizer_beyond_embedding(str(chosen.path), ids, config.vocab_size)])
+        found.refuse(
+            [say_plan.tokenizer_beyond_embedding(str(chosen.path), ids, config.vocab_size)]
+        )
 
 
 def _header_digest(inventory: ModelInventory) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vox_populi import operator_messages as say
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.presets import SMALL_DATA_ROWS, find_preset
+from vox_populi.operator_messages import plan as say
 
 
 @dataclass(frozen=True, slots=True)

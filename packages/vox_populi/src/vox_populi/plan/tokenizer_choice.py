@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi import operator_messages as say
 from vox_populi.contract.finetune_contract import TokenizerKind
 from vox_populi.errors import DataError
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME, load_hf_tokenizer
 from vox_populi.hf.model_place import refuse_other_place
+from vox_populi.operator_messages import plan as say
 from vox_tensor.tokenizer import TextTokenizer, VoxTokenizer
 
 

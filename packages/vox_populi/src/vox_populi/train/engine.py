@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from vox_populi import operator_messages as say
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName, Sink
+from vox_populi.operator_messages import checkpoint as say_checkpoint
+from vox_populi.operator_messages import run as say_run
 from vox_populi.train.batches import RowSource, epoch_order, pack_batches, step_rows
 from vox_populi.train.engine_state import CheckpointPolicy, EngineState, order_digest
 from vox_populi.train.evaluate import mean_loss
@@ -144,7 +145,7 @@ class Engine:
             raise ValueError(message)
         p.step, p.epoch, p.index_in_epoch = state.step, state.epoch, state.index_in_epoch
         if order_digest(self._epoch_order()) != state.order_digest:
-            raise RunFailedError(say.resume_order_differs(state.epoch + 1))
+            raise RunFailedError(say_checkpoint.resume_order_differs(state.epoch + 1))
         self._objective.restore(state.adapter)
         names = list(self._objective.snapshot())
         first = [state.first_moments[name] for name in names]
@@ -224,7 +225,7 @@ class Engine:
         loss = self._accumulate(rows, count)
         norm = float(clip_gradients(self._parameters, s.max_grad_norm))
         if not math.isfinite(norm):
-            raise RunFailedError(say.gradient_not_finite(p.step, [row.line for row in rows]))
+            raise RunFailedError(say_run.gradient_not_finite(p.step, [row.line for row in rows]))
         self._optimizer.step(rate)
         tokens = sum(len(row) for row in rows)
         p.step += 1
@@ -251,7 +252,7 @@ class Engine:
         self._objective.set_training(active=False)
         guilty = [row.line for row in rows if not self._is_finite(row)]
         lines = guilty or [row.line for row in rows]
-        raise RunFailedError(say.loss_not_finite(self._progress.step, lines))
+        raise RunFailedError(say_run.loss_not_finite(self._progress.step, lines))
 
     @torch.no_grad()
     def _is_finite(self, row: EncodedRow) -> bool:
@@ -272,7 +273,7 @@ class Engine:
         loss = mean_loss(self._objective, self._valid_rows, self._settings.window_tokens)
         self._time_left.evaluation_took(time.perf_counter() - started)
         if not math.isfinite(loss):
-            raise RunFailedError(say.held_out_loss_not_finite(p.step))
+            raise RunFailedError(say_run.held_out_loss_not_finite(p.step))
         p.evaluations.append(Evaluation(p.step, loss))
         self._emit(EventName.EVALUATION, epoch=p.epoch, step=p.step, val_loss=loss)
         if patience is None:

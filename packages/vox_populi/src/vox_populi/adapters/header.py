@@ -1,0 +1,335 @@
+"""What an adapter file says about itself: a versioned header of plain values. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+from vox_populi.contract.choices import ComputeDtype, TokenizerKind
+from vox_populi.data.training_text import ChatTemplate, TextPolicy
+from vox_populi.errors import ModelError
+from vox_populi.files.json_fields import (
+    FieldError,
+    take,
+    take_count,
+    take_member,
+    take_number,
+    take_object,
+    take_optional,
+    take_positive,
+    take_texts,
+)
+from vox_populi.files.strict_json import parse_json_object
+from vox_populi.files.whole_file import canonical_json
+from vox_populi.hf.keymap import AdapterModule
+from vox_populi.number_ranges import COUNT_OR_NONE
+from vox_tensor.lora_spec import LoraSpec
+from vox_tensor.nf4_levels import BLOCK_SIZES
+
+ADAPTER_FORMAT = "vox_mens_lora_bin"
+ADAPTER_VERSION = "1"
+IMPORTED_VERSION = "2"
+"""Of a header with `imported`; everything else is as in version 1, and both are read."""
+QLORA_VERSION = "3"
+"""Of a header with `graph` or `quantization`; everything else is as in version 2."""
+ADAPTER_VERSIONS = (ADAPTER_VERSION, IMPORTED_VERSION, QLORA_VERSION)
+
+FULL_GRAPH = "full_graph_v1"
+PROXY_STACK = "proxy_stack_v1_residual"
+LM_HEAD_ONLY = "lm_head_only"
+GRAPH_IDS = (FULL_GRAPH, PROXY_STACK, LM_HEAD_ONLY)
+PROXY_GRAPHS = (PROXY_STACK, LM_HEAD_ONLY)
+"""Their adapters say nothing about the transformer: they were trained in another graph."""
+
+_COMPUTE_DTYPES = (ComputeDtype.F32.value, ComputeDtype.BF16.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptedModule:
+    """One adapted projection."""
+
+    ours: str
+    """Our module name; the file's tensors are `<ours>.lora_A` and `<ours>.lora_B`."""
+    base_key: str
+    """The base tensor it belongs to, in the checkpoint's naming."""
+    roles: tuple[str, ...]
+    """`q`, `k`, …; more than one where the base fuses projections."""
+    in_features: int
+    out_features: int
+    fan_in_fan_out: bool
+    """The base stores this weight `[in, out]` (GPT-2's Conv1D)."""
+
+    @classmethod
+    def of(cls, module: AdapterModule) -> AdaptedModule:
+        """Describe a module of the key map."""
+        return cls(
+            ours=module.ours,
+            base_key=f"{module.theirs}.weight",
+            roles=tuple(role.value for role in module.roles),
+            in_features=module.in_features,
+            out_features=module.out_features,
+            fan_in_fan_out=module.fan_in_fan_out,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedText:
+    """What a PEFT folder said beside its numbers: enough to write the same bytes again."""
+
+    adapter_config: str
+    """`adapter_config.json`, to the letter."""
+    container: str
+    """The JSON header of `adapter_model.safetensors`, padding included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantization:
+    """How the frozen weights were stored that an adapter was trained on.
+
+    Raises:
+        ValueError: Naming the field that is out of its set.
+    """
+
+    base_quant: str = "nf4"
+    block_size: int
+    """Values that share one scale."""
+    double_quant: bool
+    """The scales are quantised too."""
+    compute_dtype: str
+    """`f32` or `bf16`: of the arithmetic on the dequantised weights."""
+
+    def __post_init__(self) -> None:
+        allowed: tuple[tuple[str, object, tuple[object, ...]], ...] = (
+            ("base_quant", self.base_quant, ("nf4",)),
+            ("block_size", self.block_size, BLOCK_SIZES),
+            ("compute_dtype", self.compute_dtype, _COMPUTE_DTYPES),
+        )
+        for name, value, known in allowed:
+            if value not in known:
+                message = f"{name} is {value!r}, not one of {', '.join(map(str, known))}"
+                raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterHeader:
+    """Everything needed to put an adapter on its base, apart from the numbers."""
+
+    lora: LoraSpec
+    modules: tuple[AdaptedModule, ...]
+    """In forward order."""
+    base_name: str
+    """Name of the base folder; never a path."""
+    base_digest: str
+    model_type: str
+    tokenizer: TokenizerKind
+    tokenizer_digest: str
+    template: ChatTemplate
+    template_digest: str
+    system_prompt: str | None
+    seq_len: int
+    contract_digest: str
+    step: int
+    imported: ImportedText | None = None
+    """Of an adapter that another program trained."""
+    graph: str = FULL_GRAPH
+    """What the adapter was trained in; one of `GRAPH_IDS`."""
+    quantization: Quantization | None = None
+    """`None`: the base was held as it is stored."""
+    base_sizes: tuple[int, int] | None = field(default=None, compare=False)
+    """Vocabulary and width of the base, where the file beside the adapter says them (version 3)."""
+
+    @property
+    def version(self) -> str:
+        """The lowest version of the format that can say this."""
+        if self.graph != FULL_GRAPH or self.quantization is not None:
+            return QLORA_VERSION
+        return ADAPTER_VERSION if self.imported is None else IMPORTED_VERSION
+
+    @property
+    def withholds_system_prompt(self) -> bool:
+        """Whether there was one in training, of which the header has the digest alone."""
+        policy = TextPolicy(template=self.template, system_prompt=self.system_prompt)
+        return policy.lacks_prompt_of(self.template_digest)
+
+    def tensor_shapes(self) -> dict[str, tuple[int, int]]:
+        """Name and shape of every tensor the file must hold: A `[R, I]`, B `[O, R]`."""
+        rank = self.lora.rank
+        shapes: dict[str, tuple[int, int]] = {}
+        for module in self.modules:
+            shapes[f"{module.ours}.lora_A"] = (rank, module.in_features)
+            shapes[f"{module.ours}.lora_B"] = (module.out_features, rank)
+        return shapes
+
+    def to_json(self) -> str:
+        """Canonical JSON: the same header is always the same text."""
+        lora = self.lora
+        return canonical_json(
+            {
+                **self._newer_fields(),
+                "rank": lora.rank,
+                "alpha": lora.alpha,
+                "dropout": lora.dropout,
+                "use_rslora": lora.use_rslora,
+                "scale": lora.scale,
+                "roles": sorted({role for module in self.modules for role in module.roles}),
+                "layer_order": [module.ours for module in self.modules],
+                "base_key_map": {module.ours: module.base_key for module in self.modules},
+                "modules": {module.ours: _module_json(module) for module in self.modules},
+                "base_model": self.base_name,
+                "base_digest": self.base_digest,
+                "model_type": self.model_type,
+                "tokenizer": self.tokenizer.value,
+                "tokenizer_digest": self.tokenizer_digest,
+                "template": self.template.value,
+                "template_digest": self.template_digest,
+                "system_prompt": self.system_prompt,
+                "seq_len": self.seq_len,
+                "contract_digest": self.contract_digest,
+                "step": self.step,
+            }
+        )
+
+    def for_publishing(self, *, include_system_prompt: bool) -> AdapterHeader:
+        """The header that a model carries with which it is published.
+
+        `template_digest` is over the system prompt as well, so that a reader can still tell whether
+        a prompt is the trained one. What an imported adapter came with is not needed any more.
+        """
+        prompt = self.system_prompt if include_system_prompt else None
+        return replace(self, system_prompt=prompt, imported=None)
+
+    def _newer_fields(self) -> dict[str, object]:
+        """What version 1 does not have; left out where it says nothing."""
+        fields: dict[str, object] = {}
+        if self.imported is not None:
+            fields["imported"] = asdict(self.imported)
+        if self.version == QLORA_VERSION:
+            fields["graph"] = self.graph
+        if self.quantization is not None:
+            fields["quantization"] = asdict(self.quantization)
+        return fields
+
+
+def parse_header(text: str) -> AdapterHeader:
+    """Read what `AdapterHeader.to_json` wrote.
+
+    Raises:
+        FieldError: Naming the field that is missing or wrong.
+    """
+    try:
+        raw = parse_json_object(text.encode("utf-8", "surrogatepass"), "header")
+    except ModelError as error:
+        raise FieldError(error.problems[0].what) from error
+    return AdapterHeader(
+        lora=take_lora(raw),
+        modules=tuple(_modules(raw)),
+        base_name=take(raw, "base_model", str),
+        base_digest=take(raw, "base_digest", str),
+        model_type=take(raw, "model_type", str),
+        tokenizer=take_member(raw, "tokenizer", TokenizerKind),
+        tokenizer_digest=take(raw, "tokenizer_digest", str),
+        template=take_member(raw, "template", ChatTemplate),
+        template_digest=take(raw, "template_digest", str),
+        system_prompt=take_optional(raw, "system_prompt", str),
+        seq_len=take_positive(raw, "seq_len"),
+        contract_digest=take(raw, "contract_digest", str),
+        step=take_step(raw),
+        imported=take_imported(raw),
+        graph=take_graph(raw, "graph"),
+        quantization=None
+        if raw.get("quantization") is None
+        else take_quantization(take_object(raw, "quantization")),
+    )
+
+
+def take_graph(raw: Mapping[str, object], name: str) -> str:
+    """The id of a graph; absent in files that are older than the second graph.
+
+    Raises:
+        FieldError: For an id that this program does not know.
+    """
+    graph = take_optional(raw, name, str) or FULL_GRAPH
+    if graph not in GRAPH_IDS:
+        message = f"{name} is {graph!r}, not one of {', '.join(GRAPH_IDS)}"
+        raise FieldError(message)
+    return graph
+
+
+def take_quantization(raw: Mapping[str, object]) -> Quantization:
+    """Read the fields of `Quantization`.
+
+    Raises:
+        FieldError: Naming the field that is missing or wrong.
+    """
+    base_quant, compute_dtype = take(raw, "base_quant", str), take(raw, "compute_dtype", str)
+    block_size, double_quant = take(raw, "block_size", int), take(raw, "double_quant", bool)
+    try:
+        return Quantization(
+            base_quant=base_quant,
+            block_size=block_size,
+            double_quant=double_quant,
+            compute_dtype=compute_dtype,
+        )
+    except ValueError as error:
+        raise FieldError(str(error)) from error
+
+
+def _module_json(module: AdaptedModule) -> dict[str, object]:
+    values = asdict(module)
+    del values["ours"], values["base_key"]
+    return values
+
+
+def take_lora(raw: Mapping[str, object]) -> LoraSpec:
+    """Rank, alpha, dropout and scale rule; `scale` must be what they give.
+
+    Raises:
+        FieldError: Naming the field that is missing or wrong.
+    """
+    rank, use_rslora = take_positive(raw, "rank"), take(raw, "use_rslora", bool)
+    alpha, dropout = take_number(raw, "alpha"), take_number(raw, "dropout")
+    try:
+        spec = LoraSpec(rank=rank, alpha=alpha, dropout=dropout, use_rslora=use_rslora)
+    except ValueError as error:
+        raise FieldError(str(error)) from error
+    if take_number(raw, "scale") != spec.scale:
+        message = f"scale is {raw['scale']}, but rank and alpha give {spec.scale}"
+        raise FieldError(message)
+    return spec
+
+
+def take_step(raw: Mapping[str, object]) -> int:
+    """The step that an adapter is of, within what a run can have."""
+    return take_count(raw, "step", highest=int(COUNT_OR_NONE.highest))
+
+
+def take_imported(raw: Mapping[str, object]) -> ImportedText | None:
+    """What a PEFT folder said, or `None` for an adapter that was trained here.
+
+    Raises:
+        FieldError: Naming the field that is missing or wrong.
+    """
+    if raw.get("imported") is None:
+        return None
+    texts = take_object(raw, "imported")
+    return ImportedText(
+        adapter_config=take(texts, "adapter_config", str), container=take(texts, "container", str)
+    )
+
+
+def _modules(raw: Mapping[str, object]) -> Iterator[AdaptedModule]:
+    order = take_texts(raw, "layer_order")
+    modules, keys = take_object(raw, "modules"), take_object(raw, "base_key_map")
+    if not (len(set(order)) == len(order) and set(order) == set(modules) == set(keys)):
+        message = "layer_order, modules and base_key_map do not name the same modules"
+        raise FieldError(message)
+    for name in order:
+        module = take_object(modules, name)
+        yield AdaptedModule(
+            ours=name,
+            base_key=take(keys, name, str),
+            roles=take_texts(module, "roles"),
+            in_features=take_positive(module, "in_features"),
+            out_features=take_positive(module, "out_features"),
+            fan_in_fan_out=take(module, "fan_in_fan_out", bool),
+        )

@@ -1,0 +1,164 @@
+"""Adapter files (`model_final.bin`, D2): a safetensors container with a header of our own.
+
+Nothing here unpickles. A foreign `.bin` is refused by its first bytes.
+Shape letters: R rank, I input features, O output features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from vox_populi.adapters.header import ADAPTER_FORMAT, ADAPTER_VERSIONS, AdapterHeader, parse_header
+from vox_populi.containers.safetensors_header import SafetensorsHeader, read_header
+from vox_populi.containers.tensor_container import bytes_of, container_chunks
+from vox_populi.errors import ArtifactError, ModelError
+from vox_populi.files.json_fields import FieldError
+from vox_populi.files.whole_file import Chunk, write_whole
+from vox_populi.operator_messages import adapter as say
+from vox_populi.operator_messages.wording import capped
+from vox_tensor.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFile:
+    """A trained adapter, as read."""
+
+    header: AdapterHeader
+    tensors: Mapping[str, Tensor]
+    """`<module>.lora_A` `[R, I]` and `<module>.lora_B` `[O, R]`, float32, on the CPU."""
+
+
+def write_adapter_bin(path: Path, header: AdapterHeader, tensors: Mapping[str, Tensor]) -> None:
+    """Write an adapter file whole; the same adapter is always the same bytes.
+
+    Args:
+        path: Where to; a link there is replaced.
+        header: Must describe exactly these tensors.
+        tensors: Float32 CPU tensors.
+
+    Raises:
+        EnvironmentFailure: When the system refuses; no torn file is left.
+        ValueError: For tensors that the header does not describe.
+    """
+    write_whole(path, *adapter_bin_chunks(header, tensors))
+
+
+def adapter_bin_chunks(header: AdapterHeader, tensors: Mapping[str, Tensor]) -> list[Chunk]:
+    """The bytes of an adapter file, as views of the tensors.
+
+    Raises:
+        ValueError: For tensors that the header does not describe.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if shapes != header.tensor_shapes():
+        message = "header and tensors describe different adapters"
+        raise ValueError(message)
+    ready = {name: tensors[name].detach().contiguous() for name in sorted(tensors)}
+    if any(
+        tensor.dtype != torch.float32 or tensor.device.type != "cpu" for tensor in ready.values()
+    ):
+        message = "adapter tensors must be float32 on the CPU"
+        raise ValueError(message)
+    text = header.to_json()
+    metadata = {
+        "format": ADAPTER_FORMAT,
+        "version": header.version,
+        "header": text,
+        "digest": _digest(text, list(ready.values())),
+    }
+    return container_chunks(ready, metadata)
+
+
+def read_adapter_bin(path: Path) -> AdapterFile:
+    """Read an adapter file; the whole of it is checked before anything is returned.
+
+    Raises:
+        ArtifactError: For a pickle, a zip, a truncated or foreign file, an unknown version,
+            for content that does not match the file's own digest, and for tensors that are
+            missing, unexpected, misshaped or not finite.
+    """
+    container, header = _read_headers(path)
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {name: file.get_tensor(name) for name in header.tensor_shapes()}
+    except OSError as error:
+        raise ArtifactError(say.artifact_unreadable(str(path), error)) from error
+    except SafetensorError as error:
+        raise ArtifactError(say.adapter_header_invalid(str(path), str(error))) from error
+    content = _digest(container.metadata["header"], [tensors[name] for name in sorted(tensors)])
+    if container.metadata.get("digest") != content:
+        raise ArtifactError(say.adapter_damaged(str(path)))
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise ArtifactError(*capped([say.adapter_not_finite(str(path), n) for n in broken]))
+    return AdapterFile(header, tensors)
+
+
+def read_adapter_header(path: Path) -> AdapterHeader:
+    """Read and check everything but the numbers; no tensor is read.
+
+    Raises:
+        ArtifactError: As `read_adapter_bin`, as far as the numbers are not concerned.
+    """
+    return _read_headers(path)[1]
+
+
+def _read_headers(path: Path) -> tuple[SafetensorsHeader, AdapterHeader]:
+    try:
+        container = read_header(path)
+    except ModelError as error:
+        raise ArtifactError(*map(say.adapter_container_refused, error.problems)) from error
+    header = _parse_metadata(path, container.metadata)
+    problems = sorted(_differences(path, header, container), key=str)
+    if problems:
+        raise ArtifactError(*capped(problems))
+    return container, header
+
+
+def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> AdapterHeader:
+    if metadata.get("format") != ADAPTER_FORMAT or "header" not in metadata:
+        raise ArtifactError(say.adapter_foreign_format(str(path), metadata.get("format")))
+    version = metadata.get("version")
+    if version not in ADAPTER_VERSIONS:
+        known = " and ".join(ADAPTER_VERSIONS)
+        raise ArtifactError(say.adapter_version_unknown(str(path), version, known))
+    try:
+        header = parse_header(metadata["header"])
+    except FieldError as error:
+        raise ArtifactError(say.adapter_header_invalid(str(path), str(error))) from error
+    if header.version != version:
+        reason = f"it says version {version} and holds what version {header.version} has"
+        raise ArtifactError(say.adapter_header_invalid(str(path), reason))
+    return header
+
+
+def _differences(
+    path: Path, header: AdapterHeader, container: SafetensorsHeader
+) -> Iterator[Problem]:
+    """What the container holds otherwise than its header says."""
+    expected, found = header.tensor_shapes(), container.tensors
+    for name in expected.keys() - found.keys():
+        yield say.adapter_tensor_missing(str(path), name)
+    for name in found.keys() - expected.keys():
+        yield say.adapter_tensor_unexpected(str(path), name)
+    for name in expected.keys() & found.keys():
+        info = found[name]
+        if tuple(info.shape) != expected[name]:
+            yield say.adapter_tensor_misshaped(str(path), name, info.shape, expected[name])
+        elif info.dtype != "F32":
+            yield say.adapter_tensor_wrong_type(str(path), name, info.dtype)
+
+
+def _digest(header_text: str, tensors: Sequence[Tensor]) -> str:
+    """Over the header and the numbers of contiguous tensors in the order of their names."""
+    content = hashlib.sha256(header_text.encode())
+    for tensor in tensors:
+        content.update(bytes_of(tensor))
+    return f"sha256:{content.hexdigest()}"

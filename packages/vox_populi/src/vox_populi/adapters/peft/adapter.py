@@ -1,0 +1,192 @@
+"""PEFT adapter folders: `adapter_config.json` and `adapter_model.safetensors`, both ways.
+
+Names in the container are `base_model.model.<module path>.lora_A.weight` `[R, I]` and
+`.lora_B.weight` `[O, R]`, the update of the weight is scale x B A.
+Shape letters: R rank, I input features, O output features.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from vox_populi.adapters.header import AdaptedModule, ImportedText
+from vox_populi.adapters.peft.config import (
+    PEFT_CONFIG_FILE,
+    PEFT_WEIGHTS_FILE,
+    peft_config_text,
+    read_peft_config,
+    target_names,
+)
+from vox_populi.adapters.peft.tensors import STORED_DTYPES, check_peft_tensors, peft_keys
+from vox_populi.containers.safetensors_header import SafetensorsHeader, read_header
+from vox_populi.containers.tensor_container import bytes_of, container_chunks
+from vox_populi.errors import ArtifactError, ModelError
+from vox_populi.files.strict_json import open_regular, parse_json_object
+from vox_populi.files.whole_file import Chunk
+from vox_populi.hf.keymap import AdapterModule, adapter_modules
+from vox_populi.hf.model_config import ModelConfig
+from vox_populi.operator_messages import adapter as say_adapter
+from vox_populi.operator_messages import export as say_export
+from vox_populi.operator_messages.wording import capped
+from vox_tensor.lora_spec import LoraSpec
+
+PEFT_METADATA = {"format": "pt"}
+
+_HALVES = (".lora_A", ".lora_B")
+_LENGTH_BYTES = 8
+_TORCH_TYPES = dict(zip(STORED_DTYPES, (torch.float32, torch.bfloat16, torch.float16), strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeftAdapter:
+    """An adapter of a PEFT folder in our terms."""
+
+    lora: LoraSpec
+    modules: tuple[AdaptedModule, ...]
+    """In forward order."""
+    tensors: Mapping[str, Tensor]
+    """`<ours>.lora_A` `[R, I]` and `<ours>.lora_B` `[O, R]`, float32, on the CPU."""
+    base_name: str | None
+    """What the folder calls its base."""
+    imported: ImportedText
+    """What gives back the same two files."""
+    notes: tuple[str, ...]
+
+
+def peft_files(
+    lora: LoraSpec,
+    modules: Sequence[AdapterModule],
+    tensors: Mapping[str, Tensor],
+    config: ModelConfig,
+    base_name: str,
+) -> dict[str, list[Chunk]]:
+    """Both files of a PEFT folder; the same adapter is always the same bytes.
+
+    Args:
+        lora: As the reader shall see it.
+        modules: The adapted projections.
+        tensors: By our names; those of the modules are written, with their dtype.
+        config: Of the base; tells which target names select these modules alone.
+        base_name: Name of the base, never a path.
+    """
+    every = [module.theirs for module in adapter_modules(config)]
+    targets = target_names([module.theirs for module in modules], every)
+    named = {
+        key: tensors[module.ours + half]
+        for module in modules
+        for key, half in zip(peft_keys(module), _HALVES, strict=True)
+    }
+    text = peft_config_text(lora, modules, targets, base_name)
+    return {
+        PEFT_CONFIG_FILE: [text.encode()],
+        PEFT_WEIGHTS_FILE: container_chunks(named, PEFT_METADATA),
+    }
+
+
+def imported_files(
+    imported: ImportedText, modules: Sequence[AdapterModule], tensors: Mapping[str, Tensor]
+) -> dict[str, list[Chunk]] | None:
+    """The two files as they were before the import, or `None` where they would not be exact."""
+    preamble = imported.container.encode()
+    try:
+        entries = parse_json_object(preamble, "header")
+        weights = list(_stored_again(entries, modules, tensors))
+    except (ModelError, ValueError, KeyError, TypeError):
+        # Not the header of these tensors: whoever wrote it did not import them.
+        return None
+    length = struct.pack("<Q", len(preamble))
+    return {
+        PEFT_CONFIG_FILE: [imported.adapter_config.encode()],
+        PEFT_WEIGHTS_FILE: [length, preamble, *weights],
+    }
+
+
+def _stored_again(
+    entries: Mapping[str, Any], modules: Sequence[AdapterModule], tensors: Mapping[str, Tensor]
+) -> Iterator[Chunk]:
+    """The numbers in the order and with the dtypes of a container's header."""
+    ours = {
+        key: tensors[module.ours + half]
+        for module in modules
+        for key, half in zip(peft_keys(module), _HALVES, strict=True)
+    }
+    stored = {name: entry for name, entry in entries.items() if name != "__metadata__"}
+    if stored.keys() != ours.keys():
+        raise KeyError
+    start = 0
+    for name in sorted(stored, key=lambda each: int(stored[each]["data_offsets"][0])):
+        entry, tensor = stored[name], ours[name]
+        narrow = tensor.to(_TORCH_TYPES[entry["dtype"]]).contiguous()
+        end = start + narrow.numel() * narrow.element_size()
+        is_same = list(narrow.shape) == entry["shape"] and entry["data_offsets"] == [start, end]
+        if not is_same or not torch.equal(narrow.float(), tensor):
+            raise ValueError
+        start = end
+        yield bytes_of(narrow)
+
+
+def read_peft_adapter(folder: Path, config: ModelConfig) -> PeftAdapter:
+    """Read a PEFT folder for a base; all of it must fit, and nothing may be left over.
+
+    Args:
+        folder: With `adapter_config.json` and `adapter_model.safetensors`.
+        config: Of the base it goes on.
+
+    Raises:
+        ArtifactError: For settings we cannot represent, each by name; for tensors that are
+            missing, unexpected, misshaped or not finite, each with the nearest name.
+    """
+    settings = read_peft_config(folder)
+    path = folder / PEFT_WEIGHTS_FILE
+    container, header_text = _read_container(folder, path)
+    modules = check_peft_tensors(settings, container.tensors, config, str(path))
+    tensors = _read_tensors(path, modules)
+    notes = () if settings.names_its_modules else (say_export.note_targets_not_compared(),)
+    return PeftAdapter(
+        lora=settings.lora,
+        modules=tuple(AdaptedModule.of(module) for module in modules),
+        tensors=tensors,
+        base_name=settings.base_name,
+        imported=ImportedText(adapter_config=settings.text, container=header_text),
+        notes=notes,
+    )
+
+
+def _read_container(folder: Path, path: Path) -> tuple[SafetensorsHeader, str]:
+    if not path.is_file():
+        raise ArtifactError(say_export.not_a_peft_folder(str(folder), PEFT_WEIGHTS_FILE))
+    try:
+        container = read_header(path)
+        with open_regular(path) as file:
+            text = file.read(container.data_start)[_LENGTH_BYTES:].decode("utf-8")
+    except ModelError as error:
+        raise ArtifactError(*error.problems) from error
+    except OSError as error:
+        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
+    return container, text
+
+
+def _read_tensors(path: Path, modules: Iterable[AdapterModule]) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {
+                module.ours + half: file.get_tensor(key).float()
+                for module in modules
+                for key, half in zip(peft_keys(module), _HALVES, strict=True)
+            }
+    except OSError as error:
+        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
+    except SafetensorError as error:
+        raise ArtifactError(say_export.peft_config_invalid(str(path), str(error))) from error
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise ArtifactError(*capped([say_adapter.adapter_not_finite(str(path), n) for n in broken]))
+    return tensors

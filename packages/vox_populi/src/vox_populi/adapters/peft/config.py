@@ -1,0 +1,256 @@
+"""`adapter_config.json` of a PEFT LoRA adapter: written sorted, read strictly. No torch here.
+
+The format is that of `peft.LoraConfig`. Scale of the product B A: alpha / r, or alpha / sqrt(r)
+with `use_rslora`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_populi.errors import ArtifactError, ModelError
+from vox_populi.files.json_fields import FieldError, take_number, take_positive
+from vox_populi.files.strict_json import read_json_object
+from vox_populi.hf.keymap import AdapterModule
+from vox_populi.operator_messages import adapter as say_adapter
+from vox_populi.operator_messages import export as say_export
+from vox_populi.operator_messages.wording import capped
+from vox_tensor.errors import Problem
+from vox_tensor.lora_spec import LoraSpec
+from vox_tensor.regular_file import open_regular
+
+PEFT_CONFIG_FILE = "adapter_config.json"
+PEFT_WEIGHTS_FILE = "adapter_model.safetensors"
+PEFT_PREFIX = "base_model.model."
+
+_MAX_CONFIG_BYTES = 4 * 2**20
+_OTHER_UPDATE = "it is more than one low-rank update, and would be lost"
+
+# Read below, or without effect on what a trained adapter computes.
+_NEUTRAL = frozenset(
+    {
+        "auto_mapping",
+        "base_model_name_or_path",
+        "ensure_weight_tying",
+        "eva_config",
+        "exclude_modules",
+        "fan_in_fan_out",
+        "inference_mode",
+        "kappa_tuner_init",
+        "layers_pattern",
+        "layers_to_transform",
+        "lora_alpha",
+        "lora_dropout",
+        "megatron_core",
+        "peft_type",
+        "peft_version",
+        "qalora_group_size",
+        "r",
+        "revision",
+        "runtime_config",
+        "target_modules",
+        "task_type",
+        "use_rslora",
+    }
+)
+_REASONS: Mapping[str, str] = {
+    "use_dora": "DoRA trains magnitudes beside the low-rank update, and they would be lost",
+    "modules_to_save": "whole modules were trained and lie in the folder; they would be lost",
+    "bias": "trained biases lie in the folder; they would be lost",
+    "lora_bias": "the low-rank branch has biases; they would be lost",
+    "trainable_token_indices": "rows of the embedding were trained; they would be lost",
+    "rank_pattern": "our form has one rank for all projections",
+    "alpha_pattern": "our form has one alpha for all projections",
+    "layer_replication": "it names layers that the base does not have",
+    "target_parameters": "it adapts parameters that are no projections of the base",
+    "use_qalora": "QALoRA pools its inputs",
+    "loftq_config": "LoftQ changes the weights of the base",
+    "init_lora_weights": "this initialisation changes the weights of the base",
+}
+_PLAIN_INITS = (True, False, "gaussian", "orthogonal", "eva")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeftConfig:
+    """What a PEFT config says that matters to what the adapter computes."""
+
+    lora: LoraSpec
+    base_name: str | None
+    targets: tuple[str, ...] | str
+    """Names, or a pattern in one string."""
+    layers: frozenset[int] | None
+    """The only layers that are adapted, or `None` for all."""
+    excluded: tuple[str, ...]
+    text: str
+    """The file as it is."""
+
+    @property
+    def names_its_modules(self) -> bool:
+        """Whether the config alone says which projections are adapted."""
+        return not isinstance(self.targets, str) or self.targets == "all-linear"
+
+    def covers(self, module: AdapterModule) -> bool:
+        """Whether PEFT would put an adapter on a projection of the base."""
+        path = module.theirs
+        if self.layers is not None and _layer_of(path) not in self.layers:
+            return False
+        if any(_names(path, word) for word in self.excluded):
+            return False
+        if self.targets == "all-linear":
+            return path != "lm_head"
+        return any(_names(path, word) for word in self.targets)
+
+
+def peft_config_text(
+    lora: LoraSpec, modules: Sequence[AdapterModule], targets: Sequence[str], base_name: str
+) -> str:
+    """The file for an adapter of ours: indent 2, keys and lists sorted, no key of ours.
+
+    Args:
+        lora: Rank, alpha and scale rule.
+        modules: The adapted projections.
+        targets: What selects them, see `target_names`.
+        base_name: Name of the base, never a path.
+    """
+    alpha = int(lora.alpha) if lora.alpha.is_integer() else lora.alpha
+    values: dict[str, object] = {
+        "alpha_pattern": {},
+        "base_model_name_or_path": base_name,
+        "bias": "none",
+        "fan_in_fan_out": any(module.fan_in_fan_out for module in modules),
+        "inference_mode": True,
+        "lora_alpha": alpha,
+        "lora_dropout": lora.dropout,
+        "modules_to_save": None,
+        "peft_type": "LORA",
+        "r": lora.rank,
+        "rank_pattern": {},
+        "revision": None,
+        "target_modules": sorted(targets),
+        "task_type": "CAUSAL_LM",
+        "use_dora": False,
+        "use_rslora": lora.use_rslora,
+    }
+    return json.dumps(values, indent=2, sort_keys=True, allow_nan=False)
+
+
+def target_names(adapted: Sequence[str], every: Sequence[str]) -> tuple[str, ...]:
+    """The shortest sorted names that select the adapted projections of a base and no others.
+
+    PEFT takes a name for every module path that ends in it. GPT-2 has two `c_proj`, so theirs
+    stay longer; projections that are adapted in some layers only are named in full.
+
+    Args:
+        adapted: Module paths of adapted projections.
+        every: Module paths of all projections.
+    """
+    wanted, names = set(adapted), set()
+    for path in adapted:
+        parts = path.split(".")
+        ends = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
+        names.add(next(end for end in ends if {p for p in every if _names(p, end)} <= wanted))
+    return tuple(sorted(names))
+
+
+def read_peft_config(folder: Path) -> PeftConfig:
+    """Read the config of a PEFT folder; whatever we could not honour is refused by name.
+
+    Raises:
+        ArtifactError: With every setting that stands in the way.
+    """
+    path = folder / PEFT_CONFIG_FILE
+    if not path.is_file():
+        raise ArtifactError(say_export.not_a_peft_folder(str(folder), PEFT_CONFIG_FILE))
+    try:
+        raw = read_json_object(path, _MAX_CONFIG_BYTES)
+        with open_regular(path) as file:
+            text = file.read(_MAX_CONFIG_BYTES).decode("utf-8")
+    except ModelError as error:
+        raise ArtifactError(*error.problems) from error
+    except OSError as error:
+        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
+    problems = list(unsupported_settings(raw, str(path)))
+    if problems:
+        raise ArtifactError(*capped(problems))
+    try:
+        return _config(raw, text)
+    except (FieldError, ValueError) as error:
+        raise ArtifactError(say_export.peft_config_invalid(str(path), str(error))) from error
+
+
+def unsupported_settings(raw: Mapping[str, object], where: str) -> Iterator[Problem]:
+    """Every setting that makes an adapter more than one low-rank update with one rank."""
+    if str(raw.get("peft_type", "")).upper() != "LORA":
+        yield say_export.peft_setting_unsupported(
+            where, "peft_type", raw.get("peft_type"), "only LORA is"
+        )
+    for name, value in sorted(raw.items()):
+        if name in _NEUTRAL or name == "peft_type" or _is_off(name, value, raw):
+            continue
+        reason = _REASONS.get(name, _OTHER_UPDATE)
+        yield say_export.peft_setting_unsupported(where, name, value, reason)
+
+
+def _is_off(name: str, value: object, raw: Mapping[str, object]) -> bool:
+    """Whether a setting is at the value that leaves a plain LoRA."""
+    if value is None or value is False or value in ({}, []):
+        return True
+    if name == "bias":
+        return value == "none"
+    if name == "init_lora_weights":
+        return value in _PLAIN_INITS
+    if name in ("rank_pattern", "alpha_pattern") and isinstance(value, dict):
+        default = raw.get("r" if name == "rank_pattern" else "lora_alpha")
+        return all(each == default for each in value.values())
+    return False
+
+
+def _config(raw: Mapping[str, object], text: str) -> PeftConfig:
+    rslora = raw.get("use_rslora", False)
+    if not isinstance(rslora, bool):
+        message = "use_rslora is no truth value"
+        raise FieldError(message)
+    lora = LoraSpec(
+        rank=take_positive(raw, "r"),
+        alpha=take_number(raw, "lora_alpha"),
+        dropout=take_number(raw, "lora_dropout") if "lora_dropout" in raw else 0.0,
+        use_rslora=rslora,
+    )
+    base = raw.get("base_model_name_or_path")
+    targets = raw.get("target_modules")
+    return PeftConfig(
+        lora=lora,
+        base_name=base if isinstance(base, str) and base else None,
+        targets=targets if isinstance(targets, str) else _words(targets, "target_modules"),
+        layers=_layers(raw.get("layers_to_transform")),
+        excluded=_words(raw.get("exclude_modules") or [], "exclude_modules"),
+        text=text,
+    )
+
+
+def _words(value: object, name: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        message = f"{name} is missing or no list of names"
+        raise FieldError(message)
+    return tuple(value)
+
+
+def _layers(value: object) -> frozenset[int] | None:
+    if value is None:
+        return None
+    numbers = value if isinstance(value, list) else [value]
+    if not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
+        message = "layers_to_transform is no list of layers"
+        raise FieldError(message)
+    return frozenset(numbers)
+
+
+def _names(path: str, word: str) -> bool:
+    return path == word or path.endswith(f".{word}")
+
+
+def _layer_of(path: str) -> int | None:
+    return next((int(part) for part in path.split(".") if part.isdecimal()), None)

@@ -1,0 +1,92 @@
+"""Names and shapes of the tensors in a PEFT container, checked against a base. No torch here.
+
+PEFT loads a folder with missing or unexpected tensors with a warning at most; here that is an
+error that names the tensor and the nearest name.
+Shape letters: R rank, I input features, O output features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+
+from vox_populi.adapters.peft.config import PEFT_PREFIX, PeftConfig
+from vox_populi.containers.safetensors_header import TensorInfo
+from vox_populi.errors import ArtifactError
+from vox_populi.hf.keymap import AdapterModule, adapter_modules
+from vox_populi.hf.model_config import ModelConfig
+from vox_populi.operator_messages import export as say
+from vox_populi.operator_messages.wording import MAX_SHOWN, capped
+from vox_tensor.errors import Problem
+
+STORED_DTYPES = ("F32", "BF16", "F16")
+"""What an adapter may be stored as; each of them fits a float32 exactly."""
+
+
+def peft_keys(module: AdapterModule) -> tuple[str, str]:
+    """Names of a module's A and B in a PEFT container."""
+    stem = f"{PEFT_PREFIX}{module.theirs}"
+    return f"{stem}.lora_A.weight", f"{stem}.lora_B.weight"
+
+
+def check_peft_tensors(
+    settings: PeftConfig, found: Mapping[str, TensorInfo], config: ModelConfig, where: str
+) -> tuple[AdapterModule, ...]:
+    """The adapted projections in forward order.
+
+    Raises:
+        ArtifactError: With every tensor that is missing, unexpected, misshaped or of a type
+            that holds no plain numbers.
+    """
+    every = adapter_modules(config)
+    modules = tuple(module for module in every if _is_adapted(module, settings, found))
+    problems = list(_tensor_problems(settings, modules, every, found, where))
+    if problems:
+        raise ArtifactError(*capped(problems))
+    if not modules:
+        raise ArtifactError(say.peft_targets_nothing(where))
+    return modules
+
+
+def _is_adapted(
+    module: AdapterModule, settings: PeftConfig, found: Mapping[str, TensorInfo]
+) -> bool:
+    if settings.names_its_modules:
+        return settings.covers(module)
+    return any(key in found for key in peft_keys(module))
+
+
+def _tensor_problems(
+    settings: PeftConfig,
+    modules: Sequence[AdapterModule],
+    every: Sequence[AdapterModule],
+    found: Mapping[str, TensorInfo],
+    where: str,
+) -> Iterator[Problem]:
+    rank = settings.lora.rank
+    expected: dict[str, tuple[int, int]] = {}
+    for module in modules:
+        key_a, key_b = peft_keys(module)
+        expected[key_a] = (rank, module.in_features)
+        expected[key_b] = (module.out_features, rank)
+    possible = sorted({key for module in every for key in peft_keys(module)})
+    unexpected = [name for name in found if name not in expected]
+    missing = [name for name in expected if name not in found]
+    for count, name in enumerate(missing):
+        yield say.peft_tensor_missing(where, name, _nearest(name, unexpected, count))
+    for count, name in enumerate(unexpected):
+        yield say.peft_tensor_unexpected(where, name, _nearest(name, possible, count))
+    for name in expected.keys() & found.keys():
+        info = found[name]
+        if info.shape != expected[name]:
+            yield say.peft_tensor_misshaped(where, name, info.shape, expected[name])
+        if info.dtype not in STORED_DTYPES:
+            yield say.peft_tensor_wrong_type(where, name, info.dtype)
+
+
+def _nearest(name: str, known: Sequence[str], count: int) -> str | None:
+    """The name that was most likely meant; looked up only for problems that are shown."""
+    if count >= MAX_SHOWN:
+        return None
+    matches = get_close_matches(name, [each for each in known if each != name], n=1, cutoff=0.8)
+    return matches[0] if matches else None

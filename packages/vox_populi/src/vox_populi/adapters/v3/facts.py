@@ -1,0 +1,136 @@
+"""What any sidecar of an adapter says, whichever version and era wrote it. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vox_populi import number_ranges
+from vox_populi.adapters.v3.json_schema import load_schema, schema_violations
+from vox_populi.adapters.v3.names import HEAD, features_of, graph_of_names
+from vox_populi.errors import ArtifactError
+from vox_populi.operator_messages import adapter_forms as say
+from vox_populi.operator_messages.wording import capped
+from vox_tensor.errors import Problem
+
+_FAMILIES = (
+    ("gpt2-like", ("h.", "transformer.h.", "wte.", "transformer.wte.")),
+    ("qwen3.5-like", ("model.language_model.",)),
+    ("llama-like", ("model.layers.", "model.embed_tokens.")),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where the base of an adapter comes from, as the operator stated it."""
+
+    base_family: str | None = None
+    upstream_model_id: str | None = None
+    license_class: str | None = None
+    attribution_required: bool = False
+
+    def as_json(self) -> dict[str, object]:
+        """The fields of `provenance`; those that say nothing are left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterFacts:
+    """An adapter by logical layers; the update of a layer is (alpha / rank) B A."""
+
+    version: int
+    """2 or 3."""
+    method: str
+    """`lora` or `qlora`."""
+    base_quant: str
+    """`none` or `nf4`."""
+    double_quant: bool
+    layer_order: tuple[str, ...]
+    base_key_map: Mapping[str, str]
+    """Logical layer to the base tensor it belongs to."""
+    vocab: int
+    d_model: int
+    rank: int
+    alpha: float
+    embed_key: str | None
+    """Base tensor of the embedding table; version 3 of the source system implies it."""
+    base_model: str | None = None
+    provenance: Provenance | None = None
+
+    @property
+    def scale(self) -> float:
+        """Factor of the product B A."""
+        return self.alpha / self.rank
+
+    @property
+    def graph(self) -> str | None:
+        """The graph that the layers' names tell, or `None`."""
+        return graph_of_names(self.layer_order)
+
+    def features(self, logical: str) -> tuple[int | None, int | None]:
+        """Input and output features of a layer; `None` where its name does not tell."""
+        return features_of(logical, vocab=self.vocab, d_model=self.d_model)
+
+
+def check_schema(raw: Mapping[str, object], schema: str, path: Path) -> None:
+    """Refuse a document that is not what one of our schemas asks for.
+
+    Raises:
+        ArtifactError: With every violation.
+    """
+    found = sorted(schema_violations(raw, load_schema(schema)))
+    if found:
+        problems = [say.sidecar_invalid(str(path), each) for each in found]
+        raise ArtifactError(*capped(problems))
+
+
+def check_layers(facts: AdapterFacts, path: Path) -> None:
+    """Refuse layers that contradict each other.
+
+    Raises:
+        ArtifactError: With every contradiction.
+    """
+    problems = list(_layer_problems(facts, str(path)))
+    if problems:
+        raise ArtifactError(*capped(problems))
+
+
+def _layer_problems(facts: AdapterFacts, where: str) -> Iterator[Problem]:
+    for field, value, allowed in (
+        ("rank", facts.rank, number_ranges.RANK),
+        ("alpha", facts.alpha, number_ranges.ALPHA),
+    ):
+        if not allowed.holds(value):
+            yield say.sidecar_invalid(where, f"{field} is not {allowed}")
+    order, keys = set(facts.layer_order), facts.base_key_map
+    for name in sorted(order ^ keys.keys()):
+        have, lack = _LISTS if name in order else reversed(_LISTS)
+        reason = f"{name} is in {have} and not in {lack}"
+        yield say.sidecar_invalid(where, reason)
+    layers: dict[str, str] = {}
+    for name, key in keys.items():
+        other = layers.setdefault(key, name)
+        if other != name:
+            reason = f"{other} and {name} are both mapped to {key}"
+            yield say.sidecar_invalid(where, reason)
+    families = {_family(key) for key in keys.values()} - {None}
+    if len(families) > 1:
+        yield say.families_mixed(where, sorted(filter(None, families)))
+
+
+_LISTS = ("layer_order", "base_key_map")
+
+
+def _family(key: str) -> str | None:
+    return next((name for name, starts in _FAMILIES if key.startswith(starts)), None)
+
+
+def require_head(facts: AdapterFacts, path: Path) -> None:
+    """Refuse an adapter without a mapped head, as the source system's merge does.
+
+    Raises:
+        ArtifactError: Naming the file.
+    """
+    if HEAD not in facts.base_key_map:
+        raise ArtifactError(say.head_mapping_missing(str(path)))

@@ -1,0 +1,283 @@
+"""QLoRA adapters, one writer and one reader: a safetensors file, sidecars of version 2 and 3.
+
+Tensors are `<layer>.lora_a` `[R, I]` and `<layer>.lora_b` `[O, R]`, float32, under the layers'
+logical names; the update of a weight is scale x B A. Shape letters: R rank, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from vox_populi.adapters.header import AdapterHeader
+from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.adapters.v3.artifact_bridge import facts_to_v2, refuse_burn_bin
+from vox_populi.adapters.v3.facts import AdapterFacts
+from vox_populi.adapters.v3.manifest import (
+    MANIFEST_V3_FILE,
+    OurManifest,
+    V3Facts,
+    adapter_facts,
+    our_manifest_json,
+)
+from vox_populi.adapters.v3.names import logical_names
+from vox_populi.adapters.v3.sidecar import Sidecar, find_sidecar
+from vox_populi.adapters.v3.version2 import META_V2_FILE, meta_v2_json
+from vox_populi.containers.safetensors_header import TensorInfo, read_header
+from vox_populi.containers.tensor_container import container_chunks
+from vox_populi.errors import ArtifactError, ModelError
+from vox_populi.files.file_digest import content_digest
+from vox_populi.files.whole_file import Chunk, pretty_json, write_whole
+from vox_populi.operator_messages import adapter as say_adapter
+from vox_populi.operator_messages import adapter_forms as say_adapter_forms
+from vox_populi.operator_messages.wording import MAX_SHOWN, capped
+from vox_tensor.errors import Problem
+
+QLORA_ADAPTER_FILE = "candle_qlora_adapter.safetensors"
+LORA_ADAPTER_FILE = "adapter.safetensors"
+"""Of a version 3 set whose method is lora."""
+
+_HALVES = ((".lora_a", ".lora_A"), (".lora_b", ".lora_B"))
+_SUFFIX = ".weight"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAdapter:
+    """An adapter that the source system wrote: all it says, in its own names.
+
+    Sizes that neither the names nor the sidecar tell are those of the tensors; whoever puts the
+    adapter on a base compares them with the base.
+    """
+
+    facts: AdapterFacts
+    tensors: Mapping[str, Tensor]
+    """`<layer>.lora_a` `[R, I]` and `<layer>.lora_b` `[O, R]`, float32, on the CPU."""
+
+
+def write_qlora_adapter(
+    folder: Path, header: AdapterHeader, tensors: Mapping[str, Tensor], facts: V3Facts
+) -> tuple[Path, ...]:
+    """Write the files of an adapter, the manifest last; the same adapter is the same bytes.
+
+    An adapter without quantisation has the method lora, and no sidecar of version 2.
+
+    Args:
+        folder: Must exist; files of these names are replaced.
+        header: Must describe exactly these tensors.
+        tensors: Float32 CPU tensors under our names.
+        facts: What the header lacks.
+
+    Raises:
+        EnvironmentFailure: When the system refuses; no torn file is left.
+        ValueError: For tensors that the header does not describe, and modules that have no
+            logical names.
+    """
+    paths = []
+    for name, chunks in qlora_adapter_files(header, tensors, facts).items():
+        write_whole(folder / name, *chunks)
+        paths.append(folder / name)
+    return tuple(paths)
+
+
+def qlora_adapter_files(
+    header: AdapterHeader, tensors: Mapping[str, Tensor], facts: V3Facts
+) -> dict[str, list[Chunk]]:
+    """The bytes of an adapter's files by name, in the order in which they are to be written.
+
+    Raises:
+        ValueError: As `write_qlora_adapter`.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if shapes != header.tensor_shapes():
+        message = "header and tensors describe different adapters"
+        raise ValueError(message)
+    if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
+        message = "adapter tensors must be float32"
+        raise ValueError(message)
+    said = adapter_facts(header, facts)
+    names = logical_names(header.graph, header.modules)
+    named = {
+        names[module.ours] + theirs: tensors[module.ours + ours]
+        for module in header.modules
+        for theirs, ours in _HALVES
+    }
+    # No metadata: the source system's files have none.
+    chunks = container_chunks(named, {})
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    manifest = our_manifest_json(header, facts, digest.hexdigest())
+    if said.method != "qlora":
+        return {LORA_ADAPTER_FILE: chunks, MANIFEST_V3_FILE: [pretty_json(manifest)]}
+    meta = meta_v2_json(facts_to_v2(said, Path(MANIFEST_V3_FILE)))
+    return {
+        QLORA_ADAPTER_FILE: chunks,
+        META_V2_FILE: [pretty_json(meta)],
+        MANIFEST_V3_FILE: [pretty_json(manifest)],
+    }
+
+
+def read_qlora_adapter(path: Path, meta: Path | None = None) -> AdapterFile | SourceAdapter:
+    """Read an adapter with its sidecar; all of it is checked before anything is returned.
+
+    Args:
+        path: The safetensors file, or the folder it lies in.
+        meta: Its sidecar, if it is not one of `SIDECAR_NAMES` beside it.
+
+    Raises:
+        ArtifactError: For a `.bin`, a pickle or another foreign file; without a sidecar, or with
+            one that is not sound; for tensors that are missing, unexpected, there twice,
+            misshaped, of another type or not finite; for a file that is not the one its
+            manifest was written with.
+    """
+    file = _adapter_file(path)
+    refuse_burn_bin(file)
+    try:
+        found = read_header(file).tensors
+    except ModelError as error:
+        raise ArtifactError(
+            *map(say_adapter_forms.form_container_refused, error.problems)
+        ) from error
+    sidecar = find_sidecar(file, meta)
+    stored = _stored_names(found, sidecar.facts, str(file))
+    if sidecar.ours is not None:
+        _require_digest(file, sidecar.ours)
+    tensors = _read_tensors(file, stored)
+    if sidecar.ours is None:
+        return SourceAdapter(sidecar.facts, tensors)
+    return _adapter_of(sidecar.ours, tensors)
+
+
+def read_adapter_facts(path: Path, meta: Path | None = None) -> Sidecar:
+    """The sidecar of an adapter alone; the numbers are not looked at.
+
+    Raises:
+        ArtifactError: As `read_qlora_adapter`, as far as the sidecar is concerned.
+    """
+    return find_sidecar(_adapter_file(path), meta)
+
+
+def _adapter_file(path: Path) -> Path:
+    """The safetensors file that a path means."""
+    if not path.is_dir():
+        return path
+    lora = path / LORA_ADAPTER_FILE
+    qlora = path / QLORA_ADAPTER_FILE
+    return lora if lora.exists() and not qlora.exists() else qlora
+
+
+def _require_digest(path: Path, manifest: OurManifest) -> None:
+    try:
+        digest = content_digest(path)
+    except ModelError as error:
+        raise ArtifactError(*error.problems) from error
+    if digest != manifest.adapter_sha256:
+        raise ArtifactError(say_adapter.adapter_damaged(str(path)))
+
+
+def _stored_names(
+    found: Mapping[str, TensorInfo], facts: AdapterFacts, where: str
+) -> dict[str, str]:
+    """Canonical to stored name of every tensor, once all of them are what the sidecar says."""
+    expected = _expected_shapes(facts)
+    stored: dict[str, str] = {}
+    problems: list[Problem] = []
+    for name in found:
+        short = name.removesuffix(_SUFFIX)
+        if short in stored:
+            problems.append(say_adapter_forms.form_tensor_twice(where, short))
+        stored[short] = name
+    problems += _absences(stored, list(expected), where)
+    for short in expected.keys() & stored.keys():
+        info, shape = found[stored[short]], expected[short]
+        if not _is_shaped(info.shape, shape):
+            text = f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
+            problems.append(
+                say_adapter_forms.form_tensor_misshaped(where, info.name, info.shape, text)
+            )
+        if info.dtype != "F32":
+            problems.append(say_adapter.adapter_tensor_wrong_type(where, info.name, info.dtype))
+    if problems:
+        raise ArtifactError(*capped(sorted(problems, key=str)))
+    return stored
+
+
+def _expected_shapes(facts: AdapterFacts) -> dict[str, tuple[int | None, int | None]]:
+    shapes: dict[str, tuple[int | None, int | None]] = {}
+    for name in facts.layer_order:
+        inputs, outputs = facts.features(name)
+        shapes[f"{name}.lora_a"] = (facts.rank, inputs)
+        shapes[f"{name}.lora_b"] = (outputs, facts.rank)
+    return shapes
+
+
+def _absences(stored: Mapping[str, str], expected: Sequence[str], where: str) -> Iterator[Problem]:
+    missing = [name for name in expected if name not in stored]
+    extra = [name for name in stored if name not in expected]
+    for count, name in enumerate(missing):
+        yield say_adapter_forms.form_tensor_missing(where, name, _nearest(name, extra, count))
+    for count, name in enumerate(extra):
+        near = _nearest(name, expected, count)
+        yield say_adapter_forms.form_tensor_unexpected(where, stored[name], near)
+
+
+def _nearest(name: str, known: Sequence[str], count: int) -> str | None:
+    """The name that was most likely meant; looked up only for problems that are shown."""
+    matches = get_close_matches(name, known, n=1, cutoff=0.7) if count < MAX_SHOWN else []
+    return matches[0] if matches else None
+
+
+def _is_shaped(found: Sequence[int], expected: tuple[int | None, int | None]) -> bool:
+    """Whether a shape is the expected one; an unknown size may be anything but nothing."""
+    return len(found) == len(expected) and all(
+        size >= 1 if wanted is None else size == wanted
+        for size, wanted in zip(found, expected, strict=True)
+    )
+
+
+def _read_tensors(path: Path, stored: Mapping[str, str]) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            # Copies: what the library returns changes when somebody writes into the file.
+            tensors = {short: file.get_tensor(name).clone() for short, name in stored.items()}
+    except OSError as error:
+        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
+    except SafetensorError as error:
+        raise ArtifactError(say_adapter.adapter_header_invalid(str(path), str(error))) from error
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise ArtifactError(*capped([say_adapter.adapter_not_finite(str(path), n) for n in broken]))
+    return tensors
+
+
+def _adapter_of(manifest: OurManifest, tensors: Mapping[str, Tensor]) -> AdapterFile:
+    """Our own adapter, under our names again.
+
+    Raises:
+        ArtifactError: For tensors of sizes that the manifest's modules do not have.
+    """
+    header = manifest.header
+    names = logical_names(header.graph, header.modules)
+    ours = {
+        module.ours + half: tensors[names[module.ours] + theirs]
+        for module in header.modules
+        for theirs, half in _HALVES
+    }
+    expected = header.tensor_shapes()
+    problems = [
+        say_adapter.adapter_tensor_misshaped(
+            MANIFEST_V3_FILE, name, tuple(tensor.shape), expected[name]
+        )
+        for name, tensor in ours.items()
+        if tuple(tensor.shape) != expected[name]
+    ]
+    if problems:
+        raise ArtifactError(*capped(problems))
+    return AdapterFile(header, ours)

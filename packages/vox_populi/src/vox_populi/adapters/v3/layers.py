@@ -1,0 +1,161 @@
+"""The layers of a source system's adapter on a base of ours: names, keys and sizes must agree.
+
+Shape letters: R rank, I input features, O output features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vox_populi.adapters.header import FULL_GRAPH, PROXY_STACK, AdaptedModule, Quantization
+from vox_populi.adapters.v3.facts import AdapterFacts
+from vox_populi.adapters.v3.files import SourceAdapter
+from vox_populi.adapters.v3.names import HEAD, logical_names, ours_of_full
+from vox_populi.errors import ArtifactError
+from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules, tensor_keys
+from vox_populi.hf.model_config import Family, ModelConfig
+from vox_populi.operator_messages import adapter_forms as say
+from vox_tensor.errors import Problem
+
+SOURCE_BLOCK_SIZE = 64
+"""The source system's quantiser has no other."""
+
+_HALVES = ((".lora_a", ".lora_A"), (".lora_b", ".lora_B"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedAdapter:
+    """A source system's adapter under our names."""
+
+    graph: str
+    modules: tuple[AdaptedModule, ...]
+    tensors: Mapping[str, Tensor]
+    """`<ours>.lora_A` `[R, I]` and `<ours>.lora_B` `[O, R]`."""
+    quantization: Quantization | None
+
+
+def place_source_adapter(adapter: SourceAdapter, config: ModelConfig, where: str) -> PlacedAdapter:
+    """Find every layer of an adapter in a base.
+
+    Args:
+        adapter: As read.
+        config: Of the base.
+        where: The adapter's file, for messages.
+
+    Raises:
+        ArtifactError: For layers that the base does not have, that name another of its tensors,
+            or whose sizes are not those of the base.
+    """
+    facts = adapter.facts
+    graph = facts.graph
+    if graph is None:
+        reason = "they are not the layers of one graph"
+        raise ArtifactError(say.layers_unlike_base(where, facts.layer_order, reason))
+    problems = list(_size_problems(facts, config, where))
+    found = {name: _module_of(name, facts, graph, config) for name in facts.layer_order}
+    lacking = [name for name, module in found.items() if module is None]
+    if lacking:
+        reason = "the base has no such projection under that key"
+        problems.append(say.layers_unlike_base(where, lacking, reason))
+    placed = {name: module for name, module in found.items() if module is not None}
+    problems += _shape_problems(placed, adapter, where)
+    if problems:
+        raise ArtifactError(*problems)
+    modules = tuple(AdaptedModule.of(module) for module in _in_forward_order(placed, config))
+    _require_same_names(graph, modules, placed, where)
+    tensors = {
+        module.ours + ours: adapter.tensors[name + theirs]
+        for name, module in placed.items()
+        for theirs, ours in _HALVES
+    }
+    return PlacedAdapter(
+        graph=graph, modules=modules, tensors=tensors, quantization=_quantization(facts)
+    )
+
+
+def canonical_key(key: str, config: ModelConfig) -> str:
+    """A base key as we spell it: GPT-2's with `transformer.`, which files of old leave out."""
+    is_bare = config.family is Family.GPT2 and key.startswith(("h.", "wte."))
+    return f"transformer.{key}" if is_bare else key
+
+
+def embedding_key(config: ModelConfig) -> str:
+    """Base tensor of the embedding table."""
+    return next(key.theirs for key in tensor_keys(config) if key.ours == "embed.weight")
+
+
+def _quantization(facts: AdapterFacts) -> Quantization | None:
+    if facts.base_quant == "none":
+        return None
+    return Quantization(
+        block_size=SOURCE_BLOCK_SIZE, double_quant=facts.double_quant, compute_dtype="f32"
+    )
+
+
+def _size_problems(facts: AdapterFacts, config: ModelConfig, where: str) -> Iterator[Problem]:
+    for name, stated, size in (
+        ("vocab", facts.vocab, config.vocab_size),
+        ("d_model", facts.d_model, config.hidden_size),
+    ):
+        if stated != size:
+            reason = f"{name} is {stated} there and {size} in the base"
+            yield say.layers_unlike_base(where, facts.layer_order, reason)
+
+
+def _module_of(
+    name: str, facts: AdapterFacts, graph: str, config: ModelConfig
+) -> AdapterModule | None:
+    """The projection that a layer's name and key both mean, or `None`."""
+    key = canonical_key(facts.base_key_map[name], config)
+    modules = {module.ours: module for module in adapter_modules(config)}
+    if name == HEAD:
+        return modules[HEAD] if key in ("lm_head.weight", embedding_key(config)) else None
+    if graph == FULL_GRAPH:
+        module = modules.get(ours_of_full(name) or "")
+        return module if module is not None and key == f"{module.theirs}.weight" else None
+    output = (ProjectionRole.O,)
+    by_key = {f"{module.theirs}.weight": module for module in modules.values()}
+    module = by_key.get(key)
+    return module if module is not None and module.roles == output else None
+
+
+def _shape_problems(
+    placed: Mapping[str, AdapterModule], adapter: SourceAdapter, where: str
+) -> Iterator[Problem]:
+    rank = adapter.facts.rank
+    for name, module in placed.items():
+        expected = ((rank, module.in_features), (module.out_features, rank))
+        for (half, _), shape in zip(_HALVES, expected, strict=True):
+            found = tuple(adapter.tensors[name + half].shape)
+            if found != shape:
+                said = str(list(shape))
+                yield say.form_tensor_misshaped(where, name + half, found, said)
+
+
+def _in_forward_order(
+    placed: Mapping[str, AdapterModule], config: ModelConfig
+) -> Iterator[AdapterModule]:
+    taken = {module.ours for module in placed.values()}
+    yield from (module for module in adapter_modules(config) if module.ours in taken)
+
+
+def _require_same_names(
+    graph: str,
+    modules: tuple[AdaptedModule, ...],
+    placed: Mapping[str, AdapterModule],
+    where: str,
+) -> None:
+    """Refuse middle blocks that are numbered otherwise than in the order of their layers.
+
+    Raises:
+        ArtifactError: Naming them.
+    """
+    names = logical_names(graph, modules)
+    moved = [name for name, module in placed.items() if names[module.ours] != name]
+    if moved:
+        assert graph == PROXY_STACK, "layers of the full graph carry their place in their names"
+        reason = "they are not numbered in the order of the base's layers"
+        raise ArtifactError(say.layers_unlike_base(where, moved, reason))

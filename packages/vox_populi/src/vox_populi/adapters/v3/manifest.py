@@ -1,0 +1,341 @@
+"""The manifest of version 3: `populi_adapter_manifest_v3.json`, of ours and of old. No torch here.
+
+Ours has the source system's keys and, with `schema_version`, all that our header holds, so that
+nothing is lost. The source system's own files give the facts alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from vox_populi.adapters.header import (
+    FULL_GRAPH,
+    PROXY_GRAPHS,
+    AdaptedModule,
+    AdapterHeader,
+    take_graph,
+    take_imported,
+    take_lora,
+    take_quantization,
+    take_step,
+)
+from vox_populi.adapters.v3.facts import (
+    AdapterFacts,
+    Provenance,
+    check_layers,
+    check_schema,
+    require_head,
+)
+from vox_populi.adapters.v3.names import HEAD, features_of, logical_names
+from vox_populi.adapters.v3.version2 import exact_number
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.training_text import ChatTemplate
+from vox_populi.errors import ArtifactError
+from vox_populi.files.json_fields import (
+    FieldError,
+    take,
+    take_member,
+    take_number,
+    take_object,
+    take_optional,
+    take_positive,
+    take_texts,
+)
+from vox_populi.files.whole_file import fits_own_digest, with_own_digest
+from vox_populi.operator_messages import adapter_forms as say
+
+MANIFEST_V3_FILE = "populi_adapter_manifest_v3.json"
+MANIFEST_V3_SCHEMA = "adapter-manifest-v3"
+V3_FORMAT = "vox_mens_adapter"
+V3_FORMATS = (V3_FORMAT, "vox_populi_adapter")
+SCHEMA_VERSION = 1
+
+HEAD_KEY = "lm_head.weight"
+"""What our header calls the head's tensor, also where the base stores none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class V3Facts:
+    """What a manifest says and an adapter's header does not."""
+
+    vocab: int
+    """Rows of the embedding table."""
+    d_model: int
+    embed_key: str
+    """Base tensor of the embedding table, in the checkpoint's naming."""
+    is_head_tied: bool
+    """The base stores no head of its own. In the proxy graphs the head is the table anyway."""
+    training_objective_note: str | None = None
+    provenance: Provenance | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OurManifest:
+    """A manifest that this program wrote."""
+
+    facts: AdapterFacts
+    header: AdapterHeader
+    adapter_sha256: str
+    """Of the safetensors file it belongs to."""
+    training_objective_note: str | None
+
+
+def adapter_facts(header: AdapterHeader, v3: V3Facts) -> AdapterFacts:
+    """An adapter of ours by logical layers.
+
+    Raises:
+        ValueError: For modules that have no logical names, or a head under another key.
+    """
+    names = logical_names(header.graph, header.modules)
+    is_table = v3.is_head_tied or header.graph in PROXY_GRAPHS
+    keys = {names[module.ours]: module.base_key for module in header.modules}
+    if keys.get(HEAD, HEAD_KEY) != HEAD_KEY:
+        message = f"the head's key in the header must be {HEAD_KEY}, got {keys[HEAD]}"
+        raise ValueError(message)
+    if HEAD in keys and is_table:
+        keys[HEAD] = v3.embed_key
+    quantization, lora = header.quantization, header.lora
+    return AdapterFacts(
+        version=3,
+        method="lora" if quantization is None else "qlora",
+        base_quant="none" if quantization is None else quantization.base_quant,
+        double_quant=quantization is not None and quantization.double_quant,
+        layer_order=tuple(names.values()),
+        base_key_map=keys,
+        vocab=v3.vocab,
+        d_model=v3.d_model,
+        rank=lora.rank,
+        alpha=_plain_alpha(header),
+        embed_key=v3.embed_key,
+        base_model=header.base_name,
+        provenance=v3.provenance,
+    )
+
+
+def manifest_v3_json(
+    facts: AdapterFacts, *, alpha: float | None = None, quant: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """The source system's keys, in its order.
+
+    Args:
+        facts: Of the adapter.
+        alpha: As trained, where the scale rule is another one than alpha / rank.
+        quant: More than the source system says about quantisation.
+    """
+    provenance = {} if facts.provenance is None else {"provenance": facts.provenance.as_json()}
+    return {
+        "format": V3_FORMAT,
+        "version": 3,
+        "adapter_method": facts.method,
+        "quant": {
+            "base_quant": facts.base_quant,
+            "double_quant": facts.double_quant,
+            **(quant or {}),
+        },
+        "base_key_map": {name: facts.base_key_map[name] for name in facts.layer_order},
+        "layer_order": list(facts.layer_order),
+        "vocab": facts.vocab,
+        "d_model": facts.d_model,
+        "rank": facts.rank,
+        "alpha": exact_number(facts.alpha if alpha is None else alpha),
+        "base_model": facts.base_model,
+        **provenance,
+    }
+
+
+def our_manifest_json(header: AdapterHeader, v3: V3Facts, adapter_sha256: str) -> dict[str, object]:
+    """The manifest of an adapter of ours, its own digest last.
+
+    Raises:
+        ValueError: As `adapter_facts`.
+    """
+    lora, quantization = header.lora, header.quantization
+    quant = {} if quantization is None else asdict(quantization)
+    imported = {} if header.imported is None else {"imported": asdict(header.imported)}
+    names = logical_names(header.graph, header.modules)
+    document = {
+        **manifest_v3_json(adapter_facts(header, v3), alpha=lora.alpha, quant=quant),
+        "schema_version": SCHEMA_VERSION,
+        "graph_id": header.graph,
+        "candle_compat_mode": quantization is not None,
+        "training_objective_note": v3.training_objective_note,
+        "embed_key": v3.embed_key,
+        "dropout": lora.dropout,
+        "use_rslora": lora.use_rslora,
+        "scale": lora.scale,
+        "modules": {names[module.ours]: _module_json(module) for module in header.modules},
+        "base_digest": header.base_digest,
+        "model_type": header.model_type,
+        "tokenizer": header.tokenizer.value,
+        "tokenizer_digest": header.tokenizer_digest,
+        "template": header.template.value,
+        "template_digest": header.template_digest,
+        "system_prompt": header.system_prompt,
+        "seq_len": header.seq_len,
+        "contract_digest": header.contract_digest,
+        "step": header.step,
+        **imported,
+        "adapter_sha256": adapter_sha256,
+    }
+    return with_own_digest(document)
+
+
+def parse_manifest_v3(raw: Mapping[str, object], path: Path) -> AdapterFacts | OurManifest:
+    """Read a manifest of any era.
+
+    Args:
+        raw: The document.
+        path: Where it lies, for messages.
+
+    Raises:
+        ArtifactError: With everything that is missing, wrong or contradictory.
+    """
+    check_schema(raw, MANIFEST_V3_SCHEMA, path)
+    try:
+        facts = _facts(raw)
+        ours = _our_manifest(raw, facts) if "schema_version" in raw else None
+    except FieldError as error:
+        raise ArtifactError(say.sidecar_invalid(str(path), str(error))) from error
+    check_layers(facts, path)
+    if ours is None:
+        if facts.method == "qlora":
+            require_head(facts, path)
+        return facts
+    problems = [say.sidecar_invalid(str(path), reason) for reason in _contradictions(ours)]
+    if problems:
+        raise ArtifactError(*problems)
+    if ours.header.graph in PROXY_GRAPHS:
+        require_head(facts, path)
+    return ours
+
+
+def _plain_alpha(header: AdapterHeader) -> float:
+    """Alpha of the rule alpha / rank that gives the scale of training."""
+    lora = header.lora
+    return lora.scale * lora.rank if lora.use_rslora else lora.alpha
+
+
+def _module_json(module: AdaptedModule) -> dict[str, object]:
+    values = asdict(module)
+    del values["base_key"]
+    return values
+
+
+def _facts(raw: Mapping[str, object]) -> AdapterFacts:
+    quant, keys = take_object(raw, "quant"), take_object(raw, "base_key_map")
+    method, base_quant = take(raw, "adapter_method", str), take(quant, "base_quant", str)
+    if method == "lora" and base_quant != "none":
+        message = f"adapter_method is lora and base_quant is {base_quant}"
+        raise FieldError(message)
+    double_quant = take_optional(quant, "double_quant", bool)
+    return AdapterFacts(
+        version=3,
+        method=method,
+        base_quant=base_quant,
+        double_quant=base_quant != "none" if double_quant is None else double_quant,
+        layer_order=take_texts(raw, "layer_order"),
+        base_key_map={name: take(keys, name, str) for name in keys},
+        vocab=take_positive(raw, "vocab"),
+        d_model=take_positive(raw, "d_model"),
+        rank=take_positive(raw, "rank"),
+        alpha=take_number(raw, "alpha"),
+        embed_key=take_optional(raw, "embed_key", str) or _key_of_head(keys),
+        base_model=take_optional(raw, "base_model", str),
+        provenance=_provenance(raw),
+    )
+
+
+def _key_of_head(keys: Mapping[str, object]) -> str | None:
+    """In the source system the head is always the embedding table."""
+    return take_optional(keys, HEAD, str)
+
+
+def _provenance(raw: Mapping[str, object]) -> Provenance | None:
+    if raw.get("provenance") is None:
+        return None
+    fields = take_object(raw, "provenance")
+    return Provenance(
+        base_family=take_optional(fields, "base_family", str),
+        upstream_model_id=take_optional(fields, "upstream_model_id", str),
+        license_class=take_optional(fields, "license_class", str),
+        attribution_required=take_optional(fields, "attribution_required", bool) or False,
+    )
+
+
+def _our_manifest(raw: Mapping[str, object], facts: AdapterFacts) -> OurManifest:
+    if not fits_own_digest(raw):
+        message = "it was damaged or changed: its content does not match its own digest"
+        raise FieldError(message)
+    header = AdapterHeader(
+        lora=take_lora(raw),
+        modules=tuple(_modules(raw, facts)),
+        base_name=take(raw, "base_model", str),
+        base_digest=take(raw, "base_digest", str),
+        model_type=take(raw, "model_type", str),
+        tokenizer=take_member(raw, "tokenizer", TokenizerKind),
+        tokenizer_digest=take(raw, "tokenizer_digest", str),
+        template=take_member(raw, "template", ChatTemplate),
+        template_digest=take(raw, "template_digest", str),
+        system_prompt=take_optional(raw, "system_prompt", str),
+        seq_len=take_positive(raw, "seq_len"),
+        contract_digest=take(raw, "contract_digest", str),
+        step=take_step(raw),
+        imported=take_imported(raw),
+        graph=take_graph(raw, "graph_id"),
+        quantization=take_quantization(take_object(raw, "quant"))
+        if facts.method == "qlora"
+        else None,
+        base_sizes=(facts.vocab, facts.d_model),
+    )
+    if take(raw, "candle_compat_mode", bool) != (facts.method == "qlora"):
+        message = "candle_compat_mode is true for qlora and for nothing else"
+        raise FieldError(message)
+    # The facts' alpha is that of the rule alpha / rank, whichever rule the adapter has.
+    return OurManifest(
+        facts=replace(facts, alpha=_plain_alpha(header)),
+        header=header,
+        adapter_sha256=take(raw, "adapter_sha256", str),
+        training_objective_note=take_optional(raw, "training_objective_note", str),
+    )
+
+
+def _modules(raw: Mapping[str, object], facts: AdapterFacts) -> Iterator[AdaptedModule]:
+    modules = take_object(raw, "modules")
+    if set(modules) != set(facts.layer_order):
+        message = "layer_order and modules do not name the same layers"
+        raise FieldError(message)
+    for name in facts.layer_order:
+        module = take_object(modules, name)
+        yield AdaptedModule(
+            ours=take(module, "ours", str),
+            base_key=HEAD_KEY if name == HEAD else take(facts.base_key_map, name, str),
+            roles=take_texts(module, "roles"),
+            in_features=take_positive(module, "in_features"),
+            out_features=take_positive(module, "out_features"),
+            fan_in_fan_out=take(module, "fan_in_fan_out", bool),
+        )
+
+
+def _contradictions(ours: OurManifest) -> Iterator[str]:
+    """What a manifest of ours says twice, and differently."""
+    header, facts = ours.header, ours.facts
+    try:
+        names = logical_names(header.graph, header.modules)
+    except ValueError as error:
+        yield str(error)
+        return
+    if tuple(names.values()) != facts.layer_order:
+        yield f"layer_order names other layers than the modules have in {header.graph}"
+        return
+    if facts.method == "lora" and header.graph != FULL_GRAPH:
+        yield f"{header.graph} is no graph of the method lora"
+    known = {HEAD_KEY, facts.embed_key} if header.graph == FULL_GRAPH else {facts.embed_key}
+    if HEAD in facts.base_key_map and facts.base_key_map[HEAD] not in known:
+        yield f"lm_head is mapped to {facts.base_key_map[HEAD]}"
+    for module in header.modules:
+        found = (module.in_features, module.out_features)
+        sizes = features_of(names[module.ours], vocab=facts.vocab, d_model=facts.d_model)
+        if any(size not in (None, each) for size, each in zip(sizes, found, strict=True)):
+            yield f"{names[module.ours]} is {list(found)}, which vocab and d_model do not give"

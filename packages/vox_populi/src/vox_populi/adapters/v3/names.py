@@ -1,0 +1,91 @@
+"""Names of adapted layers in adapters of version 2 and 3: `l0.q`, `mid0`, `lm_head`. No torch here.
+
+A full graph names layer and projection; the proxy graph counts its middle blocks in key order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from vox_populi.adapters.header import (
+    FULL_GRAPH,
+    GRAPH_IDS,
+    LM_HEAD_ONLY,
+    PROXY_STACK,
+    AdaptedModule,
+)
+
+HEAD = "lm_head"
+
+_OURS = re.compile(r"blocks\.(\d+)\.(?:attn\.(?P<attn>q|k|v|qkv|o)|mlp\.(?P<mlp>gate|up|down))")
+_FULL = re.compile(r"l(?P<layer>0|[1-9]\d*)\.(?P<part>q|k|v|qkv|o|gate|up|down|lin_[a-z]+)")
+_MIDDLE = re.compile(r"mid(?P<number>0|[1-9]\d*)")
+_FOLDER_OF_PART = dict.fromkeys(("q", "k", "v", "qkv", "o"), "attn") | dict.fromkeys(
+    ("gate", "up", "down"), "mlp"
+)
+
+
+def logical_names(graph: str, modules: Sequence[AdaptedModule]) -> dict[str, str]:
+    """Our module names to the names in the file, in the order given.
+
+    Args:
+        graph: One of `GRAPH_IDS`.
+        modules: In forward order, which is key order.
+
+    Raises:
+        ValueError: For a graph or a module that has no such name.
+    """
+    if graph not in GRAPH_IDS:
+        message = f"{graph!r} is not one of {', '.join(GRAPH_IDS)}"
+        raise ValueError(message)
+    names: dict[str, str] = {}
+    for module in modules:
+        is_middle = graph == PROXY_STACK and module.ours != HEAD
+        names[module.ours] = f"mid{len(names)}" if is_middle else _full_name(graph, module.ours)
+    if HEAD in names and next(reversed(names)) != HEAD:
+        message = f"{HEAD} must come last"
+        raise ValueError(message)
+    return names
+
+
+def ours_of_full(logical: str) -> str | None:
+    """Our name of a layer that a full graph names, or `None` where we have no such layer."""
+    if logical == HEAD:
+        return HEAD
+    found = _FULL.fullmatch(logical)
+    folder = _FOLDER_OF_PART.get(found["part"]) if found else None
+    return f"blocks.{found['layer']}.{folder}.{found['part']}" if found and folder else None
+
+
+def graph_of_names(names: Sequence[str]) -> str | None:
+    """The graph that a list of layers belongs to, or `None` where they are of no one graph."""
+    others = [name for name in names if name != HEAD]
+    if not others:
+        return LM_HEAD_ONLY if names else None
+    if all(_MIDDLE.fullmatch(name) for name in others):
+        return PROXY_STACK
+    return FULL_GRAPH if all(_FULL.fullmatch(name) for name in others) else None
+
+
+def features_of(logical: str, *, vocab: int, d_model: int) -> tuple[int | None, int | None]:
+    """Input and output features that a layer must have; `None` where the name does not tell."""
+    if logical == HEAD:
+        return d_model, vocab
+    if _MIDDLE.fullmatch(logical):
+        return d_model, d_model
+    found = _FULL.fullmatch(logical)
+    part = found["part"] if found else ""
+    if part in ("o", "down", "lin_o"):
+        return None, d_model
+    return (d_model, None) if part else (None, None)
+
+
+def _full_name(graph: str, ours: str) -> str:
+    if ours == HEAD:
+        return HEAD
+    found = _OURS.fullmatch(ours)
+    if found is None or graph != FULL_GRAPH:
+        message = f"{ours!r} has no name in the graph {graph}"
+        raise ValueError(message)
+    return f"l{found[1]}.{found['attn'] or found['mlp']}"

@@ -1,0 +1,84 @@
+"""The sidecar of version 2: `candle_qlora_adapter_meta.json` and its other names. No torch here.
+
+The source system stores alpha as an integer. A number that is none is written as it is: a reader
+that cannot hold it fails, which is better than a rounded scale. This version knows no rsLoRA; for
+such an adapter alpha is scale x rank, so that alpha / rank is what was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from vox_populi.adapters.v3.facts import AdapterFacts, check_layers, check_schema
+from vox_populi.files.json_fields import (
+    take,
+    take_number,
+    take_object,
+    take_optional,
+    take_positive,
+    take_texts,
+)
+
+META_V2_FILE = "candle_qlora_adapter_meta.json"
+META_V2_SCHEMA = "adapter-meta-v2"
+V2_FORMAT = "vox_mens_qlora_lora_only_v2"
+V2_FORMATS = (V2_FORMAT, "vox_populi_qlora_lora_only_v2")
+
+
+def parse_meta_v2(raw: Mapping[str, object], path: Path) -> AdapterFacts:
+    """Read a sidecar of either era.
+
+    Args:
+        raw: The document.
+        path: Where it lies, for messages.
+
+    Raises:
+        ArtifactError: With everything that is missing, wrong or contradictory.
+    """
+    check_schema(raw, META_V2_SCHEMA, path)
+    keys = take_object(raw, "base_key_map")
+    facts = AdapterFacts(
+        version=2,
+        method="qlora",
+        base_quant="nf4",
+        double_quant=True,
+        layer_order=take_texts(raw, "layer_order"),
+        base_key_map={name: take(keys, name, str) for name in keys},
+        vocab=take_positive(raw, "vocab"),
+        d_model=take_positive(raw, "d_model"),
+        rank=take_positive(raw, "rank"),
+        alpha=take_number(raw, "alpha"),
+        embed_key=take(raw, "embed_key", str),
+        base_model=take_optional(raw, "base_model", str),
+    )
+    check_layers(facts, path)
+    return facts
+
+
+def meta_v2_json(facts: AdapterFacts) -> dict[str, object]:
+    """The document for an adapter, in the source system's order of keys.
+
+    Raises:
+        ValueError: For facts without the key of the embedding table.
+    """
+    if facts.embed_key is None:
+        message = "version 2 needs the key of the embedding table"
+        raise ValueError(message)
+    return {
+        "format": V2_FORMAT,
+        "version": 2,
+        "embed_key": facts.embed_key,
+        "vocab": facts.vocab,
+        "d_model": facts.d_model,
+        "rank": facts.rank,
+        "alpha": exact_number(facts.alpha),
+        "layer_order": list(facts.layer_order),
+        "base_key_map": {name: facts.base_key_map[name] for name in facts.layer_order},
+        "base_model": facts.base_model,
+    }
+
+
+def exact_number(value: float) -> int | float:
+    """A number as JSON readers of either kind take it: whole where it is whole."""
+    return int(value) if float(value).is_integer() else value

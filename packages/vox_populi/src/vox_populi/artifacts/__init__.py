@@ -1,1 +1,0 @@
-"""Everything written to disk: one writer and one reader each."""

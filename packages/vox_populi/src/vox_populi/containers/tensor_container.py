@@ -1,0 +1,84 @@
+"""Writing safetensors containers whose bytes depend on their content alone, as chunks to write.
+
+The library writes metadata in hash order; we need one order. It also copies every tensor, which
+these chunks do not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import struct
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vox_populi.files.whole_file import Chunk
+
+_ALIGNMENT = 8
+_TYPE_NAMES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.uint8: "U8",
+}
+
+
+def container_chunks(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[Chunk]:
+    """The container's bytes: preamble, then every tensor in the order of the names.
+
+    Args:
+        tensors: CPU tensors; those that are not contiguous are copied.
+        metadata: Text by name, kept in the order given.
+
+    Raises:
+        ValueError: For a tensor on another device.
+    """
+    ready = [tensors[name].detach().contiguous() for name in sorted(tensors)]
+    if any(tensor.device.type != "cpu" for tensor in ready):
+        message = "tensors must be on the CPU"
+        raise ValueError(message)
+    stored = {
+        name: (
+            _TYPE_NAMES[tensor.dtype],
+            tuple(tensor.shape),
+            tensor.numel() * tensor.element_size(),
+        )
+        for name, tensor in zip(sorted(tensors), ready, strict=True)
+    }
+    return [container_preamble(stored, metadata), *map(bytes_of, ready)]
+
+
+def container_preamble(
+    stored: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]
+) -> bytes:
+    """Everything before the numbers, for tensors that lie behind each other in the order given.
+
+    Args:
+        stored: Dtype (the format's name), shape and bytes of each tensor.
+        metadata: Text by name, kept in the order given.
+    """
+    entries: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    start = 0
+    for name, (dtype, shape, n_bytes) in stored.items():
+        offsets = [start, start + n_bytes]
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": offsets}
+        start += n_bytes
+    preamble = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    preamble += b" " * (-len(preamble) % _ALIGNMENT)
+    return struct.pack("<Q", len(preamble)) + preamble
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """A view of a contiguous CPU tensor's bytes, which keeps the tensor alive.
+
+    numpy, which has this built in, is no dependency of ours.
+    """
+    assert sys.byteorder == "little", "safetensors files are little-endian"
+    size = tensor.numel() * tensor.element_size()
+    view: Any = (ctypes.c_char * size).from_address(tensor.data_ptr())
+    view.tensor = tensor  # ctypes holds no reference to what an address belongs to.
+    return memoryview(view).cast("B")

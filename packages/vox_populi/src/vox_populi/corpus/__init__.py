@@ -1,0 +1,1 @@
+"""Building, mixing and checking corpora."""

@@ -1,0 +1,233 @@
+"""Mixing several files of rows into one, by weight; the same files and seed give the same bytes.
+
+Two passes: the first checks and counts everything and picks what is wanted (`mix_scan`), the second
+reads the picked lines again and writes them. Nothing is written before the first one is through,
+inputs are never written, and the output appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from vox_populi.corpus.mix_config import MixConfig
+from vox_populi.corpus.mix_files import check_output, locate_sources
+from vox_populi.corpus.mix_report import MixDrop, MixReport, report_path
+from vox_populi.corpus.mix_rows import written_row
+from vox_populi.corpus.mix_scan import MixScan, ScannedSource
+from vox_populi.corpus.mix_selection import random_stream, shuffle
+from vox_populi.data.dataset import OnBadRow
+from vox_populi.data.row_reader import file_digest
+from vox_populi.errors import ConfigError, DataError
+from vox_populi.operator_messages import corpus as say_corpus
+from vox_populi.operator_messages import data as say_data
+from vox_tensor.atomic_file import remove_leftovers, replaced_file
+from vox_tensor.errors import Problem
+from vox_tensor.jsonl import MAX_LINE_BYTES, jsonl_line, parse_jsonl_line
+from vox_tensor.regular_file import open_regular_file
+
+OTHER_LANES = "(others)"
+_MAX_LANES = 100
+_OFFSET_BITS = 48
+"""An entry of the order is the number of a source and the start of a line, in 64 bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixOptions:
+    """How a config is carried out."""
+
+    output: Path | None = None
+    """Instead of the config's."""
+    allow_missing_sources: bool = False
+    on_bad_row: OnBadRow = OnBadRow.ERROR
+    force: bool = False
+    """Replace an output of other content."""
+
+
+@dataclass(frozen=True, slots=True)
+class MixResult:
+    """A mix that was written."""
+
+    report: MixReport
+    output: Path
+    report_file: Path
+    notes: tuple[str, ...]
+    """What an operator should know although nothing is wrong."""
+
+
+def mix_corpus(config: MixConfig, options: MixOptions | None = None) -> MixResult:
+    """Mix the sources of a config and write the rows, and a report beside them.
+
+    Raises:
+        ConfigError: When there is no output, or two sources are one file.
+        DataError: With everything that is wrong with the sources or the output; nothing is
+            written then.
+        OSError: When the output cannot be written; what was there stays.
+    """
+    options = options or MixOptions()
+    output = options.output or config.output
+    if output is None:
+        raise ConfigError(say_corpus.mix_output_missing(str(config.file)))
+    located = locate_sources(config, allow_missing=options.allow_missing_sources)
+    check_output(config, located, output)
+    scan = MixScan(config, options.on_bad_row)
+    sources = [scan.scan(each) for each in located]
+    if scan.problems:
+        raise DataError(*scan.problems.shown())
+    writer = _Writer(config, sources)
+    if not writer.n_rows:
+        raise DataError(say_corpus.mix_empty(str(config.file)))
+    report_file = report_path(output)
+    if not options.force and _is_there(output):
+        writer.pass_over_rows()
+        if not _holds(output, writer.digest):
+            raise DataError(say_corpus.mix_output_occupied(str(output)))
+        remove_leftovers(output)
+        with replaced_file(report_file) as handle:
+            handle.write(_report_bytes(writer.report(options, output)))
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _write(writer, options, output)
+    notes = tuple(_notes(sources, scan.unseen_lanes()))
+    return MixResult(writer.report(options, output), output, report_file, notes)
+
+
+def _write(writer: _Writer, options: MixOptions, output: Path) -> None:
+    """Put output and report in place, the output last: where it is new, its report is there."""
+    with replaced_file(output) as rows:
+        for line in writer.lines():
+            rows.write(line)
+        # Before the report's rename: a full disk must show while both files are still old.
+        rows.flush()
+        os.fsync(rows.fileno())
+        with replaced_file(report_path(output)) as report:
+            report.write(_report_bytes(writer.report(options, output)))
+
+
+class _Writer:
+    """The second pass: reads the picked lines in their order."""
+
+    def __init__(self, config: MixConfig, sources: Sequence[ScannedSource]) -> None:
+        self._config = config
+        self._sources = sources
+        self._order = _order(config, sources)
+        self.n_rows = len(self._order)
+        self.digest = ""
+        """`sha256:` and the hash of all lines, after they were read."""
+        self._lanes: Counter[str] = Counter()
+
+    def pass_over_rows(self) -> None:
+        """Find digest and lanes without writing."""
+        for _ in self.lines():
+            pass
+
+    def lines(self) -> Iterator[bytes]:
+        """The lines of the output.
+
+        Raises:
+            DataError: When an input is no longer what was checked.
+        """
+        digest = hashlib.sha256()
+        with ExitStack() as stack:
+            readers = [
+                _LineReader(source, stack) if source.emitted else None for source in self._sources
+            ]
+            for entry in self._order:
+                reader = readers[entry >> _OFFSET_BITS]
+                assert reader is not None, "the entries are those of picked lines"
+                row = reader.row_at(entry & ((1 << _OFFSET_BITS) - 1))
+                self._count_lane(str(row["lane"]))
+                line = jsonl_line(row)
+                digest.update(line)
+                yield line
+        self.digest = "sha256:" + digest.hexdigest()
+        changed = [
+            source.located.path
+            for source in self._sources
+            if source.digest is not None and file_digest(source.located.path) != source.digest
+        ]
+        if changed:
+            raise DataError(*(say_data.data_file_changed(str(path)) for path in changed))
+
+    def report(self, options: MixOptions, output: Path) -> MixReport:
+        """Counts and digest, once the rows were read."""
+        return MixReport(
+            config=self._config,
+            strict=not options.allow_missing_sources,
+            on_bad_row=options.on_bad_row.value,
+            sources=tuple(source.report() for source in self._sources),
+            lanes=dict(self._lanes),
+            output=output,
+            output_sha256=self.digest,
+        )
+
+    def _count_lane(self, lane: str) -> None:
+        has_room = lane in self._lanes or len(self._lanes) < _MAX_LANES
+        self._lanes[lane if has_room else OTHER_LANES] += 1
+
+
+class _LineReader:
+    """Reads rows of one source by where their lines start."""
+
+    def __init__(self, source: ScannedSource, stack: ExitStack) -> None:
+        self._where = str(source.located.path)
+        self._kind = source.located.source.record_format
+        self._handle: IO[bytes] = stack.enter_context(open_regular_file(source.located.path))
+
+    def row_at(self, offset: int) -> dict[str, object]:
+        """What is written for the line that starts at an offset."""
+        self._handle.seek(offset)
+        item = parse_jsonl_line(self._handle.readline(MAX_LINE_BYTES + 1), 0, self._where)
+        if isinstance(item, Problem):
+            raise DataError(say_data.data_file_changed(self._where))
+        try:
+            return written_row(item.value, self._kind, self._where)
+        except DataError:
+            raise DataError(say_data.data_file_changed(self._where)) from None
+
+
+def _order(config: MixConfig, sources: Sequence[ScannedSource]) -> array[int]:
+    """Every row to write, in the order of the output."""
+    order = array("Q")
+    for number, source in enumerate(sources):
+        order.extend(number << _OFFSET_BITS | offset for offset in source.picked)
+        source.picked = array("Q")  # the order has them now
+    if config.shuffle:
+        shuffle(order, random_stream(config.seed, "order"))
+    return order
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
+
+
+def _holds(path: Path, digest: str) -> bool:
+    """Whether a file has this content; a link that leads nowhere has none."""
+    return path.exists() and file_digest(path) == digest
+
+
+def _report_bytes(report: MixReport) -> bytes:
+    text = json.dumps(report.as_json(), indent=2, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def _notes(
+    sources: Sequence[ScannedSource], unseen_lanes: Sequence[tuple[str, str]]
+) -> Iterator[str]:
+    for source in sources:
+        path = str(source.located.path)
+        if source.skipped is not None:
+            yield say_corpus.note_mix_source_skipped(path, source.skipped.value)
+        n_bad = source.dropped[MixDrop.BAD_ROW]
+        if n_bad:
+            yield say_corpus.note_mix_rows_skipped(path, n_bad)
+    for key, lane in unseen_lanes:
+        yield say_corpus.note_mix_lane_unseen(key, lane)

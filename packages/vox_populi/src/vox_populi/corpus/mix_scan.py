@@ -1,0 +1,195 @@
+"""The first pass of a mix: every row of every source checked, counted, and some of them picked.
+
+Holds 8 bytes for each row that will be written and at most 22 for each different one; no text.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+
+from vox_populi.corpus.mix_config import MixConfig
+from vox_populi.corpus.mix_files import LocatedSource
+from vox_populi.corpus.mix_report import MixDrop, SkipReason, SourceReport
+from vox_populi.corpus.mix_rows import MixRow, mix_row
+from vox_populi.corpus.mix_selection import KeySet, copies_of, picked, quota, random_stream
+from vox_populi.data.dataset import OnBadRow
+from vox_populi.data.row_reader import file_digest
+from vox_populi.errors import DataError
+from vox_populi.operator_messages import corpus as say
+from vox_tensor.errors import Problem
+from vox_tensor.jsonl import JsonLine, line_offsets, scan_jsonl
+from vox_tensor.problem_log import ProblemLog
+
+
+@dataclass(slots=True)
+class ScannedSource:
+    """A source after its scan."""
+
+    located: LocatedSource
+    rows: int = 0
+    kept: int = 0
+    duplicates: int = 0
+    dropped: Counter[MixDrop] = field(default_factory=Counter)
+    digest: str | None = None
+    skipped: SkipReason | None = None
+    emitted: int = 0
+    """Lines to write, copies included."""
+    picked: array[int] = field(default_factory=lambda: array("Q"))
+    """Where these lines start in the file."""
+
+    def report(self) -> SourceReport:
+        """The counts."""
+        return SourceReport(
+            source=self.located.source,
+            input_rows=self.rows,
+            kept=self.kept,
+            repeats=self.emitted - self.kept,
+            dropped={reason: self.dropped[reason] for reason in MixDrop},
+            duplicates=self.duplicates,
+            sha256=self.digest,
+            skipped_reason=self.skipped,
+        )
+
+
+class MixScan:
+    """Goes through the sources in the order of the config.
+
+    Args:
+        config: Filters and seed.
+        on_bad_row: Whether rows that cannot be used are problems or only counted.
+    """
+
+    def __init__(self, config: MixConfig, on_bad_row: OnBadRow) -> None:
+        self._config = config
+        self._on_bad_row = on_bad_row
+        self._taken = KeySet()
+        self._unseen_lanes = {*config.include_lanes, *config.exclude_lanes}
+        self.problems = ProblemLog(str(config.file))
+        """Of all sources together."""
+
+    def scan(self, located: LocatedSource) -> ScannedSource:
+        """Check a source and pick what is written of it."""
+        found = ScannedSource(located, skipped=located.skipped)
+        if located.skipped is not None:
+            return found
+        seen = len(self.problems)
+        try:
+            found.digest = file_digest(located.path)
+            offsets, keys = self._candidates(found)
+        except DataError as error:
+            # About the file, not a line of it: no policy for rows covers that.
+            self.problems.add(error.problems)
+            return found
+        self._pick(found, offsets, keys)
+        if not found.emitted:
+            reason = SkipReason.NO_LINES_PASSED_FILTERS if found.rows else SkipReason.EMPTY_FILE
+            found.skipped = reason
+            if not located.source.optional and len(self.problems) == seen:
+                self.problems.add([_gives_nothing(found)])
+        return found
+
+    def unseen_lanes(self) -> tuple[tuple[str, str], ...]:
+        """The config's lanes that no row was in, each with the key that names it."""
+        keys = {
+            "include_lanes": self._config.include_lanes,
+            "exclude_lanes": self._config.exclude_lanes,
+        }
+        return tuple(
+            (key, lane)
+            for key, lanes in keys.items()
+            for lane in lanes
+            if lane in self._unseen_lanes
+        )
+
+    def _candidates(self, found: ScannedSource) -> tuple[array[int], array[int]]:
+        """Offset and key of each row that passes the filters."""
+        where = str(found.located.path)
+        line_starts = line_offsets(found.located.path)
+        offsets, keys, own = array("Q"), array("Q"), KeySet()
+        for item in scan_jsonl(found.located.path):
+            if isinstance(item, Problem) and item.where == where:
+                raise DataError(item)
+            found.rows += 1
+            key = self._key(found, item)
+            if key is not None and self._is_wanted(found, key, own):
+                assert isinstance(item, JsonLine), "a problem has no key"
+                offsets.append(line_starts[item.line - 1])
+                keys.append(key)
+        return offsets, keys
+
+    def _key(self, found: ScannedSource, item: JsonLine | Problem) -> int | None:
+        """The key of a row that can be used and passes rating and lane."""
+        if isinstance(item, Problem):
+            self._reject(found, item)
+            return None
+        located = found.located
+        kind = located.source.record_format
+        try:
+            row = mix_row(item.value, kind, item.line, str(located.path))
+        except DataError as error:
+            self._reject(found, *error.problems)
+            return None
+        reason = self._filtered_out(row)
+        if reason is None:
+            return row.key()
+        found.dropped[reason] += 1
+        return None
+
+    def _filtered_out(self, row: MixRow) -> MixDrop | None:
+        config, lane = self._config, row.lane
+        self._unseen_lanes.discard(lane)
+        floor, rating = config.min_rating, row.record.rating
+        if floor is not None and rating is not None and rating < floor:
+            return MixDrop.RATING
+        is_out = bool(config.include_lanes) and lane not in config.include_lanes
+        return MixDrop.LANE if is_out or lane in config.exclude_lanes else None
+
+    def _is_wanted(self, found: ScannedSource, key: int, own: KeySet) -> bool:
+        """Count a repetition, of this source or of one before; unwanted only with `dedup`."""
+        if own.add(key) and key not in self._taken:
+            return True
+        found.duplicates += 1
+        if self._config.dedup:
+            found.dropped[MixDrop.DUPLICATE] += 1
+        return not self._config.dedup
+
+    def _pick(self, found: ScannedSource, offsets: array[int], keys: array[int]) -> None:
+        """Draw the sample and the copies; rows that are not drawn do not count as taken."""
+        source, seed = found.located.source, self._config.seed
+        name = self._config.shown_path(source)
+        n_rows = len(offsets)
+        n_sampled = quota(n_rows, source.sample_rate)
+        sample = picked(n_rows, n_sampled, random_stream(seed, "sample", name))
+        draw = random_stream(seed, "weight", name)
+        n_copies, has_one_more = copies_of(n_sampled, source.weight, draw)
+        once = array("Q")
+        extra = array("Q")
+        for offset, key, is_sampled in zip(offsets, keys, sample, strict=True):
+            if not is_sampled:
+                continue
+            gets_more = next(has_one_more)
+            if gets_more:
+                extra.append(offset)
+            if n_copies or gets_more:
+                found.kept += 1
+                self._taken.add(key)
+            once.append(offset)
+        once *= n_copies
+        once.extend(extra)
+        found.picked = once
+        found.emitted = len(found.picked)
+        found.dropped[MixDrop.SAMPLE] = n_rows - n_sampled
+        found.dropped[MixDrop.WEIGHT] = n_sampled - found.kept
+
+    def _reject(self, found: ScannedSource, *problems: Problem) -> None:
+        found.dropped[MixDrop.BAD_ROW] += 1
+        if self._on_bad_row is OnBadRow.ERROR:
+            self.problems.add(problems)
+
+
+def _gives_nothing(found: ScannedSource) -> Problem:
+    located = found.located
+    counts = {reason.value: found.dropped[reason] for reason in MixDrop}
+    return say.mix_source_gives_nothing(str(located.path), counts, located.source.where)

@@ -1,0 +1,190 @@
+"""Recorded sessions as training rows: tool calls, corrected transcripts, code from speech.
+
+| Record format | Fields it needs |
+|---|---|
+| `tool_trace` | `task_prompt`, `tool_name`, `arguments_json`, `result_json`, `success` |
+| `asr_refine` | `noisy_text`, `corrected_text` |
+| `speech_to_code` | `refined_transcript` or `transcript`, `vox_code` or `code` |
+
+Only the mapping is here; whether the result can be trained on is for `row_formats` to say. As
+there, a message about a row never quotes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+
+from vox_populi.data.row_formats import json_type
+from vox_populi.errors import DataError
+from vox_populi.operator_messages import data as say
+from vox_tensor.errors import Problem
+from vox_tensor.strict_json import parse_json
+
+TOOL_TRACE_TAG = "[vox_tool_supervision]"
+ASR_REFINE_TAG = "[vox_asr_refine]"
+SPEECH_TO_CODE_TAG = "[vox_speech_to_code]"
+
+TOOL_TRACE_ANSWER_KEYS = ("tool_name", "arguments", "result", "success")
+_TOOL_TRACE_ORDER = (
+    "Answer with one JSON object that has the keys "
+    f"{', '.join(TOOL_TRACE_ANSWER_KEYS[:-1])} and {TOOL_TRACE_ANSWER_KEYS[-1]}."
+)
+
+CARRIED_KEYS = ("rating", "difficulty", "lane", "response_mode", "task_family", "origin")
+"""What a record says about itself, taken over into its row."""
+
+
+class RecordFormat(StrEnum):
+    """How the lines of a source are to be read."""
+
+    ROWS = "rows"
+    """Any layout that the trainer reads."""
+    TOOL_TRACE = "tool_trace"
+    ASR_REFINE = "asr_refine"
+    SPEECH_TO_CODE = "speech_to_code"
+
+
+def row_of_record(value: Mapping[str, object], kind: RecordFormat, place: str) -> dict[str, object]:
+    """Turn one line of a source into a row that the trainer reads.
+
+    Args:
+        value: The JSON object of the line.
+        kind: What its source was declared to hold.
+        place: File and line, for messages.
+
+    Raises:
+        DataError: With every field that is missing, blank or of another type.
+    """
+    if kind is RecordFormat.ROWS:
+        return dict(value)
+    fields = _Fields(value, place)
+    row = _MAPPINGS[kind](fields)
+    if fields.problems:
+        raise DataError(*fields.problems)
+    return row | {key: value[key] for key in CARRIED_KEYS if value.get(key) is not None}
+
+
+def parsed_or_text(text: str) -> object:
+    """What a JSON text holds, or the text itself where it is no JSON."""
+    try:
+        return parse_json(text, "")
+    except DataError:
+        return text
+
+
+class _Fields:
+    """The fields of one record, and what was found wrong with them so far."""
+
+    def __init__(self, value: Mapping[str, object], place: str) -> None:
+        self._value = value
+        self._place = place
+        self.problems: list[Problem] = []
+
+    def has(self, key: str) -> bool:
+        """Whether a field is there and not null."""
+        return self._value.get(key) is not None
+
+    def raw(self, key: str) -> object:
+        """A field as it is."""
+        return self._value.get(key)
+
+    def string(self, key: str) -> str:
+        """A string that must be there; it may be blank."""
+        found = self._value.get(key)
+        if isinstance(found, str):
+            return found
+        self._refuse(key, "a string")
+        return ""
+
+    def text(self, key: str) -> str:
+        """A string that must be there and say something."""
+        found = self.string(key)
+        if not found.strip() and isinstance(self._value.get(key), str):
+            self.problems.append(say.row_field_blank(self._place, key))
+        return found
+
+    def first_text(self, *keys: str) -> str:
+        """The first of several fields that is there; one must be."""
+        return self.text(next(filter(self.has, keys), keys[0]))
+
+    def optional_text(self, key: str) -> str:
+        """A string that may be absent, null or blank; then it is empty."""
+        found = self.string(key) if self.has(key) else ""
+        return found if found.strip() else ""
+
+    def optional_list(self, key: str) -> None:
+        """Check a list of strings that may be absent."""
+        found = self._value.get(key)
+        if found is None:
+            return
+        if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+            self._refuse(key, "a list of strings")
+
+    def truth(self, key: str) -> bool:
+        """A boolean that must be there; 0 and 1 are none."""
+        found = self._value.get(key)
+        if not isinstance(found, bool):
+            self._refuse(key, "a boolean")
+        return found is True
+
+    def _refuse(self, key: str, expected: str) -> None:
+        found = json_type(self._value[key]) if key in self._value else "missing"
+        self.problems.append(say.row_field_type(self._place, key, expected, found))
+
+
+def _tool_trace(fields: _Fields) -> dict[str, object]:
+    task = fields.text("task_prompt")
+    call = {
+        "tool_name": fields.text("tool_name"),
+        "arguments": parsed_or_text(fields.string("arguments_json")),
+        "result": parsed_or_text(fields.string("result_json")),
+        "success": fields.truth("success"),
+    }
+    followup = fields.optional_text("followup_text")
+    session = fields.optional_text("session_id")
+    return {
+        "prompt": f"{TOOL_TRACE_TAG}\n{task}\n\n{_TOOL_TRACE_ORDER}",
+        "response": followup or json.dumps(call, ensure_ascii=False, allow_nan=False),
+        "category": "tool_trace",
+        **({"source": f"tool_trace:{session}"} if session else {}),
+    }
+
+
+def _asr_refine(fields: _Fields) -> dict[str, object]:
+    if fields.has("prompt") and fields.has("response"):
+        prompt, response = fields.text("prompt"), fields.text("response")
+    else:
+        noisy = fields.text("noisy_text")
+        prompt = f"{ASR_REFINE_TAG}\n{noisy}\n\nAnswer with the corrected transcript."
+        response = fields.text("corrected_text")
+    return {"prompt": prompt, "response": response, **_labels(fields, "asr_refine")}
+
+
+def _speech_to_code(fields: _Fields) -> dict[str, object]:
+    transcript = fields.first_text("refined_transcript", "transcript")
+    fields.optional_list("transcript_alternatives")
+    kept = ("transcript_alternatives", "diagnostics_snapshot")
+    return {
+        "prompt": f"{SPEECH_TO_CODE_TAG}\n{transcript}\n\nAnswer with the code that was asked for.",
+        "response": fields.first_text("vox_code", "code"),
+        **_labels(fields, "speech_to_code"),
+        **{key: fields.raw(key) for key in kept if fields.has(key)},
+    }
+
+
+def _labels(fields: _Fields, category: str) -> dict[str, object]:
+    """Category and source of a record of speech, which may name its own."""
+    source = fields.optional_text("source")
+    return {
+        "category": fields.optional_text("category") or category,
+        **({"source": source} if source else {}),
+    }
+
+
+_MAPPINGS: Mapping[RecordFormat, Callable[[_Fields], dict[str, object]]] = {
+    RecordFormat.TOOL_TRACE: _tool_trace,
+    RecordFormat.ASR_REFINE: _asr_refine,
+    RecordFormat.SPEECH_TO_CODE: _speech_to_code,
+}

@@ -1,0 +1,164 @@
+"""Checking a corpus without a tokenizer, and writing the rows that pass to another file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vox_populi.data.row_formats import RowShape, learns_something, parse_row, row_shape
+from vox_populi.errors import DataError
+from vox_populi.operator_messages import data as say
+from vox_tensor.errors import Problem
+from vox_tensor.jsonl import JsonLine, scan_jsonl, write_jsonl
+from vox_tensor.problem_log import ProblemLog
+
+UNRATED = "unrated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationReport:
+    """What a corpus holds and what is wrong with it."""
+
+    path: Path
+    rows: int
+    """Lines that are not blank."""
+    accepted: int
+    rejected: int
+    problems: tuple[Problem, ...]
+    """The first 20, each with file and line, and a count of the others."""
+    problems_by_code: Mapping[str, int]
+    shapes: Mapping[str, int]
+    """Accepted rows by format."""
+    ratings: Mapping[str, int]
+    """Accepted rows by rating, `unrated` included."""
+    ignored_labels: Mapping[str, int] = field(default_factory=dict)
+    """Key of a label to the accepted rows whose value could not be used."""
+    output: Path | None = None
+    """Where the accepted rows were written."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every row can be trained on, and there is one."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, object]:
+        """The fields that `--json` prints."""
+        return {
+            "path": str(self.path),
+            "rows": self.rows,
+            "accepted": self.accepted,
+            "rejected": self.rejected,
+            "problems": [problem.as_json() for problem in self.problems],
+            "problems_by_code": dict(self.problems_by_code),
+            "shapes": dict(self.shapes),
+            "ratings": dict(self.ratings),
+            "ignored_labels": dict(self.ignored_labels),
+            "output": None if self.output is None else str(self.output),
+        }
+
+
+def validate_corpus(path: Path, output: Path | None = None) -> ValidationReport:
+    """Check every row of a file in one pass; optionally copy those that pass.
+
+    Bad rows are counted and reported, not raised, so that a report can be shown for a corpus
+    of any quality. The input is never written.
+
+    Args:
+        path: A JSON Lines file.
+        output: Where accepted rows go, keys and order kept. Replaced whole, at the end, and
+            only when a row was accepted.
+
+    Raises:
+        DataError: When the input cannot be read, or is the output.
+        OSError: When the output cannot be written.
+    """
+    if output is not None and _is_same_file(path, output):
+        raise DataError(say.output_is_input(str(output)))
+    check = _Check(path)
+    check.run()
+    if output is None or not check.accepted:
+        return check.report(None)
+    # A second pass, so that a file without a good row replaces nothing.
+    again = _Check(path)
+    write_jsonl(output, again.accepted_rows())
+    return again.report(output)
+
+
+def _is_same_file(path: Path, output: Path) -> bool:
+    """Also through links and other spellings of a path."""
+    try:
+        return output.samefile(path)
+    except OSError:
+        return False
+
+
+@dataclass(slots=True)
+class _Check:
+    """Counts of one pass; memory does not grow with the rows."""
+
+    path: Path
+    rows: int = 0
+    accepted: int = 0
+    shapes: Counter[str] = field(default_factory=Counter)
+    ratings: Counter[str] = field(default_factory=Counter)
+    ignored_labels: Counter[str] = field(default_factory=Counter)
+    log: ProblemLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log = ProblemLog(str(self.path))
+
+    def run(self) -> None:
+        """Go through the file."""
+        for _ in self.accepted_rows():
+            pass
+
+    def accepted_rows(self) -> Iterator[dict[str, object]]:
+        """Yield the rows that pass, as they are in the file."""
+        for item in scan_jsonl(self.path):
+            if isinstance(item, Problem):
+                self._reject(item)
+                continue
+            self.rows += 1
+            if self._accepts(item):
+                yield item.value
+
+    def _reject(self, problem: Problem) -> None:
+        if problem.where == str(self.path):
+            raise DataError(problem)  # about the file, not a line of it
+        self.rows += 1
+        self.log.add([problem])
+
+    def _accepts(self, row: JsonLine) -> bool:
+        try:
+            record = parse_row(row.value, row.line, str(self.path))
+        except DataError as error:
+            self.log.add(error.problems)
+            return False
+        if not learns_something(record):
+            self.log.add([say.nothing_to_learn(f"{self.path}:{row.line}", truncated=False)])
+            return False
+        shape = row_shape(row.value) or RowShape.PROMPT_RESPONSE
+        self.accepted += 1
+        self.shapes[shape.value] += 1
+        self.ignored_labels.update(record.ignored)
+        self.ratings[UNRATED if record.rating is None else str(record.rating)] += 1
+        return True
+
+    def report(self, output: Path | None) -> ValidationReport:
+        """The counts."""
+        if not self.rows:
+            self.log.add([say.data_file_empty(str(self.path))])
+        return ValidationReport(
+            path=self.path,
+            rows=self.rows,
+            accepted=self.accepted,
+            rejected=self.rows - self.accepted,
+            problems=self.log.shown(),
+            problems_by_code=dict(sorted(self.log.by_code.items())),
+            shapes=dict(sorted(self.shapes.items())),
+            ratings=dict(sorted(self.ratings.items())),
+            ignored_labels=dict(sorted(self.ignored_labels.items())),
+            output=output,
+        )

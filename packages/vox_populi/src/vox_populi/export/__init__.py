@@ -1,0 +1,1 @@
+"""What other programs are given, and whether they will load it."""

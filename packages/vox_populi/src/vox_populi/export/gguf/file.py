@@ -1,0 +1,128 @@
+"""LoRA adapters as GGUF files, through the package `gguf` (extra `gguf`), and read back.
+
+llama.cpp computes `y = W x + (alpha / rank) * B (A x)` with the rank taken from the tensors, and
+finds A and B of a weight as `<weight>.lora_a` and `<weight>.lora_b`. Its Llama models hold the
+rows of the q and k projections in another order (pairs of a rotation side by side), so B's rows
+move with them. GPT-2's weights are `[out, in]` there, like ours.
+Shape letters: R rank, I input features, O output features, H heads, E head dim.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vox_populi import extras
+from vox_populi.errors import EnvironmentFailure
+from vox_populi.hf.keymap import AdapterModule, ProjectionRole
+from vox_populi.hf.model_config import Family, ModelConfig
+from vox_populi.operator_messages import environment as say_environment
+from vox_populi.operator_messages import export as say_export
+
+ARCHITECTURES: Mapping[Family, str] = {
+    Family.GPT2: "GPT2",
+    Family.LLAMA: "LLAMA",
+    Family.MISTRAL: "LLAMA",
+    Family.QWEN2: "QWEN2",
+    Family.QWEN3: "QWEN3",
+}
+"""Family to the name of its architecture in the package `gguf`."""
+_PAIRED_ROTATION = frozenset({Family.LLAMA, Family.MISTRAL})
+
+
+def write_lora_gguf(
+    path: Path,
+    alpha: float,
+    modules: Sequence[AdapterModule],
+    tensors: Mapping[str, Tensor],
+    config: ModelConfig,
+) -> None:
+    """Write an adapter and check every value of what the file then says.
+
+    Args:
+        path: A new file.
+        alpha: Such that alpha / rank is the scale of B A.
+        modules: The adapted projections.
+        tensors: By our names: A `[R, I]`, B `[O, R]`, float32.
+        config: Of the base.
+
+    Raises:
+        MissingExtraError: Without the extra `gguf`.
+        EnvironmentFailure: When the system refuses, or the file reads back differently.
+    """
+    gguf = extras.load("gguf")
+    architecture = gguf.MODEL_ARCH[ARCHITECTURES[config.family]]
+    named = dict(_named(gguf, architecture, modules, tensors, config))
+    try:
+        writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
+        writer.add_type(gguf.GGUFType.ADAPTER)
+        writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+        writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
+        for name, tensor in named.items():
+            writer.add_tensor(name, tensor.numpy())
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
+    different = next(_differences(gguf, path, alpha, named), None)
+    if different is not None:
+        raise EnvironmentFailure(say_export.exported_file_differs(str(path), different))
+
+
+def read_lora_gguf(path: Path) -> tuple[float, dict[str, Tensor]]:
+    """Alpha and the tensors of an adapter, each in the shape that torch would give it.
+
+    Raises:
+        MissingExtraError: Without the extra `gguf`.
+    """
+    gguf = extras.load("gguf")
+    reader = gguf.GGUFReader(path)
+    alpha = float(reader.get_field(gguf.Keys.Adapter.LORA_ALPHA).contents())
+    # The reader gives views of a mapped file, which must not outlive it.
+    return alpha, {tensor.name: torch.from_numpy(tensor.data.copy()) for tensor in reader.tensors}
+
+
+def _named(
+    gguf: Any,
+    architecture: Any,
+    modules: Sequence[AdapterModule],
+    tensors: Mapping[str, Tensor],
+    config: ModelConfig,
+) -> Iterator[tuple[str, Tensor]]:
+    """Tensors by llama.cpp's names, in forward order."""
+    names = gguf.get_tensor_name_map(architecture, config.n_layers)
+    for module in modules:
+        weight = names.get_name(f"{module.theirs}.weight", try_suffixes=(".weight",))
+        assert weight is not None, f"gguf knows no name for {module.theirs}"
+        b_OR = tensors[f"{module.ours}.lora_B"]
+        yield f"{weight}.lora_a", tensors[f"{module.ours}.lora_A"].contiguous()
+        yield f"{weight}.lora_b", rows_as_stored(b_OR, module.roles[0], config).contiguous()
+
+
+def rows_as_stored(tensor: Tensor, role: ProjectionRole, config: ModelConfig) -> Tensor:
+    """A tensor with one row per output feature, with the rows where llama.cpp has them."""
+    heads = {ProjectionRole.Q: config.n_heads, ProjectionRole.K: config.n_kv_heads}
+    if config.family not in _PAIRED_ROTATION or role not in heads:
+        return tensor
+    n_heads, rest = heads[role], tensor.shape[1:]
+    halves = tensor.reshape(n_heads, 2, tensor.shape[0] // n_heads // 2, *rest)
+    return halves.swapaxes(1, 2).reshape(tensor.shape)
+
+
+def _differences(gguf: Any, path: Path, alpha: float, named: Mapping[str, Tensor]) -> Iterator[str]:
+    """Names of what reads back differently."""
+    found_alpha, found = read_lora_gguf(path)
+    if torch.tensor(found_alpha) != torch.tensor(alpha, dtype=torch.float32):
+        yield str(gguf.Keys.Adapter.LORA_ALPHA)
+    for name in sorted(named.keys() | found.keys()):
+        if name not in named or name not in found or not torch.equal(found[name], named[name]):
+            yield name

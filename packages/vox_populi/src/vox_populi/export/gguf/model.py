@@ -1,0 +1,283 @@
+"""Whole models as GGUF files for llama.cpp, a tensor at a time, read back before they count.
+
+Matrices become f32, f16, bf16 or q8_0; vectors, norms and learned positions stay f32. With q8_0,
+matrices whose rows are not a multiple of a block become f16. Rows of q and k move as in
+`gguf_file`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from vox_populi import extras
+from vox_populi.errors import ArtifactError, EnvironmentFailure
+from vox_populi.export.consumers import GgufType
+from vox_populi.export.gguf.file import ARCHITECTURES, rows_as_stored
+from vox_populi.export.gguf.vocabulary import GgufVocabulary
+from vox_populi.hf.inventory import ModelInventory
+from vox_populi.hf.keymap import ProjectionRole, TensorKey, adapter_modules, tensor_keys
+from vox_populi.hf.model_config import ModelConfig, RopeKind, RopeSpec
+from vox_populi.operator_messages import environment as say_environment
+from vox_populi.operator_messages import export as say_export
+
+BLOCK = 32
+_BLOCK_BYTES = 34
+_FILE_TYPES = {GgufType.F32: 0, GgufType.F16: 1, GgufType.Q8_0: 7, GgufType.BF16: 32}
+_ROPE_FACTORS = "rope_freqs.weight"
+_HEAD = "lm_head.weight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufSource:
+    """A model to write; its tensors are read when they are due."""
+
+    config: ModelConfig
+    name: str
+    """Of the model, for people."""
+    where: str
+    """What problems name."""
+    tensors: Sequence[tuple[TensorKey, Callable[[], Tensor]]]
+    """Each in float32, oriented as the base stores it."""
+
+
+def stored_source(inventory: ModelInventory) -> GgufSource:
+    """A model folder as it is stored."""
+    config = inventory.config
+    keys = [
+        key
+        for key in tensor_keys(config)
+        if key.theirs in inventory.tensors
+        and not (key.ours == _HEAD and config.tie_word_embeddings)
+    ]
+    return GgufSource(
+        config=config,
+        name=inventory.model_dir.resolve().name,
+        where=str(inventory.model_dir),
+        tensors=[(key, _reader(inventory, key)) for key in keys],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """One tensor of the file: how it is stored, and how to get it."""
+
+    name: str
+    kind: GgufType
+    shape: tuple[int, ...]
+    load: Callable[[], Tensor]
+
+
+def gguf_context(config: ModelConfig) -> int:
+    """Tokens over which llama.cpp, without sliding windows for these, computes the same."""
+    window = config.sliding_window if any(config.sliding_layers) else None
+    return min(config.max_positions, window or config.max_positions)
+
+
+def write_model_gguf(
+    path: Path,
+    source: GgufSource,
+    kind: GgufType,
+    vocabulary: GgufVocabulary,
+    template: str | None,
+) -> int:
+    """Write a model and compare every tensor of what the file then holds; gives their number.
+
+    Args:
+        path: A new file.
+        source: The model.
+        kind: Of its matrices.
+        vocabulary: Of its tokenizer.
+        template: Chat template, if it has one.
+
+    Raises:
+        MissingExtraError: Without the extra `gguf`.
+        ArtifactError: For a model that the format cannot describe, or a weight beyond f16.
+        EnvironmentFailure: When the system refuses, or the file reads back differently.
+    """
+    gguf = extras.load("gguf")
+    config = source.config
+    architecture = gguf.MODEL_ARCH[ARCHITECTURES[config.family]]
+    stored = list(_tensors(gguf, architecture, source, kind))
+    try:
+        writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
+        _add_settings(gguf, writer, config, source.name)
+        _add_vocabulary(writer, config, vocabulary, template)
+        writer.add_file_type(_FILE_TYPES[kind])
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        digests = _write_tensors(gguf, writer, stored, str(path))
+        writer.close()
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
+    found = {tensor.name: _digest(tensor.data) for tensor in gguf.GGUFReader(path).tensors}
+    for name in sorted(found.keys() | digests.keys()):
+        if found.get(name) != digests.get(name):
+            raise EnvironmentFailure(say_export.exported_file_differs(str(path), name))
+    return len(stored)
+
+
+def _add_settings(gguf: Any, writer: Any, config: ModelConfig, name: str) -> None:
+    writer.add_type(gguf.GGUFType.MODEL)
+    writer.add_name(name)
+    writer.add_block_count(config.n_layers)
+    writer.add_context_length(gguf_context(config))
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.n_heads)
+    if config.rope is None:
+        writer.add_layer_norm_eps(config.norm_eps)
+        return
+    writer.add_layer_norm_rms_eps(config.norm_eps)
+    writer.add_head_count_kv(config.n_kv_heads)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(config.rope.theta)
+    scaling = {RopeKind.LINEAR: "LINEAR", RopeKind.YARN: "YARN"}.get(config.rope.kind)
+    if scaling is not None:
+        writer.add_rope_scaling_type(gguf.RopeScalingType[scaling])
+        writer.add_rope_scaling_factor(config.rope.factor)
+    if config.rope.kind is RopeKind.YARN:
+        writer.add_rope_scaling_orig_ctx_len(config.rope.original_max_positions)
+
+
+def _add_vocabulary(
+    writer: Any, config: ModelConfig, vocabulary: GgufVocabulary, template: str | None
+) -> None:
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(vocabulary.pre)
+    writer.add_token_list(vocabulary.tokens)
+    writer.add_token_types(vocabulary.types)
+    writer.add_token_merges(vocabulary.merges)
+    if config.bos_id is not None:
+        writer.add_bos_token_id(config.bos_id)
+    if config.eos_ids:
+        writer.add_eos_token_id(config.eos_ids[0])
+    # Rows are rendered with their control tokens; another in front would be one too many.
+    writer.add_add_bos_token(False)
+    if template is not None:
+        writer.add_chat_template(template)
+
+
+def _tensors(gguf: Any, architecture: Any, source: GgufSource, kind: GgufType) -> Iterator[_Stored]:
+    config = source.config
+    names = gguf.get_tensor_name_map(architecture, config.n_layers)
+    roles = {module.ours: module.roles[0] for module in adapter_modules(config)}
+    if config.rope is not None and config.rope.kind is RopeKind.LLAMA3:
+        factors = _llama3_factors(config.rope, config.head_dim)
+        yield _Stored(_ROPE_FACTORS, GgufType.F32, tuple(factors.shape), lambda: factors)
+    for key, load in source.tensors:
+        name = names.get_name(key.theirs, try_suffixes=(".weight", ".bias"))
+        assert name is not None, f"gguf knows no name for {key.theirs}"
+        role = roles.get(key.ours.rpartition(".")[0])
+        placed = _placed(key, load, role, config)
+        yield _Stored(name, kind_of(key, kind), key.our_shape, placed)
+
+
+def kind_of(key: TensorKey, kind: GgufType) -> GgufType:
+    """How one tensor is stored in a file whose matrices are of a kind."""
+    if len(key.shape) == 1 or key.ours == "pos_embed.weight":
+        return GgufType.F32
+    fits = key.our_shape[-1] % BLOCK == 0
+    return GgufType.F16 if kind is GgufType.Q8_0 and not fits else kind
+
+
+def _reader(inventory: ModelInventory, key: TensorKey) -> Callable[[], Tensor]:
+    info = inventory.tensors[key.theirs]
+
+    def load() -> Tensor:
+        with safe_open(inventory.model_dir / info.shard, framework="pt", device="cpu") as file:
+            tensor: Tensor = file.get_tensor(info.name).float()
+        return tensor
+
+    return load
+
+
+def _placed(
+    key: TensorKey, load: Callable[[], Tensor], role: ProjectionRole | None, config: ModelConfig
+) -> Callable[[], Tensor]:
+    """The tensor as llama.cpp orders it, `[O, I]`."""
+
+    def placed() -> Tensor:
+        tensor = load()
+        tensor = tensor.t() if key.transposed else tensor
+        if role is not None:
+            tensor = rows_as_stored(tensor, role, config)
+        return tensor.contiguous()
+
+    return placed
+
+
+def _write_tensors(gguf: Any, writer: Any, stored: list[_Stored], where: str) -> dict[str, str]:
+    """Sizes first, then the numbers, one tensor in memory at a time; gives their digests."""
+    probe = torch.empty(0)
+    types = gguf.GGMLQuantizationType
+    for each in stored:
+        shape, values = each.shape, math.prod(each.shape)
+        if each.kind is GgufType.Q8_0:
+            as_bytes = (*shape[:-1], shape[-1] // BLOCK * _BLOCK_BYTES)
+            dtype = probe.to(torch.uint8).numpy().dtype
+            n_bytes = math.prod(as_bytes)
+            writer.add_tensor_info(each.name, as_bytes, dtype, n_bytes, raw_dtype=types.Q8_0)
+        elif each.kind is GgufType.BF16:
+            as_bytes = (*shape[:-1], shape[-1] * 2)
+            dtype = probe.to(torch.uint8).numpy().dtype
+            writer.add_tensor_info(each.name, as_bytes, dtype, 2 * values, raw_dtype=types.BF16)
+        elif each.kind is GgufType.F16:
+            writer.add_tensor_info(each.name, shape, probe.half().numpy().dtype, 2 * values)
+        else:
+            writer.add_tensor_info(each.name, shape, probe.numpy().dtype, 4 * values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    digests: dict[str, str] = {}
+    for each in stored:
+        array = _array(gguf, each, where)
+        digests[each.name] = _digest(array)
+        writer.write_tensor_data(array)
+    return digests
+
+
+def _array(gguf: Any, each: _Stored, where: str) -> Any:
+    tensor = each.load()
+    if each.kind is GgufType.BF16:
+        # numpy has no bfloat16; the bytes are what counts.
+        return tensor.to(torch.bfloat16).view(torch.uint8).numpy()
+    limit = torch.finfo(torch.float16).max
+    # A q8_0 block's scale is an f16 of a 127th of its largest value.
+    limit = limit * 127 if each.kind is GgufType.Q8_0 else limit
+    if each.kind is not GgufType.F32 and not bool((tensor.abs() <= limit).all()):
+        raise ArtifactError(say_export.gguf_value_too_large(where, each.name, each.kind))
+    if each.kind is GgufType.Q8_0:
+        return gguf.quants.quantize(tensor.numpy(), gguf.GGMLQuantizationType.Q8_0)
+    return (tensor.half() if each.kind is GgufType.F16 else tensor).numpy()
+
+
+def _llama3_factors(rope: RopeSpec, head_dim: int) -> Tensor:
+    """What each frequency is divided by (Llama 3.1's rule), `[head_dim / 2]`."""
+    low, high, length = rope.low_freq_factor, rope.high_freq_factor, rope.original_max_positions
+    assert low is not None
+    assert high is not None
+    assert length is not None
+    factors = []
+    for index in range(0, head_dim, 2):
+        turns = length / (2 * math.pi * rope.theta ** (index / head_dim))
+        smooth = min(max((turns - low) / (high - low), 0.0), 1.0)
+        factors.append(1 / ((1 - smooth) / rope.factor + smooth))
+    return torch.tensor(factors)
+
+
+def _digest(array: Any) -> str:
+    return hashlib.sha256(array.tobytes()).hexdigest()

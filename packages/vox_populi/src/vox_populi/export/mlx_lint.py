@@ -1,0 +1,153 @@
+"""What mlx-lm makes of its own adapter form, and of a model folder, from headers. No torch here.
+
+Of an adapter it loads what fits and says nothing of the rest, so all that would stay unused is
+named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from vox_populi.containers.safetensors_header import TensorInfo, read_header
+from vox_populi.errors import ModelError
+from vox_populi.export.consumers import MLX_CONFIG_FILE, MLX_WEIGHTS_FILE, Consumer, mlx_path
+from vox_populi.files.strict_json import read_json_object
+from vox_populi.hf.keymap import AdapterModule, adapter_modules
+from vox_populi.hf.model_config import CONFIG_NAME, Activation, Family, ModelConfig
+from vox_populi.operator_messages import export as say
+from vox_populi.operator_messages.wording import clipped
+from vox_tensor.errors import Problem
+
+_LAYER = re.compile(r"\.(?:layers|h)\.(\d{1,6})\.")
+_TWINS = {"lora_a": "lora_b", "lora_b": "lora_a"}
+_RANK_AT = {"lora_a": 1, "lora_b": 0}
+_MAX_CONFIG_BYTES = 4 * 2**20
+
+
+def mlx_folder_problems(folder: Path, base: ModelConfig | None) -> Iterator[Problem]:
+    """Why mlx-lm would fail on its own form, or leave tensors unused.
+
+    Args:
+        folder: With mlx-lm's two files.
+        base: The base's config, to compare every name and shape with; `None`: they are not.
+    """
+    try:
+        settings = read_json_object(folder / MLX_CONFIG_FILE, _MAX_CONFIG_BYTES)
+        tensors = read_header(folder / MLX_WEIGHTS_FILE).tensors
+    except ModelError as error:
+        yield from error.problems
+        return
+    for reason in _reasons(settings, tensors, base):
+        yield say.consumer_file_unsound(Consumer.MLX, reason, str(folder))
+
+
+def mlx_model_reasons(
+    config: ModelConfig, raw: Mapping[str, object], stored: Iterable[str]
+) -> Iterator[str]:
+    """What mlx-lm's own model of a family cannot load, or would compute otherwise.
+
+    Args:
+        config: Of the model folder.
+        raw: The same as it stands in the file.
+        stored: Names of the folder's tensors.
+    """
+    if config.family is Family.QWEN3 and config.qkv_bias:
+        yield "its Qwen3 has no attention biases."
+    if config.family is not Family.GPT2:
+        return
+    if not config.tie_word_embeddings:
+        yield "its GPT-2 ties the head to the embedding, and this head is not."
+    width = 4 * config.hidden_size
+    if config.intermediate_size != width:
+        yield f"its GPT-2 has {width} MLP features, not {config.intermediate_size}."
+    if config.activation is not Activation.GELU_TANH:
+        yield "its GPT-2 computes GELU by the tanh formula."
+    if "n_ctx" not in raw:
+        yield f"its GPT-2 asks for n_ctx in {CONFIG_NAME}."
+    if any(name.startswith("transformer.") for name in stored):
+        yield "its GPT-2 knows tensors without transformer. in front."
+
+
+def _reasons(
+    settings: Mapping[str, object], tensors: Mapping[str, TensorInfo], base: ModelConfig | None
+) -> Iterator[str]:
+    if settings.get("fine_tune_type") == "full":
+        halves = (name for name in tensors if name.rpartition(".")[2] in _TWINS)
+        yield from (f"it would leave {clipped(name)} out without a word." for name in halves)
+        return
+    values = settings.get("lora_parameters")
+    yield from _layer_reasons(settings.get("num_layers"), tensors, base)
+    if not isinstance(values, dict):
+        yield f"lora_parameters is missing in {MLX_CONFIG_FILE}."
+        return
+    for name in ("rank", "scale", "dropout"):
+        if not isinstance(values.get(name), int | float):
+            yield f"lora_parameters has no {name}."
+    if settings.get("fine_tune_type") == "dora":
+        # The magnitudes that DoRA trains beside A and B.
+        tensors = {name: info for name, info in tensors.items() if not name.endswith(".m")}
+    yield from _tensor_reasons(values, tensors, base)
+
+
+def _tensor_reasons(
+    values: Mapping[str, object], tensors: Mapping[str, TensorInfo], base: ModelConfig | None
+) -> Iterator[str]:
+    known = None if base is None else {mlx_path(m, base): m for m in adapter_modules(base)}
+    for name, info in tensors.items():
+        reason = _tensor_reason(name, info, values, tensors)
+        if reason is None and known is not None:
+            reason = _base_reason(name, info, known)
+        if reason is not None:
+            yield reason
+
+
+def _tensor_reason(
+    name: str,
+    info: TensorInfo,
+    values: Mapping[str, object],
+    tensors: Mapping[str, TensorInfo],
+) -> str | None:
+    """What is wrong with a tensor, whatever the base."""
+    module, _, half = name.rpartition(".")
+    shown = clipped(name)
+    if half not in _TWINS or len(info.shape) != 2:
+        return f"it would leave {shown} out without a word."
+    if info.shape[_RANK_AT[half]] != values.get("rank"):
+        return f"{shown} is {list(info.shape)}, which is not of the config's rank."
+    if f"{module}.{_TWINS[half]}" not in tensors:
+        return f"{shown} has no {_TWINS[half]} beside it, and does nothing without."
+    keys = values.get("keys")
+    layer = _LAYER.search(name)
+    paths = (module, module if layer is None else module[layer.end() :])
+    if isinstance(keys, list) and not any(path in keys for path in paths):
+        return f"no key of lora_parameters covers {shown}."
+    return None
+
+
+def _layer_reasons(
+    count: object, tensors: Mapping[str, TensorInfo], base: ModelConfig | None
+) -> Iterator[str]:
+    """It adapts the last `num_layers` layers, all of them for 0 and below, and no others."""
+    if not isinstance(count, int):
+        yield f"num_layers is missing in {MLX_CONFIG_FILE}."
+        return
+    found = {name: _LAYER.search(name) for name in tensors}
+    numbers = {name: int(match[1]) for name, match in found.items() if match is not None}
+    n_layers = 1 + max(numbers.values(), default=0) if base is None else base.n_layers
+    for name, number in numbers.items():
+        if 0 < count < n_layers - number:
+            yield f"num_layers is {count}, which leaves {clipped(name)} out without a word."
+
+
+def _base_reason(name: str, info: TensorInfo, known: Mapping[str, AdapterModule]) -> str | None:
+    """What only the base tells of a sound tensor: whether it has the layer, and its size."""
+    path, _, half = name.rpartition(".")
+    module, shown = known.get(path), clipped(name)
+    if module is None:
+        return f"the base has no layer for {shown}, which it would leave out without a word."
+    features = module.in_features if half == "lora_a" else module.out_features
+    if info.shape[1 - _RANK_AT[half]] != features:
+        return f"{shown} is {list(info.shape)}, and the base's layer has {features} features there."
+    return None

@@ -1,0 +1,45 @@
+"""Files of a model folder that are given to others with what is made of it: licence, tokenizer.
+
+A link among them may lead to anything that this user can read, so none is followed out of the
+folder. The cache of the Hugging Face hub is one folder here: `snapshots/REVISION` holds nothing but
+links to `blobs`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vox_populi.errors import ModelError
+from vox_populi.files.strict_json import MAX_JSON_BYTES, open_regular
+from vox_populi.operator_messages import model_folder as say
+from vox_populi.operator_messages.wording import cause
+
+
+def require_in_folder(path: Path, model_dir: Path) -> None:
+    """Refuse a file that a link keeps outside of its model folder.
+
+    Raises:
+        ModelError: When it is one.
+    """
+    home, real = model_dir.resolve(), path.resolve()
+    repository = home.parent.parent
+    is_cached = home.parent.name == "snapshots" and repository / "blobs" in real.parents
+    if home not in real.parents and not is_cached:
+        raise ModelError(say.published_file_leads_out(str(path)))
+
+
+def read_published_file(path: Path, model_dir: Path) -> bytes:
+    """The content of a regular file of a model folder, of at most 64 MiB.
+
+    Raises:
+        ModelError: When it is outside of the folder, cannot be read, or is larger.
+    """
+    require_in_folder(path, model_dir)
+    with open_regular(path) as file:
+        try:
+            data = file.read(MAX_JSON_BYTES + 1)
+        except OSError as error:
+            raise ModelError(say.model_file_unreadable(str(path), cause(error))) from error
+    if len(data) > MAX_JSON_BYTES:
+        raise ModelError(say.model_file_too_large(str(path), MAX_JSON_BYTES))
+    return data

@@ -1,0 +1,59 @@
+"""Writing files of a run folder whole or not at all, and JSON in the two forms they use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from vox_populi.errors import EnvironmentFailure
+from vox_populi.operator_messages import environment as say
+from vox_tensor.atomic_file import replaced_file
+
+Chunk = bytes | memoryview
+
+
+def write_whole(path: Path, *chunks: Chunk) -> None:
+    """Put a file in place so that a crash at any moment leaves the old one or the new one.
+
+    Raises:
+        EnvironmentFailure: Naming the file and the system's reason; nothing is left behind.
+    """
+    try:
+        with replaced_file(path) as file:
+            for chunk in chunks:
+                file.write(chunk)
+    except OSError as error:
+        raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+
+
+def canonical_json(value: Mapping[str, object]) -> str:
+    """One text for one value: sorted keys, no spaces; NaN and infinities are refused."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+OWN_DIGEST = "manifest_sha256"
+"""Where a manifest has the digest of all its other fields."""
+
+
+def with_own_digest(document: Mapping[str, object]) -> dict[str, object]:
+    """A document and, last, the SHA-256 of its canonical JSON."""
+    return {**document, OWN_DIGEST: _document_digest(document)}
+
+
+def fits_own_digest(raw: Mapping[str, object]) -> bool:
+    """Whether a document that has its own digest is what was written."""
+    document = {name: value for name, value in raw.items() if name != OWN_DIGEST}
+    return raw[OWN_DIGEST] == _document_digest(document)
+
+
+def _document_digest(document: Mapping[str, object]) -> str:
+    return hashlib.sha256(canonical_json(document).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def pretty_json(value: Mapping[str, object]) -> bytes:
+    """JSON for people, in the order given, with a final newline."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

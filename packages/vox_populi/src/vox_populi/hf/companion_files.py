@@ -1,0 +1,68 @@
+"""The small files of a model folder that are published beside its weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from vox_populi.files.published_file import read_published_file
+from vox_populi.files.strict_json import parse_json_object
+from vox_populi.files.whole_file import pretty_json
+from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
+from vox_populi.hf.inventory import ModelInventory
+from vox_populi.hf.model_config import CONFIG_NAME, parse_model_config
+from vox_populi.hf.saved_path import without_saved_path
+
+CARD_FILE = "README.md"
+
+TOKENIZER_FILES = (
+    TOKENIZER_NAME,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+OTHER_FILES = ("generation_config.json", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
+TEMPLATES_FOLDER = "additional_chat_templates"
+
+
+def config_of(data: bytes) -> Mapping[str, object]:
+    """The content of a `config.json` that was read and checked before."""
+    value = json.loads(data)
+    assert isinstance(value, dict)
+    return value
+
+
+def published_config(inventory: ModelInventory, *, is_head_tied: bool, dtype: str) -> bytes:
+    """`config.json` of the output: the base's bytes, unless something in it must not stay.
+
+    The path that it was saved from is removed, and so is an empty quantisation entry. Whether the
+    head is tied, and the number type, are written where the file says otherwise.
+
+    Args:
+        inventory: Of the base.
+        is_head_tied: Whether the output's head is its embedding table.
+        dtype: Of the output, as a config has it.
+
+    Raises:
+        ModelError: When the base's file cannot be read any more.
+    """
+    path = inventory.model_dir / CONFIG_NAME
+    data = without_saved_path(CONFIG_NAME, read_published_file(path, inventory.model_dir))
+    raw = parse_json_object(data, str(path))
+    said = parse_model_config(raw, str(path))
+    says_so = said.tie_word_embeddings == is_head_tied and said.dtype == dtype
+    if says_so and "quantization_config" not in raw:
+        return data
+    changed = {name: value for name, value in raw.items() if name != "quantization_config"}
+    changed["tie_word_embeddings"] = is_head_tied
+    if said.dtype != dtype:
+        # The newer spelling wins where both are given; the older one is what older readers know.
+        spellings = [name for name in ("dtype", "torch_dtype") if raw.get(name) is not None]
+        changed |= dict.fromkeys(spellings or ["torch_dtype"], dtype)
+    return pretty_json(changed)

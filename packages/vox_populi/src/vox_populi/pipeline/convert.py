@@ -1,0 +1,124 @@
+"""Write an adapter in another form: request, report and function. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.output_guard import require_new_file
+from vox_populi.operator_messages import adapter_forms as say_adapter_forms
+from vox_populi.operator_messages import export as say_export
+from vox_populi.operator_messages import model_folder as say_model_folder
+from vox_populi.pipeline.early_refusals import (
+    reads_of,
+    refuse_all,
+    require_model,
+    require_new_export,
+    require_present,
+)
+from vox_populi.pipeline.runners import load_runner
+
+
+class AdapterForm(StrEnum):
+    """The forms an adapter can be written in."""
+
+    LORA_BIN = "lora-bin"
+    """One `.bin` file, as the LoRA backend and all checkpoints have it."""
+    PEFT = "peft"
+    """A folder as PEFT's `save_pretrained` writes it."""
+    V3 = "v3"
+    """A safetensors file with its manifest of version 3 and, for QLoRA, sidecar of version 2."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertRequest:
+    """An adapter to write in another form."""
+
+    source: Path
+    """An adapter file, the folder of a run or of a checkpoint, or a PEFT folder."""
+    target: AdapterForm
+    output: Path
+    """A new file for a `.bin`, a new folder for the others."""
+    base: Path | None = None
+    """Base folder, where the source does not say names and sizes; only its headers are read,
+    and all of it where the source has no digest of its base."""
+    meta: Path | None = None
+    """Sidecar of a version 2 or 3 source, if it does not lie beside it under a known name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertReport:
+    """What was written, and what was done to the adapter."""
+
+    source_form: str
+    """In words."""
+    target: AdapterForm
+    output: Path
+    files: tuple[str, ...]
+    graph: str
+    base_quant: str
+    """`none` or `nf4`: of the weights the adapter was trained on."""
+    modules: int
+    rank: int
+    alpha: float
+    use_rslora: bool
+    renamed: tuple[str, ...]
+    """One line for every layer whose name changed."""
+    notes: tuple[str, ...]
+
+    def as_json(self) -> JsonObject:
+        """The fields of `vox mens convert-adapter --json`."""
+        return {
+            "from": self.source_form,
+            "to": self.target.value,
+            "output": str(self.output),
+            "files": list(self.files),
+            "graph": self.graph,
+            "base_quant": self.base_quant,
+            "modules": self.modules,
+            "rank": self.rank,
+            "alpha": self.alpha,
+            "use_rslora": self.use_rslora,
+            "renamed": list(self.renamed),
+            "rescaled": [],
+            "refused": [],
+            "notes": list(self.notes),
+        }
+
+
+def convert_adapter(request: ConvertRequest) -> ConvertReport:
+    """Read an adapter of any form and write it in another, as something new.
+
+    Raises:
+        PreflightError: When the output exists.
+        ArtifactError: For an adapter that cannot be read, that the target cannot hold, or that
+            does not fit the base that was named.
+        ModelError: For a base folder that cannot be used.
+        EnvironmentFailure: When the system refuses to write.
+    """
+    module = load_runner("convert_run", lambda: _refuse_early(request))
+    report: ConvertReport = module.convert_adapter(request)
+    return report
+
+
+def _refuse_early(request: ConvertRequest) -> None:
+    """Refuse what converting an adapter would."""
+    is_file = request.target is AdapterForm.LORA_BIN
+    refuse_all(
+        lambda: require_present(
+            request.source,
+            lambda path: say_adapter_forms.form_container_refused(
+                say_model_folder.model_file_missing(path)
+            ),
+        ),
+        lambda: require_model(request.base),
+        lambda: (
+            require_new_file(request.output, say_export.export_target_exists)
+            if is_file
+            else require_new_export(
+                request.output, reads_of(request.source, request.base, request.meta)
+            )
+        ),
+    )

@@ -1,0 +1,220 @@
+"""Measure a model on rows: request, report and function. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vox_populi import number_ranges
+from vox_populi.data.dataset import OnBadRow, OnLongRow
+from vox_populi.files.json_numbers import JsonObject, finite_or_none, perplexity_of
+from vox_populi.number_ranges import require_ranges
+from vox_populi.pipeline.early_refusals import refuse_all, require_rows, weights_checks
+from vox_populi.pipeline.runners import load_runner
+from vox_populi.pipeline.weights_choice import WeightsChoice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalRequest:
+    """A file of rows to measure a model on."""
+
+    data: Path
+    weights: WeightsChoice = field(default_factory=WeightsChoice)
+    seq_len: int | None = None
+    """Longest row; `None`: the run's, or the trainer's default for a base model."""
+    min_rating: int | None = None
+    context_filter: str | None = None
+    on_bad_row: OnBadRow = OnBadRow.ERROR
+    on_long_row: OnLongRow = OnLongRow.TRUNCATE
+    generate: int = 0
+    """Rows that are also answered and compared with their answers: the first of each source, in the
+    order of their names, then the second of each, and so on."""
+    max_new_tokens: int = 256
+    """Of each of these answers."""
+    compare_base: bool = False
+    """Measure the base without its adapter as well."""
+
+    def __post_init__(self) -> None:
+        require_ranges(
+            ("--seq-len", self.seq_len, number_ranges.SEQ_LEN),
+            ("--min-rating", self.min_rating, number_ranges.RATING),
+            ("--generate", self.generate, number_ranges.COUNT_OR_NONE),
+            ("--max-new-tokens", self.max_new_tokens, number_ranges.NEW_TOKENS),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerScore:
+    """Answers to rows, beside what these rows say."""
+
+    rows: int
+    """Answered; where the prompt left no room, with nothing."""
+    exact: int
+    """The row's answer, but for blank space around it."""
+    python: int
+    """Text that Python parses, or whose fenced code it does; nothing is no Python."""
+    expected_python: int
+    """The same of the rows' own answers: what `python` could be."""
+    blank: int = 0
+    """Nothing, or nothing that can be seen."""
+    cut: int = 0
+    """Broken off at the limit of tokens or positions."""
+
+    @classmethod
+    def total(cls, scores: Iterable[AnswerScore]) -> AnswerScore | None:
+        """All of them together; `None` for none."""
+        found = list(scores)
+        if not found:
+            return None
+        return cls(
+            rows=sum(each.rows for each in found),
+            exact=sum(each.exact for each in found),
+            python=sum(each.python for each in found),
+            expected_python=sum(each.expected_python for each in found),
+            blank=sum(each.blank for each in found),
+            cut=sum(each.cut for each in found),
+        )
+
+    def as_json(self) -> JsonObject:
+        """Counts and shares."""
+        return {
+            "rows": self.rows,
+            "exact": self.exact,
+            "python": self.python,
+            "expected_python": self.expected_python,
+            "exact_share": self.exact / self.rows,
+            "python_share": self.python / self.rows,
+            "expected_python_share": self.expected_python / self.rows,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceLoss:
+    """The share of one source in an evaluation."""
+
+    source: str
+    loss: float
+    rows: int
+    supervised_tokens: int
+    answers: AnswerScore | None = None
+
+    def as_json(self) -> JsonObject:
+        """One entry of `sources`."""
+        return {
+            "source": self.source,
+            "loss": finite_or_none(self.loss),
+            "perplexity": perplexity_of(self.loss),
+            "rows": self.rows,
+            "supervised_tokens": self.supervised_tokens,
+            "answers": _answers_json(self.answers),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One model on a file, source by source."""
+
+    sources: tuple[SourceLoss, ...]
+    """In the order of their names."""
+
+    @property
+    def supervised_tokens(self) -> int:
+        """Of all rows."""
+        return sum(source.supervised_tokens for source in self.sources)
+
+    @property
+    def loss(self) -> float:
+        """Mean over supervised tokens, in nats; that of a single source to the last bit."""
+        if len(self.sources) == 1:
+            # `x * n / n` is not always x.
+            return self.sources[0].loss
+        total = sum(source.loss * source.supervised_tokens for source in self.sources)
+        return total / self.supervised_tokens
+
+    @property
+    def answers(self) -> AnswerScore | None:
+        """Of all sources; `None` when nothing was answered."""
+        return AnswerScore.total(each.answers for each in self.sources if each.answers is not None)
+
+    def as_json(self) -> JsonObject:
+        """Totals, and `sources`."""
+        return {
+            "loss": finite_or_none(self.loss),
+            "perplexity": perplexity_of(self.loss),
+            "answers": _answers_json(self.answers),
+            "sources": [source.as_json() for source in self.sources],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalReport:
+    """How well a model predicts, and perhaps answers, the rows of a file."""
+
+    model: str
+    """Name of the base folder."""
+    adapter: Path | None
+    """Adapter file or folder that was on top of it."""
+    measured: Measured
+    base: Measured | None = None
+    """The base without the adapter, when that was asked for."""
+    rows: int
+    truncated_rows: int
+    skipped_rows: int
+    seconds: float
+    device: str
+    compute_dtype: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def loss(self) -> float:
+        """Mean over supervised tokens, in nats."""
+        return self.measured.loss
+
+    @property
+    def supervised_tokens(self) -> int:
+        """Of all rows."""
+        return self.measured.supervised_tokens
+
+    @property
+    def sources(self) -> tuple[SourceLoss, ...]:
+        """In the order of their names."""
+        return self.measured.sources
+
+    def as_json(self) -> JsonObject:
+        """The fields of `vox mens eval --json`."""
+        return {
+            "model": self.model,
+            "adapter": None if self.adapter is None else str(self.adapter),
+            **self.measured.as_json(),
+            "base": None if self.base is None else self.base.as_json(),
+            "rows": self.rows,
+            "supervised_tokens": self.supervised_tokens,
+            "truncated_rows": self.truncated_rows,
+            "skipped_rows": self.skipped_rows,
+            "seconds": round(self.seconds, 3),
+            "device": self.device,
+            "compute_dtype": self.compute_dtype,
+            "notes": list(self.notes),
+        }
+
+
+def _answers_json(answers: AnswerScore | None) -> JsonObject | None:
+    return None if answers is None else answers.as_json()
+
+
+def evaluate(request: EvalRequest) -> EvalReport:
+    """Mean loss over the supervised tokens of a file and, where asked for, how rows are answered.
+
+    Raises:
+        VoxError: For unusable weights, rows or machine.
+    """
+    report: EvalReport = load_runner("evaluate_run", lambda: _refuse_early(request)).evaluate(
+        request
+    )
+    return report
+
+
+def _refuse_early(request: EvalRequest) -> None:
+    """Refuse what an evaluation would."""
+    refuse_all(lambda: require_rows(request.data), *weights_checks(request.weights))

@@ -1,0 +1,133 @@
+"""`vox mens eval`: how well a model predicts, and answers, the rows of a file. Needs torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from vox_populi.data.dataset import DatasetOptions, RowDataset, open_dataset
+from vox_populi.errors import ConfigError, RunFailedError
+from vox_populi.operator_messages import adapter as say_adapter
+from vox_populi.operator_messages import run as say_run
+from vox_populi.operator_messages import use as say_use
+from vox_populi.pipeline.answer_score import score_answers
+from vox_populi.pipeline.answers import Answerer, answer_threads
+from vox_populi.pipeline.engine_setup import on_device
+from vox_populi.pipeline.evaluate import EvalReport, EvalRequest, Measured, SourceLoss
+from vox_populi.pipeline.row_source import source_label
+from vox_populi.pipeline.weights import FoundWeights, find_weights, load_weights
+from vox_populi.train.evaluate import mean_loss
+from vox_populi.train.objective import Objective
+
+DEFAULT_SEQ_LEN = 512
+"""Of a base alone: the trainer's default; a test compares."""
+ROWS_PER_WINDOW = 4
+"""A forward pass computes so many rows of full length, as in training by default."""
+
+
+def evaluate(request: EvalRequest) -> EvalReport:
+    """Measure a model on a file.
+
+    Raises:
+        VoxError: As `pipeline.evaluate.evaluate` says.
+    """
+    found = find_weights(request.weights)
+    adapter = found.adapter
+    if request.compare_base and adapter is None:
+        raise ConfigError(say_use.nothing_to_compare())
+    seq_len, notes = _seq_len(request, found)
+    options = DatasetOptions(
+        min_rating=request.min_rating,
+        context_filter=request.context_filter,
+        on_bad_row=request.on_bad_row,
+        on_long_row=request.on_long_row,
+        seq_len=seq_len,
+    )
+    rows = open_dataset(request.data, found.tokenizer, found.policy, options)
+    base = None
+    with on_device(found.device.device, request.weights.threads):
+        started = time.perf_counter()
+        if request.compare_base:
+            without = dataclasses.replace(found, adapter=None)
+            base = _measure(without, rows, request, ROWS_PER_WINDOW * seq_len)
+        measured = _measure(found, rows, request, ROWS_PER_WINDOW * seq_len)
+        seconds = time.perf_counter() - started
+    return EvalReport(
+        model=found.name,
+        adapter=None if adapter is None else adapter.where,
+        measured=measured,
+        base=base,
+        rows=len(rows),
+        truncated_rows=rows.report.truncated,
+        skipped_rows=sum(rows.report.dropped.values()),
+        seconds=seconds,
+        device=found.device.device,
+        compute_dtype=found.device.compute_dtype,
+        notes=(*found.notes, *notes),
+    )
+
+
+def _seq_len(request: EvalRequest, found: FoundWeights) -> tuple[int, tuple[str, ...]]:
+    """The longest row: as asked, as trained, or the trainer's default; never past the table."""
+    wanted = request.seq_len
+    if wanted is None:
+        wanted = found.text.seq_len if found.text else DEFAULT_SEQ_LEN
+    limit = found.inventory.config.position_limit
+    if limit is None or wanted <= limit:
+        return wanted, ()
+    notes = (say_adapter.note_rows_cut_to_positions(wanted, limit),) if request.seq_len else ()
+    return limit, notes
+
+
+def _measure(
+    found: FoundWeights, rows: RowDataset, request: EvalRequest, window_tokens: int
+) -> Measured:
+    """Load the weights and measure every source; the weights go when this returns."""
+    objective = load_weights(found)
+    members = sorted(_rows_by_source(rows).items())
+    sources = tuple(
+        _source_loss(objective, source, rows.select(numbers), window_tokens)
+        for source, numbers in members
+    )
+    if not request.generate:
+        return Measured(sources)
+    answerer = Answerer(found, objective.model)
+    with on_device(found.device.device, answer_threads(found, request.weights.threads)):
+        scores = [
+            score_answers(answerer, [rows.record(n) for n in picked], request.max_new_tokens)
+            for picked in _rows_to_answer([numbers for _, numbers in members], request.generate)
+        ]
+    return Measured(
+        tuple(
+            dataclasses.replace(source, answers=score)
+            for source, score in zip(sources, scores, strict=True)
+        )
+    )
+
+
+def _rows_to_answer(members: Sequence[Sequence[int]], count: int) -> list[list[int]]:
+    """The first row of each source, then the second of each, until there are so many."""
+    places = ((place, source) for source, rows in enumerate(members) for place in range(len(rows)))
+    picked: list[list[int]] = [[] for _ in members]
+    for place, source in sorted(places)[:count]:
+        picked[source].append(members[source][place])
+    return picked
+
+
+def _rows_by_source(rows: RowDataset) -> Mapping[str, list[int]]:
+    members: dict[str, list[int]] = defaultdict(list)
+    for row in range(len(rows)):
+        members[source_label(rows.record(row))].append(row)
+    return members
+
+
+def _source_loss(
+    objective: Objective, source: str, rows: RowDataset, window_tokens: int
+) -> SourceLoss:
+    loss = mean_loss(objective, rows, window_tokens)
+    if not math.isfinite(loss):
+        raise RunFailedError(say_run.evaluation_not_finite(source, str(rows.path)))
+    return SourceLoss(source=source, loss=loss, rows=len(rows), supervised_tokens=rows.n_supervised)

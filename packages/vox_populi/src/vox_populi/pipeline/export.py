@@ -1,0 +1,85 @@
+"""Write an adapter for another program: request, report and function. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_populi.export.consumers import Consumer
+from vox_populi.files.json_numbers import JsonObject
+from vox_populi.pipeline.early_refusals import (
+    reads_of,
+    refuse_all,
+    require_adapter,
+    require_model,
+    require_new_export,
+)
+from vox_populi.pipeline.runners import load_runner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest:
+    """An adapter of ours to write for another program."""
+
+    source: Path
+    """A run folder, or an adapter file."""
+    consumer: Consumer
+    output_dir: Path
+    """A new folder."""
+    model_dir: Path | None = None
+    """Base folder, if it is not where the run left it; only its headers are read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """What was written for whom, and what was done to it."""
+
+    consumer: Consumer
+    output_dir: Path
+    files: tuple[str, ...]
+    modules: int
+    rank: int
+    alpha: float
+    """As the consumer reads it."""
+    renamed: tuple[str, ...]
+    rescaled: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def as_json(self) -> JsonObject:
+        """The fields of `vox mens export-adapter --json`."""
+        return {
+            "for": self.consumer.value,
+            "output_dir": str(self.output_dir),
+            "files": list(self.files),
+            "modules": self.modules,
+            "rank": self.rank,
+            "alpha": self.alpha,
+            "renamed": list(self.renamed),
+            "rescaled": list(self.rescaled),
+            "refused": [],
+            "notes": list(self.notes),
+        }
+
+
+def export_adapter(request: ExportRequest) -> ExportReport:
+    """Write an adapter in the form another program loads, in a new folder.
+
+    Raises:
+        PreflightError: When the output folder is taken.
+        ArtifactError: For an adapter that cannot be read, that does not fit its base, or that
+            the consumer cannot take, with every reason.
+        ModelError: For a base folder that cannot be used.
+        EnvironmentFailure: When the system refuses to write.
+    """
+    module = load_runner("export_run", lambda: _refuse_early(request))
+    report: ExportReport = module.export_adapter(request)
+    return report
+
+
+def _refuse_early(request: ExportRequest) -> None:
+    """Refuse what exporting an adapter would."""
+    refuse_all(
+        lambda: require_adapter(request.source),
+        lambda: require_model(request.model_dir),
+        lambda: require_new_export(request.output_dir, reads_of(request.source, request.model_dir)),
+    )

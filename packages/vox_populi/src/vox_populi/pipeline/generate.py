@@ -1,0 +1,93 @@
+"""Continue prompts: request, report and function. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from vox_populi import number_ranges
+from vox_populi.files.json_numbers import JsonObject
+from vox_populi.number_ranges import require_ranges
+from vox_populi.pipeline.early_refusals import refuse_all, weights_checks
+from vox_populi.pipeline.runners import load_runner
+from vox_populi.pipeline.weights_choice import WeightsChoice
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text to continue."""
+
+    text: str
+    row_id: str | int | None = None
+    """What the row of a prompts file calls itself; comes back with the answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateRequest:
+    """Prompts to continue; none for a chat."""
+
+    prompts: tuple[Prompt, ...] = ()
+    weights: WeightsChoice = field(default_factory=WeightsChoice)
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_k: int | None = None
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    """Above 1 makes tokens that stand in the text already less likely."""
+    seed: int = 0
+    """Of sampling; prompt `i` draws from its own stream, whatever stands beside it."""
+
+    def __post_init__(self) -> None:
+        require_ranges(
+            ("--max-new-tokens", self.max_new_tokens, number_ranges.NEW_TOKENS),
+            ("--temperature", self.temperature, number_ranges.TEMPERATURE),
+            ("--top-k", self.top_k, number_ranges.TOP_K),
+            ("--top-p", self.top_p, number_ranges.POSITIVE_SHARE),
+            ("--repetition-penalty", self.repetition_penalty, number_ranges.PENALTY),
+            ("--seed", self.seed, number_ranges.SEED),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateResult:
+    """What a model wrote after one prompt."""
+
+    prompt: str
+    text: str
+    ids: tuple[int, ...]
+    """New tokens only, without the one that ended the text."""
+    stop_reason: str
+    """`stop_token` (the model closed its turn), `length`, `context` (no positions left), or in
+    a chat `interrupted`."""
+    row_id: str | int | None = None
+    """What the row of a prompts file calls itself."""
+    notes: tuple[str, ...] = ()
+    """About the weights; the same for all prompts of a request."""
+
+    def as_json(self) -> JsonObject:
+        """One line of `vox mens generate --json`; `id` where the prompt had one."""
+        named = {} if self.row_id is None else {"id": self.row_id}
+        return {
+            **named,
+            "prompt": self.prompt,
+            "text": self.text,
+            "ids": list(self.ids),
+            "stop_reason": self.stop_reason,
+        }
+
+
+def generate(request: GenerateRequest) -> Iterator[GenerateResult]:
+    """Continue each prompt, in order; the weights are loaded when the first is asked for.
+
+    Raises:
+        VoxError: For unusable weights, or a prompt that leaves no room for an answer.
+    """
+    module = load_runner("generate_run", lambda: refuse_answers_early(request))
+    results: Iterator[GenerateResult] = module.generate(request)
+    return results
+
+
+def refuse_answers_early(request: GenerateRequest) -> None:
+    """Refuse what generating would."""
+    refuse_all(*weights_checks(request.weights))

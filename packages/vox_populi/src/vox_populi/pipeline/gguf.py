@@ -1,0 +1,86 @@
+"""Write a model as a GGUF file: request, report and function. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_populi import extras
+from vox_populi.export.consumers import GgufType, GgufTypeChoice
+from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.output_guard import require_new_file
+from vox_populi.merge.receipt import RowCheck
+from vox_populi.operator_messages import export as say
+from vox_populi.pipeline.early_refusals import refuse_all, require_model
+from vox_populi.pipeline.runners import load_runner
+from vox_populi.runs.run_dir import means_adapter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufRequest:
+    """A model to write as one file for llama.cpp."""
+
+    source: Path
+    """A model folder; or a run or checkpoint folder or an adapter file, for base plus adapter."""
+    output: Path
+    """A new file."""
+    kind: GgufTypeChoice = GgufTypeChoice.AUTO
+    model_dir: Path | None = None
+    """Of an adapter: its base, if not where it was in training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufReport:
+    """What was written and read back."""
+
+    output: Path
+    kind: GgufType
+    tensors: int
+    """All of them were compared with what was meant."""
+    total_bytes: int
+    pre_tokenizer: str
+    """llama.cpp's name of the way the tokenizer splits text."""
+    context: int
+    """Tokens over which llama.cpp computes the same."""
+    rows: RowCheck | None = None
+    """Of an adapter: whether the file does what was trained; `None` for a model folder, and where
+    the adapter's run left no rows."""
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> JsonObject:
+        """The fields of `vox mens export-gguf --json`."""
+        return {
+            "output": str(self.output),
+            "type": self.kind.value,
+            "tensors": self.tensors,
+            "bytes": self.total_bytes,
+            "pre_tokenizer": self.pre_tokenizer,
+            "context": self.context,
+            "rows": None if self.rows is None else self.rows.as_json(),
+            "notes": list(self.notes),
+        }
+
+
+def export_gguf(request: GgufRequest) -> GgufReport:
+    """Write a model folder as a GGUF file for llama.cpp, and compare every tensor of it.
+
+    Raises:
+        MissingExtraError: Without the extra `gguf`.
+        PreflightError: When the output file exists.
+        ModelError: For a folder that cannot be used.
+        ArtifactError: For a model or a tokenizer that the format cannot describe.
+        EnvironmentFailure: When the system refuses, or the file reads back differently.
+    """
+    extras.require("gguf")
+    module = load_runner("gguf_run", lambda: _refuse_early(request))
+    report: GgufReport = module.export_gguf(request)
+    return report
+
+
+def _refuse_early(request: GgufRequest) -> None:
+    """Refuse what writing a GGUF file would."""
+    refuse_all(
+        lambda: None if means_adapter(request.source) else require_model(request.source),
+        lambda: require_model(request.model_dir),
+        lambda: require_new_file(request.output, say.export_target_exists),
+    )

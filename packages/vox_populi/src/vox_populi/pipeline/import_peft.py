@@ -1,0 +1,78 @@
+"""Read an adapter of PEFT's form: request, report and function. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.training_text import ChatTemplate
+from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.output_guard import require_new_file
+from vox_populi.operator_messages import export as say
+from vox_populi.pipeline.early_refusals import refuse_all, require_model, require_peft
+from vox_populi.pipeline.runners import load_runner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportRequest:
+    """A PEFT folder to read into our form."""
+
+    source: Path
+    output: Path
+    """A new file."""
+    model_dir: Path | None = None
+    """Its base; `None` for the embedded one."""
+    tokenizer: TokenizerKind | None = None
+    """`None`: `vox` for the embedded base, else `hf`."""
+    template: ChatTemplate = ChatTemplate.CHATML
+    system_prompt: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportReport:
+    """What was read, and what it is now."""
+
+    output: Path
+    base: str
+    """Name of the base folder."""
+    modules: int
+    rank: int
+    alpha: float
+    use_rslora: bool
+    notes: tuple[str, ...]
+
+    def as_json(self) -> JsonObject:
+        """The fields of `vox mens import-adapter --json`."""
+        return {
+            "output": str(self.output),
+            "base": self.base,
+            "modules": self.modules,
+            "rank": self.rank,
+            "alpha": self.alpha,
+            "use_rslora": self.use_rslora,
+            "notes": list(self.notes),
+        }
+
+
+def import_adapter(request: ImportRequest) -> ImportReport:
+    """Read a PEFT folder strictly against its base and write one new adapter file.
+
+    Raises:
+        PreflightError: When the output file exists.
+        ArtifactError: For settings we cannot represent and tensors that do not fit, by name.
+        ModelError: For a base or a tokenizer that cannot be used.
+        EnvironmentFailure: When the system refuses to write.
+    """
+    module = load_runner("import_peft_run", lambda: _refuse_early(request))
+    report: ImportReport = module.import_adapter(request)
+    return report
+
+
+def _refuse_early(request: ImportRequest) -> None:
+    """Refuse what importing an adapter would."""
+    refuse_all(
+        lambda: require_peft(request.source),
+        lambda: require_model(request.model_dir),
+        lambda: require_new_file(request.output, say.export_target_exists),
+    )

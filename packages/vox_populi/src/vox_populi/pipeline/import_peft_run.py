@@ -1,0 +1,49 @@
+"""`vox mens import-adapter`: a PEFT folder becomes an adapter file of ours. Needs torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vox_populi.adapters.lora_bin import write_adapter_bin
+from vox_populi.adapters.peft.adapter import read_peft_adapter
+from vox_populi.data.training_text import TextPolicy
+from vox_populi.files.output_guard import require_new_file
+from vox_populi.hf.embedded import embedded_model_dir
+from vox_populi.hf.inventory import read_inventory
+from vox_populi.operator_messages import export as say
+from vox_populi.pipeline.assumed_header import assumed_header
+from vox_populi.pipeline.import_peft import ImportReport, ImportRequest
+
+
+def import_adapter(request: ImportRequest) -> ImportReport:
+    """Read a PEFT folder strictly against its base and write one new adapter file.
+
+    Raises:
+        PreflightError: When the output file exists.
+        ArtifactError: For settings we cannot represent and tensors that do not fit, by name.
+        ModelError: For a base or a tokenizer that cannot be used.
+        EnvironmentFailure: When the system refuses to write.
+    """
+    require_new_file(request.output, say.export_target_exists)
+    folder = request.model_dir
+    inventory = read_inventory(folder or embedded_model_dir())
+    adapter = read_peft_adapter(request.source, inventory.config)
+    plain, notes = assumed_header(
+        folder,
+        inventory,
+        adapter.lora,
+        adapter.modules,
+        policy=TextPolicy(template=request.template, system_prompt=request.system_prompt),
+        tokenizer=request.tokenizer,
+    )
+    header = replace(plain, imported=adapter.imported)
+    write_adapter_bin(request.output, header, adapter.tensors)
+    return ImportReport(
+        output=request.output,
+        base=header.base_name,
+        modules=len(adapter.modules),
+        rank=adapter.lora.rank,
+        alpha=adapter.lora.alpha,
+        use_rslora=adapter.lora.use_rslora,
+        notes=(*adapter.notes, *notes, say.note_template_assumed()),
+    )

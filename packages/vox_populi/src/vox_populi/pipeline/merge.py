@@ -1,0 +1,196 @@
+"""Fold adapters into their bases: requests, reports and functions. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from vox_populi import number_ranges
+from vox_populi.adapters.v3.artifact_bridge import refuse_burn_bin
+from vox_populi.files.output_guard import require_new_folder
+from vox_populi.merge.number_type import MergeDtype
+from vox_populi.merge.receipt import RECEIPT_FILE, MergeReceipt
+from vox_populi.number_ranges import require_ranges
+from vox_populi.operator_messages import merge_qlora as say
+from vox_populi.pipeline.early_refusals import (
+    reads_of,
+    refuse_all,
+    require_adapter,
+    require_model,
+    require_present,
+)
+from vox_populi.pipeline.runners import load_runner
+
+
+class MergeFormat(StrEnum):
+    """What a merge writes."""
+
+    VOX = "vox"
+    """`model_merged.bin`, for this program."""
+    HF = "hf"
+    """A `save_pretrained` folder, for everything else."""
+
+
+MAX_SHARD_BYTES = 1_000_000_000
+"""A file of a merged folder is closed before it would hold more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeRequest:
+    """An adapter to fold into its base."""
+
+    checkpoint: Path
+    """An adapter file, or the folder of a run or of a checkpoint."""
+    output: Path
+    model_dir: Path | None = None
+    """Folder of the base, if not where it was in training."""
+    output_format: MergeFormat = MergeFormat.VOX
+    include_system_prompt: bool = False
+    """Publish the text of the training's system prompt, not its digest alone."""
+    dtype: MergeDtype = MergeDtype.AUTO
+    force: bool = False
+    """Move an occupied output folder aside (`<name>.old-1`, …)."""
+    threads: int | None = None
+    """`None`: torch's, at most 8. The bytes do not depend on it."""
+    max_shard_bytes: int = MAX_SHARD_BYTES
+
+    def __post_init__(self) -> None:
+        _require_merge_numbers(self.threads, self.max_shard_bytes)
+
+
+class Onto(StrEnum):
+    """The weights that the update of a QLoRA adapter is added to."""
+
+    ORIGINAL = "original"
+    """Those of the base folder, in 16 or 32 bits."""
+    DEQUANT = "dequant"
+    """Those it was trained on: rounded to NF4 and made dense again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QloraMergeRequest:
+    """A QLoRA adapter to fold into its base."""
+
+    adapter: Path
+    """The safetensors file, or the folder of a run or of a checkpoint."""
+    output: Path
+    base: Path | None = None
+    """Folder of the base, if not where it was in training."""
+    meta: Path | None = None
+    """Sidecar of the adapter, if it is not beside it."""
+    onto: Onto | None = None
+    """`None`: what was trained on; for a subset, the base's own weights."""
+    subset: bool = False
+    """Write the merged tensors alone, in float32, as the source system does."""
+    output_format: MergeFormat = MergeFormat.HF
+    include_system_prompt: bool = False
+    """Publish the text of the training's system prompt, not its digest alone."""
+    dtype: MergeDtype = MergeDtype.AUTO
+    force: bool = False
+    """Move an occupied output folder aside (`<name>.old-1`, …)."""
+    threads: int | None = None
+    max_shard_bytes: int = MAX_SHARD_BYTES
+
+    def __post_init__(self) -> None:
+        _require_merge_numbers(self.threads, self.max_shard_bytes)
+
+
+def _require_merge_numbers(threads: int | None, max_shard_bytes: int) -> None:
+    require_ranges(
+        ("--threads", threads, number_ranges.THREADS),
+        ("max_shard_bytes", max_shard_bytes, number_ranges.SHARD_BYTES),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeReport:
+    """A published merge."""
+
+    output: Path
+    receipt: MergeReceipt
+    notes: tuple[str, ...]
+    seconds: float
+
+    def as_json(self) -> dict[str, object]:
+        """The receipt, where it lies, and how long it took."""
+        return {
+            "output": str(self.output),
+            "receipt": str(self.output / RECEIPT_FILE),
+            "seconds": round(self.seconds, 3),
+            **self.receipt.as_json(),
+            "notes": list(self.notes),
+        }
+
+
+def merge_weights(request: MergeRequest) -> MergeReport:
+    """Fold an adapter into its base, prove that the result computes the same, publish it.
+
+    Raises:
+        ArtifactError: For an adapter that cannot be read, changes nothing or belongs to another
+            base; for an output inside of what is read.
+        ModelError: For a base folder that cannot be used.
+        PreflightError: For an output folder that holds something.
+        MergeMismatchError: When the result differs from base and adapter by more than rounding.
+        EnvironmentFailure: For a full disk, a locked or unwritable folder.
+    """
+    module = load_runner("merge_run", lambda: _refuse_early(request))
+    report: MergeReport = module.merge(request)
+    return report
+
+
+def merge_qlora(request: QloraMergeRequest) -> MergeReport:
+    """Fold a QLoRA adapter into the weights that are named, prove it and publish the result.
+
+    Raises:
+        PreflightError: For an output folder that holds something.
+        ArtifactError: For a `.bin`, an adapter of the LoRA backend, one that changes nothing or
+            does not fit its base, and for original weights that are not there.
+        ModelError: For a base that cannot be used, or a result that is not finite.
+        MergeMismatchError: When the written model computes something else than the adapter
+            beside the same weights.
+        EnvironmentFailure: For a full disk, a locked or unwritable folder.
+    """
+    module = load_runner("qlora_merge_run", lambda: _refuse_qlora_early(request))
+    report: MergeReport = module.merge(request)
+    return report
+
+
+def _refuse_early(request: MergeRequest) -> None:
+    """Refuse what a merge of a LoRA adapter would."""
+    refuse_all(
+        lambda: require_adapter(request.checkpoint),
+        lambda: require_model(request.model_dir),
+        lambda: require_new_folder(
+            request.output,
+            reads_of(request.checkpoint, request.model_dir),
+            force=request.force,
+        ),
+    )
+
+
+def _refuse_qlora_early(request: QloraMergeRequest) -> None:
+    """Refuse what a merge of a QLoRA adapter would."""
+    refuse_all(
+        lambda: _require_qlora_adapter(request.adapter),
+        lambda: require_present(request.meta, say.no_sidecar_there),
+        lambda: _require_model_or_shard(request),
+        lambda: require_new_folder(
+            request.output,
+            reads_of(request.adapter, request.meta, request.base),
+            force=request.force,
+        ),
+    )
+
+
+def _require_qlora_adapter(path: Path) -> None:
+    if not path.is_dir():
+        refuse_burn_bin(path)  # By its name alone, if need be.
+    require_present(path, say.no_adapter_there)
+
+
+def _require_model_or_shard(request: QloraMergeRequest) -> None:
+    """A subset is merged from one file of a base as well."""
+    is_shard = request.subset and request.base is not None and request.base.is_file()
+    if not is_shard:
+        require_model(request.base)

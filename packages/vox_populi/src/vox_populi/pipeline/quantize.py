@@ -1,0 +1,89 @@
+"""Write a model folder again in 4 bits: request, report and function. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_populi import number_ranges
+from vox_populi.files.json_numbers import JsonObject
+from vox_populi.number_ranges import require_ranges
+from vox_populi.pipeline.early_refusals import (
+    reads_of,
+    refuse_all,
+    require_model,
+    require_new_export,
+)
+from vox_populi.pipeline.runners import load_runner
+from vox_tensor.nf4_levels import BLOCK_SIZE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizeRequest:
+    """A model folder to write again with its linear layers in 4 bits."""
+
+    model_dir: Path
+    output: Path
+    """A new folder."""
+    block_size: int = BLOCK_SIZE
+    double_quant: bool = True
+    max_shard_bytes: int = 5 * 10**9
+    """Of tensors in a file of the output."""
+
+    def __post_init__(self) -> None:
+        require_ranges(("max_shard_bytes", self.max_shard_bytes, number_ranges.SHARD_BYTES))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizeReport:
+    """What was written."""
+
+    output: Path
+    files: tuple[str, ...]
+    packed: int
+    """Weights in 4 bits."""
+    dense: int
+    """Tensors that stayed as they were."""
+    block_size: int
+    double_quant: bool
+    bytes_before: int
+    """Of the base's tensors."""
+    bytes_after: int
+    seconds: float
+
+    def as_json(self) -> JsonObject:
+        """The fields of `vox mens quantize --json`."""
+        return {
+            "output": str(self.output),
+            "quant_type": "nf4",
+            "block_size": self.block_size,
+            "double_quant": self.double_quant,
+            "quantised": self.packed,
+            "dense": self.dense,
+            "bytes_before": self.bytes_before,
+            "bytes": self.bytes_after,
+            "files": list(self.files),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def quantize_model(request: QuantizeRequest) -> QuantizeReport:
+    """Write a model folder again with its linear layers in 4 bits, as bitsandbytes lays them out.
+
+    Raises:
+        ModelError: For a folder that cannot be used, or is quantised already.
+        ArtifactError: For an output inside of what is read.
+        PreflightError: For an output folder that holds something.
+        EnvironmentFailure: For a full disk, a locked or unwritable folder.
+    """
+    module = load_runner("quantize_run", lambda: _refuse_early(request))
+    report: QuantizeReport = module.quantize(request)
+    return report
+
+
+def _refuse_early(request: QuantizeRequest) -> None:
+    """Refuse what quantising would."""
+    refuse_all(
+        lambda: require_model(request.model_dir),
+        lambda: require_new_export(request.output, reads_of(request.model_dir)),
+    )

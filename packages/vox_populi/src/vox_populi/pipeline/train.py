@@ -1,0 +1,213 @@
+"""Plan and train: what a run is asked, what it answers, and the two functions. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vox_populi import extras, number_ranges
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.events import Sink
+from vox_populi.files.json_numbers import JsonObject, finite_or_none
+from vox_populi.files.output_guard import IfOccupied
+from vox_populi.number_ranges import require_ranges
+from vox_populi.pipeline.machine_probe import probe_machine
+from vox_populi.pipeline.runners import NEEDED_TO_RUN, load_runner
+from vox_populi.plan.execution_planner import ExecutionPlan, plan_execution
+from vox_populi.plan.output_folder import AS_NEW_FOLDER, FolderUse
+from vox_populi.plan.plan_report import plan_as_json
+from vox_populi.plan.preflight import PreflightReport, preflight
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on with a run instead of starting one."""
+
+    source: Path | None = None
+    """A checkpoint, or a run folder for its newest; `None`: the newest of the output folder, and
+    the beginning where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What does not change the result of a run."""
+
+    force: bool = False
+    """Move an occupied output folder aside (`<name>.old-1`, …) and start anew."""
+    log_every: int = 20
+    """Optimizer steps between two lines of progress; telemetry has every step."""
+    checkpoint_every: int | None = None
+    """Optimizer steps between two checkpoints; `None`: only when a signal stops the run."""
+    keep_checkpoints: int = 2
+    """How many remain; the one before the newest is there for when the newest is damaged."""
+    resume: Resume | None = None
+    """Go on from a checkpoint; `force` is stronger and starts anew."""
+    check_rows: bool = True
+    """Keep a few rows as token ids in the run folder, on which a merge proves itself."""
+    on_stop: Callable[[str], None] | None = field(default=None, compare=False)
+    """Given a sentence, in a thread of its own, as soon as a signal asks the run to stop."""
+    reads: tuple[Path, ...] = ()
+    """Files that the request was read from; an output folder never takes their place."""
+
+    def __post_init__(self) -> None:
+        require_ranges(
+            ("--log-every", self.log_every, number_ranges.COUNT),
+            ("--checkpoint-every", self.checkpoint_every, number_ranges.COUNT),
+            ("--keep-checkpoints", self.keep_checkpoints, number_ranges.COUNT),
+        )
+
+    @property
+    def folder_use(self) -> FolderUse:
+        """What the run will do with its output folder."""
+        goes_on = IfOccupied.REFUSE if self.resume is None else IfOccupied.CONTINUE
+        # A signal writes one; with `checkpoint_every`, one more than remain is there at times.
+        most = 1 if self.checkpoint_every is None else self.keep_checkpoints + 1
+        return FolderUse(
+            if_occupied=IfOccupied.MOVE_ASIDE if self.force else goes_on,
+            most_checkpoints=most,
+            reads=self.reads,
+            resumed=None if self.force or self.resume is None else self.resume.source,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """A request that passed every check, with what will be done about it."""
+
+    contract: FinetuneContract
+    preflight: PreflightReport
+    plan: ExecutionPlan
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Settings without effect and other things the operator should know."""
+        return tuple(dict.fromkeys((*self.preflight.notes, *self.plan.notes)))
+
+    def as_json(self) -> JsonObject:
+        """What `--dry-run --json` prints."""
+        return {**plan_as_json(self.plan), "notes": list(self.notes)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldoutPoint:
+    """One evaluation during a run."""
+
+    step: int
+    """Optimizer steps done; 0 is the base model."""
+    loss: float
+    """Mean over the supervised tokens of the held-out rows, in nats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainReport:
+    """What a finished run did and where its files are."""
+
+    run: Path
+    steps: int
+    planned_steps: int
+    tokens: int
+    """Tokens that went through the model in training, supervised or not."""
+    supervised_tokens: int
+    train_loss: float | None
+    """Mean over the supervised tokens of the last epoch that was trained on, in nats."""
+    heldout_loss_before: float | None
+    """`None` without held-out rows, as for the next two."""
+    heldout_loss_after: float | None
+    evaluations: tuple[HeldoutPoint, ...] = ()
+    stopped_early: bool = False
+    seconds: float
+    """Wall time of the training loop, evaluations included, loading excluded."""
+    peak_memory_bytes: int | None
+    device: str
+    compute_dtype: str
+    graph_id: str | None = None
+    """What was trained; losses of another graph than the full one compare with none of its."""
+    artifacts: Mapping[str, Path]
+    """File kind to path: `adapter`, `manifest`, `telemetry`, `model_card`, …"""
+    resumed_from: int | None = None
+    """Step of the checkpoint that this session went on from."""
+    tokens_before: int = 0
+    """Of `tokens`, those of earlier sessions; `seconds` is this session's alone."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tokens_per_second(self) -> float:
+        """All tokens of this session, not only supervised ones."""
+        return (self.tokens - self.tokens_before) / self.seconds if self.seconds > 0 else 0.0
+
+    def as_json(self) -> JsonObject:
+        """The fields of `vox mens train --json`."""
+        return {
+            "run": str(self.run),
+            "steps": self.steps,
+            "planned_steps": self.planned_steps,
+            "tokens": self.tokens,
+            "supervised_tokens": self.supervised_tokens,
+            "train_loss": finite_or_none(self.train_loss),
+            "heldout_loss_before": finite_or_none(self.heldout_loss_before),
+            "heldout_loss_after": finite_or_none(self.heldout_loss_after),
+            "evaluations": [{"step": p.step, "loss": p.loss} for p in self.evaluations],
+            "stopped_early": self.stopped_early,
+            "seconds": round(self.seconds, 3),
+            "tokens_per_second": round(self.tokens_per_second, 1),
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "device": self.device,
+            "compute_dtype": self.compute_dtype,
+            "graph_id": self.graph_id,
+            "artifacts": {kind: str(path) for kind, path in self.artifacts.items()},
+            "resumed_from": self.resumed_from,
+            "notes": list(self.notes),
+        }
+
+
+def plan_training(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> PlannedRun:
+    """Check all inputs and decide what would run; write nothing, load no weights.
+
+    Args:
+        contract: The request.
+        use: What a run will do with its output folder.
+
+    Raises:
+        PreflightError: With every finding about the inputs.
+        PlanError: When the base model cannot meet the request.
+        EnvironmentFailure: When only disk, permissions, a lock or a device is in the way.
+    """
+    return planned(contract, preflight(contract, use))
+
+
+def run_training(
+    contract: FinetuneContract, options: RunOptions, sinks: Sequence[Sink] = ()
+) -> TrainReport:
+    """Check, plan and train; write the run folder.
+
+    Args:
+        contract: The request.
+        options: What does not change the result.
+        sinks: Receive every event beside `telemetry.jsonl`; one that fails is left out.
+
+    Raises:
+        MissingExtraError: Without the extra `mens-gpu`.
+        PreflightError: With every finding about the inputs; nothing was written.
+        PlanError: When the base model cannot meet the request; nothing was written.
+        RunFailedError: On a loss that is not finite, with the rows that caused it; on a request
+            that is not the one of the run to go on with, with every field that differs.
+        ArtifactError: When all checkpoints to go on from are damaged, or the adapter to start
+            from does not fit.
+        EnvironmentFailure: For an occupied or locked folder, a full disk or device.
+        RunInterruptedError: After SIGINT or SIGTERM, at a step border; its `exit_code` is
+            130 or 143.
+    """
+    extras.require(*NEEDED_TO_RUN)
+    found = preflight(contract, options.folder_use)
+    # Only now: what is wrong with the inputs is said without waiting for torch.
+    module = load_runner("train_run")
+    report: TrainReport = module.train(planned(contract, found), options, sinks)
+    return report
+
+
+def planned(contract: FinetuneContract, found: PreflightReport) -> PlannedRun:
+    """Decide what will run, for inputs that passed preflight."""
+    machine = probe_machine(contract.device, contract.dtype)
+    plan = plan_execution(contract, found.inventory, found.facts, machine)
+    return PlannedRun(contract=contract, preflight=found, plan=plan)

@@ -1,0 +1,1 @@
+"""Model folders in four bits: writing and caching them."""

@@ -1,0 +1,99 @@
+"""Whether the counters of a checkpoint can be those of a run. No torch, nothing is read here.
+
+A checkpoint's digests say that it is what was written, not that a run wrote it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from vox_populi.files.json_fields import FieldError
+
+MAX_LOSS_PER_TOKEN = 1e6
+"""No mean loss is near it: that of even odds over 2^20 tokens is 14."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunExtent:
+    """How far the counters of a run go."""
+
+    total_steps: int
+    steps_per_epoch: int
+    tokens_per_step: int
+    """At most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """The numbers of a checkpoint, as `EngineState` has them."""
+
+    optimizer_steps: int
+    step: int
+    epoch: int
+    index_in_epoch: int
+    tokens: int
+    supervised: int
+    epoch_loss: float
+    epoch_supervised: int
+    evaluations: Sequence[tuple[int, float]]
+    """Step and loss of each."""
+    best: tuple[int, float] | None
+
+
+def check_counters(counters: Counters) -> None:
+    """Refuse counters that contradict each other.
+
+    Raises:
+        FieldError: With the first contradiction.
+    """
+    _raise_first(_contradictions(counters))
+
+
+def check_extent(counters: Counters, extent: RunExtent) -> None:
+    """Refuse counters beyond what the run has.
+
+    Raises:
+        FieldError: With the first of them.
+    """
+    _raise_first(_excesses(counters, extent))
+
+
+def _raise_first(messages: Iterator[str]) -> None:
+    message = next(messages, None)
+    if message is not None:
+        raise FieldError(message)
+
+
+def _contradictions(c: Counters) -> Iterator[str]:
+    if c.optimizer_steps != c.step:
+        yield f"optimizer_steps is {c.optimizer_steps} at step {c.step}"
+    if not c.epoch_supervised <= c.supervised <= c.tokens:
+        yield "more tokens are supervised than there are"
+    if c.step > 0 and c.epoch_supervised == 0:
+        yield f"nothing was learned from at step {c.step}"
+    if not 0 <= c.epoch_loss <= MAX_LOSS_PER_TOKEN * c.epoch_supervised:
+        yield "epoch_loss is not a sum of losses"
+    steps = [step for step, _ in c.evaluations]
+    if steps != sorted(set(steps)) or not all(0 <= step <= c.step for step in steps):
+        yield f"evaluations are not of steps up to {c.step}, in their order"
+    if not all(_is_loss(loss) for _, loss in c.evaluations):
+        yield "an evaluation has no loss"
+    if c.best is not None and c.best not in c.evaluations:
+        yield "best is none of the evaluations"
+
+
+def _excesses(c: Counters, extent: RunExtent) -> Iterator[str]:
+    if c.step > extent.total_steps:
+        yield f"step is {c.step}, the run has {extent.total_steps} steps"
+    if c.index_in_epoch >= extent.steps_per_epoch:
+        yield f"index_in_epoch is {c.index_in_epoch} of {extent.steps_per_epoch} steps"
+    elif c.epoch * extent.steps_per_epoch + c.index_in_epoch != c.step:
+        yield f"epoch {c.epoch} and index_in_epoch {c.index_in_epoch} are not step {c.step}"
+    if c.tokens > c.step * extent.tokens_per_step:
+        yield f"tokens is {c.tokens}, more than {c.step} steps can have"
+
+
+def _is_loss(value: float) -> bool:
+    return math.isfinite(value) and 0 <= value <= MAX_LOSS_PER_TOKEN

@@ -1,0 +1,223 @@
+"""Checkpoints of a run: folders that appear by one rename, complete, and are believed by digest.
+
+`checkpoints/step-20/` has the files of a state, and `manifest.json` with size and SHA-256 of each;
+`checkpoints/latest` has the name of the newest one, for people and scripts.
+
+Which files a state consists of is `checkpoint_state`'s. No torch here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
+from vox_populi.files.json_fields import FieldError, take, take_count, take_object
+from vox_populi.files.removal import is_own_folder, remove_entries, remove_entry
+from vox_populi.files.strict_json import open_regular, read_json_object
+from vox_populi.files.whole_file import Chunk, pretty_json, write_whole
+from vox_populi.operator_messages import adapter as say_adapter
+from vox_populi.operator_messages import checkpoint as say_checkpoint
+from vox_populi.operator_messages import environment as say_environment
+from vox_tensor.atomic_file import is_temporary, sync_folder, temporary_name
+
+CHECKPOINTS_FOLDER = "checkpoints"
+CHECKPOINT_MANIFEST = "manifest.json"
+LATEST_FILE = "latest"
+CHECKPOINT_SCHEMA_VERSION = 1
+_PREFIX = "step-"
+_MAX_MANIFEST_BYTES = 1 << 20
+
+
+class CheckpointDamagedError(ArtifactError):
+    """A checkpoint that is not what was written; an older one may be used instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder that has the name of a checkpoint; whether it is one, `check_checkpoint` tells."""
+
+    path: Path
+    step: int
+
+    @property
+    def name(self) -> str:
+        """`step-<N>`."""
+        return self.path.name
+
+    def file(self, name: str) -> Path:
+        """Path of one of its files."""
+        return self.path / name
+
+
+def checkpoint_at(path: Path) -> Checkpoint | None:
+    """The checkpoint that a path names, if it ends in `step-<N>`."""
+    digits = path.name.removeprefix(_PREFIX)
+    is_named = path.name.startswith(_PREFIX) and digits.isascii() and digits.isdecimal()
+    # `step-007` would be a second name for `step-7`.
+    return Checkpoint(path, int(digits)) if is_named and digits == str(int(digits)) else None
+
+
+def list_checkpoints(run: Path) -> tuple[Checkpoint, ...]:
+    """The checkpoints of a run folder by their names alone, in the order of their steps."""
+    folder = run / CHECKPOINTS_FOLDER
+    entries = folder.iterdir() if folder.is_dir() else ()
+    found = (checkpoint_at(entry) for entry in entries)
+    return tuple(sorted((each for each in found if each is not None), key=lambda each: each.step))
+
+
+def write_checkpoint(
+    run: Path, step: int, files: Mapping[str, Sequence[Chunk]], *, keep: int
+) -> Checkpoint:
+    """Make a checkpoint visible, complete or not at all, and then remove older ones.
+
+    Every byte is on disk before the rename and the rename is on disk before `latest` moves and
+    before anything older goes. A folder of the same name, which can only be a damaged one that
+    the run fell back from, gives way.
+
+    Args:
+        run: The run folder, which this process holds.
+        step: Optimizer steps done.
+        files: Content by bare file name.
+        keep: How many checkpoints may remain, this one included.
+
+    Raises:
+        EnvironmentFailure: When the system refuses; earlier checkpoints are untouched.
+    """
+    folder = run / CHECKPOINTS_FOLDER
+    require_own_checkpoints(run)
+    target = folder / f"{_PREFIX}{step}"
+    temporary = temporary_name(target)
+    try:
+        if not folder.is_dir():
+            folder.mkdir()
+            sync_folder(run)
+        _fill(temporary, step, files)
+        if target.is_dir():
+            target.rename(temporary_name(target, "replaced"))
+        temporary.rename(target)
+        sync_folder(folder)
+    except OSError as error:
+        remove_entries(folder, temporary.name.__eq__)
+        raise EnvironmentFailure(say_environment.file_not_written(str(target), error)) from error
+    write_whole(folder / LATEST_FILE, f"{target.name}\n".encode())
+    _prune(run, step, keep)
+    return Checkpoint(target, step)
+
+
+def check_checkpoint(checkpoint: Checkpoint) -> None:
+    """Read every byte of a checkpoint and compare it with its manifest.
+
+    Raises:
+        CheckpointDamagedError: Naming the file that is missing, cut or changed.
+        ArtifactError: When a newer program wrote it.
+    """
+    path = checkpoint.path
+    try:
+        manifest = read_json_object(path / CHECKPOINT_MANIFEST, _MAX_MANIFEST_BYTES)
+        version = take_count(manifest, "schema_version", lowest=1)
+        step = take_count(manifest, "step")
+        files = take_object(manifest, "files")
+        expected = {name: _size_and_digest(files, name) for name in files}
+    except ModelError as error:
+        reason = f"{CHECKPOINT_MANIFEST}: {error.problems[0].what}"
+        raise damaged(checkpoint, reason) from error
+    except FieldError as error:
+        raise damaged(checkpoint, f"{CHECKPOINT_MANIFEST}: {error}") from error
+    if version > CHECKPOINT_SCHEMA_VERSION:
+        raise ArtifactError(
+            say_adapter.manifest_too_new(str(path), version, CHECKPOINT_SCHEMA_VERSION)
+        )
+    if step != checkpoint.step:
+        raise damaged(checkpoint, f"{CHECKPOINT_MANIFEST} is of step {step}")
+    for name, (size, digest) in expected.items():
+        difference = _difference(path / name, size, digest)
+        if difference is not None:
+            raise damaged(checkpoint, f"{name} {difference}")
+
+
+def damaged(checkpoint: Checkpoint, reason: str) -> CheckpointDamagedError:
+    """The error for a checkpoint that cannot be used for this reason."""
+    return CheckpointDamagedError(say_checkpoint.checkpoint_damaged(str(checkpoint.path), reason))
+
+
+def require_own_checkpoints(run: Path) -> None:
+    """Refuse a link or a file where a run keeps its checkpoints, before anything in it is touched.
+
+    Raises:
+        EnvironmentFailure: When there is one.
+    """
+    folder = run / CHECKPOINTS_FOLDER
+    if folder.is_symlink():
+        raise EnvironmentFailure(say_environment.output_folder_is_link(str(folder)))
+    if os.path.lexists(folder) and not is_own_folder(folder):
+        raise EnvironmentFailure(say_environment.output_not_a_folder(str(folder)))
+
+
+def remove_leftovers(run: Path) -> None:
+    """Remove what a killed process left among the checkpoints; the caller holds the run folder."""
+    remove_entries(run / CHECKPOINTS_FOLDER, is_temporary)
+
+
+def _fill(temporary: Path, step: int, files: Mapping[str, Sequence[Chunk]]) -> None:
+    if os.path.lexists(temporary):
+        remove_entry(temporary)
+    temporary.mkdir()
+    facts = {name: _write(temporary / name, chunks) for name, chunks in files.items()}
+    manifest = {"schema_version": CHECKPOINT_SCHEMA_VERSION, "step": step, "files": facts}
+    _write(temporary / CHECKPOINT_MANIFEST, [pretty_json(manifest)])
+    sync_folder(temporary)
+
+
+def _write(path: Path, chunks: Sequence[Chunk]) -> dict[str, object]:
+    """Write and sync one file; returns what the manifest says of it."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("xb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def _size_and_digest(files: Mapping[str, object], name: str) -> tuple[int, str]:
+    if Path(name).name != name or name == CHECKPOINT_MANIFEST:
+        message = f"{name!r} is no name of a file in it"
+        raise FieldError(message)
+    facts = take_object(files, name)
+    return take_count(facts, "bytes"), take(facts, "sha256", str)
+
+
+def _difference(path: Path, size: int, digest: str) -> str | None:
+    """How a file differs from what was written, or `None`."""
+    try:
+        with open_regular(path) as file:
+            found = os.fstat(file.fileno()).st_size
+            if found != size:
+                return f"has {found} bytes instead of {size}"
+            is_same = hashlib.file_digest(file, "sha256").hexdigest() == digest
+    except ModelError:
+        return "is missing or no regular file"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or type(error).__name__})"
+    return None if is_same else "is not what was written (SHA-256)"
+
+
+def _prune(run: Path, step: int, keep: int) -> None:
+    """Remove the oldest of the checkpoints up to a step; later ones a run fell back from stay.
+
+    Each is renamed first, so that a kill never leaves a part of one under its name. A
+    checkpoint that cannot be removed costs disk space and nothing else.
+    """
+    up_to_now = [each for each in list_checkpoints(run) if each.step <= step]
+    for each in up_to_now[:-keep]:
+        doomed = temporary_name(each.path)
+        with suppress(OSError):
+            each.path.rename(doomed)
+    remove_leftovers(run)

@@ -1,0 +1,219 @@
+"""The files of a checkpoint: an engine's state as bytes, and back, exact to the last bit.
+
+- `adapter.bin`: what is trained, as any adapter file
+- `best_adapter.bin`: with early stopping, the adapter of the best evaluation
+- `optimizer.safetensors`: both moments, and the state of every random stream
+- `state.json`: cursor, counters, evaluations, and the request they belong to
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from vox_populi.adapters.header import AdapterHeader
+from vox_populi.adapters.lora_bin import adapter_bin_chunks, read_adapter_bin
+from vox_populi.containers.safetensors_header import read_header
+from vox_populi.containers.tensor_container import container_chunks
+from vox_populi.errors import ArtifactError, ModelError
+from vox_populi.files.json_fields import FieldError, take, take_count, take_number, take_object
+from vox_populi.files.strict_json import read_json_object
+from vox_populi.files.whole_file import Chunk, pretty_json
+from vox_populi.operator_messages import adapter as say
+from vox_populi.runs.checkpoint_bounds import Counters, check_counters
+from vox_populi.runs.checkpoint_dir import Checkpoint, check_checkpoint, damaged
+from vox_populi.runs.request import RunRequest
+from vox_populi.train.engine_state import EngineState
+from vox_populi.train.outcome import Evaluation
+
+ADAPTER_FILE = "adapter.bin"
+BEST_ADAPTER_FILE = "best_adapter.bin"
+OPTIMIZER_FILE = "optimizer.safetensors"
+STATE_FILE = "state.json"
+STATE_SCHEMA_VERSION = 1
+
+_FIRST, _SECOND, _STREAM = "first_moment.", "second_moment.", "stream."
+_MAX_STATE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """A checkpoint as read."""
+
+    checkpoint: Checkpoint
+    state: EngineState
+    request: RunRequest
+    """What the run was asked for and went out from."""
+
+
+def state_files(
+    state: EngineState, request: RunRequest, header_at: Callable[[int], AdapterHeader]
+) -> dict[str, list[Chunk]]:
+    """What `checkpoint_dir.write_checkpoint` writes.
+
+    Args:
+        state: Of the engine.
+        request: Of the run.
+        header_at: The header of this run's adapter at a step.
+    """
+    files = {ADAPTER_FILE: adapter_bin_chunks(header_at(state.step), state.adapter)}
+    if state.best is not None and state.best_adapter is not None:
+        header = header_at(state.best.step)
+        files[BEST_ADAPTER_FILE] = adapter_bin_chunks(header, state.best_adapter)
+    tensors = {_FIRST + name: moment for name, moment in state.first_moments.items()}
+    tensors |= {_SECOND + name: moment for name, moment in state.second_moments.items()}
+    tensors |= {_STREAM + name: stream for name, stream in state.streams.items()}
+    files[OPTIMIZER_FILE] = container_chunks(tensors, {})
+    files[STATE_FILE] = [pretty_json(_state_values(state, request))]
+    return files
+
+
+def read_state(checkpoint: Checkpoint) -> SavedState:
+    """Read a checkpoint after comparing every byte of it with its digests.
+
+    Raises:
+        CheckpointDamagedError: When it is not what was written.
+        ArtifactError: When a newer program wrote it.
+    """
+    check_checkpoint(checkpoint)
+    values = _read_values(checkpoint)
+    saved = read_adapter_bin(checkpoint.file(ADAPTER_FILE))
+    header, adapter = saved.header, saved.tensors
+    tensors = _read_tensors(checkpoint)
+    try:
+        request = RunRequest.from_json(take_object(values, "request"))
+        state = _state(values, adapter, tensors)
+        check_counters(counters_of(state))
+        _require_step(state.step, checkpoint.step, header.step)
+    except FieldError as error:
+        raise damaged(checkpoint, f"{STATE_FILE}: {error}") from error
+    if state.best is not None:
+        best = read_adapter_bin(checkpoint.file(BEST_ADAPTER_FILE)).tensors
+        state = dataclasses.replace(state, best_adapter=best)
+    names = {name: tensor.shape for name, tensor in state.adapter.items()}
+    for moments in (state.first_moments, state.second_moments):
+        if {name: tensor.shape for name, tensor in moments.items()} != names:
+            raise damaged(checkpoint, f"{OPTIMIZER_FILE} does not fit {ADAPTER_FILE}")
+    return SavedState(checkpoint, state, request)
+
+
+def counters_of(state: EngineState) -> Counters:
+    """The numbers of a state."""
+    best = state.best
+    return Counters(
+        optimizer_steps=state.optimizer_steps,
+        step=state.step,
+        epoch=state.epoch,
+        index_in_epoch=state.index_in_epoch,
+        tokens=state.tokens,
+        supervised=state.supervised,
+        epoch_loss=state.epoch_loss,
+        epoch_supervised=state.epoch_supervised,
+        evaluations=tuple((each.step, each.loss) for each in state.evaluations),
+        best=None if best is None else (best.step, best.loss),
+    )
+
+
+def _require_step(step: int, of_folder: int, of_adapter: int) -> None:
+    if not step == of_folder == of_adapter:
+        message = f"it is of step {step}, its folder of {of_folder}, its adapter of {of_adapter}"
+        raise FieldError(message)
+
+
+def _state_values(state: EngineState, request: RunRequest) -> dict[str, object]:
+    # JSON numbers are written as Python's shortest text that reads back to the same float.
+    return {
+        "schema_version": STATE_SCHEMA_VERSION,
+        "optimizer_steps": state.optimizer_steps,
+        "step": state.step,
+        "epoch": state.epoch,
+        "index_in_epoch": state.index_in_epoch,
+        "tokens": state.tokens,
+        "supervised": state.supervised,
+        "order_digest": state.order_digest,
+        "epoch_loss": state.epoch_loss,
+        "epoch_supervised": state.epoch_supervised,
+        "evaluations": [[each.step, each.loss] for each in state.evaluations],
+        "best": None if state.best is None else [state.best.step, state.best.loss],
+        "stopped_early": state.stopped_early,
+        "request": request.as_json(),
+    }
+
+
+def _state(
+    values: Mapping[str, object], adapter: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> EngineState:
+    evaluations, best = values.get("evaluations"), values.get("best")
+    if not isinstance(evaluations, list):
+        message = "evaluations is missing or no list"
+        raise FieldError(message)
+    return EngineState(
+        adapter=adapter,
+        first_moments=_below(_FIRST, tensors),
+        second_moments=_below(_SECOND, tensors),
+        streams=_below(_STREAM, tensors),
+        optimizer_steps=take_count(values, "optimizer_steps"),
+        step=take_count(values, "step"),
+        epoch=take_count(values, "epoch"),
+        index_in_epoch=take_count(values, "index_in_epoch"),
+        tokens=take_count(values, "tokens"),
+        supervised=take_count(values, "supervised"),
+        order_digest=take(values, "order_digest", str),
+        epoch_loss=take_number(values, "epoch_loss"),
+        epoch_supervised=take_count(values, "epoch_supervised"),
+        evaluations=tuple(_evaluation(each) for each in evaluations),
+        best=None if best is None else _evaluation(best),
+        stopped_early=take(values, "stopped_early", bool),
+    )
+
+
+def _evaluation(value: object) -> Evaluation:
+    match value:
+        case [int(step), float() | int() as loss]:
+            return Evaluation(step, float(loss))
+        case _:
+            message = "an evaluation is no pair of step and loss"
+            raise FieldError(message)
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _read_values(checkpoint: Checkpoint) -> dict[str, object]:
+    try:
+        values = read_json_object(checkpoint.file(STATE_FILE), _MAX_STATE_BYTES)
+        version = take_count(values, "schema_version", lowest=1)
+    except ModelError as error:
+        raise damaged(checkpoint, f"{STATE_FILE}: {error.problems[0].what}") from error
+    except FieldError as error:
+        raise damaged(checkpoint, f"{STATE_FILE}: {error}") from error
+    if version > STATE_SCHEMA_VERSION:
+        path = str(checkpoint.file(STATE_FILE))
+        raise ArtifactError(say.manifest_too_new(path, version, STATE_SCHEMA_VERSION))
+    return values
+
+
+def _read_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    path = checkpoint.file(OPTIMIZER_FILE)
+    try:
+        names = read_header(path).tensors
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
+    except ModelError as error:
+        raise damaged(checkpoint, f"{OPTIMIZER_FILE}: {error.problems[0].what}") from error
+    except (OSError, SafetensorError) as error:
+        raise damaged(checkpoint, f"{OPTIMIZER_FILE}: {error}") from error
+    streams = (tensor for name, tensor in tensors.items() if name.startswith(_STREAM))
+    if any(tensor.dtype != torch.uint8 for tensor in streams):
+        raise damaged(checkpoint, f"{OPTIMIZER_FILE}: a random stream is not of bytes")
+    return tensors

@@ -1,0 +1,85 @@
+"""`MODEL_CARD.md`: what an adapter is, for whoever finds the file. No torch, no dates, no paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from vox_populi.files.json_fields import take_object
+
+
+def model_card(manifest: Mapping[str, object]) -> str:
+    """Markdown from a manifest of this program, sections in the source system's order."""
+    return "\n".join(_lines(manifest)) + "\n"
+
+
+def _lines(manifest: Mapping[str, object]) -> Iterator[str]:
+    results, optimizer = take_object(manifest, "results"), take_object(manifest, "optimizer")
+    is_qlora = manifest.get("candle_compat_mode") is True
+    yield f"# Vox {'QLoRA' if is_qlora else 'LoRA'} adapter"
+    yield from _section("Base model")
+    yield f"- name: {code_span(manifest['base_model'])} ({code_span(manifest['model_type'])})"
+    yield f"- digest: {code_span(manifest['base_digest'])}"
+    yield "- the adapter works on this base only; its licence and its limits come with it"
+    yield from _section("Data")
+    yield f"- train file: {code_span(manifest['train_file'])}"
+    yield f"- digest: {code_span(manifest['train_digest'])}"
+    yield f"- template: {code_span(manifest['template'])}"
+    yield f"- supervised tokens seen: {results['supervised_tokens']}"
+    yield from _section("Architecture")
+    for label, key in (
+        ("vocab", "vocab_size"),
+        ("d_model", "d_model"),
+        ("layers", "n_layers"),
+        ("heads", "n_heads"),
+    ):
+        yield f"- {label}: {manifest[key]}"
+    yield f"- adapter: rank {manifest['rank']}, alpha {manifest['alpha']:g}, {_targets(manifest)}"
+    yield from _section("Training")
+    kernel, dtype = code_span(manifest["execution_kernel"]), code_span(manifest["compute_dtype"])
+    yield f"- kernel: {kernel}, {dtype}"
+    if is_qlora:
+        yield f"- graph: {code_span(manifest['candle_qlora_graph_id'])}"
+        yield f"- objective: {code_span(manifest['training_objective_note'])}"
+        yield f"- base: {_quantisation(manifest)}"
+    yield f"- steps: {results['steps']} of {manifest['rows_per_step']} rows"
+    yield (
+        f"- AdamW, learning rate {optimizer['learning_rate']:g}, {optimizer['schedule']} schedule, "
+        f"seed {manifest['seed']}"
+    )
+    yield from _section("Results")
+    yield f"- training loss, last epoch: {_loss(results['train_loss'])}"
+    yield f"- held-out loss before: {_loss(results['heldout_loss_before'])}"
+    yield f"- held-out loss after: {_loss(results['heldout_loss_after'])}"
+    yield from _section("Notes")
+    if "candle_qlora_proxy_stack_complete" in manifest:
+        yield "THESE LOSSES ARE NO LOSSES OF A LANGUAGE MODEL. The proxy graph predicts from the"
+        yield "token before alone; compare its losses with those of no full graph."
+        yield ""
+    yield "Losses are means over supervised tokens, in nats. `training_manifest.json` has the rest."
+
+
+def _section(title: str) -> Iterator[str]:
+    yield ""
+    yield f"## {title}"
+    yield ""
+
+
+def _targets(manifest: Mapping[str, object]) -> str:
+    targets = manifest["targets"]
+    assert isinstance(targets, list)
+    return f"on {' '.join(targets)}"
+
+
+def _quantisation(manifest: Mapping[str, object]) -> str:
+    nested = "double" if manifest["double_quant"] else "single"
+    return f"NF4, blocks of {manifest['nf4_block_size']}, {nested} quantisation"
+
+
+def _loss(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "not measured"
+
+
+def code_span(value: object) -> str:
+    """A code span that a name from a file cannot leave."""
+    text = "".join(c if c.isprintable() and c != "`" else "?" for c in str(value))
+    return f"`{text}`"

@@ -1,0 +1,68 @@
+"""What a run on a 4-bit base says of itself in its manifest and its telemetry. No torch here.
+
+Keys are the source system's where it has one. A LoRA run has none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vox_populi.adapters.header import AdaptedModule, Quantization
+from vox_populi.adapters.v3.names import logical_names
+from vox_populi.contract.choices import ComputeDtype
+from vox_populi.data.data_report import DropReason
+from vox_populi.plan.execution_planner import ExecutionPlan
+
+WHOLE_TURN = 0
+"""How the source system writes a loss over all supervised tokens, where a width is expected."""
+
+_SHORT_DTYPES = {"float32": ComputeDtype.F32.value, "bfloat16": ComputeDtype.BF16.value}
+
+
+def qlora_facts(plan: ExecutionPlan) -> dict[str, object]:
+    """Graph, trained layers, width of the loss and quantisation, as they really ran."""
+    if plan.quant is None:
+        return {}
+    proxy = plan.proxy
+    n_middle = plan.config.n_layers if proxy is None else len(proxy.middle)
+    complete = {} if proxy is None else {"candle_qlora_proxy_stack_complete": proxy.is_complete}
+    return {
+        "candle_compat_mode": plan.candle_compat_mode,
+        "candle_qlora_graph_id": plan.graph,
+        "trainable_projection_stack": trained_stack(plan),
+        "candle_qlora_middle_layers_active": n_middle,
+        **complete,
+        "candle_qlora_ce_last_k": WHOLE_TURN if plan.ce_last_k is None else plan.ce_last_k,
+        "training_objective_note": plan.objective_note,
+        "base_quant": "nf4",
+        "double_quant": plan.quant.double_quant,
+        "nf4_block_size": plan.quant.block_size,
+        "base_is_prequantised": plan.quant.is_prequantised,
+    }
+
+
+def trained_stack(plan: ExecutionPlan) -> list[str]:
+    """Names of the adapted layers as the adapter's files have them: `l0.q`, `mid0`, `lm_head`."""
+    modules = [AdaptedModule.of(module) for module in plan.adapters]
+    return list(logical_names(plan.graph, modules).values())
+
+
+def skip_counts(dropped: Mapping[DropReason, int]) -> dict[str, int]:
+    """Rows that a run skips, under the source system's names; all of them before it starts."""
+    return {
+        # Ids beyond the embedding table are refused, and every position has a hidden state.
+        "skips_bad_vocab": 0,
+        "skips_last_hidden": 0,
+        "skips_short_seq": dropped[DropReason.NOTHING_TO_LEARN],
+    }
+
+
+def quantization_of(plan: ExecutionPlan) -> Quantization | None:
+    """How the base is held, as an adapter's header says it; `None` where it is not quantised."""
+    if plan.quant is None:
+        return None
+    return Quantization(
+        block_size=plan.quant.block_size,
+        double_quant=plan.quant.double_quant,
+        compute_dtype=_SHORT_DTYPES[plan.compute_dtype],
+    )

@@ -1,0 +1,249 @@
+"""The folder of one run: locked while it is written, every file in it whole or absent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vox_populi.adapters.v3.manifest import MANIFEST_V3_FILE
+from vox_populi.adapters.v3.version2 import META_V2_FILE
+from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError
+from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
+from vox_populi.files.made_folders import make_folders, remove_empty
+from vox_populi.files.removal import move_aside, remove_entries
+from vox_populi.files.whole_file import Chunk, pretty_json, write_whole
+from vox_populi.hf.model_place import is_gguf
+from vox_populi.operator_messages import adapter as say_adapter
+from vox_populi.operator_messages import checkpoint as say_checkpoint
+from vox_populi.operator_messages import environment as say_environment
+from vox_populi.runs.check_rows import CHECK_ROWS_FILE
+from vox_populi.runs.checkpoint_dir import checkpoint_at, remove_leftovers, require_own_checkpoints
+from vox_tensor.atomic_file import is_temporary
+
+ADAPTER_FILE = "model_final.bin"
+QLORA_ADAPTER_FILE = "candle_qlora_adapter.safetensors"
+"""`adapter_v3.QLORA_ADAPTER_FILE`, which needs torch to be read; a test compares."""
+MANIFEST_FILE = "training_manifest.json"
+PREFLIGHT_FILE = "training-preflight.json"
+TELEMETRY_FILE = "telemetry.jsonl"
+TIMES_FILE = "run_times.json"
+MODEL_CARD_FILE = "MODEL_CARD.md"
+BASE_LOCATION_FILE = "base_location.json"
+REQUEST_FILE = "request.json"
+
+KNOWN_FILES = {
+    "request": REQUEST_FILE,
+    "adapter": ADAPTER_FILE,
+    "manifest": MANIFEST_FILE,
+    "preflight": PREFLIGHT_FILE,
+    "telemetry": TELEMETRY_FILE,
+    "model_card": MODEL_CARD_FILE,
+    "times": TIMES_FILE,
+    "check_rows": CHECK_ROWS_FILE,
+    "base_location": BASE_LOCATION_FILE,
+}
+"""Kind of file to its name; `--json` output uses the kinds."""
+
+QLORA_FILES = {
+    "adapter": QLORA_ADAPTER_FILE,
+    "adapter_meta": META_V2_FILE,
+    "adapter_manifest": MANIFEST_V3_FILE,
+}
+"""What a QLoRA run has in the place of `KNOWN_FILES["adapter"]`."""
+
+
+def run_files(run: Path) -> dict[str, Path]:
+    """Kind of file to where it is, for those of a run folder that are there."""
+    names = [*KNOWN_FILES.items(), *QLORA_FILES.items()]
+    return {kind: run / name for kind, name in names if (run / name).is_file()}
+
+
+def final_adapter(run: Path) -> Path | None:
+    """The adapter that a run has left, whichever kernel it had; `None` while there is none."""
+    return run_files(run).get("adapter")
+
+
+def require_regular_files(run: Path) -> None:
+    """Refuse a folder, pipe, socket or device that has the name of a file of a run.
+
+    Raises:
+        ArtifactError: Naming each of them.
+    """
+    names = {*KNOWN_FILES.values(), *QLORA_FILES.values(), LOCK_NAME}
+    special = [name for name in sorted(names) if _is_special(run / name)]
+    if special:
+        raise ArtifactError(
+            *(say_adapter.run_file_not_regular(str(run / name)) for name in special)
+        )
+
+
+def _is_special(path: Path) -> bool:
+    return os.path.lexists(path) and not path.is_symlink() and not path.is_file()
+
+
+def required_adapter(run: Path) -> Path:
+    """The adapter that a run has left.
+
+    Raises:
+        ArtifactError: For a run without one, or a folder that is no run.
+    """
+    path = final_adapter(run)
+    if path is not None:
+        return path
+    if run_files(run):
+        raise ArtifactError(say_adapter.run_has_no_adapter(str(run)))
+    raise ArtifactError(say_adapter.not_a_run_folder(str(run)))
+
+
+def means_adapter(path: Path) -> bool:
+    """Whether a path is that of an adapter file, or of a run or checkpoint folder with one."""
+    if path.is_dir():
+        return final_adapter(path) is not None or checkpoint_at(path) is not None
+    return path.is_file() and not is_gguf(path)
+
+
+class RunDir:
+    """A run folder that this process holds; leaving the `with` block gives it back.
+
+    Nothing in it changes before `begin` or the first file: a run that is refused until then
+    leaves everything as it was.
+    """
+
+    def __init__(
+        self, path: Path, lock: FolderLock, made: Sequence[Path] = (), *, is_replaced: bool = False
+    ) -> None:
+        self.path = path
+        self._lock, self._made, self._is_replaced = lock, made, is_replaced
+        self._is_begun = False
+
+    @classmethod
+    def create(cls, path: Path, *, force: bool = False) -> RunDir:
+        """Make and lock a run folder.
+
+        Args:
+            path: The folder; missing parents are made.
+            force: Keep an occupied folder under another name (`<name>.old-1`, …) instead of
+                refusing it; done by `begin`.
+
+        Raises:
+            PreflightError: For a folder that holds something.
+            EnvironmentFailure: For a path that is no folder or a link, a folder that another
+                process holds, or that cannot be written.
+        """
+        made, lock = _make_and_lock(path)
+        try:
+            occupied = _is_occupied(path)
+            if occupied and not force:
+                is_run = (path / REQUEST_FILE).is_file()
+                raise PreflightError(
+                    say_environment.output_folder_occupied(str(path), is_run=is_run)
+                )
+        except BaseException:
+            lock.release()
+            raise
+        return cls(path, lock, made, is_replaced=occupied)
+
+    @classmethod
+    def reopen(cls, path: Path) -> RunDir:
+        """Lock the folder of a run, to go on in it; a new or empty one will do as well.
+
+        Raises:
+            PreflightError: For a folder that holds something else.
+            ArtifactError: For a special file in the place of one of the run's.
+            EnvironmentFailure: As for `create`, and for a link in the place of its checkpoints.
+        """
+        made, lock = _make_and_lock(path)
+        try:
+            if _is_occupied(path) and not (path / REQUEST_FILE).is_file():
+                raise PreflightError(say_checkpoint.output_folder_is_no_run(str(path)))
+            require_own_checkpoints(path)
+            require_regular_files(path)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(path, lock, made)
+
+    def begin(self) -> None:
+        """Move an occupied folder aside, or remove what a killed process left; once.
+
+        Raises:
+            EnvironmentFailure: When the system refuses.
+        """
+        if self._is_begun:
+            return
+        self._is_begun = True
+        if self._is_replaced:
+            _move_aside(self.path, self._lock)
+            self._lock.release()
+            _, self._lock = _make_and_lock(self.path)
+        else:
+            _remove_leftovers(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+        if not self._is_begun:
+            remove_empty(self._made)
+
+    def file(self, name: str) -> Path:
+        """Path of a file in the folder; `name` is a bare file name."""
+        if Path(name).name != name:
+            message = f"{name!r} is no bare file name"
+            raise ValueError(message)
+        return self.path / name
+
+    def write_atomic(self, name: str, *chunks: Chunk) -> Path:
+        """Put a file in place, whole.
+
+        Raises:
+            EnvironmentFailure: When the system refuses; no torn file is left.
+        """
+        path = self.file(name)
+        self.begin()
+        write_whole(path, *chunks)
+        return path
+
+    def write_json(self, name: str, value: Mapping[str, object]) -> Path:
+        """Put a JSON document in place, whole."""
+        return self.write_atomic(name, pretty_json(value))
+
+
+def _make_and_lock(path: Path) -> tuple[Sequence[Path], FolderLock]:
+    """The folders that were made for it, and its lock."""
+    if path.is_symlink():
+        raise EnvironmentFailure(say_environment.output_folder_is_link(str(path)))
+    try:
+        made = make_folders(path)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise EnvironmentFailure(say_environment.output_not_a_folder(str(path))) from error
+    except OSError as error:
+        raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
+    return made, FolderLock.acquire(path)
+
+
+def _is_occupied(path: Path) -> bool:
+    return any(entry.name != LOCK_NAME and not is_temporary(entry.name) for entry in path.iterdir())
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what a killed process left; nobody else writes here, the lock is ours."""
+    remove_entries(path, is_temporary)
+    remove_leftovers(path)
+
+
+def _move_aside(path: Path, lock: FolderLock) -> None:
+    try:
+        kept = move_aside(path.resolve())
+    except OSError as error:
+        raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
+    lock.path = kept / LOCK_NAME

@@ -1,0 +1,144 @@
+"""Our schema checker refuses what the reference implementation refuses, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from vox_populi.adapters.v3.json_schema import load_schema, schema_violations
+from vox_populi.adapters.v3.manifest import parse_manifest_v3
+from vox_populi.adapters.v3.version2 import parse_meta_v2
+from vox_populi.errors import ArtifactError
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+SIDECARS = sorted(path.relative_to(GOLDEN).as_posix() for path in GOLDEN.glob("*/*.json"))
+SCHEMAS = {2: "adapter-meta-v2", 3: "adapter-manifest-v3"}
+REPLACEMENTS: tuple[Any, ...] = (
+    None, True, False, 0, 1, 2, 3, -1, 1.5, 10**30, "", "x", "nf4", "a" * 64, [], ["q", "q"],
+    ["x", ""], [1], {}, {"x": "y"}, {"x": 1},
+)  # fmt: skip
+
+
+def document_of(sidecar: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((GOLDEN / sidecar).read_text(encoding="utf-8"))
+    return document
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every node below the root."""
+    children: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict | list):
+        children = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, child in children:
+        yield (*path, key)
+        yield from places(child, (*path, key))
+
+
+def mutants(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """One change each: a node removed, replaced, or something added beside it."""
+    for path in places(document):
+        for change in (*REPLACEMENTS, "remove", "add"):
+            mutant = copy.deepcopy(document)
+            parent: Any = mutant
+            for key in path[:-1]:
+                parent = parent[key]
+            if change == "remove":
+                del parent[path[-1]]
+            elif change == "add" and isinstance(parent, dict):
+                parent["unheard_of"] = 1
+            else:
+                parent[path[-1]] = change
+            yield mutant
+
+
+@pytest.mark.parametrize("sidecar", SIDECARS)
+def test_golden_files_meet_their_schema(sidecar: str) -> None:
+    document = document_of(sidecar)
+    schema = load_schema(SCHEMAS[document["version"]])
+    assert list(schema_violations(document, schema)) == []
+    assert list(schema_violations({}, schema)) != []
+
+
+@pytest.mark.parametrize("sidecar", SIDECARS)
+def test_the_reference_implementation_agrees_on_every_mutant(sidecar: str) -> None:
+    document = document_of(sidecar)
+    schema = load_schema(SCHEMAS[document["version"]])
+    jsonschema.Draft202012Validator.check_schema(dict(schema))
+    oracle = jsonschema.Draft202012Validator(schema)
+    assert oracle.is_valid(document)
+    refused = 0
+    for mutant in mutants(document):
+        ours = list(schema_violations(mutant, schema))
+        assert bool(ours) != oracle.is_valid(mutant), (ours, mutant)
+        refused += bool(ours)
+    assert refused > len(document)
+
+
+def parse(document: dict[str, Any], version: int) -> object:
+    parser = parse_meta_v2 if version == 2 else parse_manifest_v3
+    return parser(document, Path("sidecar.json"))
+
+
+@pytest.mark.parametrize("sidecar", SIDECARS)
+def test_the_reader_refuses_at_least_what_the_schema_refuses(sidecar: str) -> None:
+    document = document_of(sidecar)
+    version = document["version"]
+    schema = load_schema(SCHEMAS[version])
+    for mutant in mutants(document):
+        if any(schema_violations(mutant, schema)):
+            with pytest.raises(ArtifactError, match="MENS-A504"):
+                parse(mutant, version)
+    assert parse(document, version)
+
+
+@pytest.mark.parametrize("folder", ["v3_ours_full", "v3_ours_proxy", "v3_ours_lora"])
+def test_a_changed_manifest_of_ours_is_never_accepted(folder: str) -> None:
+    document = document_of(f"{folder}/populi_adapter_manifest_v3.json")
+    text = json.dumps(document)
+    for mutant in mutants(document):
+        # A replacement may be what was there.
+        if json.dumps(mutant) != text:
+            with pytest.raises(ArtifactError, match="MENS-A504"):
+                parse(mutant, 3)
+    assert parse(document, 3)
+
+
+def test_a_line_feed_after_a_digest_is_no_digest() -> None:
+    document = document_of("v3_ours_full/populi_adapter_manifest_v3.json")
+    document["adapter_sha256"] += "\n"
+    found = list(schema_violations(document, load_schema(SCHEMAS[3])))
+    assert found == ["adapter_sha256 does not look like ^[0-9a-f]{64}$"]
+
+
+def test_places_are_named() -> None:
+    document = document_of("v3_ours_full/populi_adapter_manifest_v3.json")
+    del document["modules"]["l0.o"]["ours"]
+    document["rank"] = 0
+    document["layer_order"] = ["l0.o", 5]
+    schema = load_schema(SCHEMAS[3])
+    assert sorted(schema_violations(document, schema)) == [
+        "layer_order[1] is no string",
+        "modules.l0.o.ours is missing",
+        "rank is less than 1",
+    ]
+
+
+PAGE = Path(__file__).parents[4] / "docs" / "src" / "reference" / "adapter-formats.md"
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="the pages are not beside the package")
+def test_the_examples_of_the_reference_page_are_golden_files() -> None:
+    blocks = PAGE.read_text(encoding="utf-8").split("```json\n")[1:]
+    shown = [json.loads(block.partition("```")[0]) for block in blocks]
+    assert shown == [
+        document_of("v3_ours_full/populi_adapter_manifest_v3.json"),
+        document_of("v3_second_era/populi_adapter_manifest_v3.json"),
+        document_of("v3_ours_full/candle_qlora_adapter_meta.json"),
+        document_of("v2_first_era/candle_qlora_adapter_meta.json"),
+    ]

@@ -1,0 +1,101 @@
+"""Preview shows the very ids and labels of training, and text that belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.data.training_text import ChatTemplate
+from vox_populi.errors import DataError
+from vox_populi.pipeline.preview import PreviewRequest, preview_rows
+from vox_populi.pipeline.train import plan_training
+from vox_tensor.records import IGNORE_INDEX
+
+MakeContract = Callable[..., FinetuneContract]
+WriteRows = Callable[..., Path]
+
+
+def request(data: Path, base: Path, **changes: Any) -> PreviewRequest:
+    settings: dict[str, Any] = {"tokenizer": TokenizerKind.VOX, "seq_len": 64, **changes}
+    return PreviewRequest(data=data, model_dir=base, **settings)
+
+
+def test_rows_are_those_the_trainer_reads(make_contract: MakeContract) -> None:
+    contract = make_contract(system_prompt="Short.")
+    trained = plan_training(contract).preflight.train
+    assert contract.model_dir is not None
+    asked = request(
+        contract.data_dir / "train.jsonl", contract.model_dir, count=99, system_prompt="Short."
+    )
+    shown = list(preview_rows(asked))
+    assert [(row.ids, row.labels, row.source_line) for row in shown] == [
+        (row.ids, row.labels, row.line) for row in trained
+    ]
+
+
+def test_text_is_whole_and_the_learned_part_is_the_answer_and_its_end(
+    write_rows: WriteRows, make_base: Callable[..., Path]
+) -> None:
+    data = write_rows([{"prompt": "Hé?", "response": "ü\n!", "source": "a:1"}])
+    (row,) = preview_rows(request(data, make_base()))
+    assert row.text == "<|im_start|>user\nHé?<|im_end|>\n<|im_start|>assistant\nü\n!<|im_end|>"
+    assert [text for text, learned in row.pieces if learned] == ["ü\n!<|im_end|>"]
+    assert set(row.as_json()) == {"ids", "labels", "text", "source_line", "source"}
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_narrow_loss_shows_only_the_end_of_the_answer_as_learned(
+    write_rows: WriteRows, make_base: Callable[..., Path], width: int
+) -> None:
+    data = write_rows([{"prompt": "Hé?", "response": "abc"}])
+    base = make_base()
+    (row,) = preview_rows(request(data, base, ce_last_k=width))
+    (whole,) = preview_rows(request(data, base))
+    assert row.text == whole.text
+    assert sum(label != IGNORE_INDEX for label in row.labels) == width
+    end = {1: "<|im_end|>", 3: "bc<|im_end|>"}[width]
+    assert [text for text, learned in row.pieces if learned] == [end]
+
+
+def test_a_cut_row_shows_as_much_text_as_it_has_ids(
+    write_rows: WriteRows, make_base: Callable[..., Path]
+) -> None:
+    data = write_rows([{"prompt": "a", "response": "bcdefgh"}])
+    base = make_base()
+    (whole,) = preview_rows(request(data, base))
+    (cut,) = preview_rows(request(data, base, seq_len=len(whole.ids) - 3))
+    assert cut.ids == whole.ids[:-3]
+    assert cut.text + "gh<|im_end|>" == whole.text
+    assert cut.labels[-1] != IGNORE_INDEX
+
+
+def test_rows_that_training_leaves_out_are_left_out(
+    write_rows: WriteRows, make_base: Callable[..., Path]
+) -> None:
+    rows = [
+        {"prompt": "bad", "response": "x", "rating": 1},
+        {"prompt": "good", "response": "x", "rating": 5},
+    ]
+    (row,) = preview_rows(request(write_rows(rows), make_base()))
+    assert row.source_line == 2
+
+
+def test_the_plain_template_is_shown_as_trained(
+    write_rows: WriteRows, make_base: Callable[..., Path]
+) -> None:
+    data = write_rows([{"prompt": "P", "response": "R"}])
+    (row,) = preview_rows(request(data, make_base(), template=ChatTemplate.PLAIN))
+    assert row.text == "P\nR<|endoftext|>"
+
+
+def test_a_bad_row_is_an_error_with_its_line(
+    write_rows: WriteRows, make_base: Callable[..., Path]
+) -> None:
+    data = write_rows([{"prompt": "P", "response": "R"}, {"prompt": 7}])
+    with pytest.raises(DataError, match=rf"{data.name}:2"):
+        list(preview_rows(request(data, make_base())))
