@@ -20,6 +20,7 @@ from starting_point import (
 from torch import Tensor
 from variants import Variant
 
+from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.kernel.nf4_backend import choose_dequantizer
@@ -29,7 +30,8 @@ from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base
 from vox_populi.model.transformer import Transformer
 from vox_populi.train.allocator import keep_freed_memory
 from vox_populi.train.batches import pack_batches
-from vox_populi.train.optimizer import AdamW, clip_gradients
+from vox_populi.train.gradients import clip_gradients, forget_gradients
+from vox_populi.train.optimizers.registry import build_optimizer
 from vox_tensor.lora import FrozenLinear
 from vox_tensor.nf4 import NestedScales, Nf4Tensor
 from vox_tensor.nf4_weight import DenseCopies, DensePool, Nf4Weight
@@ -57,12 +59,12 @@ def prepare_ours(
         for module, start in zip(modules, initial_factors(base).values(), strict=True):
             adapted[module.ours].a_RI.copy_(start)
     objective = AdaptedObjective(model, adapted, pool)
-    parameters = list(objective.parameters())
-    optimizer = AdamW(parameters, weight_decay=0.0)
+    parameters = tuple(objective.parameters().values())
+    optimizer = build_optimizer(OptimizerKind.ADAMW, objective.parameters(), weight_decay=0.0)
     objective.set_training(active=True)
 
     def step(rows: Sequence[EncodedRow]) -> float:
-        optimizer.forget_gradients()
+        forget_gradients(parameters)
         count = sum(row.n_supervised for row in rows)
         total = 0.0
         for batch in pack_batches(rows, job["window_tokens"], device):

@@ -16,6 +16,7 @@ from vox_cli.train_request import (
     QLORA_FIELD_OF_SETTING,
 )
 from vox_populi.contract.choices import Backend, ComputeDtype, DeviceKind, TokenizerKind
+from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.contract.qlora_spec import BaseQuant
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
@@ -38,6 +39,7 @@ PARSERS: Mapping[tuple[str, ...], Any] = {entry.words: load_command(entry) for e
 SETS: tuple[type[StrEnum], ...] = (
     Backend, BaseQuant, ComputeDtype, DeviceKind, TokenizerKind, OnBadRow, OnLongRow,
     ChatTemplate, Consumer, GgufType, AdapterForm, MergeFormat, ScheduleKind,
+    OptimizerKind,
 )  # fmt: skip
 TRAIN = ("mens", "train")
 

@@ -44,6 +44,7 @@ FIELD_OF_SETTING = {
     "system_prompt": "system_prompt",
     "epochs": "epochs",
     "max_steps": "max_steps",
+    "optimizer": "optimizer",
     "lr": "learning_rate",
     "schedule": "schedule",
     "warmup": "warmup_steps",

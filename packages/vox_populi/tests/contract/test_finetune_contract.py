@@ -14,6 +14,7 @@ from vox_populi.contract.choices import (
     TokenizerKind,
 )
 from vox_populi.contract.finetune_contract import FinetuneContract, requested_lora
+from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ConfigError, ContractError
@@ -34,6 +35,7 @@ OTHER_VALUE: dict[str, Any] = {
     "system_prompt": "Be brief.",
     "epochs": 4,
     "max_steps": 10,
+    "optimizer": OptimizerKind.LION,
     "learning_rate": 1e-4,
     "schedule": ScheduleKind.WSD,
     "warmup_steps": 0,

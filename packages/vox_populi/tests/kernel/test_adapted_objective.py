@@ -74,8 +74,8 @@ def test_measuring_between_two_steps_changes_nothing(copies: DenseCopies) -> Non
     second = objective.loss_sum(collate_window(ROWS))
     assert torch.equal(first, second)
     assert measured * ROWS[0].n_supervised == pytest.approx(first.item())
-    assert all(p.requires_grad for p in objective.parameters())
-    frozen = set(objective.model.parameters()) - set(objective.parameters())
+    assert all(p.requires_grad for p in objective.parameters().values())
+    frozen = set(objective.model.parameters()) - set(objective.parameters().values())
     assert frozen
     assert not any(p.requires_grad for p in frozen)
 

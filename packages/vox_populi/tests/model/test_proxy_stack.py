@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from vox_populi.adapters.header import AdaptedModule
 from vox_populi.adapters.v3.names import logical_names
+from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.proxy_stack import NORM_EPS, ProxyStack
-from vox_populi.train.engine import Engine
+from vox_populi.train.engine import Engine, Rows
+from vox_populi.train.optimizers.registry import build_optimizer
 from vox_populi.train.outcome import EngineSettings
 from vox_tensor.collate import collate_window
 from vox_tensor.lora import FrozenLinear
@@ -68,7 +70,8 @@ def trained(rows_at_once: int, steps: int) -> tuple[dict[str, Tensor], dict[str,
         ),
         seed=1,
     )
-    Engine(learner, rows, (), settings, _NoSink()).run()
+    optimizer = build_optimizer(OptimizerKind.ADAMW, learner.parameters(), weight_decay=0.01)
+    Engine(learner, optimizer, Rows(rows, ()), settings, _NoSink()).run()
     return before, learner.snapshot()
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from vox_populi.contract.adapter_target import parse_targets
+from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.plan.adapter_selection import select_adapters
 from vox_populi.plan.memory_estimate import (
@@ -51,6 +52,23 @@ def test_the_terms_of_a_small_llama_by_hand(make_config: MakeConfig) -> None:
     assert found.loss_chunk == 100 * 300 * 4 * 2
     assert found.runtime == CPU_RUNTIME_BYTES
     assert found.total == sum(size for _, size in found.terms())
+
+
+def test_the_optimizer_decides_what_is_kept_for_each_value(make_config: MakeConfig) -> None:
+    config = make_config(hidden_size=256)
+    modules = select_adapters(config, parse_targets("q")).modules
+    found = {
+        kind: estimate_memory(config, modules, LoraSpec(rank=16), ON_CPU, optimizer=kind)
+        for kind in OptimizerKind
+    }
+    adamw = found[OptimizerKind.ADAMW]
+    assert adamw.adapter == 4 * config.n_layers * 16 * (256 + config.q_features)
+    assert adamw.optimizer == 2 * adamw.adapter
+    assert found[OptimizerKind.LION].optimizer == adamw.adapter
+    # A and B have 4096 values or more: two codes a value, and two f32 scales for each 256.
+    assert found[OptimizerKind.ADAMW8BIT].optimizer == adamw.adapter // 4 * 2 * (256 + 4) // 256
+    for kind, estimated in found.items():
+        assert estimated == replace(adamw, optimizer=estimated.optimizer), kind
 
 
 def test_families_keep_what_they_have(make_config: MakeConfig) -> None:

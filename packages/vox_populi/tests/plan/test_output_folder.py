@@ -16,6 +16,7 @@ from vox_populi.errors import EnvironmentFailure, PreflightError
 from vox_populi.files.folder_lock import FolderLock
 from vox_populi.files.output_guard import IfOccupied
 from vox_populi.plan.findings import Findings
+from vox_populi.plan.memory_estimate import AdapterSize
 from vox_populi.plan.output_folder import (
     FolderUse,
     check_cache_folder,
@@ -30,6 +31,7 @@ NO_ROWS = Path(os.sep) / "no" / "rows"
 def error_of(
     path: Path,
     adapter_bytes: int = 0,
+    moments: int = 2,
     if_occupied: IfOccupied = IfOccupied.REFUSE,
     most_checkpoints: int = 0,
     **reads: Any,
@@ -39,7 +41,8 @@ def error_of(
     use = FolderUse(if_occupied=if_occupied, most_checkpoints=most_checkpoints, **named)
     contract = FinetuneContract(**{"data_dir": NO_ROWS, **reads}, output_dir=path)
     before = sorted(path.parent.rglob("*")) if path.parent.is_dir() else []
-    check_output_folder(contract, adapter_bytes, found, use)
+    size = AdapterSize(adapter_bytes, moments * adapter_bytes)
+    check_output_folder(contract, size, found, use)
     assert before == (sorted(path.parent.rglob("*")) if path.parent.is_dir() else [])
     try:
         found.raise_if_any()
@@ -139,6 +142,8 @@ def test_a_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
     assert error_of(tmp_path / "new", adapter_bytes=2**28) is None
     assert error_of(tmp_path / "new", 2**25, most_checkpoints=3) is None
+    assert error_of(tmp_path / "new", 2**26, most_checkpoints=4) is not None
+    assert error_of(tmp_path / "new", 2**26, moments=1, most_checkpoints=4) is None
     error = error_of(tmp_path / "new", 2**28, most_checkpoints=3)
     assert isinstance(error, EnvironmentFailure)
     error = error_of(tmp_path / "new", adapter_bytes=2**29)

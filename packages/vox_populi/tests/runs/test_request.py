@@ -45,6 +45,32 @@ def test_every_field_that_differs_is_one_problem_with_both_values() -> None:
     assert "8" in problems[0].what
 
 
+@pytest.mark.parametrize(("before", "now"), [("lion", None), (None, "lion"), ("adamw", None)])
+def test_another_optimizer_is_one_problem_that_names_the_flag_and_both(
+    before: str | None, now: str | None
+) -> None:
+    """A record without an optimizer is one for AdamW."""
+
+    def asked_for(name: str | None) -> RunRequest:
+        return (
+            REQUEST
+            if name is None
+            else replace(
+                REQUEST, digest=f"sha256:{name}", contract={**REQUEST.contract, "optimizer": name}
+            )
+        )
+
+    problems = asked_for(before).changes_to(asked_for(now))
+    if before == "adamw":
+        assert [problem.where for problem in problems] == ["contract_digest"]
+        return
+    (problem,) = problems
+    assert problem.code == "MENS-R100"
+    assert f"--optimizer {before or 'adamw'}" in problem.what
+    assert now or "adamw" in problem.what
+    assert f"Pass --optimizer {before or 'adamw'}" in problem.fix
+
+
 def test_a_digest_that_differs_alone_is_a_difference() -> None:
     (problem,) = REQUEST.changes_to(replace(REQUEST, digest="sha256:dd"))
     assert problem.where == "contract_digest"

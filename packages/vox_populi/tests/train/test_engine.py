@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName
 from vox_populi.hf.keymap import adapter_modules
@@ -17,7 +19,10 @@ from vox_populi.hf.model_config import parse_model_config
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.transformer import Transformer
-from vox_populi.train.engine import Engine
+from vox_populi.train.engine import Engine, Rows
+from vox_populi.train.objective import Objective
+from vox_populi.train.optimizers.optimizer import Optimizer
+from vox_populi.train.optimizers.registry import build_optimizer
 from vox_populi.train.outcome import EngineSettings, TrainOutcome
 from vox_populi.train.seeds import Stream, stream_generator
 from vox_tensor.collate import PackedBatch
@@ -103,6 +108,10 @@ def objective(seed: int = 3, dropout: float = 0.0) -> AdaptedObjective[Transform
     return AdaptedObjective(model, adapted)
 
 
+def adamw(learner: Objective) -> Optimizer:
+    return build_optimizer(OptimizerKind.ADAMW, learner.parameters(), weight_decay=0.01)
+
+
 def run(
     settings: EngineSettings = SETTINGS,
     valid: Sequence[EncodedRow] = VALID,
@@ -110,8 +119,9 @@ def run(
     dropout: float = 0.0,
     sink: Recorder | None = None,
 ) -> TrainOutcome:
-    engine = Engine(objective(settings.seed, dropout), TRAIN, valid, settings, sink or Recorder())
-    return engine.run()
+    learner = objective(settings.seed, dropout)
+    rows = Rows(TRAIN, valid)
+    return Engine(learner, adamw(learner), rows, settings, sink or Recorder()).run()
 
 
 def largest_difference(a: TrainOutcome, b: TrainOutcome) -> float:
@@ -200,7 +210,7 @@ class Written(AdaptedObjective[Transformer]):
 def test_early_stopping_returns_the_best_adapter(losses: tuple[float, ...], best: int) -> None:
     written = Written(*losses)
     patient = replace(SETTINGS, eval_every=1, early_stopping_patience=2)
-    outcome = Engine(written, TRAIN, VALID, patient, Recorder()).run()
+    outcome = Engine(written, adamw(written), Rows(TRAIN, VALID), patient, Recorder()).run()
     assert outcome.stopped_early
     assert outcome.steps == len(losses) - 1 < patient.total_steps
     assert [e.loss for e in outcome.evaluations] == list(losses)
@@ -214,10 +224,9 @@ def test_early_stopping_returns_the_best_adapter(losses: tuple[float, ...], best
 
 def test_a_stop_request_ends_at_a_step_border() -> None:
     answers = iter([False, False, True])
-    engine = Engine(
-        objective(), TRAIN, VALID, SETTINGS, Recorder(), should_stop=lambda: next(answers)
-    )
-    outcome = engine.run()
+    learner, rows = objective(), Rows(TRAIN, VALID)
+    stop = partial(next, answers)
+    outcome = Engine(learner, adamw(learner), rows, SETTINGS, Recorder(), stop).run()
     assert outcome.interrupted
     assert outcome.steps == 2
 
@@ -243,7 +252,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_row() -
 
     watched = dict(poisoned.snapshot())
     with pytest.raises(RunFailedError, match=r"MENS-R001.*line 7\b"):
-        Engine(poisoned, TRAIN, (), SETTINGS, Watch()).run()
+        Engine(poisoned, adamw(poisoned), Rows(TRAIN, ()), SETTINGS, Watch()).run()
     assert all(torch.equal(watched[k], t) for k, t in poisoned.snapshot().items())
     assert len(steps) < SETTINGS.steps_per_epoch
 
@@ -252,7 +261,7 @@ def test_a_base_without_a_held_out_loss_is_not_blamed_on_the_learning_rate() -> 
     sound = objective()
     poisoned = Poisoned(sound.model, sound.adapted)
     with pytest.raises(RunFailedError, match=r"MENS-R003.*after step 0\b") as caught:
-        Engine(poisoned, TRAIN, TRAIN, SETTINGS, Recorder()).run()
+        Engine(poisoned, adamw(poisoned), Rows(TRAIN, TRAIN), SETTINGS, Recorder()).run()
     (problem,) = caught.value.problems
     assert "--lr" not in problem.fix
 

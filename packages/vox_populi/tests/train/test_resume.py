@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vox_populi.contract import optimizer_choice
+from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName
 from vox_populi.hf.keymap import adapter_modules
@@ -17,8 +19,9 @@ from vox_populi.hf.model_config import parse_model_config
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.transformer import Transformer
-from vox_populi.train.engine import Engine
+from vox_populi.train.engine import Engine, Rows
 from vox_populi.train.engine_state import CheckpointPolicy, EngineState
+from vox_populi.train.optimizers.registry import build_optimizer
 from vox_populi.train.outcome import EngineSettings, TrainOutcome
 from vox_populi.train.seeds import Stream, stream_generator
 from vox_tensor.lora_spec import LoraSpec
@@ -92,21 +95,32 @@ def objective(dropout: float = 0.2) -> AdaptedObjective[Transformer]:
     return AdaptedObjective(model, attach_adapters(model, modules, spec, *streams))
 
 
+def build(
+    settings: EngineSettings = SETTINGS,
+    sink: Recorder | None = None,
+    policy: CheckpointPolicy | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    *,
+    train: Sequence[EncodedRow] = TRAIN,
+    kind: OptimizerKind = OptimizerKind.ADAMW,
+) -> Engine:
+    learner = objective()
+    optimizer = build_optimizer(kind, learner.parameters(), weight_decay=0.01)
+    rows = Rows(train, VALID)
+    sink = sink or Recorder()
+    return Engine(learner, optimizer, rows, settings, sink, should_stop, checkpoints=policy)
+
+
 def run(
     state: EngineState | None = None,
     settings: EngineSettings = SETTINGS,
     sink: Recorder | None = None,
     every: int | None = None,
+    kind: OptimizerKind = OptimizerKind.ADAMW,
 ) -> tuple[TrainOutcome, list[EngineState]]:
     states: list[EngineState] = []
-    engine = Engine(
-        objective(),
-        TRAIN,
-        VALID,
-        settings,
-        sink or Recorder(),
-        checkpoints=CheckpointPolicy(states.append, every),
-    )
+    policy = CheckpointPolicy(states.append, every)
+    engine = build(settings, sink, policy, kind=kind)
     if state is not None:
         engine.restore(state)
     return engine.run(), states
@@ -147,8 +161,8 @@ def test_without_the_state_of_the_dropout_stream_the_result_differs() -> None:
     fresh = stream_generator(3, Stream.DROPOUT).get_state()
     forgetful = replace(states[0], streams={"dropout": fresh})
     assert not equal(run(forgetful)[0].adapter, undisturbed.adapter)
-    zeros = {name: torch.zeros_like(moment) for name, moment in states[0].first_moments.items()}
-    assert not equal(run(replace(states[0], first_moments=zeros))[0].adapter, undisturbed.adapter)
+    zeros = {name: torch.zeros_like(moment) for name, moment in states[0].optimizer.items()}
+    assert not equal(run(replace(states[0], optimizer=zeros))[0].adapter, undisturbed.adapter)
 
 
 def test_a_state_is_a_copy_that_training_does_not_change() -> None:
@@ -157,27 +171,18 @@ def test_a_state_is_a_copy_that_training_does_not_change() -> None:
 
     def keep(state: EngineState) -> None:
         states.append(state)
-        copies.append({name: tensor.clone() for name, tensor in state.second_moments.items()})
+        copies.append({name: tensor.clone() for name, tensor in state.optimizer.items()})
 
-    Engine(
-        objective(), TRAIN, VALID, SETTINGS, Recorder(), checkpoints=CheckpointPolicy(keep, 1)
-    ).run()
-    assert all(equal(s.second_moments, c) for s, c in zip(states, copies, strict=True))
-    assert not equal(states[0].second_moments, states[1].second_moments)
+    build(policy=CheckpointPolicy(keep, 1)).run()
+    assert all(equal(s.optimizer, c) for s, c in zip(states, copies, strict=True))
+    assert not equal(states[0].optimizer, states[1].optimizer)
 
 
 def test_a_stop_request_saves_once_at_its_border() -> None:
     states: list[EngineState] = []
     answers = iter([False, False, True])
-    engine = Engine(
-        objective(),
-        TRAIN,
-        VALID,
-        SETTINGS,
-        Recorder(),
-        lambda: next(answers),
-        checkpoints=CheckpointPolicy(states.append, 2),
-    )
+    policy = CheckpointPolicy(states.append, 2)
+    engine = build(policy=policy, should_stop=lambda: next(answers))
     assert engine.run().interrupted
     assert [state.step for state in states] == [2], "not twice, though it was due as well"
 
@@ -186,16 +191,14 @@ def test_what_a_failing_save_raises_ends_the_run() -> None:
     def fail(state: EngineState) -> None:
         raise OSError(28, "No space left on device")
 
-    engine = Engine(
-        objective(), TRAIN, VALID, SETTINGS, Recorder(), checkpoints=CheckpointPolicy(fail, 1)
-    )
+    engine = build(policy=CheckpointPolicy(fail, 1))
     with pytest.raises(OSError, match="No space left"):
         engine.run()
 
 
 def test_another_order_of_rows_is_refused_before_anything_changes() -> None:
     _, states = run(every=5)
-    engine = Engine(objective(), TRAIN[:-1], VALID, SETTINGS, Recorder())
+    engine = build(train=TRAIN[:-1])
     before = engine.state().adapter
     with pytest.raises(RunFailedError, match="MENS-R020"):
         engine.restore(states[0])
@@ -204,6 +207,29 @@ def test_another_order_of_rows_is_refused_before_anything_changes() -> None:
 
 def test_a_state_of_another_kernel_is_a_misuse() -> None:
     _, states = run(every=5)
-    engine = Engine(objective(), TRAIN, VALID, SETTINGS, Recorder())
+    engine = build()
     with pytest.raises(ValueError, match="random streams"):
         engine.restore(replace(states[0], streams={}))
+
+
+@pytest.mark.parametrize("kind", OptimizerKind)
+def test_resuming_with_any_optimizer_gives_the_undisturbed_run(
+    kind: OptimizerKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So that some of these small tensors have quantised state, and others have not.
+    monkeypatch.setattr(optimizer_choice, "LEAST_QUANTISED", 40)
+    undisturbed, states = run(kind=kind, every=3)
+    dtypes = {tensor.dtype for tensor in states[0].optimizer.values()}
+    assert (torch.uint8 in dtypes) == (kind is OptimizerKind.ADAMW8BIT)
+    assert torch.float32 in dtypes
+    for state in states:
+        assert equal(run(state, kind=kind)[0].adapter, undisturbed.adapter), state.step
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in states[0].optimizer.items()}
+    forgetful = replace(states[0], optimizer=zeros)
+    assert not equal(run(forgetful, kind=kind)[0].adapter, undisturbed.adapter)
+
+
+def test_the_state_of_another_optimizer_is_a_misuse() -> None:
+    _, states = run(kind=OptimizerKind.LION, every=5)
+    with pytest.raises(ValueError, match="does not fit the parameters"):
+        build().restore(states[0])

@@ -43,6 +43,13 @@ class LoraSpec:
         return self.alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
 
 
+def lora_shapes(
+    in_features: int, out_features: int, rank: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Shapes of A `[R, I]` and B `[O, R]` of one adapted linear layer."""
+    return (rank, in_features), (out_features, rank)
+
+
 def lora_param_count(in_features: int, out_features: int, rank: int) -> int:
     """Number of trainable values of one adapted linear layer: A `[R, I]` plus B `[O, R]`."""
     return rank * (in_features + out_features)

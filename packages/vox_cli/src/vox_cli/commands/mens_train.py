@@ -41,6 +41,7 @@ from vox_populi.contract.choices import (
     parse_dtype,
 )
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.contract.presets import PRESETS
 from vox_populi.contract.qlora_spec import BaseQuant, DenseCopiesChoice, QloraGraph
 from vox_populi.data.dataset import OnBadRow, OnLongRow
@@ -172,15 +173,19 @@ def train(
     ] = None,
     epochs: Annotated[int | None, flags.whole("Passes over the rows.", default=3)] = None,
     max_steps: Annotated[int | None, flags.whole("Most optimizer steps.")] = None,
+    optimizer: Annotated[
+        OptimizerKind | None,
+        flags.choice(
+            "What turns gradients into updates.", OptimizerKind, default=OptimizerKind.ADAMW
+        ),
+    ] = None,
     lr: Annotated[float | None, flags.real("Peak learning rate.", default="2e-4")] = None,
     schedule: Annotated[
         ScheduleKind | None,
         flags.choice("Learning rate after warm-up.", ScheduleKind, default="cosine"),
     ] = None,
     warmup: Annotated[int | None, flags.whole("Warm-up steps.", default=100)] = None,
-    weight_decay: Annotated[
-        float | None, flags.real("Weight decay of AdamW.", default=0.01)
-    ] = None,
+    weight_decay: Annotated[float | None, flags.real("Weight decay.", default=0.01)] = None,
     max_grad_norm: Annotated[
         float | None, flags.real("Largest norm of a step's gradients.", default=1)
     ] = None,

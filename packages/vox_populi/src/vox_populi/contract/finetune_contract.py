@@ -22,6 +22,7 @@ from vox_populi.contract.choices import (
     TokenizerKind,
     parse_backend,
 )
+from vox_populi.contract.optimizer_choice import OPTIMIZER_KEY, OptimizerKind
 from vox_populi.contract.presets import is_preset, preset_unknown
 from vox_populi.contract.qlora_spec import (
     BaseQuant,
@@ -98,6 +99,7 @@ class FinetuneContract:
     epochs: int = 3
     max_steps: int | None = None
     """Most optimizer steps, whatever `epochs` says."""
+    optimizer: OptimizerKind = OptimizerKind.ADAMW
     learning_rate: float = 2e-4
     schedule: ScheduleKind = ScheduleKind.COSINE
     warmup_steps: int = 100
@@ -233,11 +235,15 @@ class FinetuneContract:
         """Everything that decides what is learned, as JSON values.
 
         Left out: paths (content digests stand for what they lead to), the number of threads, how
-        long dense copies live, and what the backend implies. A LoRA request has no `qlora`.
+        long dense copies live, and what the backend implies. A LoRA request has no `qlora`, and one
+        for AdamW no `optimizer`.
         """
         qlora = {"qlora": self.qlora.canonical()} if self.backend is Backend.QLORA else {}
+        is_adamw = self.optimizer is OptimizerKind.ADAMW
+        optimizer = {} if is_adamw else {OPTIMIZER_KEY: self.optimizer.value}
         return {
             **qlora,
+            **optimizer,
             "contract_schema_version": CONTRACT_SCHEMA_VERSION,
             "backend": self.backend.value,
             "tokenizer": self.tokenizer.value,

@@ -5,13 +5,17 @@ Which base is under the adapters, dense or quantised, is the kernels' concern.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from vox_populi.model.lora_transformer import adapter_tensors, load_adapter_tensors
+from vox_populi.model.lora_transformer import (
+    adapter_parameters,
+    adapter_tensors,
+    load_adapter_tensors,
+)
 from vox_populi.model.proxy_stack import ProxyStack
 from vox_populi.model.transformer import Transformer
 from vox_populi.plan.execution_planner import ExecutionPlan
@@ -47,9 +51,9 @@ class AdaptedObjective(Generic[_Model]):
         """Where the model is."""
         return self.model.embed.weight.device
 
-    def parameters(self) -> Sequence[nn.Parameter]:
+    def parameters(self) -> Mapping[str, nn.Parameter]:
         """A and B of every adapted layer, in forward order."""
-        return [p for layer in self.adapted.values() for p in (layer.a_RI, layer.b_OR)]
+        return adapter_parameters(self.adapted)
 
     def streams(self) -> Mapping[str, torch.Generator]:
         """The stream of dropout masks, which all adapted layers share."""

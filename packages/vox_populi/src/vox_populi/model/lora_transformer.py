@@ -51,13 +51,21 @@ def attach_adapters(
     return adapted
 
 
+def adapter_parameters(adapted: Mapping[str, LoraLinear]) -> dict[str, nn.Parameter]:
+    """Every A `[R, I]` and B `[O, R]`, by `<module>.lora_A` / `.lora_B`."""
+    return {
+        name + suffix: parameter
+        for name, layer in adapted.items()
+        for suffix, parameter in ((A_SUFFIX, layer.a_RI), (B_SUFFIX, layer.b_OR))
+    }
+
+
 def adapter_tensors(adapted: Mapping[str, LoraLinear]) -> dict[str, Tensor]:
-    """Float32 CPU copies of every A `[R, I]` and B `[O, R]`, by `<module>.lora_A` / `.lora_B`."""
-    tensors: dict[str, Tensor] = {}
-    for name, layer in adapted.items():
-        tensors[name + A_SUFFIX] = layer.a_RI.detach().float().cpu().clone()
-        tensors[name + B_SUFFIX] = layer.b_OR.detach().float().cpu().clone()
-    return tensors
+    """Float32 CPU copies of `adapter_parameters`."""
+    return {
+        name: parameter.detach().float().cpu().clone()
+        for name, parameter in adapter_parameters(adapted).items()
+    }
 
 
 @torch.no_grad()
@@ -67,9 +75,7 @@ def load_adapter_tensors(adapted: Mapping[str, LoraLinear], tensors: Mapping[str
     Raises:
         ValueError: Naming all missing, unexpected and misshaped tensors.
     """
-    places: dict[str, Tensor] = {}
-    for name, layer in adapted.items():
-        places[name + A_SUFFIX], places[name + B_SUFFIX] = layer.a_RI, layer.b_OR
+    places = adapter_parameters(adapted)
     wrong = [f"missing {name}" for name in places.keys() - tensors.keys()]
     wrong += [f"unexpected {name}" for name in tensors.keys() - places.keys()]
     wrong += [

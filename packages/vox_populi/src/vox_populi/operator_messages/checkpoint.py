@@ -87,6 +87,17 @@ def resume_differs(field: str, old: object, new: object) -> Problem:
     )
 
 
+def resume_optimizer_differs(old: object, new: object) -> Problem:
+    """What one optimizer keeps means nothing to another."""
+    return Problem(
+        code="MENS-R100",
+        what=f"the run was started with --optimizer {clipped(old)}, not {clipped(new)}.",
+        fix=f"Pass --optimizer {clipped(old)}, or --force-restart to start over: the old run is "
+        "kept under another name.",
+        where="contract.optimizer",
+    )
+
+
 def longer_than_complete_run(adapter: str) -> str:
     """The rate of a complete run has fallen to its end; more steps are another run."""
     return (

@@ -87,6 +87,8 @@ PEER_SETTINGS = _by_name(
         "--epochs": "num_epochs num_train_epochs n_epochs max_epochs",
         "--max-steps": """
             iters iterations max_iters steps num_steps max_train_steps max_steps_per_epoch""",
+        "--optimizer adamw8bit": "use_8bit_adam",
+        "--optimizer": "optim optimizer_type optimizer_name optimizer_class",
         "--lr": "learning_rate peak_lr",
         "--schedule": "lr_scheduler lr_scheduler_type scheduler lr_schedule",
         "--warmup": "warmup_steps warmup_ratio num_warmup_steps lr_warmup_steps",
@@ -178,7 +180,7 @@ OWN_SETTINGS = _by_name(
 METRICS = "Each run writes its metrics to telemetry.jsonl in its folder; `vox mens status` reads it"
 ANSWERS = "Only what the assistant says is learned; preview shows which tokens that is"
 ONE_DEVICE = "A run uses one device (--device), and needs no launcher"
-ADAMW = "The optimizer is AdamW; --lr, --weight-decay and --max-grad-norm are its settings"
+OPTIMIZER = "--optimizer, --lr, --weight-decay and --max-grad-norm are all that an optimizer has"
 PACKED = "Rows of a batch are always packed, and never see each other"
 MEMORY = "It is chosen for you; --batch-size, --seq-len and --backend qlora decide the memory"
 LOCAL = "Nothing is downloaded or uploaded, and no code of a model folder is run"
@@ -202,9 +204,7 @@ _ABSENT_BY_REASON = {
         deepspeed fsdp fsdp_config num_gpus n_gpus gpus devices num_nodes nproc_per_node
         nnodes num_processes device_map local_rank ddp_timeout ddp_find_unused_parameters
         tensor_parallel_size accelerate_config gpu_ids""",
-    ADAMW: """
-        optim optimizer optimizer_type adam_beta1 adam_beta2 adam_epsilon betas use_8bit_adam
-        optim_args""",
+    OPTIMIZER: "adam_beta1 adam_beta2 adam_epsilon betas optim_args",
     PACKED: """
         packing packed sample_packing eval_sample_packing multipack pad_to_sequence_len
         pad_to_max_length padding_free group_by_length neat_packing packing_strategy""",
@@ -306,6 +306,9 @@ PEER_WORDS = _by_name(
         "q8_0": "q4_k_m q5_k_m q6_k int8",
         "nf4 | qlora": "4bit bnb bnb_4bit bitsandbytes bnb.nf4",
         "nf4": "fp4",
+        "adamw": "adam adamw_torch adamw_hf adamw_torch_fused adamw_apex_fused torch.optim.adamw",
+        "adamw8bit": "adamw_8bit adamw_bnb_8bit paged_adamw_8bit adam8bit pagedadamw8bit",
+        "lion": "lion_32bit paged_lion_32bit",
         "lora": "peft dora",
         "cuda": "cuda:0 gpu:0",
         "metal": "mps:0",

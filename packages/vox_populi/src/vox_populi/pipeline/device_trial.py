@@ -8,6 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.errors import first_line
 from vox_populi.hf.keymap import adapter_modules
 from vox_populi.hf.model_config import parse_model_config
@@ -15,7 +16,8 @@ from vox_populi.infer.cached_model import CachedModel
 from vox_populi.kernel.adapted_objective import TORCH_DTYPES, AdaptedObjective
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.transformer import Transformer
-from vox_populi.train.optimizer import AdamW, clip_gradients
+from vox_populi.train.gradients import clip_gradients, forget_gradients
+from vox_populi.train.optimizers.registry import build_optimizer
 from vox_tensor.collate import collate_window
 from vox_tensor.lora import FrozenLinear
 from vox_tensor.lora_spec import LoraSpec
@@ -74,13 +76,13 @@ def _numbers(device: str, dtype: str) -> list[float]:
     """Loss, gradient norm of each step, and scores of an answer afterwards."""
     objective = _objective(device, dtype)
     rows = _rows()
-    parameters = list(objective.parameters())
-    optimizer = AdamW(parameters, weight_decay=0.01)
+    parameters = tuple(objective.parameters().values())
+    optimizer = build_optimizer(OptimizerKind.ADAMW, objective.parameters(), weight_decay=0.01)
     batch = collate_window(rows, device)
     found = []
     objective.set_training(active=False)
     for _ in range(_STEPS):
-        optimizer.forget_gradients()
+        forget_gradients(parameters)
         loss = objective.loss_sum(batch) / batch.n_supervised
         loss.backward()
         norm = clip_gradients(parameters, 1.0)

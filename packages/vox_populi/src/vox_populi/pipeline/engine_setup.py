@@ -20,6 +20,8 @@ from vox_populi.quantize.nf4_cache import cached_base
 from vox_populi.train.allocator import keep_freed_memory
 from vox_populi.train.memory_peak import peak_memory_bytes
 from vox_populi.train.objective import Objective
+from vox_populi.train.optimizers.optimizer import Optimizer
+from vox_populi.train.optimizers.registry import build_optimizer
 from vox_populi.train.outcome import EngineSettings
 
 
@@ -65,11 +67,15 @@ def engine_settings(plan: ExecutionPlan, *, only_one_step: bool = False) -> Engi
         total_steps=1 if only_one_step else plan.total_steps,
         schedule=plan.schedule,
         seed=plan.seed,
-        weight_decay=plan.weight_decay,
         max_grad_norm=plan.max_grad_norm,
         eval_every=plan.eval_every,
         early_stopping_patience=plan.early_stopping_patience,
     )
+
+
+def plan_optimizer(plan: ExecutionPlan, objective: Objective) -> Optimizer:
+    """The optimizer that a plan names, at its start."""
+    return build_optimizer(plan.optimizer, objective.parameters(), plan.weight_decay)
 
 
 @contextmanager

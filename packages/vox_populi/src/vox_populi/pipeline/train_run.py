@@ -12,7 +12,12 @@ from vox_populi.events import Event, EventName, Sink
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import IfOccupied
 from vox_populi.pipeline.checkpoint_saver import CheckpointSaver
-from vox_populi.pipeline.engine_setup import engine_settings, load_objective, on_device
+from vox_populi.pipeline.engine_setup import (
+    engine_settings,
+    load_objective,
+    on_device,
+    plan_optimizer,
+)
 from vox_populi.pipeline.final_adapter import write_final_adapter
 from vox_populi.pipeline.initial_adapter import InitialAdapter, read_initial_adapter
 from vox_populi.pipeline.interruption import RunInterruptedError, StopRequest, stop_on_signals
@@ -61,7 +66,7 @@ from vox_populi.runs.run_dir import (
 )
 from vox_populi.runs.telemetry import TelemetryFile, cut_telemetry
 from vox_populi.runs.times import RunTimes
-from vox_populi.train.engine import Engine
+from vox_populi.train.engine import Engine, Rows
 from vox_populi.train.engine_state import CheckpointPolicy
 from vox_populi.train.objective import Objective
 from vox_populi.train.outcome import TrainOutcome
@@ -217,21 +222,21 @@ class _Run:
         return outcome, loaded.notes
 
     def _engine(self, objective: Objective) -> Engine:
-        found, settings = self.job.planned.preflight, engine_settings(self.job.planned.plan)
+        found, plan = self.job.planned.preflight, self.job.planned.plan
         if self.job.initial is not None:
             objective.restore(self.job.initial.tensors)
         policy = CheckpointPolicy(self.saver, self.job.options.checkpoint_every)
         engine = Engine(
             objective,
-            found.train,
-            found.valid,
-            settings,
+            plan_optimizer(plan, objective),
+            Rows(found.train, found.valid),
+            engine_settings(plan),
             self.sink,
             self.stop,
             checkpoints=policy,
         )
         if self.start.checkpoint is not None:
-            # Read again rather than held: these are copies of all that is trained, three times.
+            # Read again rather than held: these are copies of all that is trained, and more.
             state = read_state(self.start.checkpoint).state
             try:
                 engine.restore(state)

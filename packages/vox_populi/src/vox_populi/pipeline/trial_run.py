@@ -13,13 +13,18 @@ import torch
 
 from vox_populi.adapters.header import AdapterHeader
 from vox_populi.events import Event
-from vox_populi.pipeline.engine_setup import engine_settings, load_objective, on_device
+from vox_populi.pipeline.engine_setup import (
+    engine_settings,
+    load_objective,
+    on_device,
+    plan_optimizer,
+)
 from vox_populi.pipeline.final_adapter import write_final_adapter
 from vox_populi.pipeline.run_facts import adapter_header, input_facts
 from vox_populi.pipeline.train import PlannedRun
 from vox_populi.pipeline.trial import StepTrialReport
 from vox_populi.plan.execution_planner import require_memory
-from vox_populi.train.engine import Engine
+from vox_populi.train.engine import Engine, Rows
 from vox_populi.train.evaluate import mean_loss
 from vox_populi.train.memory_peak import peak_memory_bytes
 from vox_populi.train.objective import Objective
@@ -83,7 +88,9 @@ def _one_step(planned: PlannedRun, objective: Objective) -> TrainOutcome:
     by_length = sorted(range(len(rows)), key=lambda row: (-rows.lengths[row], row))
     longest = rows.select(sorted(by_length[: plan.rows_per_step]))
     settings = engine_settings(plan, only_one_step=True)
-    return Engine(objective, longest, rows.select([]), settings, _NoSink()).run()
+    only_these = Rows(longest, rows.select([]))
+    optimizer = plan_optimizer(plan, objective)
+    return Engine(objective, optimizer, only_these, settings, _NoSink()).run()
 
 
 def _save(planned: PlannedRun, header: AdapterHeader, outcome: TrainOutcome) -> int:

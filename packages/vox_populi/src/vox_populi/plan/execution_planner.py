@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vox_populi.contract.choices import Kernel
 from vox_populi.contract.finetune_contract import Backend, FinetuneContract
+from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.contract.qlora_spec import DenseCopiesChoice, implied_kernel
 from vox_populi.errors import EnvironmentFailure, PlanError
 from vox_populi.hf.inventory import ModelInventory
@@ -118,6 +119,7 @@ class ExecutionPlan:
     steps_per_epoch: int
     total_steps: int
     schedule: LearningRateSchedule
+    optimizer: OptimizerKind
     weight_decay: float
     max_grad_norm: float
     eval_every: int | None
@@ -227,6 +229,7 @@ def plan_execution(
             warmup_steps=steps.warmup,
             total_steps=steps.total,
         ),
+        optimizer=contract.optimizer,
         weight_decay=contract.weight_decay,
         max_grad_norm=contract.max_grad_norm,
         eval_every=contract.eval_every,
@@ -281,9 +284,10 @@ def _frozen_base(
 ) -> tuple[MemoryEstimate, QuantPlan | None, tuple[str, ...]]:
     """How the base is held, and the memory of a step with it."""
     config, modules, lora = inventory.config, chosen.adapters, contract.lora
+    optimizer = contract.optimizer
     work = WorkingSet(tokens, device.compute_dtype, device.device)
     if contract.backend is Backend.LORA:
-        return estimate_memory(config, modules, lora, work), None, ()
+        return estimate_memory(config, modules, lora, work, optimizer=optimizer), None, ()
     layout = nf4_layout(contract, inventory, chosen)
     copies = layout.dense_copy_bytes(BYTES_OF_DTYPE[device.compute_dtype])
     estimate = estimate_memory if chosen.proxy is None else estimate_proxy_memory
@@ -294,7 +298,7 @@ def _frozen_base(
             packed_bytes=layout.packed_bytes,
             dense_copies=copies[policy],
         )
-        return estimate(config, modules, lora, work, packed)
+        return estimate(config, modules, lora, work, packed, optimizer)
 
     asked = contract.qlora.dense_copies
     step_total = with_copies(DenseCopiesChoice.STEP).total

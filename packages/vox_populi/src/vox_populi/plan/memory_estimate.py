@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
+from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
 from vox_populi.hf.keymap import AdapterModule, tensor_keys
 from vox_populi.hf.model_config import ModelConfig
-from vox_tensor.lora_spec import LoraSpec, lora_param_count
+from vox_tensor.lora_spec import LoraSpec, lora_shapes
 
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2}
 LOSS_CHUNK_ROWS = 256
@@ -39,7 +41,6 @@ _RUNTIME_BYTES = {
 """By torch's name of the device; others are taken to be alike CUDA."""
 
 _F32 = 4
-_ADAM_MOMENTS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ class MemoryEstimate:
     gradients: int
     """One f32 value per adapter value."""
     optimizer: int
-    """AdamW's two f32 moments per adapter value."""
+    """What the optimizer keeps by `OPTIMIZERS`: with AdamW two f32 moments per adapter value."""
     activations: int
     """What the forward pass keeps for the backward pass: T * (L * `activations_per_token` + 2 D)
     * s, the last term for the final norm's input and the gradient that the loss makes."""
@@ -105,6 +106,24 @@ class PackedBase:
     """Bytes of dense copies at the peak."""
 
 
+class AdapterSize(NamedTuple):
+    """Bytes of an adapter that is trained."""
+
+    values: int
+    """A and B of every layer, in f32."""
+    optimizer: int
+    """What the optimizer keeps for them."""
+
+
+def adapter_size(
+    modules: Sequence[AdapterModule], rank: int, optimizer: OptimizerKind
+) -> AdapterSize:
+    """The size of an adapter on these layers."""
+    shapes = [shape for m in modules for shape in lora_shapes(m.in_features, m.out_features, rank)]
+    values = _F32 * sum(prod(shape) for shape in shapes)
+    return AdapterSize(values, OPTIMIZERS[optimizer].state_bytes(shapes))
+
+
 @dataclass(frozen=True, slots=True)
 class WorkingSet:
     """What decides the size of a forward pass, besides the model."""
@@ -123,6 +142,7 @@ def estimate_memory(
     lora: LoraSpec,
     work: WorkingSet,
     packed: PackedBase | None = None,
+    optimizer: OptimizerKind = OptimizerKind.ADAMW,
 ) -> MemoryEstimate:
     """Estimate the peak of a training step of the full graph.
 
@@ -132,11 +152,10 @@ def estimate_memory(
         lora: Rank and dropout.
         work: Window, dtype and device.
         packed: What of the base is in NF4, if anything.
+        optimizer: What updates the adapter.
     """
     size = BYTES_OF_DTYPE[work.compute_dtype]
-    adapter = _F32 * sum(
-        lora_param_count(module.in_features, module.out_features, lora.rank) for module in modules
-    )
+    adapter = adapter_size(modules, lora.rank, optimizer)
     saved = config.n_layers * activations_per_token(config) + 2 * config.hidden_size
     if lora.dropout:
         saved += sum(module.in_features for module in modules)
@@ -145,9 +164,9 @@ def estimate_memory(
         weights=size * (count_parameters(config) - (packed.values if packed else 0)),
         packed_weights=packed.packed_bytes if packed else 0,
         dense_copies=packed.dense_copies if packed else 0,
-        adapter=adapter,
-        gradients=adapter,
-        optimizer=_ADAM_MOMENTS * adapter,
+        adapter=adapter.values,
+        gradients=adapter.values,
+        optimizer=adapter.optimizer,
         activations=work.tokens * saved * size,
         working=work.tokens * widest * size,
         loss_chunk=min(LOSS_CHUNK_ROWS, work.tokens) * config.vocab_size * _F32 * 2,
@@ -161,6 +180,7 @@ def estimate_proxy_memory(
     lora: LoraSpec,
     work: WorkingSet,
     packed: PackedBase,
+    optimizer: OptimizerKind = OptimizerKind.ADAMW,
 ) -> MemoryEstimate:
     """Estimate the peak of a training step of the proxy graph, where a token is a position.
 
@@ -172,19 +192,18 @@ def estimate_proxy_memory(
         lora: Rank and dropout.
         work: Learned positions, dtype and device.
         packed: The stack in NF4.
+        optimizer: What updates the adapter.
     """
     size, width = BYTES_OF_DTYPE[work.compute_dtype], config.hidden_size
-    adapter = _F32 * sum(
-        lora_param_count(m.in_features, m.out_features, lora.rank) for m in modules
-    )
+    adapter = adapter_size(modules, lora.rank, optimizer)
     saved = 2 * len(modules) + (len(modules) if lora.dropout else 0) + 2
     return MemoryEstimate(
         weights=size * config.vocab_size * width,
         packed_weights=packed.packed_bytes,
         dense_copies=packed.dense_copies,
-        adapter=adapter,
-        gradients=adapter,
-        optimizer=_ADAM_MOMENTS * adapter,
+        adapter=adapter.values,
+        gradients=adapter.values,
+        optimizer=adapter.optimizer,
         activations=work.tokens * saved * width * size,
         working=work.tokens * 4 * width * size,
         loss_chunk=min(LOSS_CHUNK_ROWS, work.tokens) * config.vocab_size * _F32 * 2,

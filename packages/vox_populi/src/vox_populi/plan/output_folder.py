@@ -25,12 +25,11 @@ from vox_populi.operator_messages import plan as say_plan
 from vox_populi.operator_messages import qlora as say_qlora
 from vox_populi.operator_messages.wording import cause
 from vox_populi.plan.findings import Findings
+from vox_populi.plan.memory_estimate import AdapterSize
 
 REQUEST_NAME = "request.json"
 """`runs.run_dir.REQUEST_FILE`, the first file of every run folder; a test compares."""
 
-_ADAPTERS_PER_CHECKPOINT = 4
-"""The adapter, two moments, and with early stopping the best adapter."""
 _BESIDES_ADAPTER = 16 * 2**20
 """Room for telemetry, manifests and the model card."""
 
@@ -60,20 +59,21 @@ def reads_of(contract: FinetuneContract, use: FolderUse) -> Reads:
 
 
 def check_output_folder(
-    contract: FinetuneContract, adapter_bytes: int, found: Findings, use: FolderUse = AS_NEW_FOLDER
+    contract: FinetuneContract, size: AdapterSize, found: Findings, use: FolderUse = AS_NEW_FOLDER
 ) -> None:
     """Report a folder that overlaps an input, is used, locked, a link, not writable or too small.
 
     Args:
         contract: The request; the folder to be and its parents may not exist yet.
-        adapter_bytes: Size of the adapter. Twice that must be free, since a file is written
-            beside the one it replaces, and four times that for each checkpoint.
+        size: Of the adapter. Twice that must be free, since a file is written beside the one it
+            replaces, and for each checkpoint the adapter, with early stopping the best adapter,
+            and what the optimizer keeps.
         found: Takes the problems.
         use: What the run will do with it.
     """
     path = contract.output_dir
-    n_adapters = 2 + _ADAPTERS_PER_CHECKPOINT * use.most_checkpoints
-    needed = n_adapters * adapter_bytes + _BESIDES_ADAPTER
+    checkpoint = 2 * size.values + size.optimizer
+    needed = 2 * size.values + use.most_checkpoints * checkpoint + _BESIDES_ADAPTER
     if found.attempt(lambda: _check_place(contract, use)):
         found.attempt(lambda: require_room(path, needed, say_plan.disk_too_small))
 

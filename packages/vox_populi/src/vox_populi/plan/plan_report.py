@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from vox_populi.contract.optimizer_choice import OPTIMIZERS
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_tensor.visible_text import one_line
 
@@ -55,6 +56,7 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
             "learning_rate": plan.schedule.peak,
             "warmup_steps": plan.schedule.warmup_steps,
         },
+        "optimizer": plan.optimizer.value,
         "weight_decay": plan.weight_decay,
         "max_grad_norm": plan.max_grad_norm,
         "eval_every": plan.eval_every,
@@ -154,7 +156,8 @@ def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
     )
     yield (
         "optimizer",
-        f"AdamW, weight decay {plan.weight_decay:g}, gradient norm {_norm(plan.max_grad_norm)}",
+        f"{OPTIMIZERS[plan.optimizer].title}, weight decay {plan.weight_decay:g},"
+        f" gradient norm {_norm(plan.max_grad_norm)}",
     )
     yield "evaluation", _describe_evaluation(plan)
     yield "seed", str(plan.seed)

@@ -26,6 +26,7 @@ from vox_populi.plan.data_check import check_rows, is_folder, skip_rate_problems
 from vox_populi.plan.execution_planner import DataFacts, request_problems
 from vox_populi.plan.findings import Findings
 from vox_populi.plan.graph_choice import choose_graph, graph_problems
+from vox_populi.plan.memory_estimate import adapter_size
 from vox_populi.plan.output_folder import (
     AS_NEW_FOLDER,
     FolderUse,
@@ -33,10 +34,7 @@ from vox_populi.plan.output_folder import (
     check_output_folder,
 )
 from vox_populi.plan.tokenizer_choice import TokenizerChoice, choose_tokenizer
-from vox_tensor.lora_spec import lora_param_count
 from vox_tensor.tokenizer import TextTokenizer, VoxTokenizer
-
-_BYTES_PER_ADAPTER_VALUE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +89,9 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
     model_dir = contract.model_dir or found.attempt(embedded_model_dir)
     inventory = None if model_dir is None else _inventory_of(contract, model_dir, found)
     config = inventory.config if inventory else _config_of(model_dir)
-    adapter_bytes = _adapter_bytes(contract, inventory)
-    check_output_folder(contract, adapter_bytes, found, use)
+    modules = choose_graph(contract, inventory).adapters if inventory else ()
+    size = adapter_size(modules, contract.lora.rank, contract.optimizer)
+    check_output_folder(contract, size, found, use)
     if inventory is not None:
         _check_cache(contract, inventory, found)
     init_from = contract.init_from
@@ -154,13 +153,6 @@ def _config_of(model_dir: Path | None) -> ModelConfig | None:
         return read_model_config(model_dir)
     except (ModelError, OSError):
         return None
-
-
-def _adapter_bytes(contract: FinetuneContract, inventory: ModelInventory | None) -> int:
-    modules = choose_graph(contract, inventory).adapters if inventory else ()
-    rank = contract.lora.rank
-    values = sum(lora_param_count(m.in_features, m.out_features, rank) for m in modules)
-    return values * _BYTES_PER_ADAPTER_VALUE
 
 
 def _check_cache(contract: FinetuneContract, inventory: ModelInventory, found: Findings) -> None:

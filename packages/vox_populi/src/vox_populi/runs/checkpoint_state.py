@@ -2,7 +2,7 @@
 
 - `adapter.bin`: what is trained, as any adapter file
 - `best_adapter.bin`: with early stopping, the adapter of the best evaluation
-- `optimizer.safetensors`: both moments, and the state of every random stream
+- `optimizer.safetensors`: what the optimizer keeps, and the state of every random stream
 - `state.json`: cursor, counters, evaluations, and the request they belong to
 """
 
@@ -20,6 +20,7 @@ from vox_populi.adapters.header import AdapterHeader
 from vox_populi.adapters.lora_bin import adapter_bin_chunks, read_adapter_bin
 from vox_populi.containers.safetensors_header import read_header
 from vox_populi.containers.tensor_container import container_chunks
+from vox_populi.contract.optimizer_choice import OPTIMIZER_KEY, OPTIMIZERS, requested_optimizer
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take, take_count, take_number, take_object
 from vox_populi.files.strict_json import read_json_object
@@ -29,15 +30,17 @@ from vox_populi.runs.checkpoint_bounds import Counters, check_counters
 from vox_populi.runs.checkpoint_dir import Checkpoint, check_checkpoint, damaged
 from vox_populi.runs.request import RunRequest
 from vox_populi.train.engine_state import EngineState
+from vox_populi.train.optimizers.optimizer import fits
 from vox_populi.train.outcome import Evaluation
 
 ADAPTER_FILE = "adapter.bin"
 BEST_ADAPTER_FILE = "best_adapter.bin"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
-STATE_SCHEMA_VERSION = 1
+STATE_SCHEMA_VERSION = 2
+"""1 is AdamW's; 2 names another optimizer in the request."""
 
-_FIRST, _SECOND, _STREAM = "first_moment.", "second_moment.", "stream."
+_STREAM = "stream."
 _MAX_STATE_BYTES = 64 << 20
 
 
@@ -65,8 +68,7 @@ def state_files(
     if state.best is not None and state.best_adapter is not None:
         header = header_at(state.best.step)
         files[BEST_ADAPTER_FILE] = adapter_bin_chunks(header, state.best_adapter)
-    tensors = {_FIRST + name: moment for name, moment in state.first_moments.items()}
-    tensors |= {_SECOND + name: moment for name, moment in state.second_moments.items()}
+    tensors = dict(state.optimizer)
     tensors |= {_STREAM + name: stream for name, stream in state.streams.items()}
     files[OPTIMIZER_FILE] = container_chunks(tensors, {})
     files[STATE_FILE] = [pretty_json(_state_values(state, request))]
@@ -90,15 +92,14 @@ def read_state(checkpoint: Checkpoint) -> SavedState:
         state = _state(values, adapter, tensors)
         check_counters(counters_of(state))
         _require_step(state.step, checkpoint.step, header.step)
-    except FieldError as error:
+        facts = OPTIMIZERS[requested_optimizer(request.contract)]
+    except ValueError as error:
         raise damaged(checkpoint, f"{STATE_FILE}: {error}") from error
     if state.best is not None:
         best = read_adapter_bin(checkpoint.file(BEST_ADAPTER_FILE)).tensors
         state = dataclasses.replace(state, best_adapter=best)
-    names = {name: tensor.shape for name, tensor in state.adapter.items()}
-    for moments in (state.first_moments, state.second_moments):
-        if {name: tensor.shape for name, tensor in moments.items()} != names:
-            raise damaged(checkpoint, f"{OPTIMIZER_FILE} does not fit {ADAPTER_FILE}")
+    if not fits(facts, state.adapter, state.optimizer):
+        raise damaged(checkpoint, f"{OPTIMIZER_FILE} does not fit {ADAPTER_FILE}")
     return SavedState(checkpoint, state, request)
 
 
@@ -128,7 +129,7 @@ def _require_step(step: int, of_folder: int, of_adapter: int) -> None:
 def _state_values(state: EngineState, request: RunRequest) -> dict[str, object]:
     # JSON numbers are written as Python's shortest text that reads back to the same float.
     return {
-        "schema_version": STATE_SCHEMA_VERSION,
+        "schema_version": 2 if OPTIMIZER_KEY in request.contract else 1,
         "optimizer_steps": state.optimizer_steps,
         "step": state.step,
         "epoch": state.epoch,
@@ -154,9 +155,10 @@ def _state(
         raise FieldError(message)
     return EngineState(
         adapter=adapter,
-        first_moments=_below(_FIRST, tensors),
-        second_moments=_below(_SECOND, tensors),
-        streams=_below(_STREAM, tensors),
+        optimizer={name: t for name, t in tensors.items() if not name.startswith(_STREAM)},
+        streams={
+            name.removeprefix(_STREAM): t for name, t in tensors.items() if name.startswith(_STREAM)
+        },
         optimizer_steps=take_count(values, "optimizer_steps"),
         step=take_count(values, "step"),
         epoch=take_count(values, "epoch"),
@@ -179,14 +181,6 @@ def _evaluation(value: object) -> Evaluation:
         case _:
             message = "an evaluation is no pair of step and loss"
             raise FieldError(message)
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
 
 
 def _read_values(checkpoint: Checkpoint) -> dict[str, object]:

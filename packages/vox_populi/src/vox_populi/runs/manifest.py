@@ -253,7 +253,7 @@ def _schedule_values(contract: FinetuneContract, plan: ExecutionPlan) -> dict[st
         "planned_steps_per_epoch": plan.steps_per_epoch,
         "planned_steps_total": plan.total_steps,
         "optimizer": {
-            "name": "adamw",
+            "name": plan.optimizer.value,
             "learning_rate": schedule.peak,
             "schedule": schedule.kind.value,
             "warmup_steps": schedule.warmup_steps,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from vox_populi.files.json_fields import take_object
+from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
+from vox_populi.files.json_fields import take, take_object
 
 
 def model_card(manifest: Mapping[str, object]) -> str:
@@ -42,9 +43,10 @@ def _lines(manifest: Mapping[str, object]) -> Iterator[str]:
         yield f"- objective: {code_span(manifest['training_objective_note'])}"
         yield f"- base: {_quantisation(manifest)}"
     yield f"- steps: {results['steps']} of {manifest['rows_per_step']} rows"
+    title = OPTIMIZERS[OptimizerKind(take(optimizer, "name", str))].title
     yield (
-        f"- AdamW, learning rate {optimizer['learning_rate']:g}, {optimizer['schedule']} schedule, "
-        f"seed {manifest['seed']}"
+        f"- {title}, learning rate {optimizer['learning_rate']:g}, "
+        f"{optimizer['schedule']} schedule, seed {manifest['seed']}"
     )
     yield from _section("Results")
     yield f"- training loss, last epoch: {_loss(results['train_loss'])}"

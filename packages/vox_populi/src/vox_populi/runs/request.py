@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vox_populi.contract.optimizer_choice import OPTIMIZER_KEY, OptimizerKind
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take, take_count, take_object
 from vox_populi.files.strict_json import read_json_object
@@ -64,14 +65,20 @@ class RunRequest:
 
     def changes_to(self, other: RunRequest) -> tuple[Problem, ...]:
         """One problem for each field in which another request differs from this one."""
+        mine, theirs = _with_optimizer(self.contract), _with_optimizer(other.contract)
         found = [
-            *_differences("contract", _as_read(self.contract), _as_read(other.contract)),
+            *_differences("contract", _as_read(mine), _as_read(theirs)),
             *_differences("inputs", self.inputs, other.inputs),
             *_differences("program", self.program, other.program),
         ]
         if not found and self.digest != other.digest:
             found = [("contract_digest", self.digest, other.digest)]
-        return tuple(say.resume_differs(*each) for each in found)
+        return tuple(
+            say.resume_optimizer_differs(old, new)
+            if field == f"contract.{OPTIMIZER_KEY}"
+            else say.resume_differs(field, old, new)
+            for field, old, new in found
+        )
 
 
 def read_run_request(path: Path) -> RunRequest:
@@ -91,6 +98,11 @@ def read_run_request(path: Path) -> RunRequest:
 def _texts(raw: Mapping[str, object], name: str) -> dict[str, str]:
     values = take_object(raw, name)
     return {key: take(values, key, str) for key in values}
+
+
+def _with_optimizer(contract: Mapping[str, object]) -> dict[str, object]:
+    """A request that names its optimizer, whichever version recorded it."""
+    return {OPTIMIZER_KEY: OptimizerKind.ADAMW.value, **contract}
 
 
 def _as_read(values: Mapping[str, object]) -> dict[str, object]:

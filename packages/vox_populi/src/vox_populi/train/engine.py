@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,9 +23,10 @@ from vox_populi.operator_messages import run as say_run
 from vox_populi.train.batches import RowSource, epoch_order, pack_batches, step_rows
 from vox_populi.train.engine_state import CheckpointPolicy, EngineState, order_digest
 from vox_populi.train.evaluate import mean_loss
+from vox_populi.train.gradients import clip_gradients, forget_gradients
 from vox_populi.train.memory_peak import peak_memory_bytes
 from vox_populi.train.objective import Objective
-from vox_populi.train.optimizer import AdamW, clip_gradients
+from vox_populi.train.optimizers.optimizer import Optimizer
 from vox_populi.train.outcome import EngineSettings, Evaluation, TrainOutcome
 from vox_populi.train.time_left import TimeLeft, due_from
 from vox_tensor.collate import collate_window
@@ -48,13 +50,22 @@ class _Progress:
     interrupted: bool = False
 
 
+class Rows(NamedTuple):
+    """The rows of a run."""
+
+    train: RowSource
+    """Rows to learn from."""
+    valid: RowSource
+    """Held-out rows; may be empty."""
+
+
 class Engine:
     """One training run.
 
     Args:
         objective: The model, its loss and what it trains.
-        train_rows: Rows to learn from.
-        valid_rows: Held-out rows; may be empty.
+        optimizer: Updates what the objective trains.
+        rows: What is learned, and what is held out.
         settings: Steps, schedule, clipping, evaluation.
         sink: Takes the run's events.
         should_stop: Asked at every step border; a true answer ends the run there.
@@ -64,22 +75,21 @@ class Engine:
     def __init__(
         self,
         objective: Objective,
-        train_rows: RowSource,
-        valid_rows: RowSource,
+        optimizer: Optimizer,
+        rows: Rows,
         settings: EngineSettings,
         sink: Sink,
         should_stop: Callable[[], bool] = lambda: False,
         *,
         checkpoints: CheckpointPolicy | None = None,
     ) -> None:
-        self._objective = objective
-        self._train_rows, self._valid_rows = train_rows, valid_rows
+        self._objective, self._optimizer = objective, optimizer
+        self._train_rows, self._valid_rows = rows
         self._settings = settings
         self._sink = sink
         self._should_stop = should_stop
         self._checkpoints = checkpoints
-        self._parameters = list(objective.parameters())
-        self._optimizer = AdamW(self._parameters, settings.weight_decay, settings.betas)
+        self._parameters = tuple(objective.parameters().values())
         self._progress = _Progress()
         self._order: tuple[int, list[int]] | None = None
         self._saved_step: int | None = None
@@ -111,11 +121,9 @@ class Engine:
     def state(self) -> EngineState:
         """Copies of everything that decides the rest of the run; call it between two steps."""
         p, optimizer = self._progress, self._optimizer
-        adapter = self._objective.snapshot()
         return EngineState(
-            adapter=adapter,
-            first_moments=_named(adapter, optimizer.first_moments),
-            second_moments=_named(adapter, optimizer.second_moments),
+            adapter=self._objective.snapshot(),
+            optimizer={name: t.detach().cpu().clone() for name, t in optimizer.state.items()},
             optimizer_steps=optimizer.steps,
             streams={name: g.get_state() for name, g in self._objective.streams().items()},
             step=p.step,
@@ -147,10 +155,7 @@ class Engine:
         if order_digest(self._epoch_order()) != state.order_digest:
             raise RunFailedError(say_checkpoint.resume_order_differs(state.epoch + 1))
         self._objective.restore(state.adapter)
-        names = list(self._objective.snapshot())
-        first = [state.first_moments[name] for name in names]
-        second = [state.second_moments[name] for name in names]
-        self._optimizer.restore(state.optimizer_steps, first, second)
+        self._optimizer.load(state.optimizer_steps, state.optimizer)
         try:
             for name, generator in streams.items():
                 generator.set_state(state.streams[name])
@@ -220,7 +225,7 @@ class Engine:
     def _run_step(self, rows: Sequence[EncodedRow], started: float) -> None:
         p, s = self._progress, self._settings
         rate = s.schedule.at(p.step)
-        self._optimizer.forget_gradients()
+        forget_gradients(self._parameters)
         count = sum(row.n_supervised for row in rows)
         loss = self._accumulate(rows, count)
         norm = float(clip_gradients(self._parameters, s.max_grad_norm))
@@ -347,11 +352,3 @@ class Engine:
             seconds=time.perf_counter() - self._started,
             peak_memory_bytes=peak_memory_bytes(self._objective.device),
         )
-
-
-def _named(names: Mapping[str, Tensor], moments: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Float32 CPU copies of moments, which are in the order of the adapter's tensors."""
-    return {
-        name: moment.detach().float().cpu().clone()
-        for name, moment in zip(names, moments, strict=True)
-    }

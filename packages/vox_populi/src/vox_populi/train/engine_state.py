@@ -17,10 +17,9 @@ class EngineState:
     """The engine at a step border: after a step's update, evaluation and end of epoch."""
 
     adapter: Mapping[str, Tensor]
-    """What is trained, by name; float32 on the CPU, as are the next two."""
-    first_moments: Mapping[str, Tensor]
-    """Of the optimizer, under the names and in the shapes of `adapter`."""
-    second_moments: Mapping[str, Tensor]
+    """What is trained, by name; float32 on the CPU."""
+    optimizer: Mapping[str, Tensor]
+    """State of the optimizer by the names of `OptimizerFacts.state_tensors`, on the CPU."""
     optimizer_steps: int
     streams: Mapping[str, Tensor]
     """State of every random generator that training draws from, uint8."""

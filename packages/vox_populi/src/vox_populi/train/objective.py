@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -19,8 +19,8 @@ class Objective(Protocol):
         """Where batches go."""
         ...
 
-    def parameters(self) -> Sequence[nn.Parameter]:
-        """What the optimizer changes, in the order of `snapshot`."""
+    def parameters(self) -> Mapping[str, nn.Parameter]:
+        """What the optimizer changes, by the names and in the order of `snapshot`."""
         ...
 
     def streams(self) -> Mapping[str, torch.Generator]:

@@ -22,8 +22,6 @@ class EngineSettings:
     total_steps: int
     schedule: LearningRateSchedule
     seed: int
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.999)
     max_grad_norm: float = 1.0
     """Joint L2 norm the gradients are clipped to; 0 turns clipping off."""
     eval_every: int | None = None

@@ -1,0 +1,112 @@
+"""The optimizers of a run, and what each keeps for every tensor that it trains. No torch.
+
+Memory estimate, disk estimate, plan, manifest and the check of a checkpoint follow from the rows
+of `OPTIMIZERS`; the update itself is in `vox_populi/train/optimizers/<name>.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import prod
+from typing import NamedTuple
+
+Shape = tuple[int, ...]
+
+QUANT_BLOCK = 256
+"""Values that share a scale in 8-bit state, as in bitsandbytes."""
+LEAST_QUANTISED = 4096
+"""Tensors with fewer values keep 32-bit state, as in bitsandbytes: they would save nothing."""
+
+_BYTES_OF_DTYPE = {"F32": 4, "U8": 1}
+
+
+class OptimizerKind(StrEnum):
+    """What turns gradients into updates."""
+
+    ADAMW = "adamw"
+    LION = "lion"
+    ADAMW8BIT = "adamw8bit"
+
+
+class StateTensor(NamedTuple):
+    """A tensor that an optimizer keeps for a tensor that it trains."""
+
+    name: str
+    """Prefix of its name in a checkpoint."""
+    dtype: str
+    """As safetensors names it: `F32` or `U8`."""
+    shape: Shape
+
+    @property
+    def n_bytes(self) -> int:
+        """Size in memory and on disk."""
+        return prod(self.shape) * _BYTES_OF_DTYPE[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerFacts:
+    """What is known of an optimizer without running it."""
+
+    title: str
+    """As people write it."""
+    state_of: Callable[[Shape], tuple[StateTensor, ...]]
+    """What it keeps for a tensor of this shape; zeros at the start."""
+
+    def state_tensors(self, trained: Mapping[str, Shape]) -> dict[str, StateTensor]:
+        """Everything it keeps, by the names that checkpoints use.
+
+        Args:
+            trained: Name and shape of every tensor that is trained.
+        """
+        return {
+            f"{each.name}.{name}": each
+            for name, shape in trained.items()
+            for each in self.state_of(shape)
+        }
+
+    def state_bytes(self, shapes: Iterable[Shape]) -> int:
+        """Size of everything it keeps for tensors of these shapes."""
+        return sum(each.n_bytes for shape in shapes for each in self.state_of(shape))
+
+
+OPTIMIZER_KEY = "optimizer"
+"""Of `FinetuneContract.canonical()`, which has it for every optimizer but AdamW."""
+
+
+def requested_optimizer(canonical: Mapping[str, object]) -> OptimizerKind:
+    """The optimizer of a request as records store it: older ones have none, and mean AdamW.
+
+    Raises:
+        ValueError: For an unknown one.
+    """
+    return OptimizerKind(str(canonical.get(OPTIMIZER_KEY, OptimizerKind.ADAMW)))
+
+
+def _two_moments(shape: Shape) -> tuple[StateTensor, ...]:
+    return StateTensor("first_moment", "F32", shape), StateTensor("second_moment", "F32", shape)
+
+
+def _momentum(shape: Shape) -> tuple[StateTensor, ...]:
+    return (StateTensor("momentum", "F32", shape),)
+
+
+def _two_quantised_moments(shape: Shape) -> tuple[StateTensor, ...]:
+    n_values = prod(shape)
+    if n_values < LEAST_QUANTISED:
+        return _two_moments(shape)
+    scales = (-(-n_values // QUANT_BLOCK),)
+    return (
+        StateTensor("first_codes", "U8", shape),
+        StateTensor("first_scales", "F32", scales),
+        StateTensor("second_codes", "U8", shape),
+        StateTensor("second_scales", "F32", scales),
+    )
+
+
+OPTIMIZERS: Mapping[OptimizerKind, OptimizerFacts] = {
+    OptimizerKind.ADAMW: OptimizerFacts("AdamW", _two_moments),
+    OptimizerKind.LION: OptimizerFacts("Lion", _momentum),
+    OptimizerKind.ADAMW8BIT: OptimizerFacts("8-bit AdamW", _two_quantised_moments),
+}

@@ -1,0 +1,1 @@
+"""The optimizers: one file each, named as the operator names it."""

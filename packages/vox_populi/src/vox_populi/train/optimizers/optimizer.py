@@ -1,0 +1,96 @@
+"""What every optimizer shares: named state that can be read out and put back, and the step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from vox_populi.contract.optimizer_choice import OptimizerFacts, Shape
+
+_DTYPES = {"F32": torch.float32, "U8": torch.uint8}
+
+
+class Optimizer(ABC):
+    """Updates tensors from their gradients; a subclass has nothing but the arithmetic.
+
+    Args:
+        parameters: What it updates, by name; state is kept on their devices.
+        facts: What it keeps for each of them.
+        weight_decay: Fraction of a parameter taken away per unit of learning rate.
+    """
+
+    def __init__(
+        self, parameters: Mapping[str, Tensor], facts: OptimizerFacts, weight_decay: float
+    ) -> None:
+        self.parameters = list(parameters.values())
+        self.weight_decay = weight_decay
+        self.steps = 0
+        self.kept: list[dict[str, Tensor]] = []
+        """State of each parameter, in their order, by the name of the state."""
+        self.state: dict[str, Tensor] = {}
+        """The same tensors by the names that checkpoints use; they change with every step."""
+        for name, parameter in parameters.items():
+            kept = {
+                each.name: torch.zeros(
+                    each.shape, dtype=_DTYPES[each.dtype], device=parameter.device
+                )
+                for each in facts.state_of(tuple(parameter.shape))
+            }
+            self.kept.append(kept)
+            self.state |= {f"{kind}.{name}": tensor for kind, tensor in kept.items()}
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Update every parameter from its gradient at the learning rate of this step.
+
+        Raises:
+            ValueError: When a parameter has no gradient.
+        """
+        grads = [p.grad for p in self.parameters if p.grad is not None]
+        if len(grads) != len(self.parameters):
+            message = "every parameter needs a gradient before a step"
+            raise ValueError(message)
+        self.steps += 1
+        self.update(grads, rate)
+
+    @abstractmethod
+    def update(self, grads: list[Tensor], rate: float) -> None:
+        """Change parameters and state; `steps` counts this step already.
+
+        Args:
+            grads: In the order of `parameters`.
+            rate: Learning rate.
+        """
+
+    def every(self, kind: str) -> list[Tensor]:
+        """The state of one kind, in the order of `parameters`."""
+        return [kept[kind] for kept in self.kept]
+
+    @torch.no_grad()
+    def load(self, steps: int, state: Mapping[str, Tensor]) -> None:
+        """Continue from a state that was read out.
+
+        Raises:
+            ValueError: When it does not fit the parameters.
+        """
+        if _layout(state) != _layout(self.state):
+            message = "the optimizer state does not fit the parameters"
+            raise ValueError(message)
+        for name, place in self.state.items():
+            place.copy_(state[name])
+        self.steps = steps
+
+
+def fits(facts: OptimizerFacts, trained: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
+    """Whether a state has the names, shapes and dtypes that an optimizer keeps for `trained`."""
+    kept = facts.state_tensors({name: tuple(t.shape) for name, t in trained.items()})
+    return _layout(state) == {
+        name: (each.shape, _DTYPES[each.dtype]) for name, each in kept.items()
+    }
+
+
+def _layout(state: Mapping[str, Tensor]) -> dict[str, tuple[Shape, torch.dtype]]:
+    return {name: (tuple(t.shape), t.dtype) for name, t in state.items()}
