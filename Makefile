@@ -16,34 +16,40 @@ PROCESSORS ?= plain avx2 two-threads
 GATE_PROFILE ?= m1m4
 GATE_ARGS ?=
 DIST ?= dist
+PACKAGES := vox_tensor vox_populi vox_cli
 
 # An activated environment of another project must not be synced, nor imported from.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 
 # D4: where pip was told to look for wheels, uv looks too. pip separates by spaces, uv by commas.
-ifndef UV_FIND_LINKS
-ifdef PIP_FIND_LINKS
 empty :=
 comma := ,
+ifndef UV_FIND_LINKS
+ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS := $(subst $(empty) $(empty),$(comma),$(strip $(PIP_FIND_LINKS)))
 endif
 endif
 
 VENV := .venv/bin
-SYNCED := .venv/.synced
+# LOCKED=1: exactly what requirements.lock names, by hash. Otherwise what pyproject.toml resolves to.
+LOCKED ?=
+SYNCED := .venv/.$(if $(filter 1,$(LOCKED)),locked,synced)
 UV_ON_PATH := $(shell command -v uv 2>/dev/null)
 UV := $(or $(UV_ON_PATH),.bootstrap/bin/uv)
 # Only a uv of ours is a prerequisite: one on PATH is the operator's to keep.
 UV_FILE := $(if $(UV_ON_PATH),,.bootstrap/bin/uv)
 
-.PHONY: help setup demo test processors check gate bench docs dist
+.PHONY: help setup lock demo test processors check gate bench docs dist
 .PHONY: check-lint check-format check-types check-imports check-lock
 
 help: ## List the words
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: $(SYNCED) ## Install everything into .venv
+setup: $(SYNCED) ## Install everything into .venv (LOCKED=1: from requirements.lock, by hash)
+
+lock: | $(UV_FILE) ## Resolve anew up to exclude-newer: requirements.lock and the pins
+	@$(PYTHON) .ci/version_lock.py $(UV) write
 
 demo: $(SYNCED) ## Corpus, training, losses and generations before and after, for real
 	@$(VENV)/python demo/run_demo.py
@@ -94,13 +100,26 @@ check-types: $(SYNCED)
 check-imports: $(SYNCED)
 	@$(VENV)/lint-imports
 
-# D3: the derived lock must be what pyproject.toml resolves to.
+# D3: the pins are those of the lock, and the lock is what pyproject.toml resolves to.
 check-lock: $(SYNCED)
-	@$(UV) lock --check --quiet
+	@$(VENV)/python .ci/version_lock.py $(UV) check
 
-$(SYNCED): pyproject.toml packages/vox_tensor/pyproject.toml packages/vox_populi/pyproject.toml \
-           packages/vox_cli/pyproject.toml | $(UV_FILE)
+METADATA := pyproject.toml $(PACKAGES:%=packages/%/pyproject.toml)
+
+.venv/.synced: $(METADATA) | $(UV_FILE)
 	@$(UV) sync --all-packages --all-extras --group dev >&2
+	@rm -f .venv/.locked
+	@touch $@
+
+# Another build of torch than the index's has other hashes: where there is a source of wheels, its part
+# of the lock is left out and its pin is installed from there.
+.venv/.locked: requirements.lock $(METADATA) | $(UV_FILE)
+	@$(UV) venv --quiet --allow-existing .venv >&2
+	@sed $(if $(UV_FIND_LINKS),'/^# torch:/$(comma)$$d') requirements.lock \
+	  | $(UV) pip sync --python $(VENV)/python --require-hashes - >&2
+	$(if $(UV_FIND_LINKS),@$(UV) pip install --python $(VENV)/python torch >&2)
+	@$(UV) pip install --python $(VENV)/python --no-deps $(PACKAGES:%=-e packages/%) >&2
+	@rm -f .venv/.synced
 	@touch $@
 
 # pip reads the operator's configuration, so uv comes from where everything else comes from.

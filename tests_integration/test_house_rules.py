@@ -387,5 +387,5 @@ def test_ci_runs_check_and_test_and_nothing_else() -> None:
     lines = (text_of(Path(".ci/run")) or "").splitlines()
     commands = [line for line in lines if line and not line.startswith("#")]
     assert commands[0] == "set -euo pipefail"
-    assert commands[2:] == ["make check", "make test"]
+    assert commands[2:] == ["export LOCKED=1", "make check", "make test"]
     assert (ROOT / ".ci/run").stat().st_mode & 0o111, "must be executable"
