@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: errors, exit codes, commands and presets.
+"""Write what follows from the code: errors, exit codes, commands, presets, the drawing of imports.
 
 `--check` writes nothing and fails when a page on disk is not what the code says.
 """
@@ -14,6 +14,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from draw_imports import with_drawing
+
 from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, CommandEntry
 from vox_cli.exit_codes import EXIT_CODE_OF_KIND, MEANING_OF_CODE
 from vox_cli.lazy_group import PROGRAM, load_command
@@ -22,10 +24,12 @@ from vox_populi.contract.presets import PRESETS, TrainPreset
 BAR = "\\|"
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ROOT / "docs" / "src" / "reference"
+PAGES = ROOT / "docs" / "src"
 NOTICE = (
     "<!-- Written by docs/generate_reference.py. Change the code, then run `make docs`. -->\n\n"
 )
+
+IMPORTS_PAGE = "explanation/imports.md"
 
 AREAS = {
     "U": "Usage and configuration",
@@ -213,16 +217,15 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when stale")
     check = parser.parse_args().check
     pages = {
-        "errors.md": errors_page(),
-        "exit-codes.md": exit_codes_page(),
-        "cli.md": cli_page(),
-        "presets.md": presets_page(),
+        "reference/errors.md": errors_page(),
+        "reference/exit-codes.md": exit_codes_page(),
+        "reference/cli.md": cli_page(),
+        "reference/presets.md": presets_page(),
+        IMPORTS_PAGE: with_drawing((PAGES / IMPORTS_PAGE).read_text(encoding="utf-8")),
     }
     stale = [name for name, text in pages.items() if _on_disk(PAGES / name) != text]
     if check:
-        sys.stderr.writelines(
-            f"stale: docs/src/reference/{name}; run make docs\n" for name in stale
-        )
+        sys.stderr.writelines(f"stale: docs/src/{name}; run make docs\n" for name in stale)
         return 1 if stale else 0
     for name in stale:
         (PAGES / name).write_text(pages[name], encoding="utf-8", newline="\n")
