@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers.loss.loss_utils import fixed_cross_entropy
 
 from tests_integration.tolerances import SOURCE_CE, assert_close_number
-from vox_tensor.linear_cross_entropy import linear_cross_entropy
+from vox_tensor.head_loss import linear_cross_entropy
 from vox_tensor.lora import Projection
 
 P, V = 4, 11

@@ -25,7 +25,7 @@ def test_the_recipe_runs_and_peft_computes_the_same(
     names: dict[str, Any] = {}
     for block in blocks:
         exec(block, names)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     torch.manual_seed(0)
     base = names["LlamaForCausalLM"](names["config"])
     assert torch.equal(base(names["ids"]).logits, names["before"])

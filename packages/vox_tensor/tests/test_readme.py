@@ -31,4 +31,4 @@ def test_examples_with_torch_run(parts: tuple[str, str]) -> None:
     pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
     names: dict[str, object] = {}
     run_examples(parts[0], names)
-    assert run_examples(parts[1], names) == 5
+    assert run_examples(parts[1], names) == 6

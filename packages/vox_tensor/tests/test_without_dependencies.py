@@ -13,6 +13,7 @@ TORCH_FREE = (
     "data_messages",
     "errors",
     "jsonl",
+    "lazy_exports",
     "lora_spec",
     "packing",
     "records",

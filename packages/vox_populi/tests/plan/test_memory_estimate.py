@@ -165,5 +165,5 @@ def test_the_activation_formula_is_what_the_model_keeps(
 
 
 def test_the_loss_chunk_is_the_one_that_is_computed() -> None:
-    loss = pytest.importorskip("vox_tensor.linear_cross_entropy", reason="needs vox-tensor[gpu]")
+    loss = pytest.importorskip("vox_tensor.head_loss", reason="needs vox-tensor[gpu]")
     assert LOSS_CHUNK_ROWS == loss.CHUNK_ROWS

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vox_tensor.gated_mlp import ActivationKind, activated_down
-from vox_tensor.linear_cross_entropy import linear_cross_entropy
+from vox_tensor.head_loss import linear_cross_entropy
 from vox_tensor.lora import FrozenLinear, LoraLinear, Projection, project_shared, projection_of
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.nf4 import Nf4Tensor, dequantize_nf4, quantize_nf4

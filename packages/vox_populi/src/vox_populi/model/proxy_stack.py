@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vox_populi.model.norm import RmsNorm
 from vox_populi.model.normed_projection import normed_project
 from vox_tensor.collate import PackedBatch
-from vox_tensor.linear_cross_entropy import linear_cross_entropy
+from vox_tensor.head_loss import linear_cross_entropy
 from vox_tensor.lora import FrozenLinear, LoraLinear, project_shared, projection_of
 from vox_tensor.lora_spec import LoraSpec
 

@@ -15,7 +15,7 @@ from vox_populi.model.block import Block, build_norm
 from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.rotary import rotary_table
 from vox_tensor.collate import PackedBatch
-from vox_tensor.linear_cross_entropy import linear_cross_entropy
+from vox_tensor.head_loss import linear_cross_entropy
 from vox_tensor.lora import project_shared, projection_of
 
 

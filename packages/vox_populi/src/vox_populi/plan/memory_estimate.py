@@ -18,7 +18,7 @@ from vox_tensor.lora_spec import LoraSpec, lora_shapes
 
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2}
 LOSS_CHUNK_ROWS = 256
-"""`vox_tensor.linear_cross_entropy.CHUNK_ROWS`, which needs torch to be read; a test compares."""
+"""`vox_tensor.head_loss.CHUNK_ROWS`, which needs torch to be read; a test compares."""
 
 CPU_RUNTIME_BYTES = 320 * 2**20
 """Resident set of an interpreter with torch, its optimizers and tokenizers, before any model:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vox_tensor import linear_cross_entropy as module
-from vox_tensor.linear_cross_entropy import linear_cross_entropy
+from vox_tensor import head_loss as module
+from vox_tensor.head_loss import linear_cross_entropy
 from vox_tensor.lora import Projection
 from vox_tensor.wide_sum import TwoFloatSum, WideSum, wide_sum
 

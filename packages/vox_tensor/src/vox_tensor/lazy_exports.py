@@ -1,0 +1,28 @@
+"""Names that a package exports and imports when they are used, so that importing it is cheap."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+
+
+def lazy_exports(package: str, names_of: Mapping[str, tuple[str, ...]]) -> Callable[[str], object]:
+    """The `__getattr__` of a package.
+
+    Args:
+        package: Its `__name__`.
+        names_of: What is exported from each of its modules. A name must not be a module's as well:
+            importing that module would put the module in its place.
+    """
+    home_of = {name: module for module, names in names_of.items() for name in names}
+
+    def attribute(name: str) -> object:
+        if name not in home_of:
+            message = f"module {package!r} has no attribute {name!r}"
+            raise AttributeError(message, name=name)
+        value: object = getattr(importlib.import_module(f"{package}.{home_of[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return attribute
