@@ -1,8 +1,8 @@
 """Replacing a file in one step, so that a reader sees the old content or the new, never a part.
 
-The new content is written to `.<name>.<process>.tmp` beside the file. That file is locked while it
-is written, so that the next writer of the same file can tell what a killed process left from what
-another one is writing.
+The new content is written to `.<name>.<process>.tmp` in the same folder. That file is locked while
+it is written, so that the next writer can tell the leftovers of a killed process from a file that
+is still being written.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _NEW |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside `path` that takes its place when the block ends well.
+    """Open a temporary file next to `path` that replaces it when the block succeeds.
 
     The bytes are on disk before the rename and the rename is on disk before this returns.
-    When the block raises, `path` is untouched and the temporary file is gone. The mode is
-    what the umask gives a new file. A link at `path` is replaced, not followed.
+    When the block raises, `path` is untouched and the temporary file is removed. The mode
+    follows from the umask, as for any new file. A link at `path` is replaced, not followed.
 
     Raises:
         OSError: When the folder cannot be written or the disk is full; it names a file.
@@ -47,7 +47,7 @@ def replaced_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def staged_file(path: Path) -> Iterator[Path]:
-    """`replaced_file` for a writer that opens its file by name: gives the temporary file's path.
+    """`replaced_file` for a writer that opens its file by name: yields the temporary file's path.
 
     Raises:
         OSError: As `replaced_file`.
@@ -57,20 +57,20 @@ def staged_file(path: Path) -> Iterator[Path]:
 
 
 def temporary_name(path: Path, purpose: str = "") -> Path:
-    """The name under which this process makes what will be `path`."""
+    """The temporary name under which this process writes what will become `path`."""
     middle = f".{purpose}" if purpose else ""
     return path.with_name(f".{path.name}{middle}.{os.getpid()}.tmp")
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a folder entry has such a name: what a killed process left, or one at work."""
+    """Whether a folder entry has such a temporary name, left by a killed process or in use."""
     return _TEMPORARY_NAME.fullmatch(name) is not None
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed writers of a file left beside it; what cannot be removed stays.
+    """Remove what killed writers of a file left next to it; what cannot be removed stays.
 
-    Only regular files with a temporary name of `path` that nobody has locked are removed.
+    Only unlocked regular files with a temporary name of `path` are removed.
     """
     ours = re.compile(re.escape(f".{path.name}.") + r"[0-9]+\.tmp")
     try:
@@ -83,7 +83,7 @@ def remove_leftovers(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename durable; Windows has no way to open a folder, and needs none."""
+    """Make a rename durable; Windows cannot open a folder and does not need to."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -95,7 +95,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Give errors of a write, which know no file, the name of the file that was to be written."""
+    """Add the target file's name to write errors, which come without one."""
     try:
         yield
     except OSError as error:
@@ -106,7 +106,7 @@ def _named(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _staged(path: Path) -> Iterator[tuple[int, Path]]:
-    """A new, locked temporary file that takes the place of `path` when the block ends well."""
+    """A new, locked temporary file that replaces `path` when the block succeeds."""
     remove_leftovers(path)
     temporary = temporary_name(path)
     descriptor = _new_locked_file(temporary)
@@ -127,7 +127,7 @@ def _staged(path: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _new_locked_file(path: Path) -> int:
-    """Make a file and lock it; what is there already, a link above all, is never written to."""
+    """Create and lock a file; an existing entry, in particular a link, is never written to."""
     while True:
         descriptor = os.open(path, _NEW, 0o666)
         try:
@@ -145,7 +145,7 @@ def _new_locked_file(path: Path) -> int:
 if sys.platform == "win32":
 
     def _lock(_: int) -> None:
-        """Not needed: Windows removes no file that is open."""
+        """No lock is needed: Windows does not remove an open file."""
 
     def _remove_unlocked(path: Path) -> None:
         if stat.S_ISREG(path.lstat().st_mode):

@@ -1,4 +1,4 @@
-"""Byte-pair encoding on symbols: learning merges and applying them. Knows no text and no files.
+"""Byte-pair encoding on symbols: learning merges and applying them. No text or files here.
 
 The method of Sennrich et al. 2016 (arXiv 1508.07909) on bytes. A symbol is an integer: 0 to
 255 are the bytes, later ones stand for a merged pair.
@@ -20,12 +20,12 @@ _MASK = (1 << _SHIFT) - 1
 
 
 def pair_key(left: int, right: int) -> int:
-    """The integer that stands for a pair of symbols."""
+    """The integer that represents a pair of symbols."""
     return left << _SHIFT | right
 
 
 def merge_symbols(symbols: Sequence[int], result_of: Mapping[int, int]) -> list[int]:
-    """Apply merges until none fits: always the oldest one, and of its places the leftmost.
+    """Apply merges until none fits: always the oldest merge, at its leftmost position first.
 
     Takes O(n log n) time and about 70 bytes per symbol, so one long word cannot stall a run.
 
@@ -69,10 +69,10 @@ def merge_symbols(symbols: Sequence[int], result_of: Mapping[int, int]) -> list[
 def learn_merges(pieces: Mapping[bytes, int], n_merges: int) -> list[tuple[bytes, bytes]]:
     """Learn up to `n_merges` merges from how often each piece of text occurs.
 
-    The most frequent pair is merged first; among equals the one with the older left symbol,
-    then the older right symbol, so the result depends only on the counts. Pairs seen once are
-    never merged, hence fewer merges on a small corpus. No two merges make the same token:
-    what a stretch between two borders is cut into depends on nothing outside.
+    The most frequent pair is merged first; among equals the one with the older left symbol, then
+    the older right symbol, so the result depends only on the counts. Pairs seen once are never
+    merged, hence fewer merges on a small corpus. No two merges make the same token, so how a
+    stretch between two borders is split does not depend on anything outside it.
     """
     corpus = _PairIndex.of(pieces)
     token_bytes = [bytes([value]) for value in range(N_BYTES)]
@@ -90,14 +90,14 @@ def learn_merges(pieces: Mapping[bytes, int], n_merges: int) -> list[tuple[bytes
 
 @dataclass(slots=True)
 class _PairIndex:
-    """Distinct words, and for each pair of neighbours its count and the words it is in."""
+    """Distinct words, and the count and words of each pair of adjacent symbols."""
 
     words: list[list[int]]
     weights: list[int]
     counts: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     words_with: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     queue: list[tuple[int, int]] = field(default_factory=list)
-    """Max-heap of (-count, pair): stale entries too, but for each pair one that is no lower."""
+    """Max-heap of (-count, pair); it may hold stale entries, but no pair's count is understated."""
 
     @classmethod
     def of(cls, pieces: Mapping[bytes, int]) -> _PairIndex:

@@ -1,7 +1,7 @@
 """ChatML: messages as one string, and as the pieces from which ids and masks are made. No torch.
 
-Layout of a turn: `<|im_start|>`, role, newline, content, `<|im_end|>`; a newline stands between
-turns and none after the last one.
+Layout of a turn: `<|im_start|>`, role, newline, content, `<|im_end|>`; there is a newline between
+turns and none after the last.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class PieceKind(StrEnum):
 class Piece:
     """A part of a conversation that is tokenised on its own.
 
-    Only `CONTROL` pieces may become control tokens; what users wrote is always `TEXT`, also
-    where it spells one.
+    Only `CONTROL` pieces may become control tokens; what users wrote is always `TEXT`, even
+    if it spells one.
     """
 
     kind: PieceKind
@@ -40,8 +40,8 @@ class Piece:
 def chatml_pieces(messages: Iterable[Message], open_assistant: bool = False) -> Iterator[Piece]:
     """Cut a conversation into pieces, in order.
 
-    Supervised are the content of each assistant message with `learn`, and the `<|im_end|>` that
-    closes it: a model that is not taught to stop will not.
+    The content of each assistant message with `learn` is supervised, and so is the `<|im_end|>`
+    that closes it: a model that is not taught to stop will not stop.
 
     Args:
         messages: The turns.
@@ -60,7 +60,7 @@ def chatml_pieces(messages: Iterable[Message], open_assistant: bool = False) -> 
 
 
 def render_chatml(messages: Iterable[Message], open_assistant: bool = False) -> str:
-    """The string of a conversation. For showing: ids are made from `chatml_pieces`."""
+    """A conversation as one string, for display only: ids are made from `chatml_pieces`."""
     return "".join(piece.text for piece in chatml_pieces(messages, open_assistant))
 
 
@@ -70,12 +70,12 @@ def chatml_prefix_open_assistant(system: str, user: str) -> str:
 
 
 def chatml_supervised_text(system: str, user: str, assistant: str) -> str:
-    """A training row; starts with what `chatml_prefix_open_assistant` gives."""
+    """A training row; starts with the result of `chatml_prefix_open_assistant`."""
     return render_chatml((*_prompt(system, user), Message(Role.ASSISTANT, assistant)))
 
 
 def plain_system_prompt_response(system: str, prompt: str, response: str) -> str:
-    """The source system's rendering without markup: three parts on lines of their own."""
+    """The source system's rendering without markup: three parts on separate lines."""
     return f"{system}\n{prompt}\n{response}"
 
 

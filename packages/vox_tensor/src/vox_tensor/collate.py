@@ -1,4 +1,4 @@
-"""From packed rows to the tensors of one forward pass. No padding is made.
+"""Turning packed rows into the tensors of one forward pass, without padding.
 
 Shape letters: T tokens of the window, S segments, P supervised positions.
 """
@@ -33,12 +33,12 @@ class PackedBatch:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens computed."""
+        """Number of tokens to compute."""
         return self.offsets[-1]
 
     @property
     def n_supervised(self) -> int:
-        """Tokens that contribute to the loss."""
+        """Number of tokens that contribute to the loss."""
         return self.targets_P.shape[0]
 
 
@@ -49,7 +49,7 @@ def collate_window(rows: Sequence[EncodedRow], device: torch.device | str = "cpu
     last token predicts nothing.
 
     Raises:
-        ValueError: For no rows at all.
+        ValueError: If there are no rows.
     """
     if not rows:
         message = "a window needs at least one row"
@@ -80,7 +80,7 @@ def collate_window(rows: Sequence[EncodedRow], device: torch.device | str = "cpu
 def collate_continuation(
     ids: Sequence[int], start: int, device: torch.device | str = "cpu"
 ) -> PackedBatch:
-    """Ids that follow `start` tokens computed before, as one segment; nothing is supervised."""
+    """Ids that follow `start` already computed tokens, as one segment; nothing is supervised."""
     ids_T = torch.tensor(ids, dtype=torch.int64).to(device, non_blocking=True)
     positions_T = torch.arange(start, start + len(ids), device=device)
     nothing = torch.empty(0, dtype=torch.int64, device=device)

@@ -9,7 +9,7 @@ from vox_tensor.visible_text import one_line
 
 
 class FailureKind(StrEnum):
-    """Which sort of failure an error is; `vox_cli.exit_codes` maps each to an exit code."""
+    """The kind of failure; `vox_cli.exit_codes` maps each to an exit code."""
 
     USAGE = "usage"
     REFUSED = "refused"
@@ -21,7 +21,7 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong, in the words an operator is shown."""
+    """One thing that is wrong, worded as it is shown to the operator."""
 
     code: str
     """Stable identifier such as `MENS-D003`; docs list it, tests match it."""

@@ -1,6 +1,7 @@
-"""Which form a file of rows has that is not JSON Lines, by its first bytes or by its name.
+"""The format of a file of rows that is not JSON Lines, by its first bytes or by its name.
 
-Only what is certain is named: a JSON Lines file with a broken first line is none of these.
+Only certain answers are given: a JSON Lines file with a broken first line has none of these
+formats.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ import json
 from enum import StrEnum
 
 HEAD_BYTES = 1 << 16
-"""So much of a file tells its form."""
+"""Number of bytes that are enough to recognise a format."""
 
 
 class FileForm(StrEnum):
-    """The forms that people keep rows in, as they are called in messages."""
+    """The formats that people keep rows in, as they are called in messages."""
 
     JSON_ARRAY = "a JSON array"
     JSON_DOCUMENT = "JSON over several lines"
@@ -22,7 +23,7 @@ class FileForm(StrEnum):
     PARQUET = "Parquet"
     FEATHER = "Arrow (Feather)"
     ARROW = "an Arrow stream"
-    """As the library `datasets` keeps rows; only told by name."""
+    """The format of the library `datasets`; only recognised by name."""
     DATASET = "a saved data set of the library datasets"
     """A folder."""
     GZIP = "compressed by gzip"
@@ -30,7 +31,7 @@ class FileForm(StrEnum):
     ZIP = "a ZIP archive"
     UTF16 = "text in UTF-16"
     JSON_LINES = "JSON Lines"
-    """Only told by name; the content of such a file is what is read."""
+    """Only recognised by name; a file with this content is read anyway."""
 
 
 _MAGIC = {
@@ -63,7 +64,7 @@ _TEXT_LINES = 4
 
 
 def form_of_content(head: bytes) -> FileForm | None:
-    """The form of a file that begins with these bytes; `None` for what may be JSON Lines."""
+    """The format of a file that begins with these bytes; `None` if it may be JSON Lines."""
     for magic, form in _MAGIC.items():
         if head.startswith(magic):
             return form
@@ -77,13 +78,13 @@ def form_of_content(head: bytes) -> FileForm | None:
 
 
 def form_of_name(name: str) -> FileForm | None:
-    """The form that a file's name promises; `None` for a name that promises nothing."""
+    """The format suggested by a file's name; `None` if the name suggests none."""
     lowered = name.lower()
     return next((form for end, form in _BY_SUFFIX.items() if lowered.endswith(end)), None)
 
 
 def _is_whole_array(lines: list[bytes]) -> bool:
-    """Whether an array goes on over lines, or is all there is, rather than one odd row of many."""
+    """Whether this is one array (over several lines or alone), not one odd row among many."""
     try:
         json.loads(lines[0])
     except (ValueError, RecursionError):
@@ -93,7 +94,7 @@ def _is_whole_array(lines: list[bytes]) -> bool:
 
 
 def _form_of_table(lines: list[bytes]) -> FileForm | None:
-    """A header and rows of which none looks like JSON."""
+    """The format of a table: a header and rows, none of which looks like JSON."""
     if len(lines) < 2 or any(line.startswith((b"{", b"[")) for line in lines):
         return None
     if any(byte < 9 for line in lines for byte in line):

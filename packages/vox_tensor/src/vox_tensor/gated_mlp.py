@@ -102,7 +102,7 @@ def _product(
     *,
     needs_dx: bool = False,
 ) -> Tensor:
-    """The forward pass where autograd records nothing: with one buffer of size `[T, F]`."""
+    """The forward pass when autograd records nothing, with one buffer of size `[T, F]`."""
     h_TF = activate(u_TF, kind)
     if up_TF is not None:
         h_TF.mul_(up_TF)

@@ -1,9 +1,9 @@
-"""Cross entropy of a linear head without its logits: chunked, gradient made in the forward pass.
+"""Cross entropy of a linear head without its logits, with the gradient made in the forward pass.
 
-Only supervised positions come in; the full `[P, V]` logits never exist. Each chunk needs two
+Only supervised positions come in, and the full `[P, V]` logits never exist. Each chunk needs two
 products: `h @ W.T` for the logits and `softmax @ W` for the gradient of `h`, made while the
-chunk's probabilities are at hand, so nothing is computed again in the backward pass (the
-technique of Liger-Kernel, arXiv 2410.10989, without the product for a frozen head's gradient).
+chunk's probabilities are available, so the backward pass recomputes nothing (the technique of
+Liger-Kernel, arXiv 2410.10989, without the product for a frozen head's gradient).
 
 Shape letters: P supervised positions, C rows of a chunk, D features, V vocabulary, R rank.
 """
@@ -36,7 +36,7 @@ def linear_cross_entropy(
 ) -> Tensor:
     """Sum over positions of `-log softmax(head(h))[target]`, as a float32 scalar (f64 for f64).
 
-    Gradients flow to `h_PD`, to the head's LoRA factors, and to its weight where that trains.
+    Gradients flow to `h_PD`, to the head's LoRA factors, and to its weight if that trains.
     A head with a bias adds it to the logits; the bias gets no gradient.
 
     Args:

@@ -1,7 +1,7 @@
-"""JSON Lines, read strictly and written whole. Every complaint names the file and the line.
+"""JSON Lines, read strictly and written whole. Every problem has its file and line.
 
-A line ends at a newline byte and nowhere else: `str.splitlines` also cuts at characters that a
-row may hold. Devices and pipes are refused, and no line longer than a cap is held in memory.
+A line ends at a newline byte and nowhere else: `str.splitlines` also splits at characters that a
+row may contain. Devices and pipes are refused, and no line longer than a cap is held in memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ENDS_FOR_OTHERS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u202
 
 @dataclass(frozen=True, slots=True)
 class JsonLine:
-    """One row and where it stands."""
+    """One row and its line number."""
 
     line: int
     """1-based."""
@@ -61,10 +61,10 @@ def read_jsonl(path: Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[
 
 
 def scan_jsonl(path: Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[JsonLine | Problem]:
-    """Read a file line by line: rows where they can be read, problems where not.
+    """Read a file line by line, yielding a row for each good line and a problem for each bad one.
 
-    Blank lines at the end are no problem. Between rows they are one problem per run: they are
-    often rows that got lost. A file in another form than JSON Lines is one problem.
+    Blank lines at the end are allowed. Between rows, each run of them is one problem: they are
+    often lost rows. A file in a format other than JSON Lines is one problem.
 
     Args:
         path: As for `read_jsonl`.
@@ -78,7 +78,7 @@ def scan_jsonl(path: Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[
 
 
 def parse_jsonl_line(raw: bytes, line: int, where: str) -> JsonLine | Problem:
-    """Read one line, with or without its end; for access by `line_offsets`.
+    """Read one line, with or without its line end, for access by `line_offsets`.
 
     Args:
         raw: The bytes of the line, without a byte-order mark.
@@ -96,10 +96,10 @@ def parse_jsonl_line(raw: bytes, line: int, where: str) -> JsonLine | Problem:
 
 
 def line_offsets(path: Path) -> array[int]:
-    """Where lines start: line `n`, from 1, is the bytes from `offsets[n - 1]` to `offsets[n]`.
+    """Offsets of lines: line `n`, from 1, is the bytes from `offsets[n - 1]` to `offsets[n]`.
 
-    The last entry is the size of the file: there is one more entry than lines. A byte-order
-    mark belongs to no line. Takes 8 bytes of memory per line, however long the lines are.
+    The last entry is the size of the file, so there is one more entry than lines. A byte-order
+    mark is not part of any line. Takes 8 bytes of memory per line, however long the lines are.
 
     Raises:
         DataError: When the file cannot be read.
@@ -119,11 +119,11 @@ def line_offsets(path: Path) -> array[int]:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
-    """Write rows in UTF-8, one object per line, whole or not at all; return how many.
+    """Write rows in UTF-8, one object per line, atomically; return how many.
 
     Raises:
         ValueError: For NaN, an infinity or a lone surrogate in a row.
-        OSError: When the file cannot be written; what was there stays.
+        OSError: When the file cannot be written; the old content stays.
     """
     count = 0
     with replaced_file(path) as handle:

@@ -3,7 +3,7 @@
 Shape letters: T tokens, I input features, O output features, R rank, ... any leading dims.
 Weights are stored `[out, in]`, as in `torch.nn.Linear`; every product below is `x @ W.T`.
 
-The base is frozen, so its weight gradient is never formed. The backward pass keeps only the
+The base is frozen, so its weight gradient is never computed. The backward pass keeps only the
 layer's input: the rank-R product `x @ A.T` costs R/O of the frozen product and is computed
 again instead of being stored (Hu et al. 2021, arXiv 2106.09685, for the update itself).
 """
@@ -40,10 +40,10 @@ class FrozenWeight(Protocol):
         """`x @ W.T + bias`, `[T, O]`, in the dtype of `x`."""
 
     def linear_before_gradient(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
-        """The same; `input_gradient` will come after it, unless the step is given up."""
+        """Like `linear`; `input_gradient` follows unless the step is abandoned."""
 
     def input_gradient(self, g_TO: Tensor, dx_TI: Tensor | None) -> Tensor:
-        """`g @ W`, `[T, I]`, added in place to `dx_TI` where one is given."""
+        """`g @ W`, `[T, I]`, added in place to `dx_TI` if given."""
 
 
 class Projection(NamedTuple):
@@ -96,13 +96,13 @@ def project(x_TI: Tensor, p: Projection, *, needs_dx: bool = False) -> Tensor:
 def project_backward(
     g_TO: Tensor, x_TI: Tensor, p: Projection, dx_TI: Tensor | None, *, needs_dx: bool
 ) -> tuple[Tensor | None, ProjectionGradients]:
-    """Gradients of `project`; the input's is added to `dx_TI` in place when one is given.
+    """Gradients of `project`; the input's is added to `dx_TI` in place if given.
 
     Args:
         g_TO: Gradient of the output.
         x_TI: The input of the forward pass.
         p: The projection; its weight gets no gradient.
-        dx_TI: Gradient of the same input from another projection, to be added to.
+        dx_TI: Gradient of the same input from another projection, to add to.
         needs_dx: Whether anything below is trained.
     """
     if needs_dx:
@@ -159,11 +159,11 @@ class _ProjectShared(torch.autograd.Function):
 
 
 class Fixed(NamedTuple):
-    """What of a projection autograd never looks at."""
+    """The parts of a projection that autograd does not see."""
 
     scale: float
     frozen: FrozenWeight | None
-    """The weight, where it is not a tensor."""
+    """The weight, if it is not a tensor."""
 
 
 def flatten(projections: Sequence[Projection]) -> tuple[tuple[Fixed, ...], tuple[Any, ...]]:
@@ -187,7 +187,7 @@ def unflatten(flat: Sequence[Any], fixed: Sequence[Fixed]) -> list[Projection]:
 
 
 def detach(p: Projection) -> Projection:
-    """The same projection with nothing that trains, for a pass that wants no gradients."""
+    """The same projection without anything trainable, for a pass that needs no gradients."""
     weight = p.weight.detach() if isinstance(p.weight, Tensor) else p.weight
     bias, a, b = (None if t is None else t.detach() for t in (p.bias, p.a, p.b))
     return Projection(weight, bias, a, b, p.scale, p.keep)
@@ -197,8 +197,8 @@ def project_shared(x_TI: Tensor, projections: Sequence[Projection]) -> tuple[Ten
     """Apply several projections to one input `[T, I]`.
 
     With frozen weights the backward pass accumulates the input's gradient in one buffer and
-    forms none for the weights. A trainable weight (pre-training) goes through plain autograd,
-    and so does a pass without gradients, which then has nothing to record.
+    computes none for the weights. A trainable weight (pre-training) goes through plain autograd,
+    and so does a pass without gradients, which has nothing to record.
     """
     if not torch.is_grad_enabled() or any(p.weight.requires_grad for p in projections):
         return tuple(project(x_TI, p) for p in projections)
@@ -251,8 +251,8 @@ class LoraLinear(nn.Module):
     Args:
         base: The layer to adapt; its parameters are frozen in place.
         spec: Rank, alpha, dropout, scale rule.
-        generator: Stream of A's initial values.
-        dropout_generator: Stream of dropout masks; `None` uses torch's global one.
+        generator: Random stream for A's initial values.
+        dropout_generator: Random stream for dropout masks; `None` uses torch's global one.
     """
 
     def __init__(
@@ -292,7 +292,7 @@ class LoraLinear(nn.Module):
 
     @torch.no_grad()
     def delta_OI(self) -> Tensor:
-        """The dense update this adapter stands for, `[O, I]`, in float32."""
+        """The dense update of this adapter, `[O, I]`, in float32."""
         return lora_delta(self.a_RI, self.b_OR, self.spec.scale)
 
     @torch.no_grad()

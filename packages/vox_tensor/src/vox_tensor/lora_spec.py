@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 MAX_RANK = 2**16
 MIN_ALPHA, MAX_ALPHA = 1e-6, 1e6
-"""With any rank, the scale of the update is then far from both ends of float32."""
+"""Bounds that keep the update's scale well within the range of float32 for any rank."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,16 +4,15 @@ NF4 (Dettmers et al. 2023, arXiv 2305.14314, appendix E) stores a weight as an i
 levels times the largest magnitude of its block. Double quantisation stores those magnitudes in
 8 bits again, in groups of 256 around their mean. No modules and no autograd here.
 
-Codes and scales are those of bitsandbytes 0.50 on the CPU in the same process, where "the same"
-has three sides worth knowing. Its 8-bit codes come from a table of 65536 cells, so that a
-magnitude within 2^-16 of a midpoint may go to the farther level; other devices and versions
-search for the nearest. The mean of more than 32768 magnitudes depends in its last bit on the
-number of threads. And its CPU dequantiser restarts the blocks at every row: where a row is no
-multiple of the block size it disagrees with its own quantiser, with its other devices, and
-with us.
+Codes and scales equal those of bitsandbytes 0.50 on the CPU in the same process, with three
+caveats. Its 8-bit codes come from a table of 65536 cells, so that a magnitude within 2^-16 of a
+midpoint may go to the farther level; other devices and versions search for the nearest. The mean
+of more than 32768 magnitudes depends in its last bit on the number of threads. And its CPU
+dequantiser restarts the blocks at every row: if a row is not a multiple of the block size, it
+disagrees with its own quantiser, with its other devices, and with us.
 
-No reader for the source system's NF4 (even value in the low nibble, one scale for all block
-scales) exists: its adapters hold f32 tensors only and it never wrote a quantised base.
+There is no reader for the source system's NF4 (even value in the low nibble, one scale for all
+block scales): its adapters contain only f32 tensors and it never wrote a quantised base.
 
 Shape letters: N values of a tensor, B blocks, G groups of 256 blocks, O output features,
 I input features.
@@ -43,9 +42,10 @@ __all__ = [
 ]
 
 _SMALLEST_SCALE = 1e-38
-"""bitsandbytes divides by no less, so that a block of zeros stays one."""
+"""The smallest divisor of bitsandbytes, so that a block of zeros stays one."""
 _TILE_VALUES = 1 << 20
-"""Dequantised in one go: whole groups of the largest block, and little beside the result."""
+"""Values dequantised at a time: whole groups of the largest block, little memory next to the
+result."""
 _QUANTIZE_TILE_VALUES = 1 << 18
 _N_CELLS = 64
 """The cells of [-1, 1] in which a value's neighbouring midpoint is looked up."""
@@ -68,21 +68,21 @@ class NestedScales:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nf4Tensor:
-    """A quantised matrix: what it takes to make it dense again."""
+    """A quantised matrix: everything needed to make it dense again."""
 
     codes: Tensor
     """uint8 `[ceil(N / 2), 1]`; the even value is the high nibble."""
     scales: Tensor | NestedScales
-    """float32 `[B]`, the largest magnitude of each block, or those in 8 bits."""
+    """The largest magnitude of each block: float32 `[B]`, or double-quantised."""
     shape: tuple[int, ...]
-    """Of the dense matrix, `[O, I]`; blocks run over its values row by row."""
+    """Shape of the dense matrix, `[O, I]`; blocks run over its values row by row."""
     block_size: int = BLOCK_SIZE
     dtype: torch.dtype = torch.float32
-    """Of the values it was made from; what bitsandbytes calls the quant state's dtype."""
+    """Dtype of the values it was made from; what bitsandbytes calls the quant state's dtype."""
 
     @property
     def n_values(self) -> int:
-        """Values of the dense matrix."""
+        """Number of values of the dense matrix."""
         return prod(self.shape)
 
     @property
@@ -131,10 +131,10 @@ def quantize_nf4(
 ) -> Nf4Tensor:
     """Quantise a float32, bfloat16 or float16 tensor.
 
-    Works in tiles: beside the result there is one tile in float32, and a copy of `weight`
-    where it is not contiguous. A block whose magnitude is below 1e-38 becomes zeros. Under
-    double quantisation one huge block can take so much of the 8 bits that the smallest of its
-    tensor get a magnitude of zero or slightly below; bitsandbytes' do so as well.
+    Works in tiles: besides the result there is one tile in float32, and a copy of `weight` if it
+    is not contiguous. A block whose magnitude is below 1e-38 becomes zeros. With double
+    quantisation, one huge block can use so much of the 8-bit range that the smallest blocks of
+    the tensor get a magnitude of zero or slightly below, as in bitsandbytes.
 
     Args:
         weight: Any shape; blocks run over its values in row-major order. Finite.
@@ -142,8 +142,9 @@ def quantize_nf4(
         double_quant: Keep the block magnitudes in 8 bits.
 
     Raises:
-        ValueError: For another block size or dtype, no values, values that are not finite, and
-            with double quantisation for magnitudes whose sum is not (bitsandbytes stores NaN).
+        ValueError: For an unsupported block size or dtype, no values, values that are not finite,
+            and with double quantisation magnitudes whose sum is not finite (bitsandbytes stores
+            NaN).
     """
     _check_quantizable(weight, block_size)
     flat = weight.detach().reshape(-1)
@@ -173,13 +174,13 @@ def dequantize_nf4(
 ) -> Tensor:
     """The dense matrix: `NF4_LEVELS[code] * absmax` in float32, rounded once to `dtype`.
 
-    float16 has no room for a magnitude that 8 bits rounded up past 65504: it becomes infinite.
+    float16 cannot hold a magnitude that 8 bits rounded up past 65504: it becomes infinite.
 
     Args:
         quantized: The codes.
-        dtype: Of the result.
-        out: A contiguous tensor of the result's shape and dtype to write into; much faster
-            than fresh memory where the matrix is large.
+        dtype: Dtype of the result.
+        out: A contiguous tensor of the result's shape and dtype to write into; much faster than
+            fresh memory if the matrix is large.
 
     Raises:
         ValueError: When `out` does not fit.
@@ -245,9 +246,9 @@ def _scale_to_unit(values: Tensor, absmax_B: Tensor, block_size: int) -> Tensor:
 def _nearest_codes(scaled: Tensor) -> Tensor:
     """int32 index of the nearest level; a value on a midpoint goes to the lower one.
 
-    No cell of [-1, 1] holds two midpoints, so a value's code is the number of midpoints in
-    the cells before its own, and one more where it lies above the midpoint in its own. The
-    cell never falls as the value grows, however it rounds: this equals a binary search.
+    No cell of [-1, 1] contains two midpoints, so a value's code is the number of midpoints in
+    the cells before its own, plus one if it is above the midpoint in its own cell. However the
+    value rounds, its cell never decreases as it grows: this equals a binary search.
     """
     below, midpoint = _cells(scaled.device)
     cell = _cell_of(scaled)
@@ -261,7 +262,7 @@ def _cell_of(scaled: Tensor) -> Tensor:
 
 @cache
 def _cells(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Per cell: midpoints in the cells before it, and its own (2 where it has none)."""
+    """Per cell: the number of midpoints in the cells before it, and its own (2 if it has none)."""
     levels = torch.tensor(NF4_LEVELS)
     midpoints = (levels[:-1] + levels[1:]) / 2
     own = _cell_of(midpoints)
@@ -274,7 +275,7 @@ def _cells(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _pack(codes: Tensor) -> Tensor:
-    """Two codes a byte, the even one in the high nibble; zero stands in for a missing last."""
+    """Two codes per byte, the even one in the high nibble; a missing last one is zero."""
     if codes.numel() % 2:
         # What a padding zero quantises to: bitsandbytes pads the values, not the codes.
         codes = torch.nn.functional.pad(codes, (0, 1), value=NF4_LEVELS.index(0.0))
@@ -283,7 +284,7 @@ def _pack(codes: Tensor) -> Tensor:
 
 
 def _look_up(codes: Tensor, into: Tensor) -> None:
-    """Write the levels of packed codes: four values per look-up, by two bytes at a time."""
+    """Write the levels of packed codes, two bytes and so four values per lookup."""
     whole = into.numel() // 4 * 4
     if whole:
         head = codes[: whole // 2]
@@ -320,7 +321,7 @@ def _four_levels(device: torch.device) -> Tensor:
 
 
 def _mean(absmax_B: Tensor) -> Tensor:
-    """The mean, summed by one thread: its last bit would depend on how many share the sum."""
+    """The mean, summed by one thread, because its last bit depends on the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -350,7 +351,7 @@ def _quantize_scales(absmax_B: Tensor) -> NestedScales:
 
 @cache
 def _scale_codes(device: torch.device) -> Tensor:
-    """uint8 `[65536]`: the nearest of the 8-bit levels for the middle of each cell of [-1, 1]."""
+    """uint8 `[65536]`: the nearest 8-bit level for the middle of each cell of [-1, 1]."""
     levels = dynamic_levels()
     midpoints = (levels[:-1] + levels[1:]) / 2
     middle = torch.arange(_N_SCALE_CELLS).float().mul_(2).div_(_N_SCALE_CELLS - 1).sub_(1)

@@ -1,4 +1,4 @@
-"""A frozen weight that lies in NF4 and is made dense while a product uses it.
+"""A frozen weight that is stored in NF4 and dequantised while a product uses it.
 
 Shape letters: T tokens, I input features, O output features.
 """
@@ -15,22 +15,23 @@ from torch.nn import functional as F
 from vox_tensor.nf4 import Nf4Tensor, dequantize_nf4
 
 Dequantizer = Callable[[Nf4Tensor, torch.dtype, Tensor | None], Tensor]
-"""`dequantize_nf4`, or a faster one that gives the same numbers."""
+"""The type of `dequantize_nf4` and of faster functions that give the same numbers."""
 
 
 class DenseCopies(StrEnum):
-    """How long a dense copy of a quantised weight lives; the numbers are the same."""
+    """How long a dense copy of a quantised weight is kept; the numbers are the same."""
 
     NONE = "none"
-    """For one product; made twice per micro-batch, in one buffer that all layers share."""
+    """Keep it for one product; it is made twice per micro-batch, in a buffer shared by all
+    layers."""
     LAYER = "layer"
-    """From a layer's forward to its backward product; made once per micro-batch."""
+    """Keep it from a layer's forward to its backward product; it is made once per micro-batch."""
     STEP = "step"
-    """For all micro-batches, since a frozen weight never changes; made once."""
+    """Keep it for all micro-batches, since a frozen weight never changes; it is made once."""
 
 
 class DensePool:
-    """Where the dense copies of a model's quantised weights are, under one policy."""
+    """The dense copies of a model's quantised weights, kept under one policy."""
 
     def __init__(
         self, copies: DenseCopies = DenseCopies.NONE, dequantize: Dequantizer = dequantize_nf4
@@ -38,12 +39,12 @@ class DensePool:
         self.copies = copies
         self.dequantize = dequantize
         self.expects_backward = True
-        """False where gradients are recorded and never asked for, as when something is tried
-        out: a copy made for them would lie until the next backward pass."""
+        """False if gradients are recorded but never computed, as when something is tried out: a
+        copy made for them would be kept until the next backward pass."""
         self._scratch: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def scratch(self, quantized: Nf4Tensor, dtype: torch.dtype) -> Tensor:
-        """A buffer of the matrix's shape; the next call may give the same memory again."""
+        """A buffer of the matrix's shape; the next call may return the same memory."""
         key = (quantized.codes.device, dtype)
         buffer = self._scratch.get(key)
         if buffer is None or buffer.numel() < quantized.n_values:
@@ -67,12 +68,12 @@ class Nf4Weight:
 
     @property
     def shape(self) -> torch.Size:
-        """Of the dense matrix, `[O, I]`."""
+        """Shape of the dense matrix, `[O, I]`."""
         return torch.Size(self.quantized.shape)
 
     @property
     def device(self) -> torch.device:
-        """Where the codes are."""
+        """Device that holds the codes."""
         return self.quantized.codes.device
 
     def linear(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
@@ -80,19 +81,19 @@ class Nf4Weight:
         return F.linear(x_TI, self._dense(x_TI.dtype, is_kept=False), bias_O)
 
     def linear_before_gradient(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
-        """The same, with the dense copy kept for `input_gradient` where the policy says so."""
+        """Like `linear`, keeping the dense copy for `input_gradient` if the policy says so."""
         is_kept = self.pool.copies is DenseCopies.LAYER and self.pool.expects_backward
         return F.linear(x_TI, self._dense(x_TI.dtype, is_kept=is_kept), bias_O)
 
     def input_gradient(self, g_TO: Tensor, dx_TI: Tensor | None) -> Tensor:
-        """`g @ W`, `[T, I]`, added in place to `dx_TI` where one is given."""
+        """`g @ W`, `[T, I]`, added in place to `dx_TI` if given."""
         dense_OI = self._dense(g_TO.dtype, is_kept=False)
         if self.pool.copies is DenseCopies.LAYER:
             self._kept = None
         return g_TO @ dense_OI if dx_TI is None else dx_TI.addmm_(g_TO, dense_OI)
 
     def _dense(self, dtype: torch.dtype, *, is_kept: bool) -> Tensor:
-        """The dense matrix; to be used before the next call, on whatever weight."""
+        """The dense matrix; use it before the next call on any weight."""
         if self._kept is not None and self._kept.dtype == dtype:
             return self._kept
         pool = self.pool

@@ -21,7 +21,7 @@ class Segment:
     """First token of the segment, counted from the start of the window."""
     length: int
     parent: int | None = None
-    """Index in the window of the segment whose tokens are this one's prefix; `None`: a root."""
+    """Index in the window of the segment whose tokens are this one's prefix; `None` for a root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Window:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of the window; there is no padding."""
+        """Number of tokens in the window; there is no padding."""
         return sum(segment.length for segment in self.segments)
 
 
@@ -40,11 +40,11 @@ def pack_rows(lengths: Sequence[int], capacity: int) -> tuple[Window, ...]:
     """Place rows into as few windows of at most `capacity` tokens as best-fit decreasing finds.
 
     Ties go to the earlier row and the earlier window, so the same lengths give the same
-    windows. Inside a window, rows stand in their original order.
+    windows. Within a window, rows keep their original order.
 
     Args:
-        lengths: Tokens of each row.
-        capacity: Most tokens of a window.
+        lengths: Number of tokens of each row.
+        capacity: Largest number of tokens in a window.
 
     Raises:
         ValueError: For a row that is empty or longer than `capacity`.

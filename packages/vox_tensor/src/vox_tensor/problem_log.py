@@ -1,6 +1,6 @@
-"""What is wrong with a file, for showing: equal problems as one, the first 20, a count of the rest.
+"""Problems of a file for display: equal ones folded, the first 20 shown, the rest counted.
 
-Memory does not grow with the problems that are added; counts are exact all the same.
+Memory does not grow with the number of problems, and counts are still exact.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from vox_tensor.data_messages import more_problems
 from vox_tensor.errors import Problem
 
 MAX_PROBLEMS = 20
-"""Most problems that are shown of one file, each with all the lines that have it."""
+"""Largest number of problems shown per file, each with all of its lines."""
 MAX_RANGES = 10
-"""Most ranges of lines that are named for one problem."""
+"""Largest number of line ranges shown for one problem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldedProblem(Problem):
-    """The same problem on several lines of a file; `where` names file and lines."""
+    """The same problem on several lines of a file; `where` has file and lines."""
 
     count: int
-    """How many lines have it."""
+    """Number of lines with this problem."""
     lines: tuple[tuple[int, int], ...]
-    """First and last of each range of lines, ascending; those of the first ranges only."""
+    """First and last line of each range, ascending; only the first ranges are kept."""
 
     def as_json(self) -> dict[str, object]:
-        """As for any problem, with the number of lines and their ranges."""
+        """The JSON of any problem, plus the number of lines and their ranges."""
         ranges = [list(each) for each in self.lines]
         # Called by name: a class with slots is made anew, which `super()` does not know of.
         return {**Problem.as_json(self), "count": self.count, "lines": ranges}
@@ -45,13 +45,13 @@ class ProblemLog:
         self._where = where
         self._groups: dict[tuple[str, ...], _Group] = {}
         self.by_code: Counter[str] = Counter()
-        """How often each kind of problem was seen, those not kept included."""
+        """How often each kind of problem was seen, including problems that were not kept."""
 
     def __len__(self) -> int:
         return self.by_code.total()
 
     def add(self, problems: Iterable[Problem]) -> None:
-        """Count problems, and keep the first 20 that differ in more than their line."""
+        """Count a problem, and keep the first 20 that differ in more than their line."""
         groups, by_code = self._groups, self.by_code
         for problem in problems:
             by_code[problem.code] += 1
@@ -64,14 +64,14 @@ class ProblemLog:
                 group.add(line)
 
     def shown(self) -> tuple[Problem, ...]:
-        """The first 20 in the order they were met, and one that counts the others."""
+        """The first 20 problems in order of appearance, and one that counts the rest."""
         shown = tuple(group.problem() for group in self._groups.values())
         hidden = len(self) - sum(group.count for group in self._groups.values())
         return (*shown, more_problems(hidden, self._where)) if hidden else shown
 
 
 def first_problems(problems: Iterable[Problem], where: str) -> tuple[Problem, ...]:
-    """What `ProblemLog` shows of problems."""
+    """The given problems as `ProblemLog` shows them."""
     log = ProblemLog(where)
     log.add(problems)
     return log.shown()
@@ -79,7 +79,7 @@ def first_problems(problems: Iterable[Problem], where: str) -> tuple[Problem, ..
 
 @dataclass(slots=True)
 class _Group:
-    """Problems that differ in their line at most."""
+    """Problems that differ in nothing but their line."""
 
     first: Problem
     file: str
@@ -97,7 +97,7 @@ class _Group:
             self.ranges.append([line, line])
 
     def problem(self) -> Problem:
-        """All of them as one; a problem that stands alone as it is."""
+        """All of them as one problem; a single problem unchanged."""
         if self.count == 1 or not self.ranges:
             return self.first
         named = [(first, last) for first, last in self.ranges[:MAX_RANGES]]
@@ -115,7 +115,7 @@ class _Group:
 
 
 def _place_of(problem: Problem) -> tuple[str, int | None]:
-    """File and line of a problem; a place of another kind is taken as it is."""
+    """File and line of a problem; any other kind of place is kept as it is."""
     where = problem.where or ""
     file, _, line = where.rpartition(":")
     return (file, int(line)) if file and line.isdecimal() else (where, None)

@@ -10,7 +10,7 @@ IGNORE_INDEX = -100
 
 
 class Role(StrEnum):
-    """Who says a message."""
+    """The author of a message."""
 
     SYSTEM = "system"
     USER = "user"
@@ -34,7 +34,7 @@ class TrainingRecord:
 
     messages: tuple[Message, ...]
     line: int
-    """1-based line of the file it came from."""
+    """Line number in its file, from 1."""
     rating: float | None = None
     """1 to 5; `None` is unrated and passes every rating floor."""
     category: str | None = None
@@ -48,7 +48,7 @@ class TrainingRecord:
 class EncodedRow:
     """A tokenised row.
 
-    `labels[i]` is `ids[i]` where that token is learned and `IGNORE_INDEX` elsewhere: labels
+    `labels[i]` is `ids[i]` if that token is learned and `IGNORE_INDEX` otherwise: labels
     are not shifted (transformers' convention). The token at `i` is predicted from `i - 1`,
     so a label at position 0 can never be learned.
     """
@@ -67,6 +67,6 @@ class EncodedRow:
 
     @property
     def n_supervised(self) -> int:
-        """Tokens that contribute to the loss."""
+        """Number of tokens that contribute to the loss."""
         learnable = self.labels[1:]
         return len(learnable) - learnable.count(IGNORE_INDEX)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as functions of the step; they hold no state, so resuming is exact."""
+"""Learning-rate schedules as functions of the step; they have no state, so resuming is exact."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class LearningRateSchedule:
     """The learning rate of every optimizer step of a run.
 
     Raises:
-        ValueError: For a rate that is not finite and positive, a negative warm-up, one longer
-            than the run, no steps at all, or a fraction outside its range.
+        ValueError: For a rate that is not finite and positive, a negative warm-up or one longer
+            than the run, zero steps, or a fraction out of range.
     """
 
     kind: ScheduleKind
@@ -36,11 +36,11 @@ class LearningRateSchedule:
     total_steps: int
     """Optimizer steps of the whole run, warm-up included."""
     warmup_start: float = 1e-7
-    """Rate of step 0 when there is a warm-up; never above the peak. The source system's value."""
+    """Rate of step 0 with a warm-up, never above the peak; the source system's value."""
     final_fraction: float = 0.0
     """Floor of the decay, as a fraction of the peak. `CONSTANT` has no decay."""
     decay_fraction: float = 0.1
-    """Share of all steps that WSD decays in."""
+    """Fraction of all steps over which WSD decays."""
 
     def __post_init__(self) -> None:
         _require(math.isfinite(self.peak) and self.peak > 0, "peak must be finite and positive")
@@ -59,9 +59,9 @@ class LearningRateSchedule:
     def at(self, step: int) -> float:
         """Learning rate of a step, counted from 0.
 
-        The first step after the warm-up (`step == warmup_steps`) has the peak. A decay would
-        reach its floor at `total_steps`, the first step that no longer runs, as in transformers;
-        later steps keep what that step has.
+        The first step after the warm-up (`step == warmup_steps`) has the peak. A decay
+        reaches its floor at `total_steps`, the first step that no longer runs, as in
+        transformers; later steps keep that rate.
 
         Raises:
             ValueError: For a negative step.
@@ -74,7 +74,7 @@ class LearningRateSchedule:
         return floor + (self.peak - floor) * self._remaining(min(step, self.total_steps))
 
     def _remaining(self, step: int) -> float:
-        """Share of the way from the floor to the peak, for a step after the warm-up."""
+        """Fraction of the way from the floor to the peak, for a step after the warm-up."""
         since_peak = step - self.warmup_steps
         decay_steps = self.total_steps - self.warmup_steps
         match self.kind:
@@ -113,7 +113,7 @@ def _warmup_rate(initial: float, final: float, n_steps: int, step: int) -> float
 
 
 def _ratio(part: int, whole: int) -> float:
-    """How far a decay is; one without steps has not begun."""
+    """Progress of a decay; a decay without steps has not begun."""
     return part / whole if whole else 0.0
 
 

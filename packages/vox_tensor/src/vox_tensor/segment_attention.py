@@ -1,8 +1,8 @@
 """Causal attention over packed rows that cannot see each other.
 
-Segments are attended one by one: no `[T, T]` mask exists, and the cost is the sum of the
+Segments are attended one by one: there is no `[T, T]` mask, and the cost is the sum of the
 squares of the rows' lengths. Shape letters: T tokens, H query heads, K key/value heads, E head
-dim, L tokens of a segment or of a sequence that goes on.
+dim, L tokens of a segment or of a continued sequence.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def continued_attention(
 ) -> Tensor:
     """Softmax attention of the last T of L tokens over all L up to themselves: `[T, H, E]`.
 
-    What `segment_attention` gives for the last T tokens of one segment, without the queries of
-    the others.
+    The result of `segment_attention` for the last T tokens of one segment, without computing the
+    other queries.
 
     Args:
         q_THE: Queries of the last T tokens.
-        k_LKE: Keys of all; L is larger than T.
-        v_LKE: Values of all.
+        k_LKE: Keys of all L tokens; L is larger than T.
+        v_LKE: Values of all L tokens.
         scale: Factor of the scores.
         window: As for `segment_attention`.
     """
@@ -88,8 +88,8 @@ def _heads_first(t_THE: Tensor) -> Tensor:
 class _FlashSegments(torch.autograd.Function):
     """torch's CPU flash kernel per segment, writing into one `[T, H, E]` output.
 
-    Through `scaled_dot_product_attention` every segment's output would be kept beside the
-    joined one. The kernels are those that it dispatches to on a CPU.
+    With `scaled_dot_product_attention`, every segment's output would be kept in addition to the
+    joined one. These are the kernels it dispatches to on a CPU.
     """
 
     @staticmethod
@@ -141,7 +141,7 @@ def sdpa_segments(
     scale: float,
     window: int | None,
 ) -> Tensor:
-    """`segment_attention` on any device, by `scaled_dot_product_attention` per segment."""
+    """`segment_attention` on any device, with `scaled_dot_product_attention` per segment."""
     q, k, v = (_heads_first(t) for t in (q_THE, k_TKE, v_TKE))
     parts = [
         _attend(q[:, :, a:b], k[:, :, a:b], v[:, :, a:b], scale, window)

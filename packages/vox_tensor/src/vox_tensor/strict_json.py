@@ -1,4 +1,4 @@
-"""JSON as the standard has it: what Python's reader lets through besides is refused by name."""
+"""JSON as the standard defines it: what Python's parser accepts beyond that is refused by name."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from vox_tensor import data_messages as say
 from vox_tensor.errors import DataError, Problem
 
 MAX_DEPTH = 100
-"""Most objects and lists inside each other. Python's own limit depends on the caller's depth."""
+"""Largest nesting depth. Python's own limit depends on the depth of the caller."""
 MAX_INTEGER_DIGITS = 1000
-"""Reading an integer takes time quadratic in its digits."""
+"""Limit on digits, since parsing an integer takes time quadratic in them."""
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -25,8 +25,8 @@ def parse_json(text: str, where: str) -> object:
     `1e999`), lone surrogates, integers beyond 1000 digits and nesting beyond 100 levels.
 
     Args:
-        text: The value, with white space around it at most; decoded from UTF-8.
-        where: Its place, for the message.
+        text: The value, with nothing but whitespace around it; decoded from UTF-8.
+        where: Where it comes from, for the message.
 
     Raises:
         DataError: With one problem, which never repeats any of the text.
@@ -47,7 +47,7 @@ def parse_json(text: str, where: str) -> object:
 
 
 class _RefusedError(Exception):
-    """Carries a sentence out of the parser, which does not know the place."""
+    """Carries a message out of the parser, which does not have the place."""
 
     def __init__(self, problem_at: Callable[[str], Problem]) -> None:
         self.problem_at = problem_at
@@ -86,7 +86,7 @@ _DECODER = json.JSONDecoder(
 
 
 def _check_strings(text: str, value: object) -> None:
-    """Refuse lone surrogates; only an escape in their range can make one."""
+    """Refuse lone surrogates; only an escape in their range can produce one."""
     if not _SURROGATE_ESCAPE.search(text):
         return
     try:

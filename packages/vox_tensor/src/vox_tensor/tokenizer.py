@@ -1,4 +1,4 @@
-"""`VoxTokenizer`: lossless byte-level BPE, and what any tokenizer must offer the rest. No torch.
+"""`VoxTokenizer`, a lossless byte-level BPE, and the protocol of any tokenizer. No torch.
 
 Control tokens exist only as ids: `encode` turns text that looks like one into ordinary bytes,
 so no row can open or close a turn.
@@ -25,9 +25,9 @@ CONTROL_TOKENS = ("<|pad|>", "<|unk|>", "<|endoftext|>", "<|im_start|>", "<|im_e
 """Ids 0 to 4. PAD, UNK and EOS have the source system's ids."""
 
 PIECE_PATTERN = r" ?[A-Za-z_]+| ?[0-9]{1,3}| ?[^A-Za-z0-9_ \t\r\n]+|[\r\n]+[ \t]*|[ \t]+"
-"""Cuts text into pieces that merges never cross: words, up to three digits, runs of anything
-else, and a line end with the indentation after it. Every character is in one piece. ASCII
-classes only, because Python's `re` and Oniguruma (which `tokenizers` uses) disagree on others.
+"""Splits text into pieces that merges never cross: words, up to three digits, runs of anything
+else, and a line end with the indentation after it. Every character is in one piece. Only ASCII
+classes, because Python's `re` and Oniguruma (used by `tokenizers`) disagree on others.
 """
 
 _FIRST_BYTE_ID = len(CONTROL_TOKENS)
@@ -54,10 +54,10 @@ class TextTokenizer(Protocol):
         """`sha256:` and the hash of everything that decides which ids come out."""
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, never a control token, whatever the text says.
+        """Ids of a text, never a control token, whatever the text is.
 
         Raises:
-            ValueError: For a lone surrogate, which is no text.
+            ValueError: For a lone surrogate, which is not text.
         """
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -76,7 +76,7 @@ class VoxTokenizer:
         merges: Pairs of byte strings, in rank order; each part is a byte or an earlier result.
 
     Raises:
-        ValueError: For a merge of a part that is unknown, or to a token that exists.
+        ValueError: For a merge of an unknown part, or one that makes an existing token.
     """
 
     __slots__ = ("_cache", "_digest", "_find_pieces", "_merges", "_table", "_token_bytes")
@@ -131,7 +131,7 @@ class VoxTokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids. Bytes that are no UTF-8 become U+FFFD; control tokens are left out."""
+        """The text of ids. Bytes that are not UTF-8 become U+FFFD; control tokens are left out."""
         known = range(_FIRST_BYTE_ID, len(self._token_bytes))
         table = self._token_bytes
         return b"".join([table[i] for i in ids if i in known]).decode("utf-8", errors="replace")
@@ -159,7 +159,8 @@ class VoxTokenizer:
 
         Args:
             texts: The corpus; read once, only the counts of its pieces are kept.
-            vocab_size: Ids wanted in all. A corpus without enough repeated pairs gives fewer.
+            vocab_size: Total number of ids wanted. A corpus without enough repeated pairs gives
+                fewer.
 
         Raises:
             ValueError: For a `vocab_size` below the 261 ids of control tokens and bytes, or a
@@ -178,21 +179,21 @@ class VoxTokenizer:
     def to_json(self) -> str:
         """A `tokenizer.json` that `tokenizers.Tokenizer.from_str` reads.
 
-        It agrees id for id once the reader sets `encode_special_tokens = True`; that switch is
-        no part of the format, and without it text such as `<|im_end|>` becomes a control id.
+        It gives the same ids once the reader sets `encode_special_tokens = True`; that switch is
+        not part of the format, and without it text such as `<|im_end|>` becomes a control id.
         """
         return json.dumps(self._as_dict(), ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str = "tokenizer.json") -> VoxTokenizer:
-        """Read what `to_json` wrote, or what `tokenizers` made of it when it saved it again.
+        """Read what `to_json` wrote, or what `tokenizers` saved after loading it.
 
         Args:
             text: Content of a `tokenizer.json`.
             where: The file's name, for messages.
 
         Raises:
-            DataError: When it is anything else; the first difference is named by its field.
+            DataError: When it is anything else; the error names the first field that differs.
         """
         content = parse_json(text, where)
         merges = _merges_of(content)
@@ -210,10 +211,10 @@ class VoxTokenizer:
         return tokenizer
 
     def save(self, path: Path) -> None:
-        """Write `to_json()`, whole or not at all.
+        """Write `to_json()` atomically.
 
         Raises:
-            OSError: When the file cannot be written; what was there stays.
+            OSError: When the file cannot be written; the old content stays.
         """
         with replaced_file(path) as handle:
             handle.write(self.to_json().encode("utf-8"))
@@ -223,7 +224,7 @@ class VoxTokenizer:
         """Read a file that `save` wrote.
 
         Raises:
-            DataError: When the file is missing, no regular file, too large or another format.
+            DataError: When the file is missing, not a regular file, too large or in another format.
         """
         where = str(path)
         with open_regular_file(path) as handle:
@@ -274,7 +275,7 @@ class VoxTokenizer:
 
 
 def _merge_table(merges: Sequence[tuple[bytes, bytes]], token_bytes: list[bytes]) -> dict[int, int]:
-    """The id that each pair of ids becomes; new tokens are appended to `token_bytes`."""
+    """The resulting id of each pair of ids; new tokens are appended to `token_bytes`."""
     id_of = {token: i for i, token in enumerate(token_bytes) if token}
     table: dict[int, int] = {}
     for rank, (left, right) in enumerate(merges):
@@ -309,12 +310,12 @@ def _as_bytes(letters: str) -> bytes:
 
 
 def _spelled(merge: tuple[bytes, bytes]) -> str:
-    """A merge as every version of `tokenizers` reads it; older ones take no list."""
+    """A merge in the form that every version of `tokenizers` reads; older ones reject lists."""
     return " ".join(map(_as_letters, merge))
 
 
 def _merges_of(content: object) -> list[tuple[bytes, bytes]] | None:
-    """The merges of a `tokenizer.json`, spelled `"a b"` or `["a", "b"]`; `None` for no such."""
+    """The merges of a `tokenizer.json`, spelled `"a b"` or `["a", "b"]`; `None` if malformed."""
     model = content.get("model") if isinstance(content, dict) else None
     listed = model.get("merges") if isinstance(model, dict) else None
     if not isinstance(listed, list):

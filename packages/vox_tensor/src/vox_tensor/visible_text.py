@@ -1,6 +1,6 @@
-"""Text from files, rows and models, made safe to show: what would act on a terminal is spelled out.
+"""Text from files, rows and models, made safe to show: what would act on a terminal is escaped.
 
-Only escaping is decided here. Who writes to a terminal is decided by `vox_cli.terminal`.
+Only escaping is decided here; `vox_cli.terminal` does the writing.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ _ENDS_A_CELL = re.compile("[\n\t]")
 
 
 def visible(text: str) -> str:
-    """Free text (a row, an answer): newlines and tabs stay, and so does every script."""
+    """Free text (a row, an answer): newlines and tabs stay, and so do all scripts."""
     return _ACTS_ON_A_TERMINAL.sub(_spelled, text)
 
 
 def visible_line(text: str) -> str:
-    """Free text in one line: a newline is spelled out as well."""
+    """Free text on one line: newlines are escaped as well."""
     return _ENDS_A_CELL.sub(_spelled, visible(text))
 
 
 def one_line(text: str) -> str:
-    """A name or a sentence in one line: everything that cannot be seen is spelled out.
+    """A name or a sentence on one line: every invisible character is escaped.
 
-    Stricter than `visible_line`: a no-break space in a path is shown as what it is.
+    Stricter than `visible_line`: a no-break space in a path is shown as an escape.
     """
     return "".join(c if c.isprintable() else _spell(c) for c in text)
 
 
 def json_safe(document: str) -> str:
-    """JSON text that acts on no terminal and means the same.
+    """Equivalent JSON text that cannot act on a terminal.
 
-    In JSON such a character can only stand inside a string, where it has a spelling.
+    In JSON such a character can only be inside a string, where it can be escaped.
     """
     return _ACTS_ON_A_TERMINAL.sub(lambda found: f"\\u{ord(found.group()):04x}", document)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 _DEVICES_WITH_FLOAT64 = frozenset({"cpu", "cuda"})
-"""Others are taken not to have it: Metal refuses a float64 tensor, some of Intel's GPUs too."""
+"""Others are assumed not to have it: Metal refuses float64 tensors, and so do some Intel GPUs."""
 
 
 class WideSum(Protocol):
@@ -30,7 +30,7 @@ def has_float64(device: torch.device) -> bool:
 
 
 def wide_sum(device: torch.device) -> WideSum:
-    """A sum at zero: in float64 where the device has it, else in pairs of float32."""
+    """A new sum at zero, in float64 if the device has it, otherwise in pairs of float32."""
     return Float64Sum(device) if has_float64(device) else TwoFloatSum(device)
 
 
@@ -68,7 +68,7 @@ class TwoFloatSum:
         self._parts.append(values_N)
 
     def total(self) -> Tensor:
-        """See `WideSum`; not finite where a value is not, though infinity may become NaN."""
+        """See `WideSum`; not finite if a value is not, though infinity may become NaN."""
         if not self._parts:
             return torch.zeros((), device=self._device)
         high_N = torch.cat(self._parts)
@@ -79,7 +79,7 @@ class TwoFloatSum:
 
 
 def _add_halves(high_N: Tensor, low_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs of half the length with the same sum; zero stands in for a missing last one."""
+    """Values of half the length with the same sum; a missing last one counts as zero."""
     if high_N.numel() % 2:
         high_N, low_N = (torch.cat((t, t.new_zeros(1))) for t in (high_N, low_N))
     (a, b), (low_a, low_b) = high_N.view(2, -1), low_N.view(2, -1)

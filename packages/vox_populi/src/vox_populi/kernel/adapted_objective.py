@@ -1,6 +1,6 @@
-"""A frozen model with adapters, as the engine sees it: what all kernels hand out.
+"""A frozen model with adapters, as the engine sees it; every kernel returns one.
 
-Which base is under the adapters, dense or quantised, is the kernels' concern.
+Whether the base under the adapters is dense or quantised is up to the kernel.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vox_tensor.lora import LoraLinear
 from vox_tensor.nf4_weight import DensePool
 
 TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""A plan's compute dtypes."""
+"""Torch dtypes of a plan's compute dtypes."""
 
 _Model = TypeVar("_Model", Transformer, ProxyStack)
 
@@ -48,7 +48,7 @@ class AdaptedObjective(Generic[_Model]):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.model.embed.weight.device
 
     def parameters(self) -> Mapping[str, nn.Parameter]:
@@ -56,7 +56,7 @@ class AdaptedObjective(Generic[_Model]):
         return adapter_parameters(self.adapted)
 
     def streams(self) -> Mapping[str, torch.Generator]:
-        """The stream of dropout masks, which all adapted layers share."""
+        """The random stream for dropout masks, shared by all adapted layers."""
         layers = self.adapted.values()
         dropout = next((layer.dropout_generator for layer in layers), None)
         return {} if dropout is None else {Stream.DROPOUT.value: dropout}
@@ -66,7 +66,7 @@ class AdaptedObjective(Generic[_Model]):
         return self.model.loss_sum(batch)
 
     def set_training(self, *, active: bool) -> None:
-        """Turn dropout on or off; off also means that no backward pass will come."""
+        """Turn dropout on or off; off also means that no backward pass will follow."""
         self.model.train(active)
         if self.pool is not None:
             self.pool.expects_backward = active
@@ -81,7 +81,7 @@ class AdaptedObjective(Generic[_Model]):
 
 
 def adapter_streams(plan: ExecutionPlan) -> tuple[torch.Generator, torch.Generator]:
-    """A plan's streams at their starts: of A's initial values, and of dropout masks."""
+    """A plan's random streams, at their start: for A's initial values and for dropout masks."""
     return (
         stream_generator(plan.seed, Stream.INIT),
         stream_generator(plan.seed, Stream.DROPOUT, device=plan.device),

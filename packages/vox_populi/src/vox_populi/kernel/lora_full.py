@@ -16,7 +16,7 @@ from vox_populi.plan.execution_planner import ExecutionPlan
 def build_lora_full(
     plan: ExecutionPlan, inventory: ModelInventory
 ) -> AdaptedObjective[Transformer]:
-    """Load the base the plan names and attach fresh adapters to the plan's modules."""
+    """Load the plan's base and attach fresh adapters to the plan's modules."""
     model = load_base(inventory, TORCH_DTYPES[plan.compute_dtype], plan.device)
     adapted = attach_adapters(model, plan.adapters, plan.lora, *adapter_streams(plan))
     return AdaptedObjective(model, adapted)

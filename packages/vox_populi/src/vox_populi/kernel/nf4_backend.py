@@ -1,8 +1,8 @@
-"""Who makes NF4 weights dense on which device; the one door to bitsandbytes.
+"""Choice of the NF4 dequantiser for a device; the only module that imports bitsandbytes.
 
-Whoever does it, the numbers are those of `vox_tensor.nf4.dequantize_nf4`, bit for bit. On a CPU
-without AVX-512 bitsandbytes is 3.5 times slower where it matters (4096 x 4096); with it, it would
-save 3 to 4 % of a step, against seconds of importing it: torch serves every CPU.
+With any choice, the numbers equal those of `vox_tensor.nf4.dequantize_nf4`, bit for bit. On a CPU
+without AVX-512, bitsandbytes is 3.5 times slower where it matters (4096 x 4096); with AVX-512 it
+would save 3 to 4 % of a step but take seconds to import. So torch is used on every CPU.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from vox_tensor.nf4_weight import Dequantizer
 
 _PEER = "bitsandbytes"
 _BROKEN = (RuntimeError, OSError, AttributeError, ImportError, ValueError, TypeError)
-"""What a build raises that was made for another CUDA, lacks its library, or is too old for a
-block size (`NotImplementedError` is a `RuntimeError`)."""
+"""Errors of a build that was made for a different CUDA version, lacks its library, or is too old
+for a block size (`NotImplementedError` is a `RuntimeError`)."""
 
 
 class DequantizerChoice(NamedTuple):
-    """Who makes the weights dense."""
+    """The dequantiser to use, with a note."""
 
     dequantize: Dequantizer
     note: str | None = None
-    """Why it is not the faster one, where there is one for the device."""
+    """Why it is not the faster one, if the device has a faster one."""
 
 
 @cache
 def choose_dequantizer(
     device: str, dtype: torch.dtype = torch.float32, block_size: int = BLOCK_SIZE
 ) -> DequantizerChoice:
-    """The faster one on a device: bitsandbytes on CUDA where it is installed and works there.
+    """The faster dequantiser for a device: bitsandbytes on CUDA if it is installed and works.
 
     Args:
         device: torch's name.
-        dtype: Of the dense copies.
-        block_size: Of the quantised weights.
+        dtype: Dtype of the dense copies.
+        block_size: Block size of the quantised weights.
     """
     if not _serves(device):
         return DequantizerChoice(dequantize_nf4)
@@ -61,12 +61,12 @@ def choose_dequantizer(
 
 
 def _serves(device: str) -> bool:
-    """Whether bitsandbytes is the faster one there, if it works."""
+    """Whether bitsandbytes, if it works, is the faster one on this device."""
     return torch.device(device).type == "cuda"
 
 
 def _agrees(dequantize: Dequantizer, device: str, dtype: torch.dtype, block_size: int) -> bool:
-    """Whether it gives the reference's numbers, in fresh memory and in memory it is given."""
+    """Whether it gives the reference's numbers, in fresh memory and in a given buffer."""
     weight = torch.linspace(-3, 3, 5 * block_size).sin().view(5, block_size)
     quantized = quantize_nf4(weight, block_size=block_size)
     expected = dequantize_nf4(quantized, dtype)
@@ -78,10 +78,10 @@ def _agrees(dequantize: Dequantizer, device: str, dtype: torch.dtype, block_size
 
 
 def bitsandbytes_dequantizer() -> Dequantizer:
-    """Bitsandbytes' kernel for the values; the block magnitudes are made by us.
+    """Dequantiser with bitsandbytes' kernel for the values; our code computes the block magnitudes.
 
     Raises:
-        MissingExtraError: Where bitsandbytes is not installed.
+        MissingExtraError: If bitsandbytes is not installed.
     """
     peer = extras.load(f"{_PEER}.functional")
 

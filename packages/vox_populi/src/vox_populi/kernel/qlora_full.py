@@ -1,6 +1,6 @@
 """QLoRA on the full causal graph (wire name `candle_qlora`, graph `full_graph_v1`).
 
-The linear layers of the blocks lie in NF4, everything else in the compute dtype.
+The linear layers of the blocks are stored in NF4, everything else in the compute dtype.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vox_tensor.nf4_weight import DenseCopies, DensePool
 def build_qlora_full(
     plan: ExecutionPlan, inventory: ModelInventory
 ) -> AdaptedObjective[Transformer]:
-    """Read the base the plan names, quantising as it comes, and attach fresh adapters."""
+    """Read the plan's base, quantising on the way, and attach fresh adapters."""
     quant = plan.quant
     assert quant is not None, "a QLoRA plan says how to quantise"
     settings = Nf4Settings(block_size=quant.block_size, double_quant=quant.double_quant)

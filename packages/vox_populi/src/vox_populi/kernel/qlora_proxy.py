@@ -1,7 +1,7 @@
 """QLoRA on the proxy graph (wire name `candle_qlora`, not the full graph).
 
-Graphs `proxy_stack_v1_residual` and `lm_head_only`. Middle layers and head lie in NF4; the
-embedding table that tokens are looked up in is dense.
+Graphs `proxy_stack_v1_residual` and `lm_head_only`. Middle layers and head are stored in
+NF4; the embedding table that tokens are looked up in is dense.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EMBEDDING = "embed.weight"
 def build_qlora_proxy(
     plan: ExecutionPlan, inventory: ModelInventory
 ) -> AdaptedObjective[ProxyStack]:
-    """Read the layers the plan names, and no others, and attach fresh adapters."""
+    """Read only the plan's layers and attach fresh adapters."""
     quant = plan.quant
     assert quant is not None, "a QLoRA plan says how to quantise"
     settings = Nf4Settings(block_size=quant.block_size, double_quant=quant.double_quant)

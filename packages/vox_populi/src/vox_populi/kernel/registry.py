@@ -1,4 +1,4 @@
-"""Which kernel runs a plan."""
+"""Choice of the kernel that runs a plan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BUILDERS: Mapping[tuple[Kernel, bool], Builder] = {
     (Kernel.CANDLE_QLORA, True): build_qlora_full,
     (Kernel.CANDLE_QLORA, False): build_qlora_proxy,
 }
-"""By kernel and whether the graph is the full one."""
+"""Builders by kernel and whether the graph is the full one."""
 
 
 def build_objective(plan: ExecutionPlan, inventory: ModelInventory) -> Objective:

@@ -19,18 +19,18 @@ from vox_tensor.segment_attention import continued_attention, segment_attention
 
 @dataclass(frozen=True, slots=True)
 class PackContext:
-    """What every block of a forward pass shares."""
+    """Values shared by all blocks of a forward pass."""
 
     offsets: tuple[int, ...]
     """Segment borders of the pack."""
     rotary: RotaryTable | None
-    """`None` where positions were added to the embeddings."""
+    """`None` if positions were added to the embeddings."""
     cache: KvCache | None = None
-    """Tokens read before, of which the pack is the continuation; takes over the pack's own."""
+    """Earlier tokens that the pack continues; the pack's tokens are appended."""
 
 
 class Attention(nn.Module):
-    """Grouped-query causal attention; `o` is applied by the block, after it has chosen tokens."""
+    """Grouped-query causal attention; the block applies `o` after selecting tokens."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()

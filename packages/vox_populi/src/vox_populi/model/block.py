@@ -31,7 +31,7 @@ class Block(nn.Module):
     def forward(self, x_TD: Tensor, context: PackContext, keep_P: Tensor | None = None) -> Tensor:
         """Map `[T, D]` to `[T, D]`, or to `[P, D]` when only tokens `keep_P` matter after it.
 
-        Attention still reads every token; everything behind it is computed for kept ones only.
+        Attention still reads every token; everything after it is computed only for kept tokens.
         """
         mixed = self.attn.mix(x_TD, self.attn_norm, context)
         if keep_P is not None:

@@ -18,9 +18,9 @@ from vox_populi.operator_messages import model_folder as say
 from vox_tensor.regular_file import regular_descriptor
 
 STORED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-"""Types a base's tensors may be stored in, by their safetensors names."""
+"""Types in which a base's tensors may be stored, by safetensors name."""
 _READ_DTYPES = {**STORED_DTYPES, "U8": torch.uint8}
-"""Those, and that of packed weights' parts."""
+"""Stored types, and the type of the parts of packed weights."""
 
 
 def load_base(
@@ -28,14 +28,14 @@ def load_base(
 ) -> Transformer:
     """Build the transformer and fill it, shard by shard, in evaluation mode and frozen.
 
-    The inventory has already refused folders with missing or misshaped tensors. Bytes are read
-    into the tensors themselves, not mapped: mapped pages would count as this process's memory
-    beside the copy. Peak memory is the model in `dtype` plus one tensor in its stored dtype.
+    The inventory has already refused folders with missing or misshaped tensors. Bytes are read into
+    the tensors themselves, not mapped: mapped pages would count as memory of this process in
+    addition to the copy. Peak memory is the model in `dtype` plus one tensor in its stored dtype.
 
     Args:
-        inventory: What the folder holds.
-        dtype: Type the weights are kept and computed in.
-        device: Where they go.
+        inventory: The folder's contents.
+        dtype: Type in which the weights are kept and computed.
+        device: Where to put them.
 
     Raises:
         ModelError: For a weight that is not finite, or a shard that became shorter since its
@@ -66,7 +66,7 @@ def _read_state(
 
 
 def read_weight(inventory: ModelInventory, key: TensorKey) -> Tensor:
-    """A dense tensor in its stored dtype and our orientation, on the CPU; all of it is finite.
+    """A dense tensor in its stored dtype and our orientation, on the CPU, checked to be finite.
 
     A Conv1D weight, stored `[in, out]`, comes as a transposed view.
 
@@ -85,7 +85,7 @@ def read_tensor(path: Path, info: TensorInfo) -> Tensor:
     """One tensor of a safetensors file, in its stored dtype and shape, on the CPU.
 
     Raises:
-        ModelError: When the file has fewer bytes than its header announced.
+        ModelError: When the file has fewer bytes than its header declares.
     """
     data = bytearray(info.end - info.start)
     with FileIO(regular_descriptor(path), "rb") as file:
@@ -100,5 +100,5 @@ def read_tensor(path: Path, info: TensorInfo) -> Tensor:
 
 
 def is_finite(stored: Tensor) -> bool:
-    """One pass and no temporary: a NaN anywhere is both the least and the greatest value."""
+    """Whether all values are finite; one pass, no temporary: a NaN is both minimum and maximum."""
     return all(bool(bound.isfinite()) for bound in torch.aminmax(stored))

@@ -1,6 +1,6 @@
 """Keys and values of the tokens that a model has read, so that each is computed once.
 
-Shape letters: T new tokens, L held tokens, C tokens of room, K key/value heads, E head dim.
+Shape letters: T new tokens, L cached tokens, C capacity, K key/value heads, E head dim.
 """
 
 from __future__ import annotations
@@ -8,22 +8,22 @@ from __future__ import annotations
 from torch import Tensor
 
 FIRST_ROOM = 64
-"""Tokens that a cache has room for at least; room doubles when it is used up."""
+"""Initial capacity of a cache in tokens; it doubles when it is full."""
 
 
 class LayerCache:
-    """Keys, after norm and rotation, and values of one layer."""
+    """Keys (after norm and rotation) and values of one layer."""
 
     __slots__ = ("_keys_CKE", "_values_CKE", "length")
 
     def __init__(self) -> None:
         self.length = 0
-        """Tokens held."""
+        """Number of cached tokens."""
         self._keys_CKE: Tensor | None = None
         self._values_CKE: Tensor | None = None
 
     def append(self, k_TKE: Tensor, v_TKE: Tensor) -> tuple[Tensor, Tensor]:
-        """Take over new tokens; keys and values of all, `[L, K, E]`, as views of the cache."""
+        """Append new tokens; return all keys and values, `[L, K, E]`, as views of the cache."""
         start, self.length = self.length, self.length + k_TKE.shape[0]
         self._keys_CKE = _with(k_TKE, self._keys_CKE, start)
         self._values_CKE = _with(v_TKE, self._values_CKE, start)
@@ -31,7 +31,7 @@ class LayerCache:
 
 
 class KvCache:
-    """The caches of a model's layers. For inference: nothing in it has a gradient."""
+    """The caches of a model's layers, for inference only: nothing in it has a gradient."""
 
     __slots__ = ("layers",)
 
@@ -39,14 +39,14 @@ class KvCache:
         self.layers = tuple(LayerCache() for _ in range(n_layers))
 
     def truncate(self, length: int) -> None:
-        """Forget all but the first `length` tokens; they must be held by every layer."""
+        """Drop all but the first `length` tokens, which every layer must have."""
         for layer in self.layers:
             assert length <= layer.length, "a cache cannot be cut to more than it holds"
             layer.length = length
 
 
 def _with(new_TKE: Tensor, held_CKE: Tensor | None, start: int) -> Tensor:
-    """`held` with the new tokens at `start`; a larger copy when they do not fit."""
+    """`held` with the new tokens at `start`; a larger copy if they do not fit."""
     end = start + new_TKE.shape[0]
     if held_CKE is None or end > held_CKE.shape[0]:
         had = 0 if held_CKE is None else held_CKE.shape[0]

@@ -1,6 +1,6 @@
-"""Where adapters sit in a transformer, and how they are read out and put back.
+"""Placing adapters in a transformer, reading them out and putting them back.
 
-The LoRA arithmetic is `vox_tensor.lora`'s; this file only decides places and names.
+The LoRA arithmetic is in `vox_tensor.lora`; this file only decides places and names.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def attach_adapters(
     """Freeze the model and wrap the named projections, in the given order.
 
     Args:
-        model: Changed in place; it returns what it returned before, since B starts at zero.
+        model: Changed in place; its output stays the same, since B starts at zero.
         modules: Projections to adapt; the order fixes which draws of `init` each receives.
         spec: Hyper-parameters shared by all of them.
-        init: Stream of A's initial values.
-        dropout: Stream of dropout masks.
+        init: Random stream for A's initial values.
+        dropout: Random stream for dropout masks.
 
     Returns:
         The adapted layers by our module name.
@@ -70,10 +70,10 @@ def adapter_tensors(adapted: Mapping[str, LoraLinear]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_adapter_tensors(adapted: Mapping[str, LoraLinear], tensors: Mapping[str, Tensor]) -> None:
-    """Fill adapted layers from `adapter_tensors`' form; every tensor must have its place.
+    """Fill adapted layers from the output of `adapter_tensors`; every tensor must match a layer.
 
     Raises:
-        ValueError: Naming all missing, unexpected and misshaped tensors.
+        ValueError: Listing all missing, unexpected and misshaped tensors.
     """
     places = adapter_parameters(adapted)
     wrong = [f"missing {name}" for name in places.keys() - tensors.keys()]
@@ -93,9 +93,9 @@ def load_adapter_tensors(adapted: Mapping[str, LoraLinear], tensors: Mapping[str
 def merged_transformer(model: Transformer) -> Transformer:
     """A new transformer whose adapted projections are plain layers with the update folded in.
 
-    Rotation is applied after the projections, so folding into q and k of a RoPE model is
-    exact (D6). Untouched parameters are shared with `model`, which does not change. A tied
-    head that carries an adapter becomes a matrix of its own.
+    Rotation is applied after the projections, so folding into q and k of a RoPE model is exact
+    (D6). Untouched parameters are shared with `model`, which does not change. A tied head with an
+    adapter becomes a separate matrix.
     """
     with torch.device("meta"):
         merged = Transformer(model.config)

@@ -1,4 +1,4 @@
-"""The feed-forward part of a block: SwiGLU where the family gates, plain where it does not."""
+"""The feed-forward part of a block: SwiGLU in families with a gate, plain in the others."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Reading a base whose linear layers are held in NF4, tensor by tensor, quantising as it reads.
+"""Reading a base tensor by tensor, quantising its linear layers to NF4 on the way.
 
 A weight is quantised from the values in its file, in our orientation `[out, in]`, whatever the
-compute dtype: so do transformers with bitsandbytes for a checkpoint that is loaded in its own
-dtype. Packed weights are taken as they are. It happens on the CPU, so that the numbers do not
-depend on the device.
+compute dtype; transformers with bitsandbytes does the same for a checkpoint loaded in its own
+dtype. Packed weights are used as they are. Quantising happens on the CPU, so that the numbers do
+not depend on the device.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from vox_tensor.nf4_levels import BLOCK_SIZE
 from vox_tensor.nf4_weight import DensePool, Nf4Weight
 
 TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""By the names that quant states use."""
+"""Torch dtypes by the names that quant states use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nf4Settings:
-    """How weights are quantised; without effect on those that are packed in the folder."""
+    """How weights are quantised; no effect on those that are already packed in the folder."""
 
     block_size: int = BLOCK_SIZE
     double_quant: bool = True
     cache_dir: Path | None = None
-    """Where the quantised base is kept for later runs (`merge.nf4_cache`); loading ignores it."""
+    """Where the quantised base is kept for later runs; loading ignores it."""
 
 
 def load_nf4_base(
@@ -52,14 +52,14 @@ def load_nf4_base(
     """Build the transformer with frozen NF4 layers in its blocks, in evaluation mode.
 
     `inventory.quantized_keys()` become `FrozenLinear` over `Nf4Weight`; embeddings, norms,
-    biases, the head and what a quantised folder left dense are held in `dtype`. Peak memory is
+    biases, the head and whatever a quantised folder left dense are kept in `dtype`. Peak memory is
     the finished model plus two copies of the largest tensor in its stored dtype.
 
     Args:
-        inventory: What the folder holds; complete.
-        dtype: Of the dense tensors.
-        device: Where everything goes, one tensor at a time.
-        settings: Of the quantiser.
+        inventory: The folder's contents; complete.
+        dtype: Type of the dense tensors.
+        device: Where to put everything, one tensor at a time.
+        settings: How to quantise.
         pool: Where all layers make their dense copies.
 
     Raises:
@@ -91,9 +91,9 @@ def quantize_stored(inventory: ModelInventory, key: TensorKey, settings: Nf4Sett
     """One weight in NF4, `[out, in]`, on the CPU: packed ones as they are, others quantised.
 
     Args:
-        inventory: What the folder holds.
-        key: A matrix of it; an embedding table can be quantised as well.
-        settings: Of the quantiser.
+        inventory: The folder's contents.
+        key: One of its matrices; an embedding table can be quantised as well.
+        settings: How to quantise.
 
     Raises:
         ModelError: For a value that is not finite, or values too large for double quantisation;
@@ -114,7 +114,7 @@ def quantize_stored(inventory: ModelInventory, key: TensorKey, settings: Nf4Sett
 
 
 def _in_file_order(inventory: ModelInventory) -> list[TensorKey]:
-    """The tensors that are there, as they lie behind each other on the disk."""
+    """The existing tensors, in their order on disk."""
     places = {name: (info.shard, info.start) for name, info in inventory.tensors.items()}
     for name, weight in inventory.nf4.items():
         info = weight.parts[stored_nf4.WEIGHT]
@@ -124,7 +124,7 @@ def _in_file_order(inventory: ModelInventory) -> list[TensorKey]:
 
 
 def _freeze_linear(model: Transformer, key: TensorKey, weight: Nf4Weight) -> None:
-    """Put a layer over `weight` in the place of a plain one; its bias is still to be filled."""
+    """Replace a plain layer with one over `weight`; its bias has yet to be filled."""
     parent_name, _, child = key.ours.removesuffix(".weight").rpartition(".")
     parent = model.get_submodule(parent_name)
     setattr(parent, child, FrozenLinear(weight, getattr(parent, child).bias))

@@ -1,4 +1,4 @@
-"""The norms of the families, with backward passes that save nothing but the input.
+"""The norms of the families, with backward passes that save only the input.
 
 RMSNorm: Zhang and Sennrich 2019, arXiv 1910.07467. LayerNorm: Ba et al. 2016, arXiv
 1607.06450, torch's kernels. Shape letters: ... leading dims, D features.

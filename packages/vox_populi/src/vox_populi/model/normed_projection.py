@@ -1,7 +1,7 @@
-"""A norm and the projections behind it as one autograd function: only its input is kept.
+"""A norm and the projections after it as one autograd function that keeps only its input.
 
-Computed apart, the normalised activations would be stored for the projections' backward
-pass; here they are made again, which costs one pass over `[T, D]`. Shape letters: T tokens,
+Computed separately, the normalised activations would be stored for the projections' backward
+pass; here they are recomputed, which costs one pass over `[T, D]`. Shape letters: T tokens,
 D width, O output features of a projection.
 """
 

@@ -1,7 +1,7 @@
 """The proxy graph of QLoRA: attention output projections and a tied head, and no attention.
 
-It predicts a token from the embedding row of the one before it, so it is no language model and
-its loss compares with no full graph's.
+It predicts a token from the embedding row of the one before it, so it is not a language model and
+its loss is not comparable with that of a full graph.
 Shape letters: P positions, D model width, V vocabulary, N middle layers.
 """
 
@@ -28,7 +28,7 @@ class ProxyStack(nn.Module):
     """`h += F_i(rmsnorm(h)) / sqrt(N)` for each middle layer, `h /= sqrt(N)`, then the head.
 
     `h` starts as the frozen embedding row of a token; the norm's gain is 1, the layers have no
-    bias. Without middle layers the head is all there is.
+    bias. Without middle layers there is only the head.
 
     Args:
         embed_VD: The frozen embedding table, in the compute dtype.
@@ -58,8 +58,8 @@ class ProxyStack(nn.Module):
 
         Args:
             spec: Hyper-parameters of all of them.
-            init: Stream of A's initial values.
-            dropout: Stream of dropout masks.
+            init: Random stream for A's initial values.
+            dropout: Random stream for dropout masks.
 
         Returns:
             The adapted layers by our module name.
@@ -70,7 +70,7 @@ class ProxyStack(nn.Module):
         return dict(zip(self.names, (*layers, head), strict=True))
 
     def hidden(self, ids_P: Tensor) -> Tensor:
-        """What the head sees after the tokens `ids_P`: `[P, D]`."""
+        """The head's input after the tokens `ids_P`: `[P, D]`."""
         h_PD: Tensor = self.embed(ids_P)
         n_middle = len(self.middle)
         for layer in self.middle:
@@ -87,7 +87,7 @@ class ProxyStack(nn.Module):
     def loss_sum(self, batch: PackedBatch) -> Tensor:
         """Sum of the cross entropies at supervised positions, a float32 scalar.
 
-        A position predicts its target from the token that stands there, and from no other.
+        A position predicts its target only from the token at that position.
         """
         h_PD = self.hidden(batch.ids_T.index_select(0, batch.supervised_P))
         return linear_cross_entropy(h_PD, projection_of(self.head, h_PD), batch.targets_P)

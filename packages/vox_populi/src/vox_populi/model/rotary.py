@@ -104,7 +104,7 @@ def apply_rotary(x_THE: Tensor, table: RotaryTable) -> Tensor:
 
 
 class _Rotate(torch.autograd.Function):
-    """Saves no activation: a rotation's backward pass is the opposite rotation."""
+    """A rotation that saves no activation: its backward pass is the opposite rotation."""
 
     @staticmethod
     def forward(ctx: Any, x_THE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The one transformer of every full graph: GPT-2, Llama, Mistral, Qwen2, Qwen3.
 
-It runs on packed tokens and knows nothing of files, requests or adapters: a projection may be
-a `Linear` or a `LoraLinear`. Shape letters: T tokens, P positions asked for, D width, V vocabulary.
+It runs on packed tokens and does not depend on files, requests or adapters: a projection may be
+a `Linear` or a `LoraLinear`. Shape letters: T tokens, P requested positions, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vox_tensor.lora import project_shared, projection_of
 
 
 class Transformer(nn.Module):
-    """A causal language model; parameters carry the names of `hf.keymap`'s left column."""
+    """A causal language model; parameters have the names of `hf.keymap`'s left column."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Transformer(nn.Module):
         self.tie_head()
 
     def tie_head(self) -> None:
-        """Make the head share the embedding's tensor where the config says so."""
+        """Make the head share the embedding's tensor if the config says so."""
         if self.config.tie_word_embeddings:
             self.lm_head.weight = self.embed.weight
 
@@ -44,8 +44,8 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Normed hidden states: `[T, D]`, or `[P, D]` at `keep_P` only.
 
-        With `keep_P` the last block computes only those tokens behind its attention. With
-        `cache` the batch, of one segment, goes on where the cache ends and is added to it.
+        With `keep_P`, the last block computes only those tokens after its attention. With `cache`,
+        the batch, a single segment, continues where the cache ends and is appended to it.
         """
         x_TD = self.embed(batch.ids_T)
         table = None
@@ -79,5 +79,5 @@ class Transformer(nn.Module):
 
 
 def _embedding(rows: int, width: int) -> nn.Embedding:
-    """A table of zeros, to be loaded: drawing it imports torch's compiler, a second or more."""
+    """A table of zeros to load later: random values would import torch's compiler, for a second."""
     return nn.Embedding(rows, width, _weight=torch.zeros(rows, width))

@@ -18,7 +18,7 @@ _ONE_GIB = 1 << 30
 def keep_freed_memory() -> bool:
     """Raise glibc's thresholds for this process; returns whether it did.
 
-    Other C libraries, and allocators that were preloaded, are left alone.
+    Other C libraries and preloaded allocators are left alone.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -1,4 +1,4 @@
-"""Which rows an optimizer step sees, in which order, and how they are packed."""
+"""Choosing, ordering and packing the rows of an optimizer step."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def step_rows(order: Sequence[int], step: int, rows_per_step: int) -> Sequence[i
 def pack_batches(
     rows: Sequence[EncodedRow], window_tokens: int, device: torch.device | str = "cpu"
 ) -> Iterator[PackedBatch]:
-    """Pack rows into windows of at most `window_tokens` and collate each when it is due."""
+    """Pack rows into windows of at most `window_tokens` and collate each when it is needed."""
     for window in pack_rows([len(row) for row in rows], window_tokens):
         yield collate_window([rows[segment.row] for segment in window.segments], device)

@@ -1,6 +1,6 @@
 """The training loop of every kernel: order, accumulation, clipping, schedule, evaluation.
 
-It reads rows, drives an `Objective` and emits events; it opens no file and prints nothing.
+It reads rows, drives an `Objective` and emits events; it opens no files and prints nothing.
 The loss of an optimizer step is the sum over its supervised tokens divided by their number,
 over all its windows, so how rows are packed or accumulated cannot change the result.
 """
@@ -64,12 +64,12 @@ class Engine:
 
     Args:
         objective: The model, its loss and what it trains.
-        optimizer: Updates what the objective trains.
-        rows: What is learned, and what is held out.
+        optimizer: Updates the objective's parameters.
+        rows: Training rows and held-out rows.
         settings: Steps, schedule, clipping, evaluation.
-        sink: Takes the run's events.
-        should_stop: Asked at every step border; a true answer ends the run there.
-        checkpoints: Takes the state at step borders; `None`: nothing is kept.
+        sink: Receives the run's events.
+        should_stop: Called between steps; a true result ends the run there.
+        checkpoints: Receives the state between steps; `None` keeps nothing.
     """
 
     def __init__(
@@ -101,8 +101,8 @@ class Engine:
         """Train to the last step, an early stop or a requested stop.
 
         Raises:
-            RunFailedError: When a loss or gradient is not finite; nothing was updated by that
-                step, and the message names its rows.
+            RunFailedError: When a loss or gradient is not finite; that step updated nothing, and
+                the message lists its rows.
         """
         p = self._progress
         self._started = time.perf_counter()
@@ -141,11 +141,11 @@ class Engine:
         )
 
     def restore(self, state: EngineState) -> None:
-        """Go on from a state of this run instead of starting; call it before `run`.
+        """Continue from a state of this run instead of starting; call it before `run`.
 
         Raises:
-            RunFailedError: When this program would order the epoch's rows otherwise.
-            ValueError: For a state of another model or kernel.
+            RunFailedError: When this program would order the epoch's rows differently.
+            ValueError: For a state of a different model or kernel.
         """
         p, streams = self._progress, self._objective.streams()
         if streams.keys() != state.streams.keys():
@@ -179,7 +179,7 @@ class Engine:
         return not p.interrupted
 
     def _run_epoch_step(self) -> None:
-        """One step, the evaluation that is due after it, and the epoch's end if this was it."""
+        """Run one step and what follows it: a due evaluation, and the end of the epoch."""
         p, s = self._progress, self._settings
         if p.index_in_epoch == 0:
             p.epoch_loss, p.epoch_supervised = 0.0, 0

@@ -1,4 +1,4 @@
-"""Everything a run needs to go on as if it had never stopped: values, no files."""
+"""Everything a run needs to continue as if it had never stopped: values, not files."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from vox_populi.train.outcome import Evaluation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineState:
-    """The engine at a step border: after a step's update, evaluation and end of epoch."""
+    """The engine between two steps: after a step's update, evaluation and end of epoch."""
 
     adapter: Mapping[str, Tensor]
-    """What is trained, by name; float32 on the CPU."""
+    """Trained tensors by name; float32 on the CPU."""
     optimizer: Mapping[str, Tensor]
-    """State of the optimizer by the names of `OptimizerFacts.state_tensors`, on the CPU."""
+    """State of the optimizer, with the names of `OptimizerFacts.state_tensors`, on the CPU."""
     optimizer_steps: int
     streams: Mapping[str, Tensor]
-    """State of every random generator that training draws from, uint8."""
+    """State of every random generator used in training, uint8."""
     step: int
     """Optimizer steps done."""
     epoch: int
     """Epochs completed."""
     index_in_epoch: int
-    """The data cursor: steps of the current epoch that are done."""
+    """The data cursor: completed steps of the current epoch."""
     order_digest: str
-    """Of the current epoch's permutation, which seed and epoch decide."""
+    """Digest of the current epoch's permutation, which follows from seed and epoch."""
     tokens: int
     supervised: int
     epoch_loss: float
-    """Sum of losses over the supervised tokens of the epoch trained on last."""
+    """Sum of losses over the supervised tokens of the last trained epoch."""
     epoch_supervised: int
     evaluations: tuple[Evaluation, ...]
     best: Evaluation | None = None
-    """The best evaluation, where early stopping keeps its adapter."""
+    """The best evaluation, if early stopping keeps its adapter."""
     best_adapter: Mapping[str, Tensor] | None = None
     stopped_early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointPolicy:
-    """When the engine hands its state out."""
+    """When the engine hands out its state."""
 
     save: Callable[[EngineState], None]
-    """Called between two steps; what it raises ends the run."""
+    """Function called between two steps; an exception ends the run."""
     every: int | None = None
-    """Optimizer steps between two checkpoints; `None`: only when the run is asked to stop."""
+    """Optimizer steps between two checkpoints; `None` means only when the run is asked to stop."""
 
 
 def order_digest(order: Sequence[int]) -> str:

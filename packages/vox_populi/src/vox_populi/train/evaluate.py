@@ -11,7 +11,7 @@ from vox_populi.train.objective import Objective
 from vox_tensor.records import EncodedRow
 
 ROWS_AT_A_TIME = 64
-"""Rows held encoded at once; also bounds how far packing looks for a fit."""
+"""Encoded rows in memory at a time; also limits how far packing looks for a fit."""
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The most memory this process has held: the resident set, or the device's allocator peak."""
+"""Peak memory of this process: the resident set, or the device's allocator peak."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if sys.platform != "win32":
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak bytes on CUDA where training ran there, otherwise peak resident bytes; 0 if unknown."""
+    """Peak bytes on CUDA if training ran there, otherwise peak resident bytes; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":

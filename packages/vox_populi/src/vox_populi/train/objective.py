@@ -1,4 +1,4 @@
-"""What a kernel hands to the engine: a loss, what it trains, and a way to read that out."""
+"""The interface between kernel and engine: a loss, its parameters, and a way to read them out."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from vox_tensor.collate import PackedBatch
 
 
 class Objective(Protocol):
-    """A trainable model as the engine sees it; it does not know which kernel it drives."""
+    """A trainable model as the engine sees it, independent of the kernel."""
 
     @property
     def device(self) -> torch.device:
-        """Where batches go."""
+        """Device for batches."""
         ...
 
     def parameters(self) -> Mapping[str, nn.Parameter]:
-        """What the optimizer changes, by the names and in the order of `snapshot`."""
+        """The parameters the optimizer updates, with the names and in the order of `snapshot`."""
         ...
 
     def streams(self) -> Mapping[str, torch.Generator]:
-        """Every random generator that training draws from, by name."""
+        """Every random generator used in training, by name."""
         ...
 
     def loss_sum(self, batch: PackedBatch) -> Tensor:

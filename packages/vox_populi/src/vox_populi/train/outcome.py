@@ -1,4 +1,4 @@
-"""What training was told to do and what came of it: values, no files."""
+"""Settings and results of training: values, not files."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from vox_tensor.schedule import LearningRateSchedule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """One run of the engine."""
+    """Settings of one run of the engine."""
 
     rows_per_step: int
-    """Rows of an optimizer step, whatever windows they are packed into."""
+    """Rows of an optimizer step, however they are packed into windows."""
     window_tokens: int
-    """Most tokens of one forward pass."""
+    """Largest number of tokens in a forward pass."""
     steps_per_epoch: int
     total_steps: int
     schedule: LearningRateSchedule
     seed: int
     max_grad_norm: float = 1.0
-    """Joint L2 norm the gradients are clipped to; 0 turns clipping off."""
+    """Joint L2 norm to which gradients are clipped; 0 turns clipping off."""
     eval_every: int | None = None
     """Optimizer steps between evaluations; `None` evaluates at each epoch's end."""
     early_stopping_patience: int | None = None
@@ -53,11 +53,11 @@ class TrainOutcome:
     """Mean over the supervised tokens of the last epoch that was trained on."""
     evaluations: tuple[Evaluation, ...] = field(default_factory=tuple)
     best_step: int | None = None
-    """Step the adapter was taken from, where early stopping chose it."""
+    """Step the adapter was taken from, if early stopping chose it."""
     stopped_early: bool = False
     interrupted: bool = False
     tokens_before: int = 0
-    """Of `tokens`, those of the sessions before this one; `seconds` is this one's alone."""
+    """The part of `tokens` from earlier sessions; `seconds` covers only this session."""
     seconds: float = 0.0
     peak_memory_bytes: int = 0
 
@@ -68,7 +68,7 @@ class TrainOutcome:
 
     @property
     def valid_loss_after(self) -> float | None:
-        """Held-out loss of the adapter that is returned."""
+        """Held-out loss of the returned adapter."""
         if not self.evaluations:
             return None
         if self.best_step is None:

@@ -9,7 +9,7 @@ import torch
 
 
 class Stream(StrEnum):
-    """What a stream of random numbers is for."""
+    """The purposes of random streams."""
 
     INIT = "init"
     SHUFFLE = "shuffle"
