@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vox_populi.hf.family_registry import FAMILIES
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules, tensor_keys
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
 from vox_populi.model.lora_transformer import (
@@ -19,24 +20,12 @@ from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
 VOCAB = 24
-GPT2 = {"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 32}
-LLAMA = {
-    "model_type": "llama",
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 32,
-    "rms_norm_eps": 1e-5,
-}
-TIED_QWEN3 = {**LLAMA, "model_type": "qwen3", "head_dim": 8, "tie_word_embeddings": True}
-CASES = {"gpt2": GPT2, "llama": LLAMA, "qwen3": TIED_QWEN3}
+CASES = {family.name: {**family.tiny, "vocab_size": VOCAB} for family in FAMILIES}
 
 
 @pytest.fixture(params=CASES)
 def config(request: pytest.FixtureRequest) -> ModelConfig:
-    return parse_model_config({"vocab_size": VOCAB, **CASES[request.param]}, "test")
+    return parse_model_config(CASES[request.param], "test")
 
 
 def build(config: ModelConfig) -> Transformer:
@@ -73,14 +62,10 @@ def test_only_kept_positions_are_computed_and_they_are_the_same(config: ModelCon
     torch.testing.assert_close(model.logits(packed, keep), model.logits(packed)[keep])
 
 
-WINDOWED = {**LLAMA, "model_type": "mistral", "sliding_window": 3}
-
-
-@pytest.mark.parametrize("name", [*CASES, "mistral"])
+@pytest.mark.parametrize("name", CASES)
 def test_a_row_of_a_window_sees_no_other_and_no_later_token(name: str) -> None:
-    raw = WINDOWED if name == "mistral" else CASES[name]
-    model = build(parse_model_config({"vocab_size": VOCAB, **raw}, "test"))
-    # The second row fits into the window of three, the first does not: two ways of attending.
+    model = build(parse_model_config(CASES[name], "test"))
+    # Of a window of three the second row fits, the first does not: two ways of attending.
     first, second = (1, 2, 3, 4, 5, 6), (7, 8, 9)
     logits = model.logits(collate_window([EncodedRow(first, first), EncodedRow(second, second)]))
     # The shapes stay, so every number that does not depend on the changed token keeps its bits.

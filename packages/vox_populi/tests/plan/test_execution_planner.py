@@ -11,7 +11,7 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ContractError, EnvironmentFailure, PlanError
 from vox_populi.hf.inventory import ModelInventory
-from vox_populi.hf.model_config import RopeKind
+from vox_populi.hf.rope_config import RopeKind
 from vox_populi.plan.execution_planner import (
     DataFacts,
     ExecutionPlan,

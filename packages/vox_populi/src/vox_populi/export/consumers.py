@@ -6,11 +6,14 @@ The rules are those of the programs' loaders as published; `vox mens lint` and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
+from operator import attrgetter
 
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole
-from vox_populi.hf.model_config import Activation, Family, ModelConfig, RopeKind, RopeSpec
+from vox_populi.hf.model_config import ModelConfig
+from vox_populi.hf.model_family import Limit
+from vox_populi.hf.rope_config import RopeKind, RopeSpec
 
 MLX_CONFIG_FILE = "adapter_config.json"
 MLX_WEIGHTS_FILE = "adapters.safetensors"
@@ -67,27 +70,33 @@ def obstacles(
     if consumer is not Consumer.PEFT and adapts_head and config.tie_word_embeddings:
         yield "lm_head is adapted, and it is tied to the embedding, which has no adapter there"
     if consumer is Consumer.VLLM:
-        if config.family is Family.GPT2:
-            yield "its GPT-2 has no LoRA layers"
+        if not config.family.vllm_has_lora:
+            yield f"its {config.family.label} has no LoRA layers"
         if rank > VLLM_MAX_RANK:
             yield f"the rank is {rank}, and its largest is {VLLM_MAX_RANK}"
-    if consumer is Consumer.MLX and config.family is Family.GPT2 and adapts_head:
-        yield "lm_head is adapted, and its GPT-2 always ties the head to the embedding"
+    if consumer is Consumer.MLX and config.family.mlx.always_ties_head and adapts_head:
+        its = f"its {config.family.label}"
+        yield f"lm_head is adapted, and {its} always ties the head to the embedding"
 
 
 def mlx_path(module: AdapterModule, config: ModelConfig) -> str:
     """Module path of a projection in mlx-lm's model."""
-    if config.family is Family.GPT2:
-        return module.theirs.replace("transformer.h.", "model.h.", 1)
-    return module.theirs
+    blocks = config.family.mlx.blocks
+    if blocks is None:
+        return module.theirs
+    return module.theirs.replace(config.family.tensors.blocks, blocks, 1)
+
+
+def passed_limits(limits: Iterable[Limit], config: ModelConfig) -> Iterator[str]:
+    """What a program would compute otherwise than a model, of the values it takes for granted."""
+    for limit in limits:
+        if attrgetter(limit.field)(config) != limit.value:
+            yield limit.reason
 
 
 def gguf_model_obstacles(config: ModelConfig) -> Iterator[str]:
     """What llama.cpp's architecture of this family would compute otherwise."""
-    if config.family is Family.GPT2 and config.activation is not Activation.GELU_TANH:
-        yield "llama.cpp's GPT-2 computes GELU by the tanh formula"
-    if config.family is Family.QWEN3 and config.qkv_bias:
-        yield "llama.cpp's Qwen3 has no attention biases"
+    yield from passed_limits(config.family.gguf.limits, config)
     if config.rope is not None and config.rope.kind is RopeKind.YARN and _is_tuned(config.rope):
         yield "its YaRN settings go beyond factor and original length"
 

@@ -12,10 +12,16 @@ from pathlib import Path
 
 from vox_populi.containers.safetensors_header import TensorInfo, read_header
 from vox_populi.errors import ModelError
-from vox_populi.export.consumers import MLX_CONFIG_FILE, MLX_WEIGHTS_FILE, Consumer, mlx_path
+from vox_populi.export.consumers import (
+    MLX_CONFIG_FILE,
+    MLX_WEIGHTS_FILE,
+    Consumer,
+    mlx_path,
+    passed_limits,
+)
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
-from vox_populi.hf.model_config import CONFIG_NAME, Activation, Family, ModelConfig
+from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig
 from vox_populi.operator_messages import export as say
 from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
@@ -53,21 +59,17 @@ def mlx_model_reasons(
         raw: The same as it stands in the file.
         stored: Names of the folder's tensors.
     """
-    if config.family is Family.QWEN3 and config.qkv_bias:
-        yield "its Qwen3 has no attention biases."
-    if config.family is not Family.GPT2:
-        return
-    if not config.tie_word_embeddings:
-        yield "its GPT-2 ties the head to the embedding, and this head is not."
-    width = 4 * config.hidden_size
-    if config.intermediate_size != width:
-        yield f"its GPT-2 has {width} MLP features, not {config.intermediate_size}."
-    if config.activation is not Activation.GELU_TANH:
-        yield "its GPT-2 computes GELU by the tanh formula."
-    if "n_ctx" not in raw:
-        yield f"its GPT-2 asks for n_ctx in {CONFIG_NAME}."
-    if any(name.startswith("transformer.") for name in stored):
-        yield "its GPT-2 knows tensors without transformer. in front."
+    family = config.family
+    its, mlx = f"its {family.label}", family.mlx
+    if mlx.always_ties_head and not config.tie_word_embeddings:
+        yield f"{its} ties the head to the embedding, and this head is not."
+    yield from passed_limits(mlx.limits, config)
+    for name in mlx.needed_keys:
+        if name not in raw:
+            yield f"{its} asks for {name} in {CONFIG_NAME}."
+    prefix = family.tensors.optional_prefix
+    if not mlx.reads_optional_prefix and any(name.startswith(prefix) for name in stored):
+        yield f"{its} knows tensors without {prefix} in front."
 
 
 def _reasons(

@@ -7,7 +7,6 @@ they are packed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,8 +16,14 @@ from vox_populi.containers.safetensors_header import TensorInfo, read_header
 from vox_populi.errors import ModelError
 from vox_populi.files.file_digest import digest_of_files
 from vox_populi.files.strict_json import open_regular
-from vox_populi.hf.keymap import TensorKey, block_weight_keys, tensor_keys
-from vox_populi.hf.model_config import CONFIG_NAME, Family, ModelConfig, read_model_config
+from vox_populi.hf.keymap import (
+    TensorKey,
+    block_weight_keys,
+    canonical_name,
+    is_derived,
+    tensor_keys,
+)
+from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config
 from vox_populi.hf.nf4_stored import (
     QUANT_STATE,
     Nf4Stored,
@@ -37,13 +42,6 @@ __all__ = ["ModelInventory", "base_digest", "digest_of_files", "read_inventory"]
 READABLE_DTYPES = frozenset({"F32", "BF16", "F16"})
 
 _EMBEDDING = "embed.weight"
-_GPT2_PREFIX = "transformer."
-_BARE_GPT2_NAME = re.compile(r"(h\.\d+|wte|wpe|ln_f)\.")
-# Buffers that older transformers versions saved; the transformer derives them from the config.
-_DERIVED_BUFFER = re.compile(
-    r"transformer\.h\.\d+\.attn\.(bias|masked_bias)"
-    r"|model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"
-)
 _COMPARE_BYTES = 4 * 1024 * 1024
 
 
@@ -190,10 +188,10 @@ class _FoundTensors:
     def _by_canonical_name(self, stored: Sequence[TensorInfo]) -> dict[str, TensorInfo]:
         by_name: dict[str, TensorInfo] = {}
         for info in stored:
-            name = _canonical_name(self.config.family, info.name)
+            name = canonical_name(self.config, info.name)
             if name in by_name:
                 self.problems.add([say_model_folder.tensor_named_twice(self._place(info), name)])
-            elif not _DERIVED_BUFFER.fullmatch(name):
+            elif not is_derived(name):
                 by_name[name] = info
         return by_name
 
@@ -256,13 +254,6 @@ class _FoundTensors:
 
     def _place(self, info: TensorInfo) -> str:
         return f"{self.model_dir}/{info.shard}"
-
-
-def _canonical_name(family: Family, name: str) -> str:
-    """GPT-2 checkpoints come with and without the prefix of the model that wraps the blocks."""
-    if family is Family.GPT2 and _BARE_GPT2_NAME.match(name):
-        return _GPT2_PREFIX + name
-    return name
 
 
 def _with_true_tie(

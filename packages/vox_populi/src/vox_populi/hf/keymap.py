@@ -1,5 +1,6 @@
-"""Names of tensors in checkpoints and in our transformer: one table per family, read both ways.
+"""Names of tensors in checkpoints and in our transformer, read both ways, with their shapes.
 
+What a module of ours is stands here; under which name a checkpoint has it is the family's.
 Letters of shapes: D model width, Q query features, K key or value features, C queries, keys and
 values side by side, F MLP width, E head dim, V vocabulary, P positions. Our linear weights are
 always `[out, in]`; GPT-2's Conv1D weights are stored `[in, out]`.
@@ -8,10 +9,11 @@ always `[out, in]`; GPT-2's Conv1D weights are stored `[in, out]`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from vox_populi.hf.model_config import Family, ModelConfig
+from vox_populi.hf.family_registry import FAMILIES
+from vox_populi.hf.model_config import ModelConfig
 
 
 class ProjectionRole(StrEnum):
@@ -65,104 +67,68 @@ class AdapterModule:
 
 @dataclass(frozen=True, slots=True)
 class _Linear:
-    """A projection; `bias` names the config field that says whether it has one."""
+    """A projection of a block; `bias` names the config field that says whether it has one."""
 
-    ours: str
-    theirs: str
     out_features: str
     in_features: str
     bias: str
     roles: tuple[ProjectionRole, ...]
-    conv1d: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Plain:
-    """A tensor that is stored as we hold it, if the config field `when` is true."""
-
-    ours: str
-    theirs: str
-    shape: str
-    when: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _FamilyMap:
-    """A family's tensors; block names are relative to the block."""
-
-    block_prefix: str
-    before: tuple[_Plain, ...]
-    block: tuple[_Linear | _Plain, ...]
-    after: tuple[_Plain, ...]
 
 
 _R = ProjectionRole
-
-_GPT2 = _FamilyMap(
-    block_prefix="transformer.h.",
-    before=(
-        _Plain("embed.weight", "transformer.wte.weight", "VD"),
-        _Plain("pos_embed.weight", "transformer.wpe.weight", "PD"),
-    ),
-    block=(
-        _Plain("attn_norm.weight", "ln_1.weight", "D"),
-        _Plain("attn_norm.bias", "ln_1.bias", "D"),
-        _Linear("attn.qkv", "attn.c_attn", "C", "D", "qkv_bias", (_R.Q, _R.K, _R.V), conv1d=True),
-        _Linear("attn.o", "attn.c_proj", "D", "Q", "o_bias", (_R.O,), conv1d=True),
-        _Plain("mlp_norm.weight", "ln_2.weight", "D"),
-        _Plain("mlp_norm.bias", "ln_2.bias", "D"),
-        _Linear("mlp.up", "mlp.c_fc", "F", "D", "mlp_bias", (_R.UP,), conv1d=True),
-        _Linear("mlp.down", "mlp.c_proj", "D", "F", "mlp_bias", (_R.DOWN,), conv1d=True),
-    ),
-    after=(
-        _Plain("final_norm.weight", "transformer.ln_f.weight", "D"),
-        _Plain("final_norm.bias", "transformer.ln_f.bias", "D"),
-    ),
-)
-
-# Llama, Mistral, Qwen2 and Qwen3 share every name; biases and q/k norms come from the config.
-_LLAMA_LIKE = _FamilyMap(
-    block_prefix="model.layers.",
-    before=(_Plain("embed.weight", "model.embed_tokens.weight", "VD"),),
-    block=(
-        _Plain("attn_norm.weight", "input_layernorm.weight", "D"),
-        _Linear("attn.q", "self_attn.q_proj", "Q", "D", "qkv_bias", (_R.Q,)),
-        _Linear("attn.k", "self_attn.k_proj", "K", "D", "qkv_bias", (_R.K,)),
-        _Linear("attn.v", "self_attn.v_proj", "K", "D", "qkv_bias", (_R.V,)),
-        _Plain("attn.q_norm.weight", "self_attn.q_norm.weight", "E", when="qk_norm"),
-        _Plain("attn.k_norm.weight", "self_attn.k_norm.weight", "E", when="qk_norm"),
-        _Linear("attn.o", "self_attn.o_proj", "D", "Q", "o_bias", (_R.O,)),
-        _Plain("mlp_norm.weight", "post_attention_layernorm.weight", "D"),
-        _Linear("mlp.gate", "mlp.gate_proj", "F", "D", "mlp_bias", (_R.GATE,)),
-        _Linear("mlp.up", "mlp.up_proj", "F", "D", "mlp_bias", (_R.UP,)),
-        _Linear("mlp.down", "mlp.down_proj", "D", "F", "mlp_bias", (_R.DOWN,)),
-    ),
-    after=(_Plain("final_norm.weight", "model.norm.weight", "D"),),
-)
-
-_MAPS: Mapping[Family, _FamilyMap] = {
-    Family.GPT2: _GPT2,
-    Family.LLAMA: _LLAMA_LIKE,
-    Family.MISTRAL: _LLAMA_LIKE,
-    Family.QWEN2: _LLAMA_LIKE,
-    Family.QWEN3: _LLAMA_LIKE,
+_LINEAR: Mapping[str, _Linear] = {
+    "attn.q": _Linear("Q", "D", "qkv_bias", (_R.Q,)),
+    "attn.k": _Linear("K", "D", "qkv_bias", (_R.K,)),
+    "attn.v": _Linear("K", "D", "qkv_bias", (_R.V,)),
+    "attn.qkv": _Linear("C", "D", "qkv_bias", (_R.Q, _R.K, _R.V)),
+    "attn.o": _Linear("D", "Q", "o_bias", (_R.O,)),
+    "mlp.gate": _Linear("F", "D", "mlp_bias", (_R.GATE,)),
+    "mlp.up": _Linear("F", "D", "mlp_bias", (_R.UP,)),
+    "mlp.down": _Linear("D", "F", "mlp_bias", (_R.DOWN,)),
 }
+"""Projections that a block of ours may have."""
+_NORMS: Mapping[str, str] = {
+    "attn_norm": "D",
+    "attn.q_norm": "E",
+    "attn.k_norm": "E",
+    "mlp_norm": "D",
+}
+"""Its norms; those over the model width have a bias where they are LayerNorms."""
 
 _HEAD = "lm_head"
+BLOCK_PARTS = tuple(_LINEAR)
+"""Our names, within a block, of every projection that a family may have."""
 
 
 def tensor_keys(config: ModelConfig) -> tuple[TensorKey, ...]:
     """Every tensor of a model in forward order, the head last."""
-    family, sizes = _MAPS[config.family], _sizes(config)
-    keys = [_plain_key(row, sizes) for row in family.before]
-    for layer in range(config.n_layers):
-        for row in family.block:
-            keys.extend(_block_keys(row, config, sizes, _prefixes(family, layer)))
-    keys.extend(_plain_key(row, sizes) for row in family.after)
-    head_shape = (config.vocab_size, config.hidden_size)
-    name, required = f"{_HEAD}.weight", not config.tie_word_embeddings
-    keys.append(TensorKey(name, name, head_shape, transposed=False, required=required))
-    return tuple(keys)
+    names, sizes = config.family.tensors, _sizes(config)
+    keys = [_key("embed.weight", f"{names.embed}.weight", "VD", sizes)]
+    if names.pos_embed is not None:
+        keys.append(_key("pos_embed.weight", f"{names.pos_embed}.weight", "PD", sizes))
+    for ours, theirs in _block_modules(config):
+        keys.extend(_module_keys(ours, theirs, config, sizes))
+    keys.extend(_norm_keys("final_norm", names.final_norm, "D", config, sizes))
+    head = _key(f"{_HEAD}.weight", f"{_HEAD}.weight", "VD", sizes)
+    return (*keys, replace(head, required=not config.tie_word_embeddings))
+
+
+def canonical_name(config: ModelConfig, name: str) -> str:
+    """A tensor's name with the prefix that some checkpoints of the family leave out."""
+    names = config.family.tensors
+    prefix = names.optional_prefix
+    tops = (names.embed, names.pos_embed, names.blocks.rstrip("."), names.final_norm)
+    bare = tuple(f"{top.removeprefix(prefix)}." for top in tops if top is not None)
+    return prefix + name if prefix and name.startswith(bare) else name
+
+
+def is_derived(name: str) -> bool:
+    """Whether a canonical name is that of a buffer that the config implies."""
+    return any(
+        name.startswith(family.tensors.blocks)
+        and name.removeprefix(family.tensors.blocks).partition(".")[2] in family.tensors.derived
+        for family in FAMILIES
+    )
 
 
 def block_weight_keys(config: ModelConfig) -> tuple[TensorKey, ...]:
@@ -173,12 +139,18 @@ def block_weight_keys(config: ModelConfig) -> tuple[TensorKey, ...]:
 
 def adapter_modules(config: ModelConfig) -> tuple[AdapterModule, ...]:
     """Every projection that can carry an adapter, in forward order, `lm_head` last."""
-    family, sizes = _MAPS[config.family], _sizes(config)
+    sizes, conv1d = _sizes(config), config.family.tensors.conv1d
     modules = [
-        _adapter_module(row, sizes, _prefixes(family, layer))
-        for layer in range(config.n_layers)
-        for row in family.block
-        if isinstance(row, _Linear)
+        AdapterModule(
+            ours=ours,
+            theirs=theirs,
+            roles=linear.roles,
+            in_features=sizes[linear.in_features],
+            out_features=sizes[linear.out_features],
+            fan_in_fan_out=conv1d,
+        )
+        for ours, theirs in _block_modules(config)
+        if (linear := _LINEAR.get(_part(ours))) is not None
     ]
     width, vocab = config.hidden_size, config.vocab_size
     head = AdapterModule(_HEAD, _HEAD, (_R.LM_HEAD,), width, vocab, fan_in_fan_out=False)
@@ -207,38 +179,42 @@ def _sizes(config: ModelConfig) -> dict[str, int]:
     }
 
 
-def _prefixes(family: _FamilyMap, layer: int) -> tuple[str, str]:
-    return f"blocks.{layer}.", f"{family.block_prefix}{layer}."
+def _block_modules(config: ModelConfig) -> Iterator[tuple[str, str]]:
+    """Both names of every module of the blocks, in forward order."""
+    names = config.family.tensors
+    for layer in range(config.n_layers):
+        for ours, theirs in names.block.items():
+            yield f"blocks.{layer}.{ours}", f"{names.blocks}{layer}.{theirs}"
 
 
-def _block_keys(
-    row: _Linear | _Plain, config: ModelConfig, sizes: Mapping[str, int], at: tuple[str, str]
+def _part(ours: str) -> str:
+    """`blocks.3.attn.q` is `attn.q` in its block."""
+    return ours.split(".", 2)[2]
+
+
+def _module_keys(
+    ours: str, theirs: str, config: ModelConfig, sizes: Mapping[str, int]
 ) -> Iterator[TensorKey]:
-    if isinstance(row, _Plain):
-        if not row.when or getattr(config, row.when):
-            yield _plain_key(row, sizes, at)
+    linear = _LINEAR.get(_part(ours))
+    if linear is None:
+        yield from _norm_keys(ours, theirs, _NORMS[_part(ours)], config, sizes)
         return
-    ours, theirs = at[0] + row.ours, at[1] + row.theirs
-    shape = (sizes[row.out_features], sizes[row.in_features])
-    stored = shape[::-1] if row.conv1d else shape
-    yield TensorKey(f"{ours}.weight", f"{theirs}.weight", stored, row.conv1d, required=True)
-    if getattr(config, row.bias):
-        yield TensorKey(
-            f"{ours}.bias", f"{theirs}.bias", shape[:1], transposed=False, required=True
-        )
+    is_turned = config.family.tensors.conv1d
+    shape = (sizes[linear.out_features], sizes[linear.in_features])
+    stored = shape[::-1] if is_turned else shape
+    yield TensorKey(f"{ours}.weight", f"{theirs}.weight", stored, is_turned, required=True)
+    if getattr(config, linear.bias):
+        yield _key(f"{ours}.bias", f"{theirs}.bias", linear.out_features, sizes)
 
 
-def _plain_key(row: _Plain, sizes: Mapping[str, int], at: tuple[str, str] = ("", "")) -> TensorKey:
-    shape = tuple(sizes[letter] for letter in row.shape)
-    return TensorKey(at[0] + row.ours, at[1] + row.theirs, shape, transposed=False, required=True)
+def _norm_keys(
+    ours: str, theirs: str, shape: str, config: ModelConfig, sizes: Mapping[str, int]
+) -> Iterator[TensorKey]:
+    yield _key(f"{ours}.weight", f"{theirs}.weight", shape, sizes)
+    if config.layer_norm and shape == "D":
+        yield _key(f"{ours}.bias", f"{theirs}.bias", shape, sizes)
 
 
-def _adapter_module(row: _Linear, sizes: Mapping[str, int], at: tuple[str, str]) -> AdapterModule:
-    return AdapterModule(
-        ours=at[0] + row.ours,
-        theirs=at[1] + row.theirs,
-        roles=row.roles,
-        in_features=sizes[row.in_features],
-        out_features=sizes[row.out_features],
-        fan_in_fan_out=row.conv1d,
-    )
+def _key(ours: str, theirs: str, letters: str, sizes: Mapping[str, int]) -> TensorKey:
+    shape = tuple(sizes[letter] for letter in letters)
+    return TensorKey(ours, theirs, shape, transposed=False, required=True)

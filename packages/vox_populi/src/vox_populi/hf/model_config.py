@@ -14,23 +14,13 @@ from pathlib import Path
 from vox_populi.errors import ModelError
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.config_fields import ConfigFields
-from vox_populi.hf.model_family import Activation, Family
+from vox_populi.hf.family_registry import FAMILIES, family_of
+from vox_populi.hf.model_family import Activation, ConfigFormat, ModelFamily, NormKind, SlidingRule
 from vox_populi.hf.model_place import refuse_other_place
 from vox_populi.hf.quantization_config import parse_quantization
 from vox_populi.hf.rope_config import RopeKind, RopeSpec, parse_rope
 from vox_populi.operator_messages import model_folder as say
 from vox_populi.operator_messages.wording import capped
-
-__all__ = [
-    "CONFIG_NAME",
-    "Activation",
-    "Family",
-    "ModelConfig",
-    "RopeKind",
-    "RopeSpec",
-    "parse_model_config",
-    "read_model_config",
-]
 
 CONFIG_NAME = "config.json"
 _MAX_CONFIG_BYTES = 8 * 1024 * 1024
@@ -47,7 +37,7 @@ _MAX_POSITIONS = 2**31
 class ModelConfig:
     """Everything that decides a base model's arithmetic and the shapes of its tensors."""
 
-    family: Family
+    family: ModelFamily
     model_type: str
     """As the file spells it."""
     vocab_size: int
@@ -67,8 +57,6 @@ class ModelConfig:
     qkv_bias: bool
     o_bias: bool
     mlp_bias: bool
-    qk_norm: bool
-    """RMSNorm over each head of queries and keys, before the rotation (Qwen3)."""
     sliding_window: int | None
     """Keys that a query sees, itself included, in the layers of `sliding_layers`."""
     sliding_layers: tuple[bool, ...]
@@ -94,18 +82,28 @@ class ModelConfig:
 
     @property
     def fused_qkv(self) -> bool:
-        """Whether one matrix makes queries, keys and values (GPT-2's `c_attn`)."""
-        return self.family is Family.GPT2
+        """Whether one matrix makes queries, keys and values."""
+        return "attn.qkv" in self.family.tensors.block
+
+    @property
+    def qk_norm(self) -> bool:
+        """Whether each head of queries and keys has an RMSNorm, before the rotation."""
+        return "attn.q_norm" in self.family.tensors.block
 
     @property
     def gated_mlp(self) -> bool:
-        """Whether the MLP has a gate projection (SwiGLU shape)."""
-        return self.family is not Family.GPT2
+        """Whether the MLP has a gate (SwiGLU shape)."""
+        return "mlp.gate" in self.family.tensors.block
 
     @property
     def layer_norm(self) -> bool:
-        """LayerNorm with bias (GPT-2) instead of RMSNorm."""
-        return self.family is Family.GPT2
+        """LayerNorm with bias instead of RMSNorm."""
+        return self.family.norm is NormKind.LAYER
+
+    @property
+    def mlp_ratio(self) -> float:
+        """Width of the MLP in model widths."""
+        return self.intermediate_size / self.hidden_size
 
     @property
     def q_features(self) -> int:
@@ -138,7 +136,7 @@ def parse_model_config(raw: Mapping[str, object], where: str) -> ModelConfig:
     fields = ConfigFields(raw, where)
     family = _family(fields)
     _refuse_foreign_settings(fields, family)
-    config = _parse_gpt2(fields) if family is Family.GPT2 else _parse_llama_like(fields, family)
+    config = _parse(fields, family)
     quantized, notes = parse_quantization(fields), tuple(_notes(fields, config))
     config = replace(config, is_prequantized=quantized, notes=notes)
     if not fields.problems:
@@ -155,121 +153,60 @@ def _notes(fields: ConfigFields, config: ModelConfig) -> Iterator[str]:
         yield say.note_dynamic_rope(config.max_positions)
 
 
-# Older Qwen 2.5 files spell the type with its version; the graph is Qwen2's.
-_FAMILY_OF_TYPE = {family.value: family for family in Family} | {"qwen2.5": Family.QWEN2}
-
-_ARCHITECTURES = {
-    Family.GPT2: ("GPT2LMHeadModel", "GPT2Model"),
-    Family.LLAMA: ("LlamaForCausalLM",),
-    Family.MISTRAL: ("MistralForCausalLM",),
-    Family.QWEN2: ("Qwen2ForCausalLM",),
-    Family.QWEN3: ("Qwen3ForCausalLM",),
-}
-
-
-def _family(fields: ConfigFields) -> Family:
+def _family(fields: ConfigFields) -> ModelFamily:
     name = fields.text("model_type", default="")
-    if name in _FAMILY_OF_TYPE:
-        return _FAMILY_OF_TYPE[name]
-    raise ModelError(say.model_type_unsupported(fields.where, name, tuple(Family)))
+    family = family_of(name)
+    if family is None:
+        names = [each.name for each in FAMILIES]
+        raise ModelError(say.model_type_unsupported(fields.where, name, names))
+    return family
 
 
-def _refuse_foreign_settings(fields: ConfigFields, family: Family) -> None:
+def _refuse_foreign_settings(fields: ConfigFields, family: ModelFamily) -> None:
     architectures = fields.texts("architectures")
-    if architectures and not set(architectures) & set(_ARCHITECTURES[family]):
-        fields.unsupported("architectures", architectures[0], f"an architecture beside {family}'s")
+    if architectures and not set(architectures) & set(family.architectures):
+        meaning = f"an architecture beside {family.name}'s"
+        fields.unsupported("architectures", architectures[0], meaning)
     fields.must_be("is_encoder_decoder", (False,), "an encoder")
     fields.must_be("add_cross_attention", (False,), "cross-attention")
+    for setting in family.config.fixed:
+        fields.must_be(setting.name, setting.supported, setting.meaning)
 
 
-def _parse_gpt2(fields: ConfigFields) -> ModelConfig:
-    fields.must_be("scale_attn_weights", (True,), "attention without the 1/sqrt(d) scale")
-    fields.must_be("scale_attn_by_inverse_layer_idx", (False,), "a scale per layer")
-    fields.must_be("reorder_and_upcast_attn", (False,), "another order of attention arithmetic")
-    width = fields.count("n_embd", "hidden_size", maximum=_MAX_WIDTH)
-    n_layers = fields.count("n_layer", "num_hidden_layers", maximum=_MAX_LAYERS)
-    n_heads = fields.count("n_head", "num_attention_heads", maximum=_MAX_HEADS)
+def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
+    names = family.config
+    width = fields.count(*names.width, maximum=_MAX_WIDTH)
+    n_layers = fields.count(*names.layers, maximum=_MAX_LAYERS)
+    n_heads = fields.count(*names.heads, maximum=_MAX_HEADS)
     vocab_size = fields.count("vocab_size", maximum=_MAX_VOCAB)
-    return ModelConfig(
-        family=Family.GPT2,
-        model_type=Family.GPT2.value,
-        vocab_size=vocab_size,
-        hidden_size=width,
-        n_layers=n_layers,
-        n_heads=n_heads,
-        n_kv_heads=n_heads,
-        head_dim=max(width // n_heads, 1),
-        intermediate_size=fields.count("n_inner", default=4 * width, maximum=_MAX_WIDTH),
-        max_positions=fields.count(
-            "n_positions", "max_position_embeddings", default=1024, maximum=_MAX_VOCAB
-        ),
-        norm_eps=fields.number("layer_norm_epsilon", default=1e-5, at_most=1.0),
-        activation=_activation(fields, "activation_function", "gelu_new"),
-        tie_word_embeddings=fields.flag("tie_word_embeddings", default=True),
-        rope=None,
-        qkv_bias=True,
-        o_bias=True,
-        mlp_bias=True,
-        qk_norm=False,
-        sliding_window=None,
-        sliding_layers=(False,) * n_layers,
-        dtype=_dtype(fields),
-        bos_id=_bos_id(fields, vocab_size),
-        eos_ids=fields.token_ids("eos_token_id", vocab_size),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _LlamaLikeDefaults:
-    """What transformers' class of a family assumes when the file is silent."""
-
-    max_positions: int
-    n_kv_heads: int | None = None
-    """`None`: as many as query heads."""
-    head_dim: int | None = None
-    """`None`: width divided by heads."""
-    qkv_bias: bool | None = None
-    """`None`: the file's `attention_bias` decides, for the output projection too."""
-
-
-_DEFAULTS = {
-    Family.LLAMA: _LlamaLikeDefaults(max_positions=2048),
-    Family.MISTRAL: _LlamaLikeDefaults(max_positions=131_072, n_kv_heads=8, qkv_bias=False),
-    Family.QWEN2: _LlamaLikeDefaults(max_positions=32_768, qkv_bias=True),
-    Family.QWEN3: _LlamaLikeDefaults(max_positions=32_768, head_dim=128),
-}
-
-
-def _parse_llama_like(fields: ConfigFields, family: Family) -> ModelConfig:
-    defaults = _DEFAULTS[family]
-    width = fields.count("hidden_size", maximum=_MAX_WIDTH)
-    n_layers = fields.count("num_hidden_layers", maximum=_MAX_LAYERS)
-    n_heads = fields.count("num_attention_heads", maximum=_MAX_HEADS)
-    vocab_size = fields.count("vocab_size", maximum=_MAX_VOCAB)
+    ratio = names.default_mlp_ratio
     max_positions = fields.count(
-        "max_position_embeddings", default=defaults.max_positions, maximum=_MAX_POSITIONS
+        *names.positions,
+        default=names.default_positions,
+        # A table of learned positions is as large as a vocabulary may be.
+        maximum=_MAX_POSITIONS if names.rotary else _MAX_VOCAB,
     )
-    attention_bias = fields.flag("attention_bias", default=False)
-    window, layers = _sliding(fields, family, n_layers)
+    window, layers = _sliding(fields, names.sliding, n_layers)
     return ModelConfig(
         family=family,
-        model_type=fields.text("model_type", default=family.value),
+        model_type=fields.text("model_type", default=family.name),
         vocab_size=vocab_size,
         hidden_size=width,
         n_layers=n_layers,
         n_heads=n_heads,
-        n_kv_heads=_n_kv_heads(fields, defaults, n_heads),
-        head_dim=_head_dim(fields, defaults, width, n_heads),
-        intermediate_size=fields.count("intermediate_size", maximum=_MAX_WIDTH),
+        n_kv_heads=_n_kv_heads(fields, names, n_heads),
+        head_dim=_head_dim(fields, names, width, n_heads),
+        intermediate_size=fields.count(
+            names.mlp_width, default=ratio and ratio * width, maximum=_MAX_WIDTH
+        ),
         max_positions=max_positions,
-        norm_eps=fields.number("rms_norm_eps", default=1e-6, at_most=1.0),
-        activation=_activation(fields, "hidden_act", "silu"),
-        tie_word_embeddings=fields.flag("tie_word_embeddings", default=False),
-        rope=parse_rope(fields, max_positions),
-        qkv_bias=attention_bias if defaults.qkv_bias is None else defaults.qkv_bias,
-        o_bias=attention_bias if defaults.qkv_bias is None else False,
-        mlp_bias=family is Family.LLAMA and fields.flag("mlp_bias", default=False),
-        qk_norm=family is Family.QWEN3,
+        norm_eps=fields.number(names.norm_eps, default=names.default_norm_eps, at_most=1.0),
+        activation=_activation(fields, names.activation, names.default_activation),
+        tie_word_embeddings=fields.flag("tie_word_embeddings", default=names.tied_by_default),
+        rope=parse_rope(fields, max_positions) if names.rotary else None,
+        qkv_bias=_flag(fields, names.qkv_bias),
+        o_bias=_flag(fields, names.o_bias),
+        mlp_bias=_flag(fields, names.mlp_bias),
         sliding_window=window if any(layers) else None,
         sliding_layers=layers,
         dtype=_dtype(fields),
@@ -278,34 +215,51 @@ def _parse_llama_like(fields: ConfigFields, family: Family) -> ModelConfig:
     )
 
 
-def _n_kv_heads(fields: ConfigFields, defaults: _LlamaLikeDefaults, n_heads: int) -> int:
-    name = "num_key_value_heads"
+def _flag(fields: ConfigFields, named: str | bool) -> bool:
+    return named if isinstance(named, bool) else fields.flag(named, default=False)
+
+
+def _n_kv_heads(fields: ConfigFields, names: ConfigFormat, n_heads: int) -> int:
+    if names.kv_heads is None:
+        return n_heads
     # A null means "as many as query heads"; only an absent key gets the class default.
-    absent = n_heads if fields.is_given(name) or not defaults.n_kv_heads else defaults.n_kv_heads
-    return fields.count(name, default=absent, maximum=_MAX_HEADS)
+    is_silent = not fields.is_given(names.kv_heads)
+    default = names.default_kv_heads if is_silent else None
+    return fields.count(names.kv_heads, default=default or n_heads, maximum=_MAX_HEADS)
 
 
-def _head_dim(fields: ConfigFields, defaults: _LlamaLikeDefaults, width: int, n_heads: int) -> int:
+def _head_dim(fields: ConfigFields, names: ConfigFormat, width: int, n_heads: int) -> int:
     derived = max(width // n_heads, 1)
-    return fields.count("head_dim", default=defaults.head_dim or derived, maximum=_MAX_WIDTH)
+    if names.head_dim is None:
+        return derived
+    default = names.default_head_dim or derived
+    return fields.count(names.head_dim, default=default, maximum=_MAX_WIDTH)
 
 
 def _sliding(
-    fields: ConfigFields, family: Family, n_layers: int
+    fields: ConfigFields, rule: SlidingRule | None, n_layers: int
 ) -> tuple[int | None, tuple[bool, ...]]:
-    """The window and which layers have it, by each family's own rule."""
-    window = None
-    if family is Family.MISTRAL and not fields.is_given("sliding_window"):
-        window = 4096
-    elif family is not Family.LLAMA and fields.value("sliding_window") is not None:
-        window = fields.count("sliding_window", maximum=_MAX_POSITIONS)
+    """The window and which layers have it, by the family's own rule."""
+    if rule is None:
+        return None, (False,) * n_layers
+    window = _window(fields, rule)
     first = 0
-    if family in (Family.QWEN2, Family.QWEN3):
+    if rule.by_layer:
         if not fields.flag("use_sliding_window", default=False):
             window = None
         first = _first_sliding_layer(fields)
     by_rule = tuple(window is not None and layer >= first for layer in range(n_layers))
-    return window, _layer_types(fields, family, by_rule, has_window=window is not None)
+    return window, _layer_types(fields, rule, by_rule, has_window=window is not None)
+
+
+def _window(fields: ConfigFields, rule: SlidingRule) -> int | None:
+    if rule.window is None:
+        return None
+    if not fields.is_given(rule.window):
+        return rule.default_window
+    if fields.value(rule.window) is None:
+        return None
+    return fields.count(rule.window, maximum=_MAX_POSITIONS)
 
 
 def _first_sliding_layer(fields: ConfigFields) -> int:
@@ -319,9 +273,9 @@ _SLIDES = {"full_attention": False, "attention": False, "sliding_attention": Tru
 
 
 def _layer_types(
-    fields: ConfigFields, family: Family, by_rule: tuple[bool, ...], *, has_window: bool
+    fields: ConfigFields, rule: SlidingRule, by_rule: tuple[bool, ...], *, has_window: bool
 ) -> tuple[bool, ...]:
-    """The file's `layer_types` where it has them; Llama and Mistral classes do not read them."""
+    """The file's `layer_types` where it has them; a class that ignores them must agree."""
     names = fields.texts("layer_types")
     if not names:
         return by_rule
@@ -330,10 +284,9 @@ def _layer_types(
         fields.unsupported("layer_types", unknown, "a layer other than full or sliding attention")
         return by_rule
     listed = tuple(_SLIDES[name] for name in names)
-    fixed_rule = family in (Family.LLAMA, Family.MISTRAL)
     if len(listed) != len(by_rule):
         fields.contradiction("layer_types", "num_hidden_layers")
-    elif (any(listed) and not has_window) or (fixed_rule and listed != by_rule):
+    elif (any(listed) and not has_window) or (not rule.by_layer and listed != by_rule):
         fields.contradiction("layer_types", "sliding_window")
     return listed
 
@@ -375,8 +328,10 @@ def _check_shapes(fields: ConfigFields, config: ModelConfig) -> None:
         fields.contradiction("num_attention_heads", "num_key_value_heads")
     if config.rope is not None and config.head_dim % 2:
         fields.unsupported("head_dim", config.head_dim, "rotation of an odd head")
-    # Without an explicit head_dim (Qwen3 always has one), the heads share the width.
-    shares_width = fields.value("head_dim") is None and config.family is not Family.QWEN3
-    if config.hidden_size % config.n_heads and (shares_width or config.fused_qkv):
-        names = ("n_embd", "n_head") if config.fused_qkv else ("hidden_size", "num_attention_heads")
-        fields.contradiction(*names)
+    # Without an explicit head_dim, of the file or of the family, the heads share the width.
+    names = config.family.config
+    is_explicit = names.head_dim is not None and (
+        names.default_head_dim is not None or fields.value(names.head_dim) is not None
+    )
+    if config.hidden_size % config.n_heads and not is_explicit:
+        fields.contradiction(names.width[0], names.heads[0])

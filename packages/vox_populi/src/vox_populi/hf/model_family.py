@@ -1,18 +1,14 @@
-"""The architectures that are built and the activations they may have, by their names in configs."""
+"""What a model family is: names and defaults of its config, its tensors, limits of other programs.
+
+A family is one file in `hf/families` and one name in `hf/family_registry.py`. Everything else
+reads what stands there; nothing else asks which family a model is of.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-
-
-class Family(StrEnum):
-    """Architectures that are built; the values are `model_type` in configs."""
-
-    GPT2 = "gpt2"
-    LLAMA = "llama"
-    MISTRAL = "mistral"
-    QWEN2 = "qwen2"
-    QWEN3 = "qwen3"
 
 
 class Activation(StrEnum):
@@ -23,3 +19,157 @@ class Activation(StrEnum):
     """With the error function."""
     GELU_TANH = "gelu_tanh"
     """With the tanh approximation: `gelu_new` and `gelu_pytorch_tanh` in configs."""
+
+
+class NormKind(StrEnum):
+    """The norms in front of attention, MLP and head."""
+
+    RMS = "rms"
+    LAYER = "layer"
+    """LayerNorm, which has a bias."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedSetting:
+    """A config field whose other values ask for arithmetic that is not built."""
+
+    name: str
+    supported: tuple[object, ...]
+    meaning: str
+    """What another value asks for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlidingRule:
+    """Which layers see only the last keys, as the family's class in transformers decides it."""
+
+    window: str | None = "sliding_window"
+    """Field with the number of keys; `None`: the class knows no window."""
+    default_window: int | None = None
+    """Window of a file without the field; a null always means none."""
+    by_layer: bool = False
+    """Whether `use_sliding_window`, `max_window_layers` and `layer_types` choose the layers;
+    otherwise all layers slide, or none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigFormat:
+    """Fields of a family's `config.json`, and what its class in transformers assumes without them.
+
+    A field with several names may be spelled either way.
+    """
+
+    width: tuple[str, ...] = ("hidden_size",)
+    layers: tuple[str, ...] = ("num_hidden_layers",)
+    heads: tuple[str, ...] = ("num_attention_heads",)
+    kv_heads: str | None = "num_key_value_heads"
+    """`None`: always as many as query heads."""
+    default_kv_heads: int | None = None
+    """`None`: as many as query heads."""
+    head_dim: str | None = "head_dim"
+    """`None`: always width divided by heads."""
+    default_head_dim: int | None = None
+    """`None`: width divided by heads."""
+    mlp_width: str = "intermediate_size"
+    default_mlp_ratio: int | None = None
+    """Width of the MLP in model widths; `None`: the file must say it."""
+    positions: tuple[str, ...] = ("max_position_embeddings",)
+    default_positions: int
+    norm_eps: str = "rms_norm_eps"
+    default_norm_eps: float = 1e-6
+    activation: str = "hidden_act"
+    default_activation: str = "silu"
+    tied_by_default: bool = False
+    qkv_bias: str | bool = False
+    """Whether there is one, or the flag that says so; the same for the two below."""
+    o_bias: str | bool = False
+    mlp_bias: str | bool = False
+    sliding: SlidingRule | None = None
+    """`None`: every layer attends to everything, and no field could say otherwise."""
+    rotary: bool = True
+    """Whether positions rotate queries and keys; otherwise a table of them is added to the
+    embeddings."""
+    fixed: tuple[FixedSetting, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorNames:
+    """Module names of a checkpoint by the names of our transformer.
+
+    What a module of ours is, its shape and its bias, is in `hf.keymap`. The names that a block
+    has decide the graph: `attn.qkv` instead of `attn.q`, `attn.k` and `attn.v` is one fused
+    matrix, a block without `mlp.gate` has no gate, one with `attn.q_norm` has q/k norms.
+    """
+
+    embed: str
+    pos_embed: str | None = None
+    blocks: str
+    """What stands before the number of a block."""
+    block: Mapping[str, str]
+    """In forward order, relative to the block."""
+    final_norm: str
+    conv1d: bool = False
+    """Whether the linear layers of the blocks are stored `[in, out]`."""
+    optional_prefix: str = ""
+    """Part of every name above that some checkpoints leave out."""
+    derived: tuple[str, ...] = ()
+    """Buffers of a block that old checkpoints hold and the config implies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A value that another program's model of the family takes for granted."""
+
+    field: str
+    """Of `ModelConfig`, with a dot before a field of a field."""
+    value: object
+    reason: str
+    """What that program does instead of reading the field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufForm:
+    """The family in GGUF files and in llama.cpp."""
+
+    architecture: str
+    """Name in the package `gguf`."""
+    paired_rotation: bool = False
+    """Whether the rows of q and k are stored with the two of a rotation side by side."""
+    limits: tuple[Limit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MlxForm:
+    """The family in mlx-lm."""
+
+    blocks: str | None = None
+    """What stands before the number of a block in its model, where it is not as in checkpoints."""
+    always_ties_head: bool = False
+    needed_keys: tuple[str, ...] = ()
+    """Fields without which it does not read a `config.json`."""
+    reads_optional_prefix: bool = True
+    """Whether it loads tensors with `TensorNames.optional_prefix` in their names."""
+    limits: tuple[Limit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModelFamily:
+    """One architecture, in everything that sets it apart from the others."""
+
+    name: str
+    """`model_type` in configs."""
+    label: str
+    """As people write it."""
+    other_names: tuple[str, ...] = ()
+    """Further spellings of `model_type`."""
+    architectures: tuple[str, ...]
+    """Classes of transformers that compute this graph."""
+    config: ConfigFormat
+    tensors: TensorNames
+    norm: NormKind = NormKind.RMS
+    gguf: GgufForm
+    mlx: MlxForm = field(default_factory=MlxForm)
+    vllm_has_lora: bool = True
+    """Whether vLLM's model of the family takes adapters."""
+    tiny: Mapping[str, object]
+    """A small `config.json` that uses what is special here; tests build it."""

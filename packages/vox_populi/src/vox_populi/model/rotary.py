@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vox_populi.hf.model_config import RopeKind, RopeSpec
+from vox_populi.hf.rope_config import RopeKind, RopeSpec
 
 
 class RotaryTable(NamedTuple):

@@ -1,4 +1,4 @@
-"""The one transformer of every full graph: GPT-2, Llama, Mistral, Qwen2, Qwen3.
+"""The one transformer of every full graph, whatever the model's family.
 
 It runs on packed tokens and does not depend on files, requests or adapters: a projection may be
 a `Linear` or a `LoraLinear`. Shape letters: T tokens, P requested positions, D width, V vocabulary.

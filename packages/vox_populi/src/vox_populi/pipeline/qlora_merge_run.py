@@ -8,13 +8,13 @@ from vox_populi.adapters.header import PROXY_GRAPHS, AdapterHeader
 from vox_populi.adapters.lora_bin import AdapterFile
 from vox_populi.adapters.v3.artifact_bridge import refuse_burn_bin, require_qlora
 from vox_populi.adapters.v3.files import LORA_ADAPTER_FILE, QLORA_ADAPTER_FILE, read_adapter_facts
-from vox_populi.adapters.v3.layers import canonical_key, embedding_key
+from vox_populi.adapters.v3.layers import embedding_key
 from vox_populi.adapters.v3.names import HEAD
 from vox_populi.adapters.v3.sidecar import Sidecar
 from vox_populi.errors import ArtifactError, ConfigError
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
-from vox_populi.hf.keymap import AdapterModule
+from vox_populi.hf.keymap import AdapterModule, canonical_name
 from vox_populi.merge.full_graph import HEAD_WEIGHT, MergedGraph, merged_graph, refuse_no_op
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.rounded_weight import TrainedBase, trained_base, with_table_as_head
@@ -145,7 +145,7 @@ def _as_trained(
         return stored
     is_table = header.graph in PROXY_GRAPHS
     if sidecar is not None:
-        key = canonical_key(sidecar.facts.base_key_map[HEAD], stored.config)
+        key = canonical_name(stored.config, sidecar.facts.base_key_map[HEAD])
         is_table = is_table or key == embedding_key(stored.config)
     return with_table_as_head(stored) if is_table else stored
 

@@ -17,14 +17,14 @@ from torch import Tensor
 from vox_populi.adapters.header import FULL_GRAPH, PROXY_GRAPHS, AdapterHeader, Quantization
 from vox_populi.adapters.lora_bin import AdapterFile, read_adapter_bin
 from vox_populi.adapters.v3.files import SourceAdapter, read_qlora_adapter
-from vox_populi.adapters.v3.layers import SOURCE_BLOCK_SIZE, canonical_key, embedding_key
+from vox_populi.adapters.v3.layers import SOURCE_BLOCK_SIZE, embedding_key
 from vox_populi.adapters.v3.names import HEAD, logical_names
 from vox_populi.adapters.v3.sidecar import Sidecar
 from vox_populi.containers.safetensors_header import TensorInfo, read_header
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import READABLE_DTYPES, ModelInventory, read_inventory
-from vox_populi.hf.keymap import TensorKey, tensor_keys
+from vox_populi.hf.keymap import TensorKey, canonical_name, tensor_keys
 from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.merge.full_graph import HEAD_WEIGHT, LowRankUpdate, MergedTensor, dense_info
 from vox_populi.merge.rounded_weight import RoundedWeight
@@ -271,7 +271,7 @@ def _stored(stated: str, base: SubsetBase) -> tuple[TensorKey, TensorInfo] | str
         is_conv1d = _GPT2_CONV1D.fullmatch(stated) is not None
         return TensorKey(stated, stated, info.shape, transposed=is_conv1d, required=True), info
     config = base.inventory.config
-    name = canonical_key(stated, config)
+    name = canonical_name(config, stated)
     if name == HEAD_WEIGHT and name not in base.tensors:
         name = embedding_key(config)
     key = next((each for each in tensor_keys(config) if each.theirs == name), None)

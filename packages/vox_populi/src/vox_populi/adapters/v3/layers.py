@@ -15,8 +15,14 @@ from vox_populi.adapters.v3.facts import AdapterFacts
 from vox_populi.adapters.v3.files import SourceAdapter
 from vox_populi.adapters.v3.names import HEAD, logical_names, ours_of_full
 from vox_populi.errors import ArtifactError
-from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules, tensor_keys
-from vox_populi.hf.model_config import Family, ModelConfig
+from vox_populi.hf.keymap import (
+    AdapterModule,
+    ProjectionRole,
+    adapter_modules,
+    canonical_name,
+    tensor_keys,
+)
+from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import adapter_forms as say
 from vox_tensor.errors import Problem
 
@@ -76,12 +82,6 @@ def place_source_adapter(adapter: SourceAdapter, config: ModelConfig, where: str
     )
 
 
-def canonical_key(key: str, config: ModelConfig) -> str:
-    """A base key as we spell it: GPT-2's with `transformer.`, which files of old leave out."""
-    is_bare = config.family is Family.GPT2 and key.startswith(("h.", "wte."))
-    return f"transformer.{key}" if is_bare else key
-
-
 def embedding_key(config: ModelConfig) -> str:
     """Base tensor of the embedding table."""
     return next(key.theirs for key in tensor_keys(config) if key.ours == "embed.weight")
@@ -109,7 +109,7 @@ def _module_of(
     name: str, facts: AdapterFacts, graph: str, config: ModelConfig
 ) -> AdapterModule | None:
     """The projection that a layer's name and key both mean, or `None`."""
-    key = canonical_key(facts.base_key_map[name], config)
+    key = canonical_name(config, facts.base_key_map[name])
     modules = {module.ours: module for module in adapter_modules(config)}
     if name == HEAD:
         return modules[HEAD] if key in ("lm_head.weight", embedding_key(config)) else None

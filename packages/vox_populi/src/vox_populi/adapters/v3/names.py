@@ -15,15 +15,15 @@ from vox_populi.adapters.header import (
     PROXY_STACK,
     AdaptedModule,
 )
+from vox_populi.hf.keymap import BLOCK_PARTS
 
 HEAD = "lm_head"
 
-_OURS = re.compile(r"blocks\.(\d+)\.(?:attn\.(?P<attn>q|k|v|qkv|o)|mlp\.(?P<mlp>gate|up|down))")
-_FULL = re.compile(r"l(?P<layer>0|[1-9]\d*)\.(?P<part>q|k|v|qkv|o|gate|up|down|lin_[a-z]+)")
+_PATHS = {path.rpartition(".")[2]: path for path in BLOCK_PARTS}
+"""Our path within a block of every projection, by its last word."""
+_OURS = re.compile(rf"blocks\.(\d+)\.({'|'.join(map(re.escape, BLOCK_PARTS))})")
+_FULL = re.compile(rf"l(?P<layer>0|[1-9]\d*)\.(?P<part>{'|'.join(_PATHS)}|lin_[a-z]+)")
 _MIDDLE = re.compile(r"mid(?P<number>0|[1-9]\d*)")
-_FOLDER_OF_PART = dict.fromkeys(("q", "k", "v", "qkv", "o"), "attn") | dict.fromkeys(
-    ("gate", "up", "down"), "mlp"
-)
 
 
 def logical_names(graph: str, modules: Sequence[AdaptedModule]) -> dict[str, str]:
@@ -54,8 +54,8 @@ def ours_of_full(logical: str) -> str | None:
     if logical == HEAD:
         return HEAD
     found = _FULL.fullmatch(logical)
-    folder = _FOLDER_OF_PART.get(found["part"]) if found else None
-    return f"blocks.{found['layer']}.{folder}.{found['part']}" if found and folder else None
+    path = _PATHS.get(found["part"]) if found else None
+    return f"blocks.{found['layer']}.{path}" if found and path else None
 
 
 def graph_of_names(names: Sequence[str]) -> str | None:
@@ -88,4 +88,4 @@ def _full_name(graph: str, ours: str) -> str:
     if found is None or graph != FULL_GRAPH:
         message = f"{ours!r} has no name in the graph {graph}"
         raise ValueError(message)
-    return f"l{found[1]}.{found['attn'] or found['mlp']}"
+    return f"l{found[1]}.{found[2].rpartition('.')[2]}"

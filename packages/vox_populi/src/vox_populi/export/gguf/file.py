@@ -20,19 +20,9 @@ from torch import Tensor
 from vox_populi import extras
 from vox_populi.errors import EnvironmentFailure
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole
-from vox_populi.hf.model_config import Family, ModelConfig
+from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import export as say_export
-
-ARCHITECTURES: Mapping[Family, str] = {
-    Family.GPT2: "GPT2",
-    Family.LLAMA: "LLAMA",
-    Family.MISTRAL: "LLAMA",
-    Family.QWEN2: "QWEN2",
-    Family.QWEN3: "QWEN3",
-}
-"""Family to the name of its architecture in the package `gguf`."""
-_PAIRED_ROTATION = frozenset({Family.LLAMA, Family.MISTRAL})
 
 
 def write_lora_gguf(
@@ -56,7 +46,7 @@ def write_lora_gguf(
         EnvironmentFailure: When the system refuses, or the file reads back differently.
     """
     gguf = extras.load("gguf")
-    architecture = gguf.MODEL_ARCH[ARCHITECTURES[config.family]]
+    architecture = gguf.MODEL_ARCH[config.family.gguf.architecture]
     named = dict(_named(gguf, architecture, modules, tensors, config))
     try:
         writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
@@ -111,7 +101,7 @@ def _named(
 def rows_as_stored(tensor: Tensor, role: ProjectionRole, config: ModelConfig) -> Tensor:
     """A tensor with one row per output feature, with the rows where llama.cpp has them."""
     heads = {ProjectionRole.Q: config.n_heads, ProjectionRole.K: config.n_kv_heads}
-    if config.family not in _PAIRED_ROTATION or role not in heads:
+    if not config.family.gguf.paired_rotation or role not in heads:
         return tensor
     n_heads, rest = heads[role], tensor.shape[1:]
     halves = tensor.reshape(n_heads, 2, tensor.shape[0] // n_heads // 2, *rest)

@@ -22,11 +22,12 @@ from torch import Tensor
 from vox_populi import extras
 from vox_populi.errors import ArtifactError, EnvironmentFailure
 from vox_populi.export.consumers import GgufType
-from vox_populi.export.gguf.file import ARCHITECTURES, rows_as_stored
+from vox_populi.export.gguf.file import rows_as_stored
 from vox_populi.export.gguf.vocabulary import GgufVocabulary
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import ProjectionRole, TensorKey, adapter_modules, tensor_keys
-from vox_populi.hf.model_config import ModelConfig, RopeKind, RopeSpec
+from vox_populi.hf.model_config import ModelConfig
+from vox_populi.hf.rope_config import RopeKind, RopeSpec
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import export as say_export
 
@@ -106,7 +107,7 @@ def write_model_gguf(
     """
     gguf = extras.load("gguf")
     config = source.config
-    architecture = gguf.MODEL_ARCH[ARCHITECTURES[config.family]]
+    architecture = gguf.MODEL_ARCH[config.family.gguf.architecture]
     stored = list(_tensors(gguf, architecture, source, kind))
     try:
         writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])

@@ -1,0 +1,1 @@
+"""The model families that are built, one in each file."""

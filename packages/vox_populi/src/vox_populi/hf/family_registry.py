@@ -1,0 +1,18 @@
+"""Every model family that is built; a new one is a file in `hf/families` and a name here."""
+
+from __future__ import annotations
+
+from vox_populi.hf.families import gpt2, llama, mistral, qwen2, qwen3
+from vox_populi.hf.model_family import ModelFamily
+
+FAMILIES: tuple[ModelFamily, ...] = tuple(
+    module.FAMILY for module in (gpt2, llama, mistral, qwen2, qwen3)
+)
+
+
+def family_of(model_type: str) -> ModelFamily | None:
+    """The family that a config's `model_type` names, if it is built."""
+    for family in FAMILIES:
+        if model_type in (family.name, *family.other_names):
+            return family
+    return None
