@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
 from vox_populi.hf.config_fields import ConfigFields
-from vox_populi.hf.rope_config import RopeKind, RopeSpec, parse_rope
+from vox_populi.hf.rope_config import RopeKind, RopeRule, RopeSpec, parse_rope
 
 CONTEXT = 128
 LLAMA3 = {
@@ -18,14 +19,27 @@ LLAMA3 = {
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
 
 
-def read(**config: Any) -> tuple[RopeSpec, list[str]]:
+HEAD_DIM = 8
+PHI = RopeRule(
+    kinds={"default": RopeKind.DEFAULT, "longrope": RopeKind.LONGROPE, "su": RopeKind.LONGROPE},
+    partial=True,
+    original_positions=32,
+)
+LONGROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0, 1.5, 2.0, 4],
+    "long_factor": [2.0, 3.0, 4.0, 8.0],
+}
+
+
+def read(rule: RopeRule | None = None, **config: Any) -> tuple[RopeSpec, list[str]]:
     fields = ConfigFields(config, "config.json")
-    spec = parse_rope(fields, CONTEXT)
+    spec = parse_rope(fields, CONTEXT, rule or RopeRule(), HEAD_DIM)
     return spec, [str(problem) for problem in fields.problems]
 
 
-def spec_of(**config: Any) -> RopeSpec:
-    spec, problems = read(**config)
+def spec_of(rule: RopeRule | None = None, **config: Any) -> RopeSpec:
+    spec, problems = read(rule, **config)
     assert problems == []
     return spec
 
@@ -117,3 +131,68 @@ def test_what_is_not_built_or_contradicts_itself_is_refused(config: dict[str, An
 def test_one_spelling_twice_is_no_contradiction() -> None:
     both = spec_of(rope_scaling=YARN, rope_parameters=YARN | {"rope_theta": 10_000.0})
     assert both == spec_of(rope_scaling=YARN)
+
+
+def test_longrope_fields() -> None:
+    spec = spec_of(PHI, rope_scaling=LONGROPE)
+    assert spec == RopeSpec(
+        kind=RopeKind.LONGROPE,
+        theta=10_000.0,
+        factor=CONTEXT / 32,
+        original_max_positions=32,
+        attention_factor=math.sqrt(1 + math.log(4) / math.log(32)),
+        short_factors=(1.0, 1.5, 2.0, 4.0),
+        long_factors=(2.0, 3.0, 4.0, 8.0),
+    )
+    assert [spec.is_long(length) for length in (1, 32, 33)] == [False, False, True]
+    assert not spec_of(rope_scaling=YARN).is_long(CONTEXT)
+    su = {**LONGROPE, "type": "su"}
+    del su["rope_type"]
+    assert spec_of(PHI, rope_scaling=su) == spec
+
+
+def test_the_original_context_of_longrope_stands_outside_or_is_the_family_s() -> None:
+    nested = LONGROPE | {"original_max_position_embeddings": 16}
+    assert spec_of(PHI, rope_scaling=nested).original_max_positions == 32
+    outer = spec_of(PHI, rope_scaling=nested, original_max_position_embeddings=64)
+    assert (outer.original_max_positions, outer.factor) == (64, 2.0)
+
+
+def test_the_attention_factor_of_longrope() -> None:
+    assert spec_of(PHI, rope_scaling=LONGROPE | {"factor": 1.0}).attention_factor == 1.0
+    given = LONGROPE | {"factor": 2, "attention_factor": 1.25}
+    assert spec_of(PHI, rope_scaling=given).attention_factor == 1.25
+
+
+def test_a_part_of_each_head_may_rotate_where_the_family_s_class_knows_that() -> None:
+    half = spec_of(PHI, partial_rotary_factor=0.5)
+    assert half.partial_factor == 0.5
+    assert half == spec_of(PHI, rope_parameters={"partial_rotary_factor": 0.5})
+    scaled = LONGROPE | {"short_factor": [1.0, 2.0], "long_factor": [3.0, 4.0]}
+    both = spec_of(PHI, rope_scaling=scaled, partial_rotary_factor=0.5)
+    assert (both.short_factors, both.long_factors) == ((1.0, 2.0), (3.0, 4.0))
+
+
+REFUSED_OF_PHI: dict[str, dict[str, Any]] = {
+    "a kind that its class does not know": {"rope_scaling": {"rope_type": "linear", "factor": 2.0}},
+    "no lists": {"rope_scaling": {"rope_type": "longrope"}},
+    "a list too short": {"rope_scaling": LONGROPE | {"short_factor": [1.0] * 3}},
+    "a list too long for the part": {"rope_scaling": LONGROPE, "partial_rotary_factor": 0.5},
+    "a divisor of zero": {"rope_scaling": LONGROPE | {"long_factor": [1.0, 0.0, 1.0, 1.0]}},
+    "a divisor that is true": {"rope_scaling": LONGROPE | {"long_factor": [1.0, True, 1.0, 1.0]}},
+    "a divisor that is text": {"rope_scaling": LONGROPE | {"long_factor": [1.0, "2", 1.0, 1.0]}},
+    "an endless divisor": {"rope_scaling": LONGROPE | {"long_factor": [1.0, 10**400, 1.0, 1.0]}},
+    "no list but a number": {"rope_scaling": LONGROPE | {"long_factor": 2.0}},
+    "one token before scaling": {"rope_scaling": LONGROPE, "original_max_position_embeddings": 1},
+    "more than the head": {"partial_rotary_factor": 1.5},
+    "nothing of the head": {"partial_rotary_factor": 0},
+    "two parts": {"partial_rotary_factor": 0.5, "rope_parameters": {"partial_rotary_factor": 0.75}},
+    "another list": {"rope_scaling": LONGROPE | {"mid_factor": [1.0]}},
+}
+
+
+@pytest.mark.parametrize("config", REFUSED_OF_PHI.values(), ids=REFUSED_OF_PHI.keys())
+def test_longrope_and_partial_rotation_refuse_what_has_no_meaning(config: dict[str, Any]) -> None:
+    _, problems = read(PHI, **config)
+    assert problems
+    assert all("config.json" in problem for problem in problems)

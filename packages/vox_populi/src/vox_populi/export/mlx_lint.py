@@ -22,6 +22,7 @@ from vox_populi.export.consumers import (
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig
+from vox_populi.hf.rope_config import DEFAULT_THETA, RopeKind, RopeSpec
 from vox_populi.operator_messages import export as say
 from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
@@ -67,6 +68,10 @@ def mlx_model_reasons(
     for name in mlx.needed_keys:
         if name not in raw:
             yield f"{its} asks for {name} in {CONFIG_NAME}."
+    rope = RopeSpec(kind=RopeKind.DEFAULT, theta=DEFAULT_THETA)
+    if not mlx.reads_rope_parameters and "rope_parameters" in raw and config.rope != rope:
+        old = "rope_theta, rope_scaling and partial_rotary_factor"
+        yield f"{its} knows {old} and reads no rope_parameters."
     prefix = family.tensors.optional_prefix
     if not mlx.reads_optional_prefix and any(name.startswith(prefix) for name in stored):
         yield f"{its} knows tensors without {prefix} in front."

@@ -12,7 +12,7 @@ _PLACEHOLDER = 1
 """Stands in for a field that was reported, so that the fields after it are still checked."""
 
 
-_LARGEST = 1e30
+LARGEST = 1e30
 """The arithmetic is float32's: beyond this a factor has no room."""
 
 
@@ -56,7 +56,7 @@ class ConfigFields:
         default: float | None = None,
         above: float = 0.0,
         or_equal: bool = False,
-        at_most: float = _LARGEST,
+        at_most: float = LARGEST,
     ) -> float:
         """A number within bounds; required when there is no default."""
         value = self.value(name)
@@ -74,6 +74,16 @@ class ConfigFields:
         if self.value(name) is None:
             return None
         return self.number(name, above=above, or_equal=or_equal)
+
+    def numbers(self, name: str, *, count: int) -> tuple[float, ...]:
+        """A required list of so many numbers above 0."""
+        value = self.value(name)
+        if isinstance(value, list) and len(value) == count:
+            plain = [n for n in value if isinstance(n, (int, float)) and not isinstance(n, bool)]
+            if len(plain) == count and all(0 < number <= LARGEST for number in plain):
+                return tuple(float(number) for number in plain)
+        self._wrong(name, value, f"a list of {count} numbers above 0, at most {LARGEST:g}")
+        return (float(_PLACEHOLDER),) * count
 
     def flag(self, name: str, *, default: bool) -> bool:
         """A boolean."""

@@ -2,8 +2,8 @@
 
 What a module of ours is stands here; under which name a checkpoint has it is the family's.
 Letters of shapes: D model width, Q query features, K key or value features, C queries, keys and
-values side by side, F MLP width, E head dim, V vocabulary, P positions. Our linear weights are
-always `[out, in]`; GPT-2's Conv1D weights are stored `[in, out]`.
+values side by side, F MLP width, G gate and up side by side, E head dim, V vocabulary, P positions.
+Our linear weights are always `[out, in]`; GPT-2's Conv1D weights are stored `[in, out]`.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ _LINEAR: Mapping[str, _Linear] = {
     "attn.o": _Linear("D", "Q", "o_bias", (_R.O,)),
     "mlp.gate": _Linear("F", "D", "mlp_bias", (_R.GATE,)),
     "mlp.up": _Linear("F", "D", "mlp_bias", (_R.UP,)),
+    "mlp.gate_up": _Linear("G", "D", "mlp_bias", (_R.GATE, _R.UP)),
     "mlp.down": _Linear("D", "F", "mlp_bias", (_R.DOWN,)),
 }
 """Projections that a block of ours may have."""
@@ -173,6 +174,7 @@ def _sizes(config: ModelConfig) -> dict[str, int]:
         "K": config.kv_features,
         "C": config.q_features + 2 * config.kv_features,
         "F": config.intermediate_size,
+        "G": 2 * config.intermediate_size,
         "E": config.head_dim,
         "V": config.vocab_size,
         "P": config.max_positions,

@@ -93,12 +93,27 @@ class ModelConfig:
     @property
     def gated_mlp(self) -> bool:
         """Whether the MLP has a gate (SwiGLU shape)."""
-        return "mlp.gate" in self.family.tensors.block
+        return self.fused_gate_up or "mlp.gate" in self.family.tensors.block
+
+    @property
+    def fused_gate_up(self) -> bool:
+        """Whether one matrix makes the gate and what it gates."""
+        return "mlp.gate_up" in self.family.tensors.block
 
     @property
     def layer_norm(self) -> bool:
         """LayerNorm with bias instead of RMSNorm."""
         return self.family.norm is NormKind.LAYER
+
+    @property
+    def rotary_dim(self) -> int:
+        """Leading features of each head that are rotated."""
+        return 0 if self.rope is None else int(self.head_dim * self.rope.partial_factor)
+
+    @property
+    def heads_fill_width(self) -> bool:
+        """Whether the query heads side by side are as wide as the model."""
+        return self.q_features == self.hidden_size
 
     @property
     def mlp_ratio(self) -> float:
@@ -175,6 +190,7 @@ def _refuse_foreign_settings(fields: ConfigFields, family: ModelFamily) -> None:
 
 def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
     names = family.config
+    rule = names.rope
     width = fields.count(*names.width, maximum=_MAX_WIDTH)
     n_layers = fields.count(*names.layers, maximum=_MAX_LAYERS)
     n_heads = fields.count(*names.heads, maximum=_MAX_HEADS)
@@ -184,9 +200,11 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
         *names.positions,
         default=names.default_positions,
         # A table of learned positions is as large as a vocabulary may be.
-        maximum=_MAX_POSITIONS if names.rotary else _MAX_VOCAB,
+        maximum=_MAX_VOCAB if rule is None else _MAX_POSITIONS,
     )
     window, layers = _sliding(fields, names.sliding, n_layers)
+    n_kv_heads = _n_kv_heads(fields, names, n_heads)
+    head_dim = _head_dim(fields, names, width, n_heads)
     return ModelConfig(
         family=family,
         model_type=fields.text("model_type", default=family.name),
@@ -194,8 +212,8 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
         hidden_size=width,
         n_layers=n_layers,
         n_heads=n_heads,
-        n_kv_heads=_n_kv_heads(fields, names, n_heads),
-        head_dim=_head_dim(fields, names, width, n_heads),
+        n_kv_heads=n_kv_heads,
+        head_dim=head_dim,
         intermediate_size=fields.count(
             names.mlp_width, default=ratio and ratio * width, maximum=_MAX_WIDTH
         ),
@@ -203,7 +221,7 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
         norm_eps=fields.number(names.norm_eps, default=names.default_norm_eps, at_most=1.0),
         activation=_activation(fields, names.activation, names.default_activation),
         tie_word_embeddings=fields.flag("tie_word_embeddings", default=names.tied_by_default),
-        rope=parse_rope(fields, max_positions) if names.rotary else None,
+        rope=None if rule is None else parse_rope(fields, max_positions, rule, head_dim),
         qkv_bias=_flag(fields, names.qkv_bias),
         o_bias=_flag(fields, names.o_bias),
         mlp_bias=_flag(fields, names.mlp_bias),
@@ -326,8 +344,13 @@ def _check_shapes(fields: ConfigFields, config: ModelConfig) -> None:
     """Relations between fields; only meaningful once every field is right by itself."""
     if config.n_heads % config.n_kv_heads:
         fields.contradiction("num_attention_heads", "num_key_value_heads")
-    if config.rope is not None and config.head_dim % 2:
-        fields.unsupported("head_dim", config.head_dim, "rotation of an odd head")
+    if config.rope is not None and (config.rotary_dim % 2 or not config.rotary_dim):
+        if config.rotary_dim == config.head_dim:
+            fields.unsupported("head_dim", config.head_dim, "rotation of an odd head")
+        else:
+            factor, part = config.rope.partial_factor, config.rotary_dim
+            meaning = f"rotation of {part} features of a head of {config.head_dim}"
+            fields.unsupported("partial_rotary_factor", factor, meaning)
     # Without an explicit head_dim, of the file or of the family, the heads share the width.
     names = config.family.config
     is_explicit = names.head_dim is not None and (

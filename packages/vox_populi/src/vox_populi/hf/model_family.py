@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from vox_populi.hf.rope_config import RopeRule
+
 
 class Activation(StrEnum):
     """Activation of the MLP."""
@@ -86,8 +88,8 @@ class ConfigFormat:
     mlp_bias: str | bool = False
     sliding: SlidingRule | None = None
     """`None`: every layer attends to everything, and no field could say otherwise."""
-    rotary: bool = True
-    """Whether positions rotate queries and keys; otherwise a table of them is added to the
+    rope: RopeRule | None = field(default_factory=RopeRule)
+    """How positions rotate queries and keys; `None`: a table of positions is added to the
     embeddings."""
     fixed: tuple[FixedSetting, ...] = ()
 
@@ -98,7 +100,8 @@ class TensorNames:
 
     What a module of ours is, its shape and its bias, is in `hf.keymap`. The names that a block
     has decide the graph: `attn.qkv` instead of `attn.q`, `attn.k` and `attn.v` is one fused
-    matrix, a block without `mlp.gate` has no gate, one with `attn.q_norm` has q/k norms.
+    matrix (`mlp.gate_up` likewise), a block with neither `mlp.gate` nor `mlp.gate_up` has no gate,
+    one with `attn.q_norm` has q/k norms.
     """
 
     embed: str
@@ -149,6 +152,8 @@ class MlxForm:
     """Fields without which it does not read a `config.json`."""
     reads_optional_prefix: bool = True
     """Whether it loads tensors with `TensorNames.optional_prefix` in their names."""
+    reads_rope_parameters: bool = True
+    """Whether it knows transformers 5's spelling of rotary settings."""
     limits: tuple[Limit, ...] = ()
 
 

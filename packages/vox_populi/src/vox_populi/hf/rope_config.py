@@ -5,11 +5,12 @@ transformers 4 writes `rope_theta` and `rope_scaling`, transformers 5 one `rope_
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from vox_populi.hf.config_fields import ConfigFields
+from vox_populi.hf.config_fields import LARGEST, ConfigFields
 
 DEFAULT_THETA = 10_000.0
 _MAX_POSITIONS = 2**31
@@ -25,6 +26,26 @@ class RopeKind(StrEnum):
     LINEAR = "linear"
     LLAMA3 = "llama3"
     YARN = "yarn"
+    LONGROPE = "longrope"
+    """A divisor for each frequency: one list for rows within the context before scaling, one for
+    longer rows."""
+
+
+def _interpolations() -> dict[str, RopeKind]:
+    return {kind.value: kind for kind in RopeKind if kind is not RopeKind.LONGROPE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RopeRule:
+    """What a family's class in transformers makes of the settings."""
+
+    kinds: Mapping[str, RopeKind] = field(default_factory=_interpolations)
+    """The kinds it knows, by their names in configs."""
+    partial: bool = False
+    """Whether `partial_rotary_factor` may leave the end of each head unrotated."""
+    original_positions: int | None = None
+    """Context before scaling where the config does not say it outside of the rotary settings;
+    `None`: what these say, or the whole context."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,112 +58,180 @@ class RopeSpec:
     low_freq_factor: float | None = None
     high_freq_factor: float | None = None
     original_max_positions: int | None = None
-    """Context length before scaling (`llama3`, `yarn` and `dynamic`; always set for these)."""
+    """Context length before scaling; always set, but for `default` and `linear`."""
     beta_fast: float = 32.0
     beta_slow: float = 1.0
     attention_factor: float | None = None
-    """Factor of cosine and sine; `None`: derived from `factor`, `mscale` and `mscale_all_dim`."""
+    """Factor of cosine and sine; `None`: derived from `factor`, `mscale` and `mscale_all_dim`.
+    Always set for `longrope`."""
     mscale: float | None = None
     mscale_all_dim: float | None = None
     truncate: bool = True
     """Whether YaRN rounds the borders of its ramp to whole dimensions."""
+    partial_factor: float = 1.0
+    """Part of each head that is rotated; the features behind it stay as they are."""
+    short_factors: tuple[float, ...] = ()
+    """Divisors of `longrope`, one per frequency, for rows within the original context."""
+    long_factors: tuple[float, ...] = ()
+    """The same for longer rows."""
+
+    def is_long(self, length: int) -> bool:
+        """Whether a row of so many tokens is rotated otherwise than the start of it alone."""
+        is_split = self.kind is RopeKind.LONGROPE
+        return is_split and length > (self.original_max_positions or length)
 
 
-def parse_rope(fields: ConfigFields, max_positions: int) -> RopeSpec:
-    """Read the rotary settings of a Llama-like config; problems go into `fields`.
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """One spelling of the settings, and what of the rest of the config it depends on."""
+
+    fields: ConfigFields
+    """The whole config."""
+    rope: ConfigFields
+    """The nested object."""
+    label: str
+    """Its name."""
+    rule: RopeRule
+    max_positions: int
+    head_dim: int
+
+    def spec(self) -> RopeSpec:
+        """Read it; problems go into `fields`."""
+        lists = _LISTS if RopeKind.LONGROPE in self.rule.kinds.values() else ()
+        for name, value in self.rope.raw.items():
+            if isinstance(value, (dict, list)) and name not in lists:
+                meaning = "per-layer and per-dimension rotation"
+                self.fields.unsupported(f"{self.label}.{name}", None, meaning)
+        partial = self._partial_factor()
+        theta = self._inner_over_outer("rope_theta", DEFAULT_THETA, above=1.0)
+        kind = self._kind()
+        spec = RopeSpec(kind=kind, theta=theta, partial_factor=partial)
+        read = {
+            RopeKind.DYNAMIC: self._dynamic,
+            RopeKind.LINEAR: self._linear,
+            RopeKind.LLAMA3: self._llama3,
+            RopeKind.YARN: self._yarn,
+            RopeKind.LONGROPE: self._longrope,
+        }.get(kind)
+        return spec if read is None else read(spec)
+
+    def _partial_factor(self) -> float:
+        name = "partial_rotary_factor"
+        if self.rule.partial:
+            return self._inner_over_outer(name, 1.0, at_most=1.0)
+        for place in (self.fields, self.rope):
+            place.must_be(name, (1, 1.0), "rotating a part of each head")
+        return 1.0
+
+    def _inner_over_outer(
+        self, name: str, default: float, *, above: float = 0.0, at_most: float = LARGEST
+    ) -> float:
+        outer = self.fields.number(name, default=default, above=above, at_most=at_most)
+        inner = self.rope.number(name, default=outer, above=above, at_most=at_most)
+        if self.fields.value(name) is not None and inner != outer:
+            self.fields.contradiction(name, f"{self.label}.{name}")
+        return inner
+
+    def _kind(self) -> RopeKind:
+        # `type` is the older name of `rope_type`.
+        name = self.rope.text("rope_type", "type", default=RopeKind.DEFAULT.value)
+        if name in self.rule.kinds:
+            return self.rule.kinds[name]
+        known = ", ".join(self.rule.kinds)
+        self.rope.unsupported("rope_type", name, f"a rule other than {known}")
+        return RopeKind.DEFAULT
+
+    def _original_positions(self) -> int:
+        """The outer field wins over the nested one, and both over the context length."""
+        name = "original_max_position_embeddings"
+        inner = self.rule.original_positions or self.rope.count(
+            name, default=self.max_positions, maximum=_MAX_POSITIONS
+        )
+        return self.fields.count(name, default=inner, maximum=_MAX_POSITIONS)
+
+    def _dynamic(self, spec: RopeSpec) -> RopeSpec:
+        factor = self.rope.number("factor")
+        return replace(spec, factor=factor, original_max_positions=self.max_positions)
+
+    def _linear(self, spec: RopeSpec) -> RopeSpec:
+        return replace(spec, factor=self.rope.number("factor"))
+
+    def _llama3(self, spec: RopeSpec) -> RopeSpec:
+        rope = self.rope
+        low, high = rope.number("low_freq_factor"), rope.number("high_freq_factor")
+        if high <= low and not rope.problems:
+            rope.contradiction("low_freq_factor", "high_freq_factor")
+        return replace(
+            spec,
+            factor=rope.number("factor"),
+            low_freq_factor=low,
+            high_freq_factor=high,
+            original_max_positions=self._original_positions(),
+        )
+
+    def _yarn(self, spec: RopeSpec) -> RopeSpec:
+        rope, original = self.rope, self._original_positions()
+        # A `factor` of null means the ratio of the two context lengths (DeepSeek's spelling).
+        ratio = self.max_positions / original if rope.is_given("factor") else None
+        return replace(
+            spec,
+            factor=rope.number("factor", default=ratio),
+            original_max_positions=original,
+            # Zero means "not set" to transformers.
+            beta_fast=rope.number("beta_fast", default=32.0, or_equal=True) or 32.0,
+            beta_slow=rope.number("beta_slow", default=1.0, or_equal=True) or 1.0,
+            attention_factor=rope.optional_number("attention_factor", above=0.0),
+            mscale=rope.optional_number("mscale", above=0.0, or_equal=True),
+            mscale_all_dim=rope.optional_number("mscale_all_dim", above=0.0, or_equal=True),
+            truncate=rope.flag("truncate", default=True),
+        )
+
+    def _longrope(self, spec: RopeSpec) -> RopeSpec:
+        rope, original = self.rope, self._original_positions()
+        count = int(self.head_dim * spec.partial_factor) // 2
+        factor = rope.number("factor", default=self.max_positions / original)
+        attention = rope.optional_number("attention_factor", above=0.0)
+        if attention is None:
+            attention = self._longrope_attention_factor(factor, original)
+        return replace(
+            spec,
+            factor=factor,
+            original_max_positions=original,
+            attention_factor=attention,
+            short_factors=rope.numbers("short_factor", count=count),
+            long_factors=rope.numbers("long_factor", count=count),
+        )
+
+    def _longrope_attention_factor(self, factor: float, original: int) -> float:
+        if factor <= 1.0:
+            return 1.0
+        if original == 1:
+            self.fields.contradiction("original_max_position_embeddings", "factor")
+            return 1.0
+        return math.sqrt(1 + math.log(factor) / math.log(original))
+
+
+_LISTS = ("short_factor", "long_factor")
+
+
+def parse_rope(fields: ConfigFields, max_positions: int, rule: RopeRule, head_dim: int) -> RopeSpec:
+    """Read the rotary settings of a config; problems go into `fields`.
 
     Both spellings in one file must mean the same: transformers versions differ in which wins.
     """
-    given = [name for name in ("rope_parameters", "rope_scaling") if fields.mapping(name)]
-    specs = [_spec(fields, fields.mapping(name) or {}, name, max_positions) for name in given]
-    if not specs:
-        return _spec(fields, {}, "rope_parameters", max_positions)
+    names = ("rope_parameters", "rope_scaling")
+    given = [name for name in names if fields.mapping(name)]
+    specs = [
+        _Reader(
+            fields,
+            ConfigFields(fields.mapping(name) or {}, f"{fields.where}: {name}", fields.problems),
+            name,
+            rule,
+            max_positions,
+            head_dim,
+        ).spec()
+        for name in given or names[:1]
+    ]
     if specs[0] != specs[-1]:
         fields.contradiction(*given)
     return specs[0]
-
-
-def _spec(
-    fields: ConfigFields, raw: Mapping[str, object], label: str, max_positions: int
-) -> RopeSpec:
-    """One spelling; `raw` is the nested object, `fields` the whole config."""
-    rope = ConfigFields(raw, f"{fields.where}: {label}", fields.problems)
-    for name, value in raw.items():
-        if isinstance(value, (dict, list)):
-            fields.unsupported(f"{label}.{name}", None, "per-layer and per-dimension rotation")
-    _check_partial_rotation(fields, rope)
-    theta = _theta(fields, rope, label)
-    kind = _kind(rope)
-    if kind is RopeKind.DYNAMIC:
-        factor = rope.number("factor")
-        return RopeSpec(kind=kind, theta=theta, factor=factor, original_max_positions=max_positions)
-    if kind is RopeKind.LINEAR:
-        return RopeSpec(kind=kind, theta=theta, factor=rope.number("factor"))
-    if kind is RopeKind.LLAMA3:
-        return _llama3(fields, rope, theta, max_positions)
-    if kind is RopeKind.YARN:
-        return _yarn(fields, rope, theta, max_positions)
-    return RopeSpec(kind=kind, theta=theta)
-
-
-def _check_partial_rotation(fields: ConfigFields, rope: ConfigFields) -> None:
-    for place in (fields, rope):
-        place.must_be("partial_rotary_factor", (1, 1.0), "rotating a part of each head")
-
-
-def _theta(fields: ConfigFields, rope: ConfigFields, label: str) -> float:
-    outer = fields.number("rope_theta", default=DEFAULT_THETA, above=1.0)
-    inner = rope.number("rope_theta", default=outer, above=1.0)
-    if fields.value("rope_theta") is not None and inner != outer:
-        fields.contradiction("rope_theta", f"{label}.rope_theta")
-    return inner
-
-
-def _kind(rope: ConfigFields) -> RopeKind:
-    # `type` is the older name of `rope_type`.
-    name = rope.text("rope_type", "type", default=RopeKind.DEFAULT.value)
-    try:
-        return RopeKind(name)
-    except ValueError:
-        rope.unsupported("rope_type", name, f"a rule other than {', '.join(RopeKind)}")
-        return RopeKind.DEFAULT
-
-
-def _original_positions(fields: ConfigFields, rope: ConfigFields, max_positions: int) -> int:
-    """The outer field wins over the nested one, and both over the context length."""
-    name = "original_max_position_embeddings"
-    inner = rope.count(name, default=max_positions, maximum=_MAX_POSITIONS)
-    return fields.count(name, default=inner, maximum=_MAX_POSITIONS)
-
-
-def _llama3(fields: ConfigFields, rope: ConfigFields, theta: float, max_positions: int) -> RopeSpec:
-    low, high = rope.number("low_freq_factor"), rope.number("high_freq_factor")
-    if high <= low and not rope.problems:
-        rope.contradiction("low_freq_factor", "high_freq_factor")
-    return RopeSpec(
-        kind=RopeKind.LLAMA3,
-        theta=theta,
-        factor=rope.number("factor"),
-        low_freq_factor=low,
-        high_freq_factor=high,
-        original_max_positions=_original_positions(fields, rope, max_positions),
-    )
-
-
-def _yarn(fields: ConfigFields, rope: ConfigFields, theta: float, max_positions: int) -> RopeSpec:
-    original = _original_positions(fields, rope, max_positions)
-    # A `factor` of null means the ratio of the two context lengths (DeepSeek's spelling).
-    ratio = max_positions / original if rope.is_given("factor") else None
-    return RopeSpec(
-        kind=RopeKind.YARN,
-        theta=theta,
-        factor=rope.number("factor", default=ratio),
-        original_max_positions=original,
-        # Zero means "not set" to transformers.
-        beta_fast=rope.number("beta_fast", default=32.0, or_equal=True) or 32.0,
-        beta_slow=rope.number("beta_slow", default=1.0, or_equal=True) or 1.0,
-        attention_factor=rope.optional_number("attention_factor", above=0.0),
-        mscale=rope.optional_number("mscale", above=0.0, or_equal=True),
-        mscale_all_dim=rope.optional_number("mscale_all_dim", above=0.0, or_equal=True),
-        truncate=rope.flag("truncate", default=True),
-    )

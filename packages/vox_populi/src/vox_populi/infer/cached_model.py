@@ -25,6 +25,8 @@ class CachedModel:
         self._model = model.eval()
         self._cache = KvCache(model.config.n_layers)
         self._ids: list[int] = []
+        self._is_long = False
+        """Whether what the cache holds was rotated as part of a long text."""
 
     @property
     def config(self) -> ModelConfig:
@@ -41,8 +43,12 @@ class CachedModel:
         if not ids:
             message = "there is nothing to continue"
             raise ValueError(message)
-        # The last id is always read, since its scores are asked for.
-        known = _common_start(self._ids, ids, len(ids) - 1)
+        rope, was_long = self.config.rope, self._is_long
+        self._is_long = rope is not None and rope.is_long(len(ids))
+        # The last id is always read, since its scores are asked for. Under LongRoPE a text that
+        # outgrows the original context rotates all its keys anew.
+        is_usable = self._is_long == was_long
+        known = _common_start(self._ids, ids, len(ids) - 1) if is_usable else 0
         # What an interrupted pass left in some layers goes too.
         self._ids = self._ids[:known]
         self._cache.truncate(known)

@@ -59,6 +59,9 @@ class Attention(nn.Module):
         if context.rotary is not None:
             q_THE = apply_rotary(q_THE, context.rotary)
             k_TKE = apply_rotary(k_TKE, context.rotary)
+            # Of a fused projection the values are a view, which would keep q and k before their
+            # rotation alive until the backward pass.
+            v_TKE = v_TKE.contiguous()
         return self._attend(q_THE, k_TKE, v_TKE, context).reshape(x_TD.shape[0], -1)
 
     def _attend(self, q_THE: Tensor, k: Tensor, v: Tensor, context: PackContext) -> Tensor:

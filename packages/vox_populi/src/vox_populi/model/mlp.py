@@ -1,4 +1,7 @@
-"""The feed-forward part of a block: SwiGLU in families with a gate, plain in the others."""
+"""The feed-forward part of a block: SwiGLU in families with a gate, plain in the others.
+
+Shape letters: T tokens, D model width, F MLP width.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,29 @@ class Mlp(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
-        self.gate = nn.Linear(width, inner, bias=bias) if config.gated_mlp else None
-        self.up = nn.Linear(width, inner, bias=bias)
+        self.fused, self.gated = config.fused_gate_up, config.gated_mlp
+        if self.fused:
+            self.gate_up = nn.Linear(width, 2 * inner, bias=bias)
+        else:
+            if self.gated:
+                self.gate = nn.Linear(width, inner, bias=bias)
+            self.up = nn.Linear(width, inner, bias=bias)
         self.down = nn.Linear(inner, width, bias=bias)
         self.kind = ActivationKind(config.activation.value)
 
     def forward(self, x_TD: Tensor, norm: Norm) -> Tensor:
         """Apply the MLP to `norm(x)`."""
-        if self.gate is None:
-            (first_TF,) = normed_project(x_TD, norm, (self.up,))
-            up_TF = None
-        else:
-            first_TF, up_TF = normed_project(x_TD, norm, (self.gate, self.up))
+        first_TF, up_TF = self._inner(x_TD, norm)
         return activated_down(first_TF, up_TF, self.kind, projection_of(self.down, first_TF))
+
+    def _inner(self, x_TD: Tensor, norm: Norm) -> tuple[Tensor, Tensor | None]:
+        """What is activated, and what the result is multiplied with, each `[T, F]`."""
+        if self.fused:
+            (both,) = normed_project(x_TD, norm, (self.gate_up,))
+            first_TF, up_TF = both.chunk(2, dim=-1)
+            return first_TF, up_TF
+        if self.gated:
+            first_TF, up_TF = normed_project(x_TD, norm, (self.gate, self.up))
+            return first_TF, up_TF
+        (first_TF,) = normed_project(x_TD, norm, (self.up,))
+        return first_TF, None

@@ -1,14 +1,17 @@
 """Rotary position embedding, half-split layout, with the scaling rules Hugging Face configs name.
 
 RoFormer: Su et al. 2021, arXiv 2104.09864; YaRN: Peng et al. 2023, arXiv 2309.00071; `llama3`
-and `linear` as the Llama 3.1 and position-interpolation configs define them.
-Shape letters: T tokens, H heads, E head dim, F = E / 2 frequencies.
+and `linear` as the Llama 3.1 and position-interpolation configs define them; LongRoPE: Ding et al.
+2024, arXiv 2402.13753.
+Shape letters: T tokens, S segments, H heads, E head dim, F frequencies: half of the features that
+are rotated, which are all of a head or its first ones.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -24,24 +27,59 @@ class RotaryTable(NamedTuple):
     sin: Tensor
 
 
-def rotary_table(spec: RopeSpec, head_dim: int, positions_T: Tensor) -> RotaryTable:
-    """Angles of each position, scaled by the rule's attention factor."""
-    frequencies_F, attention_factor = rotary_frequencies(spec, head_dim)
-    angles_TF = positions_T.float().unsqueeze(1) * frequencies_F.to(positions_T.device)
+def rotary_table(
+    spec: RopeSpec, dim: int, positions_T: Tensor, offsets: tuple[int, ...]
+) -> RotaryTable:
+    """Angles of each position, scaled by the rule's attention factor.
+
+    Args:
+        spec: The rule.
+        dim: Features of a head that are rotated.
+        positions_T: Place of each token in its row.
+        offsets: Borders of the segments; each ends where its row ends, or has come to.
+    """
+    frequencies_F, attention_factor = rotary_frequencies(spec, dim)
+    frequencies = frequencies_F.to(positions_T.device)
+    if spec.kind is RopeKind.LONGROPE:
+        long_F, _ = rotary_frequencies(spec, dim, is_long=True)
+        long_T = _is_long(spec, positions_T, offsets)
+        frequencies = torch.where(long_T.unsqueeze(1), long_F.to(positions_T.device), frequencies)
+    angles_TF = positions_T.float().unsqueeze(1) * frequencies
     cos, sin = (f(angles_TF).mul_(attention_factor).unsqueeze(1) for f in (torch.cos, torch.sin))
     return RotaryTable(cos, sin)
 
 
-def rotary_frequencies(spec: RopeSpec, head_dim: int) -> tuple[Tensor, float]:
-    """Inverse frequencies `[F]` in float32 and the factor of cosine and sine."""
-    exponents_F = torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim
+def _is_long(spec: RopeSpec, positions_T: Tensor, offsets: tuple[int, ...]) -> Tensor:
+    """Which tokens are of a row longer than the original context: `[T]`.
+
+    The length of a row, and not a token's place in it, decides for all its tokens.
+    """
+    sizes = [end - start for start, end in pairwise(offsets)]
+    last_S = positions_T[torch.tensor(offsets[1:], device=positions_T.device) - 1]
+    is_long_S = last_S + 1 > _original_context(spec)
+    repeats_S = torch.tensor(sizes, device=positions_T.device)
+    return is_long_S.repeat_interleave(repeats_S, output_size=offsets[-1])
+
+
+def rotary_frequencies(spec: RopeSpec, dim: int, *, is_long: bool = False) -> tuple[Tensor, float]:
+    """Inverse frequencies `[F]` in float32 and the factor of cosine and sine.
+
+    Args:
+        spec: The rule.
+        dim: Features of a head that are rotated.
+        is_long: For rows beyond the original context; it matters to LongRoPE only.
+    """
+    exponents_F = torch.arange(0, dim, 2, dtype=torch.int64).float() / dim
     plain_F = 1.0 / (spec.theta**exponents_F)
+    if spec.kind is RopeKind.LONGROPE:
+        factors_F = torch.tensor(spec.long_factors if is_long else spec.short_factors)
+        return 1.0 / (factors_F * spec.theta**exponents_F), _given(spec.attention_factor)
     if spec.kind is RopeKind.LINEAR:
         return plain_F / spec.factor, 1.0
     if spec.kind is RopeKind.LLAMA3:
         return _llama3(plain_F, spec), 1.0
     if spec.kind is RopeKind.YARN:
-        return _yarn(spec.theta**exponents_F, spec, head_dim), _yarn_attention_factor(spec)
+        return _yarn(spec.theta**exponents_F, spec, dim), _yarn_attention_factor(spec)
     return plain_F, 1.0
 
 
@@ -57,20 +95,20 @@ def _llama3(plain_F: Tensor, spec: RopeSpec) -> Tensor:
     return torch.where(is_between, blended_F, scaled_F)
 
 
-def _yarn(position_F: Tensor, spec: RopeSpec, head_dim: int) -> Tensor:
+def _yarn(position_F: Tensor, spec: RopeSpec, dim: int) -> Tensor:
     """Interpolate dimensions that turn slowly, keep those that turn fast, ramp between."""
     low, high = (
-        head_dim
+        dim
         * math.log(_original_context(spec) / (rotations * 2 * math.pi))
         / (2 * math.log(spec.theta))
         for rotations in (spec.beta_fast, spec.beta_slow)
     )
     if spec.truncate:
         low, high = math.floor(low), math.ceil(high)
-    low, high = max(low, 0), min(high, head_dim - 1)
+    low, high = max(low, 0), min(high, dim - 1)
     if low == high:
         high += 0.001
-    ramp_F = (torch.arange(head_dim // 2, dtype=torch.float32) - low) / (high - low)
+    ramp_F = (torch.arange(dim // 2, dtype=torch.float32) - low) / (high - low)
     keep_F = 1 - ramp_F.clamp(0, 1)
     return (1.0 / (spec.factor * position_F)) * (1 - keep_F) + (1.0 / position_F) * keep_F
 
@@ -93,12 +131,15 @@ def _original_context(spec: RopeSpec) -> int:
 
 
 def _given(value: float | None) -> float:
-    assert value is not None, "the config reader requires this for llama3"
+    assert value is not None, "the config reader fills this in for this kind"
     return value
 
 
 def apply_rotary(x_THE: Tensor, table: RotaryTable) -> Tensor:
-    """Rotate each head's pairs `(x[i], x[i + F])` by the token's angle; arithmetic in float32."""
+    """Rotate each head's pairs `(x[i], x[i + F])` by the token's angle; arithmetic in float32.
+
+    Features behind the last pair stay as they are.
+    """
     rotate = _apply_rotate if torch.is_grad_enabled() else _rotate
     return rotate(x_THE, table.cos, table.sin)
 
@@ -122,9 +163,10 @@ _apply_rotate: Callable[..., Tensor] = _Rotate.apply
 
 
 def _rotate(x_THE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x_THE.chunk(2, dim=-1)
+    half = cos.shape[-1]
+    first, second = x_THE[..., :half], x_THE[..., half : 2 * half]
     out = torch.empty_like(x_THE, memory_format=torch.contiguous_format)
-    half = out.shape[-1] // 2
     out[..., :half] = first * cos - second * sin
-    out[..., half:] = second * cos + first * sin
+    out[..., half : 2 * half] = second * cos + first * sin
+    out[..., 2 * half :] = x_THE[..., 2 * half :]
     return out

@@ -52,7 +52,8 @@ class Transformer(nn.Module):
         if self.pos_embed is not None:
             x_TD = x_TD + self.pos_embed(batch.positions_T)
         elif self.config.rope is not None:
-            table = rotary_table(self.config.rope, self.config.head_dim, batch.positions_T)
+            rope, dim = self.config.rope, self.config.rotary_dim
+            table = rotary_table(rope, dim, batch.positions_T, batch.offsets)
         context = PackContext(batch.offsets, table, cache)
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ BLOCK = 32
 _BLOCK_BYTES = 34
 _FILE_TYPES = {GgufType.F32: 0, GgufType.F16: 1, GgufType.Q8_0: 7, GgufType.BF16: 32}
 _ROPE_FACTORS = "rope_freqs.weight"
+_LONGROPE_FACTORS = ("rope_factors_long.weight", "rope_factors_short.weight")
 _HEAD = "lm_head.weight"
 
 
@@ -79,9 +81,16 @@ class _Stored:
 
 
 def gguf_context(config: ModelConfig) -> int:
-    """Tokens over which llama.cpp, without sliding windows for these, computes the same."""
+    """Tokens over which llama.cpp computes the same.
+
+    It has no sliding windows for these, and chooses between LongRoPE's two lists by the context
+    that it is started with, not by the length of a text.
+    """
     window = config.sliding_window if any(config.sliding_layers) else None
-    return min(config.max_positions, window or config.max_positions)
+    rope, limits = config.rope, [config.max_positions, window]
+    if rope is not None and rope.kind is RopeKind.LONGROPE:
+        limits.append(rope.original_max_positions)
+    return min(limit for limit in limits if limit is not None)
 
 
 def write_model_gguf(
@@ -144,14 +153,16 @@ def _add_settings(gguf: Any, writer: Any, config: ModelConfig, name: str) -> Non
     writer.add_vocab_size(config.vocab_size)
     writer.add_key_length(config.head_dim)
     writer.add_value_length(config.head_dim)
-    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_dimension_count(config.rotary_dim)
     writer.add_rope_freq_base(config.rope.theta)
     scaling = {RopeKind.LINEAR: "LINEAR", RopeKind.YARN: "YARN"}.get(config.rope.kind)
     if scaling is not None:
         writer.add_rope_scaling_type(gguf.RopeScalingType[scaling])
         writer.add_rope_scaling_factor(config.rope.factor)
-    if config.rope.kind is RopeKind.YARN:
+    if config.rope.kind in (RopeKind.YARN, RopeKind.LONGROPE):
         writer.add_rope_scaling_orig_ctx_len(config.rope.original_max_positions)
+    if config.rope.kind is RopeKind.LONGROPE:
+        writer.add_rope_scaling_attn_factors(config.rope.attention_factor)
 
 
 def _add_vocabulary(
@@ -176,9 +187,9 @@ def _tensors(gguf: Any, architecture: Any, source: GgufSource, kind: GgufType) -
     config = source.config
     names = gguf.get_tensor_name_map(architecture, config.n_layers)
     roles = {module.ours: module.roles[0] for module in adapter_modules(config)}
-    if config.rope is not None and config.rope.kind is RopeKind.LLAMA3:
-        factors = _llama3_factors(config.rope, config.head_dim)
-        yield _Stored(_ROPE_FACTORS, GgufType.F32, tuple(factors.shape), lambda: factors)
+    if config.rope is not None:
+        for name, factors in _rope_factors(config.rope, config.rotary_dim):
+            yield _Stored(name, GgufType.F32, tuple(factors.shape), partial(_same, factors))
     for key, load in source.tensors:
         name = names.get_name(key.theirs, try_suffixes=(".weight", ".bias"))
         assert name is not None, f"gguf knows no name for {key.theirs}"
@@ -264,6 +275,20 @@ def _array(gguf: Any, each: _Stored, where: str) -> Any:
     if each.kind is GgufType.Q8_0:
         return gguf.quants.quantize(tensor.numpy(), gguf.GGMLQuantizationType.Q8_0)
     return (tensor.half() if each.kind is GgufType.F16 else tensor).numpy()
+
+
+def _rope_factors(rope: RopeSpec, dim: int) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of what each frequency is divided by, where settings cannot say it."""
+    if rope.kind is RopeKind.LLAMA3:
+        yield _ROPE_FACTORS, _llama3_factors(rope, dim)
+    if rope.kind is RopeKind.LONGROPE:
+        long_name, short_name = _LONGROPE_FACTORS
+        yield long_name, torch.tensor(rope.long_factors)
+        yield short_name, torch.tensor(rope.short_factors)
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _llama3_factors(rope: RopeSpec, head_dim: int) -> Tensor:

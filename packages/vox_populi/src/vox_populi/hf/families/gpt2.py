@@ -37,7 +37,7 @@ FAMILY = ModelFamily(
         qkv_bias=True,
         o_bias=True,
         mlp_bias=True,
-        rotary=False,
+        rope=None,
         fixed=(
             FixedSetting("scale_attn_weights", (True,), "attention without the 1/sqrt(d) scale"),
             FixedSetting("scale_attn_by_inverse_layer_idx", (False,), "a scale per layer"),
