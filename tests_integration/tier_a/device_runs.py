@@ -83,7 +83,7 @@ def run_case(folder: Path, case: Case, output: Path, device: DeviceKind) -> dict
         "threads": 1,
         **case.changes,
     }
-    contract = FinetuneContract(**settings)
+    contract = FinetuneContract.of(**settings)
     options = RunOptions(checkpoint_every=2, log_every=1, keep_checkpoints=10)
     report = run_training(contract, options)
     again = replace(contract, output_dir=output.with_name(output.name + "-resumed"))
@@ -101,7 +101,7 @@ def run_case(folder: Path, case: Case, output: Path, device: DeviceKind) -> dict
         "resumed_equal": adapters[0] == adapters[1],
     }
     if case.changes.get("qlora", QloraSpec()).graph is not QloraGraph.PROXY:
-        weights = WeightsChoice(run=output, device=device, dtype=contract.dtype, threads=1)
+        weights = WeightsChoice(run=output, device=device, dtype=contract.compute.dtype, threads=1)
         loss = evaluate(EvalRequest(data=folder / "data" / "valid.jsonl", weights=weights))
         request = GenerateRequest(prompts=(Prompt("say red"),), weights=weights, max_new_tokens=8)
         found["evaluated"] = [loss.loss]

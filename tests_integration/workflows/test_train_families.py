@@ -12,7 +12,8 @@ import torch
 from tests_integration.tiny_models import FAMILY_CASES, write_tiny_model
 from tests_integration.tolerances import F32_ACCUMULATED, F32_GRAD, assert_parity, differs
 from vox_populi.adapters.lora_bin import read_adapter_bin
-from vox_populi.contract.finetune_contract import FinetuneContract, TokenizerKind
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.pipeline.train import RunOptions, TrainReport, run_training
 from vox_tensor.errors import VoxError
 from vox_tensor.lora_spec import LoraSpec
@@ -49,7 +50,7 @@ def train(tmp_path: Path, run: str, **changes: Any) -> TrainReport:
         "warmup_steps": 1,
         "threads": 1,
     }
-    return run_training(FinetuneContract(**{**settings, **changes}), RunOptions())
+    return run_training(FinetuneContract.of(**{**settings, **changes}), RunOptions())
 
 
 @pytest.mark.parametrize("name", FAMILY_CASES)

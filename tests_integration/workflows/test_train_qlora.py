@@ -13,8 +13,8 @@ from tests_integration.tiny_models import FAMILY_CASES, N_LAYERS, write_tiny_mod
 from tests_integration.tolerances import F32_ACCUMULATED, F32_GRAD, assert_parity, differs
 from vox_populi.adapters.lora_bin import AdapterFile
 from vox_populi.adapters.v3.files import read_qlora_adapter
-from vox_populi.contract.choices import Backend
-from vox_populi.contract.finetune_contract import FinetuneContract, TokenizerKind
+from vox_populi.contract.choices import Backend, TokenizerKind
+from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import QloraGraph, QloraSpec
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.pipeline.engine_setup import load_objective
@@ -59,7 +59,7 @@ def request(tmp_path: Path, run: str, graph: QloraGraph, **changes: Any) -> Fine
         "warmup_steps": 1,
         "threads": 1,
     }
-    return FinetuneContract(**{**settings, **changes})
+    return FinetuneContract.of(**{**settings, **changes})
 
 
 def train(tmp_path: Path, run: str, graph: QloraGraph, **changes: Any) -> TrainReport:

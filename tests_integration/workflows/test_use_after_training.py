@@ -16,7 +16,8 @@ import pytest
 
 from tests_integration.tiny_models import FAMILY_CASES, write_tiny_model
 from tests_integration.tolerances import F32_LOSS, assert_close_number
-from vox_populi.contract.finetune_contract import FinetuneContract, TokenizerKind
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError
 from vox_populi.export.consumers import Consumer
@@ -44,7 +45,7 @@ def trained(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     text = "".join(json.dumps(row) + "\n" for row in ROWS)
     for file in (tmp_path / "rows.jsonl", tmp_path / "data" / "train.jsonl"):
         file.write_text(text, encoding="utf-8")
-    contract = FinetuneContract(
+    contract = FinetuneContract.of(
         data_dir=tmp_path / "data",
         output_dir=tmp_path / "run",
         model_dir=tmp_path / "base",

@@ -95,7 +95,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def train(home: Path, run: str, backend: Backend) -> Path:
-    contract = FinetuneContract(
+    contract = FinetuneContract.of(
         data_dir=home / "inputs" / "data",
         output_dir=home / run,
         model_dir=home / "inputs" / "canarybase",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_origin, get_type_hints
 
 import pytest
 
 from vox_cli.command_table import COMMANDS, CommandEntry
-from vox_cli.setting_sources import Setting, settings_of
 from vox_cli.value_parsers import ValueRefusedError
 from vox_populi import extras
 
@@ -30,6 +29,21 @@ REQUIRED = {
 """What each command needs before it gets to look at files, none of which is there."""
 
 
+class Setting(NamedTuple):
+    """An option that carries a value."""
+
+    name: str
+    parse: Callable[[str], object]
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return f"VOX_MENS_{self.name.upper()}"
+
+
 class Case(NamedTuple):
     entry: CommandEntry
     setting: Setting
@@ -44,6 +58,15 @@ def is_numeric(setting: Setting) -> bool:
         except ValueRefusedError:
             return False
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def settings_of(command: Callable[..., object]) -> Iterator[Setting]:
+    for name, hint in get_type_hints(command, include_extras=True).items():
+        parse = (
+            getattr(hint.__metadata__[0], "parser", None) if get_origin(hint) is Annotated else None
+        )
+        if parse is not None:
+            yield Setting(name, parse)
 
 
 def cases() -> list[Case]:

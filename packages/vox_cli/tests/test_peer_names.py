@@ -10,14 +10,11 @@ import pytest
 
 from vox_cli.command_table import COMMANDS, GROUP_HELP
 from vox_cli.lazy_group import load_command
-from vox_cli.train_request import (
-    FIELD_OF_SETTING,
-    LORA_FIELD_OF_SETTING,
-    QLORA_FIELD_OF_SETTING,
-)
 from vox_populi.contract.choices import Backend, ComputeDtype, DeviceKind, TokenizerKind
+from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.contract.qlora_spec import BaseQuant
+from vox_populi.contract.setting import settings_of
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.export.consumers import Consumer, GgufType
@@ -139,12 +136,13 @@ def test_every_flag_and_command_in_a_reason_exists(reason: str) -> None:
 
 
 def test_every_field_of_a_request_is_known_by_its_setting() -> None:
-    fields = FIELD_OF_SETTING | LORA_FIELD_OF_SETTING | QLORA_FIELD_OF_SETTING
-    others = {field: name for name, field in fields.items() if field != name}
+    settings = settings_of(FinetuneContract)
+    names = {each.name for each in settings}
     wrong = {
-        field: name
-        for field, name in others.items()
-        if field not in fields and _offered(field, TRAIN) != "--" + name.replace("_", "-")
+        each.field: each.name
+        for each in settings
+        if each.field not in names
+        and _offered(each.field, TRAIN) != (each.off_flag if each.spec.negated else each.flag)
     }
     assert wrong == {}
 

@@ -6,16 +6,7 @@ from typing import Any
 
 import pytest
 
-from vox_cli.commands.mens_train import train
 from vox_cli.config_file import read_config_file
-from vox_cli.setting_sources import settings_of
-from vox_cli.train_request import (
-    FIELD_OF_SETTING,
-    LORA_FIELD_OF_SETTING,
-    NO_DOUBLE_QUANT,
-    OPTION_OF_SETTING,
-    QLORA_FIELD_OF_SETTING,
-)
 
 Vox = Callable[..., Any]
 
@@ -42,17 +33,6 @@ def settings(vox: Vox) -> Callable[..., dict[str, Any]]:
         return found
 
     return show
-
-
-def test_every_setting_reaches_the_contract_and_no_other() -> None:
-    names = {setting.name for setting in settings_of(train)}
-    assert names == {
-        *FIELD_OF_SETTING,
-        *LORA_FIELD_OF_SETTING,
-        *QLORA_FIELD_OF_SETTING,
-        NO_DOUBLE_QUANT,
-        *OPTION_OF_SETTING,
-    }
 
 
 def test_each_source_wins_over_those_below_it(

@@ -1,20 +1,22 @@
 """How flags are declared: every option that carries a value has a parser of `value_parsers`.
 
-An option with a parser is a *setting*: `setting_sources` finds it in the signature of its command
-and also looks for it in the environment and in a config file.
+Typer also looks for each option in the environment. The options of `vox mens train` are made from
+the settings of its request: `request_options`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from vox_cli import value_parsers
 from vox_cli.console import ColorChoice
 from vox_populi.number_ranges import NumberRange
+
+KindT = TypeVar("KindT", bound=StrEnum)
 
 
 def value(
@@ -53,20 +55,14 @@ def real(help_text: str, allowed: NumberRange | None = None, default: object = N
     return value(help_text, value_parsers.number(allowed), "X", default)
 
 
-def choice(help_text: str, kind: type[StrEnum], default: object = None) -> Any:
-    """Declare an option that takes a member of a closed set."""
-    return value(help_text, value_parsers.one_of(kind), "|".join(kind), default)
-
-
-def word(
+def choice(
     help_text: str,
-    parse: Callable[[str], object],
-    kind: type[StrEnum] | str,
+    kind: type[KindT],
     default: object = None,
+    words: Mapping[str, KindT] | None = None,
 ) -> Any:
-    """Declare an option whose words the contract reads; `kind` is what the help shows."""
-    metavar = kind if isinstance(kind, str) else "|".join(kind)
-    return value(help_text, value_parsers.contract_word(parse), metavar, default)
+    """Declare an option that takes a member of a closed set, by any of `words` where given."""
+    return value(help_text, value_parsers.one_of(kind, words), "|".join(kind), default)
 
 
 def text(help_text: str, metavar: str = "TEXT", default: object = None) -> Any:

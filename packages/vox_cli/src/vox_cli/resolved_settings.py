@@ -9,7 +9,6 @@ from pathlib import Path
 import yaml
 
 from vox_cli.setting_sources import Chosen, Source
-from vox_cli.train_request import AdapterTargets
 from vox_tensor.visible_text import one_line
 
 
@@ -37,7 +36,7 @@ def settings_as_yaml(chosen: Mapping[str, Chosen]) -> str:
 
 def plain_value(value: object) -> object:
     """A value as JSON and YAML can hold it and the parsers read it back."""
-    return str(value) if isinstance(value, Path | AdapterTargets | StrEnum) else value
+    return str(value) if isinstance(value, Path | StrEnum) else value
 
 
 def _entry(name: str, each: Chosen) -> str:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
 import typer
 
+from vox_populi.contract.choices import parse_choice
 from vox_populi.errors import ConfigError
-from vox_populi.number_ranges import NumberRange
+from vox_populi.number_ranges import NumberRange, NumberSet
 from vox_populi.operator_messages import contract as say_contract
 from vox_populi.operator_messages import usage as say_usage
 from vox_populi.operator_messages.wording import clipped
@@ -39,7 +40,7 @@ class ValueRefusedError(typer.BadParameter):
         self.problems = problems
 
 
-def whole_number(allowed: NumberRange | None = None) -> Callable[[str], int]:
+def whole_number(allowed: NumberRange | NumberSet | None = None) -> Callable[[str], int]:
     """Parser of integers."""
 
     def parse(text: str) -> int:
@@ -53,7 +54,7 @@ def whole_number(allowed: NumberRange | None = None) -> Callable[[str], int]:
     return parse
 
 
-def number(allowed: NumberRange | None = None) -> Callable[[str], float]:
+def number(allowed: NumberRange | NumberSet | None = None) -> Callable[[str], float]:
     """Parser of finite numbers."""
 
     def parse(text: str) -> float:
@@ -69,22 +70,20 @@ def number(allowed: NumberRange | None = None) -> Callable[[str], float]:
     return parse
 
 
-def _require(value: float, allowed: NumberRange | None, text: str) -> None:
+def _require(value: float, allowed: NumberRange | NumberSet | None, text: str) -> None:
     if allowed is not None and not allowed.holds(value):
         raise ValueRefusedError(say_usage.value_out_of_range(clipped(text), str(allowed)))
 
 
-def one_of(kind: type[KindT]) -> Callable[[str], KindT]:
-    """Parser of a closed set's members, in whatever case they are written."""
-    names = tuple(member.value for member in kind)
+def one_of(kind: type[KindT], words: Mapping[str, KindT] | None = None) -> Callable[[str], KindT]:
+    """Parser of a closed set's members, in whatever case they are written.
 
-    def parse(text: str) -> KindT:
-        try:
-            return kind(text.strip().lower())
-        except ValueError:
-            raise ValueRefusedError(say_contract.choice_unknown("", text, names)) from None
-
-    return parse
+    Args:
+        kind: The set.
+        words: Every word that is understood; `None`: the members' own.
+    """
+    understood = {member.value: member for member in kind} if words is None else words
+    return contract_word(lambda text: parse_choice("", text, understood))
 
 
 def contract_word(parse: Callable[[str], ValueT]) -> Callable[[str], ValueT]:

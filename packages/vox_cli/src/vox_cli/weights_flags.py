@@ -9,11 +9,11 @@ import typer
 
 from vox_cli import flags
 from vox_populi.contract.choices import (
+    DEVICE_WORDS,
+    DTYPE_WORDS,
     ComputeDtype,
     DeviceKind,
     TokenizerKind,
-    parse_device,
-    parse_dtype,
 )
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ConfigError
@@ -49,10 +49,10 @@ ForceTemplateFlag = Annotated[
     flags.switch("Use another template or system prompt than in training.", "--force-template"),
 ]
 DeviceFlag = Annotated[
-    DeviceKind, flags.word("Where to compute.", parse_device, DeviceKind, "best")
+    DeviceKind, flags.choice("Where to compute.", DeviceKind, "best", DEVICE_WORDS)
 ]
 DtypeFlag = Annotated[
-    ComputeDtype, flags.word("Arithmetic of the base.", parse_dtype, ComputeDtype, "auto")
+    ComputeDtype, flags.choice("Arithmetic of the base.", ComputeDtype, "auto", DTYPE_WORDS)
 ]
 ThreadsFlag = Annotated[int | None, flags.whole("CPU threads.", THREADS, default="torch's")]
 

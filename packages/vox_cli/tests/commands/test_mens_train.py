@@ -87,8 +87,12 @@ def test_flags_become_the_contract(vox: Vox, pipeline: Pipeline) -> None:
     assert contract.model_dir == Path("base")
     lora = contract.lora
     assert (lora.rank, lora.alpha, lora.dropout, lora.use_rslora) == (4, 8.0, 0.1, True)
-    assert (contract.learning_rate, contract.warmup_steps, contract.min_rating) == (1e-3, 7, 2)
-    assert (contract.schedule, contract.tokenizer) == ("wsd", "hf")
+    assert (
+        contract.lr_schedule.learning_rate,
+        contract.lr_schedule.warmup_steps,
+        contract.rows.min_rating,
+    ) == (1e-3, 7, 2)
+    assert (contract.lr_schedule.schedule, contract.tokenizer) == ("wsd", "hf")
     assert contract.targets == ("q", "v")
     assert pipeline.options == RunOptions(force=True, log_every=5)
 
@@ -124,7 +128,7 @@ def test_force_restart_is_force_and_an_adapter_to_start_from_is_part_of_the_requ
 
 def test_without_flags_the_contract_has_its_own_defaults(vox: Vox, pipeline: Pipeline) -> None:
     vox("mens", "train", *WHERE)
-    assert pipeline.contract == FinetuneContract(data_dir=Path("d"), output_dir=Path("runs/x"))
+    assert pipeline.contract == FinetuneContract.of(data_dir=Path("d"), output_dir=Path("runs/x"))
     assert pipeline.options == RunOptions()
 
 

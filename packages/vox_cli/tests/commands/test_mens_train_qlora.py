@@ -13,17 +13,18 @@ from vox_cli.commands import mens_train
 from vox_populi.contract.choices import Backend, Kernel, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import (
-    FLAG_OF_FIELD,
     BaseQuant,
     DenseCopiesChoice,
     QloraGraph,
     QloraSpec,
 )
+from vox_populi.contract.setting import settings_of
 from vox_populi.errors import ConfigError
 from vox_populi.events import Sink
 from vox_populi.pipeline.train import RunOptions, TrainReport
 
 Vox = Callable[..., Any]
+FLAG_OF_FIELD = {each.field: each.flag for each in settings_of(QloraSpec)}
 WHERE = ("--data-dir", "d", "--output-dir", "runs/x")
 EVERY_FLAG: dict[str, tuple[str | None, Any]] = {
     "graph": ("proxy", QloraGraph.PROXY),

@@ -14,6 +14,7 @@ from vox_populi.errors import ConfigError
 from vox_populi.operator_messages import contract as say
 from vox_tensor.errors import Problem
 from vox_tensor.lora_spec import MAX_ALPHA, MAX_RANK, MIN_ALPHA
+from vox_tensor.nf4_levels import BLOCK_SIZES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +59,28 @@ class NumberRange:
         return f"{zero}{kind} {least} {most} {_text(self.highest)}"
 
 
+@dataclass(frozen=True, slots=True)
+class NumberSet:
+    """A setting that accepts a few whole numbers alone."""
+
+    numbers: tuple[int, ...]
+
+    def holds(self, value: object) -> bool:
+        """Whether the setting accepts a value."""
+        return isinstance(value, int) and not isinstance(value, bool) and value in self.numbers
+
+    def __str__(self) -> str:
+        """As the fix of a message says it."""
+        return f"one of {', '.join(map(str, self.numbers))}"
+
+
 def _text(bound: float) -> str:
     return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
-def range_problems(settings: Iterable[tuple[str, object, NumberRange]]) -> Iterator[Problem]:
+def range_problems(
+    settings: Iterable[tuple[str, object, NumberRange | NumberSet]],
+) -> Iterator[Problem]:
     """A problem for each setting whose value is not in its range; `None` is not set.
 
     Args:
@@ -73,7 +91,7 @@ def range_problems(settings: Iterable[tuple[str, object, NumberRange]]) -> Itera
             yield say.setting_out_of_range(flag, value, str(allowed))
 
 
-def require_ranges(*settings: tuple[str, object, NumberRange]) -> None:
+def require_ranges(*settings: tuple[str, object, NumberRange | NumberSet]) -> None:
     """Refuse settings out of range.
 
     Args:
@@ -101,6 +119,7 @@ RATING = NumberRange(lowest=1, highest=5)
 THREADS = NumberRange(lowest=1, highest=math.inf, words="1 to the number of cores")
 """The planner, which knows the machine, has the upper bound."""
 PROXY_LAYERS = NumberRange(lowest=0, highest=2**16)
+NF4_BLOCK = NumberSet(BLOCK_SIZES)
 SHARD_BYTES = NumberRange(lowest=1, highest=2**63 - 1)
 
 RANK = NumberRange(lowest=1, highest=MAX_RANK)

@@ -1,20 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from enum import StrEnum
 
 import pytest
 
 from vox_populi.contract.choices import (
+    BACKEND_WORDS,
+    DEPLOYMENT_WORDS,
+    DEVICE_WORDS,
+    DTYPE_WORDS,
     Backend,
     ComputeDtype,
     DeploymentTarget,
     DeviceKind,
-    TokenizerKind,
-    parse_backend,
-    parse_deployment_target,
-    parse_device,
-    parse_dtype,
-    parse_tokenizer,
+    parse_choice,
 )
 from vox_populi.errors import ConfigError
 from vox_tensor.errors import FailureKind
@@ -22,12 +22,12 @@ from vox_tensor.errors import FailureKind
 
 @pytest.mark.parametrize("word", ["lora", "burn", "burn-lora", "burn_lora", " LoRA "])
 def test_parse_lora_aliases(word: str) -> None:
-    assert parse_backend(word) is Backend.LORA
+    assert parse_choice("--backend", word, BACKEND_WORDS) is Backend.LORA
 
 
 @pytest.mark.parametrize("word", ["qlora", "candle", "candle-qlora", "candle_qlora", "QLORA"])
 def test_parse_qlora_aliases(word: str) -> None:
-    assert parse_backend(word) is Backend.QLORA
+    assert parse_choice("--backend", word, BACKEND_WORDS) is Backend.QLORA
 
 
 @pytest.mark.parametrize(
@@ -49,33 +49,37 @@ def test_parse_qlora_aliases(word: str) -> None:
     ],
 )
 def test_device_words_of_the_source_system_are_understood(word: str, device: DeviceKind) -> None:
-    assert parse_device(word) is device
+    assert parse_choice("--device", word, DEVICE_WORDS) is device
 
 
 def test_other_closed_sets_take_their_usual_spellings() -> None:
-    assert parse_dtype("bfloat16") is parse_dtype("bf16") is ComputeDtype.BF16
-    assert parse_dtype("float32") is parse_dtype("f32") is ComputeDtype.F32
-    assert parse_dtype("auto") is ComputeDtype.AUTO
-    assert parse_tokenizer("HF") is TokenizerKind.HF
-    assert parse_deployment_target("mobile-edge") is DeploymentTarget.MOBILE_EDGE
-    assert parse_deployment_target("mobile_edge") is DeploymentTarget.MOBILE_EDGE
+    for word, dtype in (
+        ("bfloat16", ComputeDtype.BF16),
+        ("bf16", ComputeDtype.BF16),
+        ("float32", ComputeDtype.F32),
+        ("f32", ComputeDtype.F32),
+        ("auto", ComputeDtype.AUTO),
+    ):
+        assert parse_choice("--dtype", word, DTYPE_WORDS) is dtype
+    for word in ("mobile-edge", "mobile_edge"):
+        target = parse_choice("--deployment-target", word, DEPLOYMENT_WORDS)
+        assert target is DeploymentTarget.MOBILE_EDGE
 
 
 @pytest.mark.parametrize(
-    ("parse", "flag", "choices"),
+    ("words", "flag", "choices"),
     [
-        (parse_backend, "--backend", ["lora", "qlora"]),
-        (parse_tokenizer, "--tokenizer", ["vox", "hf"]),
-        (parse_device, "--device", ["cpu", "cuda", "metal", "best"]),
-        (parse_dtype, "--dtype", ["auto", "f32", "bf16"]),
-        (parse_deployment_target, "--deployment-target", ["workstation", "mobile_edge"]),
+        (BACKEND_WORDS, "--backend", ["lora", "qlora"]),
+        (DEVICE_WORDS, "--device", ["cpu", "cuda", "metal", "best"]),
+        (DTYPE_WORDS, "--dtype", ["auto", "f32", "bf16"]),
+        (DEPLOYMENT_WORDS, "--deployment-target", ["workstation", "mobile_edge"]),
     ],
 )
 def test_an_unknown_word_is_a_usage_error_that_names_the_choices(
-    parse: Callable[[str], object], flag: str, choices: list[str]
+    words: Mapping[str, StrEnum], flag: str, choices: list[str]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse("xyzzy")
+        parse_choice(flag, "xyzzy", words)
     (problem,) = caught.value.problems
     assert (problem.code, problem.where) == ("MENS-C001", flag)
     assert all(choice in problem.fix for choice in choices)
@@ -84,4 +88,4 @@ def test_an_unknown_word_is_a_usage_error_that_names_the_choices(
 
 def test_the_nearest_word_is_offered() -> None:
     with pytest.raises(ConfigError, match="Did you mean lora"):
-        parse_backend("lorra")
+        parse_choice("--backend", "lorra", BACKEND_WORDS)

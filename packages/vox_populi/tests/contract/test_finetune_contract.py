@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from vox_populi.contract.choices import (
     DeviceKind,
     TokenizerKind,
 )
-from vox_populi.contract.finetune_contract import FinetuneContract, requested_lora
+from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.optimizer_choice import OptimizerKind
+from vox_populi.contract.setting import settings_of
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ConfigError, ContractError
@@ -24,8 +24,9 @@ from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.schedule import ScheduleKind
 
 NOT_IN_DIGEST = {"data_dir", "output_dir", "model_dir", "init_from", "threads"}
-IMPLIED = {"qlora", "base_quant", "force_kernel"}
-"""Of a LoRA request without effect, or what its backend implies; see `test_qlora_spec`."""
+IMPLIED = {"base_quant", "force_kernel"}
+"""What the backend of a request implies; see `test_qlora_spec`."""
+IN_LORA = {"rank", "alpha", "dropout", "use_rslora"}
 OTHER_VALUE: dict[str, Any] = {
     "backend": Backend.QLORA,
     "tokenizer": TokenizerKind.HF,
@@ -61,7 +62,7 @@ OTHER_VALUE: dict[str, Any] = {
 
 def contract(**changes: Any) -> FinetuneContract:
     settings: dict[str, Any] = {"data_dir": Path("data"), "output_dir": Path("out"), **changes}
-    return FinetuneContract(**settings)
+    return FinetuneContract.of(**settings)
 
 
 def codes(**changes: Any) -> list[str]:
@@ -131,7 +132,8 @@ def test_qlora_needs_the_hf_tokenizer() -> None:
 )
 def test_a_value_out_of_range_names_its_flag(flag: str, field: str, bad: Any, good: Any) -> None:
     assert refused_flags(**{field: bad}) == [flag]
-    assert getattr(contract(**{field: good}), field) == good
+    (changed,) = [each for each in settings_of(FinetuneContract) if each.field == field]
+    assert changed.of(contract(**{field: good})) == good
 
 
 def test_mobile_edge_names_every_limit_that_is_passed() -> None:
@@ -157,7 +159,7 @@ def test_mobile_edge_accepts_its_limits() -> None:
 def test_text_that_no_file_could_hold_is_refused() -> None:
     assert codes(system_prompt="\udcff") == ["MENS-C008"]
     assert codes(data_dir=Path("a\0b"), model_dir=Path("\0")) == ["MENS-C007", "MENS-C007"]
-    assert contract(system_prompt="naïve 東京 👋").system_prompt == "naïve 東京 👋"
+    assert contract(system_prompt="naïve 東京 👋").text.system_prompt == "naïve 東京 👋"
 
 
 def digest_with(**changes: Any) -> str:
@@ -166,8 +168,8 @@ def digest_with(**changes: Any) -> str:
 
 
 def test_every_setting_that_matters_changes_the_digest() -> None:
-    fields = {field.name for field in dataclasses.fields(FinetuneContract)}
-    assert OTHER_VALUE.keys() | NOT_IN_DIGEST | IMPLIED == fields
+    settings = {each.field for each in settings_of(FinetuneContract) if each.group != "qlora"}
+    assert (OTHER_VALUE.keys() - {"lora"}) | IN_LORA | NOT_IN_DIGEST | IMPLIED == settings
     base = contract().canonical()
     for name, other in OTHER_VALUE.items():
         if name in ("backend", "deployment_target"):
@@ -197,9 +199,9 @@ def test_the_digest_of_the_defaults_is_the_same_in_every_release() -> None:
     )
 
 
-def test_requested_lora_reports_every_flag() -> None:
+def test_a_lora_out_of_range_is_reported_with_every_flag() -> None:
     with pytest.raises(ConfigError) as caught:
-        requested_lora(rank=0, alpha=float("nan"), dropout=1.0)
+        contract(rank=0, alpha=float("nan"), dropout=1.0)
     assert [p.where for p in caught.value.problems] == ["--rank", "--alpha", "--dropout"]
     assert caught.value.kind is FailureKind.USAGE
-    assert requested_lora(rank=4, alpha=8.0, use_rslora=True).use_rslora
+    assert contract(rank=4, alpha=8.0, use_rslora=True).lora.use_rslora

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vox_populi.contract.choices import DeploymentTarget, DeviceKind
-from vox_populi.contract.finetune_contract import FinetuneContract, requested_lora
+from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.presets import PRESET_ALIASES, PRESETS, find_preset, is_preset
 from vox_populi.errors import ConfigError
 
@@ -58,10 +58,7 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 @pytest.mark.parametrize("name", [*PRESETS, *PRESET_ALIASES])
 def test_every_preset_makes_a_contract(name: str) -> None:
     values = {k: v for k, v in dataclasses.asdict(find_preset(name)).items() if v is not None}
-    lora = requested_lora(rank=values.pop("rank"), alpha=values.pop("alpha"))
-    made = FinetuneContract(
-        data_dir=Path("d"), output_dir=Path("o"), lora=lora, preset=name, **values
-    )
+    made = FinetuneContract.of(data_dir=Path("d"), output_dir=Path("o"), preset=name, **values)
     assert made.lora.rank == find_preset(name).rank
 
 

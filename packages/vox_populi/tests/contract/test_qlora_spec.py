@@ -11,12 +11,12 @@ import pytest
 from vox_populi.contract.choices import Backend, DeploymentTarget, DeviceKind, Kernel, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import (
-    FLAG_OF_FIELD,
     BaseQuant,
     DenseCopiesChoice,
     QloraGraph,
     QloraSpec,
 )
+from vox_populi.contract.setting import settings_of
 from vox_populi.errors import ContractError
 from vox_tensor.errors import Problem
 
@@ -33,6 +33,7 @@ OTHER_VALUE: dict[str, Any] = {
     "require_full_proxy_stack": True,
     "allow_partial_proxy_stack": True,
 }
+FLAG_OF_FIELD = {each.field: each.flag for each in settings_of(QloraSpec)}
 NOT_IN_DIGEST = {"dense_copies", "cache_dir"}
 
 
@@ -45,7 +46,7 @@ def contract(spec: QloraSpec | None = None, **changes: Any) -> FinetuneContract:
         "qlora": spec or QloraSpec(),
         **changes,
     }
-    return FinetuneContract(**settings)
+    return FinetuneContract.of(**settings)
 
 
 def problems(spec: QloraSpec | None = None, **changes: Any) -> list[Problem]:

@@ -144,7 +144,7 @@ def make_contract(
             "threads": 1,
             **changes,
         }
-        return FinetuneContract(**settings)
+        return FinetuneContract.of(**settings)
 
     return make
 

@@ -37,12 +37,12 @@ nix, occ, rows, new = P("nix"), P("occupied"), P("data/train.jsonl"), P("new")
 weights = lambda **given: WeightsChoice(**given)
 asked = {
     "train": lambda: run_training(
-        FinetuneContract(data_dir=P("data"), output_dir=occ), RunOptions()),
+        FinetuneContract.of(data_dir=P("data"), output_dir=occ), RunOptions()),
     "train_no_data": lambda: run_training(
-        FinetuneContract(data_dir=nix, output_dir=new), RunOptions()),
+        FinetuneContract.of(data_dir=nix, output_dir=new), RunOptions()),
     "train_no_model": lambda: run_training(
-        FinetuneContract(data_dir=P("data"), output_dir=new, model_dir=nix), RunOptions()),
-    "try_one_step": lambda: try_one_step(FinetuneContract(data_dir=nix, output_dir=new)),
+        FinetuneContract.of(data_dir=P("data"), output_dir=new, model_dir=nix), RunOptions()),
+    "try_one_step": lambda: try_one_step(FinetuneContract.of(data_dir=nix, output_dir=new)),
     "merge": lambda: merge_weights(MergeRequest(checkpoint=nix, output=occ)),
     "merge_qlora": lambda: merge_qlora(QloraMergeRequest(adapter=nix, output=occ)),
     "export": lambda: export_adapter(

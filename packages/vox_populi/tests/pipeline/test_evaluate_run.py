@@ -257,5 +257,5 @@ def test_a_loss_that_is_not_finite_is_no_result(
 
 
 def test_the_default_length_is_the_trainers(tmp_path: Path) -> None:
-    contract = FinetuneContract(data_dir=tmp_path, output_dir=tmp_path / "out")
-    assert contract.seq_len == DEFAULT_SEQ_LEN
+    contract = FinetuneContract.of(data_dir=tmp_path, output_dir=tmp_path / "out")
+    assert contract.batching.seq_len == DEFAULT_SEQ_LEN

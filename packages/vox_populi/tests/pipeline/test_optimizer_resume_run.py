@@ -7,7 +7,6 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,7 +58,7 @@ def test_a_run_with_another_optimizer_is_stopped_resumed_and_kept_to_it(
     stop_at(contract, 4)
     before = sorted(contract.output_dir.rglob("*"))
     with pytest.raises(RunFailedError) as caught:
-        run_training(replace(contract, optimizer=OptimizerKind.ADAMW), AUTO)
+        run_training(make_contract(**WAYS), AUTO)
     assert [problem.code for problem in caught.value.problems] == ["MENS-R100"]
     assert sorted(contract.output_dir.rglob("*")) == before
     assert run_training(contract, AUTO).resumed_from == 4

@@ -174,7 +174,7 @@ def test_a_run_goes_on_from_the_checkpoint_of_another_folder(
     assert report.resumed_from == 4
     assert_same_bytes(report.run, watched.run)
     other = make_qlora(output_dir=tmp_path / "other", spec={"block_size": 32}, **WAYS)
-    with pytest.raises(RunFailedError, match=r"MENS-R02.*block_size"):
+    with pytest.raises(RunFailedError, match=r"MENS-R021.*--nf4-block-size"):
         run_training(other, RunOptions(resume=Resume(source=source)))
 
 

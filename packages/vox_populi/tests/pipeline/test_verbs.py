@@ -50,7 +50,7 @@ def test_without_torch_what_runs_a_model_asks_for_the_extra_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[[FinetuneContract], Any]
 ) -> None:
     monkeypatch.setattr(extras, "is_installed", lambda module: module != "torch")
-    nowhere = FinetuneContract(data_dir=tmp_path / "no", output_dir=tmp_path / "out")
+    nowhere = FinetuneContract.of(data_dir=tmp_path / "no", output_dir=tmp_path / "out")
     with pytest.raises(MissingExtraError, match=re.escape(extras.install_line("mens-gpu"))):
         call(nowhere)
     assert list(tmp_path.iterdir()) == []

@@ -176,7 +176,7 @@ def make_contract(tmp_path: Path) -> MakeContract:
             "output_dir": tmp_path / "out",
             **changes,
         }
-        return FinetuneContract(**settings)
+        return FinetuneContract.of(**settings)
 
     return make
 

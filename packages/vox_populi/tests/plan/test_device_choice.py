@@ -1,20 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from vox_populi.contract.choices import ComputeDtype, DeviceKind
-from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.contract.setting_groups import ComputeSettings
 from vox_populi.plan.device_choice import (
     MachineFacts,
     choose_device,
     device_problems,
     thread_problems,
 )
-
-MakeContract = Callable[..., FinetuneContract]
 
 UNKNOWN = MachineFacts(n_cpus=2)
 BARE = MachineFacts(n_cpus=2, has_cuda=False, has_mps=False, memory_bytes=100)
@@ -43,12 +40,11 @@ OLD_GPU = MachineFacts(n_cpus=2, has_cuda=True, has_mps=False, has_bf16=False)
     ],
 )
 def test_the_best_device_and_its_usual_dtype(
-    make_contract: MakeContract,
     machine: MachineFacts,
     wanted: DeviceKind,
     expected: tuple[str, str, int],
 ) -> None:
-    chosen = choose_device(make_contract(device=wanted), machine)
+    chosen = choose_device(ComputeSettings(device=wanted), machine)
     assert (chosen.device, chosen.compute_dtype, chosen.memory_bytes) == expected
     assert chosen.notes == ()
 
@@ -56,18 +52,16 @@ def test_the_best_device_and_its_usual_dtype(
 @pytest.mark.parametrize(
     ("machine", "word"), [(BAD_MAC, "metal: TypeError"), (BUSY_GPU, "cuda: CUDA error")]
 )
-def test_best_passes_over_what_failed_and_says_why(
-    make_contract: MakeContract, machine: MachineFacts, word: str
-) -> None:
-    chosen = choose_device(make_contract(), machine)
+def test_best_passes_over_what_failed_and_says_why(machine: MachineFacts, word: str) -> None:
+    chosen = choose_device(ComputeSettings(), machine)
     assert (chosen.device, chosen.memory_bytes) == ("cpu", 100)
     assert len(chosen.notes) == 1
     assert word in chosen.notes[0]
 
 
-def test_metal_that_is_named_is_taken_at_the_operators_word(make_contract: MakeContract) -> None:
+def test_metal_that_is_named_is_taken_at_the_operators_word() -> None:
     assert not list(device_problems(DeviceKind.METAL, BAD_MAC))
-    chosen = choose_device(make_contract(device=DeviceKind.METAL), BAD_MAC)
+    chosen = choose_device(ComputeSettings(device=DeviceKind.METAL), BAD_MAC)
     assert (chosen.device, chosen.notes) == ("mps", ())
 
 
@@ -77,14 +71,14 @@ def test_a_named_cuda_device_that_cannot_be_used_is_refused() -> None:
     assert "busy" in problem.what
 
 
-def test_without_torch_best_is_the_cpu_and_says_why(make_contract: MakeContract) -> None:
-    chosen = choose_device(make_contract(), UNKNOWN)
+def test_without_torch_best_is_the_cpu_and_says_why() -> None:
+    chosen = choose_device(ComputeSettings(), UNKNOWN)
     assert (chosen.device, chosen.compute_dtype) == ("cpu", "float32")
     assert len(chosen.notes) == 1
 
 
-def test_a_named_device_is_planned_for_where_nobody_could_look(make_contract: MakeContract) -> None:
-    chosen = choose_device(make_contract(device=DeviceKind.CUDA), UNKNOWN)
+def test_a_named_device_is_planned_for_where_nobody_could_look() -> None:
+    chosen = choose_device(ComputeSettings(device=DeviceKind.CUDA), UNKNOWN)
     assert (chosen.device, len(chosen.notes)) == ("cuda", 1)
     assert not list(device_problems(DeviceKind.CUDA, UNKNOWN))
 
@@ -96,16 +90,16 @@ def test_a_named_device_must_be_there() -> None:
     assert not list(device_problems(DeviceKind.BEST, BARE))
 
 
-def test_dtypes_that_were_asked_for_win(make_contract: MakeContract) -> None:
-    f32 = choose_device(make_contract(dtype=ComputeDtype.F32), GPU)
-    bf16 = choose_device(make_contract(dtype=ComputeDtype.BF16), BARE)
+def test_dtypes_that_were_asked_for_win() -> None:
+    f32 = choose_device(ComputeSettings(dtype=ComputeDtype.F32), GPU)
+    bf16 = choose_device(ComputeSettings(dtype=ComputeDtype.BF16), BARE)
     assert (f32.compute_dtype, f32.notes) == ("float32", ())
     assert bf16.compute_dtype == "bfloat16"
     assert "--dtype bf16" in bf16.notes[0]
 
 
-def test_a_gpu_without_bf16_computes_in_f32_and_says_so(make_contract: MakeContract) -> None:
-    chosen = choose_device(make_contract(), OLD_GPU)
+def test_a_gpu_without_bf16_computes_in_f32_and_says_so() -> None:
+    chosen = choose_device(ComputeSettings(), OLD_GPU)
     assert (chosen.device, chosen.compute_dtype, len(chosen.notes)) == ("cuda", "float32", 1)
 
 

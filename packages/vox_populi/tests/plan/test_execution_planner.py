@@ -20,6 +20,7 @@ from vox_populi.plan.execution_planner import (
     plan_execution,
     require_memory,
 )
+from vox_populi.plan.graph_choice import choose_graph
 from vox_tensor.errors import FailureKind
 from vox_tensor.schedule import ScheduleKind
 
@@ -43,7 +44,9 @@ def plan(
         machine: MachineFacts = cpu_machine,
         **changes: object,
     ) -> ExecutionPlan:
-        return plan_execution(make_contract(**changes), make_inventory(family), data, machine)
+        contract, inventory = make_contract(**changes), make_inventory(family)
+        chosen = choose_graph(contract, inventory)
+        return plan_execution(contract, inventory, chosen, data, machine)
 
     return make
 
@@ -68,7 +71,7 @@ def test_another_template_has_another_objective(plan: MakePlan) -> None:
 
 def test_the_plan_holds_what_the_kernel_needs(plan: MakePlan) -> None:
     made = plan(seq_len=64, batch_size=2, grad_accum=3, epochs=2, warmup_steps=5, seed=7)
-    assert (made.window_tokens, made.rows_per_step) == (128, 6)
+    assert (made.batching.window_tokens, made.batching.rows_per_step) == (128, 6)
     assert (made.steps_per_epoch, made.total_steps) == (17, 34)
     assert (made.schedule.kind, made.schedule.peak) == (ScheduleKind.COSINE, 2e-4)
     assert (made.schedule.warmup_steps, made.schedule.total_steps) == (5, 34)
@@ -142,7 +145,7 @@ def test_threads_beyond_the_cores_are_a_fault_of_the_request(plan: MakePlan) -> 
 def test_learned_positions_end_where_their_table_does(plan: MakePlan) -> None:
     with pytest.raises(PlanError, match=r"MENS-P006.*--seq-len 64"):
         plan("gpt2", replace(DATA, longest_row=65))
-    assert plan("gpt2", replace(DATA, longest_row=64), seq_len=512).seq_len == 512
+    assert plan("gpt2", replace(DATA, longest_row=64), seq_len=512).batching.seq_len == 512
 
 
 def test_dynamic_positions_end_where_other_frequencies_would_begin(
@@ -152,13 +155,15 @@ def test_dynamic_positions_end_where_other_frequencies_would_begin(
     assert plain.config.rope is not None
     rope = replace(plain.config.rope, kind=RopeKind.DYNAMIC)
     inventory = replace(plain, config=replace(plain.config, rope=rope))
+    contract = make_contract()
+    chosen = choose_graph(contract, inventory)
     for longest, is_refused in ((64, False), (65, True)):
         data = replace(DATA, longest_row=longest)
         if is_refused:
             with pytest.raises(PlanError, match=r"MENS-P006.*--seq-len 64"):
-                plan_execution(make_contract(), inventory, data, cpu_machine)
+                plan_execution(contract, inventory, chosen, data, cpu_machine)
         else:
-            assert plan_execution(make_contract(), inventory, data, cpu_machine).adapters
+            assert plan_execution(contract, inventory, chosen, data, cpu_machine).adapters
 
 
 def test_rotary_positions_go_on_and_the_plan_says_so(plan: MakePlan) -> None:

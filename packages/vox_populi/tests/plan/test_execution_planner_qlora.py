@@ -26,6 +26,7 @@ from vox_populi.plan.execution_planner import (
     Kernel,
     plan_execution,
 )
+from vox_populi.plan.graph_choice import choose_graph
 from vox_populi.plan.memory_estimate import count_parameters
 from vox_populi.plan.nf4_plan import choose_dense_copies, packed_nf4_bytes
 from vox_tensor.nf4_levels import BLOCK_SIZES
@@ -53,7 +54,8 @@ def plan(
         inventory = make_inventory(base) if isinstance(base, str) else base
         settings = {"backend": Backend.QLORA, "tokenizer": TokenizerKind.HF, **changes}
         contract = make_contract(qlora=qlora or QloraSpec(), **settings)
-        return plan_execution(contract, inventory, data, machine)
+        chosen = choose_graph(contract, inventory)
+        return plan_execution(contract, inventory, chosen, data, machine)
 
     return make
 

@@ -39,7 +39,7 @@ def error_of(
     found = Findings()
     named = {name: reads.pop(name) for name in ("reads", "resumed") if name in reads}
     use = FolderUse(if_occupied=if_occupied, most_checkpoints=most_checkpoints, **named)
-    contract = FinetuneContract(**{"data_dir": NO_ROWS, **reads}, output_dir=path)
+    contract = FinetuneContract.of(**{"data_dir": NO_ROWS, **reads}, output_dir=path)
     before = sorted(path.parent.rglob("*")) if path.parent.is_dir() else []
     size = AdapterSize(adapter_bytes, moments * adapter_bytes)
     check_output_folder(contract, size, found, use)

@@ -16,6 +16,7 @@ from vox_populi.plan.execution_planner import (
     MachineFacts,
     plan_execution,
 )
+from vox_populi.plan.graph_choice import choose_graph
 from vox_populi.plan.plan_report import plan_as_json, plan_as_text
 
 
@@ -26,7 +27,9 @@ def plan(
     cpu_machine: MachineFacts,
 ) -> ExecutionPlan:
     data = DataFacts(n_train_rows=100, n_valid_rows=10, longest_row=60)
-    return plan_execution(make_contract(), make_inventory("gpt2"), data, cpu_machine)
+    contract, inventory = make_contract(), make_inventory("gpt2")
+    chosen = choose_graph(contract, inventory)
+    return plan_execution(contract, inventory, chosen, data, cpu_machine)
 
 
 def test_text_names_every_decision_and_every_note(plan: ExecutionPlan) -> None:
@@ -76,7 +79,9 @@ def test_a_qlora_plan_shows_graph_quantisation_and_stack(
         qlora=QloraSpec(graph=QloraGraph.PROXY, ce_last_k=2, double_quant=False),
     )
     data = DataFacts(n_train_rows=100, n_valid_rows=10, longest_row=60)
-    made = plan_execution(contract, make_inventory("gpt2"), data, cpu_machine)
+    inventory = make_inventory("gpt2")
+    chosen = choose_graph(contract, inventory)
+    made = plan_execution(contract, inventory, chosen, data, cpu_machine)
     text, value = plan_as_text(made), json.loads(json.dumps(plan_as_json(made)))
     for words in (
         "candle_qlora (proxy_stack_v1_residual, candle_qlora_proxy_v1_k2)",

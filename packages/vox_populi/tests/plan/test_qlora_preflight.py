@@ -90,7 +90,7 @@ def split_in_two(model: Path, second: str) -> None:
 
 def plan_of(report: PreflightReport, contract: FinetuneContract) -> ExecutionPlan:
     machine = MachineFacts(n_cpus=1, has_cuda=False, has_mps=False)
-    return plan_execution(contract, report.inventory, report.facts, machine)
+    return plan_execution(contract, report.inventory, report.graph, report.facts, machine)
 
 
 @pytest.mark.requirement("1d")

@@ -15,8 +15,10 @@ MakeContract = Callable[..., FinetuneContract]
 def test_the_last_step_of_an_epoch_may_be_smaller(
     make_contract: MakeContract, rows: int, per_epoch: int
 ) -> None:
-    steps = count_steps(make_contract(epochs=3), rows)
-    assert (steps.rows_per_step, steps.per_epoch, steps.total) == (16, per_epoch, 3 * per_epoch)
+    contract = make_contract(epochs=3)
+    steps = count_steps(contract, rows)
+    assert contract.batching.rows_per_step == 16
+    assert (steps.per_epoch, steps.total) == (per_epoch, 3 * per_epoch)
 
 
 def test_max_steps_is_a_limit_and_says_when_it_is_none(make_contract: MakeContract) -> None:

@@ -18,6 +18,7 @@ from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.model_config import parse_model_config
 from vox_populi.plan.device_choice import MachineFacts
 from vox_populi.plan.execution_planner import DataFacts, ExecutionPlan, plan_execution
+from vox_populi.plan.graph_choice import choose_graph
 from vox_populi.runs.manifest import (
     MANIFEST_SCHEMA_VERSION,
     InputFacts,
@@ -61,7 +62,7 @@ SOURCE_SYSTEM_KEYS = {
 
 
 def contract(**changes: Any) -> FinetuneContract:
-    return FinetuneContract(
+    return FinetuneContract.of(
         data_dir=Path("/secret/data"),
         output_dir=Path("/secret/out"),
         model_dir=Path("/secret/base"),
@@ -80,7 +81,9 @@ def plan_of(request: FinetuneContract) -> ExecutionPlan:
         tied_head=True,
     )
     machine = MachineFacts(n_cpus=1, has_cuda=False, has_mps=False)
-    return plan_execution(request, inventory, DataFacts(n_train_rows=9, n_valid_rows=1), machine)
+    chosen = choose_graph(request, inventory)
+    data = DataFacts(n_train_rows=9, n_valid_rows=1)
+    return plan_execution(request, inventory, chosen, data, machine)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import parse_model_config
 from vox_populi.plan.device_choice import MachineFacts
 from vox_populi.plan.execution_planner import DataFacts, plan_execution
+from vox_populi.plan.graph_choice import choose_graph
 from vox_populi.runs.manifest import (
     QLORA_MANIFEST_SCHEMA_VERSION,
     InputFacts,
@@ -61,7 +62,7 @@ def inventory(*, has_stack: bool = True) -> ModelInventory:
 def manifest(
     qlora: QloraSpec, *, backend: Backend = Backend.QLORA, has_stack: bool = True
 ) -> dict[str, object]:
-    request = FinetuneContract(
+    request = FinetuneContract.of(
         data_dir=Path("/secret/data"),
         output_dir=Path("/secret/out"),
         backend=backend,
@@ -70,7 +71,8 @@ def manifest(
     )
     machine = MachineFacts(n_cpus=1, has_cuda=False, has_mps=False)
     facts = DataFacts(n_train_rows=9, n_valid_rows=1)
-    plan = plan_execution(request, inventory(has_stack=has_stack), facts, machine)
+    base = inventory(has_stack=has_stack)
+    plan = plan_execution(request, base, choose_graph(request, base), facts, machine)
     tally = DataTally()
     tally.keep(10, 4, truncated=False)
     tally.drop(DropReason.NOTHING_TO_LEARN)

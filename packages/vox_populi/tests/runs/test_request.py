@@ -36,10 +36,10 @@ def test_every_field_that_differs_is_one_problem_with_both_values() -> None:
     )
     problems = REQUEST.changes_to(other)
     assert [problem.where for problem in problems] == [
-        "contract.lora.rank",
-        "contract.seed",
-        "inputs.data",
-        "inputs.init_from",
+        "--rank",
+        "--seed",
+        "--data-dir (train.jsonl)",
+        "--init-from",
     ]
     assert "4" in problems[0].what
     assert "8" in problems[0].what
@@ -69,6 +69,24 @@ def test_another_optimizer_is_one_problem_that_names_the_flag_and_both(
     assert f"--optimizer {before or 'adamw'}" in problem.what
     assert now or "adamw" in problem.what
     assert f"Pass --optimizer {before or 'adamw'}" in problem.fix
+
+
+def test_a_difference_is_told_as_it_is_asked_for() -> None:
+    four_bit = {**REQUEST.contract, "backend": "qlora", "targets": "q,v"}
+    one = replace(REQUEST, contract={**four_bit, "qlora": {"double_quant": True}})
+    other = {**four_bit, "targets": "q", "qlora": {"double_quant": False}}
+    problems = one.changes_to(replace(one, contract=other))
+    assert [(each.where, each.what) for each in problems] == [
+        ("--qlora-no-double-quant", "the run was started with False, now it is True."),
+        ("--targets", "the run was started with q,v, now it is q."),
+    ]
+
+
+def test_a_different_backend_is_one_problem() -> None:
+    one = replace(REQUEST, contract={**REQUEST.contract, "backend": "lora"})
+    changed = {**REQUEST.contract, "backend": "qlora", "qlora": {"block_size": 64}}
+    (problem,) = one.changes_to(replace(one, contract=changed))
+    assert problem.where == "--backend"
 
 
 def test_a_digest_that_differs_alone_is_a_difference() -> None:

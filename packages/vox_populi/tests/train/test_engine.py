@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vox_populi.contract.optimizer_choice import OptimizerKind
+from vox_populi.contract.setting_groups import EvaluationSettings, OptimizationSettings
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName
 from vox_populi.hf.keymap import adapter_modules
@@ -163,7 +164,7 @@ def test_the_same_seed_gives_the_same_bytes_with_dropout_and_another_seed_others
 
 
 def test_evaluating_more_often_changes_nothing_that_is_trained() -> None:
-    often = run(replace(SETTINGS, eval_every=1), dropout=0.2)
+    often = run(replace(SETTINGS, evaluation=EvaluationSettings(eval_every=1)), dropout=0.2)
     never = run(valid=(), dropout=0.2)
     assert len(often.evaluations) == 10
     assert never.evaluations == ()
@@ -209,7 +210,9 @@ class Written(AdaptedObjective[Transformer]):
 )
 def test_early_stopping_returns_the_best_adapter(losses: tuple[float, ...], best: int) -> None:
     written = Written(*losses)
-    patient = replace(SETTINGS, eval_every=1, early_stopping_patience=2)
+    patient = replace(
+        SETTINGS, evaluation=EvaluationSettings(eval_every=1, early_stopping_patience=2)
+    )
     outcome = Engine(written, adamw(written), Rows(TRAIN, VALID), patient, Recorder()).run()
     assert outcome.stopped_early
     assert outcome.steps == len(losses) - 1 < patient.total_steps
@@ -267,6 +270,6 @@ def test_a_base_without_a_held_out_loss_is_not_blamed_on_the_learning_rate() -> 
 
 
 def test_gradients_are_clipped_to_the_joint_norm() -> None:
-    loose = run(replace(SETTINGS, max_grad_norm=0.0))
-    tight = run(replace(SETTINGS, max_grad_norm=1e-3))
+    loose = run(replace(SETTINGS, optimization=OptimizationSettings(max_grad_norm=0.0)))
+    tight = run(replace(SETTINGS, optimization=OptimizationSettings(max_grad_norm=1e-3)))
     assert not equal(loose, tight)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vox_populi.contract import optimizer_choice
 from vox_populi.contract.optimizer_choice import OptimizerKind
+from vox_populi.contract.setting_groups import EvaluationSettings
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName
 from vox_populi.hf.keymap import adapter_modules
@@ -136,10 +137,12 @@ def facts(outcome: TrainOutcome) -> dict[str, Any]:
     return {name: getattr(outcome, name) for name in outcome.__slots__ if name not in others}
 
 
-STOPPING = replace(SETTINGS, eval_every=1, early_stopping_patience=4)
+STOPPING = replace(SETTINGS, evaluation=EvaluationSettings(eval_every=1, early_stopping_patience=4))
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, STOPPING, replace(SETTINGS, eval_every=3)])
+@pytest.mark.parametrize(
+    "settings", [SETTINGS, STOPPING, replace(SETTINGS, evaluation=EvaluationSettings(eval_every=3))]
+)
 def test_resuming_at_every_step_gives_the_undisturbed_run(settings: EngineSettings) -> None:
     undisturbed, told = run(settings=settings)[0], Recorder()
     watched, states = run(settings=settings, sink=told, every=1)

@@ -9,7 +9,7 @@ from typing import TypeVar
 from vox_populi.errors import ConfigError
 from vox_populi.operator_messages import contract as say
 
-_Choice = TypeVar("_Choice", bound=StrEnum)
+ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
 
 
 class Backend(StrEnum):
@@ -61,7 +61,7 @@ class DeploymentTarget(StrEnum):
     MOBILE_EDGE = "mobile_edge"
 
 
-_BACKEND_WORDS = {
+BACKEND_WORDS: Mapping[str, Backend] = {
     "lora": Backend.LORA,
     "burn": Backend.LORA,
     "burn-lora": Backend.LORA,
@@ -71,7 +71,7 @@ _BACKEND_WORDS = {
     "candle-qlora": Backend.QLORA,
     "candle_qlora": Backend.QLORA,
 }
-_DEVICE_WORDS = {
+DEVICE_WORDS: Mapping[str, DeviceKind] = {
     "cpu": DeviceKind.CPU,
     "": DeviceKind.CPU,
     "best": DeviceKind.BEST,
@@ -86,7 +86,7 @@ _DEVICE_WORDS = {
     "metal": DeviceKind.METAL,
     "mps": DeviceKind.METAL,
 }
-_DTYPE_WORDS = {
+DTYPE_WORDS: Mapping[str, ComputeDtype] = {
     "auto": ComputeDtype.AUTO,
     "f32": ComputeDtype.F32,
     "fp32": ComputeDtype.F32,
@@ -94,45 +94,25 @@ _DTYPE_WORDS = {
     "bf16": ComputeDtype.BF16,
     "bfloat16": ComputeDtype.BF16,
 }
-_TARGET_WORDS = {
+DEPLOYMENT_WORDS: Mapping[str, DeploymentTarget] = {
     "workstation": DeploymentTarget.WORKSTATION,
     "mobile_edge": DeploymentTarget.MOBILE_EDGE,
     "mobile-edge": DeploymentTarget.MOBILE_EDGE,
 }
 
 
-def parse_backend(text: str) -> Backend:
-    """Read `--backend`: `lora`, `qlora` or a name the source system had for either.
+def parse_choice(flag: str, text: str, words: Mapping[str, ChoiceT]) -> ChoiceT:
+    """Read a word for a member of a closed set, case and surrounding space aside.
+
+    Args:
+        flag: What the word was given to.
+        text: The word.
+        words: Every word that is understood; of those for one member, any order.
 
     Raises:
-        ConfigError: For any other word, naming the two choices; the same holds below.
+        ConfigError: For another word, naming the members.
     """
-    return _parse("--backend", text, _BACKEND_WORDS)
-
-
-def parse_tokenizer(text: str) -> TokenizerKind:
-    """Read `--tokenizer`."""
-    return _parse("--tokenizer", text, {kind.value: kind for kind in TokenizerKind})
-
-
-def parse_device(text: str) -> DeviceKind:
-    """Read `--device`; the source system's other names for a device are understood."""
-    return _parse("--device", text, _DEVICE_WORDS)
-
-
-def parse_dtype(text: str) -> ComputeDtype:
-    """Read `--dtype`, in the short or in torch's spelling."""
-    return _parse("--dtype", text, _DTYPE_WORDS)
-
-
-def parse_deployment_target(text: str) -> DeploymentTarget:
-    """Read `--deployment-target`, with an underscore or a hyphen."""
-    return _parse("--deployment-target", text, _TARGET_WORDS)
-
-
-def _parse(flag: str, text: str, words: Mapping[str, _Choice]) -> _Choice:
     word = text.strip().lower()
     if word not in words:
-        canonical = tuple(dict.fromkeys(choice.value for choice in words.values()))
-        raise ConfigError(say.choice_unknown(flag, text, canonical))
+        raise ConfigError(say.choice_unknown(flag, text, tuple(dict.fromkeys(words.values()))))
     return words[word]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
 from vox_populi.contract.choices import Backend, Kernel
-from vox_populi.number_ranges import COUNT, PROXY_LAYERS, SHARE
-from vox_populi.operator_messages import contract as say_contract
-from vox_populi.operator_messages import qlora as say_qlora
+from vox_populi.contract.setting import Recorded, out_of_range, record_of, setting, settings_of
+from vox_populi.number_ranges import COUNT, NF4_BLOCK, PROXY_LAYERS, SHARE, NumberRange
+from vox_populi.operator_messages import qlora as say
 from vox_tensor.errors import Problem
-from vox_tensor.nf4_levels import BLOCK_SIZE, BLOCK_SIZES
+from vox_tensor.nf4_levels import BLOCK_SIZE
 
 
 class QloraGraph(StrEnum):
@@ -45,27 +45,88 @@ class DenseCopiesChoice(StrEnum):
 class QloraSpec:
     """Settings of a QLoRA run; all at their defaults in a LoRA run."""
 
-    graph: QloraGraph | None = None
+    graph: QloraGraph | None = field(
+        default=None,
+        metadata=setting(
+            "What QLoRA trains: the transformer, or a bounded proxy of it.",
+            name="qlora_graph",
+            default_text="full",
+        ),
+    )
     """`None`: the full graph, or the proxy where another field asks for it."""
-    double_quant: bool = True
+    double_quant: bool = field(
+        default=True,
+        metadata=setting(
+            "Keep the magnitudes of NF4 blocks in f32.", name="qlora_no_double_quant", negated=True
+        ),
+    )
     """Hold the magnitudes of blocks in 8 bits."""
-    block_size: int = BLOCK_SIZE
-    """Values that share one magnitude."""
-    dense_copies: DenseCopiesChoice = DenseCopiesChoice.AUTO
-    cache_dir: Path | None = None
-    """Folder of quantised bases, to quantise each but once; `None` keeps none."""
-    ce_last_k: int | None = None
-    """Learn only the last so many supervised tokens of a row; `None`: all of them in the full
-    graph, one in the proxy."""
-    proxy_max_layers: int | None = None
-    """Most middle layers of the proxy; 0 is the LM head alone."""
-    lm_head_only: bool = False
-    max_skip_rate: float | None = None
-    """Largest share of rows that may be skipped; `None` is any."""
-    require_full_proxy_stack: bool = False
-    """Refuse a base without every output projection."""
-    allow_partial_proxy_stack: bool = False
-    """Accept such a base on a GPU that was asked for by name, where it is refused otherwise."""
+    block_size: int = field(
+        default=BLOCK_SIZE,
+        metadata=setting(
+            "Values that share a magnitude, 32 to 4096.", name="nf4_block_size", allowed=NF4_BLOCK
+        ),
+    )
+    dense_copies: DenseCopiesChoice = field(
+        default=DenseCopiesChoice.AUTO,
+        metadata=setting(
+            "How long dense copies of NF4 weights live.",
+            name="nf4_cache",
+            recorded=Recorded.NEVER,
+        ),
+    )
+    cache_dir: Path | None = field(
+        default=None,
+        metadata=setting(
+            "Keep quantised bases here for the next runs.",
+            name="nf4_cache_dir",
+            recorded=Recorded.NEVER,
+        ),
+    )
+    ce_last_k: int | None = field(
+        default=None,
+        metadata=setting(
+            "Learn only the last N supervised tokens of a row.",
+            name="qlora_ce_last_k",
+            allowed=COUNT,
+            default_text="all, with proxy 1",
+        ),
+    )
+    """`None`: all of them in the full graph, one in the proxy."""
+    max_skip_rate: float | None = field(
+        default=None,
+        metadata=setting(
+            "Refuse data of which more is skipped, 0 to 1.",
+            name="qlora_max_skip_rate",
+            allowed=SHARE,
+        ),
+    )
+    proxy_max_layers: int | None = field(
+        default=None,
+        metadata=setting(
+            "Most middle layers of the proxy; 0 is the LM head alone.",
+            name="qlora_proxy_max_layers",
+            allowed=PROXY_LAYERS,
+        ),
+    )
+    lm_head_only: bool = field(
+        default=False,
+        metadata=setting("Proxy without middle layers.", name="qlora_lm_head_only"),
+    )
+    require_full_proxy_stack: bool = field(
+        default=False,
+        metadata=setting(
+            "Refuse a base that lacks an output projection.",
+            name="qlora_require_full_proxy_stack",
+        ),
+    )
+    allow_partial_proxy_stack: bool = field(
+        default=False,
+        metadata=setting(
+            "Fall back to the LM head, also with --device cuda.",
+            name="qlora_allow_partial_proxy_stack",
+        ),
+    )
 
     @property
     def resolved_graph(self) -> QloraGraph:
@@ -91,34 +152,9 @@ class QloraSpec:
 
     def canonical(self) -> dict[str, object]:
         """What of it decides what is learned or refused, as JSON values."""
-        rate = self.max_skip_rate
-        return {
-            "graph": self.resolved_graph.value,
-            "double_quant": self.double_quant,
-            "block_size": self.block_size,
-            "ce_last_k": self.resolved_ce_last_k,
-            "proxy_max_layers": self.proxy_max_layers,
-            "lm_head_only": self.lm_head_only,
-            "max_skip_rate": None if rate is None else float(rate),
-            "require_full_proxy_stack": self.require_full_proxy_stack,
-            "allow_partial_proxy_stack": self.allow_partial_proxy_stack,
-        }
+        decided = {"graph": self.resolved_graph.value, "ce_last_k": self.resolved_ce_last_k}
+        return {**record_of(self), **decided}
 
-
-FLAG_OF_FIELD = {
-    "graph": "--qlora-graph",
-    "double_quant": "--qlora-no-double-quant",
-    "block_size": "--nf4-block-size",
-    "dense_copies": "--nf4-cache",
-    "cache_dir": "--nf4-cache-dir",
-    "ce_last_k": "--qlora-ce-last-k",
-    "proxy_max_layers": "--qlora-proxy-max-layers",
-    "lm_head_only": "--qlora-lm-head-only",
-    "max_skip_rate": "--qlora-max-skip-rate",
-    "require_full_proxy_stack": "--qlora-require-full-proxy-stack",
-    "allow_partial_proxy_stack": "--qlora-allow-partial-proxy-stack",
-}
-"""The flag that sets each field."""
 
 _PROXY_FIELDS = (
     "proxy_max_layers",
@@ -139,62 +175,42 @@ def kernel_problems(
 ) -> Iterator[Problem]:
     """Contradictions between backend, quantisation and kernel."""
     if base_quant is BaseQuant.NF4 and backend is Backend.LORA:
-        yield say_qlora.nf4_needs_qlora()
+        yield say.nf4_needs_qlora()
     if base_quant is BaseQuant.NONE and backend is Backend.QLORA:
-        yield say_qlora.qlora_needs_nf4()
+        yield say.qlora_needs_nf4()
     implied = implied_kernel(backend, base_quant)
     if forced is not None and forced is not implied:
         default = BaseQuant.NF4 if backend is Backend.QLORA else BaseQuant.NONE
-        yield say_qlora.kernel_not_implied(forced, implied, backend, base_quant or default)
+        yield say.kernel_not_implied(forced, implied, backend, base_quant or default)
 
 
 def qlora_problems(spec: QloraSpec, backend: Backend, seq_len: int) -> Iterator[Problem]:
     """Contradictions and values out of range among the settings of a QLoRA run."""
-    given = [name for name in FLAG_OF_FIELD if _is_given(spec, name)]
+    settings = settings_of(QloraSpec)
+    flags = {each.field: each.flag for each in settings}
+    given = [each.field for each in settings if each.of(spec) != each.default]
     if backend is Backend.LORA and given:
-        yield say_qlora.qlora_flags_without_qlora([FLAG_OF_FIELD[name] for name in given])
-    about_proxy = [FLAG_OF_FIELD[name] for name in _PROXY_FIELDS if name in given]
+        yield say.qlora_flags_without_qlora([flags[name] for name in given])
+    about_proxy = [flags[name] for name in _PROXY_FIELDS if name in given]
     if spec.graph is QloraGraph.FULL and about_proxy:
-        yield say_qlora.proxy_flags_with_full_graph(about_proxy)
-    yield from _exclusive(spec)
-    yield from _out_of_range(spec, seq_len)
+        yield say.proxy_flags_with_full_graph(about_proxy)
+    for one, other in _exclusive(spec):
+        yield say.flags_exclude_each_other(flags[one], flags[other])
+    yield from out_of_range(spec, settings, {"ce_last_k": _width_within(seq_len)})
 
 
-def _is_given(spec: QloraSpec, name: str) -> bool:
-    default = next(field.default for field in fields(QloraSpec) if field.name == name)
-    return bool(getattr(spec, name) != default)
-
-
-def _exclusive(spec: QloraSpec) -> Iterator[Problem]:
+def _exclusive(spec: QloraSpec) -> Iterator[tuple[str, str]]:
     required, layers = spec.require_full_proxy_stack, spec.proxy_max_layers
-    for one, other, contradict in (
-        (
-            "allow_partial_proxy_stack",
-            "require_full_proxy_stack",
-            required and spec.allow_partial_proxy_stack,
-        ),
-        ("require_full_proxy_stack", "lm_head_only", required and spec.lm_head_only),
-        ("require_full_proxy_stack", "proxy_max_layers", required and layers == 0),
-        ("lm_head_only", "proxy_max_layers", spec.lm_head_only and (layers or 0) > 0),
-    ):
-        if contradict:
-            yield say_qlora.flags_exclude_each_other(FLAG_OF_FIELD[one], FLAG_OF_FIELD[other])
+    if required and spec.allow_partial_proxy_stack:
+        yield "allow_partial_proxy_stack", "require_full_proxy_stack"
+    if required and spec.lm_head_only:
+        yield "require_full_proxy_stack", "lm_head_only"
+    if required and layers == 0:
+        yield "require_full_proxy_stack", "proxy_max_layers"
+    if spec.lm_head_only and (layers or 0) > 0:
+        yield "lm_head_only", "proxy_max_layers"
 
 
-def _out_of_range(spec: QloraSpec, seq_len: int) -> Iterator[Problem]:
-    width, layers, rate = spec.ce_last_k, spec.proxy_max_layers, spec.max_skip_rate
-    sizes = ", ".join(str(size) for size in BLOCK_SIZES)
-    for name, allowed, is_good in (
-        ("block_size", f"one of {sizes}", spec.block_size in BLOCK_SIZES),
-        (
-            "ce_last_k",
-            f"1 to {seq_len} (--seq-len)",
-            width is None or (COUNT.holds(width) and width <= seq_len),
-        ),
-        ("proxy_max_layers", str(PROXY_LAYERS), layers is None or PROXY_LAYERS.holds(layers)),
-        ("max_skip_rate", str(SHARE), rate is None or SHARE.holds(rate)),
-    ):
-        if not is_good:
-            yield say_contract.setting_out_of_range(
-                FLAG_OF_FIELD[name], getattr(spec, name), allowed
-            )
+def _width_within(seq_len: int) -> NumberRange:
+    """A row has no more supervised tokens than tokens."""
+    return replace(COUNT, highest=seq_len, words=f"1 to {seq_len} (--seq-len)")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 
@@ -47,8 +47,8 @@ class OnLongRow(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetOptions:
-    """Which rows of a file are used."""
+class RowRules:
+    """Which rows of a file are used, and what becomes of those that cannot be."""
 
     min_rating: int | None = None
     """Least rating of a rated row. Unrated rows pass."""
@@ -56,6 +56,12 @@ class DatasetOptions:
     """Text that a row's category must contain, in any case. Rows without category fail."""
     on_bad_row: OnBadRow = OnBadRow.ERROR
     on_long_row: OnLongRow = OnLongRow.TRUNCATE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetOptions(RowRules):
+    """The rules for rows, and how much of a row is used."""
+
     seq_len: int | None = None
     """Most tokens of a row; `None` for no limit."""
     ce_last_k: int | None = None
@@ -66,6 +72,12 @@ class DatasetOptions:
             if limit is not None and limit < 1:
                 message = f"{name} must be at least 1, got {limit}"
                 raise ValueError(message)
+
+    @classmethod
+    def of(cls, rules: RowRules, *, seq_len: int | None, ce_last_k: int | None) -> DatasetOptions:
+        """Add the lengths of a run to its rules."""
+        values = {each.name: getattr(rules, each.name) for each in fields(RowRules)}
+        return cls(**values, seq_len=seq_len, ce_last_k=ce_last_k)
 
 
 class RowDataset:

@@ -77,24 +77,24 @@ def resume_order_differs(epoch: int) -> Problem:
     )
 
 
-def resume_differs(field: str, old: object, new: object) -> Problem:
-    """A run that goes on must be the run that was started."""
+def resume_differs(flag: str, old: object, new: object) -> Problem:
+    """A run that is resumed must be the run that was started."""
     return Problem(
         code="MENS-R021",
         what=f"the run was started with {clipped(old)}, now it is {clipped(new)}.",
         fix="Put it back, or pass --force-restart: the old run is kept under another name.",
-        where=field,
+        where=flag,
     )
 
 
-def resume_optimizer_differs(old: object, new: object) -> Problem:
+def resume_optimizer_differs(flag: str, old: object, new: object) -> Problem:
     """What one optimizer keeps means nothing to another."""
     return Problem(
         code="MENS-R100",
-        what=f"the run was started with --optimizer {clipped(old)}, not {clipped(new)}.",
-        fix=f"Pass --optimizer {clipped(old)}, or --force-restart to start over: the old run is "
+        what=f"the run was started with {flag} {clipped(old)}, not {clipped(new)}.",
+        fix=f"Pass {flag} {clipped(old)}, or --force-restart to start over: the old run is "
         "kept under another name.",
-        where="contract.optimizer",
+        where=flag,
     )
 
 

@@ -61,21 +61,21 @@ def load_objective(planned: PlannedRun, base_digest: str) -> LoadedObjective:
 def engine_settings(plan: ExecutionPlan, *, only_one_step: bool = False) -> EngineSettings:
     """What the engine needs to know of a plan, or of its first step alone."""
     return EngineSettings(
-        rows_per_step=plan.rows_per_step,
-        window_tokens=plan.window_tokens,
+        rows_per_step=plan.batching.rows_per_step,
+        window_tokens=plan.batching.window_tokens,
         steps_per_epoch=1 if only_one_step else plan.steps_per_epoch,
         total_steps=1 if only_one_step else plan.total_steps,
         schedule=plan.schedule,
         seed=plan.seed,
-        max_grad_norm=plan.max_grad_norm,
-        eval_every=plan.eval_every,
-        early_stopping_patience=plan.early_stopping_patience,
+        optimization=plan.optimization,
+        evaluation=plan.evaluation,
     )
 
 
 def plan_optimizer(plan: ExecutionPlan, objective: Objective) -> Optimizer:
     """The optimizer that a plan names, at its start."""
-    return build_optimizer(plan.optimizer, objective.parameters(), plan.weight_decay)
+    asked = plan.optimization
+    return build_optimizer(asked.optimizer, objective.parameters(), asked.weight_decay)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ class StartingPoint:
     notes: tuple[str, ...] = ()
 
 
-_LENGTH_FIELDS = ("contract.max_steps", "contract.epochs")
+_LENGTH_FLAGS = ("--max-steps", "--epochs")
 """What is raised in the hope that a run that is complete goes on."""
 
 
@@ -75,7 +75,7 @@ def refuse_another_request(run_dir: RunDir, request: RunRequest) -> None:
     if adapter is not None and is_complete(run_dir.path):
         fix = say_checkpoint.longer_than_complete_run(str(adapter))
         problems = tuple(
-            replace(each, fix=fix) if each.where in _LENGTH_FIELDS else each for each in problems
+            replace(each, fix=fix) if each.where in _LENGTH_FLAGS else each for each in problems
         )
     _raise_changes(problems)
 

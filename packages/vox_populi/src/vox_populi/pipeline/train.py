@@ -8,10 +8,11 @@ from pathlib import Path
 
 from vox_populi import extras, number_ranges
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.contract.setting import out_of_range, setting, settings_of
+from vox_populi.errors import ConfigError
 from vox_populi.events import Sink
 from vox_populi.files.json_numbers import JsonObject, finite_or_none
 from vox_populi.files.output_guard import IfOccupied
-from vox_populi.number_ranges import require_ranges
 from vox_populi.pipeline.machine_probe import probe_machine
 from vox_populi.pipeline.runners import NEEDED_TO_RUN, load_runner
 from vox_populi.plan.execution_planner import ExecutionPlan, plan_execution
@@ -35,27 +36,49 @@ class RunOptions:
 
     force: bool = False
     """Move an occupied output folder aside (`<name>.old-1`, …) and start anew."""
-    log_every: int = 20
-    """Optimizer steps between two lines of progress; telemetry has every step."""
-    checkpoint_every: int | None = None
-    """Optimizer steps between two checkpoints; `None`: only when a signal stops the run."""
-    keep_checkpoints: int = 2
+    log_every: int = field(
+        default=20,
+        metadata=setting(
+            "Steps between two lines of progress.",
+            allowed=number_ranges.COUNT,
+            refused_at_once=True,
+        ),
+    )
+    """Telemetry has every step."""
+    checkpoint_every: int | None = field(
+        default=None,
+        metadata=setting(
+            "Steps between two checkpoints.",
+            allowed=number_ranges.COUNT,
+            refused_at_once=True,
+            default_text="only when stopped",
+        ),
+    )
+    """`None`: only when a signal stops the run."""
+    keep_checkpoints: int = field(
+        default=2,
+        metadata=setting(
+            "Checkpoints that remain.", allowed=number_ranges.COUNT, refused_at_once=True
+        ),
+    )
     """How many remain; the one before the newest is there for when the newest is damaged."""
     resume: Resume | None = None
     """Go on from a checkpoint; `force` is stronger and starts anew."""
-    check_rows: bool = True
-    """Keep a few rows as token ids in the run folder, on which a merge proves itself."""
+    check_rows: bool = field(
+        default=True,
+        metadata=setting(
+            "Keep a few rows as token ids in the run folder; merges are proved on them."
+        ),
+    )
     on_stop: Callable[[str], None] | None = field(default=None, compare=False)
     """Given a sentence, in a thread of its own, as soon as a signal asks the run to stop."""
     reads: tuple[Path, ...] = ()
     """Files that the request was read from; an output folder never takes their place."""
 
     def __post_init__(self) -> None:
-        require_ranges(
-            ("--log-every", self.log_every, number_ranges.COUNT),
-            ("--checkpoint-every", self.checkpoint_every, number_ranges.COUNT),
-            ("--keep-checkpoints", self.keep_checkpoints, number_ranges.COUNT),
-        )
+        problems = tuple(out_of_range(self, settings_of(RunOptions)))
+        if problems:
+            raise ConfigError(*problems)
 
     @property
     def folder_use(self) -> FolderUse:
@@ -208,6 +231,6 @@ def run_training(
 
 def planned(contract: FinetuneContract, found: PreflightReport) -> PlannedRun:
     """Decide what will run, for inputs that passed preflight."""
-    machine = probe_machine(contract.device, contract.dtype)
-    plan = plan_execution(contract, found.inventory, found.facts, machine)
+    machine = probe_machine(contract.compute.device, contract.compute.dtype)
+    plan = plan_execution(contract, found.inventory, found.graph, found.facts, machine)
     return PlannedRun(contract=contract, preflight=found, plan=plan)

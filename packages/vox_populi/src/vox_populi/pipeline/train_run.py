@@ -91,7 +91,7 @@ class _Job:
         return RunExtent(
             total_steps=plan.total_steps,
             steps_per_epoch=plan.steps_per_epoch,
-            tokens_per_step=plan.rows_per_step * plan.seq_len,
+            tokens_per_step=plan.batching.rows_per_step * plan.batching.seq_len,
         )
 
     def header_at(self, step: int) -> AdapterHeader:

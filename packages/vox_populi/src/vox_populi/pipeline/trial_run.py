@@ -49,7 +49,7 @@ def try_one_step(planned: PlannedRun) -> StepTrialReport:
         heldout_loss, evaluation_seconds = None, None
         if len(valid):
             heldout_loss, evaluation_seconds = _timed(
-                lambda: mean_loss(objective, valid, plan.window_tokens), objective.device
+                lambda: mean_loss(objective, valid, plan.batching.window_tokens), objective.device
             )
         outcome, step_seconds = _timed(lambda: _one_step(planned, objective), objective.device)
         peak = peak_memory_bytes(objective.device)
@@ -86,7 +86,7 @@ class _NoSink:
 def _one_step(planned: PlannedRun, objective: Objective) -> TrainOutcome:
     plan, rows = planned.plan, planned.preflight.train
     by_length = sorted(range(len(rows)), key=lambda row: (-rows.lengths[row], row))
-    longest = rows.select(sorted(by_length[: plan.rows_per_step]))
+    longest = rows.select(sorted(by_length[: plan.batching.rows_per_step]))
     settings = engine_settings(plan, only_one_step=True)
     only_these = Rows(longest, rows.select([]))
     optimizer = plan_optimizer(plan, objective)

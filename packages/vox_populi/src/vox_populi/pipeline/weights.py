@@ -9,8 +9,8 @@ import torch
 
 from vox_populi.adapters.header import Quantization
 from vox_populi.contract.choices import TokenizerKind
-from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import DenseCopiesChoice
+from vox_populi.contract.setting_groups import ComputeSettings
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME
@@ -149,20 +149,13 @@ def _nf4_notes(
 
 
 def _device(choice: WeightsChoice) -> DeviceChoice:
-    # For its rules on device, dtype and threads alone; its folders are never looked at.
-    request = FinetuneContract(
-        data_dir=Path(),
-        output_dir=Path(),
-        device=choice.device,
-        dtype=choice.dtype,
-        threads=choice.threads,
-    )
+    asked = ComputeSettings(device=choice.device, dtype=choice.dtype, threads=choice.threads)
     require_threads(choice.threads)
     machine = probe_machine(choice.device, choice.dtype)
     absent = tuple(device_problems(choice.device, machine))
     if absent:
         raise EnvironmentFailure(*absent)
-    return choose_device(request, machine)
+    return choose_device(asked, machine)
 
 
 def _tokenizer(

@@ -17,7 +17,6 @@ from vox_populi.data.folder_rows import (
     unread_files,
     valid_file,
 )
-from vox_populi.data.training_text import TextPolicy
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.operator_messages import qlora as say_qlora
 from vox_populi.plan.execution_planner import DataFacts
@@ -77,11 +76,6 @@ class CheckedRows:
         return tuple(notes)
 
 
-def text_policy(contract: FinetuneContract) -> TextPolicy:
-    """Template and system prompt of a request."""
-    return TextPolicy(template=contract.template, system_prompt=contract.system_prompt)
-
-
 def check_rows(
     contract: FinetuneContract, tokenizer: TextTokenizer, found: Findings, *, is_tokenised: bool
 ) -> CheckedRows | None:
@@ -100,21 +94,17 @@ def check_rows(
         found.refuse([problem])
     if not is_folder(folder):
         return None
-    options = DatasetOptions(
-        min_rating=contract.min_rating,
-        context_filter=contract.context_filter,
-        on_bad_row=contract.on_bad_row,
-        on_long_row=contract.on_long_row,
-        seq_len=contract.seq_len if is_tokenised else None,
+    options = DatasetOptions.of(
+        contract.rows,
+        seq_len=contract.batching.seq_len if is_tokenised else None,
         ce_last_k=contract.ce_last_k,
     )
-    policy = text_policy(contract)
 
     def opened(name: str) -> RowDataset | None:
         path = folder / name
         if not os.path.lexists(path):
             return None
-        return found.attempt(lambda: open_dataset(path, tokenizer, policy, options))
+        return found.attempt(lambda: open_dataset(path, tokenizer, contract.text, options))
 
     name = valid_file(folder)
     train, valid = opened(TRAIN_FILE), None if name is None else opened(name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vox_populi.contract.finetune_contract import ComputeDtype, DeviceKind, FinetuneContract
+from vox_populi.contract.choices import ComputeDtype, DeviceKind
+from vox_populi.contract.setting_groups import ComputeSettings
 from vox_populi.operator_messages import contract as say_contract
 from vox_populi.operator_messages import plan as say_plan
 from vox_tensor.errors import Problem
@@ -62,11 +63,11 @@ def thread_problems(threads: int | None, n_cpus: int) -> Iterator[Problem]:
         yield say_contract.threads_beyond_cpus(threads, n_cpus)
 
 
-def choose_device(contract: FinetuneContract, machine: MachineFacts) -> DeviceChoice:
+def choose_device(asked: ComputeSettings, machine: MachineFacts) -> DeviceChoice:
     """Pick a device and a dtype: bf16 on CUDA, f32 elsewhere, unless the request says other."""
     notes: list[str] = []
-    device = _device(contract.device, machine, notes)
-    dtype = _dtype(contract.dtype, device, machine, notes)
+    device = _device(asked.device, machine, notes)
+    dtype = _dtype(asked.dtype, device, machine, notes)
     return DeviceChoice(device, dtype, _memory(device, machine), tuple(notes))
 
 

@@ -10,17 +10,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from vox_populi.contract.choices import Kernel
-from vox_populi.contract.finetune_contract import Backend, FinetuneContract
-from vox_populi.contract.optimizer_choice import OptimizerKind
+from vox_populi.contract.choices import Backend, Kernel
+from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import DenseCopiesChoice, implied_kernel
+from vox_populi.contract.setting_groups import (
+    BatchSettings,
+    EvaluationSettings,
+    OptimizationSettings,
+)
 from vox_populi.errors import EnvironmentFailure, PlanError
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.operator_messages import qlora as say_qlora
-from vox_populi.plan.adapter_selection import select_adapters
 from vox_populi.plan.device_choice import (
     DeviceChoice,
     MachineFacts,
@@ -34,8 +37,6 @@ from vox_populi.plan.graph_choice import (
     PROXY_STACK_GRAPH,
     GraphChoice,
     ProxyPlan,
-    choose_graph,
-    graph_problems,
     is_proxy,
 )
 from vox_populi.plan.memory_estimate import (
@@ -53,7 +54,7 @@ from vox_populi.plan.nf4_plan import (
     nf4_layout,
     quant_plan,
 )
-from vox_populi.plan.step_count import StepCount, count_steps
+from vox_populi.plan.step_count import count_steps
 from vox_tensor.errors import Problem
 from vox_tensor.lora_spec import LoraSpec, lora_param_count
 from vox_tensor.schedule import LearningRateSchedule
@@ -69,7 +70,6 @@ __all__ = [
     "ProxyPlan",
     "QuantPlan",
     "plan_execution",
-    "request_problems",
     "require_memory",
 ]
 
@@ -108,22 +108,13 @@ class ExecutionPlan:
     compute_dtype: str
     """Of frozen weights and activations: `float32` or `bfloat16`."""
     threads: int | None
-    seq_len: int
-    batch_size: int
-    grad_accum: int
-    window_tokens: int
-    """Most tokens of one forward pass."""
-    rows_per_step: int
-    """Rows of one optimizer step."""
+    batching: BatchSettings
     epochs: int
     steps_per_epoch: int
     total_steps: int
     schedule: LearningRateSchedule
-    optimizer: OptimizerKind
-    weight_decay: float
-    max_grad_norm: float
-    eval_every: int | None
-    early_stopping_patience: int | None
+    optimization: OptimizationSettings
+    evaluation: EvaluationSettings
     seed: int
     data: DataFacts
     memory: MemoryEstimate
@@ -177,10 +168,11 @@ class ExecutionPlan:
 def plan_execution(
     contract: FinetuneContract,
     inventory: ModelInventory,
+    chosen: GraphChoice,
     data: DataFacts,
     machine: MachineFacts,
 ) -> ExecutionPlan:
-    """Decide kernel, graph, layers, device, dtype, window and steps.
+    """Decide kernel, device, dtype, window and steps of a graph that was chosen.
 
     A plan for more memory than the machine has is still a plan, and a note says so: plans are
     made for other machines too. `require_memory` is what stops a run.
@@ -190,11 +182,11 @@ def plan_execution(
         EnvironmentFailure: When all that is in the way is a device that is not there.
     """
     config = inventory.config
-    _refuse(contract, inventory, data, machine)
-    chosen, device = choose_graph(contract, inventory), choose_device(contract, machine)
+    _refuse(contract, config, chosen, data, machine)
+    device = choose_device(contract.compute, machine)
     steps = count_steps(contract, data.n_train_rows)
     memory, quant, quant_notes = _frozen_base(
-        contract, inventory, chosen, device, _window(contract, chosen, steps, data)
+        contract, inventory, chosen, device, _window(contract, chosen, data)
     )
     notes = (
         *steps.notes,
@@ -214,26 +206,14 @@ def plan_execution(
         lora=contract.lora,
         device=device.device,
         compute_dtype=device.compute_dtype,
-        threads=contract.threads,
-        seq_len=contract.seq_len,
-        batch_size=contract.batch_size,
-        grad_accum=contract.grad_accum,
-        window_tokens=contract.batch_size * contract.seq_len,
-        rows_per_step=steps.rows_per_step,
+        threads=contract.compute.threads,
+        batching=contract.batching,
         epochs=steps.epochs,
         steps_per_epoch=steps.per_epoch,
         total_steps=steps.total,
-        schedule=LearningRateSchedule(
-            kind=contract.schedule,
-            peak=contract.learning_rate,
-            warmup_steps=steps.warmup,
-            total_steps=steps.total,
-        ),
-        optimizer=contract.optimizer,
-        weight_decay=contract.weight_decay,
-        max_grad_norm=contract.max_grad_norm,
-        eval_every=contract.eval_every,
-        early_stopping_patience=contract.early_stopping_patience,
+        schedule=contract.lr_schedule.over(steps.total, steps.warmup),
+        optimization=contract.optimization,
+        evaluation=contract.evaluation,
         seed=contract.seed,
         data=data,
         memory=memory,
@@ -243,12 +223,6 @@ def plan_execution(
         proxy=chosen.proxy,
         ce_last_k=contract.ce_last_k,
     )
-
-
-def request_problems(contract: FinetuneContract, config: ModelConfig) -> Iterator[Problem]:
-    """What of a request this base model cannot meet, whatever its weights and the data."""
-    if not is_proxy(contract):
-        yield from select_adapters(config, contract.targets).problems
 
 
 def require_memory(plan: ExecutionPlan) -> None:
@@ -263,16 +237,14 @@ def require_memory(plan: ExecutionPlan) -> None:
         )
 
 
-def _window(
-    contract: FinetuneContract, chosen: GraphChoice, steps: StepCount, data: DataFacts
-) -> int:
+def _window(contract: FinetuneContract, chosen: GraphChoice, data: DataFacts) -> int:
     """Most tokens of a window that are computed: all of its rows', or what a proxy learns."""
-    tokens = contract.batch_size * contract.seq_len
+    batching = contract.batching
     # A window is never fuller than all rows of a step.
-    most = steps.rows_per_step * (data.longest_row or contract.seq_len)
+    most = batching.rows_per_step * (data.longest_row or batching.seq_len)
     if chosen.proxy is not None and contract.ce_last_k is not None:
-        most = min(most, steps.rows_per_step * contract.ce_last_k)
-    return min(tokens, most)
+        most = min(most, batching.rows_per_step * contract.ce_last_k)
+    return min(batching.window_tokens, most)
 
 
 def _frozen_base(
@@ -284,7 +256,7 @@ def _frozen_base(
 ) -> tuple[MemoryEstimate, QuantPlan | None, tuple[str, ...]]:
     """How the base is held, and the memory of a step with it."""
     config, modules, lora = inventory.config, chosen.adapters, contract.lora
-    optimizer = contract.optimizer
+    optimizer = contract.optimization.optimizer
     work = WorkingSet(tokens, device.compute_dtype, device.device)
     if contract.backend is Backend.LORA:
         return estimate_memory(config, modules, lora, work, optimizer=optimizer), None, ()
@@ -309,16 +281,18 @@ def _frozen_base(
 
 
 def _refuse(
-    contract: FinetuneContract, inventory: ModelInventory, data: DataFacts, machine: MachineFacts
+    contract: FinetuneContract,
+    config: ModelConfig,
+    chosen: GraphChoice,
+    data: DataFacts,
+    machine: MachineFacts,
 ) -> None:
-    config = inventory.config
     refused = (
-        *request_problems(contract, config),
-        *graph_problems(contract, inventory),
+        *chosen.problems,
         *_data_problems(contract, config, data),
-        *thread_problems(contract.threads, machine.n_cpus),
+        *thread_problems(contract.compute.threads, machine.n_cpus),
     )
-    absent = tuple(device_problems(contract.device, machine))
+    absent = tuple(device_problems(contract.compute.device, machine))
     if refused:
         raise PlanError(*refused, *absent)
     if absent:
@@ -330,7 +304,7 @@ def _data_problems(
 ) -> Iterator[Problem]:
     if data.n_train_rows < 1:
         yield say_plan.no_rows_to_train_on()
-    if contract.early_stopping_patience is not None and data.n_valid_rows < 1:
+    if contract.evaluation.early_stopping_patience is not None and data.n_valid_rows < 1:
         yield say_plan.early_stopping_needs_rows()
     longest = data.longest_row or 0
     # Learned positions are a table: a row beyond its end cannot be computed at all.
@@ -343,13 +317,15 @@ def _data_notes(contract: FinetuneContract, config: ModelConfig, data: DataFacts
     if is_proxy(contract):
         pass  # It has no positions.
     elif data.longest_row is None:
-        if contract.seq_len > config.max_positions:
-            yield say_plan.note_seq_len_beyond_positions(contract.seq_len, config.max_positions)
+        if contract.batching.seq_len > config.max_positions:
+            yield say_plan.note_seq_len_beyond_positions(
+                contract.batching.seq_len, config.max_positions
+            )
     elif data.longest_row > config.max_positions:
         yield say_plan.note_seq_len_beyond_positions(data.longest_row, config.max_positions)
     if data.n_valid_rows == 0:
         yield say_plan.note_nothing_held_out()
-        if contract.eval_every is not None:
+        if contract.evaluation.eval_every is not None:
             yield say_plan.note_no_effect("--eval-every", "no rows are held out")
     if data.valid_file and contract.validation_split_ratio != _DEFAULT_SPLIT_RATIO:
         reason = f"the data folder has a {data.valid_file}"

@@ -6,7 +6,7 @@ Decides from config and inventory alone; what a graph lacks is named, never left
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vox_populi.contract.choices import Backend, DeviceKind
 from vox_populi.contract.finetune_contract import FinetuneContract
@@ -59,17 +59,24 @@ class GraphChoice:
     """In forward order."""
     proxy: ProxyPlan | None = None
     notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    """What of the request this base cannot meet. While there is any, nothing may be trained, and
+    the rest says what would be if it were met."""
 
 
 def choose_graph(contract: FinetuneContract, inventory: ModelInventory) -> GraphChoice:
-    """Pick graph and layers; what `graph_problems` refuses must have been refused before."""
-    config = inventory.config
+    """Pick graph and layers, and find everything that is in the way of them."""
     if is_proxy(contract):
-        return _proxy_choice(contract, inventory)
-    modules = select_adapters(config, contract.targets).modules
+        return _proxy_choice(contract, inventory, middle_stack(inventory))
+    selection = select_adapters(inventory.config, contract.targets)
+    problems = (*selection.problems, *_base_problems(contract, inventory))
     if contract.backend is Backend.LORA:
-        note = f"burn_lora_masked_{contract.template}_ce"
-        return GraphChoice(graph=FULL_GRAPH, objective_note=note, adapters=modules)
+        return GraphChoice(
+            graph=FULL_GRAPH,
+            objective_note=f"burn_lora_masked_{contract.text.template}_ce",
+            adapters=selection.modules,
+            problems=problems,
+        )
     width = contract.ce_last_k
     suffix = "full_assistant_ce" if width is None else f"k{width}"
     notes = []
@@ -79,23 +86,28 @@ def choose_graph(contract: FinetuneContract, inventory: ModelInventory) -> Graph
     return GraphChoice(
         graph=FULL_GRAPH,
         objective_note=f"candle_qlora_full_graph_{suffix}",
-        adapters=modules,
+        adapters=selection.modules,
         notes=tuple(notes),
+        problems=problems,
     )
 
 
-def graph_problems(contract: FinetuneContract, inventory: ModelInventory) -> Iterator[Problem]:
-    """What this base lacks for the graph, or has in a form the backend does not compute with."""
+def target_problems(contract: FinetuneContract, config: ModelConfig) -> tuple[Problem, ...]:
+    """What is wrong with the targets, of a base whose weights cannot be looked at."""
+    return () if is_proxy(contract) else select_adapters(config, contract.targets).problems
+
+
+def _base_problems(contract: FinetuneContract, inventory: ModelInventory) -> Iterator[Problem]:
+    """What the base lacks for the full graph, or has in a form that the backend cannot use."""
     where = str(inventory.model_dir)
     if contract.backend is Backend.LORA:
         if inventory.nf4:
             yield say_quantize.folder_is_quantized(where)
-        return
-    if not is_proxy(contract):
-        if inventory.missing:
-            yield say_qlora.full_graph_incomplete(where, inventory.missing)
-        return
-    stack = middle_stack(inventory)
+    elif inventory.missing:
+        yield say_qlora.full_graph_incomplete(where, inventory.missing)
+
+
+def _stack_problems(contract: FinetuneContract, where: str, stack: ProxyPlan) -> Iterator[Problem]:
     if contract.requires_full_stack and stack.missing:
         if stack.eligible:
             yield say_qlora.proxy_stack_incomplete(where, stack.missing, stack.expected)
@@ -124,8 +136,10 @@ def middle_stack(inventory: ModelInventory) -> ProxyPlan:
     )
 
 
-def _proxy_choice(contract: FinetuneContract, inventory: ModelInventory) -> GraphChoice:
-    stack, spec = middle_stack(inventory), contract.qlora
+def _proxy_choice(
+    contract: FinetuneContract, inventory: ModelInventory, stack: ProxyPlan
+) -> GraphChoice:
+    spec = contract.qlora
     notes = list(_proxy_notes(contract, stack))
     middle = stack.middle if stack.is_complete and not spec.wants_head_only else ()
     middle = middle[: spec.proxy_max_layers]
@@ -136,14 +150,9 @@ def _proxy_choice(contract: FinetuneContract, inventory: ModelInventory) -> Grap
         graph=PROXY_STACK_GRAPH if middle else LM_HEAD_GRAPH,
         objective_note=f"candle_qlora_proxy_v1_k{width}",
         adapters=(*middle, _head(inventory.config)),
-        proxy=ProxyPlan(
-            middle=middle,
-            eligible=stack.eligible,
-            expected=stack.expected,
-            matched=stack.matched,
-            missing=stack.missing,
-        ),
+        proxy=replace(stack, middle=middle),
         notes=tuple(notes),
+        problems=tuple(_stack_problems(contract, str(inventory.model_dir), stack)),
     )
 
 
@@ -156,7 +165,7 @@ def _proxy_notes(contract: FinetuneContract, stack: ProxyPlan) -> Iterator[str]:
             yield say_qlora.note_head_only_not_square(stack.missing)
     if contract.requires_full_stack and not spec.require_full_proxy_stack:
         yield say_qlora.note_strict_on_cuda()
-    if spec.allow_partial_proxy_stack and contract.device is not DeviceKind.CUDA:
+    if spec.allow_partial_proxy_stack and contract.compute.device is not DeviceKind.CUDA:
         reason = "only --device cuda refuses an incomplete stack by itself"
         yield say_plan.note_no_effect("--qlora-allow-partial-proxy-stack", reason)
     most = spec.proxy_max_layers

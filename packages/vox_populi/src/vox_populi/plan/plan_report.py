@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from vox_populi.contract.optimizer_choice import OPTIMIZERS
+from vox_populi.contract.setting import record_of
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_tensor.visible_text import one_line
 
@@ -43,11 +44,9 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
         "device": plan.device,
         "compute_dtype": plan.compute_dtype,
         "threads": plan.threads,
-        "seq_len": plan.seq_len,
-        "batch_size": plan.batch_size,
-        "grad_accum": plan.grad_accum,
-        "window_tokens": plan.window_tokens,
-        "rows_per_step": plan.rows_per_step,
+        **record_of(plan.batching),
+        "window_tokens": plan.batching.window_tokens,
+        "rows_per_step": plan.batching.rows_per_step,
         "epochs": plan.epochs,
         "steps_per_epoch": plan.steps_per_epoch,
         "total_steps": plan.total_steps,
@@ -56,11 +55,8 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
             "learning_rate": plan.schedule.peak,
             "warmup_steps": plan.schedule.warmup_steps,
         },
-        "optimizer": plan.optimizer.value,
-        "weight_decay": plan.weight_decay,
-        "max_grad_norm": plan.max_grad_norm,
-        "eval_every": plan.eval_every,
-        "early_stopping_patience": plan.early_stopping_patience,
+        **record_of(plan.optimization),
+        **record_of(plan.evaluation),
         "seed": plan.seed,
         "data": {
             "train_rows": plan.data.n_train_rows,
@@ -143,21 +139,25 @@ def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
     threads = "" if plan.threads is None else f", {plan.threads} threads"
     yield "device", f"{plan.device}, {plan.compute_dtype}{threads}"
     yield "rows", _describe_rows(plan)
-    yield "window", f"up to {plan.window_tokens} tokens, packed; a row has up to {plan.seq_len}"
+    batching = plan.batching
+    yield (
+        "window",
+        f"up to {batching.window_tokens} tokens, packed; a row has up to {batching.seq_len}",
+    )
     yield (
         "steps",
-        f"{plan.total_steps} of {plan.rows_per_step} rows"
+        f"{plan.total_steps} of {batching.rows_per_step} rows"
         f" ({plan.epochs} epochs of {plan.steps_per_epoch})",
     )
-    schedule = plan.schedule
+    schedule, updates = plan.schedule, plan.optimization
     yield (
         "learning rate",
         f"{schedule.peak:g}, {schedule.kind}, warm-up {schedule.warmup_steps} steps",
     )
     yield (
         "optimizer",
-        f"{OPTIMIZERS[plan.optimizer].title}, weight decay {plan.weight_decay:g},"
-        f" gradient norm {_norm(plan.max_grad_norm)}",
+        f"{OPTIMIZERS[updates.optimizer].title}, weight decay {updates.weight_decay:g},"
+        f" gradient norm {_norm(updates.max_grad_norm)}",
     )
     yield "evaluation", _describe_evaluation(plan)
     yield "seed", str(plan.seed)
@@ -219,8 +219,9 @@ def _valid_source(plan: ExecutionPlan) -> str:
 def _describe_evaluation(plan: ExecutionPlan) -> str:
     if not plan.n_valid_rows:
         return "none"
-    every = "each epoch" if plan.eval_every is None else f"every {plan.eval_every} steps"
-    patience = plan.early_stopping_patience
+    asked = plan.evaluation
+    every = "each epoch" if asked.eval_every is None else f"every {asked.eval_every} steps"
+    patience = asked.early_stopping_patience
     return every if patience is None else f"{every}; stops after {patience} without a better loss"
 
 

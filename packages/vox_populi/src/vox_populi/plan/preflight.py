@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi.contract.finetune_contract import Backend, FinetuneContract
+from vox_populi.contract.choices import Backend
+from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.data_report import DataReport
 from vox_populi.data.dataset import RowDataset
 from vox_populi.data.training_text import TextPolicy
@@ -22,10 +23,10 @@ from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_conf
 from vox_populi.hf.model_place import model_place_problem
 from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.operator_messages import plan as say_plan
-from vox_populi.plan.data_check import check_rows, is_folder, skip_rate_problems, text_policy
-from vox_populi.plan.execution_planner import DataFacts, request_problems
+from vox_populi.plan.data_check import check_rows, is_folder, skip_rate_problems
+from vox_populi.plan.execution_planner import DataFacts
 from vox_populi.plan.findings import Findings
-from vox_populi.plan.graph_choice import choose_graph, graph_problems
+from vox_populi.plan.graph_choice import GraphChoice, choose_graph, target_problems
 from vox_populi.plan.memory_estimate import adapter_size
 from vox_populi.plan.output_folder import (
     AS_NEW_FOLDER,
@@ -42,6 +43,7 @@ class PreflightReport:
     """Inputs that passed every check, opened as far as planning and training need them."""
 
     inventory: ModelInventory
+    graph: GraphChoice
     tokenizer: TextTokenizer
     tokenizer_path: Path
     is_tokenised: bool
@@ -89,17 +91,18 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
     model_dir = contract.model_dir or found.attempt(embedded_model_dir)
     inventory = None if model_dir is None else _inventory_of(contract, model_dir, found)
     config = inventory.config if inventory else _config_of(model_dir)
-    modules = choose_graph(contract, inventory).adapters if inventory else ()
-    size = adapter_size(modules, contract.lora.rank, contract.optimizer)
+    graph = None if inventory is None else choose_graph(contract, inventory)
+    layers = graph.adapters if graph else ()
+    size = adapter_size(layers, contract.lora.rank, contract.optimization.optimizer)
     check_output_folder(contract, size, found, use)
     if inventory is not None:
         _check_cache(contract, inventory, found)
     init_from = contract.init_from
     start = None if init_from is None else found.attempt(lambda: content_digest(init_from))
-    if config is not None:
-        found.refuse(request_problems(contract, config))
-    if inventory is not None:
-        found.refuse(graph_problems(contract, inventory))
+    if graph is not None:
+        found.refuse(graph.problems)
+    elif config is not None:
+        found.refuse(target_problems(contract, config))
     chosen = _tokenizer_of(contract, config, found)
     tokenizer = chosen.tokenizer if chosen else VoxTokenizer()
     if config is not None and chosen is not None:
@@ -109,9 +112,13 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
         found.refuse(skip_rate_problems(contract, rows))
     found.raise_if_any()
     assert inventory is not None, "a missing inventory is a finding"
+    assert graph is not None, "it is chosen wherever there is an inventory"
     assert rows is not None, "missing rows are a finding"
-    policy = text_policy(contract)
-    digests = {"template": policy.digest, "base_headers": _header_digest(inventory), **rows.digests}
+    digests = {
+        "template": contract.text.digest,
+        "base_headers": _header_digest(inventory),
+        **rows.digests,
+    }
     if chosen is not None:
         digests["tokenizer"] = tokenizer.digest
     if start is not None:
@@ -119,15 +126,16 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
     tokenizer_notes = chosen.notes if chosen else (say_plan.note_rows_not_tokenised(),)
     return PreflightReport(
         inventory=inventory,
+        graph=graph,
         tokenizer=tokenizer,
         tokenizer_path=chosen.path if chosen else inventory.model_dir / TOKENIZER_NAME,
         is_tokenised=chosen is not None,
-        policy=policy,
+        policy=contract.text,
         train=rows.train,
         valid=rows.valid,
         facts=rows.facts(is_tokenised=chosen is not None),
         digests=digests,
-        notes=(*inventory.config.notes, *tokenizer_notes, *rows.notes(contract.seq_len)),
+        notes=(*inventory.config.notes, *tokenizer_notes, *rows.notes(contract.batching.seq_len)),
     )
 
 

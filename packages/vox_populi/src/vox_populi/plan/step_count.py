@@ -13,7 +13,6 @@ from vox_populi.operator_messages import plan as say
 class StepCount:
     """Steps of a run; `notes` name every value that differs from the request."""
 
-    rows_per_step: int
     epochs: int
     per_epoch: int
     total: int
@@ -32,8 +31,7 @@ def count_steps(contract: FinetuneContract, n_train_rows: int) -> StepCount:
         n_train_rows: Rows of an epoch, at least 1.
     """
     epochs, warmup, notes = _adapted_to_small_data(contract, n_train_rows)
-    rows = contract.batch_size * contract.grad_accum
-    per_epoch = -(-n_train_rows // rows)
+    per_epoch = -(-n_train_rows // contract.batching.rows_per_step)
     total = epochs * per_epoch
     if contract.max_steps is not None:
         if contract.max_steps > total:
@@ -42,14 +40,14 @@ def count_steps(contract: FinetuneContract, n_train_rows: int) -> StepCount:
     if warmup >= total and warmup > 0:
         notes.append(say.note_warmup_clamped(warmup, total // 10, total))
         warmup = total // 10
-    return StepCount(rows, epochs, per_epoch, total, warmup, tuple(notes))
+    return StepCount(epochs, per_epoch, total, warmup, tuple(notes))
 
 
 def _adapted_to_small_data(
     contract: FinetuneContract, n_train_rows: int
 ) -> tuple[int, int, list[str]]:
     """Epochs and warm-up; only values that still are the preset's are ever changed."""
-    epochs, warmup = contract.epochs, contract.warmup_steps
+    epochs, warmup = contract.epochs, contract.lr_schedule.warmup_steps
     if contract.preset is None or n_train_rows >= SMALL_DATA_ROWS:
         return epochs, warmup, []
     preset = find_preset(contract.preset)

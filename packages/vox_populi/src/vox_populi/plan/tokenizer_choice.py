@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi.contract.finetune_contract import TokenizerKind
+from vox_populi.contract.choices import TokenizerKind
 from vox_populi.errors import DataError
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME, load_hf_tokenizer

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vox_populi.contract.choices import DeploymentTarget
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.contract.setting import record_of
 from vox_populi.data.data_report import DataReport
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take, take_count, take_object, take_positive
@@ -187,9 +188,9 @@ def _model_values(
         "tokenizer": contract.tokenizer.value,
         "tokenizer_path": "tokenizer.json",
         "tokenizer_digest": inputs.tokenizer_digest,
-        "template": contract.template.value,
+        "template": contract.text.template.value,
         "template_digest": inputs.template_digest,
-        "system_prompt": contract.system_prompt,
+        "system_prompt": contract.text.system_prompt,
     }
 
 
@@ -206,12 +207,12 @@ def _data_values(
         "pairs_loaded": plan.n_train_rows,
         "pairs_held_out": plan.n_valid_rows,
         "validation_split_ratio": contract.validation_split_ratio,
-        "min_rating": contract.min_rating,
-        "on_bad_row": contract.on_bad_row.value,
-        "on_long_row": contract.on_long_row.value,
+        "min_rating": contract.rows.min_rating,
+        "on_bad_row": contract.rows.on_bad_row.value,
+        "on_long_row": contract.rows.on_long_row.value,
     }
-    if contract.context_filter is not None:
-        values["context_filter"] = contract.context_filter
+    if contract.rows.context_filter is not None:
+        values["context_filter"] = contract.rows.context_filter
     return values
 
 
@@ -241,27 +242,23 @@ def _adapter_values(plan: ExecutionPlan, inputs: InputFacts) -> dict[str, object
 
 
 def _schedule_values(contract: FinetuneContract, plan: ExecutionPlan) -> dict[str, object]:
-    schedule = plan.schedule
+    schedule, optimization = plan.schedule, record_of(plan.optimization)
     return {
-        "seq_len": plan.seq_len,
-        "batch_size": plan.batch_size,
-        "grad_accum": plan.grad_accum,
-        "rows_per_step": plan.rows_per_step,
-        "window_tokens": plan.window_tokens,
+        **record_of(plan.batching),
+        "rows_per_step": plan.batching.rows_per_step,
+        "window_tokens": plan.batching.window_tokens,
         "epochs": plan.epochs,
         "max_steps": contract.max_steps,
         "planned_steps_per_epoch": plan.steps_per_epoch,
         "planned_steps_total": plan.total_steps,
         "optimizer": {
-            "name": plan.optimizer.value,
+            "name": optimization.pop("optimizer"),
             "learning_rate": schedule.peak,
             "schedule": schedule.kind.value,
             "warmup_steps": schedule.warmup_steps,
-            "weight_decay": plan.weight_decay,
-            "max_grad_norm": plan.max_grad_norm,
+            **optimization,
         },
-        "eval_every": plan.eval_every,
-        "early_stopping_patience": plan.early_stopping_patience,
+        **record_of(plan.evaluation),
         "seed": plan.seed,
         "device": plan.device,
         "compute_dtype": plan.compute_dtype,

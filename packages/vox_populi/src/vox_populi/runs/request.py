@@ -6,11 +6,14 @@ Written first, so that a folder with this file in it is a run folder. No torch h
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from vox_populi.contract.optimizer_choice import OPTIMIZER_KEY, OptimizerKind
+from vox_populi.contract.finetune_contract import FinetuneContract, setting_recorded_as
+from vox_populi.contract.optimizer_choice import OPTIMIZER_KEY
+from vox_populi.contract.setting import Recorded, settings_of
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take, take_count, take_object
 from vox_populi.files.strict_json import read_json_object
@@ -20,6 +23,23 @@ from vox_tensor.errors import Problem
 REQUEST_SCHEMA_VERSION = 1
 _MAX_BYTES = 16 << 20
 _ABSENT = "absent"
+_FLAG_OF_INPUT = {
+    "base": "--model",
+    "data": "--data-dir (train.jsonl)",
+    "valid": "--data-dir (valid.jsonl)",
+    "tokenizer": "--tokenizer (vocabulary)",
+    "template": "--template with --system-prompt",
+    "init_from": "--init-from",
+}
+_FLAG_OF_PROGRAM = {"device": "--device", "compute_dtype": "--dtype"}
+"""The other entries are versions, by the names of distributions."""
+
+
+class _Difference(NamedTuple):
+    name: str
+    """The last word of the leaf's path, which no other leaf of the same document has."""
+    old: object
+    new: object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +85,14 @@ class RunRequest:
 
     def changes_to(self, other: RunRequest) -> tuple[Problem, ...]:
         """One problem for each field in which another request differs from this one."""
-        mine, theirs = _with_optimizer(self.contract), _with_optimizer(other.contract)
         found = [
-            *_differences("contract", _as_read(mine), _as_read(theirs)),
-            *_differences("inputs", self.inputs, other.inputs),
-            *_differences("program", self.program, other.program),
+            *map(_as_asked, _differences(_as_read(self.contract), _as_read(other.contract))),
+            *_with_flag(_FLAG_OF_INPUT, _differences(self.inputs, other.inputs)),
+            *_with_flag(_FLAG_OF_PROGRAM, _differences(self.program, other.program)),
         ]
         if not found and self.digest != other.digest:
-            found = [("contract_digest", self.digest, other.digest)]
-        return tuple(
-            say.resume_optimizer_differs(old, new)
-            if field == f"contract.{OPTIMIZER_KEY}"
-            else say.resume_differs(field, old, new)
-            for field, old, new in found
-        )
+            found = [_Difference("contract_digest", self.digest, other.digest)]
+        return tuple(_problem(each) for each in found)
 
 
 def read_run_request(path: Path) -> RunRequest:
@@ -100,24 +114,45 @@ def _texts(raw: Mapping[str, object], name: str) -> dict[str, str]:
     return {key: take(values, key, str) for key in values}
 
 
-def _with_optimizer(contract: Mapping[str, object]) -> dict[str, object]:
-    """A request that names its optimizer, whichever version recorded it."""
-    return {OPTIMIZER_KEY: OptimizerKind.ADAMW.value, **contract}
-
-
-def _as_read(values: Mapping[str, object]) -> dict[str, object]:
-    """What a document with these values holds when it is read: tuples are lists, words are text."""
-    plain: dict[str, object] = json.loads(json.dumps(values))
+def _as_read(contract: Mapping[str, object]) -> dict[str, object]:
+    """What a document with this contract holds when it is read, with what it may leave out."""
+    left_out = {
+        each.field: each.record(each.default)
+        for each in settings_of(FinetuneContract)
+        if each.spec.recorded is Recorded.IF_CHANGED
+    }
+    # Tuples are read as lists, words as text.
+    plain: dict[str, object] = json.loads(json.dumps({**left_out, **contract}))
     return plain
 
 
-def _differences(
-    name: str, old: Mapping[str, object], new: Mapping[str, object]
-) -> Iterator[tuple[str, object, object]]:
-    """Path, old value and new value of every leaf that is not the same in both."""
+def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[_Difference]:
+    """Every leaf that is not the same in both."""
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key, _ABSENT), new.get(key, _ABSENT)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            yield from _differences(f"{name}.{key}", before, after)
+            yield from _differences(before, after)
+        elif isinstance(before, Mapping) or isinstance(after, Mapping):
+            pass  # Settings of one backend: the backend is a difference itself.
         elif before != after or type(before) is not type(after):
-            yield f"{name}.{key}", before, after
+            yield _Difference(key, before, after)
+
+
+def _as_asked(found: _Difference) -> _Difference:
+    """A difference of two contracts by its flag, with the values that the flag takes."""
+    setting = setting_recorded_as(found.name)
+    if setting is None:
+        return found
+    if setting.spec.negated:
+        return _Difference(setting.flag, not found.old, not found.new)
+    return found._replace(name=setting.flag)
+
+
+def _problem(found: _Difference) -> Problem:
+    if found.name == f"--{OPTIMIZER_KEY}":
+        return say.resume_optimizer_differs(found.name, found.old, found.new)
+    return say.resume_differs(*found)
+
+
+def _with_flag(flags: Mapping[str, str], found: Iterable[_Difference]) -> Iterator[_Difference]:
+    return (each._replace(name=flags.get(each.name, each.name)) for each in found)

@@ -188,7 +188,7 @@ class Engine:
         self._run_step([self._train_rows[i] for i in due], started)
         p.index_in_epoch += 1
         is_last = p.index_in_epoch == s.steps_per_epoch
-        self._evaluate_if_due(final=is_last and s.eval_every is None)
+        self._evaluate_if_due(final=is_last and s.evaluation.eval_every is None)
         if is_last:
             self._finish_epoch()
 
@@ -228,7 +228,7 @@ class Engine:
         forget_gradients(self._parameters)
         count = sum(row.n_supervised for row in rows)
         loss = self._accumulate(rows, count)
-        norm = float(clip_gradients(self._parameters, s.max_grad_norm))
+        norm = float(clip_gradients(self._parameters, s.optimization.max_grad_norm))
         if not math.isfinite(norm):
             raise RunFailedError(say_run.gradient_not_finite(p.step, [row.line for row in rows]))
         self._optimizer.step(rate)
@@ -265,7 +265,7 @@ class Engine:
         return math.isfinite(self._objective.loss_sum(batch).item())
 
     def _evaluate_if_due(self, *, final: bool) -> None:
-        p, every = self._progress, self._settings.eval_every
+        p, every = self._progress, self._settings.evaluation.eval_every
         due = final or (every is not None and p.step % every == 0)
         if due and (not p.evaluations or p.evaluations[-1].step != p.step):
             self._evaluate()
@@ -273,7 +273,7 @@ class Engine:
     def _evaluate(self) -> None:
         if len(self._valid_rows) == 0:
             return
-        p, patience = self._progress, self._settings.early_stopping_patience
+        p, patience = self._progress, self._settings.evaluation.early_stopping_patience
         started = time.perf_counter()
         loss = mean_loss(self._objective, self._valid_rows, self._settings.window_tokens)
         self._time_left.evaluation_took(time.perf_counter() - started)
@@ -322,7 +322,7 @@ class Engine:
 
     def _seconds_left(self) -> float | None:
         p, s = self._progress, self._settings
-        evaluated = s.eval_every or s.steps_per_epoch if len(self._valid_rows) else None
+        evaluated = s.evaluation.eval_every or s.steps_per_epoch if len(self._valid_rows) else None
         saved = self._checkpoints.every if self._checkpoints else None
         return self._time_left.seconds(
             steps=s.total_steps - p.step,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from vox_populi.contract.setting_groups import EvaluationSettings, OptimizationSettings
 from vox_tensor.schedule import LearningRateSchedule
 
 
@@ -22,12 +23,8 @@ class EngineSettings:
     total_steps: int
     schedule: LearningRateSchedule
     seed: int
-    max_grad_norm: float = 1.0
-    """Joint L2 norm to which gradients are clipped; 0 turns clipping off."""
-    eval_every: int | None = None
-    """Optimizer steps between evaluations; `None` evaluates at each epoch's end."""
-    early_stopping_patience: int | None = None
-    """Evaluations without a better loss before stopping; the best adapter is kept."""
+    optimization: OptimizationSettings = field(default_factory=OptimizationSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 
 
 @dataclass(frozen=True, slots=True)

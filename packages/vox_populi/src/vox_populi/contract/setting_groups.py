@@ -1,0 +1,127 @@
+"""Settings that travel together: the contract holds them, the plan and the engine hand them on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vox_populi import number_ranges
+from vox_populi.contract.choices import DEVICE_WORDS, DTYPE_WORDS, ComputeDtype, DeviceKind
+from vox_populi.contract.optimizer_choice import OptimizerKind
+from vox_populi.contract.setting import Recorded, setting
+from vox_tensor.schedule import LearningRateSchedule, ScheduleKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleSettings:
+    """The learning rate over a run."""
+
+    learning_rate: float = field(
+        default=2e-4,
+        metadata=setting(
+            "Peak learning rate.",
+            name="lr",
+            allowed=number_ranges.LEARNING_RATE,
+            default_text="2e-4",
+        ),
+    )
+    schedule: ScheduleKind = field(
+        default=ScheduleKind.COSINE, metadata=setting("Learning rate after warm-up.")
+    )
+    warmup_steps: int = field(
+        default=100,
+        metadata=setting("Warm-up steps.", name="warmup", allowed=number_ranges.COUNT_OR_NONE),
+    )
+
+    def over(self, total_steps: int, warmup_steps: int) -> LearningRateSchedule:
+        """The rate of every step of a run of so many; its warm-up may be shorter than asked."""
+        return LearningRateSchedule(
+            kind=self.schedule,
+            peak=self.learning_rate,
+            warmup_steps=warmup_steps,
+            total_steps=total_steps,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizationSettings:
+    """How a step changes the adapters, at whatever rate."""
+
+    optimizer: OptimizerKind = field(
+        default=OptimizerKind.ADAMW,
+        metadata=setting("What turns gradients into updates.", recorded=Recorded.IF_CHANGED),
+    )
+    weight_decay: float = field(
+        default=0.01, metadata=setting("Weight decay.", allowed=number_ranges.FACTOR)
+    )
+    max_grad_norm: float = field(
+        default=1.0,
+        metadata=setting("Largest norm of a step's gradients.", allowed=number_ranges.NORM),
+    )
+    """Gradients of a step are scaled down to this joint L2 norm; 0 leaves them as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSettings:
+    """How many rows and tokens are computed together."""
+
+    seq_len: int = field(
+        default=512, metadata=setting("Most tokens of a row.", allowed=number_ranges.SEQ_LEN)
+    )
+    batch_size: int = field(
+        default=4, metadata=setting("Rows of a forward pass.", allowed=number_ranges.BATCH_SIZE)
+    )
+    grad_accum: int = field(
+        default=4,
+        metadata=setting("Forward passes of an optimizer step.", allowed=number_ranges.GRAD_ACCUM),
+    )
+
+    @property
+    def window_tokens(self) -> int:
+        """Most tokens of one forward pass, rows packed."""
+        return self.batch_size * self.seq_len
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows that an optimizer step learns from."""
+        return self.batch_size * self.grad_accum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSettings:
+    """When a run measures itself, and what ends it early."""
+
+    eval_every: int | None = field(
+        default=None,
+        metadata=setting(
+            "Steps between evaluations.", allowed=number_ranges.COUNT, default_text="an epoch's"
+        ),
+    )
+    """Optimizer steps between evaluations; `None` evaluates at the end of each epoch."""
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata=setting(
+            "Evaluations without a better loss before stopping.", allowed=number_ranges.COUNT
+        ),
+    )
+    """The adapter of the best evaluation is then kept; `None` never stops early."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeSettings:
+    """Where and in which arithmetic to compute."""
+
+    device: DeviceKind = field(
+        default=DeviceKind.BEST, metadata=setting("Where to compute.", words=DEVICE_WORDS)
+    )
+    dtype: ComputeDtype = field(
+        default=ComputeDtype.AUTO, metadata=setting("Arithmetic of the base.", words=DTYPE_WORDS)
+    )
+    threads: int | None = field(
+        default=None,
+        metadata=setting(
+            "CPU threads.",
+            allowed=number_ranges.THREADS,
+            default_text="torch's",
+            recorded=Recorded.NEVER,
+        ),
+    )
