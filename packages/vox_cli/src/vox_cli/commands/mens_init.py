@@ -13,6 +13,7 @@ from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.report_text import aligned
 from vox_populi.errors import PreflightError
+from vox_populi.files.made_folders import made_folder
 from vox_populi.operator_messages import plan as say
 from vox_tensor.atomic_file import replaced_file
 
@@ -54,8 +55,7 @@ def write_starter(folder: Path) -> dict[str, Path]:
     written = {}
     for name, relative in STARTER_FILES.items():
         path = folder / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_file(path) as handle:
+        with made_folder(path.parent), replaced_file(path) as handle:
             handle.write(source.joinpath(*relative.split("/")).read_bytes())
         written[name] = path
     return written

@@ -27,6 +27,7 @@ from vox_populi.corpus.mix_selection import random_stream, shuffle
 from vox_populi.data.dataset import OnBadRow
 from vox_populi.data.row_reader import file_digest
 from vox_populi.errors import ConfigError, DataError
+from vox_populi.files.made_folders import made_folder
 from vox_populi.operator_messages import corpus as say_corpus
 from vox_populi.operator_messages import data as say_data
 from vox_tensor.atomic_file import remove_leftovers, replaced_file
@@ -94,8 +95,8 @@ def mix_corpus(config: MixConfig, options: MixOptions | None = None) -> MixResul
         with replaced_file(report_file) as handle:
             handle.write(_report_bytes(writer.report(options, output)))
     else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        _write(writer, options, output)
+        with made_folder(output.parent):
+            _write(writer, options, output)
     notes = tuple(_notes(sources, scan.unseen_lanes()))
     return MixResult(writer.report(options, output), output, report_file, notes)
 

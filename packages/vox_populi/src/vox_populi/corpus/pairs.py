@@ -25,6 +25,7 @@ from vox_populi.corpus.source_functions import (
 from vox_populi.corpus.stdlib_split import SourceModule, iter_python_files, parse_module
 from vox_populi.data.folder_rows import TRAIN_FILE, VALID_FILE
 from vox_populi.errors import DataError
+from vox_populi.files.made_folders import made_folder
 from vox_populi.number_ranges import COUNT, COUNT_OR_NONE, require_ranges
 from vox_populi.operator_messages import data as say
 from vox_tensor.jsonl import JsonLine, scan_jsonl, write_jsonl
@@ -156,13 +157,13 @@ def write_pairs(result: PairsResult, out_dir: Path, *, force: bool = False) -> t
     occupied = [path for path, rows in paths.items() if not force and _has_other(path, rows)]
     if occupied:
         raise DataError(*(say.corpus_file_occupied(str(path)) for path in occupied))
-    out_dir.mkdir(parents=True, exist_ok=True)
-    for path, rows in paths.items():
-        if rows:
-            write_jsonl(path, rows)
-        else:
-            # Held-out rows of an earlier build would pass for those of this one.
-            path.unlink(missing_ok=True)
+    with made_folder(out_dir):
+        for path, rows in paths.items():
+            if rows:
+                write_jsonl(path, rows)
+            else:
+                # Held-out rows of an earlier build would pass for those of this one.
+                path.unlink(missing_ok=True)
     return tuple(path for path, rows in paths.items() if rows)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -31,3 +31,18 @@ def remove_empty(made: Sequence[Path]) -> None:
     for folder in made:
         with suppress(OSError):
             folder.rmdir()
+
+
+@contextmanager
+def made_folder(path: Path) -> Iterator[None]:
+    """Make a folder and its missing parents; take back what stays empty when the body raises.
+
+    Raises:
+        OSError: When the system refuses; what was made until then is gone again.
+    """
+    made = make_folders(path)
+    try:
+        yield
+    except BaseException:
+        remove_empty(made)
+        raise

@@ -15,6 +15,7 @@ from vox_populi.export.gguf.vocabulary import (
     read_chat_template,
     read_gguf_vocabulary,
 )
+from vox_populi.files.made_folders import made_folder
 from vox_populi.files.output_guard import require_new_file
 from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.merge.receipt import RowCheck
@@ -123,8 +124,7 @@ def _publish(
     rows: RowCheck | None = None,
     notes: tuple[str, ...] = (),
 ) -> GgufReport:
-    request.output.parent.mkdir(parents=True, exist_ok=True)
-    with staged_file(request.output) as temporary:
+    with made_folder(request.output.parent), staged_file(request.output) as temporary:
         count = write_model_gguf(temporary, source, kind, found.vocabulary, found.template)
         size = temporary.stat().st_size
     return GgufReport(

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import mmap
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 from vox_populi import extras
+from vox_populi.errors import EnvironmentFailure
+from vox_populi.operator_messages import environment as say
+
+if sys.platform != "win32":  # Windows has no such limits.
+    import resource
 
 NEEDED_TO_RUN = ("torch", "safetensors", "tokenizers")
 """What the extra `mens-gpu` brings; asked for before anything is read."""
+
+_ADDRESS_SPACE = 768 * 2**20
+"""Bytes that importing torch and numpy maps, with room for the smallest run."""
 
 
 def load_runner(name: str, refuse_early: Callable[[], None] | None = None) -> ModuleType:
@@ -16,4 +27,27 @@ def load_runner(name: str, refuse_early: Callable[[], None] | None = None) -> Mo
     extras.require(*NEEDED_TO_RUN)
     if refuse_early is not None:
         refuse_early()
+    _require_address_space()
     return extras.load(f"vox_populi.pipeline.{name}")
+
+
+def _require_address_space() -> None:
+    """Refuse where `ulimit -v` leaves too little: OpenBLAS or libstdc++ would end the process.
+
+    Raises:
+        EnvironmentFailure: When torch is not loaded yet and cannot be.
+    """
+    if sys.platform == "win32" or "torch" in sys.modules:
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit - _mapped_bytes() < _ADDRESS_SPACE:
+        raise EnvironmentFailure(say.memory_exhausted())
+
+
+def _mapped_bytes() -> int:
+    """Address space in use; 0 on a system that does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+    except OSError:
+        return 0
+    return int(pages) * mmap.PAGESIZE
