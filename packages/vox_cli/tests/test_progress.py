@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from vox_cli.progress import ProgressBar, ProgressLines, progress_sink
+from vox_cli.progress import ProgressBar, progress_sink
 from vox_cli.terminal import Channel
 from vox_cli.text_width import cells
 from vox_populi.events import Event, EventName
+from vox_populi.pipeline.progress_lines import ProgressLines
 
 
 def step(number: int, total: int = 40, **more: object) -> Event:
@@ -46,33 +47,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def test_a_line_has_loss_speed_and_time_left() -> None:
-    stream = io.StringIO()
-    ProgressLines(window(stream), 20).emit(step(1))
-    assert stream.getvalue() == ("step 1/40  loss 2.5000  lr 1.00e-04  1,234 tokens/s  ETA 1:15\n")
-
-
-def test_lines_come_first_every_nth_and_last() -> None:
-    stream = io.StringIO()
-    sink = ProgressLines(window(stream), 20)
-    for number in range(1, 46):
-        sink.emit(step(number, total=45))
-    shown = [line.split("/")[0] for line in stream.getvalue().splitlines()]
-    assert shown == ["step 1", "step 20", "step 40", "step 45"]
-
-
-def test_evaluations_and_early_stops_are_always_shown() -> None:
-    stream = io.StringIO()
-    sink = ProgressLines(window(stream), 1000)
-    sink.emit(Event(EventName.EVALUATION, {"step": 0, "val_loss": 3.25}))
-    sink.emit(Event(EventName.EARLY_STOP, {"step": 8, "best_step": 4}))
-    sink.emit(Event(EventName.EPOCH_COMPLETE, {"epoch": 1}))
-    assert stream.getvalue().splitlines() == [
-        "step 0: held-out loss 3.2500",
-        "step 8: stopped early, no better held-out loss since step 4",
-    ]
 
 
 def test_a_bar_is_redrawn_in_place_and_left_on_its_line() -> None:
@@ -153,15 +127,8 @@ def test_the_width_is_asked_for_at_each_drawing() -> None:
     assert cells(narrow) < 40
 
 
-def test_no_time_left_is_shown_before_it_is_known() -> None:
-    stream = io.StringIO()
-    ProgressLines(window(stream), 1).emit(step(1, eta_seconds_remaining=None))
-    assert "ETA" not in stream.getvalue()
-    assert "tokens/s" in stream.getvalue()
-
-
 def test_what_was_said_is_known() -> None:
-    for sink in (ProgressLines(window(io.StringIO()), 1), ProgressBar(window(io.StringIO()))):
+    for sink in (ProgressLines(window(io.StringIO()).line, 1), ProgressBar(window(io.StringIO()))):
         sink.emit(Event(EventName.TRAIN_RESUMED, {"notes": ["from step-5", "two\nlines"]}))
         assert sink.said == {"from step-5", "two\nlines"}
 
@@ -169,7 +136,7 @@ def test_what_was_said_is_known() -> None:
 def test_a_closed_stream_does_not_stop_a_run() -> None:
     stream = io.StringIO()
     stream.close()
-    for sink in (ProgressLines(window(stream), 1), ProgressBar(window(stream), Clock())):
+    for sink in (ProgressLines(window(stream).line, 1), ProgressBar(window(stream), Clock())):
         sink.emit(step(1))
         sink.close()
 
@@ -179,12 +146,3 @@ def test_the_sink_suits_the_stream() -> None:
     assert isinstance(
         progress_sink(window(io.StringIO()), has_bar=False, log_every=1), ProgressLines
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.0, "0:00"), (59.6, "1:00"), (3661.0, "1:01:01"), (-1.0, "0:00")]
-)
-def test_time_left_is_read_like_a_clock(seconds: float, text: str) -> None:
-    stream = io.StringIO()
-    ProgressLines(window(stream), 1).emit(step(1, eta_seconds_remaining=seconds))
-    assert stream.getvalue().strip().endswith(f"ETA {text}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from vox_cli.progress import clock_text
 from vox_cli.terminal import Piece, Style
 from vox_cli.text_width import cells, padded
 from vox_populi.operator_messages import qlora as say
 from vox_populi.pipeline.preview import PreviewRow
+from vox_populi.pipeline.progress_lines import clock_text
 from vox_populi.pipeline.status import StatusReport
 from vox_populi.pipeline.train import TrainReport
 from vox_populi.pipeline.trial import StepTrialReport

@@ -34,7 +34,7 @@ _NEED_TORCH = (
     "resume",
     "train",
     "trial",
-    "eval",
+    "evaluate",
     "generate",
     "chat",
     "merge",

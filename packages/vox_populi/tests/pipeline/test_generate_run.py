@@ -13,7 +13,13 @@ import pytest
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import ArtifactError, ConfigError, ContractError, DataError, ModelError
-from vox_populi.pipeline.generate import GenerateRequest, GenerateResult, Prompt, generate
+from vox_populi.pipeline.generate import (
+    GenerateRequest,
+    GenerateResult,
+    Prompt,
+    generate,
+    load_model,
+)
 from vox_populi.pipeline.train import RunOptions, TrainReport, run_training
 from vox_populi.pipeline.weights_choice import WeightsChoice
 
@@ -172,3 +178,22 @@ def test_more_threads_than_cores_are_refused_before_one_is_started(
     with pytest.raises(ContractError, match=r"MENS-C020.*4096 threads.*2 cores"):
         continue_with(replace(base_weights(contract), threads=4096), prompts=(Prompt("x"),))
     assert asked == []
+
+
+def test_a_loaded_model_answers_as_the_command_does(
+    contract: FinetuneContract, run: TrainReport
+) -> None:
+    weights = WeightsChoice(run=run.run, threads=1)
+    model = load_model(weights)
+    for settings in ({"max_new_tokens": 6}, {"max_new_tokens": 4, "temperature": 2.0, "seed": 5}):
+        (expected,) = continue_with(weights, prompts=(Prompt("Say one."),), **settings)
+        assert model.generate("Say one.", **settings) == expected
+    base = load_model(base_weights(contract))
+    assert base.name == model.name
+    assert base.generate("Say one.", max_new_tokens=6) != model.generate(
+        "Say one.", max_new_tokens=6
+    )
+    with pytest.raises(DataError):
+        model.generate("Say one. " * 1000)
+    with pytest.raises(ConfigError):
+        model.generate("Say one.", max_new_tokens=0)

@@ -32,6 +32,13 @@ def test_the_first_signal_is_a_request(number: signal.Signals, code: int) -> Non
     assert "after step 3" in str(error)
 
 
+def test_a_caller_can_ask_a_run_to_stop_as_a_signal_does() -> None:
+    wishes = iter([False, True, False])
+    with stop_on_signals(should_stop=lambda: next(wishes)) as request:
+        assert [request(), request(), request()] == [False, True, True]
+        assert request.signal_number is signal.SIGINT
+
+
 def test_handlers_come_back_after_an_error() -> None:
     before = signal.getsignal(signal.SIGTERM)
     during = []

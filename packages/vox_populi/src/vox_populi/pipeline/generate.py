@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from vox_populi import number_ranges
 from vox_populi.files.json_numbers import JsonObject
@@ -86,6 +87,45 @@ def generate(request: GenerateRequest) -> Iterator[GenerateResult]:
     module = load_runner("generate_run", lambda: refuse_answers_early(request))
     results: Iterator[GenerateResult] = module.generate(request)
     return results
+
+
+class LoadedModel(Protocol):
+    """A model that answers prompts one by one; its weights stay in memory."""
+
+    name: str
+    """Name of the base or merged folder."""
+    notes: tuple[str, ...]
+    """What the caller should know about the weights."""
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+    ) -> GenerateResult:
+        """Answer one prompt; at temperature 0 the likeliest token is taken each time.
+
+        Raises:
+            ConfigError: For a setting out of range.
+            DataError: When the prompt leaves no room for an answer.
+        """
+        ...
+
+
+def load_model(weights: WeightsChoice) -> LoadedModel:
+    """Load a base model, with an adapter if one is chosen.
+
+    Raises:
+        VoxError: For unusable weights.
+    """
+    module = load_runner("generate_run", lambda: refuse_all(*weights_checks(weights)))
+    loaded: LoadedModel = module.Loaded(weights)
+    return loaded
 
 
 def refuse_answers_early(request: GenerateRequest) -> None:

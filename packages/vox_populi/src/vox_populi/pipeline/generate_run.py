@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from vox_populi.data.supervision import encode_prompt
 from vox_populi.errors import DataError
+from vox_populi.infer.generate import Generated
 from vox_populi.operator_messages import run as say
 from vox_populi.operator_messages.wording import capped
 from vox_populi.pipeline.answers import Answerer, answer_threads, longest_prompt
 from vox_populi.pipeline.engine_setup import on_device
-from vox_populi.pipeline.generate import GenerateRequest, GenerateResult
+from vox_populi.pipeline.generate import GenerateRequest, GenerateResult, Prompt
 from vox_populi.pipeline.sampling_choice import sampling_of
 from vox_populi.pipeline.weights import FoundWeights, find_weights, load_weights
+from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_tensor.records import Message, Role
 
 
@@ -29,14 +32,45 @@ def generate(request: GenerateRequest) -> Iterator[GenerateResult]:
         answerer = Answerer(found, load_weights(found).model)
         for prompt, ids, sampling in zip(request.prompts, prompts, samplings, strict=True):
             made = answerer.answer(ids, request.max_new_tokens, sampling)
-            yield GenerateResult(
-                prompt=prompt.text,
-                text=answerer.decode(made.ids),
-                ids=made.ids,
-                stop_reason=made.stop_reason.value,
-                row_id=prompt.row_id,
-                notes=found.notes,
-            )
+            yield _result(prompt, answerer, made, found.notes)
+
+
+class Loaded:
+    """See `pipeline.generate.LoadedModel`."""
+
+    def __init__(self, weights: WeightsChoice) -> None:
+        self._found = find_weights(weights)
+        self.name = self._found.name
+        self.notes = self._found.notes
+        self._threads = answer_threads(self._found, weights.threads)
+        with on_device(self._found.device.device, weights.threads):
+            self._answerer = Answerer(self._found, load_weights(self._found).model)
+
+    def generate(self, prompt: str, **settings: Any) -> GenerateResult:
+        """Continue a prompt.
+
+        Raises:
+            DataError: When the prompt leaves no room for an answer.
+        """
+        asked = Prompt(prompt)
+        request = GenerateRequest(prompts=(asked,), **settings)
+        (ids,) = _encoded_prompts(request, self._found)
+        with on_device(self._found.device.device, self._threads):
+            made = self._answerer.answer(ids, request.max_new_tokens, sampling_of(request, 0))
+        return _result(asked, self._answerer, made, self.notes)
+
+
+def _result(
+    prompt: Prompt, answerer: Answerer, made: Generated, notes: tuple[str, ...]
+) -> GenerateResult:
+    return GenerateResult(
+        prompt=prompt.text,
+        text=answerer.decode(made.ids),
+        ids=made.ids,
+        stop_reason=made.stop_reason.value,
+        row_id=prompt.row_id,
+        notes=notes,
+    )
 
 
 def _encoded_prompts(request: GenerateRequest, found: FoundWeights) -> list[list[int]]:

@@ -34,14 +34,21 @@ class StopRequest:
     """Set by a signal handler, read by the training loop between two steps."""
 
     signal_number: int | None = None
+    should_stop: Callable[[], bool] | None = None
+    """The caller's own wish, which counts as a SIGINT."""
 
     def __call__(self) -> bool:
         """Whether the run should stop at this border."""
+        if self.signal_number is None and self.should_stop is not None and self.should_stop():
+            self.signal_number = signal.SIGINT
         return self.signal_number is not None
 
 
 @contextmanager
-def stop_on_signals(acknowledge: Callable[[str], None] | None = None) -> Iterator[StopRequest]:
+def stop_on_signals(
+    acknowledge: Callable[[str], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Iterator[StopRequest]:
     """Turn the first SIGINT or SIGTERM into a request; the second one ends the process.
 
     Outside the main thread Python allows no handlers: the request then never comes.
@@ -49,8 +56,9 @@ def stop_on_signals(acknowledge: Callable[[str], None] | None = None) -> Iterato
     Args:
         acknowledge: Told at once, in a thread of its own, that the run will stop: a handler waits
             for the call into torch that is going on, which can be a whole backward pass.
+        should_stop: Asked between steps; true stops the run as SIGINT does.
     """
-    request = StopRequest()
+    request = StopRequest(should_stop=should_stop)
     before: dict[int, signal._HANDLER] = {}
 
     def ask(number: int, frame: FrameType | None) -> None:

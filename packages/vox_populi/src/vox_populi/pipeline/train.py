@@ -72,6 +72,8 @@ class RunOptions:
     )
     on_stop: Callable[[str], None] | None = field(default=None, compare=False)
     """Given a sentence, in a thread of its own, as soon as a signal asks the run to stop."""
+    should_stop: Callable[[], bool] | None = field(default=None, compare=False)
+    """Asked between steps; when true, the run stops with a checkpoint, as after SIGINT."""
     reads: tuple[Path, ...] = ()
     """Files that the request was read from; an output folder never takes their place."""
 

@@ -106,7 +106,7 @@ def train(planned: PlannedRun, options: RunOptions, sinks: Sequence[Sink]) -> Tr
         VoxError: As `pipeline.train.run_training` says.
     """
     require_memory(planned.plan)
-    with stop_on_signals(options.on_stop) as stop:
+    with stop_on_signals(options.on_stop, options.should_stop) as stop:
         inputs = input_facts(planned)
         initial = read_initial_adapter(planned, inputs)
         job = _Job(planned, options, inputs, run_request(planned, inputs), initial)
