@@ -10,7 +10,6 @@ OPENERS = {
     Path("packages/vox_tensor/src/vox_tensor/regular_file.py"),
     Path("packages/vox_tensor/src/vox_tensor/atomic_file.py"),
     # These read what ships with the package, what the system gives, or what they wrote themselves.
-    Path("packages/vox_populi/src/vox_populi/adapters/v3/json_schema.py"),
     Path("packages/vox_populi/src/vox_populi/pipeline/machine_probe.py"),
     Path("packages/vox_cli/src/vox_cli/commands/mens_init.py"),
     Path("packages/vox_cli/src/vox_cli/gate_plugin.py"),

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from packages.vox_populi.tests.schemas import meets_schema
 from tests_integration.tiny_models import write_tiny_model
 from vox_cli.app import run
 from vox_populi.adapters.lora_bin import AdapterFile
 from vox_populi.adapters.v3.files import read_qlora_adapter
-from vox_populi.adapters.v3.json_schema import load_schema, schema_violations
 
 WORDS = ("red", "green", "blue", "one", "two", "three", "north", "south")
 SMALL = (
@@ -89,9 +89,8 @@ def check_run(run_folder: Path, graph: str, note: str) -> AdapterFile:
     assert start["candle_qlora_graph_id"] == graph
 
     adapter_manifest = read_json(run_folder / "populi_adapter_manifest_v3.json")
-    schema = load_schema("adapter-manifest-v3")
-    assert list(schema_violations(adapter_manifest, schema)) == []
-    assert list(schema_violations({**adapter_manifest, "version": 2}, schema)) != []
+    assert meets_schema(adapter_manifest, "adapter-manifest-v3")
+    assert not meets_schema({**adapter_manifest, "version": 2}, "adapter-manifest-v3")
     assert adapter_manifest["adapter_method"] == "qlora"
     assert adapter_manifest["quant"]["base_quant"] == "nf4"
     assert adapter_manifest["graph_id"] == graph

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vox_populi.adapters.v3.json_schema import load_schema, schema_violations
+from packages.vox_populi.tests.schemas import meets_schema
 from vox_populi.corpus.mix import OTHER_LANES, MixResult
 from vox_populi.corpus.mix_config import MixSource
 from vox_populi.corpus.mix_selection import quota
@@ -252,7 +252,7 @@ def test_a_row_that_was_not_drawn_is_not_lost_to_its_duplicate(mix_folder: Any) 
 def report_of(result: MixResult) -> dict[str, Any]:
     value = json.loads(result.report_file.read_text(encoding="utf-8"))
     assert isinstance(value, dict)
-    assert not list(schema_violations(value, load_schema("mix-report")))
+    assert meets_schema(value, "mix-report")
     return value
 
 

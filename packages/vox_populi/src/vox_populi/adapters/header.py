@@ -41,7 +41,8 @@ GRAPH_IDS = (FULL_GRAPH, PROXY_STACK, LM_HEAD_ONLY)
 PROXY_GRAPHS = (PROXY_STACK, LM_HEAD_ONLY)
 """Their adapters say nothing about the transformer: they were trained in another graph."""
 
-_COMPUTE_DTYPES = (ComputeDtype.F32.value, ComputeDtype.BF16.value)
+COMPUTE_DTYPES = (ComputeDtype.F32.value, ComputeDtype.BF16.value)
+"""Of the arithmetic on quantised weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,7 @@ class Quantization:
         allowed: tuple[tuple[str, object, tuple[object, ...]], ...] = (
             ("base_quant", self.base_quant, ("nf4",)),
             ("block_size", self.block_size, BLOCK_SIZES),
-            ("compute_dtype", self.compute_dtype, _COMPUTE_DTYPES),
+            ("compute_dtype", self.compute_dtype, COMPUTE_DTYPES),
         )
         for name, value, known in allowed:
             if value not in known:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TypeVar
 
@@ -12,6 +14,31 @@ _Member = TypeVar("_Member", bound=StrEnum)
 
 class FieldError(ValueError):
     """A document that does not say what it must; the message names the field."""
+
+
+def check_keys(
+    raw: Mapping[str, object], required: Collection[str], optional: Collection[str] = ()
+) -> None:
+    """Refuse an object that lacks a key, or has one that nobody reads.
+
+    Raises:
+        FieldError: Naming every such key.
+    """
+    missing = [f"{name} is missing" for name in required if name not in raw]
+    unknown = [f"{name} is not known" for name in raw if name not in {*required, *optional}]
+    if missing or unknown:
+        message = "; ".join(missing + unknown)
+        raise FieldError(message)
+
+
+@contextmanager
+def inside(name: str) -> Iterator[None]:
+    """Put the name of an object before the names of its fields in what is raised."""
+    try:
+        yield
+    except FieldError as error:
+        message = f"{name}.{error}"
+        raise FieldError(message) from error
 
 
 def take(raw: Mapping[str, object], name: str, kind: type[_T]) -> _T:
@@ -27,6 +54,38 @@ def take(raw: Mapping[str, object], name: str, kind: type[_T]) -> _T:
 def take_optional(raw: Mapping[str, object], name: str, kind: type[_T]) -> _T | None:
     """Like `take`, but `null` and absence are `None`."""
     return None if raw.get(name) is None else take(raw, name, kind)
+
+
+def take_present(raw: Mapping[str, object], name: str, kind: type[_T]) -> _T | None:
+    """Like `take`, but absence is `None`. `null` is refused."""
+    return take(raw, name, kind) if name in raw else None
+
+
+def take_name(raw: Mapping[str, object], name: str) -> str:
+    """A string that is not empty."""
+    text = take(raw, name, str)
+    if not text:
+        message = f"{name} is empty"
+        raise FieldError(message)
+    return text
+
+
+def take_one_of(raw: Mapping[str, object], name: str, known: Collection[_T]) -> _T:
+    """One of a few values, of the same type as them."""
+    value = take(raw, name, type(next(iter(known))))
+    if value not in known:
+        message = f"{name} is {value!r}, not one of {', '.join(map(str, known))}"
+        raise FieldError(message)
+    return value
+
+
+def take_sha256(raw: Mapping[str, object], name: str) -> str:
+    """A SHA-256 digest in lower-case hexadecimal."""
+    text = take(raw, name, str)
+    if re.fullmatch("[0-9a-f]{64}", text) is None:
+        message = f"{name} is not a SHA-256 digest"
+        raise FieldError(message)
+    return text
 
 
 def take_member(raw: Mapping[str, object], name: str, kind: type[_Member]) -> _Member:
@@ -88,6 +147,15 @@ def take_texts(raw: Mapping[str, object], name: str) -> tuple[str, ...]:
         message = f"{name} is missing or no list of strings"
         raise FieldError(message)
     return tuple(value)
+
+
+def take_names(raw: Mapping[str, object], name: str) -> tuple[str, ...]:
+    """A list of different strings, none of them empty."""
+    names = take_texts(raw, name)
+    if "" in names or len(set(names)) != len(names):
+        message = f"{name} has an empty entry or the same one twice"
+        raise FieldError(message)
+    return names
 
 
 _KIND_NAMES: dict[type, str] = {str: "string", int: "whole number", bool: "truth value"}

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vox_populi import number_ranges
-from vox_populi.adapters.v3.json_schema import load_schema, schema_violations
 from vox_populi.adapters.v3.names import HEAD, features_of, graph_of_names
 from vox_populi.errors import ArtifactError
+from vox_populi.files.json_fields import take_name, take_names, take_object
 from vox_populi.operator_messages import adapter_forms as say
 from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem
@@ -73,16 +73,14 @@ class AdapterFacts:
         return features_of(logical, vocab=self.vocab, d_model=self.d_model)
 
 
-def check_schema(raw: Mapping[str, object], schema: str, path: Path) -> None:
-    """Refuse a document that is not what one of our schemas asks for.
+def take_layers(raw: Mapping[str, object]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """`layer_order` and `base_key_map`.
 
     Raises:
-        ArtifactError: With every violation.
+        FieldError: Naming the field that is missing or wrong.
     """
-    found = sorted(schema_violations(raw, load_schema(schema)))
-    if found:
-        problems = [say.sidecar_invalid(str(path), each) for each in found]
-        raise ArtifactError(*capped(problems))
+    keys = take_object(raw, "base_key_map")
+    return take_names(raw, "layer_order"), {name: take_name(keys, name) for name in keys}
 
 
 def check_layers(facts: AdapterFacts, path: Path) -> None:

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from vox_populi.adapters.header import (
+    COMPUTE_DTYPES,
     FULL_GRAPH,
+    GRAPH_IDS,
     PROXY_GRAPHS,
     AdaptedModule,
     AdapterHeader,
-    take_graph,
     take_imported,
     take_lora,
     take_quantization,
@@ -25,8 +26,8 @@ from vox_populi.adapters.v3.facts import (
     AdapterFacts,
     Provenance,
     check_layers,
-    check_schema,
     require_head,
+    take_layers,
 )
 from vox_populi.adapters.v3.names import HEAD, features_of, logical_names
 from vox_populi.adapters.v3.version2 import exact_number
@@ -35,22 +36,42 @@ from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import (
     FieldError,
+    check_keys,
+    inside,
     take,
     take_member,
+    take_name,
+    take_names,
     take_number,
     take_object,
+    take_one_of,
     take_optional,
     take_positive,
-    take_texts,
+    take_present,
+    take_sha256,
 )
 from vox_populi.files.whole_file import fits_own_digest, with_own_digest
+from vox_populi.hf.keymap import ProjectionRole
 from vox_populi.operator_messages import adapter_forms as say
+from vox_tensor.nf4_levels import BLOCK_SIZES
 
 MANIFEST_V3_FILE = "populi_adapter_manifest_v3.json"
-MANIFEST_V3_SCHEMA = "adapter-manifest-v3"
 V3_FORMAT = "vox_mens_adapter"
 V3_FORMATS = (V3_FORMAT, "vox_populi_adapter")
 SCHEMA_VERSION = 1
+
+_REQUIRED = (
+    "format", "version", "adapter_method", "quant", "base_key_map", "layer_order", "vocab",
+    "d_model", "rank", "alpha",
+)  # fmt: skip
+_REQUIRED_OF_OURS = (
+    *_REQUIRED, "base_model", "schema_version", "graph_id", "candle_compat_mode",
+    "training_objective_note", "embed_key", "dropout", "use_rslora", "scale", "modules",
+    "base_digest", "model_type", "tokenizer", "tokenizer_digest", "template", "template_digest",
+    "system_prompt", "seq_len", "contract_digest", "step", "adapter_sha256", "manifest_sha256",
+)  # fmt: skip
+_MODULE_FIELDS = ("ours", "roles", "in_features", "out_features", "fan_in_fan_out")
+_PROVENANCE_FIELDS = ("base_family", "upstream_model_id", "license_class", "attribution_required")
 
 HEAD_KEY = "lm_head.weight"
 """What our header calls the head's tensor, also where the base stores none."""
@@ -192,10 +213,14 @@ def parse_manifest_v3(raw: Mapping[str, object], path: Path) -> AdapterFacts | O
     Raises:
         ArtifactError: With everything that is missing, wrong or contradictory.
     """
-    check_schema(raw, MANIFEST_V3_SCHEMA, path)
+    is_ours = "schema_version" in raw
     try:
+        if is_ours:
+            check_keys(raw, _REQUIRED_OF_OURS, ("provenance", "imported"))
+        else:
+            check_keys(raw, _REQUIRED, ("base_model", "provenance"))
         facts = _facts(raw)
-        ours = _our_manifest(raw, facts) if "schema_version" in raw else None
+        ours = _our_manifest(raw, facts) if is_ours else None
     except FieldError as error:
         raise ArtifactError(say.sidecar_invalid(str(path), str(error))) from error
     check_layers(facts, path)
@@ -224,56 +249,76 @@ def _module_json(module: AdaptedModule) -> dict[str, object]:
 
 
 def _facts(raw: Mapping[str, object]) -> AdapterFacts:
-    quant, keys = take_object(raw, "quant"), take_object(raw, "base_key_map")
-    method, base_quant = take(raw, "adapter_method", str), take(quant, "base_quant", str)
+    take_one_of(raw, "format", V3_FORMATS)
+    take_one_of(raw, "version", (3,))
+    method = take_one_of(raw, "adapter_method", ("lora", "qlora"))
+    with inside("quant"):
+        base_quant, double_quant = _stored_weights(take_object(raw, "quant"))
+    layer_order, base_key_map = take_layers(raw)
     if method == "lora" and base_quant != "none":
         message = f"adapter_method is lora and base_quant is {base_quant}"
         raise FieldError(message)
-    double_quant = take_optional(quant, "double_quant", bool)
     return AdapterFacts(
         version=3,
         method=method,
         base_quant=base_quant,
         double_quant=base_quant != "none" if double_quant is None else double_quant,
-        layer_order=take_texts(raw, "layer_order"),
-        base_key_map={name: take(keys, name, str) for name in keys},
+        layer_order=layer_order,
+        base_key_map=base_key_map,
         vocab=take_positive(raw, "vocab"),
         d_model=take_positive(raw, "d_model"),
         rank=take_positive(raw, "rank"),
         alpha=take_number(raw, "alpha"),
-        embed_key=take_optional(raw, "embed_key", str) or _key_of_head(keys),
+        embed_key=_embed_key(raw, base_key_map),
         base_model=take_optional(raw, "base_model", str),
         provenance=_provenance(raw),
     )
 
 
-def _key_of_head(keys: Mapping[str, object]) -> str | None:
+def _embed_key(raw: Mapping[str, object], base_key_map: Mapping[str, str]) -> str | None:
     """In the source system the head is always the embedding table."""
-    return take_optional(keys, HEAD, str)
+    return take_name(raw, "embed_key") if "embed_key" in raw else base_key_map.get(HEAD)
+
+
+def _stored_weights(quant: Mapping[str, object]) -> tuple[str, bool | None]:
+    """`base_quant` and `double_quant`; the others may be there and must be valid."""
+    check_keys(quant, ("base_quant",), ("double_quant", "block_size", "compute_dtype"))
+    if "block_size" in quant:
+        take_one_of(quant, "block_size", BLOCK_SIZES)
+    if "compute_dtype" in quant:
+        take_one_of(quant, "compute_dtype", COMPUTE_DTYPES)
+    base_quant = take_one_of(quant, "base_quant", ("none", "nf4"))
+    return base_quant, take_present(quant, "double_quant", bool)
 
 
 def _provenance(raw: Mapping[str, object]) -> Provenance | None:
     if raw.get("provenance") is None:
         return None
     fields = take_object(raw, "provenance")
-    return Provenance(
-        base_family=take_optional(fields, "base_family", str),
-        upstream_model_id=take_optional(fields, "upstream_model_id", str),
-        license_class=take_optional(fields, "license_class", str),
-        attribution_required=take_optional(fields, "attribution_required", bool) or False,
-    )
+    with inside("provenance"):
+        check_keys(fields, (), _PROVENANCE_FIELDS)
+        return Provenance(
+            base_family=take_optional(fields, "base_family", str),
+            upstream_model_id=take_optional(fields, "upstream_model_id", str),
+            license_class=take_optional(fields, "license_class", str),
+            attribution_required=take_present(fields, "attribution_required", bool) or False,
+        )
 
 
 def _our_manifest(raw: Mapping[str, object], facts: AdapterFacts) -> OurManifest:
     if not fits_own_digest(raw):
         message = "it was damaged or changed: its content does not match its own digest"
         raise FieldError(message)
+    take_one_of(raw, "schema_version", (SCHEMA_VERSION,))
+    if "imported" in raw:
+        with inside("imported"):
+            check_keys(take_object(raw, "imported"), ("adapter_config", "container"))
     header = AdapterHeader(
         lora=take_lora(raw),
         modules=tuple(_modules(raw, facts)),
         base_name=take(raw, "base_model", str),
         base_digest=take(raw, "base_digest", str),
-        model_type=take(raw, "model_type", str),
+        model_type=take_name(raw, "model_type"),
         tokenizer=take_member(raw, "tokenizer", TokenizerKind),
         tokenizer_digest=take(raw, "tokenizer_digest", str),
         template=take_member(raw, "template", ChatTemplate),
@@ -283,7 +328,7 @@ def _our_manifest(raw: Mapping[str, object], facts: AdapterFacts) -> OurManifest
         contract_digest=take(raw, "contract_digest", str),
         step=take_step(raw),
         imported=take_imported(raw),
-        graph=take_graph(raw, "graph_id"),
+        graph=take_one_of(raw, "graph_id", GRAPH_IDS),
         quantization=take_quantization(take_object(raw, "quant"))
         if facts.method == "qlora"
         else None,
@@ -296,7 +341,7 @@ def _our_manifest(raw: Mapping[str, object], facts: AdapterFacts) -> OurManifest
     return OurManifest(
         facts=replace(facts, alpha=_plain_alpha(header)),
         header=header,
-        adapter_sha256=take(raw, "adapter_sha256", str),
+        adapter_sha256=take_sha256(raw, "adapter_sha256"),
         training_objective_note=take_optional(raw, "training_objective_note", str),
     )
 
@@ -307,15 +352,26 @@ def _modules(raw: Mapping[str, object], facts: AdapterFacts) -> Iterator[Adapted
         message = "layer_order and modules do not name the same layers"
         raise FieldError(message)
     for name in facts.layer_order:
-        module = take_object(modules, name)
-        yield AdaptedModule(
-            ours=take(module, "ours", str),
-            base_key=HEAD_KEY if name == HEAD else take(facts.base_key_map, name, str),
-            roles=take_texts(module, "roles"),
-            in_features=take_positive(module, "in_features"),
-            out_features=take_positive(module, "out_features"),
-            fan_in_fan_out=take(module, "fan_in_fan_out", bool),
-        )
+        with inside(f"modules.{name}"):
+            base_key = HEAD_KEY if name == HEAD else take(facts.base_key_map, name, str)
+            module = _module(take_object(modules, name), base_key)
+        yield module
+
+
+def _module(raw: Mapping[str, object], base_key: str) -> AdaptedModule:
+    check_keys(raw, _MODULE_FIELDS)
+    roles = take_names(raw, "roles")
+    if not set(roles) <= set(ProjectionRole):
+        message = f"roles are not all among {', '.join(ProjectionRole)}"
+        raise FieldError(message)
+    return AdaptedModule(
+        ours=take_name(raw, "ours"),
+        base_key=base_key,
+        roles=roles,
+        in_features=take_positive(raw, "in_features"),
+        out_features=take_positive(raw, "out_features"),
+        fan_in_fan_out=take(raw, "fan_in_fan_out", bool),
+    )
 
 
 def _contradictions(ours: OurManifest) -> Iterator[str]:

@@ -10,20 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from vox_populi.adapters.v3.facts import AdapterFacts, check_layers, check_schema
+from vox_populi.adapters.v3.facts import AdapterFacts, check_layers, take_layers
+from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import (
-    take,
+    FieldError,
+    check_keys,
+    take_name,
     take_number,
-    take_object,
+    take_one_of,
     take_optional,
     take_positive,
-    take_texts,
 )
+from vox_populi.operator_messages import adapter_forms as say
 
 META_V2_FILE = "candle_qlora_adapter_meta.json"
-META_V2_SCHEMA = "adapter-meta-v2"
 V2_FORMAT = "vox_mens_qlora_lora_only_v2"
 V2_FORMATS = (V2_FORMAT, "vox_populi_qlora_lora_only_v2")
+
+_REQUIRED = (
+    "format", "version", "embed_key", "vocab", "d_model", "rank", "alpha", "layer_order",
+    "base_key_map",
+)  # fmt: skip
 
 
 def parse_meta_v2(raw: Mapping[str, object], path: Path) -> AdapterFacts:
@@ -36,24 +43,33 @@ def parse_meta_v2(raw: Mapping[str, object], path: Path) -> AdapterFacts:
     Raises:
         ArtifactError: With everything that is missing, wrong or contradictory.
     """
-    check_schema(raw, META_V2_SCHEMA, path)
-    keys = take_object(raw, "base_key_map")
-    facts = AdapterFacts(
+    try:
+        facts = _facts(raw)
+    except FieldError as error:
+        raise ArtifactError(say.sidecar_invalid(str(path), str(error))) from error
+    check_layers(facts, path)
+    return facts
+
+
+def _facts(raw: Mapping[str, object]) -> AdapterFacts:
+    check_keys(raw, _REQUIRED, ("base_model",))
+    take_one_of(raw, "format", V2_FORMATS)
+    take_one_of(raw, "version", (2,))
+    layer_order, base_key_map = take_layers(raw)
+    return AdapterFacts(
         version=2,
         method="qlora",
         base_quant="nf4",
         double_quant=True,
-        layer_order=take_texts(raw, "layer_order"),
-        base_key_map={name: take(keys, name, str) for name in keys},
+        layer_order=layer_order,
+        base_key_map=base_key_map,
         vocab=take_positive(raw, "vocab"),
         d_model=take_positive(raw, "d_model"),
         rank=take_positive(raw, "rank"),
         alpha=take_number(raw, "alpha"),
-        embed_key=take(raw, "embed_key", str),
+        embed_key=take_name(raw, "embed_key"),
         base_model=take_optional(raw, "base_model", str),
     )
-    check_layers(facts, path)
-    return facts
 
 
 def meta_v2_json(facts: AdapterFacts) -> dict[str, object]:
