@@ -105,7 +105,9 @@ def status_text(report: StatusReport) -> str:
 def preview_text(row: PreviewRow, *, has_color: bool) -> Iterator[Piece]:
     """A row's text, set in; what is learned is green, or between guillemets without colour."""
     learned = sum(label != -100 for label in row.labels)
-    yield f"line {row.source_line}: {len(row.ids)} tokens, {learned} learned\n  ", Style.PLAIN
+    weight = "" if row.weight == 1 else f", weight {row.weight:g}"
+    counts = f"{len(row.ids)} tokens, {learned} learned{weight}"
+    yield f"line {row.source_line}: {counts}\n  ", Style.PLAIN
     for text, is_learned in row.pieces:
         marked = f"«{text}»" if is_learned and not has_color else text
         yield set_in(marked), Style.GREEN if is_learned else Style.PLAIN

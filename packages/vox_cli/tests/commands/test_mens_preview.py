@@ -61,6 +61,20 @@ def test_preview_prints_a_json_line_a_row(vox: Vox, previewed: Asked) -> None:
     }
 
 
+def test_preview_shows_the_weight_of_a_row_that_has_one(vox: Vox, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    row = {"prompt": "Say hi.", "response": "hi"}
+    texts = [json.dumps({**row, "weight": 2.5}), json.dumps(row)]
+    rows.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    heavy, plain = [
+        line
+        for line in vox("mens", "preview", "--data", rows).out.splitlines()
+        if "learned" in line
+    ]
+    assert heavy.endswith("learned, weight 2.5")
+    assert plain.endswith("learned")
+
+
 def test_preview_marks_what_is_learned(vox: Vox, previewed: Asked) -> None:
     plain = vox("mens", "preview", "--data", "rows.jsonl").out
     assert "line 5: 3 tokens, 2 learned" in plain

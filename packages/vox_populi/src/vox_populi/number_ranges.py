@@ -125,6 +125,8 @@ SHARD_BYTES = NumberRange(lowest=1, highest=2**63 - 1)
 RANK = NumberRange(lowest=1, highest=MAX_RANK)
 ALPHA = NumberRange(lowest=MIN_ALPHA, highest=MAX_ALPHA, is_whole=False)
 LEARNING_RATE = NumberRange(lowest=0.0, highest=1e3, is_whole=False, above_lowest=True)
+ROW_WEIGHT = NumberRange(lowest=1e-3, highest=1e3, is_whole=False)
+"""The weights of two rows are at most six digits apart: an f32 sum still sees the smaller one."""
 FACTOR = NumberRange(lowest=0.0, highest=1e3, is_whole=False)
 NORM = NumberRange(lowest=0.0, highest=1e30, is_whole=False)
 SHARE = NumberRange(lowest=0.0, highest=1.0, is_whole=False)

@@ -231,3 +231,31 @@ def test_an_unknown_row_is_told_every_key_that_is_read() -> None:
     assert problem.code == "MENS-D030"
     keys = (*CONVERSATION_KEYS, *PROMPT_KEYS, *RESPONSE_KEYS)
     assert [key for key in keys if f'"{key}"' not in problem.fix] == []
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "p", "response": "r"},
+        {"messages": [said("user", "p"), said("assistant", "r", weight=1)]},
+        {"conversations": [{"from": "human", "value": "p"}, {"from": "gpt", "value": "r"}]},
+    ],
+)
+def test_a_row_of_any_layout_has_a_weight(row: dict[str, object]) -> None:
+    assert parse_row(row, 1, "f").weight == 1.0
+    assert parse_row({**row, "weight": None}, 1, "f").weight == 1.0
+    for weight in (0.001, 0.5, 2, 1000):
+        assert parse_row({**row, "weight": weight}, 1, "f").weight == weight
+
+
+@pytest.mark.parametrize(
+    "weight", [0, -1, 0.0009, 1000.5, 10**30, True, "2", SECRET, [1], {"a": 1}]
+)
+def test_a_weight_that_is_no_usable_number_is_one_problem(weight: object) -> None:
+    row = {"prompt": "p", "response": "r", "weight": weight}
+    assert codes(row) == ["MENS-D031"]
+    with pytest.raises(DataError) as caught:
+        parse_row(row, 7, "train.jsonl")
+    (problem,) = caught.value.problems
+    assert problem.what.startswith("weight is a")
+    assert "from 0.001 to 1000" in problem.fix

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vox_populi.data.row_reader import EncodedRowCache
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
@@ -20,6 +22,9 @@ def test_what_was_put_comes_back() -> None:
     cache.put(row(7))
     assert cache.get(7) == row(7)
     assert cache.get(8) is None
+    heavy = replace(row(9), weight=2.5)
+    cache.put(heavy)
+    assert cache.get(9) == heavy != row(9)
 
 
 def test_memory_is_bounded() -> None:

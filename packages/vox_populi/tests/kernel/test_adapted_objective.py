@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -90,3 +92,30 @@ def test_a_snapshot_put_back_restores_the_loss() -> None:
     assert objective.loss_sum(collate_window(ROWS)).item() != before
     objective.restore(kept)
     assert objective.loss_sum(collate_window(ROWS)).item() == before
+
+
+@pytest.mark.parametrize("copies", list(DenseCopies))
+def test_a_model_without_its_adapters_is_the_one_they_were_attached_to(
+    copies: DenseCopies,
+) -> None:
+    objective, _ = build(copies)
+    objective.set_training(active=False)
+    fresh = mean_loss(objective, ROWS, 8)
+    trained = {name: tensor + 1 for name, tensor in objective.snapshot().items()}
+    objective.restore(trained)
+    with objective.adapters_off():
+        assert mean_loss(objective, ROWS, 8) == fresh
+    assert mean_loss(objective, ROWS, 8) != fresh
+
+
+def test_the_normaliser_weighs_supervised_tokens() -> None:
+    objective, _ = build(DenseCopies.NONE)
+    rows = [*ROWS, replace(ROWS[0], weight=0.5)]
+    assert objective.normaliser(ROWS) == ROWS[0].n_supervised == 3
+    assert objective.normaliser(rows) == 4.5
+    (both,) = objective.loss_sums(rows, 10)
+    one, other = objective.loss_sums(rows, 5)
+    assert (
+        both.item() == pytest.approx(one.item() * 1.5) == pytest.approx(one.item() + other.item())
+    )
+    assert mean_loss(objective, rows, 10) == pytest.approx(one.item() / 3), "not in evaluations"

@@ -17,11 +17,14 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError, ConfigError, DataError, RunFailedError
 from vox_populi.kernel.adapted_objective import AdaptedObjective
+from vox_populi.model.transformer import Transformer
+from vox_populi.pipeline import evaluate_run
 from vox_populi.pipeline.evaluate import EvalReport, EvalRequest, evaluate
 from vox_populi.pipeline.evaluate_run import DEFAULT_SEQ_LEN
 from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
 from vox_populi.pipeline.merge import MergeFormat, MergeRequest, merge_weights
 from vox_populi.pipeline.train import RunOptions, TrainReport, run_training
+from vox_populi.pipeline.weights import FoundWeights, load_weights
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_tensor.tokenizer import VoxTokenizer
 
@@ -146,12 +149,20 @@ def test_a_merged_model_keeps_the_digest_of_the_system_prompt_and_not_its_text(
 
 
 def test_before_and_after_are_the_losses_of_training(
-    contract: FinetuneContract, run: TrainReport
+    contract: FinetuneContract, run: TrainReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = contract.data_dir / "valid.jsonl"
+    loads: list[FoundWeights] = []
+
+    def count(found: FoundWeights) -> AdaptedObjective[Transformer]:
+        loads.append(found)
+        return load_weights(found)
+
+    monkeypatch.setattr(evaluate_run, "load_weights", count)
     report = evaluate(
         EvalRequest(data=data, weights=WeightsChoice(run=run.run, threads=1), compare_base=True)
     )
+    assert len(loads) == 1, "base and adapter are measured on one model"
     assert report.base is not None
     assert report.base.loss == run.heldout_loss_before
     assert report.loss == run.heldout_loss_after

@@ -43,9 +43,15 @@ FORGERIES: list[tuple[str, Any]] = [
 ]
 
 
+UNHEARD_OF: list[tuple[str, Any]] = [
+    *(("epoch_weight", value) for value in (0.0, -1.0, 1e300, "1", None)),
+]
+"""Fields that only runs on rows with weights have."""
+
+
 def forge(checkpoint: Path, name: str, value: object) -> None:
     state = json.loads((checkpoint / "state.json").read_text("utf-8"))
-    assert state[name] != value
+    assert state.get(name, state) != value
     state[name] = value
     data = json.dumps(state).encode()
     (checkpoint / "state.json").write_bytes(data)
@@ -68,7 +74,7 @@ def test_counters_that_no_run_can_have_are_refused(
         if other != checkpoint:
             shutil.rmtree(other)
     shutil.copytree(contract.output_dir, tmp_path / "copy")
-    for name, value in FORGERIES:
+    for name, value in (*FORGERIES, *UNHEARD_OF):
         shutil.rmtree(contract.output_dir)
         shutil.copytree(tmp_path / "copy", contract.output_dir)
         forge(checkpoint, name, value)

@@ -99,3 +99,15 @@ def test_a_bad_row_is_an_error_with_its_line(
     data = write_rows([{"prompt": "P", "response": "R"}, {"prompt": 7}])
     with pytest.raises(DataError, match=rf"{data.name}:2"):
         list(preview_rows(request(data, make_base())))
+
+
+def test_a_weight_is_shown_and_survives_cuts(
+    write_rows: WriteRows, make_base: Callable[..., Path]
+) -> None:
+    rows = [{"prompt": "p", "response": "r" * 40, "weight": 2}, {"prompt": "p", "response": "r"}]
+    data, base = write_rows(rows), make_base()
+    cuts: list[dict[str, int]] = [{}, {"seq_len": 45}, {"ce_last_k": 1}]
+    for ways in cuts:
+        heavy, plain = preview_rows(request(data, base, **ways))
+        assert heavy.as_json()["weight"] == 2.0
+        assert "weight" not in plain.as_json()

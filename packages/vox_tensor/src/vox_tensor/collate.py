@@ -30,6 +30,8 @@ class PackedBatch:
     """int64 ids of those next tokens."""
     rows: tuple[int, ...]
     """Source line of each segment, for messages."""
+    weights_P: Tensor | None = None
+    """float32 weight of each supervised position; `None` where all of them are 1."""
 
     @property
     def n_tokens(self) -> int:
@@ -72,9 +74,19 @@ def collate_window(rows: Sequence[EncodedRow], device: torch.device | str = "cpu
         torch.tensor(values, dtype=torch.int64).to(device, non_blocking=True)
         for values in (ids, positions, supervised, targets)
     )
+    lines = tuple(row.line for row in rows)
+    weights_P = _weights(rows, device)
     return PackedBatch(
-        ids_T, positions_T, tuple(offsets), supervised_P, targets_P, tuple(r.line for r in rows)
+        ids_T, positions_T, tuple(offsets), supervised_P, targets_P, lines, weights_P
     )
+
+
+def _weights(rows: Sequence[EncodedRow], device: torch.device | str) -> Tensor | None:
+    """The weight of each supervised position; `None` where no row has one."""
+    if all(row.weight == 1 for row in rows):
+        return None
+    weights = [row.weight for row in rows for _ in range(row.n_supervised)]
+    return torch.tensor(weights, dtype=torch.float32).to(device, non_blocking=True)
 
 
 def collate_continuation(

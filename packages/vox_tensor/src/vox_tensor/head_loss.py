@@ -32,7 +32,11 @@ CHUNK_ROWS = 256
 
 
 def linear_cross_entropy(
-    h_PD: Tensor, head: Projection, targets_P: Tensor, chunk_rows: int = CHUNK_ROWS
+    h_PD: Tensor,
+    head: Projection,
+    targets_P: Tensor,
+    chunk_rows: int = CHUNK_ROWS,
+    weights_P: Tensor | None = None,
 ) -> Tensor:
     """Sum over positions of `-log softmax(head(h))[target]`, as a float32 scalar (f64 for f64).
 
@@ -44,17 +48,31 @@ def linear_cross_entropy(
         head: Weight `[V, D]`, optionally adapted.
         targets_P: int64 ids, each in `[0, V)`.
         chunk_rows: Rows of logits to hold at a time.
+        weights_P: What each position's loss is multiplied by; `None` for 1. Gets no gradient.
 
     Raises:
-        ValueError: When the number of targets and of hidden states differ.
+        ValueError: When the number of targets or weights is not that of hidden states.
     """
-    if h_PD.shape[0] != targets_P.shape[0]:
-        message = f"{h_PD.shape[0]} hidden states but {targets_P.shape[0]} targets"
-        raise ValueError(message)
+    for name, given in (("targets", targets_P), ("weights", weights_P)):
+        if given is not None and given.shape[0] != h_PD.shape[0]:
+            message = f"{h_PD.shape[0]} hidden states but {given.shape[0]} {name}"
+            raise ValueError(message)
     if not torch.is_grad_enabled():
         h_PD, head = h_PD.detach(), detach(head)
     fixed, flat = flatten((head,))
-    return _linear_cross_entropy(h_PD, targets_P, chunk_rows, fixed, *flat)
+    return _linear_cross_entropy(h_PD, _Wanted(targets_P, weights_P), chunk_rows, fixed, *flat)
+
+
+class _Wanted(NamedTuple):
+    """What the positions should predict, and how much each counts."""
+
+    targets_P: Tensor
+    weights_P: Tensor | None
+
+    def chunk(self, rows: slice) -> _Wanted:
+        """The part of one chunk."""
+        weights_P = self.weights_P
+        return _Wanted(self.targets_P[rows], None if weights_P is None else weights_P[rows])
 
 
 class _Gradients(NamedTuple):
@@ -71,7 +89,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any,
         h_PD: Tensor,
-        targets_P: Tensor,
+        wanted: _Wanted,
         chunk_rows: int,
         fixed: tuple[Fixed, ...],
         *flat: Any,
@@ -89,7 +107,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         losses = wide_sum(h_PD.device)
         for start in range(0, h_PD.shape[0], chunk_rows):
             rows = slice(start, start + chunk_rows)
-            losses.add(_chunk(h_PD, head, targets_P, rows, grads))
+            losses.add(_chunk(h_PD, head, wanted, rows, grads))
         ctx.save_for_backward(*grads)
         is_f64 = h_PD.dtype == torch.float64
         return losses.total().to(torch.float64 if is_f64 else torch.float32)
@@ -107,20 +125,25 @@ _linear_cross_entropy: Callable[..., Tensor] = _LinearCrossEntropy.apply
 
 
 def _chunk(
-    h_PD: Tensor, head: Projection, targets_P: Tensor, rows: slice, grads: _Gradients
+    h_PD: Tensor, head: Projection, wanted: _Wanted, rows: slice, grads: _Gradients
 ) -> Tensor:
     """Losses `[C]` of one chunk; fills its part of `grads`."""
-    h_CD, target_C = h_PD[rows], targets_P[rows].unsqueeze(1)
+    targets_C, weights_C = wanted.chunk(rows)
+    h_CD, target_C = h_PD[rows], targets_C.unsqueeze(1)
     part = head if head.keep is None else head._replace(keep=head.keep[rows])
     logits_CV = project(h_CD, part, needs_dx=grads.h is not None)
     wide = torch.promote_types(logits_CV.dtype, torch.float32)
     # One kernel that walks a row while it is in cache; `out=` spares a [C, V] allocation.
     log_p_CV = torch.log_softmax(logits_CV, dim=-1, dtype=wide)
     loss_C = -log_p_CV.gather(1, target_C).squeeze(1)
+    if weights_C is not None:
+        loss_C.mul_(weights_C)
     if all(t is None for t in grads):
         return loss_C
     g_CV = log_p_CV.exp_()
     g_CV.scatter_add_(1, target_C, -torch.ones_like(target_C, dtype=wide))
+    if weights_C is not None:
+        g_CV.mul_(weights_C.unsqueeze(1))
     g_CV = g_CV.to(h_CD.dtype)
     dh_CD, (grad_a, grad_b) = project_backward(g_CV, h_CD, part, None, needs_dx=grads.h is not None)
     if grads.h is not None and dh_CD is not None:

@@ -11,7 +11,8 @@ again instead of being stored (Hu et al. 2021, arXiv 2106.09685, for the update 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -266,6 +267,8 @@ class LoraLinear(nn.Module):
         self.base: nn.Linear | FrozenLinear = base.requires_grad_(False)
         self.spec = spec
         self.dropout_generator = dropout_generator
+        self.is_on = True
+        """Whether the update counts; see `adapters_off`."""
         device = base.weight.device
         # Drawn on the CPU, so that a seed means the same adapter on every device.
         start = torch.empty(spec.rank, base.in_features)
@@ -281,8 +284,10 @@ class LoraLinear(nn.Module):
 
     def projection(self, x_TI: Tensor) -> Projection:
         """The tensors of this layer, with a dropout mask for `x_TI` drawn when training."""
-        keep = self._dropout_keep(x_TI) if self.training and self.spec.dropout else None
         base = self.base
+        if not self.is_on:
+            return Projection(base.weight, base.bias)
+        keep = self._dropout_keep(x_TI) if self.training and self.spec.dropout else None
         return Projection(base.weight, base.bias, self.a_RI, self.b_OR, self.spec.scale, keep)
 
     def _dropout_keep(self, x_TI: Tensor) -> Tensor:
@@ -319,6 +324,19 @@ class LoraLinear(nn.Module):
         if self.base.bias is not None:
             dense.bias.copy_(self.base.bias)
         return dense.requires_grad_(requires_grad=False)
+
+
+@contextmanager
+def adapters_off(layers: Iterable[LoraLinear]) -> Iterator[None]:
+    """Let layers compute what their bases compute, bit for bit, until the block ends."""
+    switched = [layer for layer in layers if layer.is_on]
+    for layer in switched:
+        layer.is_on = False
+    try:
+        yield
+    finally:
+        for layer in switched:
+            layer.is_on = True
 
 
 def lora_delta(a_RI: Tensor, b_OR: Tensor, scale: float) -> Tensor:

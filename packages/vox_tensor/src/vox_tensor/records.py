@@ -40,6 +40,8 @@ class TrainingRecord:
     category: str | None = None
     lane: str | None = None
     source: str | None = None
+    weight: float = 1.0
+    """How much its learned tokens count in the loss, beside those of other rows."""
     ignored: tuple[str, ...] = ()
     """Keys of labels whose value could not be used."""
 
@@ -56,6 +58,8 @@ class EncodedRow:
     ids: tuple[int, ...]
     labels: tuple[int, ...]
     line: int = 0
+    weight: float = 1.0
+    """How much each supervised token counts in the loss, beside those of other rows."""
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.labels):

@@ -37,3 +37,12 @@ def test_a_continuation_counts_on_and_supervises_nothing() -> None:
 def test_no_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         collate_window([])
+
+
+def test_every_supervised_position_has_the_weight_of_its_row() -> None:
+    heavy = EncodedRow((7, 8, 9), (X, 8, 9), weight=2.5)
+    plain = EncodedRow((5, 6), (X, 6))
+    weights_P = collate_window([heavy, plain]).weights_P
+    assert weights_P is not None
+    assert weights_P.tolist() == [2.5, 2.5, 1.0]
+    assert collate_window([plain, plain]).weights_P is None

@@ -106,3 +106,58 @@ def test_mismatched_targets_are_refused() -> None:
     h, weight, targets = problem(torch.float32)
     with pytest.raises(ValueError, match="7 hidden states but 6 targets"):
         linear_cross_entropy(h, Projection(weight, None), targets[:6])
+
+
+WEIGHTS = (0.5, 3.0, 1.0, 0.001, 2.0, 1000.0, 1.0)
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 3, 100])
+def test_weighted_loss_and_gradient_are_those_of_float64(
+    chunk_rows: int, assert_near_f32: Near
+) -> None:
+    h, weight, targets = problem(torch.float32)
+    leaf, wide = h.clone().requires_grad_(), h.double().requires_grad_()
+    head, weights = Projection(weight, None), torch.tensor(WEIGHTS)
+    loss = linear_cross_entropy(leaf, head, targets, chunk_rows, weights)
+    each = F.cross_entropy(wide @ weight.double().T, targets, reduction="none")
+    expected = (each * torch.tensor(WEIGHTS, dtype=torch.float64)).sum()
+    loss.backward()
+    expected.backward()
+    assert_near_f32(loss, expected.float())
+    assert wide.grad is not None
+    assert_near_f32(leaf.grad, wide.grad.float())
+    assert not torch.allclose(loss, linear_cross_entropy(h, head, targets, chunk_rows))
+
+
+def test_gradcheck_with_weights_and_an_adapted_head() -> None:
+    h, weight, targets = problem(torch.float64)
+    generator = torch.Generator().manual_seed(2)
+    a = torch.randn(2, 5, dtype=torch.float64, generator=generator, requires_grad=True)
+    b = torch.randn(11, 2, dtype=torch.float64, generator=generator, requires_grad=True)
+    weights = torch.tensor([0.5, 3.0, 1.0, 0.25, 2.0, 8.0, 1.0])
+
+    def run(h: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return linear_cross_entropy(h, Projection(weight, None, a, b, 0.5), targets, 3, weights)
+
+    assert torch.autograd.gradcheck(run, (h.requires_grad_(), a, b))
+
+
+def test_weights_of_one_change_no_bit() -> None:
+    h, weight, targets = problem(torch.float32)
+    found = []
+    for weights in (None, torch.ones(7)):
+        leaf = h.clone().requires_grad_()
+        loss = linear_cross_entropy(leaf, Projection(weight, None), targets, 3, weights)
+        loss.backward()
+        assert leaf.grad is not None
+        found.append((loss, leaf.grad))
+    (loss, grad), (same_loss, same_grad) = found
+    assert torch.equal(loss, same_loss)
+    assert torch.equal(grad, same_grad)
+    assert bool(grad.abs().sum() > 0)
+
+
+def test_mismatched_weights_are_refused() -> None:
+    h, weight, targets = problem(torch.float32)
+    with pytest.raises(ValueError, match="7 hidden states but 6 weights"):
+        linear_cross_entropy(h, Projection(weight, None), targets, weights_P=torch.ones(6))

@@ -12,6 +12,7 @@ from torch import nn
 from vox_tensor.lora import (
     LoraLinear,
     Projection,
+    adapters_off,
     project_shared,
     projection_of,
 )
@@ -228,3 +229,34 @@ def test_a_bf16_base_keeps_f32_factors() -> None:
 def test_projection_of_refuses_other_modules() -> None:
     with pytest.raises(TypeError, match="Embedding"):
         projection_of(nn.Embedding(2, 3), torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_layer_that_is_off_is_its_base_and_comes_back(dropout: float) -> None:
+    torch.manual_seed(0)
+    base = torch.nn.Linear(6, 4)
+    dropped = torch.Generator().manual_seed(1)
+    layer = LoraLinear(base, LoraSpec(rank=2, dropout=dropout), None, dropped)
+    with torch.no_grad():
+        layer.b_OR.normal_()
+    x = torch.randn(3, 6)
+    layer.eval()
+    adapted = layer(x)
+    layer.train()
+    before = dropped.get_state()
+    with adapters_off([layer]):
+        assert torch.equal(layer(x), base(x))
+        with adapters_off([layer]):
+            pass
+        assert torch.equal(layer(x), base(x)), "an inner block switches nothing on"
+    assert torch.equal(dropped.get_state(), before), "no mask was drawn"
+    layer.eval()
+    assert torch.equal(layer(x), adapted)
+    assert not torch.allclose(adapted, base(x))
+
+
+def test_a_failure_inside_switches_the_layers_on_again() -> None:
+    layer = LoraLinear(torch.nn.Linear(6, 4), LoraSpec(rank=2))
+    with pytest.raises(AttributeError), adapters_off([layer]):
+        layer(None)
+    assert layer.is_on

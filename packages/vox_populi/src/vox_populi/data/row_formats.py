@@ -7,6 +7,8 @@
 | OpenAI messages | `messages` or `turns`: `role`, `content`, an assistant's `weight` 0 or 1 |
 | ShareGPT | `conversations`: `from`, `value` |
 
+Beside any of them, `weight` says how much the row counts in the loss.
+
 A conversation wins over a prompt and answer in the same row, `prompt` wins over `instruction`,
 `response` over `output` over `completion`; a blank value counts as absent. Keys that are not
 named here are ignored. Messages about a row never quote it: it may be private.
@@ -19,6 +21,7 @@ from enum import StrEnum
 
 from vox_populi.data.row_labels import row_labels
 from vox_populi.errors import DataError
+from vox_populi.number_ranges import ROW_WEIGHT
 from vox_populi.operator_messages import data as say
 from vox_tensor.errors import Problem
 from vox_tensor.records import Message, Role, TrainingRecord
@@ -77,7 +80,7 @@ def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRec
     if value.get("tools"):
         row.problems.append(say.tool_calls_unsupported(row.place, "tools"))
     parse = _prompt_response if shape is RowShape.PROMPT_RESPONSE else _conversation
-    messages = parse(row)
+    messages, weight = parse(row), _weight(row)
     if row.problems:
         raise DataError(*row.problems)
     labels = row_labels(value)
@@ -88,6 +91,7 @@ def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRec
         category=labels.category,
         lane=labels.lane,
         source=labels.source,
+        weight=weight,
         ignored=labels.ignored,
     )
 
@@ -149,6 +153,20 @@ def json_type(value: object) -> str:
         return "a boolean"
     names = {str: "a string", int: "a number", float: "a number", list: "a list"}
     return names.get(type(value), "an object")
+
+
+def _weight(row: _Row) -> float:
+    """How much a row counts; unlike a label, a wrong one would change what is learned unseen."""
+    found = row.value.get("weight")
+    if found is None:
+        return 1.0
+    if isinstance(found, int | float) and ROW_WEIGHT.holds(found):
+        return float(found)
+    what = json_type(found)
+    if what == "a number":
+        what = "a number out of range"
+    row.problems.append(say.row_field_type(row.place, "weight", str(ROW_WEIGHT), what))
+    return 1.0
 
 
 def _prompt_response(row: _Row) -> list[Message]:

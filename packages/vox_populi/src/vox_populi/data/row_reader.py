@@ -9,6 +9,7 @@ import hashlib
 import os
 from array import array
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -95,7 +96,7 @@ class RowReader:
         """
         limit = self.max_tokens
         if limit is not None and len(row) > limit:
-            row = EncodedRow(row.ids[:limit], row.labels[:limit], row.line)
+            row = replace(row, ids=row.ids[:limit], labels=row.labels[:limit])
         return row if self.ce_last_k is None else last_supervised(row, self.ce_last_k)
 
     def remember(self, row: EncodedRow) -> None:
@@ -141,7 +142,7 @@ class EncodedRowCache:
     """The rows used last, as packed integers: at most `max_tokens` of them, 8 bytes each."""
 
     def __init__(self, max_tokens: int = 2**21) -> None:
-        self._rows: OrderedDict[int, tuple[array[int], array[int]]] = OrderedDict()
+        self._rows: OrderedDict[int, tuple[array[int], array[int], float]] = OrderedDict()
         self._room = max_tokens
 
     def get(self, line: int) -> EncodedRow | None:
@@ -150,17 +151,17 @@ class EncodedRowCache:
         if held is None:
             return None
         self._rows.move_to_end(line)
-        ids, labels = held
-        return EncodedRow(tuple(ids), tuple(labels), line)
+        ids, labels, weight = held
+        return EncodedRow(tuple(ids), tuple(labels), line, weight)
 
     def put(self, row: EncodedRow) -> None:
         """Hold a row, at the expense of those that were not used for longest."""
         if row.line in self._rows:
             return
-        self._rows[row.line] = (array("i", row.ids), array("i", row.labels))
+        self._rows[row.line] = (array("i", row.ids), array("i", row.labels), row.weight)
         self._room -= _cost(len(row))
         while self._room < 0:
-            _, (ids, _) = self._rows.popitem(last=False)
+            _, (ids, *_) = self._rows.popitem(last=False)
             self._room += _cost(len(ids))
 
 

@@ -7,6 +7,7 @@ text that spells a control token stays text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from vox_populi.data.training_text import (
     END_OF_TEXT,
@@ -52,7 +53,9 @@ def encode_record(
         labels += piece_ids if piece.learn else [IGNORE_INDEX] * len(piece_ids)
         if max_tokens is not None and len(ids) >= max_tokens:
             break
-    return EncodedRow(tuple(ids[:max_tokens]), tuple(labels[:max_tokens]), record.line)
+    return EncodedRow(
+        tuple(ids[:max_tokens]), tuple(labels[:max_tokens]), record.line, record.weight
+    )
 
 
 def last_supervised(row: EncodedRow, count: int) -> EncodedRow:
@@ -66,7 +69,7 @@ def last_supervised(row: EncodedRow, count: int) -> EncodedRow:
     if len(learned) <= count:
         return row
     first = learned[-count]
-    return EncodedRow(row.ids, (IGNORE_INDEX,) * first + row.labels[first:], row.line)
+    return replace(row, labels=(IGNORE_INDEX,) * first + row.labels[first:])
 
 
 def encode_prompt(

@@ -5,7 +5,8 @@ Whether the base under the adapters is dense or quantised is up to the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Generic, TypeVar
 
 import torch
@@ -19,10 +20,12 @@ from vox_populi.model.lora_transformer import (
 from vox_populi.model.proxy_stack import ProxyStack
 from vox_populi.model.transformer import Transformer
 from vox_populi.plan.execution_planner import ExecutionPlan
+from vox_populi.train.batches import pack_batches
 from vox_populi.train.seeds import Stream, stream_generator
 from vox_tensor.collate import PackedBatch
-from vox_tensor.lora import LoraLinear
+from vox_tensor.lora import LoraLinear, adapters_off
 from vox_tensor.nf4_weight import DensePool
+from vox_tensor.records import EncodedRow
 
 TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Torch dtypes of a plan's compute dtypes."""
@@ -61,8 +64,17 @@ class AdaptedObjective(Generic[_Model]):
         dropout = next((layer.dropout_generator for layer in layers), None)
         return {} if dropout is None else {Stream.DROPOUT.value: dropout}
 
+    def loss_sums(self, rows: Sequence[EncodedRow], window_tokens: int) -> Iterator[Tensor]:
+        """Pack the rows into windows, and sum the weighted cross entropies of each."""
+        for batch in pack_batches(rows, window_tokens, self.device):
+            yield self.loss_sum(batch)
+
+    def normaliser(self, rows: Sequence[EncodedRow]) -> float:
+        """The weights of all supervised tokens; without weights, their number."""
+        return sum(row.weight * row.n_supervised for row in rows)
+
     def loss_sum(self, batch: PackedBatch) -> Tensor:
-        """Sum of the cross entropies of the batch's supervised tokens."""
+        """Sum of the weighted cross entropies of the batch's supervised tokens."""
         return self.model.loss_sum(batch)
 
     def set_training(self, *, active: bool) -> None:
@@ -70,6 +82,10 @@ class AdaptedObjective(Generic[_Model]):
         self.model.train(active)
         if self.pool is not None:
             self.pool.expects_backward = active
+
+    def adapters_off(self) -> AbstractContextManager[None]:
+        """A block in which the model is its base, bit for bit."""
+        return adapters_off(self.adapted.values())
 
     def snapshot(self) -> dict[str, Tensor]:
         """Float32 CPU copies of all A and B."""

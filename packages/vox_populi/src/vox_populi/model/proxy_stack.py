@@ -85,12 +85,13 @@ class ProxyStack(nn.Module):
         return out_PV
 
     def loss_sum(self, batch: PackedBatch) -> Tensor:
-        """Sum of the cross entropies at supervised positions, a float32 scalar.
+        """Sum of the weighted cross entropies at supervised positions, a float32 scalar.
 
         A position predicts its target only from the token at that position.
         """
         h_PD = self.hidden(batch.ids_T.index_select(0, batch.supervised_P))
-        return linear_cross_entropy(h_PD, projection_of(self.head, h_PD), batch.targets_P)
+        head = projection_of(self.head, h_PD)
+        return linear_cross_entropy(h_PD, head, batch.targets_P, weights_P=batch.weights_P)
 
 
 def _bare(layer: nn.Module) -> FrozenLinear:

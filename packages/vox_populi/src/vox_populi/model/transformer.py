@@ -70,13 +70,13 @@ class Transformer(nn.Module):
         return out
 
     def loss_sum(self, batch: PackedBatch) -> Tensor:
-        """Sum of the cross entropies at supervised positions, a float32 scalar.
+        """Sum of the weighted cross entropies at supervised positions, a float32 scalar.
 
-        The caller divides by the supervised tokens of the whole optimizer step.
+        The caller divides by the weights of the whole optimizer step.
         """
         hidden_PD = self.hidden(batch, batch.supervised_P)
         head = projection_of(self.lm_head, hidden_PD)
-        return linear_cross_entropy(hidden_PD, head, batch.targets_P)
+        return linear_cross_entropy(hidden_PD, head, batch.targets_P, weights_P=batch.weights_P)
 
 
 def _embedding(rows: int, width: int) -> nn.Embedding:

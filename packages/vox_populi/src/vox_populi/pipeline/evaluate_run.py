@@ -7,9 +7,12 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from vox_populi.data.dataset import DatasetOptions, RowDataset, open_dataset
 from vox_populi.errors import ConfigError, RunFailedError
+from vox_populi.kernel.adapted_objective import AdaptedObjective
+from vox_populi.model.transformer import Transformer
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import run as say_run
 from vox_populi.operator_messages import use as say_use
@@ -50,10 +53,12 @@ def evaluate(request: EvalRequest) -> EvalReport:
     base = None
     with on_device(found.device.device, request.weights.threads):
         started = time.perf_counter()
+        objective = load_weights(found)
+        measure = partial(_measure, found, objective, rows, request, ROWS_PER_WINDOW * seq_len)
         if request.compare_base:
-            without = dataclasses.replace(found, adapter=None)
-            base = _measure(without, rows, request, ROWS_PER_WINDOW * seq_len)
-        measured = _measure(found, rows, request, ROWS_PER_WINDOW * seq_len)
+            with objective.adapters_off():
+                base = measure()
+        measured = measure()
         seconds = time.perf_counter() - started
     return EvalReport(
         model=found.name,
@@ -83,10 +88,13 @@ def _seq_len(request: EvalRequest, found: FoundWeights) -> tuple[int, tuple[str,
 
 
 def _measure(
-    found: FoundWeights, rows: RowDataset, request: EvalRequest, window_tokens: int
+    found: FoundWeights,
+    objective: AdaptedObjective[Transformer],
+    rows: RowDataset,
+    request: EvalRequest,
+    window_tokens: int,
 ) -> Measured:
-    """Load the weights and measure every source; the weights go when this returns."""
-    objective = load_weights(found)
+    """Measure every source, with the adapter or, where it is off, without."""
     members = sorted(_rows_by_source(rows).items())
     sources = tuple(
         _source_loss(objective, source, rows.select(numbers), window_tokens)

@@ -59,6 +59,7 @@ class PreviewRow:
     """Stretches of the text with whether they are learned, in order."""
     source_line: int
     source: str | None = None
+    weight: float = 1.0
 
     @property
     def text(self) -> str:
@@ -67,12 +68,14 @@ class PreviewRow:
 
     def as_json(self) -> JsonObject:
         """One line of `vox mens preview --json`."""
+        weight = {} if self.weight == 1 else {"weight": self.weight}
         return {
             "ids": list(self.ids),
             "labels": list(self.labels),
             "text": self.text,
             "source_line": self.source_line,
             "source": self.source,
+            **weight,
         }
 
 
@@ -106,6 +109,7 @@ def preview_rows(request: PreviewRequest) -> Iterator[PreviewRow]:
             pieces=tuple(_shown_pieces(row, pieces, tokenizer)),
             source_line=row.line,
             source=record.source,
+            weight=row.weight,
         )
 
 

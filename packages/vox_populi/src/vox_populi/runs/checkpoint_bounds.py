@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vox_populi.files.json_fields import FieldError
+from vox_populi.number_ranges import ROW_WEIGHT
 
 MAX_LOSS_PER_TOKEN = 1e6
 """No mean loss is near it: that of even odds over 2^20 tokens is 14."""
@@ -37,6 +38,7 @@ class Counters:
     supervised: int
     epoch_loss: float
     epoch_supervised: int
+    epoch_weight: float
     evaluations: Sequence[tuple[int, float]]
     """Step and loss of each."""
     best: tuple[int, float] | None
@@ -73,7 +75,9 @@ def _contradictions(c: Counters) -> Iterator[str]:
         yield "more tokens are supervised than there are"
     if c.step > 0 and c.epoch_supervised == 0:
         yield f"nothing was learned from at step {c.step}"
-    if not 0 <= c.epoch_loss <= MAX_LOSS_PER_TOKEN * c.epoch_supervised:
+    if not _is_sum_of_weights(c.epoch_weight, c.epoch_supervised):
+        yield "epoch_weight is not a sum of weights"
+    if not 0 <= c.epoch_loss <= MAX_LOSS_PER_TOKEN * c.epoch_weight:
         yield "epoch_loss is not a sum of losses"
     steps = [step for step, _ in c.evaluations]
     if steps != sorted(set(steps)) or not all(0 <= step <= c.step for step in steps):
@@ -93,6 +97,11 @@ def _excesses(c: Counters, extent: RunExtent) -> Iterator[str]:
         yield f"epoch {c.epoch} and index_in_epoch {c.index_in_epoch} are not step {c.step}"
     if c.tokens > c.step * extent.tokens_per_step:
         yield f"tokens is {c.tokens}, more than {c.step} steps can have"
+
+
+def _is_sum_of_weights(total: float, count: int) -> bool:
+    slack = 1e-6 * total  # A sum of floats may round past its bounds.
+    return ROW_WEIGHT.lowest * count - slack <= total <= ROW_WEIGHT.highest * count + slack
 
 
 def _is_loss(value: float) -> bool:

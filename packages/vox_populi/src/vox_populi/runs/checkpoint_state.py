@@ -38,7 +38,7 @@ BEST_ADAPTER_FILE = "best_adapter.bin"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
 STATE_SCHEMA_VERSION = 2
-"""1 is AdamW's; 2 names another optimizer in the request."""
+"""1 is of AdamW on rows without weights; 2 has another optimizer, or `epoch_weight`."""
 
 _STREAM = "stream."
 _MAX_STATE_BYTES = 64 << 20
@@ -115,6 +115,7 @@ def counters_of(state: EngineState) -> Counters:
         supervised=state.supervised,
         epoch_loss=state.epoch_loss,
         epoch_supervised=state.epoch_supervised,
+        epoch_weight=state.epoch_weight,
         evaluations=tuple((each.step, each.loss) for each in state.evaluations),
         best=None if best is None else (best.step, best.loss),
     )
@@ -127,9 +128,11 @@ def _require_step(step: int, of_folder: int, of_adapter: int) -> None:
 
 
 def _state_values(state: EngineState, request: RunRequest) -> dict[str, object]:
+    is_weighted = state.epoch_weight != state.epoch_supervised
+    weight = {"epoch_weight": state.epoch_weight} if is_weighted else {}
     # JSON numbers are written as Python's shortest text that reads back to the same float.
     return {
-        "schema_version": 2 if OPTIMIZER_KEY in request.contract else 1,
+        "schema_version": 2 if is_weighted or OPTIMIZER_KEY in request.contract else 1,
         "optimizer_steps": state.optimizer_steps,
         "step": state.step,
         "epoch": state.epoch,
@@ -139,6 +142,7 @@ def _state_values(state: EngineState, request: RunRequest) -> dict[str, object]:
         "order_digest": state.order_digest,
         "epoch_loss": state.epoch_loss,
         "epoch_supervised": state.epoch_supervised,
+        **weight,
         "evaluations": [[each.step, each.loss] for each in state.evaluations],
         "best": None if state.best is None else [state.best.step, state.best.loss],
         "stopped_early": state.stopped_early,
@@ -150,6 +154,7 @@ def _state(
     values: Mapping[str, object], adapter: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 ) -> EngineState:
     evaluations, best = values.get("evaluations"), values.get("best")
+    weight = "epoch_weight" if "epoch_weight" in values else "epoch_supervised"
     if not isinstance(evaluations, list):
         message = "evaluations is missing or no list"
         raise FieldError(message)
@@ -168,6 +173,7 @@ def _state(
         order_digest=take(values, "order_digest", str),
         epoch_loss=take_number(values, "epoch_loss"),
         epoch_supervised=take_count(values, "epoch_supervised"),
+        epoch_weight=take_number(values, weight),
         evaluations=tuple(_evaluation(each) for each in evaluations),
         best=None if best is None else _evaluation(best),
         stopped_early=take(values, "stopped_early", bool),

@@ -1,8 +1,8 @@
 """The training loop of every kernel: order, accumulation, clipping, schedule, evaluation.
 
 It reads rows, drives an `Objective` and emits events; it opens no files and prints nothing.
-The loss of an optimizer step is the sum over its supervised tokens divided by their number,
-over all its windows, so how rows are packed or accumulated cannot change the result.
+The loss of an optimizer step is the sum over its windows divided by the objective's normaliser of
+all its rows, so how rows are packed or accumulated cannot change the result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName, Sink
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import run as say_run
-from vox_populi.train.batches import RowSource, epoch_order, pack_batches, step_rows
+from vox_populi.train.batches import RowSource, epoch_order, step_rows
 from vox_populi.train.engine_state import CheckpointPolicy, EngineState, order_digest
 from vox_populi.train.evaluate import mean_loss
 from vox_populi.train.gradients import clip_gradients, forget_gradients
@@ -29,7 +29,6 @@ from vox_populi.train.objective import Objective
 from vox_populi.train.optimizers.optimizer import Optimizer
 from vox_populi.train.outcome import EngineSettings, Evaluation, TrainOutcome
 from vox_populi.train.time_left import TimeLeft, due_from
-from vox_tensor.collate import collate_window
 from vox_tensor.records import EncodedRow
 
 
@@ -44,6 +43,7 @@ class _Progress:
     supervised: int = 0
     epoch_loss: float = 0.0
     epoch_supervised: int = 0
+    epoch_weight: float = 0.0
     evaluations: list[Evaluation] = field(default_factory=list)
     best: tuple[Evaluation, dict[str, Tensor]] | None = None
     stopped_early: bool = False
@@ -134,6 +134,7 @@ class Engine:
             supervised=p.supervised,
             epoch_loss=p.epoch_loss,
             epoch_supervised=p.epoch_supervised,
+            epoch_weight=p.epoch_weight,
             evaluations=tuple(p.evaluations),
             best=p.best[0] if p.best else None,
             best_adapter=p.best[1] if p.best else None,
@@ -164,6 +165,7 @@ class Engine:
             raise ValueError(message) from error
         p.tokens, p.supervised = state.tokens, state.supervised
         p.epoch_loss, p.epoch_supervised = state.epoch_loss, state.epoch_supervised
+        p.epoch_weight = state.epoch_weight
         p.evaluations = list(state.evaluations)
         if state.best is not None and state.best_adapter is not None:
             p.best = (state.best, dict(state.best_adapter))
@@ -182,7 +184,7 @@ class Engine:
         """Run one step and what follows it: a due evaluation, and the end of the epoch."""
         p, s = self._progress, self._settings
         if p.index_in_epoch == 0:
-            p.epoch_loss, p.epoch_supervised = 0.0, 0
+            p.epoch_loss, p.epoch_supervised, p.epoch_weight = 0.0, 0, 0.0
         started = time.perf_counter()
         due = step_rows(self._epoch_order(), p.index_in_epoch, s.rows_per_step)
         self._run_step([self._train_rows[i] for i in due], started)
@@ -200,7 +202,7 @@ class Engine:
             EventName.EPOCH_COMPLETE,
             epoch=p.epoch,
             steps=p.step,
-            avg_loss=p.epoch_loss / p.epoch_supervised,
+            avg_loss=p.epoch_loss / p.epoch_weight,
         )
 
     def _epoch_order(self) -> list[int]:
@@ -227,7 +229,8 @@ class Engine:
         rate = s.schedule.at(p.step)
         forget_gradients(self._parameters)
         count = sum(row.n_supervised for row in rows)
-        loss = self._accumulate(rows, count)
+        weight = self._objective.normaliser(rows)
+        loss = self._accumulate(rows, weight)
         norm = float(clip_gradients(self._parameters, s.optimization.max_grad_norm))
         if not math.isfinite(norm):
             raise RunFailedError(say_run.gradient_not_finite(p.step, [row.line for row in rows]))
@@ -236,21 +239,21 @@ class Engine:
         p.step += 1
         p.tokens += tokens
         p.supervised += count
-        p.epoch_loss += loss * count
+        p.epoch_loss += loss * weight
+        p.epoch_weight += weight
         p.epoch_supervised += count
         self._report_step(loss, rate, norm, tokens, count, time.perf_counter() - started)
 
-    def _accumulate(self, rows: Sequence[EncodedRow], count: int) -> float:
+    def _accumulate(self, rows: Sequence[EncodedRow], weight: float) -> float:
         """Backward over the step's windows; returns the step's mean loss."""
         total = 0.0
-        for batch in pack_batches(rows, self._settings.window_tokens, self._objective.device):
-            loss_sum = self._objective.loss_sum(batch)
+        for loss_sum in self._objective.loss_sums(rows, self._settings.window_tokens):
             value = loss_sum.item()
             if not math.isfinite(value):
                 self._fail_on_loss(rows)
-            (loss_sum / count).backward()
+            (loss_sum / weight).backward()
             total += value
-        return total / count
+        return total / weight
 
     def _fail_on_loss(self, rows: Sequence[EncodedRow]) -> None:
         """Find the rows whose own loss is not finite and stop before the update."""
@@ -261,8 +264,8 @@ class Engine:
 
     @torch.no_grad()
     def _is_finite(self, row: EncodedRow) -> bool:
-        batch = collate_window([row], self._objective.device)
-        return math.isfinite(self._objective.loss_sum(batch).item())
+        losses = self._objective.loss_sums([row], self._settings.window_tokens)
+        return all(math.isfinite(loss.item()) for loss in losses)
 
     def _evaluate_if_due(self, *, final: bool) -> None:
         p, every = self._progress, self._settings.evaluation.eval_every
@@ -343,7 +346,7 @@ class Engine:
             epochs_completed=p.epoch,
             tokens=p.tokens,
             supervised_tokens=p.supervised,
-            train_loss=p.epoch_loss / p.epoch_supervised if p.epoch_supervised else math.nan,
+            train_loss=p.epoch_loss / p.epoch_weight if p.epoch_weight else math.nan,
             evaluations=tuple(p.evaluations),
             best_step=p.best[0].step if p.best is not None else None,
             stopped_early=p.stopped_early,

@@ -34,8 +34,10 @@ class EngineState:
     tokens: int
     supervised: int
     epoch_loss: float
-    """Sum of losses over the supervised tokens of the last trained epoch."""
+    """Sum of weighted losses over the supervised tokens of the last trained epoch."""
     epoch_supervised: int
+    epoch_weight: float
+    """What `epoch_loss` is divided by for a mean: without weights, `epoch_supervised`."""
     evaluations: tuple[Evaluation, ...]
     best: Evaluation | None = None
     """The best evaluation, if early stopping keeps its adapter."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from vox_tensor.collate import PackedBatch
+from vox_tensor.records import EncodedRow
 
 
 class Objective(Protocol):
@@ -27,12 +28,25 @@ class Objective(Protocol):
         """Every random generator used in training, by name."""
         ...
 
-    def loss_sum(self, batch: PackedBatch) -> Tensor:
-        """Sum of the losses of the batch's supervised tokens, a scalar."""
+    def loss_sums(self, rows: Sequence[EncodedRow], window_tokens: int) -> Iterator[Tensor]:
+        """The summed loss of each forward pass over some rows, scalars, computed when asked for.
+
+        Args:
+            rows: Of one optimizer step, or of a part of an evaluation.
+            window_tokens: Most tokens of a forward pass.
+        """
+        ...
+
+    def normaliser(self, rows: Sequence[EncodedRow]) -> float:
+        """What the sum of their losses is divided by, so that it is a mean."""
         ...
 
     def set_training(self, *, active: bool) -> None:
         """Turn dropout on or off."""
+        ...
+
+    def adapters_off(self) -> AbstractContextManager[None]:
+        """A block in which the model computes what it would compute without what is trained."""
         ...
 
     def snapshot(self) -> dict[str, Tensor]:
