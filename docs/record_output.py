@@ -41,7 +41,14 @@ BUILT_IN = (str(embedded_model_dir()), "…/vox_nano")
 """The built-in base is where the program is installed."""
 OTHER_PROGRAMS = ("make", "source", "pip")
 """Of which no output is shown; `tests_integration/workflows` tests that the commands work."""
-RUNNERS = ("train_run", "eval_run", "generate_run", "merge_run", "qlora_merge_run", "export_run")
+RUNNERS = (
+    "train_run",
+    "evaluate_run",
+    "generate_run",
+    "merge_run",
+    "qlora_merge_run",
+    "export_run",
+)
 
 _MASKS = (
     (re.compile(r"\b[0-9a-f]{12,}\b"), "#"),

@@ -1,7 +1,7 @@
-"""Every sentence this package can show an operator; `vox_populi.operator_messages` has the rest.
+"""All messages of this package for operators; `vox_populi.operator_messages` has the rest.
 
-Codes MENS-D001 to MENS-D029 and MENS-D130 are kept for this file. No sentence repeats what a bad
-line holds: it may be private.
+Codes MENS-D001 to MENS-D029 and MENS-D130 are reserved for this file. No message repeats the
+content of a bad line, which may be private.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _CONVERSIONS: Mapping[FileForm, str] = {
 
 
 def conversion(form: FileForm, source: str, target: str) -> str:
-    """A command that makes JSON Lines of a file; for a name that only wants to be another, `mv`."""
+    """A command that converts a file to JSON Lines; for a file that only needs a new name, `mv`."""
     return _CONVERSIONS[form].format(source=shlex.quote(source), target=shlex.quote(target))
 
 
 def not_json_lines(form: FileForm, where: str) -> Problem:
-    """A whole file in another form; one sentence instead of one a line."""
+    """A file in another format, reported once instead of for every line."""
     command = conversion(form, where, "rows.jsonl")
     return Problem(
         code="MENS-D130",
-        what=f"this is {form.value}, not JSON Lines (one JSON object a line).",
+        what=f"this is {form.value}, not JSON Lines (one JSON object per line).",
         fix=f"Convert it: {command}",
         where=where,
     )
@@ -68,17 +68,17 @@ def file_unreadable(reason: str, where: str) -> Problem:
 
 
 def not_a_regular_file(where: str) -> Problem:
-    """A folder, device, pipe or socket stands where a file should."""
+    """A folder, device, pipe or socket in place of a file."""
     return Problem(
         code="MENS-D002",
         what="this is not a regular file.",
-        fix="Pass a file; copy what a pipe or device gives into one first.",
+        fix="Pass a file; copy the output of a pipe or device into one first.",
         where=where,
     )
 
 
 def line_too_long(limit: int, where: str) -> Problem:
-    """A line exceeds the cap that bounds memory."""
+    """A line exceeds the limit that bounds memory."""
     return Problem(
         code="MENS-D003",
         what=f"the line is longer than {limit} bytes.",
@@ -88,7 +88,7 @@ def line_too_long(limit: int, where: str) -> Problem:
 
 
 def not_utf8(byte: int, where: str) -> Problem:
-    """Bytes that are no UTF-8."""
+    """Bytes that are not UTF-8."""
     return Problem(
         code="MENS-D004",
         what=f"byte {byte} of the line is not UTF-8.",
@@ -108,7 +108,7 @@ def not_json(reason: str, character: int, where: str) -> Problem:
 
 
 def repeated_key(where: str) -> Problem:
-    """An object has a key twice; readers differ on which one counts."""
+    """An object has a key twice; parsers differ on which one counts."""
     return Problem(
         code="MENS-D006",
         what="an object has the same key twice.",
@@ -122,7 +122,7 @@ def not_a_json_number(where: str) -> Problem:
     return Problem(
         code="MENS-D007",
         what="a number is NaN, infinite or out of range, which JSON does not have.",
-        fix="Use null, or leave the key out.",
+        fix="Use null, or omit the key.",
         where=where,
     )
 
@@ -131,8 +131,8 @@ def lone_surrogate(where: str) -> Problem:
     r"""Half of a UTF-16 pair, as in `"\ud800"`."""
     return Problem(
         code="MENS-D008",
-        what="a string has half of a surrogate pair, which is no character.",
-        fix="Repair or remove the \\ud800 to \\udfff escape that has no partner.",
+        what="a string has half of a surrogate pair, which is not a character.",
+        fix="Fix or remove the \\ud800 to \\udfff escape that has no partner.",
         where=where,
     )
 
@@ -141,14 +141,14 @@ def not_an_object(where: str) -> Problem:
     """Valid JSON, but a list, string, number, boolean or null."""
     return Problem(
         code="MENS-D009",
-        what="the line holds JSON, but no object.",
-        fix='Write each row as {"key": value, ...} on a line of its own, without a list around.',
+        what="the line is JSON, but not an object.",
+        fix='Write each row as {"key": value, ...} on its own line, without a list around them.',
         where=where,
     )
 
 
 def nested_too_deeply(limit: int, where: str) -> Problem:
-    """Objects and lists inside each other beyond the cap."""
+    """Objects and lists nested beyond the limit."""
     return Problem(
         code="MENS-D010",
         what=f"objects and lists are nested more than {limit} deep.",
@@ -169,17 +169,17 @@ def integer_too_long(limit: int, where: str) -> Problem:
 
 def blank_lines(count: int, where: str) -> Problem:
     """Empty lines with rows after them."""
-    lines = "the line is" if count == 1 else f"{count} lines from here on are"
+    lines = "the line is" if count == 1 else f"{count} lines from here are"
     return Problem(
         code="MENS-D012",
-        what=f"{lines} blank, with rows after.",
-        fix="Remove blank lines, or restore the rows that stood there.",
+        what=f"{lines} blank, and more rows follow.",
+        fix="Remove blank lines, or restore the rows that were there.",
         where=where,
     )
 
 
 def more_problems(count: int, where: str) -> Problem:
-    """Stands for the problems beyond the cap."""
+    """A count of the problems beyond the limit."""
     lines = "1 more problem" if count == 1 else f"{count} more problems"
     return Problem(
         code="MENS-D013",
@@ -190,10 +190,10 @@ def more_problems(count: int, where: str) -> Problem:
 
 
 def not_a_vox_tokenizer(reason: str, where: str) -> Problem:
-    """A file was given as VoxTokenizer's and is not."""
+    """A file that should be VoxTokenizer's but is not."""
     return Problem(
         code="MENS-D020",
-        what=f"this is not a tokenizer.json of VoxTokenizer: {reason}.",
+        what=f"this is not a VoxTokenizer tokenizer.json: {reason}.",
         fix="Pass the tokenizer.json that VoxTokenizer wrote, or use --tokenizer hf for others.",
         where=where,
     )

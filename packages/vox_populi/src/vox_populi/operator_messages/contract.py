@@ -10,7 +10,7 @@ from vox_tensor.errors import Problem
 
 
 def choice_unknown(flag: str, got: str, choices: Sequence[str]) -> Problem:
-    """A word that is not in a closed set; what a peer means by it, or the nearest, is offered."""
+    """A word that is not a choice; suggests a peer's meaning of it, or the closest choice."""
     word = got.strip().lower()
     known = [each for each in PEER_WORDS.get(word.replace("-", "_"), ()) if each in choices]
     near = known[0] if known else nearest(word, choices)
@@ -24,12 +24,12 @@ def choice_unknown(flag: str, got: str, choices: Sequence[str]) -> Problem:
 
 
 def setting_out_of_range(flag: str, got: object, allowed: str) -> Problem:
-    """A number, or an empty text, that a setting cannot have."""
+    """A number, or empty text, that is not allowed for a setting."""
     return Problem(
         code="MENS-C002",
         what=f"{got} is not allowed.",
         where=flag,
-        fix=f"Give {allowed}.",
+        fix=f"Use {allowed}.",
     )
 
 
@@ -38,9 +38,9 @@ def threads_beyond_cpus(threads: int, cpus: int) -> Problem:
     cores = "1 core" if cpus == 1 else f"{cpus} cores"
     return Problem(
         code="MENS-C020",
-        what=f"{threads} threads are more than the {cores} that this process may use.",
+        what=f"{threads} threads are more than the {cores} this process may use.",
         where="--threads",
-        fix=f"Give 1 to {cpus}, or omit --threads.",
+        fix=f"Pass 1 to {cpus}, or omit --threads.",
     )
 
 
@@ -54,17 +54,17 @@ def qlora_needs_hf_tokenizer(got: str) -> Problem:
 
 
 def targets_empty() -> Problem:
-    """No projection was named, so nothing would train."""
+    """No projection was selected, so nothing would train."""
     return Problem(
         code="MENS-C004",
-        what="no projection is named.",
+        what="no projection is selected.",
         where="--targets",
-        fix="Name some of q,k,v,o,gate,up,down,lm_head, or all.",
+        fix="List some of q,k,v,o,gate,up,down,lm_head, or pass all.",
     )
 
 
 def mobile_edge_needs_cpu(got: str) -> Problem:
-    """A mobile_edge adapter is trained where its numerics can be reproduced."""
+    """A mobile_edge adapter must be trained where its numerics can be reproduced."""
     return Problem(
         code="MENS-C005",
         what=f"deployment target mobile_edge cannot run with --device {got}.",
@@ -73,30 +73,30 @@ def mobile_edge_needs_cpu(got: str) -> Problem:
 
 
 def mobile_edge_limit(flag: str, got: int, limit: int) -> Problem:
-    """A size that a phone cannot serve."""
+    """A size that is too large for a phone."""
     return Problem(
         code="MENS-C006",
-        what=f"{got} is too much for deployment target mobile_edge.",
+        what=f"{got} is too large for deployment target mobile_edge.",
         where=flag,
         fix=f"Pass {flag} {limit} or less, or drop --deployment-target mobile_edge.",
     )
 
 
 def path_has_nul(flag: str) -> Problem:
-    """No file system takes a zero byte in a name."""
+    """No file system accepts a zero byte in a name."""
     return Problem(
         code="MENS-C007",
         what="the path contains a zero byte.",
         where=flag,
-        fix="Give a path without it.",
+        fix="Pass a path without it.",
     )
 
 
 def text_not_unicode(flag: str) -> Problem:
-    """Bytes of a command line that are not in its encoding."""
+    """Command-line bytes that are not valid in its encoding."""
     return Problem(
         code="MENS-C008",
-        what="the text contains bytes that are no valid Unicode.",
+        what="the text contains bytes that are not valid Unicode.",
         where=flag,
-        fix="Give it as UTF-8; check the terminal's locale.",
+        fix="Pass it as UTF-8; check the terminal's locale.",
     )

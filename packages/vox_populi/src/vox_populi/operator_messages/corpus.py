@@ -1,4 +1,4 @@
-"""Mixing corpora (MENS-D100 on): the config, its sources, what is written."""
+"""Mixing corpora (from MENS-D100): the config, its sources, the output."""
 
 from __future__ import annotations
 
@@ -18,54 +18,54 @@ def mix_key_unknown(key: str, near: str | None, known: Sequence[str], where: str
 
 
 def mix_value_refused(key: str, expected: str, where: str) -> Problem:
-    """A value of another kind than its key takes."""
+    """A value of the wrong type for its key."""
     return Problem(
         code="MENS-D101",
         what=f"{key} takes {expected}.",
-        fix="Mend the value; the page `Mix config` of the docs shows every key.",
+        fix="Correct the value; the page `Mix config` of the docs describes every key.",
         where=where,
     )
 
 
 def mix_key_missing(key: str, where: str) -> Problem:
-    """A key that a mix config cannot do without."""
+    """A required key is missing."""
     return Problem(
         code="MENS-D102", what=f"{key} is missing.", fix=f"Write `{key}:` here.", where=where
     )
 
 
 def mix_value_out_of_range(key: str, accepted: str, where: str) -> Problem:
-    """A number that its key does not take."""
+    """A number outside the range of its key."""
     return Problem(
         code="MENS-D103",
         what=f"{key} is out of range.",
-        fix=f"Give a number {accepted}.",
+        fix=f"Use a number {accepted}.",
         where=where,
     )
 
 
 def mix_lanes_conflict(lanes: Sequence[str], where: str) -> Problem:
-    """Lanes that are asked for and refused at once."""
+    """Lanes that are included and excluded at the same time."""
     return Problem(
         code="MENS-D104",
-        what=f"include_lanes and exclude_lanes both name {', '.join(lanes)}.",
-        fix="Keep each in one of the two.",
+        what=f"include_lanes and exclude_lanes both list {', '.join(lanes)}.",
+        fix="Keep each in only one of them.",
         where=where,
     )
 
 
 def mix_source_repeated(path: str, first: str, where: str) -> Problem:
-    """One file under two entries, so that its weight and its share mean nothing."""
+    """The same file in two entries, which makes its weight and its share meaningless."""
     return Problem(
         code="MENS-D105",
         what=f"{path} is the same file as the source at {first}.",
-        fix="Keep one entry and give it the weight of both.",
+        fix="Keep one entry, with the weight of both.",
         where=where,
     )
 
 
 def mix_output_missing(where: str) -> Problem:
-    """Nobody said where the rows go."""
+    """There is no output file."""
     return Problem(
         code="MENS-D106",
         what="there is no output.",
@@ -75,39 +75,39 @@ def mix_output_missing(where: str) -> Problem:
 
 
 def mix_source_missing(path: str, where: str) -> Problem:
-    """A required source is not there."""
+    """A required source does not exist."""
     return Problem(
         code="MENS-D107",
         what=f"the source {path} is missing.",
-        fix="Make it, mark it `optional: true`, or pass --allow-missing-sources.",
+        fix="Create it, mark it `optional: true`, or pass --allow-missing-sources.",
         where=where,
     )
 
 
 def mix_source_gives_nothing(path: str, dropped: Mapping[str, int], where: str) -> Problem:
-    """A required source is there and contributes no row."""
+    """A required source exists but contributes no rows."""
     counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
-    why = f"; dropped were {counts}" if counts else ": it is empty"
+    why = f"; dropped: {counts}" if counts else ": it is empty"
     return Problem(
         code="MENS-D108",
-        what=f"the source {path} contributes no row{why}.",
+        what=f"the source {path} contributes no rows{why}.",
         fix="Relax the filters, raise its weight, or mark it `optional: true`.",
         where=where,
     )
 
 
 def mix_empty(where: str) -> Problem:
-    """Every source was left out or gave nothing."""
+    """Every source was left out or contributed nothing."""
     return Problem(
         code="MENS-D109",
-        what="no source contributes a row, so there is nothing to write.",
-        fix="Check that the paths exist, seen from the config's folder, and relax the filters.",
+        what="no source contributes any rows, so there is nothing to write.",
+        fix="Check that the paths exist, relative to the config's folder, and relax the filters.",
         where=where,
     )
 
 
 def mix_output_occupied(path: str) -> Problem:
-    """Another file stands where the mixed rows should go."""
+    """A different file exists where the mixed rows should go."""
     return Problem(
         code="MENS-D110",
         what="there is a file of this name with other content.",
@@ -121,13 +121,13 @@ def mix_output_is_source(path: str, input_path: str) -> Problem:
     return Problem(
         code="MENS-D111",
         what=f"this would replace an input of the mix, {input_path}.",
-        fix="Name another output file.",
+        fix="Choose another output file.",
         where=path,
     )
 
 
 def note_mix_lane_unseen(key: str, lane: str) -> str:
-    """A filter that met nothing: perhaps misspelt."""
+    """A filter that matched nothing and may be misspelt."""
     return f"{key}: no row is in lane {lane}."
 
 
@@ -137,5 +137,5 @@ def note_mix_rows_skipped(path: str, rows: int) -> str:
 
 
 def note_mix_source_skipped(path: str, reason: str) -> str:
-    """A source that contributes nothing, with leave."""
+    """A source that is allowed to contribute nothing."""
     return f"{path}: contributes nothing ({reason})."

@@ -1,4 +1,4 @@
-"""Data (MENS-D030 on): rows, corpora. `vox_tensor.data_messages` has the lower codes."""
+"""Data (from MENS-D030): rows, corpora. `vox_tensor.data_messages` has the lower codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vox_tensor.errors import Problem
 def row_shape_unknown(
     place: str, lists: Sequence[str], prompts: Sequence[str], answers: Sequence[str]
 ) -> Problem:
-    """An object with none of the keys that rows are made of."""
+    """An object with none of the keys of a row."""
     pair = f"{_quoted(prompts)} with {_quoted(answers)}"
     return Problem(
         code="MENS-D030",
@@ -25,7 +25,7 @@ def _quoted(keys: Sequence[str]) -> str:
 
 
 def row_field_type(place: str, field: str, expected: str, found: str) -> Problem:
-    """A field holds another JSON type; the value itself may be private."""
+    """A field has the wrong JSON type; its value may be private and is not shown."""
     return Problem(
         code="MENS-D031",
         what=f"{field} is {found}.",
@@ -35,7 +35,7 @@ def row_field_type(place: str, field: str, expected: str, found: str) -> Problem
 
 
 def row_field_blank(place: str, field: str) -> Problem:
-    """A text that a row cannot do without is absent or white space."""
+    """A required text is missing or blank."""
     return Problem(
         code="MENS-D032",
         what=f"{field} is missing or blank.",
@@ -45,10 +45,10 @@ def row_field_blank(place: str, field: str) -> Problem:
 
 
 def role_unknown(place: str, field: str, known: Sequence[str]) -> Problem:
-    """A turn is said by nobody we know."""
+    """A turn with an unknown role."""
     return Problem(
         code="MENS-D033",
-        what=f"{field} is no known role.",
+        what=f"{field} is not a known role.",
         fix=f"Use one of: {', '.join(known)}.",
         where=place,
     )
@@ -65,7 +65,7 @@ def conversations_conflict(place: str, keys: Sequence[str]) -> Problem:
 
 
 def system_prompts_conflict(place: str) -> Problem:
-    """A row has a system prompt beside its messages and another one in them."""
+    """A row has one system prompt in its own field and a different one in its messages."""
     return Problem(
         code="MENS-D035",
         what="the row's system field differs from the system message of its conversation.",
@@ -75,27 +75,27 @@ def system_prompts_conflict(place: str) -> Problem:
 
 
 def content_part_unsupported(place: str, field: str) -> Problem:
-    """A typed part that is no text: an image, audio, a file."""
+    """A typed part that is not text: an image, audio, a file."""
     return Problem(
         code="MENS-D036",
-        what=f"{field} is no text part; only text can be learned.",
+        what=f"{field} is not a text part; only text can be learned.",
         fix='Write content as a string, or as parts like {"type": "text", "text": "..."}.',
         where=place,
     )
 
 
 def tool_calls_unsupported(place: str, field: str) -> Problem:
-    """Structured tool calls and tool lists have no layout yet; dropping them would mislead."""
+    """Structured tool calls and tool lists, for which no template exists yet."""
     return Problem(
         code="MENS-D037",
-        what=f"{field} holds tool definitions or calls, which no template here lays out yet.",
+        what=f"{field} has tool definitions or calls, which no template supports yet.",
         fix="Write the call as text in the content, or remove the row.",
         where=place,
     )
 
 
 def weight_not_binary(place: str, field: str) -> Problem:
-    """A message is learned or it is not."""
+    """A message weight that is neither 0 nor 1."""
     return Problem(
         code="MENS-D038",
         what=f"{field} is neither 0 nor 1.",
@@ -105,7 +105,7 @@ def weight_not_binary(place: str, field: str) -> Problem:
 
 
 def weight_without_effect(place: str, field: str) -> Problem:
-    """Somebody asked to learn what is never learned."""
+    """A weight on a message that is never learned."""
     return Problem(
         code="MENS-D039",
         what=f"{field} is 1, but only assistant messages are learned.",
@@ -115,20 +115,20 @@ def weight_without_effect(place: str, field: str) -> Problem:
 
 
 def no_assistant_message(place: str) -> Problem:
-    """A conversation in which nobody answers."""
+    """A conversation without an answer."""
     return Problem(
         code="MENS-D041",
-        what="the conversation has no assistant message, so nothing of it can be learned.",
+        what="the conversation has no assistant message, so there is nothing to learn.",
         fix="Add the answer, or remove the row.",
         where=place,
     )
 
 
 def marker_in_text(place: str, markers: Sequence[str]) -> Problem:
-    """Text could open or close a turn, because the tokenizer has the markers only as text."""
+    """A message could open or close a turn, because the tokenizer has the markers only as text."""
     return Problem(
         code="MENS-D042",
-        what=f"a message spells {' or '.join(markers)}, which this tokenizer cannot tell "
+        what=f"a message contains {' or '.join(markers)}, which this tokenizer cannot tell "
         "from the markup around messages.",
         fix="Remove it, or use a tokenizer that has it as a control token (--tokenizer vox).",
         where=place,
@@ -141,8 +141,8 @@ def nothing_to_learn(place: str, truncated: bool) -> Problem:
         what = "its prompt fills the whole sequence, so nothing is left to learn."
         fix = "Raise --seq-len, shorten the prompt, or pass --on-bad-row skip."
     else:
-        what = "nothing in the row is to be learned: every assistant message has weight 0."
-        fix = "Give an assistant message weight 1, or remove the row."
+        what = "the row has nothing to learn: every assistant message has weight 0."
+        fix = "Set the weight of an assistant message to 1, or remove the row."
     return Problem(code="MENS-D043", what=what, fix=fix, where=place)
 
 
@@ -150,14 +150,14 @@ def nothing_to_learn_anywhere(path: str, rows: int) -> Problem:
     """A file without a single supervised token."""
     return Problem(
         code="MENS-D044",
-        what=f"no token of its {rows} rows is to be learned.",
+        what=f"its {rows} rows have no token to learn.",
         fix="Check the weights of assistant messages, and whether prompts alone fill --seq-len.",
         where=path,
     )
 
 
 def row_too_long(place: str, tokens: int, limit: int) -> Problem:
-    """A row exceeds the sequence length, and the operator asked to be told."""
+    """A row exceeds the sequence length, and the operator chose to get an error."""
     return Problem(
         code="MENS-D045",
         what=f"the row has {tokens} tokens, more than the {limit} of --seq-len.",
@@ -167,34 +167,34 @@ def row_too_long(place: str, tokens: int, limit: int) -> Problem:
 
 
 def data_file_empty(path: str) -> Problem:
-    """No line with anything on it."""
+    """A file without any rows."""
     return Problem(
         code="MENS-D046", what="the file has no rows.", fix="Write rows to it.", where=path
     )
 
 
 def no_row_left(path: str, dropped: Sequence[str]) -> Problem:
-    """Filters and skipping leave nothing to train on."""
+    """Filters and skipping leave no rows."""
     return Problem(
         code="MENS-D047",
-        what=f"no row is left; dropped were {', '.join(dropped)}.",
-        fix="Relax --min-rating or --context-filter, or repair the rows.",
+        what=f"no rows are left; dropped: {', '.join(dropped)}.",
+        fix="Relax --min-rating or --context-filter, or fix the rows.",
         where=path,
     )
 
 
 def data_file_changed(path: str) -> Problem:
-    """The bytes that were checked are no longer there."""
+    """The file is no longer the one that was checked."""
     return Problem(
         code="MENS-D048",
         what="the file changed after it was checked.",
-        fix="Leave it alone while it is in use, then start the command again.",
+        fix="Do not change it while it is in use; start the command again.",
         where=path,
     )
 
 
 def prompt_not_unicode(place: str) -> Problem:
-    """A lone surrogate, as terminals make of bytes that are no UTF-8."""
+    """A lone surrogate, which terminals produce for bytes that are not UTF-8."""
     return Problem(
         code="MENS-D049",
         what="the text is not Unicode: it has half of a surrogate pair.",
@@ -204,7 +204,7 @@ def prompt_not_unicode(place: str) -> Problem:
 
 
 def source_folder_missing(path: str) -> Problem:
-    """There is nothing to make a corpus from."""
+    """The folder to make a corpus from does not exist."""
     return Problem(
         code="MENS-D060",
         what="there is no such folder.",
@@ -214,31 +214,31 @@ def source_folder_missing(path: str) -> Problem:
 
 
 def no_pairs_found(path: str, modules: int, unparsable: int) -> Problem:
-    """Source files, perhaps, but no function that makes a training row."""
+    """A folder without a function that makes a training row."""
     return Problem(
         code="MENS-D061",
         what=f"none of its {modules} Python files gives a training row"
         f" ({unparsable} of them cannot be parsed).",
-        fix="Pass a folder with documented functions; those whose docstring has a sentence count.",
+        fix="Pass a folder with documented functions; the docstring must contain a sentence.",
         where=path,
     )
 
 
 def corpus_file_occupied(path: str) -> Problem:
-    """Another file stands where the corpus should go."""
+    """A different file exists where the corpus should go."""
     return Problem(
         code="MENS-D062",
-        what="there is a file of this name with other content.",
+        what="a file of this name exists with different content.",
         fix="Choose another --output-dir, move the file away, or pass --force.",
         where=path,
     )
 
 
 def output_is_input(path: str) -> Problem:
-    """A command that reads a corpus was told to write over it."""
+    """A command would overwrite the corpus it reads."""
     return Problem(
         code="MENS-D063",
         what="the output is the input file.",
-        fix="Name another output file.",
+        fix="Choose another output file.",
         where=path,
     )

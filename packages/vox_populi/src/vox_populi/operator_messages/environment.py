@@ -9,7 +9,7 @@ MOBILE_EDGE_MANIFEST_NOTE = "trained within the limits of mobile_edge on a CPU"
 
 
 def output_folder_occupied(path: str, *, is_run: bool = False) -> Problem:
-    """Nothing is written among files that are there already; a training run can be resumed."""
+    """An output folder with files in it; a training run can be resumed."""
     resume = "resume the run in it (--resume auto), " if is_run else ""
     return Problem(
         code="MENS-E001",
@@ -21,17 +21,17 @@ def output_folder_occupied(path: str, *, is_run: bool = False) -> Problem:
 
 
 def output_overlaps(path: str, other: str) -> Problem:
-    """The output would take the place of an input, hold it, or lie in it."""
+    """The output would replace, contain or be inside an input."""
     return Problem(
         code="MENS-A046",
-        what=f"the output overlaps {other}, which is read.",
-        fix="Choose an --output-dir that is neither in nor around an input.",
+        what=f"the output overlaps the input {other}.",
+        fix="Choose an --output-dir that is neither inside an input nor contains one.",
         where=path,
     )
 
 
 def output_holds_working_folder(path: str) -> Problem:
-    """Moving it would take the floor from under the shell that started the command."""
+    """Moving the working folder would break the shell that started the command."""
     return Problem(
         code="MENS-E041",
         what="the output folder is or contains the working folder, which is never moved.",
@@ -41,21 +41,21 @@ def output_holds_working_folder(path: str) -> Problem:
 
 
 def staging_folder_foreign(path: str) -> Problem:
-    """A folder under the name of a folder in the making, which no command of ours left."""
+    """A folder with the temporary name of an output that none of our commands left behind."""
     return Problem(
         code="MENS-E042",
-        what="this folder is needed for writing, and it holds files of something else.",
+        what="this folder is needed for writing, but it contains other files.",
         fix="Move it away, or choose another --output-dir.",
         where=path,
     )
 
 
 def output_not_a_folder(path: str) -> Problem:
-    """A file where the run folder should be, or on the way to it."""
+    """A file in place of the run folder or of one of its parents."""
     return Problem(
         code="MENS-E002",
-        what="it is a file, or a file is on the way to it.",
-        fix="Name a folder with --output-dir.",
+        what="a file is in the way.",
+        fix="Pass a folder with --output-dir.",
         where=path,
     )
 
@@ -64,24 +64,24 @@ def output_folder_is_link(path: str) -> Problem:
     """Writing never follows links."""
     return Problem(
         code="MENS-E003",
-        what="it is a link; runs are not written through links.",
-        fix="Name the folder itself with --output-dir.",
+        what="this is a link; runs are not written through links.",
+        fix="Pass the folder itself with --output-dir.",
         where=path,
     )
 
 
 def folder_locked(path: str, holder: str) -> Problem:
-    """Another process writes this folder."""
+    """Another process is writing to this folder."""
     return Problem(
         code="MENS-E004",
         what=f"the folder is held by {clipped(holder)}.",
-        fix="Wait for it, or name another --output-dir.",
+        fix="Wait for it, or choose another --output-dir.",
         where=path,
     )
 
 
 def file_not_written(path: str, error: OSError) -> Problem:
-    """The system refused to write; what was there before is unchanged."""
+    """The system refused to write; the old content is unchanged."""
     return Problem(
         code="MENS-E005",
         what=f"it cannot be written: {cause(error)}.",
@@ -91,10 +91,10 @@ def file_not_written(path: str, error: OSError) -> Problem:
 
 
 def device_memory_exhausted(device: str, peak: int) -> Problem:
-    """The allocator of the device, or of the machine, ran dry."""
+    """The device or the machine ran out of memory."""
     return Problem(
         code="MENS-E006",
-        what=f"the memory of the device {device} is used up; {peak / 2**20:,.0f} MiB were in use.",
+        what=f"the device {device} ran out of memory; {peak / 2**20:,.0f} MiB were in use.",
         fix="Lower --batch-size, --seq-len or --rank; vox mens train --dry-run shows the estimate.",
     )
 
@@ -109,7 +109,7 @@ def device_failed(device: str, reason: str) -> Problem:
 
 
 def system_refused(where: str | None, cause: str) -> Problem:
-    """The operating system said no where nobody expected it."""
+    """The operating system refused an operation unexpectedly."""
     return Problem(
         code="MENS-E090",
         what=f"the system refused: {cause}.",
@@ -119,7 +119,7 @@ def system_refused(where: str | None, cause: str) -> Problem:
 
 
 def memory_exhausted() -> Problem:
-    """Python could not allocate."""
+    """Python could not allocate memory."""
     return Problem(
         code="MENS-E091",
         what="there is not enough memory.",

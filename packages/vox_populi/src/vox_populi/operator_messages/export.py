@@ -1,4 +1,4 @@
-"""Adapters of other programs: what is read from them and written for them (MENS-A06x to A08x)."""
+"""Adapters of other programs, read or written (MENS-A06x to A08x)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SAVE_AGAIN = "Save the adapter again with PEFT's save_pretrained, and copy the 
 
 
 def not_a_peft_folder(path: str, name: str) -> Problem:
-    """One of the two files of a PEFT adapter is not there."""
+    """One of the two files of a PEFT adapter is missing."""
     return Problem(
         code="MENS-A060",
         what=f"not a PEFT adapter folder: there is no {name}.",
-        fix="Pass the folder that PEFT's save_pretrained wrote, with adapter_config.json and "
-        "adapter_model.safetensors; adapters of vox mens train go with --run or --checkpoint.",
+        fix="Pass the folder written by PEFT's save_pretrained, with adapter_config.json and "
+        "adapter_model.safetensors; pass adapters of vox mens train with --run or --checkpoint.",
         where=path,
     )
 
@@ -26,14 +26,14 @@ def peft_config_invalid(path: str, reason: str) -> Problem:
     """A required field of `adapter_config.json` is missing or wrong."""
     return Problem(
         code="MENS-A061",
-        what=f"it is no usable PEFT config: {clipped(reason)}.",
+        what=f"not a valid PEFT config: {clipped(reason)}.",
         fix=_SAVE_AGAIN,
         where=path,
     )
 
 
 def peft_setting_unsupported(path: str, field: str, value: object, reason: str) -> Problem:
-    """A setting that makes the adapter something else than one plain low-rank update."""
+    """A setting that makes the adapter more than one plain low-rank update."""
     return Problem(
         code="MENS-A062",
         what=f"{field} is {clipped(value)}: {reason}.",
@@ -43,7 +43,7 @@ def peft_setting_unsupported(path: str, field: str, value: object, reason: str) 
 
 
 def peft_tensor_missing(path: str, name: str, near: str | None) -> Problem:
-    """A module is named by the config, or half of it is there, and a tensor is not."""
+    """A tensor is missing for a module that the config lists or that has only one tensor."""
     return Problem(
         code="MENS-A063",
         what=f"the tensor {clipped(name)} is missing{_nearest(near)}.",
@@ -53,12 +53,12 @@ def peft_tensor_missing(path: str, name: str, near: str | None) -> Problem:
 
 
 def peft_tensor_unexpected(path: str, name: str, near: str | None) -> Problem:
-    """A tensor that belongs to no projection of the base, or to none the config names."""
+    """A tensor that belongs to no projection of the base, or to none that the config lists."""
     return Problem(
         code="MENS-A064",
         what=f"the tensor {clipped(name)} belongs to no adapted projection of the base"
         f"{_nearest(near)}.",
-        fix="Name the folder of the adapter's own base with --model, or save it with PEFT again.",
+        fix="Pass the folder of the adapter's own base with --model, or save it with PEFT again.",
         where=path,
     )
 
@@ -66,17 +66,17 @@ def peft_tensor_unexpected(path: str, name: str, near: str | None) -> Problem:
 def peft_tensor_misshaped(
     path: str, name: str, found: Sequence[int], expected: Sequence[int]
 ) -> Problem:
-    """A tensor of another shape than rank and base give."""
+    """A tensor whose shape does not follow from rank and base."""
     return Problem(
         code="MENS-A065",
         what=f"the tensor {clipped(name)} is {clipped(list(found))}, not {list(expected)}.",
-        fix="Name the folder of the adapter's own base with --model, or correct r.",
+        fix="Pass the folder of the adapter's own base with --model, or correct r.",
         where=path,
     )
 
 
 def peft_tensor_wrong_type(path: str, name: str, found: str) -> Problem:
-    """Numbers that a float32 cannot hold, or no floating-point numbers."""
+    """A number type that float32 cannot hold, or that is not floating-point."""
     return Problem(
         code="MENS-A066",
         what=f"the tensor {clipped(name)} has the dtype {clipped(found)}, not F32, BF16 or F16.",
@@ -89,55 +89,55 @@ def peft_targets_nothing(path: str) -> Problem:
     """An adapter without a tensor for any projection of the base."""
     return Problem(
         code="MENS-A067",
-        what="target_modules names no projection of the base.",
-        fix="Name the folder of the adapter's own base with --model.",
+        what="target_modules does not match any projection of the base.",
+        fix="Pass the folder of the adapter's own base with --model.",
         where=path,
     )
 
 
 def consumer_refuses(consumer: str, reason: str, where: str) -> Problem:
-    """What is asked for cannot be expressed in the consumer's format."""
+    """The adapter cannot be represented in the consumer's format."""
     return Problem(
         code="MENS-A070",
-        what=f"{consumer} cannot take it: {reason}.",
+        what=f"{consumer} cannot load it: {reason}.",
         fix=_MERGE,
         where=where,
     )
 
 
 def consumer_needs_other_form(consumer: str, form: str, where: str) -> Problem:
-    """A folder of another program's layout."""
+    """A folder in another program's format."""
     return Problem(
         code="MENS-A071",
         what=f"{consumer} does not read {form}.",
-        fix=f"Write its form with: vox mens export-adapter RUN --for {consumer} --output-dir DIR",
+        fix=f"Write its format with: vox mens export-adapter RUN --for {consumer} --output-dir DIR",
         where=where,
     )
 
 
 def consumer_file_unsound(consumer: str, reason: str, where: str | None) -> Problem:
-    """A file that the consumer reads is missing, broken or contradicts another one."""
+    """A file that the consumer reads is missing, broken or contradicts another file."""
     return Problem(
         code="MENS-A072",
-        what=f"{consumer} would fail or load it wrongly: {reason}",
+        what=f"{consumer} would fail or load it incorrectly: {reason}",
         fix="Export the adapter for it (vox mens export-adapter), or merge it into its base.",
         where=where,
     )
 
 
 def nothing_to_lint(path: str) -> Problem:
-    """Neither an adapter nor a model lies there."""
+    """A path with neither an adapter nor a model."""
     return Problem(
         code="MENS-A073",
-        what="it is neither an adapter folder nor a model folder.",
-        fix="Give a folder with adapter_config.json, adapters.safetensors, or config.json with "
+        what="neither an adapter folder nor a model folder.",
+        fix="Pass a folder with adapter_config.json, adapters.safetensors, or config.json with "
         "weights.",
         where=path,
     )
 
 
 def exported_file_differs(path: str, name: str) -> Problem:
-    """What was written does not read back as what was meant; nothing is published."""
+    """A written file does not read back as expected; nothing is published."""
     return Problem(
         code="MENS-A074",
         what=f"{clipped(name)} did not read back as it was written; nothing is published.",
@@ -147,17 +147,17 @@ def exported_file_differs(path: str, name: str) -> Problem:
 
 
 def export_target_exists(path: str) -> Problem:
-    """An export never writes among files that are there already."""
+    """An export never writes to an existing path."""
     return Problem(
         code="MENS-A075",
-        what="it exists already, and exports replace nothing.",
-        fix="Name a new path.",
+        what="it already exists, and exports do not replace anything.",
+        fix="Choose a new path.",
         where=path,
     )
 
 
 def gguf_model_unsupported(path: str, reason: str) -> Problem:
-    """A model that a GGUF file of its architecture cannot describe."""
+    """A model that GGUF cannot represent."""
     return Problem(
         code="MENS-A076",
         what=f"it cannot be written as GGUF: {reason}.",
@@ -167,7 +167,7 @@ def gguf_model_unsupported(path: str, reason: str) -> Problem:
 
 
 def gguf_value_too_large(path: str, name: str, kind: str) -> Problem:
-    """A weight beyond the range of the type that was asked for."""
+    """A weight outside the range of the requested type."""
     return Problem(
         code="MENS-A077",
         what=f"the tensor {clipped(name)} has values that {kind} cannot hold.",
@@ -177,27 +177,27 @@ def gguf_value_too_large(path: str, name: str, kind: str) -> Problem:
 
 
 NOTE_IMPORTED_AS_IS = (
-    "both files are, byte for byte, those of the folder that the adapter was imported from"
+    "both files are byte-identical to those of the folder the adapter was imported from"
 )
 
 
 def note_gguf_left_out(install_line: str) -> str:
-    """The file llama.cpp loads needs a package that is not there."""
+    """Writing llama.cpp's file needs a package that is not installed."""
     return f"adapter.gguf was left out: it needs the package gguf. Run: {install_line}"
 
 
 def note_targets_not_compared() -> str:
-    """A pattern is not evaluated, the tensors decide."""
-    return "target_modules is a pattern, so the tensors alone say which projections are adapted."
+    """A pattern is not evaluated; the tensors decide."""
+    return "target_modules is a pattern, so the tensors decide which projections are adapted."
 
 
 def note_template_assumed() -> str:
-    """PEFT folders do not say what text they were trained on."""
+    """PEFT folders do not record the template they were trained with."""
     return (
-        "a PEFT folder does not name its chat template; --template and --system-prompt "
-        "were taken as given."
+        "a PEFT folder does not record its chat template; --template and --system-prompt "
+        "were used as given."
     )
 
 
 def _nearest(near: str | None) -> str:
-    return "" if near is None else f"; the nearest name is {clipped(near)}"
+    return "" if near is None else f"; the closest name is {clipped(near)}"

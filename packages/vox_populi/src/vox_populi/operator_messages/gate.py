@@ -11,7 +11,7 @@ _NAMED = 5
 
 
 def gate_needs_pytest() -> Problem:
-    """The gate runs tests, and what runs them is not installed."""
+    """The gate needs pytest to run tests."""
     return Problem(
         code="MENS-G001",
         what="the gate needs the Python module pytest, which is not installed.",
@@ -20,11 +20,11 @@ def gate_needs_pytest() -> Problem:
 
 
 def gate_manifest_missing(where: str, name: str) -> Problem:
-    """Neither the working folder nor any above it has the gate's rows."""
+    """Neither the working folder nor any of its parents has the gate's rows."""
     return Problem(
         code="MENS-G002",
-        what=f"there is no {name} here or in a folder above.",
-        fix="Run the gate in a clone of the workspace, or name the file with --manifest.",
+        what=f"there is no {name} here or in a parent folder.",
+        fix="Run the gate in a clone of the workspace, or pass the file with --manifest.",
         where=where,
     )
 
@@ -34,13 +34,13 @@ def gate_manifest_unreadable(path: str, reason: str) -> Problem:
     return Problem(
         code="MENS-G003",
         what=f"it cannot be read: {clipped(reason)}.",
-        fix="Name a TOML file of rows with --manifest, or restore it from version control.",
+        fix="Pass a TOML file of rows with --manifest, or restore it from version control.",
         where=path,
     )
 
 
 def gate_manifest_invalid(path: str, place: str, reason: str) -> Problem:
-    """A field of the gate's manifest is missing, unknown or of the wrong kind."""
+    """A field of the gate's manifest is missing, unknown or of the wrong type."""
     return Problem(
         code="MENS-G004",
         what=f"{clipped(place)} {clipped(reason)}.",
@@ -54,46 +54,46 @@ def gate_profile_unknown(profile: str, known: Sequence[str]) -> Problem:
     return Problem(
         code="MENS-G005",
         what=f"there is no profile {clipped(profile)!r}.",
-        fix=f"Take one of: {', '.join(known)}.",
+        fix=f"Choose one of: {', '.join(known)}.",
         where="--profile",
     )
 
 
 def gate_row_selects_nothing(row: str, selector: str, paths: Sequence[str]) -> Problem:
-    """A selector that no test answers to: it was renamed, moved or never written."""
+    """A selector that matches no test, because it was renamed, moved or never written."""
     return Problem(
         code="MENS-G010",
         what=f"{clipped(selector)!r} selects no test in {clipped(', '.join(paths))}.",
-        fix="Give the test its name back, or change the row together with its documentation.",
+        fix="Restore the test's name, or change the row together with its documentation.",
         where=f"row {row}",
     )
 
 
 def gate_row_lacks_test(row: str, test: str) -> Problem:
-    """A test that its row names is not among those it selects."""
+    """A test listed by its row is not among the selected tests."""
     return Problem(
         code="MENS-G011",
-        what=f"the test {clipped(test)} is not there.",
-        fix="Give the test its name back, or change the row together with its documentation.",
+        what=f"there is no test {clipped(test)}.",
+        fix="Restore the test's name, or change the row together with its documentation.",
         where=f"row {row}",
     )
 
 
 def gate_mark_not_selected(row: str, tests: Sequence[str]) -> Problem:
-    """A test says that it proves a row, and the row's selectors pass it by."""
+    """A test has a row's mark, but the row's selectors do not match it."""
     return Problem(
         code="MENS-G012",
-        what=f"{_names(tests)} carry the row's mark, and its selectors do not match them.",
-        fix="Give them their names back, or take the mark off.",
+        what=f"{_names(tests)} have the row's mark, but its selectors do not match them.",
+        fix="Restore their names, or remove the mark.",
         where=f"row {row}",
     )
 
 
 def gate_row_has_no_mark(row: str) -> Problem:
-    """None of the selected tests says that it proves the row."""
+    """None of the selected tests has the row's mark."""
     return Problem(
         code="MENS-G013",
-        what="none of the selected tests carries the row's mark.",
+        what="none of the selected tests has the row's mark.",
         fix=f'Mark the test that proves it with @pytest.mark.requirement("{row}").',
         where=f"row {row}",
     )
@@ -105,13 +105,13 @@ def gate_tests_failed(row: str, tests: Sequence[str]) -> Problem:
     return Problem(
         code="MENS-G014",
         what=f"{count}: {_names(tests)}.",
-        fix="Run it alone: python -m pytest " + clipped(tests[0].split("[")[0]),
+        fix="Run it on its own: python -m pytest " + clipped(tests[0].split("[")[0]),
         where=f"row {row}",
     )
 
 
 def gate_row_skipped(row: str, count: int) -> Problem:
-    """Every selected test skipped itself, so nothing was proved."""
+    """Every selected test was skipped, so nothing was proved."""
     return Problem(
         code="MENS-G015",
         what=f"all {count} selected tests were skipped.",
@@ -121,11 +121,11 @@ def gate_row_skipped(row: str, count: int) -> Problem:
 
 
 def gate_file_not_collected(where: str, reason: str) -> Problem:
-    """A file of tests that cannot be imported: whatever it holds was not selected."""
+    """A test file that cannot be imported, so that its tests were not selected."""
     return Problem(
         code="MENS-G016",
         what=f"its tests cannot be collected: {clipped(reason)}.",
-        fix="Run it alone with python -m pytest, and mend what it says.",
+        fix="Run it on its own with python -m pytest, and fix what it reports.",
         where=where,
     )
 
@@ -140,12 +140,12 @@ def gate_session_died(code: int, last_line: str) -> Problem:
 
 
 def note_gate_stopped(count: int) -> str:
-    """The rest of the rows was left alone after the first miss."""
-    return f"{count} rows were not run to their end; --keep-going runs every row."
+    """The remaining rows were not run after the first failure."""
+    return f"{count} rows were not completed; --keep-going runs every row."
 
 
 def note_gate_variable_unused(name: str) -> str:
-    """The gate runs what its file says, whatever the shell says."""
+    """An environment variable that the gate ignores."""
     return f"{name} has no effect on the gate."
 
 

@@ -1,4 +1,4 @@
-"""Which known name a misspelt one most likely stands for; nothing where none is near."""
+"""The known name that a misspelt one most likely means, or none if none is close."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _SEPARATORS = re.compile(r"[-_\s.]+")
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
-    """The known name that differs by a slip of the hand, or that the name is the beginning of.
+    """The known name that differs by a typo or two, or that begins with the given name.
 
-    A name of `n` letters may differ by `(n + 1) // 4` slips, three at most. The beginning must
-    be whole words, and of one known name alone.
+    A name of `n` letters may have `(n + 1) // 4` typos, at most three. A beginning must consist
+    of whole words and match only one known name.
     """
     typed = _letters(name)
     if not typed or len(typed) > _LONGEST_NAME:
@@ -37,9 +37,9 @@ def _letters(name: str) -> str:
 
 
 def _slips(a: str, b: str, limit: int) -> int:
-    """Letters inserted, left out, changed or swapped with a neighbour; above `limit`, some number.
+    """Number of letters inserted, omitted, changed or swapped; above `limit`, any larger number.
 
-    Optimal string alignment: the distance of Damerau and Levenshtein without a second edit of
+    This is the optimal string alignment distance: Damerau-Levenshtein without a second edit of
     the same letters.
     """
     if abs(len(a) - len(b)) > limit:

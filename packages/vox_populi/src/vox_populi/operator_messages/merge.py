@@ -19,11 +19,11 @@ def merge_adapter_is_no_op(path: str) -> Problem:
 
 
 def merge_adapter_without_modules(path: str) -> Problem:
-    """An adapter that names no projection."""
+    """An adapter without projections."""
     return Problem(
         code="MENS-A041",
-        what="it adapts no projection.",
-        fix="Give the model_final.bin of a finished run.",
+        what="it adapts no projections.",
+        fix="Pass the model_final.bin of a finished run.",
         where=path,
     )
 
@@ -32,8 +32,8 @@ def merge_changed_nothing(path: str, dtype: str) -> Problem:
     """The update is smaller than half a unit of the base's number type, everywhere."""
     return Problem(
         code="MENS-A042",
-        what=f"no weight changed: the update vanishes in the rounding to {dtype}.",
-        fix="Train longer, or merge into a base that is stored in float32.",
+        what=f"no weight changed: rounding to {dtype} removes the whole update.",
+        fix="Train longer, or merge into a base stored in float32.",
         where=path,
     )
 
@@ -42,45 +42,45 @@ def merge_not_finite(path: str, name: str, dtype: str) -> Problem:
     """The base has NaN or infinities, or the sum does not fit the number type."""
     return Problem(
         code="MENS-A044",
-        what=f"the merged tensor {clipped(name)} holds values that are not finite in {dtype}.",
+        what=f"the merged tensor {clipped(name)} has values that are not finite in {dtype}.",
         fix="Check the base's weights; a sum beyond float16 needs a bfloat16 or float32 base.",
         where=path,
     )
 
 
 def merge_differs_from_adapter(path: str, found: str, allowed: str) -> Problem:
-    """The merged files do not compute what base and adapter compute."""
+    """The merged files do not compute the same as base and adapter."""
     return Problem(
         code="MENS-A045",
-        what=f"merged and adapted logits differ by {found}, allowed are {allowed};"
+        what=f"merged and adapted logits differ by {found}, more than the allowed {allowed};"
         " nothing was published.",
-        fix="Serve the adapter unmerged, or merge into a base that is stored in float32.",
+        fix="Serve the adapter unmerged, or merge into a base stored in float32.",
         where=path,
     )
 
 
 def merge_into_static_attention_refused(model_type: str) -> Problem:
-    """`torch.nn.MultiheadAttention` has no place for a rotation of queries and keys."""
+    """`torch.nn.MultiheadAttention` does not support rotated queries and keys."""
     return Problem(
         code="MENS-A047",
         what=f"{clipped(model_type)} rotates queries and keys (RoPE), which"
         " torch.nn.MultiheadAttention cannot do.",
-        fix="Use the merged folder as it is; only GPT-2 attention has this form.",
+        fix="Use the merged folder as it is; only GPT-2 attention can be written this way.",
     )
 
 
 def merged_file_invalid(path: str, reason: str) -> Problem:
-    """A `model_merged.bin` that does not say what it must."""
+    """A `model_merged.bin` that is not valid."""
     return Problem(
         code="MENS-A048",
-        what=f"it is no usable merged model: {clipped(reason)}.",
+        what=f"not a valid merged model: {clipped(reason)}.",
         fix="Copy it again from where it was written, or merge again.",
         where=path,
     )
 
 
 def merged_file_version_unknown(path: str, found: str | None, known: str) -> Problem:
-    """Written by a release that knows more than this one."""
+    """A merged file written by a newer release."""
     return Problem(
         code="MENS-A049",
         what=f"its format has version {clipped(found)}; this program reads version {known}.",
@@ -90,7 +90,7 @@ def merged_file_version_unknown(path: str, found: str | None, known: str) -> Pro
 
 
 def merged_file_damaged(path: str) -> Problem:
-    """A well-formed file whose content was changed after it was written."""
+    """A well-formed file whose content changed after it was written."""
     return Problem(
         code="MENS-A050",
         what="it was damaged or changed: its content does not match its own digest.",
@@ -100,32 +100,32 @@ def merged_file_damaged(path: str) -> Problem:
 
 
 def merge_checkpoint_is_qlora(path: str) -> Problem:
-    """An adapter of the other backend, which other commands merge."""
+    """An adapter of the other backend, which another command merges."""
     return Problem(
         code="MENS-A051",
-        what="by its name it is a QLoRA adapter (candle_qlora); this command merges the LoRA"
+        what="by its name this is a QLoRA adapter (candle_qlora); this command merges the LoRA"
         " backend's model_final.bin.",
-        fix="Merge it with merge-qlora, which names the base it merges onto.",
+        fix="Merge it with merge-qlora, where --onto chooses the weights.",
         where=path,
     )
 
 
 def merge_disk_too_small(path: str, needed: int, free: int) -> Problem:
-    """The merged folder would not fit beside what is there."""
+    """The merged folder would not fit on the disk."""
     return Problem(
         code="MENS-E020",
-        what=f"the merged folder takes {_gib(needed)}, {_gib(free)} are free there.",
-        fix="Free some space, or name an --output-dir on another disk.",
+        what=f"the merged folder needs {_gib(needed)}, but only {_gib(free)} are free there.",
+        fix="Free some space, or choose an --output-dir on another disk.",
         where=path,
     )
 
 
 def folder_not_published(path: str, error: OSError) -> Problem:
-    """The finished folder could not be put in its place; what was there is unchanged."""
+    """The finished folder could not be moved into place; the old one is unchanged."""
     return Problem(
         code="MENS-E021",
-        what=f"the finished folder cannot be put in place: {cause(error)}.",
-        fix="Check permissions, and that nothing else writes there; then start again.",
+        what=f"the finished folder cannot be moved into place: {cause(error)}.",
+        fix="Check permissions and that nothing else writes there, then start again.",
         where=path,
     )
 
@@ -139,13 +139,13 @@ def note_merge_vocabulary(name: str) -> str:
 
 
 def note_merge_without_tokenizer() -> str:
-    """Somebody will have to bring the tokenizer."""
+    """The merged folder has no tokenizer."""
     return "the base folder has no tokenizer files, so the merged folder has none."
 
 
 def note_merge_kept_old(name: str) -> str:
-    """Where `--force` put what was there."""
-    return f"the folder that was there is now {name}."
+    """The new name of the folder that `--force` moved."""
+    return f"the old folder is now {name}."
 
 
 def _gib(size: int) -> str:
@@ -154,22 +154,22 @@ def _gib(size: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowFigures:
-    """What a merged model does on rows laid out as in training."""
+    """Results of a merged model on rows formatted as in training."""
 
     learned: int
-    """Positions."""
+    """Number of learned positions."""
     agreement: float
     """Share of them at which it picks the adapter's token."""
     changed: int
-    """Positions at which the adapter picks another token than the base."""
+    """Positions at which the adapter and the base pick different tokens."""
     kept_changes: float | None
     """Share of those at which the merged model picks the adapter's token."""
     gain_kept: float | None
     """Share of the adapter's gain in loss."""
     losses: tuple[float, float, float]
-    """Of base, adapter and merged model."""
+    """Losses of base, adapter and merged model."""
     least: tuple[float, float, float]
-    """Of agreement, kept changes and gain, as shares."""
+    """Thresholds for agreement, kept changes and gain, as shares."""
 
     def __str__(self) -> str:
         agreement, kept, gain = self.least
@@ -187,19 +187,19 @@ class RowFigures:
 
 
 def merge_loses_training(path: str, dtype: str, figures: RowFigures) -> Problem:
-    """Rounding or another base takes away what the adapter learned."""
+    """Rounding, or a different base, loses what the adapter learned."""
     return Problem(
         code="MENS-A085",
         what=f"merged into {dtype}, the model loses what was trained. Of {figures.learned} learned"
         f" positions it picks the adapter's token at {figures}. Nothing was published.",
         fix="Omit --dtype to get a number type that keeps it, or train longer or at a higher rate;"
-        " after QLoRA merge onto dequant.",
+        " after QLoRA, merge with --onto dequant.",
         where=path,
     )
 
 
 def subset_has_one_type(flag: str) -> Problem:
-    """`--subset` with a number type."""
+    """`--subset` was combined with a number type."""
     return Problem(
         code="MENS-A086",
         what=f"{flag} does not apply to --subset, which always writes float32.",
@@ -208,33 +208,33 @@ def subset_has_one_type(flag: str) -> Problem:
 
 
 def check_rows_invalid(path: str, reason: str) -> Problem:
-    """The rows that a run left are damaged, or those of another run."""
+    """The check rows are damaged or belong to a different run."""
     return Problem(
         code="MENS-A087",
         what=f"not the check rows of this adapter's run: {clipped(reason)}",
-        fix="Copy the file from the run folder again, or delete it: the merge then proves less.",
+        fix="Copy the file from the run folder again, or delete it: the merge then checks less.",
         where=path,
     )
 
 
 def note_wider_type(written: str, passed_over: str) -> str:
-    """`auto` had to leave the base's number type."""
+    """`auto` had to choose a wider number type than the base's."""
     return (
-        f"written in {written}: in {passed_over} the update is rounded away, and with it what was"
+        f"written in {written}: rounding to {passed_over} removes the update and with it what was"
         " trained (merge_receipt.json has the figures)."
     )
 
 
 def note_no_check_rows() -> str:
-    """The adapter comes without rows, so a merge proves less."""
+    """The adapter has no check rows, so a merge checks less."""
     return (
         "no check_rows.json of the adapter's run: the merge was compared with the adapter on fixed"
-        " token ids alone, not on text laid out as in training."
+        " token ids only, not on text formatted as in training."
     )
 
 
 def note_update_rounded(dtype: str, share: float) -> str:
-    """Without rows nothing tells whether the lost part matters."""
+    """Without check rows it is unknown whether the lost part matters."""
     return (
         f"rounding to {dtype} changes the update by {_percent(share)} of its size; --dtype f16 or"
         " f32 keeps more of it."

@@ -1,10 +1,10 @@
-"""Names that other programs have for our settings, commands and values: data, and no decision.
+"""Other programs' names for our settings, commands and values: only data, no decisions.
 
 From PEFT, TRL and transformers, Unsloth, axolotl, LLaMA-Factory, mlx-lm, torchtune, litgpt, vLLM
-and llama.cpp; also the names of our own fields. Each entry has what may be meant, as it is typed,
-before the names that stand for it: `--lr`, `--backend qlora`, `--backend or --init-from`, or, where
-no flag is needed, `status RUN`. Of those between bars, the first that the command at hand has is
-the answer. Names are in lower case with underscores. A test checks that whatever is named exists.
+and llama.cpp; also the names of our own fields. Each entry has our spelling first, as it is typed
+(`--lr`, `--backend qlora`, `--backend or --init-from`, or `status RUN` if no flag is needed), then
+the names that mean it. Of alternatives between bars, the first that the current command has is
+used. Names are in lower case with underscores. A test checks that everything listed exists.
 """
 
 from __future__ import annotations
@@ -178,18 +178,18 @@ OWN_SETTINGS = _by_name(
 """The same for our own names, in the commands that lack them."""
 
 METRICS = "Each run writes its metrics to telemetry.jsonl in its folder; `vox mens status` reads it"
-ANSWERS = "Only what the assistant says is learned; preview shows which tokens that is"
-ONE_DEVICE = "A run uses one device (--device), and needs no launcher"
-OPTIMIZER = "--optimizer, --lr, --weight-decay and --max-grad-norm are all that an optimizer has"
-PACKED = "Rows of a batch are always packed, and never see each other"
-MEMORY = "It is chosen for you; --batch-size, --seq-len and --backend qlora decide the memory"
-LOCAL = "Nothing is downloaded or uploaded, and no code of a model folder is run"
+ANSWERS = "Only the assistant's text is learned; preview shows which tokens those are"
+ONE_DEVICE = "A run uses one device (--device) and does not need a launcher"
+OPTIMIZER = "An optimizer has only --optimizer, --lr, --weight-decay and --max-grad-norm"
+PACKED = "The rows of a batch are always packed and never see each other"
+MEMORY = "This is chosen for you; --batch-size, --seq-len and --backend qlora decide the memory"
+LOCAL = "Nothing is downloaded or uploaded, and code in a model folder is never run"
 PLAIN_LORA = "Only LoRA is trained: --rank, --alpha, --dropout, --rslora and --targets"
-SUPERVISED = "`vox mens train` does supervised fine-tuning, and nothing else"
-FOUR_BITS = "There are no 8-bit bases; --backend qlora holds the base in 4 bits (NF4)"
+SUPERVISED = "`vox mens train` only does supervised fine-tuning"
+FOUR_BITS = "There are no 8-bit bases; --backend qlora stores the base in 4 bits (NF4)"
 SAMPLING = "Sampling is set by --temperature, --top-k, --top-p, --repetition-penalty and --seed"
 EVERY_LAYER = "Every layer gets an adapter; --targets and --rank decide its size"
-ROWS = "A row's keys say what it is, and are found without a flag; see `vox mens preview`"
+ROWS = "A row's format is recognised by its keys, without a flag; see `vox mens preview`"
 
 _ABSENT_BY_REASON = {
     METRICS: """
@@ -241,7 +241,7 @@ _ABSENT_BY_REASON = {
 ABSENT_SETTINGS: Mapping[str, str] = {
     name: reason for reason, names in _ABSENT_BY_REASON.items() for name in names.split()
 }
-"""Settings of others that are none here, and what is done instead."""
+"""Settings of other programs that do not exist here, and what to do instead."""
 
 PEER_COMMANDS = _by_name(
     {
@@ -281,9 +281,9 @@ PEER_COMMANDS = _by_name(
         "--help": "help",
     }
 )
-"""Of a command. What `vox` has under the same name elsewhere is found without a table."""
+"""Other programs' commands. Commands of `vox` with the same name are found without this table."""
 
-NO_SERVER = "Nothing here serves a model: write a folder for vLLM, or a GGUF file for llama.cpp"
+NO_SERVER = "There is no server here: write a folder for vLLM, or a GGUF file for llama.cpp"
 NO_DOWNLOAD = "Nothing is downloaded or uploaded here; use `hf download ID --local-dir models/NAME`"
 NO_BROWSER = "There is no web page; every command runs in a terminal"
 
@@ -296,7 +296,7 @@ COMMAND_NOTES: Mapping[str, str] = {
         SUPERVISED,
     ),
 }
-"""What to know about a command of others that has no equal here."""
+"""Notes on commands of other programs that have no equivalent here."""
 
 PEER_WORDS = _by_name(
     {

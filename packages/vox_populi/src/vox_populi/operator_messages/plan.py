@@ -12,35 +12,35 @@ from vox_tensor.file_form import FileForm
 
 
 def init_folder_occupied(path: str) -> Problem:
-    """`vox mens init` never writes beside files it does not know."""
+    """`vox mens init` never writes into a folder with other files."""
     return Problem(
         code="MENS-P090",
         what="this folder is not empty, so nothing was written.",
         where=path,
-        fix="Name a new folder: vox mens init NEW_FOLDER",
+        fix="Choose a new folder: vox mens init NEW_FOLDER",
     )
 
 
 def targets_unmatched(roles: Sequence[str], model_type: str, offered: Sequence[str]) -> Problem:
-    """A role that no layer of the base model has would train without a word."""
+    """A role that no layer of the base model has, and that would silently not be trained."""
     return Problem(
         code="MENS-P002",
         what=f"no layer of this {model_type} model is {_either(roles)}.",
         where="--targets",
-        fix=f"It has {','.join(offered)}: name some of these, or all.",
+        fix=f"It has {','.join(offered)}: pass some of these, or all.",
     )
 
 
 def targets_split_fused_layer(
     named: Sequence[str], fused: Sequence[str], layer: str, whole: Sequence[str]
 ) -> Problem:
-    """One matrix makes several projections, and only some of them were named."""
+    """One matrix computes several projections, and only some of them were selected."""
     return Problem(
         code="MENS-P003",
-        what=f"{','.join(named)} cannot be adapted alone: this model makes {','.join(fused)}"
-        f" in one matrix ({layer}), and an adapter over a part of it has no form that PEFT reads.",
+        what=f"{','.join(named)} cannot be adapted alone: this model computes {','.join(fused)}"
+        f" with one matrix ({layer}), and PEFT has no format for an adapter on a part of it.",
         where="--targets",
-        fix=f"Pass --targets {','.join(whole)}, or leave {','.join(named)} out.",
+        fix=f"Pass --targets {','.join(whole)}, or omit {','.join(named)}.",
     )
 
 
@@ -48,13 +48,13 @@ def no_rows_to_train_on() -> Problem:
     """The split took every row, or there were none."""
     return Problem(
         code="MENS-P004",
-        what="no row is left to train on.",
+        what="no rows are left to train on.",
         fix="Add rows, or lower --validation-split-ratio.",
     )
 
 
 def early_stopping_needs_rows() -> Problem:
-    """Nothing can be judged without held-out rows."""
+    """Early stopping without held-out rows."""
     return Problem(
         code="MENS-P005",
         what="early stopping needs held-out rows, and there are none.",
@@ -64,32 +64,32 @@ def early_stopping_needs_rows() -> Problem:
 
 
 def rows_beyond_positions(longest: int, positions: int) -> Problem:
-    """Learned positions are a table that ends."""
+    """Rows longer than the table of learned positions."""
     return Problem(
         code="MENS-P006",
-        what=f"rows have up to {longest} tokens, this model has positions for {positions}.",
+        what=f"rows have up to {longest} tokens, but this model has only {positions} positions.",
         where="--seq-len",
         fix=f"Pass --seq-len {positions} or less.",
     )
 
 
 def device_absent(device: str) -> Problem:
-    """The device that was asked for is not there, or torch was built without it."""
+    """The requested device does not exist, or torch was built without support for it."""
     return Problem(
         code="MENS-P007",
         what=f"there is no {device} device that torch can use.",
         where="--device",
-        fix="Pass --device best or --device cpu; vox mens doctor lists what is there.",
+        fix="Pass --device best or --device cpu; vox mens doctor lists the devices.",
     )
 
 
 def device_unusable(device: str, reason: str) -> Problem:
-    """The device is there, and torch cannot use it."""
+    """The device exists, but torch cannot use it."""
     return Problem(
         code="MENS-P040",
         what=f"the {device} device cannot be used: {clipped(reason)}.",
         where="--device",
-        fix="End what else uses it, or pass --device cpu.",
+        fix="Stop other programs that use it, or pass --device cpu.",
     )
 
 
@@ -97,81 +97,81 @@ def memory_too_small(device: str, needed: int, available: int) -> Problem:
     """The estimate exceeds the memory of the device."""
     return Problem(
         code="MENS-P008",
-        what=f"about {_gib(needed)} are needed, {device} has {_gib(available)}{_free_on(device)}.",
+        what=f"needs about {_gib(needed)}, but {device} has {_gib(available)}{_free_on(device)}.",
         fix="Lower --batch-size, --seq-len or --rank; vox mens train --dry-run shows each term.",
     )
 
 
 def output_not_writable(path: str, reason: str) -> Problem:
-    """The run folder cannot be made, or nothing can be made in it."""
+    """The run folder cannot be created or written to."""
     return Problem(
         code="MENS-P009",
         what=f"the output folder cannot be written: {reason}.",
-        fix="Name another --output-dir, or change its permissions.",
+        fix="Choose another --output-dir, or change its permissions.",
         where=path,
     )
 
 
 def disk_too_small(path: str, needed: int, free: int) -> Problem:
-    """The run's files would not fit."""
+    """The run's files would not fit on the disk."""
     return Problem(
         code="MENS-P010",
-        what=f"the run's files take up to {_gib(needed)}, {_gib(free)} are free there.",
-        fix="Free some space, or name an --output-dir on another disk.",
+        what=f"the run's files need up to {_gib(needed)}, but only {_gib(free)} are free there.",
+        fix="Free some space, or choose an --output-dir on another disk.",
         where=path,
     )
 
 
 def data_folder_missing(path: str) -> Problem:
-    """The data folder is not there."""
+    """The data folder does not exist."""
     return Problem(
         code="MENS-P011",
         what="there is no such folder.",
-        fix="Pass the folder that holds train.jsonl with --data-dir.",
+        fix="Pass the folder that contains train.jsonl with --data-dir.",
         where=path,
     )
 
 
 def data_dir_is_train_file(path: str, folder: str) -> Problem:
-    """The file itself was given in the place of its folder."""
+    """The file itself was passed instead of its folder."""
     return Problem(
         code="MENS-P050",
-        what="it is a file, and --data-dir takes the folder.",
+        what="this is a file, but --data-dir takes the folder.",
         fix=f"Pass --data-dir {shlex.quote(folder)}",
         where=path,
     )
 
 
 def data_dir_is_file(path: str, form: FileForm | None) -> Problem:
-    """A file was given in the place of a folder; with its form, the way to make one."""
+    """A file was passed instead of a folder; if its format is known, says how to make one."""
     make = "" if form is None else f": mkdir data && {_into_folder(form, path)}"
     return Problem(
         code="MENS-P051",
-        what="it is not a directory, and --data-dir takes one with train.jsonl in it.",
-        fix=f"Make one, and pass it{make}",
+        what="not a directory; --data-dir takes one that contains train.jsonl.",
+        fix=f"Create one and pass it{make}",
         where=path,
     )
 
 
 def train_file_has_other_form(path: str, seen: str, form: FileForm) -> Problem:
-    """There is no `train.jsonl`, but something that looks like the rows that were meant."""
+    """There is no `train.jsonl`, but another file that looks like the intended rows."""
     name = "" if form is FileForm.JSON_LINES else f" ({form.value})"
     verb = "Rename it" if form is FileForm.JSON_LINES else "Convert it"
     return Problem(
         code="MENS-P052",
-        what=f"there is no such file, but {seen}{name} is there.",
+        what=f"there is no such file, but there is {seen}{name}.",
         fix=f"{verb}: {conversion(form, seen, path)}",
         where=path,
     )
 
 
 def note_rows_not_read(used: str, names: Sequence[str]) -> str:
-    """Files of rows that are there and not read."""
+    """Files of rows that exist but are not read."""
     return f"{', '.join(names)} in the data folder: not read; held-out rows come from {used}."
 
 
 def _into_folder(form: FileForm, path: str) -> str:
-    """The command that fills a new data folder from a file, which stays."""
+    """The command that fills a new data folder from a file and keeps that file."""
     target = "data/train.jsonl"
     if form is FileForm.JSON_LINES:
         return f"cp {shlex.quote(path)} {target}"
@@ -179,11 +179,11 @@ def _into_folder(form: FileForm, path: str) -> str:
 
 
 def train_file_missing(path: str) -> Problem:
-    """The data folder lacks the one file it must have."""
+    """The data folder lacks its one required file."""
     return Problem(
         code="MENS-P012",
         what="there is no such file.",
-        fix="Put the rows there, one JSON object a line; vox mens corpus pairs makes some.",
+        fix="Put the rows there, one JSON object per line; vox mens corpus pairs makes some.",
         where=path,
     )
 
@@ -192,20 +192,20 @@ def tokenizer_beyond_embedding(path: str, ids: int, rows: int) -> Problem:
     """Some ids of the vocabulary would index past the embedding table."""
     return Problem(
         code="MENS-P013",
-        what=f"the tokenizer has ids up to {ids - 1}, the model's embedding has {rows} rows.",
-        fix="Use the tokenizer that the model was trained with.",
+        what=f"the tokenizer has ids up to {ids - 1}, but the model's embedding has {rows} rows.",
+        fix="Use the tokenizer the model was trained with.",
         where=path,
     )
 
 
 def note_warmup_clamped(asked: int, used: int, total: int) -> str:
     """The warm-up would have outlasted the run."""
-    return f"--warmup {asked} does not fit a run of {total} steps; {used} steps warm up."
+    return f"--warmup {asked} is too long for a run of {total} steps; the warm-up is {used} steps."
 
 
 def note_max_steps_unused(asked: int, total: int) -> str:
-    """The epochs end sooner."""
-    return f"--max-steps {asked} has no effect: all epochs together are {total} steps."
+    """The run ends before `--max-steps`."""
+    return f"--max-steps {asked} has no effect: all epochs together have {total} steps."
 
 
 def note_small_data(setting: str, preset: int, used: int, rows: int) -> str:
@@ -214,67 +214,67 @@ def note_small_data(setting: str, preset: int, used: int, rows: int) -> str:
 
 
 def note_device_unknown() -> str:
-    """Nobody could look for a GPU."""
-    return "no GPU was looked for, because torch was not loaded; planned for cpu."
+    """No GPU could be detected, because torch is not loaded."""
+    return "torch was not loaded, so no GPU was looked for; the plan is for cpu."
 
 
 def note_device_not_checked(device: str) -> str:
-    """A GPU was asked for that nobody could look for."""
-    return f"whether there is a {device} device was not looked at, because torch was not loaded."
+    """A GPU was requested but could not be looked for."""
+    return f"torch was not loaded, so it was not checked whether there is a {device} device."
 
 
 def note_bf16_slow(device: str) -> str:
-    """bf16 was asked for where it is emulated."""
+    """bf16 was requested on a device that emulates it."""
     return f"--dtype bf16 on this {device} device may be slower than f32, not faster."
 
 
 def note_no_bf16() -> str:
     """The automatic choice avoids emulation. In f16, unscaled losses have gradients of zero."""
     return (
-        "this CUDA device has no units for bf16 and emulates it, so the run computes in f32; f16"
+        "this CUDA device has no bf16 hardware and emulates it, so the run computes in f32; f16"
         " would lose small gradients."
     )
 
 
 def note_device_passed_over(device: str, reason: str) -> str:
-    """The automatic choice tried a device out, or could not."""
+    """The automatic choice rejected a device after trying it, or could not try it."""
     return (
-        f"--device best passed over {device}: {clipped(reason)}. Pass --device {device} to use it"
-        " all the same."
+        f"--device best skipped {device}: {clipped(reason)}. Pass --device {device} to use it"
+        " anyway."
     )
 
 
 def note_seq_len_beyond_positions(tokens: int, positions: int) -> str:
     """The base model was never trained at this length."""
-    return f"rows of {tokens} tokens are longer than the {positions} positions of this model."
+    return f"rows of {tokens} tokens exceed the {positions} positions of this model."
 
 
 def note_nothing_held_out() -> str:
-    """Nobody will know whether the adapter helps."""
+    """Without held-out rows, the effect of the adapter is not measured."""
     return "no rows are held out, so no held-out loss will be measured."
 
 
 def note_no_effect(flag: str, reason: str) -> str:
-    """A setting that decides nothing here."""
+    """A setting without effect."""
     return f"{flag} has no effect: {reason}."
 
 
 def note_memory_short(device: str, needed: int, available: int) -> str:
     """The plan is for a larger machine; a run here would be refused."""
     has = f"{_gib(available)}{_free_on(device)}"
-    return f"needs about {_gib(needed)} of memory, this device has {has}."
+    return f"needs about {_gib(needed)} of memory, but this device has {has}."
 
 
 def note_vocabulary_new_to_base() -> str:
-    """The base model never saw these ids in this meaning."""
+    """The base model never saw this vocabulary."""
     return (
         "--tokenizer vox: the model folder has no VoxTokenizer file, so vox-nano's vocabulary is"
-        " used; the base model never saw it, and its embeddings mean other tokens."
+        " used; the base model never saw it, and its embeddings stand for different tokens."
     )
 
 
 def note_rows_not_tokenised() -> str:
-    """The rows were read and checked, but not turned into ids."""
+    """The rows were read and checked but not tokenised."""
     return (
         "the module tokenizers is not installed: rows were checked but not tokenised, so lengths"
         " and memory are upper bounds, and rows with nothing to learn may remain."
@@ -283,27 +283,27 @@ def note_rows_not_tokenised() -> str:
 
 def note_rows_left_out(file: str, reasons: str, rows: int) -> str:
     """Rows that are not used, by reason."""
-    return f"{file}: of {rows} rows, left out are {reasons}."
+    return f"{file}: left out of {rows} rows: {reasons}."
 
 
 def note_labels_ignored(file: str, counts: Mapping[str, int]) -> str:
-    """Values of labels that say nothing here; their rows are used."""
+    """Label values that cannot be used; their rows are."""
     listed = ", ".join(f"{key} of {rows}" for key, rows in counts.items())
-    return f"{file}: rows with a label that could not be used, and is ignored: {listed}."
+    return f"{file}: rows with an unusable label, which is ignored: {listed}."
 
 
 def note_rows_truncated(file: str, rows: int, seq_len: int) -> str:
-    """Rows that lost their end."""
+    """Rows that were cut at the end."""
     return f"{file}: {rows} rows are cut to {seq_len} tokens (--seq-len)."
 
 
 def note_valid_is_train(name: str) -> str:
-    """The held-out loss would measure memory."""
+    """The held-out rows are the training rows."""
     return f"{name} is a copy of train.jsonl: its loss says nothing about unseen rows."
 
 
 def _free_on(device: str) -> str:
-    """On CUDA only what others left is counted."""
+    """On CUDA only free memory counts."""
     return " free" if device == "cuda" else ""
 
 

@@ -6,32 +6,32 @@ from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
 _DENSE = "Use the 16- or 32-bit weights of this model"
-_SAVE_AGAIN = "Write the folder again with vox mens quantize or save_pretrained, or fetch it again."
+_SAVE_AGAIN = "Write the folder again with vox mens quantize or save_pretrained, or download it."
 
 
 def quantization_unsupported(where: str, method: str) -> Problem:
-    """Weights that somebody quantised in another form than ours."""
+    """Weights quantised in an unsupported format."""
     return Problem(
         code="MENS-H070",
-        what=f"quantization_config says {clipped(method)}; of all quantised weights, only "
-        "bitsandbytes' nf4 can be read.",
-        fix=f"{_DENSE}; vox mens quantize makes nf4 of them.",
+        what=f"quantization_config says {clipped(method)}; the only quantised weights that can be "
+        "read are bitsandbytes' nf4.",
+        fix=f"{_DENSE}; vox mens quantize converts them to NF4.",
         where=where,
     )
 
 
 def folder_is_quantized(where: str) -> Problem:
-    """An NF4 folder for a command that computes with 16- or 32-bit weights."""
+    """An NF4 folder was passed to a command that needs 16- or 32-bit weights."""
     return Problem(
         code="MENS-H071",
-        what="its weights are quantised (bitsandbytes nf4), and this needs dense ones.",
+        what="its weights are quantised (bitsandbytes nf4), but dense ones are needed.",
         fix=f"{_DENSE}. vox mens train --backend qlora trains on the quantised folder as it is.",
         where=where,
     )
 
 
 def nf4_part_missing(where: str, weight: str, part: str) -> Problem:
-    """A packed weight without what it takes to unpack it."""
+    """A packed weight without all parts needed to unpack it."""
     return Problem(
         code="MENS-H072",
         what=f"the quantised weight {clipped(weight)} has no {part}.",
@@ -51,22 +51,22 @@ def nf4_part_wrong(where: str, name: str, reason: str) -> Problem:
 
 
 def nf4_not_announced(where: str, name: str) -> Problem:
-    """Packed weights beside a config that says nothing of them."""
+    """Packed weights that the config does not mention."""
     return Problem(
         code="MENS-H074",
-        what=f"it says nothing of quantisation, but {clipped(name)} is part of a weight that "
-        "bitsandbytes packed.",
+        what=f"it does not mention quantisation, but {clipped(name)} is part of a weight packed by "
+        "bitsandbytes.",
         fix="Use the config.json that was saved with these weights.",
         where=where,
     )
 
 
 def nf4_announced_only(where: str) -> Problem:
-    """A config that announces packed weights, and none is there."""
+    """A config that announces packed weights in a folder without any."""
     return Problem(
         code="MENS-H075",
-        what="quantization_config says that the weights are quantised, and none of them is.",
-        fix="Remove quantization_config from it, or fetch the quantised weights.",
+        what="quantization_config says that the weights are quantised, but none of them is.",
+        fix="Remove quantization_config from it, or download the quantised weights.",
         where=where,
     )
 
@@ -83,7 +83,7 @@ def nf4_settings_mixed(where: str, first: str, other: str) -> Problem:
 
 
 def nf4_layer_must_be_dense(where: str, weight: str) -> Problem:
-    """A head or an embedding table that was packed as well."""
+    """A packed head or embedding table."""
     return Problem(
         code="MENS-H077",
         what=f"{clipped(weight)} is quantised; only linear layers of the blocks may be.",
@@ -94,61 +94,61 @@ def nf4_layer_must_be_dense(where: str, weight: str) -> Problem:
 
 
 def already_quantized(where: str) -> Problem:
-    """`vox mens quantize` on a folder that is packed."""
+    """`vox mens quantize` was called on a quantised folder."""
     return Problem(
         code="MENS-H078",
-        what="its weights are quantised already.",
+        what="its weights are already quantised.",
         fix=f"{_DENSE}, or train on this folder as it is with --backend qlora.",
         where=where,
     )
 
 
 def nf4_scales_overflow(where: str, name: str) -> Problem:
-    """Finite weights whose magnitudes have no finite mean."""
+    """Finite weights whose magnitudes do not have a finite mean."""
     return Problem(
         code="MENS-H079",
-        what=f"the tensor {clipped(name)} holds values too large for double quantisation.",
-        fix="Switch double quantisation off (--qlora-no-double-quant, --no-double-quant).",
+        what=f"the tensor {clipped(name)} has values too large for double quantisation.",
+        fix="Turn double quantisation off (--qlora-no-double-quant, --no-double-quant).",
         where=where,
     )
 
 
 def quantized_folder_too_large(where: str, needed: int, free: int) -> Problem:
-    """The quantised folder would not fit beside what is there."""
+    """The quantised folder would not fit on the disk."""
     return Problem(
         code="MENS-E030",
-        what=f"the quantised folder takes {needed / 2**30:.2f} GiB, {free / 2**30:.2f} GiB are "
-        "free there.",
-        fix="Free some space, or name an --output-dir on another disk.",
+        what=f"the quantised folder needs {needed / 2**30:.2f} GiB, but only {free / 2**30:.2f} "
+        "GiB are free there.",
+        fix="Free some space, or choose an --output-dir on another disk.",
         where=where,
     )
 
 
 def note_nf4_cache_written(where: str) -> str:
     """The first run with a cache folder."""
-    return f"Quantised the base once and kept it in {where} for the next runs."
+    return f"Quantised the base and kept it in {where} for later runs."
 
 
 def note_nf4_cache_used(where: str) -> str:
     """Any later run."""
-    return f"Read the quantised base from {where}; its digests are right."
+    return f"Read the quantised base from {where}; checksums verified."
 
 
 def note_nf4_cache_damaged(where: str, reason: str) -> str:
-    """A cache whose bytes are no longer those that were written."""
-    return f"The quantised base in {where} was damaged ({clipped(reason)}) and was made again."
+    """A cache whose bytes have changed since they were written."""
+    return f"The quantised base in {where} was damaged ({clipped(reason)}) and was rebuilt."
 
 
 def note_nf4_cache_rest(where: str) -> str:
-    """Files of somebody else lay in a damaged cache entry."""
-    return f"Files that no cache has lay in the damaged entry; they are kept in {where}."
+    """A damaged cache entry contained foreign files."""
+    return f"The damaged entry contained files of something else; they are kept in {where}."
 
 
 def note_nf4_cache_busy(where: str) -> str:
     """Two first runs at once."""
     return (
-        f"Another process is writing the quantised base {where}; this run quantises its own in "
-        "memory, with the same numbers."
+        f"Another process is writing the quantised base {where}; this run quantises in memory, "
+        "with the same numbers."
     )
 
 

@@ -14,7 +14,7 @@ def loss_not_finite(step: int, lines: Sequence[int]) -> Problem:
         code="MENS-R001",
         what=f"the loss of step {step + 1} is not finite; nothing was updated.",
         where=row_lines(lines),
-        fix="Look at these rows, lower --lr or raise --warmup, or train in f32 (--dtype f32).",
+        fix="Check these rows, lower --lr or raise --warmup, or train in f32 (--dtype f32).",
     )
 
 
@@ -29,10 +29,10 @@ def gradient_not_finite(step: int, lines: Sequence[int]) -> Problem:
 
 
 def held_out_loss_not_finite(step: int) -> Problem:
-    """The adapter of this step gives no usable loss on the held-out rows."""
+    """The adapter of this step does not give a finite loss on the held-out rows."""
     learned = "Lower --lr, raise --warmup, or train in f32 (--dtype f32)."
-    # Before the first step nothing has been learned: it is the base that computes so.
-    given = "Train in f32 (--dtype f32), or use sound weights: the base itself computes it."
+    # Before the first step nothing has been learned, so the base itself is the cause.
+    given = "Train in f32 (--dtype f32), or use sound weights: the base itself is the cause."
     return Problem(
         code="MENS-R003",
         what=f"the held-out loss is not finite after step {step}.",
@@ -44,13 +44,13 @@ def prompt_unfit(number: int, tokens: int, most: int) -> Problem:
     """A prompt that is empty in ids, or leaves the model no position for an answer."""
     return Problem(
         code="MENS-R011",
-        what=f"prompt {number} has {tokens} tokens; this model takes 1 to {most}.",
+        what=f"prompt {number} has {tokens} tokens; this model accepts 1 to {most}.",
         fix="Shorten it, or use a model with more positions.",
     )
 
 
 def evaluation_not_finite(source: str, path: str) -> Problem:
-    """The model gives no usable loss on some rows."""
+    """The model does not give a finite loss on some rows."""
     return Problem(
         code="MENS-R012",
         what=f"the loss is not finite on the rows from {clipped(source)}.",
@@ -60,8 +60,8 @@ def evaluation_not_finite(source: str, path: str) -> Problem:
 
 
 def run_interrupted(signal_name: str, step: int, checkpoint: str | None) -> Problem:
-    """SIGINT or SIGTERM; the run ended at a step border."""
-    kept = f"its state is in {checkpoint}" if checkpoint else "there was nothing to keep yet"
+    """SIGINT or SIGTERM; the run ended after a step."""
+    kept = f"its state is in {checkpoint}" if checkpoint else "there was nothing to save yet"
     return Problem(
         code="MENS-R010",
         what=f"the run was stopped by {signal_name} after step {step}; {kept}.",
@@ -71,7 +71,7 @@ def run_interrupted(signal_name: str, step: int, checkpoint: str | None) -> Prob
 
 def note_stopping() -> str:
     """The first SIGINT or SIGTERM of a run, acknowledged."""
-    return "stopping after this step, with a checkpoint; press Ctrl-C again to stop at once."
+    return "stopping after this step, with a checkpoint; press Ctrl-C again to stop immediately."
 
 
 def interrupted() -> Problem:

@@ -35,7 +35,7 @@ def option_unknown(option: str, hint: str | None, command: str) -> Problem:
 
 
 def command_unknown(group: str, name: str, hint: str | None) -> Problem:
-    """A word where a command should stand."""
+    """A word in place of a command that does not exist."""
     return Problem(
         code="MENS-U008",
         what=f"{group} has no command {name!r}.",
@@ -44,28 +44,28 @@ def command_unknown(group: str, name: str, hint: str | None) -> Problem:
 
 
 def did_you_mean(meant: str) -> str:
-    """What a name that is not known most likely stands for."""
+    """Suggests what an unknown name most likely means."""
     return f"Did you mean {meant}?"
 
 
 def needs_no_flag(usage: str) -> str:
-    """What another command takes with a flag is an argument here."""
+    """Says that something is an argument here, not a flag as in other commands."""
     return f"It takes no flag here: {usage}"
 
 
 def setting_absent(reason: str) -> str:
-    """Other programs have this setting."""
+    """Explains a setting that only other programs have."""
     return f"{reason}."
 
 
 def command_elsewhere(offers: Sequence[str], note: str | None) -> str:
-    """Other programs have this command; what is here in its place."""
+    """Says what to use instead of a command that only other programs have."""
     use = f"Use {' or '.join(offers)}." if offers else ""
     return f"{note}. {use}".strip() if note else use
 
 
 def config_needs_flag(command: str) -> str:
-    """A YAML file was given as an argument."""
+    """A YAML file was passed as an argument."""
     return f"Pass a file of settings with its flag: {command} --config FILE"
 
 
@@ -84,39 +84,39 @@ def value_not_number(text: str) -> Problem:
 
 
 def value_out_of_range(text: str, accepted: str) -> Problem:
-    """A number outside of what its setting accepts."""
-    return Problem(code="MENS-U005", what=f"{text} is out of range.", fix=f"Give {accepted}.")
+    """A number outside the range of its setting."""
+    return Problem(code="MENS-U005", what=f"{text} is out of range.", fix=f"Use {accepted}.")
 
 
 def value_not_path(text: str) -> Problem:
     """A path that no file system accepts."""
     return Problem(
-        code="MENS-U007", what=f"{text!r} is not a path.", fix="Name a file or a folder."
+        code="MENS-U007", what=f"{text!r} is not a path.", fix="Pass a file or a folder."
     )
 
 
 def value_is_url(text: str) -> Problem:
-    """An address on a network, where a path belongs."""
+    """A URL in place of a path."""
     return Problem(
         code="MENS-U060",
         what=f"{clipped(text)} is a URL, and nothing is downloaded.",
-        fix="Download it, and pass the path; a model of the Hugging Face Hub is fetched with"
+        fix="Download it and pass the path; for a model on the Hugging Face Hub, run"
         " hf download ID --local-dir models/NAME",
     )
 
 
 def setting_missing(flag: str, variable: str, key: str) -> Problem:
-    """A required setting came from nowhere."""
+    """A required setting was not set anywhere."""
     return Problem(
         code="MENS-U010",
         what="this setting is required.",
         where=flag,
-        fix=f"Pass {flag}, set {variable}, or write `{key}:` in the file given to --config.",
+        fix=f"Pass {flag}, set {variable}, or write `{key}:` in the --config file.",
     )
 
 
 def setting_unknown(key: str, hint: str | None, where: str) -> Problem:
-    """A config key that no setting has."""
+    """A config key that is not a setting."""
     return Problem(
         code="MENS-U011",
         what=f"there is no setting {key!r}.",
@@ -126,7 +126,7 @@ def setting_unknown(key: str, hint: str | None, where: str) -> Problem:
 
 
 def variable_unknown(variable: str, near: str | None) -> Problem:
-    """An environment variable that looks like a setting and is none."""
+    """An environment variable that looks like a setting but is not one."""
     return Problem(
         code="MENS-U012",
         what="this environment variable sets nothing.",
@@ -141,7 +141,7 @@ def config_unreadable(path: str, cause: str) -> Problem:
         code="MENS-U020",
         what=f"this config file cannot be read: {cause}.",
         where=path,
-        fix="Give --config a YAML file, as `vox mens init` writes one.",
+        fix="Pass a YAML file with --config, such as the one that `vox mens init` writes.",
     )
 
 
@@ -151,7 +151,7 @@ def config_not_yaml(where: str, cause: str) -> Problem:
         code="MENS-U021",
         what=f"this is not valid YAML: {cause}.",
         where=where,
-        fix="Write one `key: value` a line.",
+        fix="Write one `key: value` per line.",
     )
 
 
@@ -159,39 +159,39 @@ def config_not_mapping(path: str) -> Problem:
     """A config file whose top level is a list or a single value."""
     return Problem(
         code="MENS-U022",
-        what="a config file holds settings, and this one holds something else.",
+        what="a config file must contain settings, and this one does not.",
         where=path,
-        fix="Write one `key: value` a line.",
+        fix="Write one `key: value` per line.",
     )
 
 
 def config_key_repeated(key: str, where: str, first_line: int) -> Problem:
-    """A setting that a config file gives twice."""
+    """A setting that occurs twice in a config file."""
     return Problem(
         code="MENS-U023",
-        what=f"{key!r} was already set in line {first_line}.",
+        what=f"{key!r} was already set on line {first_line}.",
         where=where,
         fix="Keep one of the two.",
     )
 
 
 def config_value_refused(key: str, where: str, expected: str) -> Problem:
-    """A config value of a kind that no setting takes."""
+    """A config value of a type that no setting accepts."""
     return Problem(
         code="MENS-U024",
         what=f"{key!r} takes {expected}.",
         where=where,
-        fix="Write it as on the command line; put text that YAML would read otherwise in quotes.",
+        fix="Write it as on the command line; quote text that YAML would read differently.",
     )
 
 
 def sources_conflict(flags: Sequence[str]) -> Problem:
-    """Flags of which only one can be obeyed."""
+    """Flags that cannot be used together."""
     return Problem(
         code="MENS-U030",
         what=f"{' and '.join(flags)} exclude each other.",
         where=flags[0],
-        fix="Give one of them.",
+        fix="Pass only one of them.",
     )
 
 
@@ -201,17 +201,17 @@ def prompt_missing() -> Problem:
         code="MENS-U031",
         what="there is no prompt.",
         where="--prompt",
-        fix="Pass --prompt TEXT, or --prompts FILE with one prompt a line.",
+        fix="Pass --prompt TEXT, or --prompts FILE with one prompt per line.",
     )
 
 
 def prompts_unusable(where: str, cause: str) -> Problem:
-    """A file of prompts with nothing or something else in it."""
+    """A file of prompts that is empty or contains something else."""
     return Problem(
         code="MENS-U032",
         what=f"no prompts can be read: {cause}.",
         where=where,
-        fix='Write one prompt a line, or JSON lines with a "prompt".',
+        fix='Write one prompt per line, or JSON lines with a "prompt".',
     )
 
 
@@ -219,6 +219,6 @@ def our_bug(kind: str) -> Problem:
     """An exception that no part of the program meant to raise."""
     return Problem(
         code="MENS-B001",
-        what=f"this is a bug in vox, not a mistake of yours ({kind}).",
+        what=f"this is a bug in vox, not a mistake on your side ({kind}).",
         fix="Run again with VOX_DEBUG=1 to see where, and report it.",
     )

@@ -7,21 +7,21 @@ from vox_tensor.errors import Problem
 
 
 def adapter_text_differs(path: str) -> Problem:
-    """Template or system prompt are not those that the adapter was trained with."""
+    """Template or system prompt differ from those the adapter was trained with."""
     return Problem(
         code="MENS-A030",
         what="it was trained on text with a different layout (template or system prompt).",
-        fix="Omit --template and --system-prompt (a merged model may ask for that of the training),"
-        " or insist with --force-template.",
+        fix="Omit --template and --system-prompt (a merged model may require the training's"
+        " prompt), or override this with --force-template.",
         where=path,
     )
 
 
 def system_prompt_withheld(path: str) -> Problem:
-    """A published model that was trained with a system prompt, and is run with none."""
+    """A published model that was trained with a system prompt but is run without one."""
     return Problem(
         code="MENS-A130",
-        what="it was trained with a system prompt, and keeps only the digest of it.",
+        what="it was trained with a system prompt but stores only the digest of it.",
         fix="Pass the prompt with --system-prompt, or merge again with --include-system-prompt; "
         "--force-template runs the model without it.",
         where=path,
@@ -29,90 +29,90 @@ def system_prompt_withheld(path: str) -> Problem:
 
 
 def receipt_unusable(path: str, reason: str) -> Problem:
-    """The receipt of a merged folder does not say how its text was made."""
+    """The receipt of a merged folder does not record how its text was formatted."""
     return Problem(
         code="MENS-A031",
-        what=f"it is no usable merge receipt: {clipped(reason)}.",
-        fix="Merge again, or put back the receipt that the merge wrote.",
+        what=f"not a valid merge receipt: {clipped(reason)}.",
+        fix="Merge again, or restore the receipt that the merge wrote.",
         where=path,
     )
 
 
 def note_text_differs_from_training() -> str:
-    """The same, when the operator insists."""
+    """The note for differing text when the operator overrides the check."""
     return "template or system prompt differ from those the adapter was trained with."
 
 
 def note_layout_not_known(path: str) -> str:
-    """A folder of another program, which says nothing about templates."""
-    return f"{path} does not say how its rows were laid out: --template and --system-prompt decide."
+    """A folder from another program, which does not record templates."""
+    return f"{path} does not record its row format: --template and --system-prompt decide."
 
 
 def nothing_to_compare() -> Problem:
-    """A comparison with the base, of the base."""
+    """A comparison of the base with itself."""
     return Problem(
         code="MENS-U033",
         what="there is no adapter to compare with its base.",
         where="--compare-base",
-        fix="Name one with --run, --checkpoint or --adapter.",
+        fix="Pass one with --run, --checkpoint or --adapter.",
     )
 
 
 def adapter_needs_model(path: str) -> Problem:
-    """A folder of another program, which does not say where its base is on this machine."""
+    """A folder from another program, which does not record where its base is."""
     return Problem(
         code="MENS-U034",
-        what="an adapter folder needs its base model beside it.",
+        what="an adapter folder needs its base model.",
         where=path,
-        fix="Name the base's folder with --model.",
+        fix="Pass the base's folder with --model.",
     )
 
 
 def prompt_id_unusable(where: str) -> Problem:
-    """A row of a prompts file whose id cannot stand for it."""
+    """A row of a prompts file with an unusable id."""
     return Problem(
         code="MENS-U035",
         what='the "id" of the row is neither text nor a whole number.',
         where=where,
-        fix="Write it as a string, or leave it out.",
+        fix="Write it as a string, or omit it.",
     )
 
 
 def conversation_too_long(tokens: int, most: int) -> Problem:
-    """What was said so far fills the model."""
+    """The conversation so far fills the model's positions."""
     return Problem(
         code="MENS-R013",
-        what=f"the conversation has {tokens} tokens; this model takes {most}.",
-        fix="Start a new one with /reset, or say it in fewer words.",
+        what=f"the conversation has {tokens} tokens; this model accepts {most}.",
+        fix="Start a new one with /reset, or use fewer words.",
     )
 
 
 def scores_not_finite() -> Problem:
-    """The model gives no usable scores for the next token."""
+    """The model does not give finite scores for the next token."""
     return Problem(
         code="MENS-R014",
-        what="the scores of the next token are not finite, so there is none to choose.",
+        what="the scores of the next token are not finite, so none can be chosen.",
         fix="Run in f32 (--dtype f32), or train again with a lower --lr.",
     )
 
 
 def chat_greeting(model: str) -> str:
-    """What a chat on a terminal begins with."""
+    """The first line of a chat on a terminal."""
     return f"{model}: /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves."
 
 
 def chat_help() -> tuple[str, ...]:
-    """What can be typed in a chat besides messages, one line each."""
+    """The commands of a chat, one per line."""
     return (
-        "/reset  forget the conversation",
+        "/reset  clear the conversation",
         "/help   show this list",
         "/quit   leave (also Ctrl-D, or Ctrl-C twice)",
-        "Ctrl-C  stop the answer; what was written so far counts as said",
+        "Ctrl-C  stop the answer; the text so far stays in the conversation",
     )
 
 
 def chat_command_unknown(word: str) -> Problem:
-    """A word with a slash that is not a command; it is not sent to the model."""
+    """A word with a slash that is not a command and is not sent to the model."""
     return Problem(
         code="MENS-U050",
         what=f"{clipped(word)} is not a chat command, and was not sent to the model.",
@@ -126,17 +126,17 @@ def note_chat_can_be_left() -> str:
 
 
 def note_answer_blank() -> str:
-    """A model that ended its turn before it began."""
+    """An empty answer."""
     return "(the model ended at once; it wrote nothing)"
 
 
 def note_answer_white_space() -> str:
-    """A model that wrote tokens, of which nothing can be seen."""
+    """An answer that is only white space."""
     return "(the model wrote only white space)"
 
 
 def note_answer_cut(tokens: int) -> str:
-    """An answer that reached its limit."""
+    """An answer that reached its token limit."""
     return f"(cut at {tokens} tokens; --max-new-tokens allows more)"
 
 
@@ -146,10 +146,10 @@ def note_answer_without_room() -> str:
 
 
 def proxy_is_no_language_model(path: str, graph: str) -> Problem:
-    """A proxy adapter given to a command that runs a transformer."""
+    """A proxy adapter passed to a command that runs a transformer."""
     return Problem(
         code="MENS-A540",
-        what=f"it was trained in the graph {clipped(graph)}, which has no attention and is no "
+        what=f"it was trained in the graph {clipped(graph)}, which has no attention and is not a "
         "language model: it cannot be run or scored as one.",
         fix="Merge it into its base with vox schola merge-qlora and run the merged folder, or "
         "train with --qlora-graph full.",
@@ -158,22 +158,22 @@ def proxy_is_no_language_model(path: str, graph: str) -> Problem:
 
 
 def proxy_has_no_consumer(path: str, graph: str) -> Problem:
-    """A proxy adapter that another program would run inside the whole transformer."""
+    """A proxy adapter for another program, which would run it in the whole transformer."""
     return Problem(
         code="MENS-A541",
-        what=f"it was trained in the graph {clipped(graph)}; another program would run it inside "
-        "the whole transformer, where nobody trained it.",
+        what=f"it was trained in the graph {clipped(graph)}; another program would run it in the "
+        "whole transformer, for which it was not trained.",
         fix="Merge it into its base with vox schola merge-qlora, or train with --qlora-graph full.",
         where=path,
     )
 
 
 def adapter_of_the_source_system(path: str) -> Problem:
-    """Its sidecar names no base, tokenizer or template, which running it needs."""
+    """A sidecar without the base, tokenizer and template needed to run the adapter."""
     return Problem(
         code="MENS-A542",
-        what="its sidecar is the source system's, which does not say which base, tokenizer and "
-        "template it was trained with.",
+        what="its sidecar is from the source system, which does not record the base, tokenizer and "
+        "template of the training.",
         fix="Merge it into its base with vox schola merge-qlora and use the merged folder.",
         where=path,
     )
@@ -182,22 +182,22 @@ def adapter_of_the_source_system(path: str) -> Problem:
 def note_starts_on_nf4(path: str) -> str:
     """`--init-from` with an adapter whose base was dense."""
     return (
-        f"the adapter of {path} was trained on the dense base; this run goes on from its values "
-        "on the base in NF4, where the loss at the start is another one."
+        f"the adapter of {path} was trained on the dense base; this run continues from its values "
+        "on the NF4 base, so the initial loss will differ."
     )
 
 
 def note_starts_on_dense(path: str) -> str:
     """`--init-from` with an adapter whose base was in NF4."""
     return (
-        f"the adapter of {path} was trained on the base in NF4; this run goes on from its values "
-        "on the dense base, where the loss at the start is another one."
+        f"the adapter of {path} was trained on the NF4 base; this run continues from its values "
+        "on the dense base, so the initial loss will differ."
     )
 
 
 def note_exported_from_nf4() -> str:
-    """A consumer that loads the base in 16 bits runs what training did not see."""
+    """A consumer that loads the base in 16 bits does not run the trained model."""
     return (
-        "the adapter was trained on the base in NF4; on the dense base its answers differ a little "
+        "the adapter was trained on the NF4 base; on the dense base its answers differ slightly "
         "(vox schola merge-qlora measures by how much)."
     )

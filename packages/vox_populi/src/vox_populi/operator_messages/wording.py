@@ -8,7 +8,7 @@ from vox_tensor.errors import Problem
 
 
 def row_lines(lines: Sequence[int]) -> str:
-    """The place of rows; the pipeline puts their file before it."""
+    """The line numbers of rows; the pipeline puts their file in front."""
     shown = ",".join(str(line) for line in sorted(lines)[:10])
     more = f" and {len(lines) - 10} more" if len(lines) > 10 else ""
     return f"line {shown}{more}"
@@ -21,7 +21,7 @@ _MAX_CLIPPED = 120
 
 
 def clipped(text: object) -> str:
-    """A name or value from a file, cut to a length that a message can carry."""
+    """A name or value from a file, shortened to fit into a message."""
     shown = text if isinstance(text, str) else repr(text)
     return shown if len(shown) <= _MAX_CLIPPED else f"{shown[:_MAX_CLIPPED]}…"
 
@@ -33,11 +33,11 @@ def capped(problems: Sequence[Problem], most: int = MAX_SHOWN) -> tuple[Problem,
     rest = Problem(
         code=problems[most].code,
         what=f"and {len(problems) - most} more.",
-        fix="Fix those above first.",
+        fix="Fix the problems above first.",
     )
     return (*problems[:most], rest)
 
 
 def cause(error: OSError) -> str:
-    """What the system says went wrong."""
+    """The system's description of an error."""
     return error.strerror or type(error).__name__
