@@ -22,10 +22,11 @@ import torch
 from merge_bench import SHAPES, write_base
 
 from vox_populi.hf.inventory import read_inventory
-from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base
+from vox_populi.model.nf4_load import load_nf4_base
 from vox_populi.model.transformer import Transformer
 from vox_populi.train.allocator import keep_freed_memory
 from vox_tensor.lora import FrozenLinear
+from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DensePool, Nf4Weight
 
 SLACK = 512 * 2**20

@@ -26,7 +26,7 @@ from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.kernel.nf4_backend import choose_dequantizer
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters
-from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base
+from vox_populi.model.nf4_load import load_nf4_base
 from vox_populi.model.transformer import Transformer
 from vox_populi.train.allocator import keep_freed_memory
 from vox_populi.train.batches import pack_batches
@@ -34,6 +34,7 @@ from vox_populi.train.gradients import clip_gradients, forget_gradients
 from vox_populi.train.optimizers.registry import build_optimizer
 from vox_tensor.lora import FrozenLinear
 from vox_tensor.nf4 import NestedScales, Nf4Tensor
+from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DenseCopies, DensePool, Nf4Weight
 from vox_tensor.records import EncodedRow
 

@@ -24,11 +24,12 @@ from tests_integration.tiny_models import CONFIGS, FAMILY_CASES, VOCAB, write_ti
 from tests_integration.tolerances import EXACT, F32_LOGITS, assert_parity, differs
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.model.hf_load import load_base
-from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base, quantize_stored
+from vox_populi.model.nf4_load import load_nf4_base, quantize_stored
 from vox_populi.pipeline.quantize import QuantizeRequest
 from vox_populi.pipeline.quantize_run import quantize
 from vox_tensor.collate import collate_window
 from vox_tensor.nf4 import NestedScales, Nf4Tensor
+from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DensePool
 from vox_tensor.records import EncodedRow
 
@@ -202,7 +203,7 @@ def test_other_block_sizes_load_in_transformers(tmp_path: Path, block_size: int)
     )
     quantize(request)
     inventory = read_inventory(tmp_path / "ours", allow_nf4=True)
-    assert next(iter(inventory.nf4.values())).block_size == block_size
+    assert next(iter(inventory.nf4.values())).settings.block_size == block_size
     assert_parity(our_logits(inventory, Nf4Settings()), their_logits(tmp_path / "ours"), F32_LOGITS)
 
 

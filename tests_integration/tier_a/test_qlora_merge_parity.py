@@ -28,16 +28,20 @@ from tests_integration.tolerances import (
     assert_parity,
     differs,
 )
-from vox_populi.adapters.header import LM_HEAD_ONLY, PROXY_STACK, AdapterHeader
+from vox_populi.adapters.header import (
+    AdapterHeader,
+)
+from vox_populi.contract.choices import GraphId
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
-from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base
+from vox_populi.model.nf4_load import load_nf4_base
 from vox_populi.model.transformer import Transformer
 from vox_populi.pipeline.merge import MergeReport, Onto, QloraMergeRequest, merge_qlora
 from vox_populi.pipeline.qlora_subset_run import SUBSET_FILE
 from vox_tensor.collate import collate_window
 from vox_tensor.nf4 import dequantize_nf4, quantize_nf4
+from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DenseCopies, DensePool
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
@@ -56,7 +60,9 @@ CASES = (
     "qwen3_tied_biased",
 )
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
-SETTINGS = Nf4Settings(block_size=QUANTIZATION.block_size, double_quant=QUANTIZATION.double_quant)
+SETTINGS = Nf4Settings(
+    block_size=QUANTIZATION.nf4.block_size, double_quant=QUANTIZATION.nf4.double_quant
+)
 IDS = tuple(torch.randint(3, VOCAB, (24,), generator=torch.Generator().manual_seed(9)).tolist())
 Named = Mapping[str, Tensor]
 
@@ -229,10 +235,10 @@ def test_merge_qlora_of_an_adapted_head_unties_it_in_so_many_words(
 
 
 @pytest.mark.parametrize("onto", Onto)
-@pytest.mark.parametrize("graph", [PROXY_STACK, LM_HEAD_ONLY])
+@pytest.mark.parametrize("graph", [GraphId.PROXY_STACK, GraphId.HEAD_ONLY])
 @pytest.mark.parametrize("name", ["gpt2", "qwen3_tied_biased", "llama"])
 def test_merge_qlora_of_a_proxy_adapter_has_a_head_of_its_own(
-    name: str, graph: str, onto: Onto, tmp_path: Path
+    name: str, graph: GraphId, onto: Onto, tmp_path: Path
 ) -> None:
     base, adapter, output = tmp_path / "base", tmp_path / "run", tmp_path / "merged"
     write_tiny_model(base, name)

@@ -28,12 +28,13 @@ from tests_integration.tolerances import (
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
 from vox_populi.model.lora_transformer import attach_adapters
-from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base
+from vox_populi.model.nf4_load import load_nf4_base
 from vox_populi.model.transformer import Transformer
 from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
 from vox_tensor.collate import collate_window
 from vox_tensor.lora import LoraLinear
 from vox_tensor.lora_spec import LoraSpec
+from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DensePool
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 

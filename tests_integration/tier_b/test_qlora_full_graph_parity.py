@@ -25,12 +25,13 @@ from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters
-from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base
+from vox_populi.model.nf4_load import load_nf4_base
 from vox_populi.model.transformer import Transformer
 from vox_tensor.collate import PackedBatch, collate_window
 from vox_tensor.lora import LoraLinear
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.nf4 import dequantize_nf4, quantize_nf4
+from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DenseCopies, DensePool
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 

@@ -12,24 +12,28 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vox_populi.adapters.header import FULL_GRAPH, AdaptedModule, AdapterHeader, Quantization
+from vox_populi.adapters.header import (
+    AdaptedModule,
+    AdapterHeader,
+    Quantization,
+)
 from vox_populi.adapters.v3.files import QLORA_ADAPTER_FILE, write_qlora_adapter
-from vox_populi.adapters.v3.layers import embedding_key
 from vox_populi.adapters.v3.manifest import V3Facts
-from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.choices import GraphId, TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.hf.inventory import base_digest, read_inventory
-from vox_populi.hf.keymap import ProjectionRole, adapter_modules
+from vox_populi.hf.keymap import ProjectionRole, adapter_modules, embedding_key
 from vox_tensor.lora_spec import LoraSpec
+from vox_tensor.nf4_levels import Nf4Settings
 
-QUANTIZATION = Quantization(block_size=32, double_quant=True, compute_dtype="f32")
+QUANTIZATION = Quantization(nf4=Nf4Settings(block_size=32, double_quant=True), compute_dtype="f32")
 V2_NAME = "candle_qlora_adapter_meta.json"
 
 
-def qlora_header(base: Path, graph: str = FULL_GRAPH, *, head: bool = False) -> AdapterHeader:
+def qlora_header(base: Path, graph: GraphId = GraphId.FULL, *, head: bool = False) -> AdapterHeader:
     """Of an adapter on every projection, or on the proxy's layers of a base with square ones."""
     inventory = read_inventory(base, allow_nf4=True)
-    is_proxy = graph != FULL_GRAPH
+    is_proxy = graph != GraphId.FULL
     modules = [
         module
         for module in adapter_modules(inventory.config)
@@ -68,7 +72,7 @@ def qlora_tensors(header: AdapterHeader, spread: float = 0.1) -> dict[str, Tenso
 def write_own(
     folder: Path,
     base: Path,
-    graph: str = FULL_GRAPH,
+    graph: GraphId = GraphId.FULL,
     *,
     head: bool = False,
     spread: float = 0.1,

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from vox_cli.terminal import Piece, Style
 from vox_cli.text_width import cells, padded
+from vox_populi.contract.choices import GraphId
 from vox_populi.operator_messages import qlora as say
 from vox_populi.pipeline.preview import PreviewRow
 from vox_populi.pipeline.progress_lines import clock_text
 from vox_populi.pipeline.status import StatusReport
 from vox_populi.pipeline.train import TrainReport
 from vox_populi.pipeline.trial import StepTrialReport
-from vox_populi.plan.graph_choice import FULL_GRAPH
 from vox_tensor.visible_text import one_line
 
 Rows = Iterable[tuple[str, object]]
@@ -144,7 +144,7 @@ def _rates(report: StatusReport) -> str | None:
 
 def _graph(graph_id: str | None) -> str | None:
     """Named where its losses are not what they look like."""
-    return None if graph_id in (None, FULL_GRAPH) else say.proxy_losses(graph_id)
+    return None if graph_id in (None, GraphId.FULL) else say.proxy_losses(graph_id)
 
 
 def _loss(loss: float | None) -> str | None:

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from vox_populi.adapters.header import (
-    PROXY_STACK,
     AdaptedModule,
     AdapterHeader,
     ImportedText,
@@ -36,9 +35,10 @@ from vox_populi.adapters.v3.files import (
 )
 from vox_populi.adapters.v3.manifest import MANIFEST_V3_FILE, V3Facts
 from vox_populi.adapters.v3.names import logical_names
-from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.choices import GraphId, TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_tensor.lora_spec import LoraSpec
+from vox_tensor.nf4_levels import Nf4Settings
 
 GOLDEN = Path(__file__).parent / "golden"
 RANK, D_MODEL, VOCAB = 2, 4, 7
@@ -173,7 +173,7 @@ def golden_header() -> AdapterHeader:
     )
 
 
-QUANTIZATION = Quantization(block_size=64, double_quant=True, compute_dtype="bf16")
+QUANTIZATION = Quantization(nf4=Nf4Settings(block_size=64, double_quant=True), compute_dtype="bf16")
 
 
 def bin_headers() -> dict[str, AdapterHeader]:
@@ -193,7 +193,7 @@ def our_headers() -> dict[str, AdapterHeader]:
     lora = replace(header.lora, use_rslora=True)
     return {
         "v3_ours_full": replace(header, quantization=QUANTIZATION, lora=lora),
-        "v3_ours_proxy": replace(header, quantization=QUANTIZATION, graph=PROXY_STACK),
+        "v3_ours_proxy": replace(header, quantization=QUANTIZATION, graph=GraphId.PROXY_STACK),
         "v3_ours_lora": header,
     }
 

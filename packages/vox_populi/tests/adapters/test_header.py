@@ -8,15 +8,16 @@ from dataclasses import replace
 import pytest
 
 from vox_populi.adapters.header import (
-    PROXY_STACK,
     AdapterHeader,
     ImportedText,
     Quantization,
     parse_header,
 )
+from vox_populi.contract.choices import GraphId
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.files.json_fields import FieldError
 from vox_populi.files.whole_file import canonical_json
+from vox_tensor.nf4_levels import Nf4Settings
 
 
 def test_header_survives_the_round_trip_and_is_canonical(header: AdapterHeader) -> None:
@@ -109,11 +110,11 @@ def test_an_imported_adapter_needs_version_2_and_nothing_else_does(header: Adapt
         parse_header(json.dumps(raw))
 
 
-NF4 = Quantization(block_size=64, double_quant=True, compute_dtype="f32")
+NF4 = Quantization(nf4=Nf4Settings(block_size=64, double_quant=True), compute_dtype="f32")
 
 
 def test_graph_and_quantization_need_version_3_and_nothing_else_does(header: AdapterHeader) -> None:
-    proxy = replace(header, graph=PROXY_STACK, quantization=NF4)
+    proxy = replace(header, graph=GraphId.PROXY_STACK, quantization=NF4)
     assert parse_header(proxy.to_json()) == proxy
     assert proxy.version == replace(header, quantization=NF4).version == "3"
     assert json.loads(replace(header, quantization=NF4).to_json())["graph"] == "full_graph_v1"
@@ -142,7 +143,7 @@ def test_graph_and_quantization_need_version_3_and_nothing_else_does(header: Ada
 def test_wrong_graphs_and_quantisations_are_named(
     header: AdapterHeader, name: str, value: object
 ) -> None:
-    raw = json.loads(replace(header, graph=PROXY_STACK, quantization=NF4).to_json())
+    raw = json.loads(replace(header, graph=GraphId.PROXY_STACK, quantization=NF4).to_json())
     (raw if name in raw else raw["quantization"])[name] = value
     with pytest.raises(FieldError, match=name):
         parse_header(json.dumps(raw))
@@ -150,7 +151,7 @@ def test_wrong_graphs_and_quantisations_are_named(
 
 def test_a_quantisation_that_nobody_has_cannot_be_built() -> None:
     with pytest.raises(ValueError, match="block_size"):
-        Quantization(block_size=48, double_quant=True, compute_dtype="f32")
+        Quantization(nf4=Nf4Settings(block_size=48, double_quant=True), compute_dtype="f32")
 
 
 def test_a_published_header_keeps_the_digest_of_the_system_prompt(header: AdapterHeader) -> None:

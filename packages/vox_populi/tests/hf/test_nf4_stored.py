@@ -14,7 +14,7 @@ import pytest
 from vox_populi.errors import ModelError
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import block_weight_keys
-from vox_tensor.nf4_levels import NF4_LEVELS
+from vox_tensor.nf4_levels import NF4_LEVELS, Nf4Settings
 
 Config = dict[str, Any]
 Shapes = dict[str, tuple[int, ...]]
@@ -130,7 +130,7 @@ def test_a_packed_llama_is_understood(
     assert inventory.total_bytes == sum(len(content) for _, _, content in tensors.values())
     weight = inventory.nf4["model.layers.1.mlp.up_proj.weight"]
     assert (weight.shape, weight.n_values, weight.dtype) == ((12, 8), 96, "float16")
-    assert (weight.block_size, weight.double_quant) == (64, double)
+    assert weight.settings == Nf4Settings(block_size=64, double_quant=double)
     assert weight.nested_offset == (0.25 if double else None)
     assert weight.parts["absmax"].shape == (2,)
     assert {key.theirs for key in inventory.quantized_keys()} == linear

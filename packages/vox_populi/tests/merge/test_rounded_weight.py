@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from packages.vox_populi.tests.qlora_adapters import QUANTIZATION, qlora_header
-from vox_populi.adapters.header import FULL_GRAPH, LM_HEAD_ONLY, PROXY_STACK
+from vox_populi.contract.choices import GraphId
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import adapter_modules, tensor_keys
 from vox_populi.hf.model_config import parse_model_config
@@ -41,7 +41,7 @@ def base(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def trained(base: Path, graph: str) -> TrainedBase:
+def trained(base: Path, graph: GraphId) -> TrainedBase:
     inventory = read_inventory(base)
     header = qlora_header(base, graph)
     known = {module.ours: module for module in adapter_modules(inventory.config)}
@@ -51,18 +51,18 @@ def trained(base: Path, graph: str) -> TrainedBase:
 @pytest.mark.parametrize(
     ("graph", "rounded"),
     [
-        (PROXY_STACK, OUTPUTS | {"lm_head.weight"}),
-        (LM_HEAD_ONLY, {"lm_head.weight"}),
+        (GraphId.PROXY_STACK, OUTPUTS | {"lm_head.weight"}),
+        (GraphId.HEAD_ONLY, {"lm_head.weight"}),
     ],
 )
 @pytest.mark.requirement("10")
-def test_merge_rounds_what_a_proxy_adapts(base: Path, graph: str, rounded: set[str]) -> None:
+def test_merge_rounds_what_a_proxy_adapts(base: Path, graph: GraphId, rounded: set[str]) -> None:
     assert trained(base, graph).rounded == rounded
 
 
 @pytest.mark.requirement("10")
 def test_merge_rounds_every_matrix_of_the_blocks_of_the_full_graph(base: Path) -> None:
-    found = trained(base, FULL_GRAPH).rounded
+    found = trained(base, GraphId.FULL).rounded
     assert len(found) == 8
     assert found > OUTPUTS
     assert all(name.startswith("blocks.") for name in found)
@@ -70,7 +70,7 @@ def test_merge_rounds_every_matrix_of_the_blocks_of_the_full_graph(base: Path) -
 
 @pytest.mark.requirement("10")
 def test_merge_rounds_in_our_orientation_and_gives_the_bases(base: Path) -> None:
-    both = trained(base, PROXY_STACK)
+    both = trained(base, GraphId.PROXY_STACK)
     stored = load_file(base / "model.safetensors")
     keys = {key.ours: key for key in tensor_keys(both.inventory.config)}
     weight = both.weight(keys["blocks.0.attn.o.weight"])
@@ -78,8 +78,8 @@ def test_merge_rounds_in_our_orientation_and_gives_the_bases(base: Path) -> None
     dense_IO = stored["transformer.h.0.attn.c_proj.weight"]
     packed = quantize_nf4(
         dense_IO.T.contiguous(),
-        block_size=QUANTIZATION.block_size,
-        double_quant=QUANTIZATION.double_quant,
+        block_size=QUANTIZATION.nf4.block_size,
+        double_quant=QUANTIZATION.nf4.double_quant,
     )
     assert torch.equal(weight.values_NI(), dequantize_nf4(packed).T)
     assert not torch.equal(weight.values_NI(), dense_IO)
@@ -89,7 +89,7 @@ def test_merge_rounds_in_our_orientation_and_gives_the_bases(base: Path) -> None
 
 @pytest.mark.requirement("10")
 def test_merge_rounds_a_copy_of_the_table_for_a_head_that_is_tied(base: Path) -> None:
-    both = trained(base, LM_HEAD_ONLY)
+    both = trained(base, GraphId.HEAD_ONLY)
     head = next(k for k in tensor_keys(both.inventory.config) if k.ours == "lm_head.weight")
     weight = both.weight(head)
     assert weight is not None

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from packages.vox_populi.tests.qlora_adapters import QUANTIZATION, qlora_header, qlora_tensors
-from vox_populi.adapters.header import PROXY_STACK
 from vox_populi.adapters.lora_bin import AdapterFile
 from vox_populi.containers.safetensors_header import read_header
+from vox_populi.contract.choices import GraphId
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import adapter_modules, tensor_keys
 from vox_populi.hf.model_config import parse_model_config
@@ -122,7 +122,9 @@ def dense_model(inventory: ModelInventory, rounded: frozenset[str]) -> Transform
     for name in rounded:
         weight = model.get_parameter(name)
         packed = quantize_nf4(
-            weight, block_size=QUANTIZATION.block_size, double_quant=QUANTIZATION.double_quant
+            weight,
+            block_size=QUANTIZATION.nf4.block_size,
+            double_quant=QUANTIZATION.nf4.double_quant,
         )
         with torch.no_grad():
             weight.copy_(dequantize_nf4(packed))
@@ -214,7 +216,7 @@ def test_merge_check_takes_the_table_for_the_head_of_a_proxy(tmp_path: Path) -> 
     found = logits(stored_model(tied))
     torch.testing.assert_close(found, logits(model))
     assert (found - own).abs().max() > 0.1
-    header = qlora_header(inventory.model_dir, PROXY_STACK)
+    header = qlora_header(inventory.model_dir, GraphId.PROXY_STACK)
     known = {module.ours: module for module in adapter_modules(inventory.config)}
     base = trained_base(tied, header, QUANTIZATION, [known[m.ours] for m in header.modules])
     rounded = dense_model(inventory, frozenset({"embed.weight"})).embed.weight

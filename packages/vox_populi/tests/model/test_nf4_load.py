@@ -16,11 +16,12 @@ from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import TensorKey, block_weight_keys, tensor_keys
 from vox_populi.hf.model_config import parse_model_config
 from vox_populi.model.hf_load import load_base, read_weight
-from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base, quantize_stored
+from vox_populi.model.nf4_load import load_nf4_base, quantize_stored
 from vox_populi.model.transformer import Transformer
 from vox_tensor.collate import collate_window
 from vox_tensor.lora import FrozenLinear
 from vox_tensor.nf4 import Nf4Tensor, dequantize_nf4, quantize_nf4
+from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DensePool, Nf4Weight
 from vox_tensor.records import EncodedRow
 

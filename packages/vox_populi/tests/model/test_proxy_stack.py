@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vox_populi.adapters.header import AdaptedModule
 from vox_populi.adapters.v3.names import logical_names
+from vox_populi.contract.choices import GraphId
 from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.proxy_stack import NORM_EPS, ProxyStack
@@ -129,7 +130,7 @@ def test_names_stack() -> None:
         )
         for name, layer in adapted.items()
     ]
-    names = logical_names("proxy_stack_v1_residual", modules)
+    names = logical_names(GraphId.PROXY_STACK, modules)
     assert tuple(names.values()) == ("mid0", "mid1", "lm_head")
 
 

@@ -12,12 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from vox_populi.adapters.header import PROXY_STACK, AdaptedModule, AdapterHeader, Quantization
+from vox_populi.adapters.header import (
+    AdaptedModule,
+    AdapterHeader,
+    Quantization,
+)
 from vox_populi.adapters.lora_bin import AdapterFile, read_adapter_bin, write_adapter_bin
 from vox_populi.adapters.v3.files import read_qlora_adapter, write_qlora_adapter
 from vox_populi.adapters.v3.manifest import V3Facts
 from vox_populi.containers.tensor_container import container_chunks
-from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.choices import GraphId, TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError, ModelError, PreflightError
 from vox_populi.files.whole_file import write_whole
@@ -29,8 +33,9 @@ from vox_populi.pipeline.convert_run import convert_adapter
 from vox_populi.pipeline.merge import MergeRequest
 from vox_populi.pipeline.merge_run import merge
 from vox_tensor.lora_spec import LoraSpec
+from vox_tensor.nf4_levels import Nf4Settings
 
-NF4 = Quantization(block_size=64, double_quant=True, compute_dtype="f32")
+NF4 = Quantization(nf4=Nf4Settings(block_size=64, double_quant=True), compute_dtype="f32")
 MakeBase = Callable[..., Path]
 
 
@@ -88,7 +93,7 @@ def proxy(tmp_path: Path) -> Path:
     header = make_header(
         base,
         EMBEDDED_NAME,
-        graph=PROXY_STACK,
+        graph=GraphId.PROXY_STACK,
         quantization=NF4,
         modules=tuple(module for module in modules if module.roles in (("o",), ("lm_head",))),
     )
@@ -140,7 +145,7 @@ def test_version_3_is_written_again_with_all_it_says(proxy: Path, tmp_path: Path
     (proxy / "candle_qlora_adapter_meta.json").unlink()
     report = convert(proxy, AdapterForm.V3, tmp_path / "again")
     assert report.renamed == ()
-    assert report.graph == PROXY_STACK
+    assert report.graph == GraphId.PROXY_STACK
     assert len(report.files) == 3
     for name in ("candle_qlora_adapter.safetensors", "populi_adapter_manifest_v3.json"):
         assert (tmp_path / "again" / name).read_bytes() == (proxy / name).read_bytes()
@@ -244,7 +249,7 @@ def write_hf_tokenizer(path: Path) -> None:
 
 def test_a_source_adapter_becomes_ours_on_its_base(base: Path, tmp_path: Path) -> None:
     config = read_inventory(base).config
-    for layers, graph in ((full_layers(), "full_graph_v1"), (proxy_layers(), PROXY_STACK)):
+    for layers, graph in ((full_layers(), "full_graph_v1"), (proxy_layers(), GraphId.PROXY_STACK)):
         source = source_folder(tmp_path, config, layers)
         output = tmp_path / graph
         with pytest.raises(ArtifactError, match=r"MENS-A521.*--base"):

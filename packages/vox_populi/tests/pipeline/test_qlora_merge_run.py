@@ -22,9 +22,12 @@ from packages.vox_populi.tests.qlora_adapters import (
     write_source,
 )
 from packages.vox_populi.tests.qlora_refusals import content, refused
-from vox_populi.adapters.header import LM_HEAD_ONLY, PROXY_STACK, AdapterHeader
+from vox_populi.adapters.header import (
+    AdapterHeader,
+)
 from vox_populi.adapters.lora_bin import AdapterFile
 from vox_populi.adapters.v3.files import read_qlora_adapter
+from vox_populi.contract.choices import GraphId
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.merge.merged_file import MERGED_FILE, read_merged_file
@@ -67,7 +70,7 @@ def receipt_of(folder: Path) -> dict[str, object]:
 def rounded(weight: Tensor) -> Tensor:
     """A weight as training saw it."""
     packed = quantize_nf4(
-        weight, block_size=QUANTIZATION.block_size, double_quant=QUANTIZATION.double_quant
+        weight, block_size=QUANTIZATION.nf4.block_size, double_quant=QUANTIZATION.nf4.double_quant
     )
     return dequantize_nf4(packed)
 
@@ -91,7 +94,7 @@ def test_merge_qlora_writes_a_folder_and_measures_both_merges(
     assert isinstance(found, dict)
     assert found["onto"] == "dequant"
     assert found["graph_id"] == "full_graph_v1"
-    assert found["quantization"]["block_size"] == QUANTIZATION.block_size
+    assert found["quantization"]["block_size"] == QUANTIZATION.nf4.block_size
     assert found["rounded_tensors"] == 14
     distances = found["logit_difference_from_training"]
     assert set(distances) == {"dequant", "original"}
@@ -148,9 +151,9 @@ def test_merge_qlora_to_one_file_is_read_again(request_hf: QloraMergeRequest) ->
 
 
 @pytest.mark.parametrize("onto", Onto)
-@pytest.mark.parametrize("graph", [PROXY_STACK, LM_HEAD_ONLY])
+@pytest.mark.parametrize("graph", [GraphId.PROXY_STACK, GraphId.HEAD_ONLY])
 def test_merge_qlora_of_a_proxy_adapter_makes_a_head_of_the_table(
-    request_hf: QloraMergeRequest, base: Path, tmp_path: Path, graph: str, onto: Onto
+    request_hf: QloraMergeRequest, base: Path, tmp_path: Path, graph: GraphId, onto: Onto
 ) -> None:
     header, tensors = write_own(tmp_path / "proxy", base, graph)
     request = replace(request_hf, adapter=tmp_path / "proxy", onto=onto)
@@ -159,7 +162,7 @@ def test_merge_qlora_of_a_proxy_adapter_makes_a_head_of_the_table(
     after = load_file(request.output / "model.safetensors")
     added = deltas(header, tensors)
     expected = {HEAD: before[TABLE]}
-    if graph == PROXY_STACK:
+    if graph == GraphId.PROXY_STACK:
         expected |= {O_PROJ.format(layer): before[O_PROJ.format(layer)] for layer in range(2)}
     assert added.keys() == expected.keys()
     for name, weight in expected.items():
@@ -196,7 +199,7 @@ def test_merge_qlora_onto_a_folder_in_four_bits_is_the_merge_onto_what_was_train
 ) -> None:
     packed = tmp_path / "models" / "packed"
     quantize_model(
-        QuantizeRequest(model_dir=base, output=packed, block_size=QUANTIZATION.block_size)
+        QuantizeRequest(model_dir=base, output=packed, block_size=QUANTIZATION.nf4.block_size)
     )
     write_own(tmp_path / "packed-run", packed)
     other = replace(
@@ -233,29 +236,31 @@ def test_merge_qlora_judges_by_every_number_type_it_rounds_to(
 # ---- Adapters of the source system --------------------------------------------------------------
 
 
-def source_layers(base: Path, graph: str) -> dict[str, tuple[str, Tensor, Tensor]]:
+def source_layers(base: Path, graph: GraphId) -> dict[str, tuple[str, Tensor, Tensor]]:
     """The layers of an adapter on a base, under the source system's names."""
     header = qlora_header(base, graph, head=True)
     tensors = qlora_tensors(header)
     layers = {}
     for module in header.modules:
         _, number, _, part = f"{module.ours}...".split(".")[:4]
-        name = f"mid{number}" if graph == PROXY_STACK else f"l{number}.{part}"
-        key = TABLE if module.ours == "lm_head" and graph == PROXY_STACK else module.base_key
+        name = f"mid{number}" if graph == GraphId.PROXY_STACK else f"l{number}.{part}"
+        key = (
+            TABLE if module.ours == "lm_head" and graph == GraphId.PROXY_STACK else module.base_key
+        )
         a, b = (tensors[f"{module.ours}.lora_{half}"] for half in "AB")
         layers["lm_head" if module.ours == "lm_head" else name] = (key, a, b)
     return layers
 
 
 @pytest.mark.parametrize("version", [2, 3])
-@pytest.mark.parametrize("graph", ["full_graph_v1", PROXY_STACK])
+@pytest.mark.parametrize("graph", [GraphId.FULL, GraphId.PROXY_STACK])
 @pytest.mark.parametrize("has_tokenizer", [True, False])
 def test_merge_qlora_takes_the_source_systems_adapters(
     request_hf: QloraMergeRequest,
     base: Path,
     tmp_path: Path,
     version: int,
-    graph: str,
+    graph: GraphId,
     has_tokenizer: bool,
 ) -> None:
     layers = source_layers(base, graph)
@@ -281,7 +286,7 @@ def test_merge_qlora_takes_the_source_systems_adapters(
 def test_merge_qlora_needs_the_base_of_an_old_adapter(
     request_hf: QloraMergeRequest, base: Path, tmp_path: Path
 ) -> None:
-    write_source(tmp_path / "old", source_layers(base, PROXY_STACK), vocab=264, d_model=16)
+    write_source(tmp_path / "old", source_layers(base, GraphId.PROXY_STACK), vocab=264, d_model=16)
     refused(replace(request_hf, adapter=tmp_path / "old", base=None), "MENS-A521")
 
 
@@ -306,7 +311,7 @@ def test_merge_qlora_refuses_a_sidecar_that_contradicts(
     value: object,
     code: str,
 ) -> None:
-    layers = source_layers(base, "full_graph_v1")
+    layers = source_layers(base, GraphId.FULL)
     few = {name: layers[name] for name in ("l0.q", "lm_head")}
     said: dict[str, Any] = {"vocab": 264, "d_model": 16, field: value}
     write_source(tmp_path / "old", few, **said)
@@ -337,7 +342,7 @@ def test_merge_qlora_refuses_tensors_that_are_not_those_of_the_sidecar(
     changes: dict[str, Tensor | None],
     code: str,
 ) -> None:
-    layers = source_layers(base, "full_graph_v1")
+    layers = source_layers(base, GraphId.FULL)
     few = {name: layers[name] for name in ("l0.q", "l1.q", "lm_head")}
     write_source(tmp_path / "old", few, vocab=264, d_model=16)
     rewrite_tensors(tmp_path / "old", **changes)

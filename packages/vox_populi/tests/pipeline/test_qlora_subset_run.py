@@ -21,7 +21,7 @@ from packages.vox_populi.tests.qlora_adapters import (
     write_source,
 )
 from packages.vox_populi.tests.qlora_refusals import refused
-from vox_populi.adapters.header import PROXY_STACK
+from vox_populi.contract.choices import GraphId
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import parse_model_config
@@ -67,7 +67,7 @@ def written(request: QloraMergeRequest) -> dict[str, Tensor]:
 
 
 def rounded(weight: Tensor) -> Tensor:
-    return dequantize_nf4(quantize_nf4(weight, block_size=QUANTIZATION.block_size))
+    return dequantize_nf4(quantize_nf4(weight, block_size=QUANTIZATION.nf4.block_size))
 
 
 def ramp(*shape: int, start: float = 0.1, step: float = 0.03) -> Tensor:
@@ -211,7 +211,7 @@ def test_merge_subset_of_a_proxy_adapter_changes_the_table(
     request_subset: QloraMergeRequest, tmp_path: Path, onto: Onto
 ) -> None:
     assert request_subset.base is not None
-    header, tensors = write_own(tmp_path / "proxy", request_subset.base, PROXY_STACK)
+    header, tensors = write_own(tmp_path / "proxy", request_subset.base, GraphId.PROXY_STACK)
     part = written(replace(request_subset, adapter=tmp_path / "proxy", onto=onto))
     table = load_file(request_subset.base / "model.safetensors")[TABLE]
     assert set(part) == {
@@ -245,7 +245,7 @@ def test_merge_subset_of_a_folder_in_four_bits(
     packed = tmp_path / "models" / "packed"
     quantize_model(
         QuantizeRequest(
-            model_dir=request_subset.base, output=packed, block_size=QUANTIZATION.block_size
+            model_dir=request_subset.base, output=packed, block_size=QUANTIZATION.nf4.block_size
         )
     )
     write_own(tmp_path / "packed-run", packed, head=True)

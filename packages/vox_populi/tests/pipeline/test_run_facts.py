@@ -145,7 +145,7 @@ def test_the_header_says_graph_and_quantisation(
     assert header.graph == "proxy_stack_v1_residual"
     quantization = header.quantization
     assert quantization is not None
-    assert (quantization.block_size, quantization.double_quant) == (32, False)
+    assert quantization.nf4 == PROXY.nf4
     assert quantization.compute_dtype == dtype
     assert [module.ours for module in header.modules][-1] == "lm_head"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vox_populi.contract.adapter_target import parse_targets
-from vox_populi.contract.choices import Backend, ComputeDtype, DeviceKind, TokenizerKind
+from vox_populi.contract.choices import Backend, ComputeDtype, DeviceKind, GraphId, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import DenseCopiesChoice, QloraGraph, QloraSpec
 from vox_populi.errors import PlanError
@@ -18,9 +18,6 @@ from vox_populi.hf.keymap import block_weight_keys, ordered_middle_projection_ke
 from vox_populi.hf.nf4_stored import Nf4Stored, part_shapes
 from vox_populi.plan.device_choice import MachineFacts
 from vox_populi.plan.execution_planner import (
-    FULL_GRAPH,
-    LM_HEAD_GRAPH,
-    PROXY_STACK_GRAPH,
     DataFacts,
     ExecutionPlan,
     Kernel,
@@ -29,7 +26,7 @@ from vox_populi.plan.execution_planner import (
 from vox_populi.plan.graph_choice import choose_graph
 from vox_populi.plan.memory_estimate import count_parameters
 from vox_populi.plan.nf4_plan import choose_dense_copies, packed_nf4_bytes
-from vox_tensor.nf4_levels import BLOCK_SIZES
+from vox_tensor.nf4_levels import BLOCK_SIZES, Nf4Settings
 
 MakeContract = Callable[..., FinetuneContract]
 MakeInventory = Callable[..., ModelInventory]
@@ -76,8 +73,7 @@ def in_nf4(inventory: ModelInventory, *, block_size: int, double_quant: bool) ->
     nf4 = {
         key.theirs: Nf4Stored(
             parts={},
-            block_size=block_size,
-            double_quant=double_quant,
+            settings=Nf4Settings(block_size=block_size, double_quant=double_quant),
             shape=key.our_shape,
             dtype="float32",
             nested_offset=0.0 if double_quant else None,
@@ -91,7 +87,7 @@ def in_nf4(inventory: ModelInventory, *, block_size: int, double_quant: bool) ->
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gpt2"])
 def test_qlora_selects_the_candle_kernel_and_the_full_graph(plan: MakePlan, family: str) -> None:
     made = plan(family)
-    assert (made.kernel, made.graph) == (Kernel.CANDLE_QLORA, FULL_GRAPH)
+    assert (made.kernel, made.graph) == (Kernel.CANDLE_QLORA, GraphId.FULL)
     assert made.objective_note == "candle_qlora_full_graph_full_assistant_ce"
     assert made.candle_compat_mode
     assert made.proxy is None
@@ -131,12 +127,12 @@ def test_the_full_graph_names_what_is_missing_and_the_way_out(
     assert all(name in problem.what for name in missing)
     assert "--qlora-graph proxy" in problem.fix
     made = plan(without(make_inventory(), *missing), PROXY)
-    assert made.graph == PROXY_STACK_GRAPH
+    assert made.graph == GraphId.PROXY_STACK
 
 
 def test_a_complete_proxy_stack_is_trained_in_key_order(plan: MakePlan) -> None:
     made = plan("gpt2", PROXY)
-    assert made.graph == PROXY_STACK_GRAPH
+    assert made.graph == GraphId.PROXY_STACK
     assert [module.ours for module in made.adapters] == [
         "blocks.0.attn.o",
         "blocks.1.attn.o",
@@ -160,7 +156,7 @@ def test_only_the_embedding_of_a_qwen2_of_one_layer(
     proxy = made.proxy
     assert proxy is not None
     assert (proxy.eligible, proxy.is_complete, proxy.matched, proxy.expected) == (True, False, 0, 1)
-    assert made.graph == LM_HEAD_GRAPH
+    assert made.graph == GraphId.HEAD_ONLY
     assert [module.ours for module in made.adapters] == ["lm_head"]
     (loud,) = [note for note in made.notes if "ONLY THE LM HEAD" in note]
     assert "model.layers.0.self_attn.o_proj.weight" in loud
@@ -173,7 +169,7 @@ def test_one_missing_projection_leaves_the_head_alone(
     name = ordered_middle_projection_keys(base.config)[1]
     made = plan(without(base, name), PROXY)
     assert made.proxy is not None
-    assert (made.graph, made.proxy.middle) == (LM_HEAD_GRAPH, ())
+    assert (made.graph, made.proxy.middle) == (GraphId.HEAD_ONLY, ())
     assert (made.proxy.matched, made.proxy.missing) == (1, (name,))
 
 
@@ -184,7 +180,7 @@ def test_a_strict_stack_fails_closed(plan: MakePlan, make_inventory: MakeInvento
     with pytest.raises(PlanError, match=r"MENS-P021.*strict proxy stack") as caught:
         plan(without(base, name), strict)
     assert name in str(caught.value)
-    assert plan(base, strict).graph == PROXY_STACK_GRAPH
+    assert plan(base, strict).graph == GraphId.PROXY_STACK
 
 
 def test_a_gpu_by_name_is_strict_and_can_be_told_not_to_be(
@@ -196,8 +192,8 @@ def test_a_gpu_by_name_is_strict_and_can_be_told_not_to_be(
     with pytest.raises(PlanError, match="MENS-P021"):
         plan(bare, PROXY, machine=gpu, device=DeviceKind.CUDA)
     relaxed = replace(PROXY, allow_partial_proxy_stack=True)
-    assert plan(bare, relaxed, machine=gpu, device=DeviceKind.CUDA).graph == LM_HEAD_GRAPH
-    assert plan(bare, PROXY, machine=gpu).graph == LM_HEAD_GRAPH
+    assert plan(bare, relaxed, machine=gpu, device=DeviceKind.CUDA).graph == GraphId.HEAD_ONLY
+    assert plan(bare, PROXY, machine=gpu).graph == GraphId.HEAD_ONLY
 
 
 @pytest.mark.parametrize(("most", "n_middle"), [(0, 0), (1, 1), (2, 2), (9, 2)])
@@ -205,7 +201,7 @@ def test_the_middle_can_be_cut(plan: MakePlan, most: int, n_middle: int) -> None
     made = plan(qlora=QloraSpec(proxy_max_layers=most))
     assert made.proxy is not None
     assert len(made.proxy.middle) == n_middle
-    assert made.graph == (PROXY_STACK_GRAPH if n_middle else LM_HEAD_GRAPH)
+    assert made.graph == (GraphId.PROXY_STACK if n_middle else GraphId.HEAD_ONLY)
     assert made.proxy.is_complete
     assert any("--qlora-proxy-max-layers 9" in note for note in made.notes) == (most == 9)
 
@@ -216,9 +212,9 @@ def test_a_projection_that_is_not_square_cannot_be_part_of_a_stack(
     wide = make_inventory("qwen3", head_dim=8)
     made = plan(wide, PROXY)
     assert made.proxy is not None
-    assert (made.proxy.eligible, made.proxy.matched, made.graph) == (False, 0, LM_HEAD_GRAPH)
+    assert (made.proxy.eligible, made.proxy.matched, made.graph) == (False, 0, GraphId.HEAD_ONLY)
     assert made.proxy.missing == ordered_middle_projection_keys(wide.config)
-    assert plan(wide).graph == FULL_GRAPH
+    assert plan(wide).graph == GraphId.FULL
 
 
 def test_a_projection_that_is_not_square_is_not_called_missing(
@@ -249,7 +245,7 @@ def test_the_proxy_has_no_positions_that_could_end(plan: MakePlan) -> None:
     long = replace(DATA, longest_row=65)
     with pytest.raises(PlanError, match="MENS-P006"):
         plan("gpt2", data=long)
-    assert plan("gpt2", PROXY, data=long).graph == PROXY_STACK_GRAPH
+    assert plan("gpt2", PROXY, data=long).graph == GraphId.PROXY_STACK
 
 
 def test_a_prequantised_base_decides_its_own_layout(
@@ -260,8 +256,9 @@ def test_a_prequantised_base_decides_its_own_layout(
     quant, asked = plan(packed, spec).quant, plan("llama", spec).quant
     assert quant is not None
     assert asked is not None
-    assert (quant.block_size, quant.double_quant, quant.is_prequantised) == (128, True, True)
-    assert (asked.block_size, asked.double_quant, asked.is_prequantised) == (256, False, False)
+    assert (quant.settings, quant.is_prequantised) == (Nf4Settings(block_size=128), True)
+    assert (asked.settings, asked.is_prequantised) == (spec.nf4, False)
+    assert spec.nf4 == Nf4Settings(block_size=256, double_quant=False)
     text = " ".join(plan(packed, spec).notes)
     assert "--qlora-no-double-quant has no effect" in text
     assert "--nf4-block-size has no effect" in text
@@ -281,15 +278,16 @@ def test_a_prequantised_base_is_refused_for_lora(
 @pytest.mark.parametrize("double_quant", [True, False])
 def test_packed_bytes_are_those_of_the_stored_parts(block_size: int, double_quant: bool) -> None:
     sizes = {"U8": 1, "F32": 4}
+    settings = Nf4Settings(block_size=block_size, double_quant=double_quant)
     for n_values in (1, 64, 4097, 300 * 4096 + 3):
-        parts = part_shapes((1, n_values), block_size, double_quant=double_quant)
+        parts = part_shapes((1, n_values), settings)
         stored = sum(
             sizes[dtype] * shape[0]
             for part, (dtype, shape) in parts.items()
             if not part.endswith("map")
         )
         offset = 4 if double_quant else 0
-        found = packed_nf4_bytes(n_values, block_size, double_quant=double_quant)
+        found = packed_nf4_bytes(n_values, settings)
         assert found == stored + offset
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from vox_populi.contract.adapter_target import parse_targets
-from vox_populi.contract.choices import Backend, TokenizerKind
+from vox_populi.contract.choices import Backend, GraphId, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import QloraSpec
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.pipeline import train
 from vox_populi.plan import graph_choice
 from vox_populi.plan.adapter_selection import AdapterSelection, select_adapters
-from vox_populi.plan.graph_choice import FULL_GRAPH, LM_HEAD_GRAPH, choose_graph, target_problems
+from vox_populi.plan.graph_choice import choose_graph, target_problems
 
 MakeContract = Callable[..., FinetuneContract]
 MakeInventory = Callable[..., ModelInventory]
@@ -30,7 +30,7 @@ def test_targets_and_weights_that_are_not_there_are_reported_together(
     inventory = replace(make_inventory("gpt2"), missing=("transformer.h.0.attn.c_attn.weight",))
     chosen = choose_graph(make_contract(targets=parse_targets("gate"), **QLORA), inventory)
     assert [problem.code for problem in chosen.problems] == ["MENS-P002", "MENS-P020"]
-    assert (chosen.graph, chosen.adapters) == (FULL_GRAPH, ())
+    assert (chosen.graph, chosen.adapters) == (GraphId.FULL, ())
     sound = choose_graph(make_contract(**QLORA), make_inventory("gpt2"))
     assert sound.problems == ()
     assert sound.adapters
@@ -45,7 +45,7 @@ def test_a_stack_that_is_required_and_not_there_is_a_problem_of_the_choice(
     strict = make_contract(qlora=QloraSpec(require_full_proxy_stack=True), **QLORA)
     refused = choose_graph(strict, part)
     assert [name in str(problem) for problem in refused.problems] == [True]
-    assert refused.graph == LM_HEAD_GRAPH
+    assert refused.graph == GraphId.HEAD_ONLY
     assert choose_graph(strict, whole).problems == ()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from vox_populi.contract.choices import Backend, TokenizerKind
+from vox_populi.contract.choices import Backend, GraphId, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import QloraGraph, QloraSpec
 from vox_populi.data.dataset import OnBadRow, OnLongRow
@@ -19,7 +19,10 @@ from vox_populi.errors import ContractError, EnvironmentFailure, PreflightError
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.plan.device_choice import MachineFacts
-from vox_populi.plan.execution_planner import LM_HEAD_GRAPH, ExecutionPlan, plan_execution
+from vox_populi.plan.execution_planner import (
+    ExecutionPlan,
+    plan_execution,
+)
 from vox_populi.plan.preflight import PreflightReport, preflight
 from vox_populi.plan.tokenizer_choice import TokenizerChoice
 from vox_tensor.errors import Problem
@@ -160,7 +163,7 @@ def test_a_wte_and_a_gpt2_config_are_enough_for_the_head(
     report = check(model)
     assert report.inventory.tensors[GPT2_EMBEDDING].shape == (300, 19)
     contract = make_contract(backend=Backend.QLORA, tokenizer=TokenizerKind.HF, qlora=PROXY)
-    assert plan_of(report, contract).graph == LM_HEAD_GRAPH
+    assert plan_of(report, contract).graph == GraphId.HEAD_ONLY
 
 
 def test_an_inventory_takes_a_wte_of_17_by_19(make_model: MakeModel) -> None:

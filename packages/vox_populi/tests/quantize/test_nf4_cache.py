@@ -13,10 +13,11 @@ from vox_populi.errors import EnvironmentFailure
 from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
-from vox_populi.model.nf4_load import Nf4Settings, quantize_stored
+from vox_populi.model.nf4_load import quantize_stored
 from vox_populi.pipeline.quantize import QuantizeRequest
 from vox_populi.pipeline.quantize_run import quantize
 from vox_populi.quantize.nf4_cache import CACHE_MANIFEST, cache_entry_name, cached_base
+from vox_tensor.nf4_levels import Nf4Settings
 
 BASE = embedded_model_dir()
 DIGEST = "sha256:" + "a" * 64
@@ -28,22 +29,26 @@ def base() -> ModelInventory:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Nf4Settings:
-    return Nf4Settings(cache_dir=tmp_path / "cache")
+def settings() -> Nf4Settings:
+    return Nf4Settings()
 
 
-def entries(settings: Nf4Settings) -> list[Path]:
-    assert settings.cache_dir is not None
-    return sorted(settings.cache_dir.iterdir()) if settings.cache_dir.exists() else []
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
 
 
-def test_made_once_and_used_again(base: ModelInventory, settings: Nf4Settings) -> None:
-    first = cached_base(base, settings, DIGEST)
-    (entry,) = entries(settings)
+def entries(cache: Path) -> list[Path]:
+    return sorted(cache.iterdir()) if cache.exists() else []
+
+
+def test_made_once_and_used_again(base: ModelInventory, settings: Nf4Settings, cache: Path) -> None:
+    first = cached_base(base, settings, cache, DIGEST)
+    (entry,) = entries(cache)
     assert entry.name == cache_entry_name(settings, DIGEST)
     assert "kept it" in first.notes[0]
     stamps = {path.name: path.stat().st_mtime_ns for path in entry.iterdir()}
-    second = cached_base(base, settings, DIGEST)
+    second = cached_base(base, settings, cache, DIGEST)
     assert "digests are right" in second.notes[0]
     assert stamps == {path.name: path.stat().st_mtime_ns for path in entry.iterdir()}
     for found in (first, second):
@@ -55,14 +60,14 @@ def test_made_once_and_used_again(base: ModelInventory, settings: Nf4Settings) -
 
 
 def test_other_bases_and_settings_have_entries_of_their_own(
-    base: ModelInventory, settings: Nf4Settings
+    base: ModelInventory, settings: Nf4Settings, cache: Path
 ) -> None:
     for each in (settings, replace(settings, double_quant=False), replace(settings, block_size=32)):
-        found = cached_base(base, each, DIGEST)
+        found = cached_base(base, each, cache, DIGEST)
         weight = next(iter(found.inventory.nf4.values()))
-        assert (weight.block_size, weight.double_quant) == (each.block_size, each.double_quant)
-    cached_base(base, settings, "sha256:" + "b" * 64)
-    assert len(entries(settings)) == 4
+        assert weight.settings == each
+    cached_base(base, settings, cache, "sha256:" + "b" * 64)
+    assert len(entries(cache)) == 4
 
 
 def damage_bytes(path: Path) -> None:
@@ -74,10 +79,10 @@ def damage_bytes(path: Path) -> None:
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", CACHE_MANIFEST])
 @pytest.mark.parametrize("how", ["changed", "cut", "gone"])
 def test_a_damaged_entry_is_seen_and_made_again(
-    base: ModelInventory, settings: Nf4Settings, name: str, how: str
+    base: ModelInventory, settings: Nf4Settings, cache: Path, name: str, how: str
 ) -> None:
-    cached_base(base, settings, DIGEST)
-    (entry,) = entries(settings)
+    cached_base(base, settings, cache, DIGEST)
+    (entry,) = entries(cache)
     good = {path.name: path.read_bytes() for path in entry.iterdir()}
     if how == "changed":
         damage_bytes(entry / name)
@@ -85,92 +90,92 @@ def test_a_damaged_entry_is_seen_and_made_again(
         (entry / name).write_bytes(good[name][:-1])
     else:
         (entry / name).unlink()
-    found = cached_base(base, settings, DIGEST)
+    found = cached_base(base, settings, cache, DIGEST)
     if (name, how) == (CACHE_MANIFEST, "cut"):
         assert "digests are right" in found.notes[0], "only its last newline is gone"
         return
     assert "damaged" in found.notes[0]
-    assert entries(settings) == [entry], "what was damaged is gone"
+    assert entries(cache) == [entry], "what was damaged is gone"
     assert {path.name: path.read_bytes() for path in entry.iterdir()} == good
-    assert "digests are right" in cached_base(base, settings, DIGEST).notes[0]
+    assert "digests are right" in cached_base(base, settings, cache, DIGEST).notes[0]
 
 
 def test_an_entry_that_speaks_of_another_base_is_not_used(
-    base: ModelInventory, settings: Nf4Settings
+    base: ModelInventory, settings: Nf4Settings, cache: Path
 ) -> None:
-    cached_base(base, settings, DIGEST)
-    (entry,) = entries(settings)
+    cached_base(base, settings, cache, DIGEST)
+    (entry,) = entries(cache)
     other = "sha256:" + "c" * 64
     entry.rename(entry.with_name(cache_entry_name(settings, other)))
-    assert "damaged" in cached_base(base, settings, other).notes[0]
+    assert "damaged" in cached_base(base, settings, cache, other).notes[0]
 
 
 def test_an_entry_whose_manifest_leaves_a_file_out_is_not_used(
-    base: ModelInventory, settings: Nf4Settings
+    base: ModelInventory, settings: Nf4Settings, cache: Path
 ) -> None:
-    cached_base(base, settings, DIGEST)
-    (entry,) = entries(settings)
+    cached_base(base, settings, cache, DIGEST)
+    (entry,) = entries(cache)
     manifest = json.loads((entry / CACHE_MANIFEST).read_bytes())
     assert len(manifest["files"]) == 2
     manifest["files"] = {}
     (entry / CACHE_MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    assert "says nothing about" in cached_base(base, settings, DIGEST).notes[0]
+    assert "says nothing about" in cached_base(base, settings, cache, DIGEST).notes[0]
 
 
 def test_a_run_beside_the_one_that_writes_goes_on_without_the_cache(
-    base: ModelInventory, settings: Nf4Settings
+    base: ModelInventory, settings: Nf4Settings, cache: Path
 ) -> None:
-    assert settings.cache_dir is not None
-    staging = settings.cache_dir / f".{cache_entry_name(settings, DIGEST)}.merging"
+    staging = cache / f".{cache_entry_name(settings, DIGEST)}.merging"
     staging.mkdir(parents=True)
     lock = FolderLock.acquire(staging)
-    found = cached_base(base, settings, DIGEST)
+    found = cached_base(base, settings, cache, DIGEST)
     assert found.inventory is base
     assert "Another process" in found.notes[0]
     lock.release()
-    assert cached_base(base, settings, DIGEST).inventory is not base
+    assert cached_base(base, settings, cache, DIGEST).inventory is not base
 
 
-def test_what_a_killed_run_left_is_made_again(base: ModelInventory, settings: Nf4Settings) -> None:
-    assert settings.cache_dir is not None
-    staging = settings.cache_dir / f".{cache_entry_name(settings, DIGEST)}.merging"
+def test_what_a_killed_run_left_is_made_again(
+    base: ModelInventory, settings: Nf4Settings, cache: Path
+) -> None:
+    staging = cache / f".{cache_entry_name(settings, DIGEST)}.merging"
     staging.mkdir(parents=True)
     (staging / LOCK_NAME).write_bytes(b"process 1 on x")
     (staging / "model.safetensors").write_bytes(b"half")
-    found = cached_base(base, settings, DIGEST)
+    found = cached_base(base, settings, cache, DIGEST)
     assert found.inventory.model_dir.name == cache_entry_name(settings, DIGEST)
-    assert len(entries(settings)) == 1
+    assert len(entries(cache)) == 1
 
 
 def test_where_it_cannot_help_it_says_so(
-    base: ModelInventory, settings: Nf4Settings, tmp_path: Path
+    base: ModelInventory, settings: Nf4Settings, cache: Path, tmp_path: Path
 ) -> None:
-    assert cached_base(base, Nf4Settings(), DIGEST).notes == ()
+    assert cached_base(base, settings, None, DIGEST).notes == ()
     quantize(QuantizeRequest(model_dir=BASE, output=tmp_path / "out"))
     packed = read_inventory(tmp_path / "out", allow_nf4=True)
-    found = cached_base(packed, settings, DIGEST)
+    found = cached_base(packed, settings, cache, DIGEST)
     assert found.inventory is packed
     assert found.notes == ()
     partial = replace(base, missing=("model.norm.weight",))
-    assert "no effect" in cached_base(partial, settings, DIGEST).notes[0]
-    assert entries(settings) == []
+    assert "no effect" in cached_base(partial, settings, cache, DIGEST).notes[0]
+    assert entries(cache) == []
 
 
 def test_a_cache_folder_that_is_a_file_is_refused(base: ModelInventory, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", "utf-8")
     with pytest.raises(EnvironmentFailure):
-        cached_base(base, Nf4Settings(cache_dir=tmp_path / "file"), DIGEST)
+        cached_base(base, Nf4Settings(), tmp_path / "file", DIGEST)
 
 
 def test_a_damaged_entry_loses_the_files_of_the_cache_and_nothing_else(
-    base: ModelInventory, settings: Nf4Settings
+    base: ModelInventory, settings: Nf4Settings, cache: Path
 ) -> None:
-    cached_base(base, settings, DIGEST)
-    (entry,) = entries(settings)
+    cached_base(base, settings, cache, DIGEST)
+    (entry,) = entries(cache)
     (entry / "notes").mkdir()
     (entry / "notes" / "mine").write_bytes(b"keep")
     (entry / "config.json").write_bytes(b"{}")
-    found = cached_base(base, settings, DIGEST)
+    found = cached_base(base, settings, cache, DIGEST)
     assert any("kept in" in note for note in found.notes)
     rest = entry.with_name(f"{entry.name}.old-1")
     assert [path.name for path in rest.iterdir()] == ["notes"]

@@ -21,12 +21,13 @@ from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.model.hf_load import load_base
-from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base, quantize_stored
+from vox_populi.model.nf4_load import load_nf4_base, quantize_stored
 from vox_populi.pipeline.quantize import QuantizeRequest
 from vox_populi.pipeline.quantize_run import quantize
 from vox_populi.quantize.nf4_folder import plan_nf4_folder, write_nf4_folder
 from vox_tensor.errors import VoxError
 from vox_tensor.nf4 import NestedScales, Nf4Tensor
+from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DensePool
 
 BASE = embedded_model_dir()

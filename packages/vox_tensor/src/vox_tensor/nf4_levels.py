@@ -1,6 +1,8 @@
-"""Numbers of the NF4 format that need no torch: levels, block sizes, group size."""
+"""The NF4 format without torch: its levels, block sizes, group size and settings."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 NF4_LEVELS = (
     -1.0,
@@ -26,3 +28,13 @@ BLOCK_SIZE = 64
 BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 GROUP_SIZE = 256
 """Blocks whose magnitudes share one 8-bit scale under double quantisation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nf4Settings:
+    """How a matrix is quantised."""
+
+    block_size: int = BLOCK_SIZE
+    """Values that share one magnitude."""
+    double_quant: bool = True
+    """The magnitudes are held in 8 bits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
-from vox_populi.contract.choices import ComputeDtype, TokenizerKind
+from vox_populi.contract.choices import ComputeDtype, GraphId, TokenizerKind
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ModelError
 from vox_populi.files.json_fields import (
@@ -24,7 +24,7 @@ from vox_populi.files.whole_file import canonical_json
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.number_ranges import COUNT_OR_NONE
 from vox_tensor.lora_spec import LoraSpec
-from vox_tensor.nf4_levels import BLOCK_SIZES
+from vox_tensor.nf4_levels import BLOCK_SIZES, Nf4Settings
 
 ADAPTER_FORMAT = "vox_mens_lora_bin"
 ADAPTER_VERSION = "1"
@@ -33,13 +33,6 @@ IMPORTED_VERSION = "2"
 QLORA_VERSION = "3"
 """Of a header with `graph` or `quantization`; everything else is as in version 2."""
 ADAPTER_VERSIONS = (ADAPTER_VERSION, IMPORTED_VERSION, QLORA_VERSION)
-
-FULL_GRAPH = "full_graph_v1"
-PROXY_STACK = "proxy_stack_v1_residual"
-LM_HEAD_ONLY = "lm_head_only"
-GRAPH_IDS = (FULL_GRAPH, PROXY_STACK, LM_HEAD_ONLY)
-PROXY_GRAPHS = (PROXY_STACK, LM_HEAD_ONLY)
-"""Their adapters say nothing about the transformer: they were trained in another graph."""
 
 COMPUTE_DTYPES = (ComputeDtype.F32.value, ComputeDtype.BF16.value)
 """Of the arithmetic on quantised weights."""
@@ -92,23 +85,28 @@ class Quantization:
     """
 
     base_quant: str = "nf4"
-    block_size: int
-    """Values that share one scale."""
-    double_quant: bool
-    """The scales are quantised too."""
+    nf4: Nf4Settings
     compute_dtype: str
     """`f32` or `bf16`: of the arithmetic on the dequantised weights."""
 
     def __post_init__(self) -> None:
         allowed: tuple[tuple[str, object, tuple[object, ...]], ...] = (
             ("base_quant", self.base_quant, ("nf4",)),
-            ("block_size", self.block_size, BLOCK_SIZES),
+            ("block_size", self.nf4.block_size, BLOCK_SIZES),
             ("compute_dtype", self.compute_dtype, COMPUTE_DTYPES),
         )
         for name, value, known in allowed:
             if value not in known:
                 message = f"{name} is {value!r}, not one of {', '.join(map(str, known))}"
                 raise ValueError(message)
+
+    def as_json(self) -> dict[str, object]:
+        """The fields as headers, manifests and receipts store them."""
+        return {
+            "base_quant": self.base_quant,
+            **asdict(self.nf4),
+            "compute_dtype": self.compute_dtype,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +130,8 @@ class AdapterHeader:
     step: int
     imported: ImportedText | None = None
     """Of an adapter that another program trained."""
-    graph: str = FULL_GRAPH
-    """What the adapter was trained in; one of `GRAPH_IDS`."""
+    graph: GraphId = GraphId.FULL
+    """What the adapter was trained in."""
     quantization: Quantization | None = None
     """`None`: the base was held as it is stored."""
     base_sizes: tuple[int, int] | None = field(default=None, compare=False)
@@ -142,7 +140,7 @@ class AdapterHeader:
     @property
     def version(self) -> str:
         """The lowest version of the format that can say this."""
-        if self.graph != FULL_GRAPH or self.quantization is not None:
+        if self.graph != GraphId.FULL or self.quantization is not None:
             return QLORA_VERSION
         return ADAPTER_VERSION if self.imported is None else IMPORTED_VERSION
 
@@ -207,7 +205,7 @@ class AdapterHeader:
         if self.version == QLORA_VERSION:
             fields["graph"] = self.graph
         if self.quantization is not None:
-            fields["quantization"] = asdict(self.quantization)
+            fields["quantization"] = self.quantization.as_json()
         return fields
 
 
@@ -243,21 +241,17 @@ def parse_header(text: str) -> AdapterHeader:
     )
 
 
-def take_graph(raw: Mapping[str, object], name: str) -> str:
+def take_graph(raw: Mapping[str, object], name: str) -> GraphId:
     """The id of a graph; absent in files that are older than the second graph.
 
     Raises:
         FieldError: For an id that this program does not know.
     """
-    graph = take_optional(raw, name, str) or FULL_GRAPH
-    if graph not in GRAPH_IDS:
-        message = f"{name} is {graph!r}, not one of {', '.join(GRAPH_IDS)}"
-        raise FieldError(message)
-    return graph
+    return take_member(raw, name, GraphId) if raw.get(name) is not None else GraphId.FULL
 
 
 def take_quantization(raw: Mapping[str, object]) -> Quantization:
-    """Read the fields of `Quantization`.
+    """Read what `Quantization.as_json` wrote.
 
     Raises:
         FieldError: Naming the field that is missing or wrong.
@@ -267,8 +261,7 @@ def take_quantization(raw: Mapping[str, object]) -> Quantization:
     try:
         return Quantization(
             base_quant=base_quant,
-            block_size=block_size,
-            double_quant=double_quant,
+            nf4=Nf4Settings(block_size=block_size, double_quant=double_quant),
             compute_dtype=compute_dtype,
         )
     except ValueError as error:

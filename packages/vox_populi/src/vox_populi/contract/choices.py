@@ -26,6 +26,22 @@ class Kernel(StrEnum):
     CANDLE_QLORA = "candle_qlora"
 
 
+class GraphId(StrEnum):
+    """The graphs an adapter can be trained in, under the names that files store."""
+
+    FULL = "full_graph_v1"
+    """Every layer of the causal model."""
+    PROXY_STACK = "proxy_stack_v1_residual"
+    """Embedding rows, output projections with residuals between them, the tied head."""
+    HEAD_ONLY = "lm_head_only"
+    """Embedding rows and the tied head."""
+
+    @property
+    def is_proxy(self) -> bool:
+        """Whether an adapter of it says nothing about the transformer."""
+        return self is not GraphId.FULL
+
+
 class TokenizerKind(StrEnum):
     """Who turns text into ids."""
 

@@ -12,7 +12,7 @@ from vox_populi.contract.setting import Recorded, out_of_range, record_of, setti
 from vox_populi.number_ranges import COUNT, NF4_BLOCK, PROXY_LAYERS, SHARE, NumberRange
 from vox_populi.operator_messages import qlora as say
 from vox_tensor.errors import Problem
-from vox_tensor.nf4_levels import BLOCK_SIZE
+from vox_tensor.nf4_levels import BLOCK_SIZE, Nf4Settings
 
 
 class QloraGraph(StrEnum):
@@ -137,6 +137,11 @@ class QloraSpec:
             self.lm_head_only or self.proxy_max_layers is not None or self.require_full_proxy_stack
         )
         return QloraGraph.PROXY if asks_for_proxy else QloraGraph.FULL
+
+    @property
+    def nf4(self) -> Nf4Settings:
+        """How a base is quantised that is not stored in NF4."""
+        return Nf4Settings(block_size=self.block_size, double_quant=self.double_quant)
 
     @property
     def resolved_ce_last_k(self) -> int | None:

@@ -17,9 +17,12 @@ from vox_populi.errors import ModelError
 from vox_populi.files.file_digest import digest_of_files
 from vox_populi.files.strict_json import open_regular
 from vox_populi.hf.keymap import (
+    EMBED_WEIGHT,
+    HEAD_WEIGHT,
     TensorKey,
     block_weight_keys,
     canonical_name,
+    embedding_key,
     is_derived,
     tensor_keys,
 )
@@ -41,7 +44,6 @@ __all__ = ["ModelInventory", "base_digest", "digest_of_files", "read_inventory"]
 
 READABLE_DTYPES = frozenset({"F32", "BF16", "F16"})
 
-_EMBEDDING = "embed.weight"
 _COMPARE_BYTES = 4 * 1024 * 1024
 
 
@@ -222,7 +224,7 @@ class _FoundTensors:
         self._refuse_mixture()
 
     def _refuse_mixture(self) -> None:
-        weights = [(name, (each.block_size, each.double_quant)) for name, each in self.nf4.items()]
+        weights = [(name, each.settings) for name, each in self.nf4.items()]
         for name, settings in weights:
             if settings != weights[0][1]:
                 where = str(self.model_dir)
@@ -247,7 +249,7 @@ class _FoundTensors:
             self.problems.add([say_model_folder.tensor_dtype_unsupported(place, name, info.dtype)])
 
     def _note_missing(self, key: TensorKey, *, complete: bool) -> None:
-        if complete or key.ours == _EMBEDDING:
+        if complete or key.ours == EMBED_WEIGHT:
             self.problems.add([say_model_folder.tensor_missing(str(self.model_dir), key.theirs)])
         else:
             self.missing.append(key.theirs)
@@ -264,10 +266,10 @@ def _with_true_tie(
     transformers does the same: `tie_word_embeddings` holds unless both tensors are there and
     differ. Different values mostly show in the first bytes; equal ones are read to the end.
     """
-    head = tensors.get("lm_head.weight")
+    head = tensors.get(HEAD_WEIGHT)
     if not config.tie_word_embeddings or head is None:
         return config
-    embedding = next(tensors[key.theirs] for key in tensor_keys(config) if key.ours == _EMBEDDING)
+    embedding = tensors[embedding_key(config)]
     if _have_same_data(model_dir, head, embedding):
         return config
     return replace(config, tie_word_embeddings=False)

@@ -96,7 +96,11 @@ _NORMS: Mapping[str, str] = {
 }
 """Its norms; those over the model width have a bias where they are LayerNorms."""
 
-_HEAD = "lm_head"
+EMBED_WEIGHT = "embed.weight"
+"""Our name of the embedding table."""
+HEAD = "lm_head"
+"""Our name of the head, and every family's."""
+HEAD_WEIGHT = f"{HEAD}.weight"
 BLOCK_PARTS = tuple(_LINEAR)
 """Our names, within a block, of every projection that a family may have."""
 
@@ -104,14 +108,19 @@ BLOCK_PARTS = tuple(_LINEAR)
 def tensor_keys(config: ModelConfig) -> tuple[TensorKey, ...]:
     """Every tensor of a model in forward order, the head last."""
     names, sizes = config.family.tensors, _sizes(config)
-    keys = [_key("embed.weight", f"{names.embed}.weight", "VD", sizes)]
+    keys = [_key(EMBED_WEIGHT, embedding_key(config), "VD", sizes)]
     if names.pos_embed is not None:
         keys.append(_key("pos_embed.weight", f"{names.pos_embed}.weight", "PD", sizes))
     for ours, theirs in _block_modules(config):
         keys.extend(_module_keys(ours, theirs, config, sizes))
     keys.extend(_norm_keys("final_norm", names.final_norm, "D", config, sizes))
-    head = _key(f"{_HEAD}.weight", f"{_HEAD}.weight", "VD", sizes)
+    head = _key(HEAD_WEIGHT, HEAD_WEIGHT, "VD", sizes)
     return (*keys, replace(head, required=not config.tie_word_embeddings))
+
+
+def embedding_key(config: ModelConfig) -> str:
+    """Name of the embedding table in the checkpoint."""
+    return f"{config.family.tensors.embed}.weight"
 
 
 def canonical_name(config: ModelConfig, name: str) -> str:
@@ -154,7 +163,7 @@ def adapter_modules(config: ModelConfig) -> tuple[AdapterModule, ...]:
         if (linear := _LINEAR.get(_part(ours))) is not None
     ]
     width, vocab = config.hidden_size, config.vocab_size
-    head = AdapterModule(_HEAD, _HEAD, (_R.LM_HEAD,), width, vocab, fan_in_fan_out=False)
+    head = AdapterModule(HEAD, HEAD, (_R.LM_HEAD,), width, vocab, fan_in_fan_out=False)
     return (*modules, head)
 
 

@@ -24,7 +24,7 @@ from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.operator_messages import quantize as say_quantize
 from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
-from vox_tensor.nf4_levels import BLOCK_SIZES, GROUP_SIZE, NF4_LEVELS
+from vox_tensor.nf4_levels import BLOCK_SIZES, GROUP_SIZE, NF4_LEVELS, Nf4Settings
 
 WEIGHT = "weight"
 ABSMAX = "absmax"
@@ -54,8 +54,7 @@ class Nf4Stored:
 
     parts: Mapping[str, TensorInfo]
     """By the names above: `weight`, `absmax`, `quant_map`, …"""
-    block_size: int
-    double_quant: bool
+    settings: Nf4Settings
     shape: tuple[int, ...]
     """Of the dense matrix in our orientation, `[out, in]`, for Conv1D layers too."""
     dtype: str
@@ -80,23 +79,22 @@ def part_name(weight: str, part: str) -> str:
 
 
 def part_shapes(
-    shape: tuple[int, ...], block_size: int, *, double_quant: bool
+    shape: tuple[int, ...], settings: Nf4Settings
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Type (by its safetensors name) and shape of each part but the quant state.
 
     Args:
         shape: Of the dense matrix.
-        block_size: Values that share a magnitude.
-        double_quant: Whether the magnitudes are in 8 bits.
+        settings: How it is quantised.
     """
     n = prod(shape)
-    n_blocks = -(-n // block_size)
+    n_blocks = -(-n // settings.block_size)
     parts: dict[str, tuple[str, tuple[int, ...]]] = {
         WEIGHT: ("U8", (-(-n // 2), 1)),
-        ABSMAX: ("U8" if double_quant else "F32", (n_blocks,)),
+        ABSMAX: ("U8" if settings.double_quant else "F32", (n_blocks,)),
         QUANT_MAP: ("F32", (len(NF4_LEVELS),)),
     }
-    if double_quant:
+    if settings.double_quant:
         parts[NESTED_ABSMAX] = ("F32", (-(-n_blocks // GROUP_SIZE),))
         parts[NESTED_QUANT_MAP] = ("F32", (DYNAMIC_LEVELS,))
     return parts
@@ -161,7 +159,7 @@ def read_packed_weight(
 
 
 def _part_problems(model_dir: Path, weight: str, stored: Nf4Stored) -> Iterator[Problem]:
-    expected = part_shapes(stored.shape, stored.block_size, double_quant=stored.double_quant)
+    expected = part_shapes(stored.shape, stored.settings)
     for part in expected.keys() - stored.parts.keys():
         yield say_quantize.nf4_part_missing(str(model_dir), weight, part)
     for part, info in stored.parts.items():
@@ -198,8 +196,7 @@ def _read_state(
     assert isinstance(block_size, int)
     return Nf4Stored(
         parts=parts,
-        block_size=block_size,
-        double_quant=double_quant,
+        settings=Nf4Settings(block_size=block_size, double_quant=double_quant),
         shape=key.our_shape,
         dtype=str(state["dtype"]),
         nested_offset=float(offset) if isinstance(offset, int | float) else None,

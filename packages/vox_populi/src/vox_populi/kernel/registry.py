@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from vox_populi.contract.choices import GraphId
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.kernel.lora_full import build_lora_full
 from vox_populi.kernel.qlora_full import build_qlora_full
 from vox_populi.kernel.qlora_proxy import build_qlora_proxy
-from vox_populi.plan.execution_planner import FULL_GRAPH, ExecutionPlan, Kernel
+from vox_populi.plan.execution_planner import (
+    ExecutionPlan,
+    Kernel,
+)
 from vox_populi.train.objective import Objective
 
 Builder = Callable[[ExecutionPlan, ModelInventory], Objective]
@@ -23,4 +27,4 @@ BUILDERS: Mapping[tuple[Kernel, bool], Builder] = {
 
 def build_objective(plan: ExecutionPlan, inventory: ModelInventory) -> Objective:
     """Read the base and attach fresh adapters: the plan's kernel, ready for its first step."""
-    return BUILDERS[plan.kernel, plan.graph == FULL_GRAPH](plan, inventory)
+    return BUILDERS[plan.kernel, plan.graph == GraphId.FULL](plan, inventory)

@@ -18,7 +18,7 @@ from vox_populi.adapters.lora_bin import AdapterFile
 from vox_populi.containers.safetensors_header import DTYPE_BITS, TensorInfo
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.inventory import ModelInventory
-from vox_populi.hf.keymap import AdapterModule, TensorKey, tensor_keys
+from vox_populi.hf.keymap import HEAD_WEIGHT, AdapterModule, TensorKey, embedding_key, tensor_keys
 from vox_populi.hf.nf4_stored import Nf4Stored
 from vox_populi.merge.rounded_weight import RoundedWeight, TrainedBase
 from vox_populi.model.hf_load import STORED_DTYPES
@@ -26,7 +26,6 @@ from vox_populi.model.lora_transformer import A_SUFFIX, B_SUFFIX
 from vox_populi.operator_messages import merge as say
 from vox_tensor.lora import lora_delta
 
-HEAD_WEIGHT = "lm_head.weight"
 _BITS = {
     torch.float32: torch.int32,
     torch.bfloat16: torch.int16,
@@ -164,9 +163,8 @@ def _merged_tensors(
     *,
     is_head_tied: bool,
 ) -> Iterator[MergedTensor]:
-    keys = tensor_keys(inventory.config)
-    embedding = next(key.theirs for key in keys if key.ours == "embed.weight")
-    for key in keys:
+    embedding = embedding_key(inventory.config)
+    for key in tensor_keys(inventory.config):
         if key.ours == HEAD_WEIGHT and is_head_tied:
             continue
         if key.theirs in inventory.nf4:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vox_populi.adapters.lora_bin import AdapterFile
 from vox_populi.hf.inventory import ModelInventory
-from vox_populi.hf.keymap import AdapterModule, tensor_keys
+from vox_populi.hf.keymap import EMBED_WEIGHT, AdapterModule, tensor_keys
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.merge.full_graph import MergedGraph
 from vox_populi.merge.receipt import LOGIT_TOLERANCES, LogitCheck, LogitDistance
@@ -167,5 +167,5 @@ def _number_types(stored: ModelInventory, changed: Iterable[str]) -> set[str]:
     """Of the stored tensors that are not the base's; a tied head's is the embedding table."""
     keys = {key.ours: key.theirs for key in tensor_keys(stored.config)}
     own = [keys[ours] for ours in changed]
-    names = [name if name in stored.tensors else keys["embed.weight"] for name in own]
+    names = [name if name in stored.tensors else keys[EMBED_WEIGHT] for name in own]
     return {stored.tensors[name].dtype for name in names}

@@ -19,7 +19,7 @@ from vox_populi.files.json_fields import FieldError, take_object
 from vox_populi.files.strict_json import open_regular, parse_json_object
 from vox_populi.files.whole_file import canonical_json
 from vox_populi.hf.inventory import READABLE_DTYPES, ModelInventory
-from vox_populi.hf.keymap import tensor_keys
+from vox_populi.hf.keymap import HEAD_WEIGHT, tensor_keys
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import merge as say_merge
@@ -180,7 +180,7 @@ def _inventory(path: Path, container: SafetensorsHeader, config: ModelConfig) ->
         reason = f"it has no use for the tensor {min(left)}"
         raise ArtifactError(say_merge.merged_file_invalid(str(path), reason))
     # The writer names a head only when it is one of its own.
-    is_tied = config.tie_word_embeddings and "lm_head.weight" not in tensors
+    is_tied = config.tie_word_embeddings and HEAD_WEIGHT not in tensors
     return ModelInventory(
         model_dir=path.parent,
         config=replace(config, tie_word_embeddings=is_tied),

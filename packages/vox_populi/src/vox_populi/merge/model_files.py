@@ -118,8 +118,8 @@ def _card_lines(
 
 def _quantization_lines(header: AdapterHeader, onto: str | None) -> Iterator[str]:
     assert header.quantization is not None
-    block = header.quantization.block_size
-    double = "with" if header.quantization.double_quant else "without"
+    block = header.quantization.nf4.block_size
+    double = "with" if header.quantization.nf4.double_quant else "without"
     yield f"The adapter was trained in the graph {code_span(header.graph)} on weights in NF4, block"
     yield f"size {block}, {double} double quantisation, and added to the {onto} weights."
     yield ""

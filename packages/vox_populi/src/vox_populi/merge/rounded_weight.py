@@ -11,14 +11,15 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from vox_populi.adapters.header import PROXY_GRAPHS, AdapterHeader, Quantization
+from vox_populi.adapters.header import (
+    AdapterHeader,
+    Quantization,
+)
 from vox_populi.hf.inventory import ModelInventory
-from vox_populi.hf.keymap import AdapterModule, TensorKey, tensor_keys
-from vox_populi.model.nf4_load import Nf4Settings, quantize_stored
+from vox_populi.hf.keymap import EMBED_WEIGHT, HEAD_WEIGHT, AdapterModule, TensorKey, tensor_keys
+from vox_populi.model.nf4_load import quantize_stored
 from vox_tensor.nf4 import dequantize_nf4
-
-_EMBEDDING = "embed.weight"
-_HEAD = "lm_head.weight"
+from vox_tensor.nf4_levels import Nf4Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class TrainedBase:
         source = key
         if key.theirs not in self.inventory.tensors and key.theirs not in self.inventory.nf4:
             keys = tensor_keys(self.inventory.config)
-            source = next(each for each in keys if each.ours == _EMBEDDING)
+            source = next(each for each in keys if each.ours == EMBED_WEIGHT)
         return RoundedWeight(self.inventory, source, self.settings)
 
 
@@ -68,7 +69,7 @@ def with_table_as_head(inventory: ModelInventory) -> ModelInventory:
 
     So the proxy graphs are trained; where the base has a head of its own, they do not see it.
     """
-    tensors = {name: info for name, info in inventory.tensors.items() if name != _HEAD}
+    tensors = {name: info for name, info in inventory.tensors.items() if name != HEAD_WEIGHT}
     return replace(inventory, tensors=MappingProxyType(tensors), tied_head=True)
 
 
@@ -83,11 +84,8 @@ def trained_base(
     In the full graph every linear layer of the blocks lies in NF4, adapted or not; in the proxy
     graphs those that are adapted, the head among them, and nothing else takes part.
     """
-    if header.graph in PROXY_GRAPHS:
+    if header.graph.is_proxy:
         names = frozenset(f"{module.ours}.weight" for module in modules)
     else:
         names = frozenset(key.ours for key in inventory.quantized_keys())
-    settings = Nf4Settings(
-        block_size=quantization.block_size, double_quant=quantization.double_quant
-    )
-    return TrainedBase(inventory, settings, names)
+    return TrainedBase(inventory, quantization.nf4, names)

@@ -16,13 +16,11 @@ from torch.nn import functional as F
 from vox_populi.containers.file_ranges import RangeReader, read_range
 from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.hf.inventory import ModelInventory
-from vox_populi.hf.keymap import TensorKey, tensor_keys
+from vox_populi.hf.keymap import EMBED_WEIGHT, TensorKey, embedding_key, tensor_keys
 from vox_populi.merge.full_graph import TORCH_TYPES, LowRankUpdate, MergedGraph, MergedTensor
 from vox_populi.merge.rounded_weight import RoundedWeight, TrainedBase
 from vox_populi.merge.shard_writer import BLOCK_VALUES
 from vox_populi.model.transformer import Transformer
-
-_EMBEDDING = "embed.weight"
 
 
 class WeightRows(Protocol):
@@ -131,7 +129,7 @@ def planned_model(inventory: ModelInventory, graph: MergedGraph) -> Transformer:
 
     def rows(key: TensorKey) -> WeightRows:
         # A head that stays tied has no tensor of its own.
-        tensor = planned.get(key.ours) or planned[_EMBEDDING]
+        tensor = planned.get(key.ours) or planned[EMBED_WEIGHT]
         return merged_rows(tensor, inventory.model_dir)
 
     return streamed_model(inventory, rows)
@@ -146,11 +144,8 @@ def merged_rows(tensor: MergedTensor, folder: Path) -> WeightRows:
 
 def _info(inventory: ModelInventory, key: TensorKey) -> TensorInfo:
     """Where a tensor lies; a tied head has none of its own."""
-    found = inventory.tensors.get(key.theirs)
-    if found is not None:
-        return found
-    keys = tensor_keys(inventory.config)
-    return inventory.tensors[next(each.theirs for each in keys if each.ours == _EMBEDDING)]
+    tensors = inventory.tensors
+    return tensors.get(key.theirs) or tensors[embedding_key(inventory.config)]
 
 
 def streamed_model(

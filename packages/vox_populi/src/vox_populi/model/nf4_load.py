@@ -8,7 +8,6 @@ not depend on the device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,21 +24,11 @@ from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.operator_messages import quantize as say_quantize
 from vox_tensor.lora import FrozenLinear
 from vox_tensor.nf4 import NestedScales, Nf4Tensor, quantize_nf4
-from vox_tensor.nf4_levels import BLOCK_SIZE
+from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DensePool, Nf4Weight
 
 TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Torch dtypes by the names that quant states use."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nf4Settings:
-    """How weights are quantised; no effect on those that are already packed in the folder."""
-
-    block_size: int = BLOCK_SIZE
-    double_quant: bool = True
-    cache_dir: Path | None = None
-    """Where the quantised base is kept for later runs; loading ignores it."""
 
 
 def load_nf4_base(
@@ -148,7 +137,7 @@ def _read_packed(model_dir: Path, weight: Nf4Stored) -> Nf4Tensor:
         codes=parts[stored_nf4.WEIGHT],
         scales=scales,
         shape=weight.shape,
-        block_size=weight.block_size,
+        block_size=weight.settings.block_size,
         dtype=TORCH_DTYPES[weight.dtype],
     )
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from vox_populi.hf.keymap import HEAD
 from vox_populi.model.norm import RmsNorm
 from vox_populi.model.normed_projection import normed_project
 from vox_tensor.collate import PackedBatch
@@ -21,7 +22,6 @@ from vox_tensor.lora import FrozenLinear, LoraLinear, project_shared, projection
 from vox_tensor.lora_spec import LoraSpec
 
 NORM_EPS = 1e-5
-HEAD = "lm_head"
 
 
 class ProxyStack(nn.Module):

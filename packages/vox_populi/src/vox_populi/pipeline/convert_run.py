@@ -9,10 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi.adapters.header import PROXY_GRAPHS
 from vox_populi.adapters.lora_bin import write_adapter_bin
 from vox_populi.adapters.v3.files import write_qlora_adapter
-from vox_populi.adapters.v3.layers import embedding_key
 from vox_populi.adapters.v3.manifest import V3Facts
 from vox_populi.adapters.v3.names import logical_names
 from vox_populi.errors import ArtifactError
@@ -20,6 +18,7 @@ from vox_populi.export.consumers import Consumer
 from vox_populi.export.forms import consumer_form, write_form
 from vox_populi.files.output_guard import Reads, require_new_file, require_new_folder
 from vox_populi.files.staged_folder import new_folder
+from vox_populi.hf.keymap import embedding_key
 from vox_populi.operator_messages import adapter_forms as say_adapter_forms
 from vox_populi.operator_messages import export as say_export
 from vox_populi.pipeline.adapter_base import fitting_modules
@@ -53,7 +52,7 @@ def convert_adapter(request: ConvertRequest) -> ConvertReport:
     header = found.header
     if request.base is not None:
         fitting_modules(found.base.inventory(), header, found.where)
-    if header.graph in PROXY_GRAPHS and request.target is not AdapterForm.V3:
+    if header.graph.is_proxy and request.target is not AdapterForm.V3:
         raise ArtifactError(
             say_adapter_forms.proxy_has_no_other_form(
                 str(request.source), header.graph, request.target.value

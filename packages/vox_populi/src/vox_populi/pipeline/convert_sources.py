@@ -23,12 +23,12 @@ from vox_populi.adapters.v3.files import (
 )
 from vox_populi.adapters.v3.layers import place_source_adapter
 from vox_populi.adapters.v3.manifest import OurManifest, V3Facts
-from vox_populi.adapters.v3.names import HEAD
 from vox_populi.containers.safetensors_header import read_header
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
+from vox_populi.hf.keymap import HEAD
 from vox_populi.operator_messages import adapter_forms as say
 from vox_populi.pipeline.adapter_choice import adapter_path, hint_of_run
 from vox_populi.pipeline.assumed_header import assumed_header

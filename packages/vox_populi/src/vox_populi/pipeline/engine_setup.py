@@ -12,7 +12,6 @@ from vox_populi.errors import EnvironmentFailure, first_line
 from vox_populi.kernel.adapted_objective import TORCH_DTYPES
 from vox_populi.kernel.nf4_backend import choose_dequantizer
 from vox_populi.kernel.registry import build_objective
-from vox_populi.model.nf4_load import Nf4Settings
 from vox_populi.operator_messages import environment as say
 from vox_populi.pipeline.train import PlannedRun
 from vox_populi.plan.execution_planner import ExecutionPlan
@@ -47,14 +46,9 @@ def load_objective(planned: PlannedRun, base_digest: str) -> LoadedObjective:
     if quant is None:
         return LoadedObjective(build_objective(plan, inventory))
     dtype = TORCH_DTYPES[plan.compute_dtype]
-    note = choose_dequantizer(plan.device, dtype, quant.block_size).note
+    note = choose_dequantizer(plan.device, dtype, quant.settings.block_size).note
     notes = () if note is None else (note,)
-    if quant.cache_dir is None:
-        return LoadedObjective(build_objective(plan, inventory), notes)
-    settings = Nf4Settings(
-        block_size=quant.block_size, double_quant=quant.double_quant, cache_dir=quant.cache_dir
-    )
-    cached = cached_base(inventory, settings, base_digest)
+    cached = cached_base(inventory, quant.settings, quant.cache_dir, base_digest)
     return LoadedObjective(build_objective(plan, cached.inventory), (*notes, *cached.notes))
 
 

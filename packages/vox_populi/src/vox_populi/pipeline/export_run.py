@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vox_populi.adapters.header import PROXY_GRAPHS, AdapterHeader
+from vox_populi.adapters.header import (
+    AdapterHeader,
+)
 from vox_populi.errors import ArtifactError
 from vox_populi.export.forms import consumer_form, write_form
 from vox_populi.files.output_guard import Reads, require_new_folder
@@ -36,7 +38,7 @@ def export_adapter(request: ExportRequest) -> ExportReport:
     reads = (path,) if request.model_dir is None else (path, request.model_dir)
     _check_output(request, reads)
     adapter = read_own_adapter(path)
-    if adapter.header.graph in PROXY_GRAPHS:
+    if adapter.header.graph.is_proxy:
         raise ArtifactError(say_use.proxy_has_no_consumer(str(path), adapter.header.graph))
     folder = base_folder(request.model_dir or hint_of_run(path), path, adapter.header)
     if folder is not None:

@@ -11,11 +11,9 @@ from vox_populi.adapters.header import AdapterHeader
 from vox_populi.adapters.lora_bin import write_adapter_bin
 from vox_populi.adapters.v3.files import write_qlora_adapter
 from vox_populi.adapters.v3.manifest import V3Facts
-from vox_populi.hf.keymap import tensor_keys
+from vox_populi.hf.keymap import embedding_key
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.runs.run_dir import ADAPTER_FILE
-
-_EMBEDDING = "embed.weight"
 
 
 def write_final_adapter(
@@ -39,7 +37,7 @@ def v3_facts(plan: ExecutionPlan) -> V3Facts:
     return V3Facts(
         vocab=config.vocab_size,
         d_model=config.hidden_size,
-        embed_key=next(key.theirs for key in tensor_keys(config) if key.ours == _EMBEDDING),
+        embed_key=embedding_key(config),
         is_head_tied=config.tie_word_embeddings,
         training_objective_note=plan.objective_note,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -190,7 +190,7 @@ class MergeProof:
         return logits, QloraReceipt(
             onto=side.onto.value,
             graph=header.graph,
-            quantization=asdict(header.quantization),
+            quantization=header.quantization.as_json(),
             rounded_tensors=len(side.trained.rounded),
             distances={name: distances[name] for name in sorted(distances)},
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vox_populi.adapters.header import PROXY_GRAPHS
 from vox_populi.adapters.lora_bin import AdapterFile, read_adapter_bin
 from vox_populi.adapters.v3.files import SourceAdapter, read_qlora_adapter
 from vox_populi.errors import ArtifactError
@@ -36,6 +35,6 @@ def read_language_adapter(path: Path) -> AdapterFile:
     """
     found = read_own_adapter(path)
     graph = found.header.graph
-    if graph in PROXY_GRAPHS:
+    if graph.is_proxy:
         raise ArtifactError(say.proxy_is_no_language_model(str(path), graph))
     return found

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vox_populi.adapters.header import PROXY_GRAPHS, AdapterHeader
+from vox_populi.adapters.header import (
+    AdapterHeader,
+)
 from vox_populi.adapters.lora_bin import AdapterFile
 from vox_populi.adapters.v3.artifact_bridge import refuse_burn_bin, require_qlora
 from vox_populi.adapters.v3.files import LORA_ADAPTER_FILE, QLORA_ADAPTER_FILE, read_adapter_facts
-from vox_populi.adapters.v3.layers import embedding_key
-from vox_populi.adapters.v3.names import HEAD
 from vox_populi.adapters.v3.sidecar import Sidecar
 from vox_populi.errors import ArtifactError, ConfigError
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
-from vox_populi.hf.keymap import AdapterModule, canonical_name
-from vox_populi.merge.full_graph import HEAD_WEIGHT, MergedGraph, merged_graph, refuse_no_op
+from vox_populi.hf.keymap import HEAD, HEAD_WEIGHT, AdapterModule, canonical_name, embedding_key
+from vox_populi.merge.full_graph import MergedGraph, merged_graph, refuse_no_op
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.rounded_weight import TrainedBase, trained_base, with_table_as_head
 from vox_populi.operator_messages import adapter_forms as say_adapter_forms
@@ -143,7 +143,7 @@ def _as_trained(
     """
     if stored.tied_head or all(module.ours != HEAD for module in header.modules):
         return stored
-    is_table = header.graph in PROXY_GRAPHS
+    is_table = header.graph.is_proxy
     if sidecar is not None:
         key = canonical_name(stored.config, sidecar.facts.base_key_map[HEAD])
         is_table = is_table or key == embedding_key(stored.config)
@@ -177,6 +177,6 @@ def _notes(
         notes.append(say_merge_qlora.note_head_untied())
     elif head is not None and head.source.name != stored.tensors[HEAD_WEIGHT].name:
         notes.append(say_merge_qlora.note_head_replaced())
-    if header.graph in PROXY_GRAPHS:
+    if header.graph.is_proxy:
         notes.append(say_merge_qlora.note_proxy_merged(header.graph))
     return tuple(notes)

@@ -7,11 +7,11 @@ import time
 from vox_populi.files.output_guard import Reads, require_new_folder, require_room
 from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.hf.inventory import read_inventory
-from vox_populi.model.nf4_load import Nf4Settings
 from vox_populi.operator_messages import export as say_export
 from vox_populi.operator_messages import quantize as say_quantize
 from vox_populi.pipeline.quantize import QuantizeReport, QuantizeRequest
 from vox_populi.quantize.nf4_folder import plan_nf4_folder, write_nf4_folder
+from vox_tensor.nf4_levels import Nf4Settings
 
 _BESIDES_TENSORS = 64 * 2**20
 """Room for tokenizer and headers."""

@@ -14,22 +14,33 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vox_populi.adapters.header import FULL_GRAPH, PROXY_GRAPHS, AdapterHeader, Quantization
+from vox_populi.adapters.header import (
+    AdapterHeader,
+    Quantization,
+)
 from vox_populi.adapters.lora_bin import AdapterFile, read_adapter_bin
 from vox_populi.adapters.v3.files import SourceAdapter, read_qlora_adapter
-from vox_populi.adapters.v3.layers import SOURCE_BLOCK_SIZE, embedding_key
-from vox_populi.adapters.v3.names import HEAD, logical_names
+from vox_populi.adapters.v3.layers import SOURCE_BLOCK_SIZE
+from vox_populi.adapters.v3.names import logical_names
 from vox_populi.adapters.v3.sidecar import Sidecar
 from vox_populi.containers.safetensors_header import TensorInfo, read_header
+from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import READABLE_DTYPES, ModelInventory, read_inventory
-from vox_populi.hf.keymap import TensorKey, canonical_name, tensor_keys
+from vox_populi.hf.keymap import (
+    EMBED_WEIGHT,
+    HEAD,
+    HEAD_WEIGHT,
+    TensorKey,
+    canonical_name,
+    embedding_key,
+    tensor_keys,
+)
 from vox_populi.hf.model_config import CONFIG_NAME
-from vox_populi.merge.full_graph import HEAD_WEIGHT, LowRankUpdate, MergedTensor, dense_info
+from vox_populi.merge.full_graph import LowRankUpdate, MergedTensor, dense_info
 from vox_populi.merge.rounded_weight import RoundedWeight
 from vox_populi.model.lora_transformer import A_SUFFIX, B_SUFFIX
-from vox_populi.model.nf4_load import Nf4Settings
 from vox_populi.operator_messages import adapter_forms as say_adapter_forms
 from vox_populi.operator_messages import merge_qlora as say_merge_qlora
 from vox_populi.operator_messages.wording import capped
@@ -38,6 +49,7 @@ from vox_populi.pipeline.merge import Onto, QloraMergeRequest
 from vox_populi.runs.base_location import find_base
 from vox_populi.runs.checkpoint_dir import check_checkpoint, checkpoint_at
 from vox_tensor.errors import Problem
+from vox_tensor.nf4_levels import Nf4Settings
 
 _GPT2_CONV1D = re.compile(
     r"(transformer\.)?h\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight"
@@ -64,7 +76,7 @@ class SubsetAdapter:
     rank: int
     alpha: float
     scale: float
-    graph: str | None
+    graph: GraphId | None
     quantization: Quantization
     base_name: str | None
     header: AdapterHeader | None
@@ -168,7 +180,8 @@ def _source(adapter: SourceAdapter, file: Path, sidecar: Sidecar) -> SubsetAdapt
         scale=facts.scale,
         graph=facts.graph,
         quantization=Quantization(
-            block_size=SOURCE_BLOCK_SIZE, double_quant=facts.double_quant, compute_dtype="f32"
+            nf4=Nf4Settings(block_size=SOURCE_BLOCK_SIZE, double_quant=facts.double_quant),
+            compute_dtype="f32",
         ),
         base_name=facts.base_model,
         header=None,
@@ -257,7 +270,7 @@ def subset_tensors(adapter: SubsetAdapter, base: SubsetBase, onto: Onto) -> list
 
 def is_table(tensor: MergedTensor) -> bool:
     """Whether a tensor is an embedding table, to which the update of a head was added."""
-    return tensor.key.ours == "embed.weight" or tensor.key.ours.endswith(
+    return tensor.key.ours == EMBED_WEIGHT or tensor.key.ours.endswith(
         ("wte.weight", "embed_tokens.weight")
     )
 
@@ -297,11 +310,9 @@ def _rounded(
 ) -> RoundedWeight | None:
     """A tensor as training saw it: in the full graph the head is as it is stored."""
     assert inventory is not None, "a base without a config was refused"
-    if layer.name == HEAD and adapter.graph not in PROXY_GRAPHS:
+    if layer.name == HEAD and not (adapter.graph is not None and adapter.graph.is_proxy):
         return None
     in_blocks = key in inventory.quantized_keys()
-    if adapter.graph == FULL_GRAPH and not in_blocks:
+    if adapter.graph == GraphId.FULL and not in_blocks:
         return None
-    stated = adapter.quantization
-    settings = Nf4Settings(block_size=stated.block_size, double_quant=stated.double_quant)
-    return RoundedWeight(inventory, key, settings)
+    return RoundedWeight(inventory, key, adapter.quantization.nf4)

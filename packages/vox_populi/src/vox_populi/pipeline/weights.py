@@ -19,7 +19,7 @@ from vox_populi.kernel.adapted_objective import TORCH_DTYPES, AdaptedObjective
 from vox_populi.kernel.nf4_backend import DequantizerChoice, choose_dequantizer
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
-from vox_populi.model.nf4_load import Nf4Settings, load_nf4_base
+from vox_populi.model.nf4_load import load_nf4_base
 from vox_populi.model.transformer import Transformer
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import plan as say_plan
@@ -32,7 +32,7 @@ from vox_populi.plan.device_choice import DeviceChoice, choose_device, device_pr
 from vox_populi.plan.memory_estimate import BYTES_OF_DTYPE, count_parameters
 from vox_populi.plan.nf4_plan import choose_dense_copies
 from vox_populi.plan.tokenizer_choice import TokenizerChoice, choose_tokenizer
-from vox_tensor.nf4_levels import BLOCK_SIZE
+from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DenseCopies, DensePool
 from vox_tensor.tokenizer import TextTokenizer
 
@@ -116,11 +116,7 @@ def _load_in_nf4(found: FoundWeights) -> tuple[Transformer, DensePool]:
     """The base as an adapter was trained on it, or as its folder holds it."""
     device, config = found.device, found.inventory.config
     quantization = found.quantization
-    settings = Nf4Settings()
-    if quantization is not None:
-        settings = Nf4Settings(
-            block_size=quantization.block_size, double_quant=quantization.double_quant
-        )
+    settings = Nf4Settings() if quantization is None else quantization.nf4
     # Answers are made token by token, each of which needs every weight again.
     dense_bytes = count_parameters(config) * BYTES_OF_DTYPE[device.compute_dtype]
     copies = choose_dense_copies(DenseCopiesChoice.AUTO, dense_bytes, device.memory_bytes)
@@ -134,9 +130,9 @@ def _dequantizer(
     device: DeviceChoice, inventory: ModelInventory, quantization: Quantization | None
 ) -> DequantizerChoice:
     stored = next(iter(inventory.nf4.values()), None)
-    held = stored if stored is not None else quantization
-    block_size = BLOCK_SIZE if held is None else held.block_size
-    return choose_dequantizer(device.device, TORCH_DTYPES[device.compute_dtype], block_size)
+    asked = Nf4Settings() if quantization is None else quantization.nf4
+    held = asked if stored is None else stored.settings
+    return choose_dequantizer(device.device, TORCH_DTYPES[device.compute_dtype], held.block_size)
 
 
 def _nf4_notes(

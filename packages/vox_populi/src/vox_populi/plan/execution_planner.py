@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from vox_populi.contract.choices import Backend, Kernel
+from vox_populi.contract.choices import Backend, GraphId, Kernel
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import DenseCopiesChoice, implied_kernel
 from vox_populi.contract.setting_groups import (
@@ -32,9 +32,6 @@ from vox_populi.plan.device_choice import (
     thread_problems,
 )
 from vox_populi.plan.graph_choice import (
-    FULL_GRAPH,
-    LM_HEAD_GRAPH,
-    PROXY_STACK_GRAPH,
     GraphChoice,
     ProxyPlan,
     is_proxy,
@@ -60,9 +57,6 @@ from vox_tensor.lora_spec import LoraSpec, lora_param_count
 from vox_tensor.schedule import LearningRateSchedule
 
 __all__ = [
-    "FULL_GRAPH",
-    "LM_HEAD_GRAPH",
-    "PROXY_STACK_GRAPH",
     "DataFacts",
     "ExecutionPlan",
     "Kernel",
@@ -95,7 +89,7 @@ class ExecutionPlan:
     """Everything a kernel needs to know; kernels never look at the request."""
 
     kernel: Kernel
-    graph: str
+    graph: GraphId
     objective_note: str
     """What the loss is, as manifests say it."""
     config: ModelConfig

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from vox_populi.contract.choices import Backend, DeviceKind
+from vox_populi.contract.choices import Backend, DeviceKind, GraphId
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import QloraGraph
 from vox_populi.hf.inventory import ModelInventory
@@ -19,13 +19,6 @@ from vox_populi.operator_messages import qlora as say_qlora
 from vox_populi.operator_messages import quantize as say_quantize
 from vox_populi.plan.adapter_selection import select_adapters
 from vox_tensor.errors import Problem
-
-FULL_GRAPH = "full_graph_v1"
-"""Every layer of the causal model is in the training graph."""
-PROXY_STACK_GRAPH = "proxy_stack_v1_residual"
-"""Embedding rows, output projections with residuals between them, the tied head."""
-LM_HEAD_GRAPH = "lm_head_only"
-"""Embedding rows and the tied head."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +46,7 @@ class ProxyPlan:
 class GraphChoice:
     """What is trained, and what the operator should know about it."""
 
-    graph: str
+    graph: GraphId
     objective_note: str
     adapters: tuple[AdapterModule, ...]
     """In forward order."""
@@ -72,7 +65,7 @@ def choose_graph(contract: FinetuneContract, inventory: ModelInventory) -> Graph
     problems = (*selection.problems, *_base_problems(contract, inventory))
     if contract.backend is Backend.LORA:
         return GraphChoice(
-            graph=FULL_GRAPH,
+            graph=GraphId.FULL,
             objective_note=f"burn_lora_masked_{contract.text.template}_ce",
             adapters=selection.modules,
             problems=problems,
@@ -84,7 +77,7 @@ def choose_graph(contract: FinetuneContract, inventory: ModelInventory) -> Graph
         reason = "the full graph is trained"
         notes.append(say_plan.note_no_effect("--qlora-allow-partial-proxy-stack", reason))
     return GraphChoice(
-        graph=FULL_GRAPH,
+        graph=GraphId.FULL,
         objective_note=f"candle_qlora_full_graph_{suffix}",
         adapters=selection.modules,
         notes=tuple(notes),
@@ -147,7 +140,7 @@ def _proxy_choice(
     assert width is not None, "a proxy request says how much it learns"
     notes.append(say_qlora.note_proxy_objective(width))
     return GraphChoice(
-        graph=PROXY_STACK_GRAPH if middle else LM_HEAD_GRAPH,
+        graph=GraphId.PROXY_STACK if middle else GraphId.HEAD_ONLY,
         objective_note=f"candle_qlora_proxy_v1_k{width}",
         adapters=(*middle, _head(inventory.config)),
         proxy=replace(stack, middle=middle),

@@ -16,7 +16,7 @@ from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.operator_messages import qlora as say_qlora
 from vox_populi.plan.graph_choice import GraphChoice
-from vox_tensor.nf4_levels import BLOCK_SIZE, GROUP_SIZE
+from vox_tensor.nf4_levels import BLOCK_SIZE, GROUP_SIZE, Nf4Settings
 
 COMFORTABLE_SHARE = 0.25
 """Of the device's memory: up to this much, dense copies are kept for a whole step."""
@@ -28,10 +28,7 @@ _F32 = 4
 class QuantPlan:
     """The frozen base in NF4."""
 
-    block_size: int
-    """Values that share one magnitude."""
-    double_quant: bool
-    """Whether the magnitudes are in 8 bits."""
+    settings: Nf4Settings
     dense_copies: str
     """`none`, `layer` or `step`: how long a dense copy of a matrix lives."""
     cache_dir: Path | None
@@ -50,8 +47,7 @@ class Nf4Layout:
     """What is quantised and how, before a policy for dense copies is chosen."""
 
     modules: tuple[AdapterModule, ...]
-    block_size: int
-    double_quant: bool
+    settings: Nf4Settings
     is_prequantised: bool
     notes: tuple[str, ...] = ()
 
@@ -63,10 +59,7 @@ class Nf4Layout:
     @property
     def packed_bytes(self) -> int:
         """Codes and magnitudes of all matrices."""
-        return sum(
-            packed_nf4_bytes(_n_values(m), self.block_size, double_quant=self.double_quant)
-            for m in self.modules
-        )
+        return sum(packed_nf4_bytes(_n_values(m), self.settings) for m in self.modules)
 
     def dense_copy_bytes(self, value_bytes: int) -> dict[str, int]:
         """Peak of each policy.
@@ -96,20 +89,13 @@ def nf4_layout(
     full = tuple(m for m in adapter_modules(inventory.config) if m.ours in in_blocks)
     modules = full if chosen.proxy is None else chosen.adapters
     if not inventory.nf4:
-        return Nf4Layout(
-            modules=modules,
-            block_size=spec.block_size,
-            double_quant=spec.double_quant,
-            is_prequantised=False,
-        )
-    stored = next(iter(inventory.nf4.values()))
-    block_size, double_quant = stored.block_size, stored.double_quant
+        return Nf4Layout(modules=modules, settings=spec.nf4, is_prequantised=False)
+    stored = next(iter(inventory.nf4.values())).settings
     return Nf4Layout(
         modules=modules,
-        block_size=block_size,
-        double_quant=double_quant,
+        settings=stored,
         is_prequantised=True,
-        notes=tuple(_prequantised_notes(spec, block_size, double_quant=double_quant)),
+        notes=tuple(_prequantised_notes(spec, stored)),
     )
 
 
@@ -129,10 +115,10 @@ def choose_dense_copies(
     return DenseCopiesChoice.STEP if fits else DenseCopiesChoice.NONE
 
 
-def packed_nf4_bytes(n_values: int, block_size: int, *, double_quant: bool) -> int:
+def packed_nf4_bytes(n_values: int, settings: Nf4Settings) -> int:
     """Bytes of one matrix: N / 2 of codes, then 4 B of magnitudes, or B + 4 (B / 256) + 4."""
-    codes, blocks = -(-n_values // 2), -(-n_values // block_size)
-    if not double_quant:
+    codes, blocks = -(-n_values // 2), -(-n_values // settings.block_size)
+    if not settings.double_quant:
         return codes + _F32 * blocks
     return codes + blocks + _F32 * -(-blocks // GROUP_SIZE) + _F32
 
@@ -145,8 +131,7 @@ def quant_plan(
 ) -> QuantPlan:
     """Put layout and policy together."""
     return QuantPlan(
-        block_size=layout.block_size,
-        double_quant=layout.double_quant,
+        settings=layout.settings,
         dense_copies=copies.value,
         cache_dir=spec.cache_dir,
         is_prequantised=layout.is_prequantised,
@@ -156,15 +141,16 @@ def quant_plan(
     )
 
 
-def _prequantised_notes(spec: QloraSpec, block_size: int, *, double_quant: bool) -> Iterator[str]:
-    yield say_qlora.note_base_prequantized(block_size, double_quant=double_quant)
-    if not spec.double_quant and double_quant:
+def _prequantised_notes(spec: QloraSpec, stored: Nf4Settings) -> Iterator[str]:
+    block_size = stored.block_size
+    yield say_qlora.note_base_prequantized(block_size, double_quant=stored.double_quant)
+    if not spec.double_quant and stored.double_quant:
         yield say_qlora.note_prequantized(
             "--qlora-no-double-quant", "single", "double quantisation"
         )
     if spec.block_size not in (block_size, BLOCK_SIZE):
-        asked, stored = str(spec.block_size), f"block size {block_size}"
-        yield say_qlora.note_prequantized("--nf4-block-size", asked, stored)
+        asked, found = str(spec.block_size), f"block size {block_size}"
+        yield say_qlora.note_prequantized("--nf4-block-size", asked, found)
     if spec.cache_dir is not None:
         yield say_plan.note_no_effect("--nf4-cache-dir", "this base is stored in NF4 already")
 

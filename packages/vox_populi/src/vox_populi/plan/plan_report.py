@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from vox_populi.contract.optimizer_choice import OPTIMIZERS
 from vox_populi.contract.setting import record_of
@@ -84,8 +85,7 @@ def _qlora_json(plan: ExecutionPlan) -> dict[str, object]:
         "ce_last_k": plan.ce_last_k,
         "quantization": {
             "base_quant": "nf4",
-            "block_size": quant.block_size,
-            "double_quant": quant.double_quant,
+            **asdict(quant.settings),
             "is_prequantised": quant.is_prequantised,
             "matrices": len(quant.modules),
             "packed_bytes": quant.packed_bytes,
@@ -167,12 +167,12 @@ def _qlora_rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
     quant, proxy = plan.quant, plan.proxy
     if quant is None:
         return
-    nested = "double" if quant.double_quant else "single"
+    nested = "double" if quant.settings.double_quant else "single"
     stored = ", stored so already" if quant.is_prequantised else ""
     yield (
         "quantisation",
-        f"nf4, blocks of {quant.block_size}, {nested} quantisation, layers: {len(quant.modules)}"
-        f"{stored}",
+        f"nf4, blocks of {quant.settings.block_size}, {nested} quantisation, "
+        f"layers: {len(quant.modules)}{stored}",
     )
     yield "dense copies", quant.dense_copies
     width = "all supervised tokens" if plan.ce_last_k is None else f"the last {plan.ce_last_k}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vox_populi.errors import EnvironmentFailure, ModelError
@@ -21,10 +21,10 @@ from vox_populi.files.strict_json import read_json_object
 from vox_populi.files.whole_file import canonical_json, pretty_json
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME
-from vox_populi.model.nf4_load import Nf4Settings
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import quantize as say_quantize
 from vox_populi.quantize.nf4_folder import plan_nf4_folder, write_nf4_folder
+from vox_tensor.nf4_levels import Nf4Settings
 
 CACHE_MANIFEST = "nf4_cache.json"
 SCHEMA_VERSION = 1
@@ -41,29 +41,30 @@ class CachedBase:
     notes: tuple[str, ...]
 
 
-def cached_base(inventory: ModelInventory, settings: Nf4Settings, base_digest: str) -> CachedBase:
-    """The quantised form of a base in `settings.cache_dir`, made or made again where needed.
+def cached_base(
+    inventory: ModelInventory, settings: Nf4Settings, cache_dir: Path | None, base_digest: str
+) -> CachedBase:
+    """The quantised form of a base in a cache folder, made or made again where needed.
 
     Loading what comes back gives the same numbers as loading `inventory` itself. A base that is
     quantised or not complete comes back as it is.
 
     Args:
         inventory: The base; its digest stays the one that artifacts name.
-        settings: Of the quantiser; without a `cache_dir`, the base comes back as it is.
+        settings: Of the quantiser.
+        cache_dir: Where quantised bases are kept; `None`: the base comes back as it is.
         base_digest: Of the base's files, `hf.inventory.base_digest`.
 
     Raises:
         ModelError: For a value of the base that is not finite.
         EnvironmentFailure: When the cache folder cannot be written.
     """
-    if settings.cache_dir is None:
-        return CachedBase(inventory=inventory, notes=())
-    if inventory.nf4:
+    if cache_dir is None or inventory.nf4:
         return CachedBase(inventory=inventory, notes=())  # The plan has said so.
     if inventory.missing:
         note = say_quantize.note_nf4_cache_unused("the base is not complete")
         return CachedBase(inventory=inventory, notes=(note,))
-    entry = settings.cache_dir / cache_entry_name(settings, base_digest)
+    entry = cache_dir / cache_entry_name(settings, base_digest)
     facts = _facts(settings, base_digest)
     found = _read_entry(entry, facts)
     if isinstance(found, ModelInventory):
@@ -102,8 +103,7 @@ def _facts(settings: Nf4Settings, base_digest: str) -> dict[str, object]:
         "schema_version": SCHEMA_VERSION,
         "base_digest": base_digest,
         "base_quant": "nf4",
-        "block_size": settings.block_size,
-        "double_quant": settings.double_quant,
+        **asdict(settings),
     }
 
 

@@ -34,17 +34,18 @@ from vox_populi.hf.companion_files import (
     published_config,
 )
 from vox_populi.hf.inventory import ModelInventory
-from vox_populi.hf.keymap import TensorKey, tensor_keys
+from vox_populi.hf.keymap import HEAD_WEIGHT, TensorKey, tensor_keys
 from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.hf.quantization_config import FIELD, quantization_settings
 from vox_populi.hf.saved_path import without_saved_path
 from vox_populi.hf.weight_files import INDEX_NAME, SINGLE_NAME
 from vox_populi.model.hf_load import is_finite, read_tensor
-from vox_populi.model.nf4_load import TORCH_DTYPES, Nf4Settings, quantize_stored
+from vox_populi.model.nf4_load import TORCH_DTYPES, quantize_stored
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.operator_messages import quantize as say_quantize
 from vox_tensor.nf4 import NF4_LEVELS, NestedScales, Nf4Tensor
+from vox_tensor.nf4_levels import Nf4Settings
 
 SIDE_FILES = (*OTHER_FILES, *TOKENIZER_FILES)
 """Taken over byte for byte where they are there."""
@@ -164,7 +165,7 @@ def _entries(inventory: ModelInventory, settings: Nf4Settings) -> Iterator[_Entr
     packed = {key.theirs for key in inventory.quantized_keys()}
     for key in tensor_keys(inventory.config):
         info = inventory.tensors.get(key.theirs)
-        if info is None or (key.ours == "lm_head.weight" and inventory.tied_head):
+        if info is None or (key.ours == HEAD_WEIGHT and inventory.tied_head):
             continue
         if key.theirs in packed:
             stored = _packed_parts(key, settings, _STORED_NAMES[info.dtype])
@@ -175,9 +176,7 @@ def _entries(inventory: ModelInventory, settings: Nf4Settings) -> Iterator[_Entr
 
 def _packed_parts(key: TensorKey, settings: Nf4Settings, dtype: str) -> dict[str, Stored]:
     """Wide types first; the padded quant state makes the whole a multiple of the alignment."""
-    shapes = nf4_stored.part_shapes(
-        key.our_shape, settings.block_size, double_quant=settings.double_quant
-    )
+    shapes = nf4_stored.part_shapes(key.our_shape, settings)
     ordered = sorted(shapes.items(), key=lambda part: -DTYPE_BITS[part[1][0]])
     parts = {
         nf4_stored.part_name(key.theirs, part): (

@@ -35,8 +35,8 @@ def qlora_facts(plan: ExecutionPlan) -> dict[str, object]:
         "candle_qlora_ce_last_k": WHOLE_TURN if plan.ce_last_k is None else plan.ce_last_k,
         "training_objective_note": plan.objective_note,
         "base_quant": "nf4",
-        "double_quant": plan.quant.double_quant,
-        "nf4_block_size": plan.quant.block_size,
+        "double_quant": plan.quant.settings.double_quant,
+        "nf4_block_size": plan.quant.settings.block_size,
         "base_is_prequantised": plan.quant.is_prequantised,
     }
 
@@ -62,7 +62,6 @@ def quantization_of(plan: ExecutionPlan) -> Quantization | None:
     if plan.quant is None:
         return None
     return Quantization(
-        block_size=plan.quant.block_size,
-        double_quant=plan.quant.double_quant,
+        nf4=plan.quant.settings,
         compute_dtype=_SHORT_DTYPES[plan.compute_dtype],
     )

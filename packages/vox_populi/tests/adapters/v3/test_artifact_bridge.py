@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from vox_populi.adapters.header import PROXY_STACK, AdapterHeader, Quantization
+from vox_populi.adapters.header import (
+    AdapterHeader,
+    Quantization,
+)
 from vox_populi.adapters.v3.artifact_bridge import (
     MERGE_QLORA_REJECTS_BURN_BIN,
     facts_from_v2,
@@ -23,7 +26,9 @@ from vox_populi.adapters.v3.artifact_bridge import (
 from vox_populi.adapters.v3.facts import AdapterFacts, Provenance
 from vox_populi.adapters.v3.manifest import manifest_v3_json, parse_manifest_v3
 from vox_populi.adapters.v3.version2 import meta_v2_json, parse_meta_v2
+from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError
+from vox_tensor.nf4_levels import Nf4Settings
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 WHERE = Path("sidecar.json")
@@ -106,8 +111,8 @@ def test_other_files_are_left_to_their_reader(tmp_path: Path) -> None:
 
 def test_merge_weights_takes_no_qlora_adapter(header: AdapterHeader) -> None:
     require_lora(header, WHERE)
-    nf4 = Quantization(block_size=64, double_quant=True, compute_dtype="f32")
-    for qlora in (replace(header, quantization=nf4), replace(header, graph=PROXY_STACK)):
+    nf4 = Quantization(nf4=Nf4Settings(block_size=64, double_quant=True), compute_dtype="f32")
+    for qlora in (replace(header, quantization=nf4), replace(header, graph=GraphId.PROXY_STACK)):
         with pytest.raises(ArtifactError, match=r"MENS-A513.*merge-qlora"):
             require_lora(qlora, WHERE)
 

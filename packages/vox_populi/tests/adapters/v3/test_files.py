@@ -16,7 +16,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from vox_populi.adapters.header import LM_HEAD_ONLY, AdapterHeader, Quantization
+from vox_populi.adapters.header import (
+    AdapterHeader,
+    Quantization,
+)
 from vox_populi.adapters.lora_bin import AdapterFile
 from vox_populi.adapters.v3.files import (
     SourceAdapter,
@@ -25,7 +28,9 @@ from vox_populi.adapters.v3.files import (
     write_qlora_adapter,
 )
 from vox_populi.adapters.v3.manifest import V3Facts
+from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError, EnvironmentFailure
+from vox_tensor.nf4_levels import Nf4Settings
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FACTS = V3Facts(vocab=7, d_model=4, embed_key="transformer.wte.weight", is_head_tied=True)
@@ -39,7 +44,10 @@ ADAPTER, META, MANIFEST = (
 @pytest.fixture
 def qlora(header: AdapterHeader) -> AdapterHeader:
     return replace(
-        header, quantization=Quantization(block_size=64, double_quant=False, compute_dtype="f32")
+        header,
+        quantization=Quantization(
+            nf4=Nf4Settings(block_size=64, double_quant=False), compute_dtype="f32"
+        ),
     )
 
 
@@ -128,7 +136,7 @@ def test_only_what_can_be_read_again_is_written(
     attempts: list[tuple[AdapterHeader, Mapping[str, Tensor]]] = [
         (qlora, less),
         (qlora, {name: tensor.double() for name, tensor in tensors.items()}),
-        (replace(qlora, graph=LM_HEAD_ONLY), tensors),
+        (replace(qlora, graph=GraphId.HEAD_ONLY), tensors),
         (replace(qlora, modules=(qlora.modules[0], head)), tensors),
     ]
     for header, held in attempts:

@@ -6,9 +6,13 @@ import re
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 
-from vox_populi.adapters.header import ADAPTER_FORMAT, FULL_GRAPH, AdapterHeader
+from vox_populi.adapters.header import (
+    ADAPTER_FORMAT,
+    AdapterHeader,
+)
 from vox_populi.adapters.v3.facts import AdapterFacts, require_head
 from vox_populi.containers.safetensors_header import read_header
+from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.strict_json import open_regular
 from vox_populi.operator_messages import adapter_forms as say
@@ -62,7 +66,7 @@ def require_lora(header: AdapterHeader, path: Path) -> None:
     Raises:
         ArtifactError: Pointing to `merge-qlora`.
     """
-    if header.quantization is not None or header.graph != FULL_GRAPH:
+    if header.quantization is not None or header.graph != GraphId.FULL:
         raise ArtifactError(say.quantised_adapter_refused(str(path), header.graph))
 
 

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vox_populi import number_ranges
-from vox_populi.adapters.v3.names import HEAD, features_of, graph_of_names
+from vox_populi.adapters.v3.names import features_of, graph_of_names
+from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import take_name, take_names, take_object
+from vox_populi.hf.keymap import HEAD
 from vox_populi.operator_messages import adapter_forms as say
 from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem
@@ -64,7 +66,7 @@ class AdapterFacts:
         return self.alpha / self.rank
 
     @property
-    def graph(self) -> str | None:
+    def graph(self) -> GraphId | None:
         """The graph that the layers' names tell, or `None`."""
         return graph_of_names(self.layer_order)
 

@@ -10,21 +10,28 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vox_populi.adapters.header import FULL_GRAPH, PROXY_STACK, AdaptedModule, Quantization
+from vox_populi.adapters.header import (
+    AdaptedModule,
+    Quantization,
+)
 from vox_populi.adapters.v3.facts import AdapterFacts
 from vox_populi.adapters.v3.files import SourceAdapter
-from vox_populi.adapters.v3.names import HEAD, logical_names, ours_of_full
+from vox_populi.adapters.v3.names import logical_names, ours_of_full
+from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.keymap import (
+    HEAD,
+    HEAD_WEIGHT,
     AdapterModule,
     ProjectionRole,
     adapter_modules,
     canonical_name,
-    tensor_keys,
+    embedding_key,
 )
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import adapter_forms as say
 from vox_tensor.errors import Problem
+from vox_tensor.nf4_levels import Nf4Settings
 
 SOURCE_BLOCK_SIZE = 64
 """The source system's quantiser has no other."""
@@ -36,7 +43,7 @@ _HALVES = ((".lora_a", ".lora_A"), (".lora_b", ".lora_B"))
 class PlacedAdapter:
     """A source system's adapter under our names."""
 
-    graph: str
+    graph: GraphId
     modules: tuple[AdaptedModule, ...]
     tensors: Mapping[str, Tensor]
     """`<ours>.lora_A` `[R, I]` and `<ours>.lora_B` `[O, R]`."""
@@ -82,16 +89,12 @@ def place_source_adapter(adapter: SourceAdapter, config: ModelConfig, where: str
     )
 
 
-def embedding_key(config: ModelConfig) -> str:
-    """Base tensor of the embedding table."""
-    return next(key.theirs for key in tensor_keys(config) if key.ours == "embed.weight")
-
-
 def _quantization(facts: AdapterFacts) -> Quantization | None:
     if facts.base_quant == "none":
         return None
     return Quantization(
-        block_size=SOURCE_BLOCK_SIZE, double_quant=facts.double_quant, compute_dtype="f32"
+        nf4=Nf4Settings(block_size=SOURCE_BLOCK_SIZE, double_quant=facts.double_quant),
+        compute_dtype="f32",
     )
 
 
@@ -106,14 +109,14 @@ def _size_problems(facts: AdapterFacts, config: ModelConfig, where: str) -> Iter
 
 
 def _module_of(
-    name: str, facts: AdapterFacts, graph: str, config: ModelConfig
+    name: str, facts: AdapterFacts, graph: GraphId, config: ModelConfig
 ) -> AdapterModule | None:
     """The projection that a layer's name and key both mean, or `None`."""
     key = canonical_name(config, facts.base_key_map[name])
     modules = {module.ours: module for module in adapter_modules(config)}
     if name == HEAD:
-        return modules[HEAD] if key in ("lm_head.weight", embedding_key(config)) else None
-    if graph == FULL_GRAPH:
+        return modules[HEAD] if key in (HEAD_WEIGHT, embedding_key(config)) else None
+    if graph == GraphId.FULL:
         module = modules.get(ours_of_full(name) or "")
         return module if module is not None and key == f"{module.theirs}.weight" else None
     output = (ProjectionRole.O,)
@@ -143,7 +146,7 @@ def _in_forward_order(
 
 
 def _require_same_names(
-    graph: str,
+    graph: GraphId,
     modules: tuple[AdaptedModule, ...],
     placed: Mapping[str, AdapterModule],
     where: str,
@@ -156,6 +159,8 @@ def _require_same_names(
     names = logical_names(graph, modules)
     moved = [name for name, module in placed.items() if names[module.ours] != name]
     if moved:
-        assert graph == PROXY_STACK, "layers of the full graph carry their place in their names"
+        assert graph == GraphId.PROXY_STACK, (
+            "layers of the full graph carry their place in their names"
+        )
         reason = "they are not numbered in the order of the base's layers"
         raise ArtifactError(say.layers_unlike_base(where, moved, reason))

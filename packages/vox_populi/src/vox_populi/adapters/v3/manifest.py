@@ -12,9 +12,6 @@ from pathlib import Path
 
 from vox_populi.adapters.header import (
     COMPUTE_DTYPES,
-    FULL_GRAPH,
-    GRAPH_IDS,
-    PROXY_GRAPHS,
     AdaptedModule,
     AdapterHeader,
     take_imported,
@@ -29,9 +26,9 @@ from vox_populi.adapters.v3.facts import (
     require_head,
     take_layers,
 )
-from vox_populi.adapters.v3.names import HEAD, features_of, logical_names
+from vox_populi.adapters.v3.names import features_of, logical_names
 from vox_populi.adapters.v3.version2 import exact_number
-from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.choices import GraphId, TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import (
@@ -51,7 +48,7 @@ from vox_populi.files.json_fields import (
     take_sha256,
 )
 from vox_populi.files.whole_file import fits_own_digest, with_own_digest
-from vox_populi.hf.keymap import ProjectionRole
+from vox_populi.hf.keymap import HEAD, HEAD_WEIGHT, ProjectionRole
 from vox_populi.operator_messages import adapter_forms as say
 from vox_tensor.nf4_levels import BLOCK_SIZES
 
@@ -72,9 +69,6 @@ _REQUIRED_OF_OURS = (
 )  # fmt: skip
 _MODULE_FIELDS = ("ours", "roles", "in_features", "out_features", "fan_in_fan_out")
 _PROVENANCE_FIELDS = ("base_family", "upstream_model_id", "license_class", "attribution_required")
-
-HEAD_KEY = "lm_head.weight"
-"""What our header calls the head's tensor, also where the base stores none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +104,10 @@ def adapter_facts(header: AdapterHeader, v3: V3Facts) -> AdapterFacts:
         ValueError: For modules that have no logical names, or a head under another key.
     """
     names = logical_names(header.graph, header.modules)
-    is_table = v3.is_head_tied or header.graph in PROXY_GRAPHS
+    is_table = v3.is_head_tied or header.graph.is_proxy
     keys = {names[module.ours]: module.base_key for module in header.modules}
-    if keys.get(HEAD, HEAD_KEY) != HEAD_KEY:
-        message = f"the head's key in the header must be {HEAD_KEY}, got {keys[HEAD]}"
+    if keys.get(HEAD, HEAD_WEIGHT) != HEAD_WEIGHT:
+        message = f"the head's key in the header must be {HEAD_WEIGHT}, got {keys[HEAD]}"
         raise ValueError(message)
     if HEAD in keys and is_table:
         keys[HEAD] = v3.embed_key
@@ -122,7 +116,7 @@ def adapter_facts(header: AdapterHeader, v3: V3Facts) -> AdapterFacts:
         version=3,
         method="lora" if quantization is None else "qlora",
         base_quant="none" if quantization is None else quantization.base_quant,
-        double_quant=quantization is not None and quantization.double_quant,
+        double_quant=quantization is not None and quantization.nf4.double_quant,
         layer_order=tuple(names.values()),
         base_key_map=keys,
         vocab=v3.vocab,
@@ -173,7 +167,7 @@ def our_manifest_json(header: AdapterHeader, v3: V3Facts, adapter_sha256: str) -
         ValueError: As `adapter_facts`.
     """
     lora, quantization = header.lora, header.quantization
-    quant = {} if quantization is None else asdict(quantization)
+    quant = {} if quantization is None else quantization.as_json()
     imported = {} if header.imported is None else {"imported": asdict(header.imported)}
     names = logical_names(header.graph, header.modules)
     document = {
@@ -231,7 +225,7 @@ def parse_manifest_v3(raw: Mapping[str, object], path: Path) -> AdapterFacts | O
     problems = [say.sidecar_invalid(str(path), reason) for reason in _contradictions(ours)]
     if problems:
         raise ArtifactError(*problems)
-    if ours.header.graph in PROXY_GRAPHS:
+    if ours.header.graph.is_proxy:
         require_head(facts, path)
     return ours
 
@@ -328,7 +322,7 @@ def _our_manifest(raw: Mapping[str, object], facts: AdapterFacts) -> OurManifest
         contract_digest=take(raw, "contract_digest", str),
         step=take_step(raw),
         imported=take_imported(raw),
-        graph=take_one_of(raw, "graph_id", GRAPH_IDS),
+        graph=take_member(raw, "graph_id", GraphId),
         quantization=take_quantization(take_object(raw, "quant"))
         if facts.method == "qlora"
         else None,
@@ -353,7 +347,7 @@ def _modules(raw: Mapping[str, object], facts: AdapterFacts) -> Iterator[Adapted
         raise FieldError(message)
     for name in facts.layer_order:
         with inside(f"modules.{name}"):
-            base_key = HEAD_KEY if name == HEAD else take(facts.base_key_map, name, str)
+            base_key = HEAD_WEIGHT if name == HEAD else take(facts.base_key_map, name, str)
             module = _module(take_object(modules, name), base_key)
         yield module
 
@@ -385,9 +379,9 @@ def _contradictions(ours: OurManifest) -> Iterator[str]:
     if tuple(names.values()) != facts.layer_order:
         yield f"layer_order names other layers than the modules have in {header.graph}"
         return
-    if facts.method == "lora" and header.graph != FULL_GRAPH:
+    if facts.method == "lora" and header.graph != GraphId.FULL:
         yield f"{header.graph} is no graph of the method lora"
-    known = {HEAD_KEY, facts.embed_key} if header.graph == FULL_GRAPH else {facts.embed_key}
+    known = {HEAD_WEIGHT, facts.embed_key} if header.graph == GraphId.FULL else {facts.embed_key}
     if HEAD in facts.base_key_map and facts.base_key_map[HEAD] not in known:
         yield f"lm_head is mapped to {facts.base_key_map[HEAD]}"
     for module in header.modules:

@@ -9,15 +9,10 @@ import re
 from collections.abc import Sequence
 
 from vox_populi.adapters.header import (
-    FULL_GRAPH,
-    GRAPH_IDS,
-    LM_HEAD_ONLY,
-    PROXY_STACK,
     AdaptedModule,
 )
-from vox_populi.hf.keymap import BLOCK_PARTS
-
-HEAD = "lm_head"
+from vox_populi.contract.choices import GraphId
+from vox_populi.hf.keymap import BLOCK_PARTS, HEAD
 
 _PATHS = {path.rpartition(".")[2]: path for path in BLOCK_PARTS}
 """Our path within a block of every projection, by its last word."""
@@ -26,22 +21,19 @@ _FULL = re.compile(rf"l(?P<layer>0|[1-9]\d*)\.(?P<part>{'|'.join(_PATHS)}|lin_[a
 _MIDDLE = re.compile(r"mid(?P<number>0|[1-9]\d*)")
 
 
-def logical_names(graph: str, modules: Sequence[AdaptedModule]) -> dict[str, str]:
+def logical_names(graph: GraphId, modules: Sequence[AdaptedModule]) -> dict[str, str]:
     """Our module names to the names in the file, in the order given.
 
     Args:
-        graph: One of `GRAPH_IDS`.
+        graph: The graph they are adapted in.
         modules: In forward order, which is key order.
 
     Raises:
         ValueError: For a graph or a module that has no such name.
     """
-    if graph not in GRAPH_IDS:
-        message = f"{graph!r} is not one of {', '.join(GRAPH_IDS)}"
-        raise ValueError(message)
     names: dict[str, str] = {}
     for module in modules:
-        is_middle = graph == PROXY_STACK and module.ours != HEAD
+        is_middle = graph == GraphId.PROXY_STACK and module.ours != HEAD
         names[module.ours] = f"mid{len(names)}" if is_middle else _full_name(graph, module.ours)
     if HEAD in names and next(reversed(names)) != HEAD:
         message = f"{HEAD} must come last"
@@ -58,14 +50,14 @@ def ours_of_full(logical: str) -> str | None:
     return f"blocks.{found['layer']}.{path}" if found and path else None
 
 
-def graph_of_names(names: Sequence[str]) -> str | None:
+def graph_of_names(names: Sequence[str]) -> GraphId | None:
     """The graph that a list of layers belongs to, or `None` where they are of no one graph."""
     others = [name for name in names if name != HEAD]
     if not others:
-        return LM_HEAD_ONLY if names else None
+        return GraphId.HEAD_ONLY if names else None
     if all(_MIDDLE.fullmatch(name) for name in others):
-        return PROXY_STACK
-    return FULL_GRAPH if all(_FULL.fullmatch(name) for name in others) else None
+        return GraphId.PROXY_STACK
+    return GraphId.FULL if all(_FULL.fullmatch(name) for name in others) else None
 
 
 def features_of(logical: str, *, vocab: int, d_model: int) -> tuple[int | None, int | None]:
@@ -81,11 +73,11 @@ def features_of(logical: str, *, vocab: int, d_model: int) -> tuple[int | None, 
     return (d_model, None) if part else (None, None)
 
 
-def _full_name(graph: str, ours: str) -> str:
+def _full_name(graph: GraphId, ours: str) -> str:
     if ours == HEAD:
         return HEAD
     found = _OURS.fullmatch(ours)
-    if found is None or graph != FULL_GRAPH:
+    if found is None or graph != GraphId.FULL:
         message = f"{ours!r} has no name in the graph {graph}"
         raise ValueError(message)
     return f"l{found[1]}.{found[2].rpartition('.')[2]}"

@@ -17,7 +17,7 @@ from vox_populi.containers.file_ranges import read_range
 from vox_populi.export.consumers import GgufType
 from vox_populi.export.gguf.model import GgufSource, kind_of
 from vox_populi.hf.inventory import ModelInventory
-from vox_populi.hf.keymap import TensorKey
+from vox_populi.hf.keymap import EMBED_WEIGHT, TensorKey
 from vox_populi.merge.full_graph import TORCH_TYPES, MergedGraph, MergedTensor
 from vox_populi.merge.streamed_model import WeightRows, merged_rows, streamed_model
 from vox_populi.model.transformer import Transformer
@@ -45,7 +45,7 @@ def gguf_model(inventory: ModelInventory, graph: MergedGraph, kind: GgufType) ->
 
     def rows(key: TensorKey) -> WeightRows:
         # A head that stays tied has no tensor of its own.
-        tensor = planned.get(key.ours) or planned["embed.weight"]
+        tensor = planned.get(key.ours) or planned[EMBED_WEIGHT]
         stored = kind_of(tensor.key, kind)
         is_q8 = stored is GgufType.Q8_0
         name = GgufType.F32.name if is_q8 else stored.name

@@ -26,7 +26,13 @@ from vox_populi.export.consumers import GgufType
 from vox_populi.export.gguf.file import rows_as_stored
 from vox_populi.export.gguf.vocabulary import GgufVocabulary
 from vox_populi.hf.inventory import ModelInventory
-from vox_populi.hf.keymap import ProjectionRole, TensorKey, adapter_modules, tensor_keys
+from vox_populi.hf.keymap import (
+    HEAD_WEIGHT,
+    ProjectionRole,
+    TensorKey,
+    adapter_modules,
+    tensor_keys,
+)
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.hf.rope_config import RopeKind, RopeSpec
 from vox_populi.operator_messages import environment as say_environment
@@ -37,7 +43,6 @@ _BLOCK_BYTES = 34
 _FILE_TYPES = {GgufType.F32: 0, GgufType.F16: 1, GgufType.Q8_0: 7, GgufType.BF16: 32}
 _ROPE_FACTORS = "rope_freqs.weight"
 _LONGROPE_FACTORS = ("rope_factors_long.weight", "rope_factors_short.weight")
-_HEAD = "lm_head.weight"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +65,7 @@ def stored_source(inventory: ModelInventory) -> GgufSource:
         key
         for key in tensor_keys(config)
         if key.theirs in inventory.tensors
-        and not (key.ours == _HEAD and config.tie_word_embeddings)
+        and not (key.ours == HEAD_WEIGHT and config.tie_word_embeddings)
     ]
     return GgufSource(
         config=config,
