@@ -23,6 +23,8 @@ def test_all_stands_for_the_default(text: str) -> None:
 def test_the_names_of_other_programs_are_the_same_request(text: str) -> None:
     assert parse_targets(text) == (Q, V)
     assert parse_targets("output_proj") == parse_targets("o_proj") == parse_targets("o")
+    assert parse_targets("qkv_proj") == parse_targets("q,k,v")
+    assert parse_targets("self_attn.qkv_proj,gate_up_proj") == parse_targets("q,k,v,gate,up")
     assert parse_targets("mlp.gate_proj,up_proj,down_proj") == parse_targets("gate,up,down")
 
 

@@ -41,7 +41,7 @@ def parse_targets(text: str) -> TargetRoles | None:
         ConfigError: With one problem per unknown name, or for an empty list.
     """
     typed = [name for part in text.split(",") if (name := part.strip().lower())]
-    names = [PEER_TARGETS.get(name.rpartition(".")[2], name) for name in typed]
+    names = [word for name in typed for word in PEER_TARGETS.get(name.rpartition(".")[2], (name,))]
     if not names:
         raise ConfigError(say.targets_empty())
     unknown = [name for name in dict.fromkeys(names) if name not in TARGET_WORDS]
@@ -61,11 +61,13 @@ def targets_as_text(targets: TargetRoles | None) -> str:
 TARGET_WORDS: tuple[str, ...] = (WholeBlocks.ALL, *ProjectionRole)
 """What `--targets` is documented to take."""
 
-PEER_TARGETS: Mapping[str, str] = {
-    **{f"{role}_proj": role for role in ProjectionRole if role is not ProjectionRole.LM_HEAD},
-    "output_proj": ProjectionRole.O,
-    "lm_head": ProjectionRole.LM_HEAD,
-    "all-linear": WholeBlocks.ALL,
-    "all_linear": WholeBlocks.ALL,
+PEER_TARGETS: Mapping[str, tuple[str, ...]] = {
+    **{f"{role}_proj": (role,) for role in ProjectionRole if role is not ProjectionRole.LM_HEAD},
+    "output_proj": (ProjectionRole.O,),
+    "qkv_proj": (ProjectionRole.Q, ProjectionRole.K, ProjectionRole.V),
+    "gate_up_proj": (ProjectionRole.GATE, ProjectionRole.UP),
+    "lm_head": (ProjectionRole.LM_HEAD,),
+    "all-linear": (WholeBlocks.ALL,),
+    "all_linear": (WholeBlocks.ALL,),
 }
 """What other programs call the same layers; whatever stands before a dot is where they lie."""
