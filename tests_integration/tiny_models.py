@@ -19,6 +19,7 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     MistralConfig,
+    Phi3Config,
     PretrainedConfig,
     PreTrainedModel,
     Qwen2Config,
@@ -89,6 +90,22 @@ def _gpt2(**changes: Any) -> PretrainedConfig:
     return GPT2Config(**{**settings, **changes})
 
 
+def _phi3(**changes: Any) -> PretrainedConfig:
+    """Three quarters of each head are rotated, as in Phi-4-mini."""
+    rope = {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.75}
+    return Phi3Config(**{**_LLAMA, "rope_parameters": rope, **changes})
+
+
+_LONGROPE: dict[str, Any] = {
+    "original_max_position_embeddings": SHORT_CONTEXT,
+    "rope_parameters": {
+        "rope_type": "longrope",
+        "rope_theta": 10_000.0,
+        "partial_rotary_factor": 0.75,
+        "short_factor": [1.0, 1.1, 1.3],
+        "long_factor": [1.5, 4.0, 9.0],
+    },
+}
 _SLIDING = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
 
 CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
@@ -113,6 +130,11 @@ CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
     ),
     "mistral": lambda: MistralConfig(**_LLAMA, sliding_window=8),
     "mistral_no_window": lambda: MistralConfig(**_LLAMA, sliding_window=None, head_dim=10),
+    "phi3": _phi3,
+    "phi3_longrope": lambda: _phi3(**_LONGROPE),
+    "phi3_longrope_tied": lambda: _phi3(**_LONGROPE, tie_word_embeddings=True),
+    "phi3_sliding": lambda: _phi3(sliding_window=8, num_key_value_heads=4),
+    "phi3_wide_heads": lambda: _phi3(head_dim=16),
     "qwen2": lambda: _qwen(Qwen2Config),
     "qwen2_tied": lambda: _qwen(Qwen2Config, tie_word_embeddings=True),
     "qwen2_sliding": lambda: _qwen(Qwen2Config, **_SLIDING),
@@ -124,7 +146,7 @@ CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
 }
 """A builder per variant; each call makes a fresh config."""
 
-FAMILY_CASES = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
+FAMILY_CASES = ("gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3")
 """One variant per family, for tests that need no more."""
 
 
@@ -188,6 +210,8 @@ def respell_for_transformers_4(folder: Path) -> None:
     rope = config.pop("rope_parameters", None)
     if rope is not None:
         config["rope_theta"] = rope.pop("rope_theta")
+        if "partial_rotary_factor" in rope:
+            config["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
         config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
     config.pop("layer_types", None)
     path.write_text(json.dumps(config, indent=2), encoding="utf-8")

@@ -12,7 +12,12 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from tests_integration.tiny_models import FAMILY_CASES, VOCAB, write_tiny_model
+from tests_integration.tiny_models import (
+    FAMILY_CASES,
+    SHORT_CONTEXT,
+    VOCAB,
+    write_tiny_model,
+)
 from tests_integration.tolerances import F16_WEIGHT, F32_LOGITS, F32_MERGED, assert_parity, differs
 from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.adapters.lora_bin import write_adapter_bin
@@ -38,6 +43,8 @@ CASES = (
     "llama_tied",
     "llama_biased",
     "mistral_no_window",
+    "phi3",
+    "phi3_longrope_tied",
     "qwen2",
     "qwen2_tied",
     "qwen3",
@@ -154,6 +161,26 @@ def test_llama3_scaling_becomes_factors(tmp_path: Path) -> None:
     assert_parity(plain / factors, rotary.inv_freq.float(), F32_LOGITS)
 
 
+def test_longrope_becomes_two_lists_and_a_factor(tmp_path: Path) -> None:
+    original = write_tiny_model(tmp_path / "m", "phi3_longrope", tokenizer=True)
+    path = as_gguf(tmp_path / "m")
+    reader, stored = gguf.GGUFReader(path), tensors_of(path)
+    settings, rotary = original.config.rope_parameters, original.model.rotary_emb
+    for name in ("long", "short"):
+        assert stored[f"rope_factors_{name}.weight"].tolist() == pytest.approx(
+            settings[f"{name}_factor"]
+        )
+    fields = {
+        "rope.scaling.attn_factor": rotary.attention_scaling,
+        "rope.scaling.original_context_length": SHORT_CONTEXT,
+        "rope.dimension_count": 6,
+        # Beyond it llama.cpp takes the long list for short texts too.
+        "context_length": SHORT_CONTEXT,
+    }
+    for field, value in fields.items():
+        assert reader.get_field(f"phi3.{field}").contents() == pytest.approx(value), field
+
+
 @pytest.mark.parametrize("name", ["mistral", "qwen2_sliding"])
 def test_a_sliding_window_is_the_context(name: str, tmp_path: Path) -> None:
     config = write_tiny_model(tmp_path / "m", name, tokenizer=True).config
@@ -162,7 +189,9 @@ def test_a_sliding_window_is_the_context(name: str, tmp_path: Path) -> None:
     assert field.contents() == config.sliding_window < config.max_position_embeddings
 
 
-@pytest.mark.parametrize("name", ["gpt2_exact_gelu", "qwen3_tied_biased", "llama_yarn"])
+@pytest.mark.parametrize(
+    "name", ["gpt2_exact_gelu", "qwen3_tied_biased", "llama_yarn", "phi3_wide_heads"]
+)
 def test_what_llama_cpp_would_compute_otherwise_is_refused(name: str, tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "m", name, tokenizer=True)
     with pytest.raises(ArtifactError) as caught:

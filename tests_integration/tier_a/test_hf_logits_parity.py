@@ -59,7 +59,7 @@ def test_packed_logits_equal_transformers_row_by_row(
     assert expected.std() > F32_LOGITS.atol, "constant logits would prove nothing"
 
 
-@pytest.mark.parametrize("name", FAMILY_CASES)
+@pytest.mark.parametrize("name", [*FAMILY_CASES, "phi3_longrope", "phi3_sliding"])
 def test_packed_equals_unpacked(name: str, tmp_path: Path) -> None:
     write_tiny_model(tmp_path, name)
     rows = draw_rows()
@@ -67,7 +67,18 @@ def test_packed_equals_unpacked(name: str, tmp_path: Path) -> None:
     assert_parity(our_logits(tmp_path, collate_window(rows)), alone, F32_LOGITS)
 
 
-@pytest.mark.parametrize("name", ["llama_llama3", "llama_yarn", "llama_linear", "mistral", "qwen3"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "llama_llama3",
+        "llama_yarn",
+        "llama_linear",
+        "mistral",
+        "phi3_longrope",
+        "phi3_sliding",
+        "qwen3",
+    ],
+)
 def test_both_config_spellings_compute_the_same(name: str, tmp_path: Path) -> None:
     theirs = write_tiny_model(tmp_path, name)
     rows = draw_rows()

@@ -35,7 +35,14 @@ from vox_tensor.collate import collate_window
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.records import EncodedRow
 
-CASES = (*FAMILY_CASES, "gpt2_untied", "llama_tied", "qwen2_tied", "qwen3_tied_biased")
+CASES = (
+    *FAMILY_CASES,
+    "gpt2_untied",
+    "llama_tied",
+    "phi3_longrope_tied",
+    "qwen2_tied",
+    "qwen3_tied_biased",
+)
 IDS = tuple(torch.randint(3, VOCAB, (23,), generator=torch.Generator().manual_seed(1)).tolist())
 PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -116,7 +123,7 @@ def test_peft_loads_our_export_and_computes_the_same(
     assert_parity(ours, peft_logits(tmp_path / "base", tmp_path / "peft"), F32_LOGITS)
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen3"])
+@pytest.mark.parametrize("name", ["llama", "phi3", "qwen3"])
 def test_the_vllm_form_is_the_same_adapter_under_the_plain_scale_rule(
     name: str, tmp_path: Path
 ) -> None:

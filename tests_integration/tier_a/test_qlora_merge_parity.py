@@ -54,6 +54,8 @@ CASES = (
     "llama",
     "llama_tied",
     "mistral",
+    "phi3",
+    "phi3_longrope_tied",
     "qwen2",
     "qwen2_tied",
     "qwen3",

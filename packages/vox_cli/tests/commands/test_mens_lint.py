@@ -189,6 +189,11 @@ def gpt2_folder(folder: Path, prefix: str, **changes: object) -> Path:
     """Of one layer; all numbers are zero."""
     config = {"model_type": "gpt2", "vocab_size": 16, "n_embd": 8, "n_layer": 1, "n_head": 2}
     config |= {"n_positions": 12, "architectures": ["GPT2LMHeadModel"], **changes}
+    return model_folder(folder, config, prefix)
+
+
+def model_folder(folder: Path, config: dict[str, object], prefix: str = "transformer.") -> Path:
+    """A tied model whose numbers are all zero, its tensors without or with GPT-2's prefix."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     keys = tensor_keys(parse_model_config(config, "config.json"))
@@ -197,6 +202,43 @@ def gpt2_folder(folder: Path, prefix: str, **changes: object) -> Path:
     write_container(folder / "model.safetensors", names)
     shutil.copy(embedded_model_dir() / "tokenizer.json", folder)
     return folder
+
+
+PHI3: dict[str, object] = {
+    "model_type": "phi3",
+    "vocab_size": 4096,
+    "hidden_size": 8,
+    "intermediate_size": 12,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "tie_word_embeddings": True,
+}
+LONG = {"type": "longrope", "short_factor": [1.0, 1.0], "long_factor": [2.0, 4.0]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"partial_rotary_factor": 0.5, "rope_theta": 500.0}, ""),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0}}, ""),
+        ({"rope_parameters": {"rope_theta": 500.0}}, "rope_parameters"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "rope_parameters"),
+        ({"rope_scaling": LONG}, "long list"),
+        ({"sliding_window": 4}, "sliding window"),
+        ({"hidden_act": "gelu"}, "SiLU"),
+        ({"head_dim": 8}, "heads"),
+    ],
+)
+def test_what_mlx_makes_of_a_phi3(
+    vox: Vox, tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    folder = model_folder(tmp_path / "phi3", {**PHI3, **changes})
+    outcome = vox("mens", "lint", folder, "--for", "mlx", "--json")
+    assert outcome.code == (3 if said else 0), outcome.err
+    problems = [problem["what"] for problem in outcome.document.get("problems", ())]
+    assert len(problems) == bool(said)
+    assert all(said in problem for problem in problems)
 
 
 def test_mlx_reads_gpt2_as_it_was_first_published_only(vox: Vox, tmp_path: Path) -> None:

@@ -40,6 +40,24 @@ def test_hf_keymap_gives_every_gpt2_tensor_its_shape(
 
 
 @pytest.mark.requirement("1b")
+def test_hf_keymap_gives_every_phi3_tensor_its_shape(
+    llama: Config, shapes_of_llama: dict[str, tuple[int, ...]]
+) -> None:
+    keys = tensor_keys(parsed(llama, model_type="phi3", architectures=["Phi3ForCausalLM"]))
+    fused = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
+    expected = {
+        name: shape for name, shape in shapes_of_llama.items() if not any(f in name for f in fused)
+    }
+    for layer in range(2):
+        expected[f"model.layers.{layer}.self_attn.qkv_proj.weight"] = (8 + 4 + 4, 8)
+        expected[f"model.layers.{layer}.mlp.gate_up_proj.weight"] = (2 * 12, 8)
+    assert {key.theirs: key.shape for key in keys} == expected
+    modules = adapter_modules(parsed(llama, model_type="phi3", architectures=None))
+    assert [m.roles for m in modules[:4]] == [(R.Q, R.K, R.V), (R.O,), (R.GATE, R.UP), (R.DOWN,)]
+    assert (modules[2].in_features, modules[2].out_features) == (8, 24)
+
+
+@pytest.mark.requirement("1b")
 def test_hf_keymap_turns_conv1d_weights_and_nothing_else(gpt2: Config) -> None:
     turned = {key.ours: key.our_shape for key in tensor_keys(parsed(gpt2)) if key.transposed}
     block = {"attn.qkv": (24, 8), "attn.o": (8, 8), "mlp.up": (32, 8), "mlp.down": (8, 32)}

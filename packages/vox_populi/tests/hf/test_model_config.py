@@ -177,7 +177,7 @@ def test_a_foreign_model_type_is_refused_with_the_list(llama: Config, name: str)
         parsed(llama, model_type=name)
     (problem,) = caught.value.problems
     assert problem.code == "MENS-H010"
-    assert "gpt2, llama, mistral, qwen2, qwen3" in problem.fix
+    assert "gpt2, llama, mistral, phi3, qwen2, qwen3" in problem.fix
     assert "\x1b" not in str(caught.value)
 
 

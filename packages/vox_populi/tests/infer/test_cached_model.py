@@ -46,6 +46,51 @@ def test_scores_depend_on_the_ids_alone(model: Transformer) -> None:
     assert not torch.equal(scores[0], scores[1])
 
 
+LONGROPE = {
+    **LLAMA,
+    "model_type": "phi3",
+    "original_max_position_embeddings": 4,
+    "rope_scaling": {
+        "type": "longrope",
+        "short_factor": [1.0, 1.0, 1.5, 2.0],
+        "long_factor": [2.0, 3.0, 5.0, 9.0],
+    },
+}
+
+
+def longrope_model() -> Transformer:
+    torch.manual_seed(0)
+    transformer = Transformer(parse_model_config(LONGROPE, "test"))
+    for parameter in transformer.parameters():
+        torch.nn.init.normal_(parameter)
+    return transformer
+
+
+def test_keys_of_a_short_text_do_not_serve_a_long_one_nor_the_reverse() -> None:
+    model = longrope_model()
+    cached = CachedModel(model)
+    # Within four tokens, beyond them, back, and beyond again, always with the same start.
+    for length in (2, 4, 5, 8, 3, 4, 7):
+        torch.testing.assert_close(cached.next_logits(IDS[:length]), fresh(model, IDS[:length]))
+
+
+def test_what_an_interrupted_long_pass_left_does_not_serve_a_short_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = longrope_model()
+    cached = CachedModel(model)
+    cached.next_logits(IDS[:6])
+    with monkeypatch.context() as patch:
+        patch.setattr(Transformer, "logits", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cached.next_logits([*IDS[:2], 7, 7, 7])
+    torch.testing.assert_close(cached.next_logits(IDS[:4]), fresh(model, IDS[:4]))
+
+
+def _interrupted(*_: object) -> torch.Tensor:
+    raise KeyboardInterrupt
+
+
 def test_only_what_is_new_is_computed(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[int] = []
     sound = Transformer.logits

@@ -92,6 +92,30 @@ def test_loss_is_the_cross_entropy_of_the_logits_at_supervised_positions(
     assert packed.supervised_P.tolist() == [0, 1, 2, 3, 5]
 
 
+def test_fused_projections_compute_what_separate_ones_do() -> None:
+    """A Phi-3 that rotates whole heads is a Llama with its matrices stacked."""
+    raw = {
+        "vocab_size": VOCAB,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-5,
+    }
+    llama = build(parse_model_config({**raw, "model_type": "llama"}, "test"))
+    phi3 = build(parse_model_config({**raw, "model_type": "phi3"}, "test"))
+    state = llama.state_dict()
+    for layer in range(2):
+        for fused, parts in (("attn.qkv", "qkv"), ("mlp.gate_up", ("gate", "up"))):
+            folder = fused.partition(".")[0]
+            names = [f"blocks.{layer}.{folder}.{part}.weight" for part in parts]
+            state[f"blocks.{layer}.{fused}.weight"] = torch.cat([state.pop(n) for n in names])
+    phi3.load_state_dict(state)
+    assert phi3.logits(batch()).std() > 0.1
+    torch.testing.assert_close(phi3.logits(batch()), llama.logits(batch()))
+
+
 def adapt(model: Transformer, *, head: bool) -> dict[str, torch.Tensor]:
     modules = [
         m for m in adapter_modules(model.config) if head or ProjectionRole.LM_HEAD not in m.roles

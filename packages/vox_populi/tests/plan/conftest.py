@@ -55,6 +55,17 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 64,
         "eos_token_id": 2,
     },
+    "phi3": {
+        "model_type": "phi3",
+        "vocab_size": 300,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 40,
+        "max_position_embeddings": 64,
+        "eos_token_id": 2,
+    },
     "gpt2": {
         "model_type": "gpt2",
         "vocab_size": 300,

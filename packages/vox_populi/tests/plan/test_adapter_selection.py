@@ -24,6 +24,7 @@ def roles_of(config: ModelConfig, text: str) -> list[str]:
         ("llama", ["q", "k", "v", "o", "gate", "up", "down"]),
         ("qwen3", ["q", "k", "v", "o", "gate", "up", "down"]),
         ("gpt2", ["q+k+v", "o", "up", "down"]),
+        ("phi3", ["q+k+v", "o", "gate+up", "down"]),
     ],
 )
 def test_all_is_whatever_the_blocks_have(
@@ -58,6 +59,13 @@ def test_part_of_a_fused_layer_is_refused_with_the_whole(make_config: MakeConfig
     assert "transformer.h.0.attn.c_attn" in problem.what
     assert "--targets q,k,v,o" in problem.fix
     assert roles_of(make_config("gpt2"), "q,k,v,o") == ["q+k+v", "o"]
+
+
+def test_gate_and_up_may_be_one_layer_too(make_config: MakeConfig) -> None:
+    (problem,) = select_adapters(make_config("phi3"), parse_targets("up,down")).problems
+    assert problem.code == "MENS-P003"
+    assert "model.layers.0.mlp.gate_up_proj" in problem.what
+    assert roles_of(make_config("phi3"), "gate,up,down") == ["gate+up", "down"]
 
 
 def test_both_problems_of_one_request_are_reported(make_config: MakeConfig) -> None:

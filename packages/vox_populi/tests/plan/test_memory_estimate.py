@@ -131,7 +131,7 @@ def test_70b_is_the_size_its_name_says(make_config: MakeConfig) -> None:
     assert count_parameters(config) == 70_553_706_496  # Llama 3.1 70B
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2", "phi3"])
 @pytest.mark.parametrize("lengths", [(48,), (20, 16, 12)])
 def test_the_activation_formula_is_what_the_model_keeps(
     make_config: MakeConfig, family: str, lengths: tuple[int, ...]
