@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from vox_cli.gate_profiles import GateRow, find_manifest, read_manifest
-from vox_cli.gate_selection import CollectedTest, selected_tests, selection_problems
-from vox_cli.gate_session import run_session
+from tests_integration.gate.profiles import GateRow, find_manifest, read_manifest
+from tests_integration.gate.selection import CollectedTest, selected_tests, selection_problems
+from tests_integration.gate.session import run_session
 
 ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = read_manifest(find_manifest(ROOT))

@@ -12,8 +12,6 @@ OPENERS = {
     # These read what ships with the package, what the system gives, or what they wrote themselves.
     Path("packages/vox_populi/src/vox_populi/pipeline/machine_probe.py"),
     Path("packages/vox_cli/src/vox_cli/commands/mens_init.py"),
-    Path("packages/vox_cli/src/vox_cli/gate_plugin.py"),
-    Path("packages/vox_cli/src/vox_cli/gate_session.py"),
 }
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from vox_cli.gate_profiles import find_manifest
+from tests_integration.gate.profiles import find_manifest
+from vox_cli.commands import ci_mens_gate
 from vox_populi import extras
 
 pytestmark = pytest.mark.requirement("13")
@@ -313,3 +314,14 @@ def test_mens_gate_leaves_nothing_in_the_workspace(
     before = sorted(path.name for path in workspace.rglob("*"))
     assert gate(vox).code == 0
     assert sorted(path.name for path in workspace.rglob("*")) == before
+
+
+def test_mens_gate_outside_of_a_clone_says_where_it_runs(
+    vox: Vox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ci_mens_gate, "__file__", str(tmp_path / "site-packages" / "ci.py"))
+    outcome = gate(vox)
+    assert (outcome.code, outcome.codes) == (2, ["MENS-G002"])
+    assert "tests_integration/gate" in outcome.err
+    assert outcome.out == ""

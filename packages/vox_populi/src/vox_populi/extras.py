@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import sys
 import warnings
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -91,3 +93,17 @@ def load(module: str) -> ModuleType:
     # torch says this once where numpy is absent; nothing here converts to numpy.
     warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
     return importlib.import_module(module)
+
+
+def load_from(folder: Path, module: str) -> ModuleType:
+    """Import a module of a clone that belongs to none of the packages.
+
+    Args:
+        folder: Root of the clone.
+        module: Dotted name, from there.
+    """
+    sys.path.insert(0, str(folder))
+    try:
+        return importlib.import_module(module)
+    finally:
+        sys.path.remove(str(folder))

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Any
 
 from vox_cli import flags
 from vox_cli.console import ColorChoice, Console
 from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
-from vox_cli.gate_profiles import find_manifest, read_manifest
-from vox_cli.gate_report import GateReport, judge, report_text, write_report
-from vox_cli.gate_session import run_session
 from vox_cli.reported_failure import ReportedFailureError
-from vox_populi.errors import EnvironmentFailure
+from vox_populi import extras
+from vox_populi.errors import ConfigError, EnvironmentFailure
 from vox_populi.operator_messages import environment as say_environment
-from vox_populi.operator_messages import gate as say_gate
+from vox_populi.operator_messages import usage as say_usage
 from vox_tensor.errors import FailureKind
 
 DEFAULT_PROFILE = "m1m4"
+_GATE = Path("tests_integration", "gate", "run.py")
+"""Rows, pytest plugin and report live with the tests that they are about, not in this package."""
 
 
 class GateMissedError(ReportedFailureError):
@@ -53,14 +53,18 @@ def mens_gate(
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     if report is not None:
         _require_place(report)
-    rows_file = read_manifest(find_manifest(Path.cwd()) if manifest is None else manifest)
-    rows = rows_file.rows_of(profile)
-    start = time.monotonic()
-    session = run_session(rows_file, rows, console.note, keep_going=keep_going)
-    result = judge(rows_file, profile, rows, session, time.monotonic() - start)
+    result = _load_gate().run_gate(profile, manifest, console.note, keep_going=keep_going)
     if report is not None:
-        write_report(result, report)
+        result.write(report)
     _show(console, result)
+
+
+def _load_gate() -> ModuleType:
+    """The gate of the clone around the working folder, else of the one this package runs from."""
+    for folder in (Path.cwd(), *Path.cwd().parents, *Path(__file__).parents):
+        if (folder / _GATE).is_file():
+            return extras.load_from(folder, "tests_integration.gate.run")
+    raise ConfigError(say_usage.gate_file_missing(str(Path.cwd()), _GATE.parent.as_posix()))
 
 
 def _require_place(path: Path) -> None:
@@ -71,12 +75,12 @@ def _require_place(path: Path) -> None:
         raise EnvironmentFailure(say_environment.file_not_written(str(path), error))
 
 
-def _show(console: Console, result: GateReport) -> None:
+def _show(console: Console, result: Any) -> None:
     if not console.as_json:
-        console.result(report_text(result))
+        console.result(result.text())
     elif result.passed:
         console.document(result.as_json())
-    if result.n_not_run and not result.passed:
-        console.note(f"note: {say_gate.note_gate_stopped(result.n_not_run)}")
+    if result.note and not result.passed:
+        console.note(f"note: {result.note}")
     if not result.passed:
         raise GateMissedError(result.as_json(), *result.problems)

@@ -215,6 +215,16 @@ def prompts_unusable(where: str, cause: str) -> Problem:
     )
 
 
+def gate_file_missing(where: str, name: str) -> Problem:
+    """Neither the working folder nor any of its parents has the gate, or its rows."""
+    return Problem(
+        code="MENS-G002",
+        what=f"there is no {name} here or in a parent folder.",
+        fix="Run the gate in a clone of the workspace, or pass the file of rows with --manifest.",
+        where=where,
+    )
+
+
 def our_bug(kind: str) -> Problem:
     """An exception that no part of the program meant to raise."""
     return Problem(

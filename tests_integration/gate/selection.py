@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vox_cli.gate_profiles import GateRow
-from vox_populi.operator_messages import gate as say
+from tests_integration.gate import messages as say
+from tests_integration.gate.profiles import GateRow
 from vox_tensor.errors import Problem
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from vox_cli.gate_profiles import GateManifest, GateRow
-from vox_cli.gate_selection import selected_tests, selection_problems
-from vox_cli.gate_session import SessionRecord, TestOutcome, TestRecord
+from tests_integration.gate import messages as say_gate
+from tests_integration.gate.profiles import GateManifest, GateRow
+from tests_integration.gate.selection import selected_tests, selection_problems
+from tests_integration.gate.session import SessionRecord, TestOutcome, TestRecord
 from vox_populi.errors import EnvironmentFailure
 from vox_populi.operator_messages import environment as say_environment
-from vox_populi.operator_messages import gate as say_gate
 from vox_populi.version import __version__
 from vox_tensor.atomic_file import replaced_file
 from vox_tensor.errors import Problem
@@ -110,6 +110,11 @@ class GateReport:
         """Rows that an earlier miss kept from running."""
         return sum(each.outcome is RowOutcome.NOT_RUN for each in self.rows)
 
+    @property
+    def note(self) -> str | None:
+        """What to say of rows that were not run."""
+        return say_gate.note_gate_stopped(self.n_not_run) if self.n_not_run else None
+
     def as_json(self) -> dict[str, object]:
         """The document of `--report`, and the fields of `--json`."""
         return {
@@ -123,6 +128,37 @@ class GateReport:
             "rows": [each.as_json() for each in self.rows],
             "problems": [problem.as_json() for problem in self.problems],
         }
+
+    def write(self, path: Path) -> None:
+        """Replace a report file in one step.
+
+        Raises:
+            EnvironmentFailure: When it cannot be written.
+        """
+        text = json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n"
+        try:
+            with replaced_file(path) as handle:
+                handle.write(text.encode("utf-8"))
+        except OSError as error:
+            raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from None
+
+    def text(self) -> str:
+        """A line per row, and one for all."""
+        width = max(len(one_line(each.row.id)) for each in self.rows)
+        lines = [f"{'row':<{width}}  {'outcome':<7}  {'tests':>5}  {'seconds':>7}"]
+        for each in self.rows:
+            skipped = each.count(TestOutcome.SKIPPED)
+            more = f" ({skipped} skipped)" if skipped else ""
+            lines.append(
+                f"{one_line(each.row.id):<{width}}  {each.outcome.value:<7}  {len(each.tests):>5}"
+                f"  {each.seconds:>7.1f}  {one_line(each.row.title)}{more}"
+            )
+        verdict = "passed" if self.passed else "missed"
+        lines.append(
+            f"gate {self.profile} {verdict}: {len(self.rows)} rows, {self.n_tests} tests,"
+            f" {self.seconds:.1f} s"
+        )
+        return "\n".join(lines)
 
 
 def judge(
@@ -188,36 +224,3 @@ def _session_problems(session: SessionRecord, results: Sequence[RowResult]) -> t
     if is_orderly and (is_explained or is_whole):
         return uncollected
     return (*uncollected, say_gate.gate_session_died(session.exit_code, session.last_line))
-
-
-def write_report(report: GateReport, path: Path) -> None:
-    """Replace a report file in one step.
-
-    Raises:
-        EnvironmentFailure: When it cannot be written.
-    """
-    text = json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n"
-    try:
-        with replaced_file(path) as handle:
-            handle.write(text.encode("utf-8"))
-    except OSError as error:
-        raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from None
-
-
-def report_text(report: GateReport) -> str:
-    """A line per row, and one for all."""
-    width = max(len(one_line(each.row.id)) for each in report.rows)
-    lines = [f"{'row':<{width}}  {'outcome':<7}  {'tests':>5}  {'seconds':>7}"]
-    for each in report.rows:
-        skipped = each.count(TestOutcome.SKIPPED)
-        more = f" ({skipped} skipped)" if skipped else ""
-        lines.append(
-            f"{one_line(each.row.id):<{width}}  {each.outcome.value:<7}  {len(each.tests):>5}"
-            f"  {each.seconds:>7.1f}  {one_line(each.row.title)}{more}"
-        )
-    verdict = "passed" if report.passed else "missed"
-    lines.append(
-        f"gate {report.profile} {verdict}: {len(report.rows)} rows, {report.n_tests} tests,"
-        f" {report.seconds:.1f} s"
-    )
-    return "\n".join(lines)

@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vox_cli.gate_profiles import GateRow
-from vox_cli.gate_selection import CollectedTest, selected_tests, selection_problems
+from tests_integration.gate.profiles import GateRow
+from tests_integration.gate.selection import CollectedTest, selected_tests, selection_problems
 
 if TYPE_CHECKING:
     import pytest

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 
+from tests_integration.gate import messages as say
 from vox_populi.errors import ConfigError
-from vox_populi.operator_messages import gate as say
+from vox_populi.operator_messages.usage import gate_file_missing
 from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem
 from vox_tensor.regular_file import open_regular
@@ -83,7 +84,7 @@ def find_manifest(start: Path) -> Path:
         for place in PLACES:
             if (folder / place).is_file():
                 return folder / place
-    raise ConfigError(say.gate_manifest_missing(str(start), MANIFEST))
+    raise ConfigError(gate_file_missing(str(start), MANIFEST))
 
 
 def read_manifest(path: Path) -> GateManifest:

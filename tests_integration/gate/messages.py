@@ -19,16 +19,6 @@ def gate_needs_pytest() -> Problem:
     )
 
 
-def gate_manifest_missing(where: str, name: str) -> Problem:
-    """Neither the working folder nor any of its parents has the gate's rows."""
-    return Problem(
-        code="MENS-G002",
-        what=f"there is no {name} here or in a parent folder.",
-        fix="Run the gate in a clone of the workspace, or pass the file with --manifest.",
-        where=where,
-    )
-
-
 def gate_manifest_unreadable(path: str, reason: str) -> Problem:
     """The gate's rows cannot be read as TOML."""
     return Problem(

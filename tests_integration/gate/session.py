@@ -12,18 +12,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from vox_cli import gate_plugin
+from tests_integration.gate import messages as say
+from tests_integration.gate import plugin
+from tests_integration.gate.profiles import GateManifest, GateRow
+from tests_integration.gate.selection import CollectedTest, outermost
 from vox_cli.command_table import ENVIRONMENT_PREFIX
-from vox_cli.gate_profiles import GateManifest, GateRow
-from vox_cli.gate_selection import CollectedTest, outermost
 from vox_populi import extras
 from vox_populi.errors import MissingExtraError
-from vox_populi.operator_messages import gate as say
 
 Say = Callable[[str], None]
 
 # What would make the gate run something else than its file says.
 _UNUSED_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
+_CLONE = Path(__file__).resolve().parents[2]
 
 
 class TestOutcome(StrEnum):
@@ -111,14 +112,14 @@ def run_session(
         return SessionRecord(collected=())
     with tempfile.TemporaryDirectory(prefix="vox-gate-") as scratch:
         folder = Path(scratch)
-        gate_plugin.write_request(folder, tuple(rows), keep_going=keep_going)
+        plugin.write_request(folder, tuple(rows), keep_going=keep_going)
         options = [] if keep_going else ["--exitfirst"]
         options += ["--continue-on-collection-errors"] if keep_going else []
         options += ["--collect-only"] if collect_only else []
         record = SessionRecord()
         command = _command(manifest.root, folder, [*options, "--", *paths])
         record.exit_code = _stream(command, manifest.root, record, note)
-        for event in _events(folder / gate_plugin.EVENTS_FILE):
+        for event in _events(folder / plugin.EVENTS_FILE):
             record.add(event)
     return record
 
@@ -131,7 +132,7 @@ def _command(root: Path, folder: Path, rest: Sequence[str]) -> list[str]:
     return [
         *(sys.executable, "-m", "pytest", "-q", "--no-header"),
         # One word: pytest takes the path in a word of its own for a place to look for its config.
-        *("-p", gate_plugin.__name__, f"{gate_plugin.OPTION}={folder}"),
+        *("-p", plugin.__name__, f"{plugin.OPTION}={folder}"),
         # Nothing is written into the workspace.
         *("-p", "no:cacheprovider", "--rootdir", str(root)),
         *rest,
@@ -143,7 +144,7 @@ def _stream(command: Sequence[str], root: Path, record: SessionRecord, note: Say
     with subprocess.Popen(
         command,
         cwd=root,
-        env=_environment(note),
+        env=_environment(root, note),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -163,14 +164,17 @@ def _stream(command: Sequence[str], root: Path, record: SessionRecord, note: Say
     return process.returncode
 
 
-def _environment(note: Say) -> dict[str, str]:
+def _environment(root: Path, note: Say) -> dict[str, str]:
     """This process's variables without those that change what runs, or how a command behaves."""
-    kept = {}
+    kept: dict[str, str] = {}
     for name, value in os.environ.items():
         if name in _UNUSED_VARIABLES:
             note(say.note_gate_variable_unused(name))
         elif not name.startswith((f"{ENVIRONMENT_PREFIX}_", "PYTEST_XDIST_")):
             kept[name] = value
+    if root != _CLONE:
+        # pytest runs in the workspace of the rows, and must find the plugin of this one.
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_CLONE), kept.get("PYTHONPATH"))))
     return kept
 
 
