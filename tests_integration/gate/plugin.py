@@ -1,6 +1,6 @@
-"""Loaded by pytest in the gate's process: keeps the tests of the rows, and says what happened.
+"""Loaded by pytest in the gate's process: selects the tests of the rows and records what happened.
 
-It writes one JSON object a line, at once, so that what is known survives the end of the process.
+It writes one JSON object per line, immediately, so that the record survives the end of the process.
 Only pytest imports this module.
 """
 
@@ -23,13 +23,13 @@ EVENTS_FILE = "events.jsonl"
 
 
 def write_request(folder: Path, rows: tuple[GateRow, ...], *, keep_going: bool) -> None:
-    """Say what to run; the other end of this file is `pytest_configure`."""
+    """Write what to run; `pytest_configure` reads it."""
     request = {"rows": [asdict(row) for row in rows], "keep_going": keep_going}
     (folder / REQUEST_FILE).write_text(json.dumps(request), encoding="utf-8")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the option that names the folder of request and events."""
+    """Declare the option for the folder of request and events."""
     parser.addoption(OPTION, type=Path, required=True, help="folder of the gate's request")
 
 
@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class GateRecorder:
-    """The hooks, with what they were asked for."""
+    """The pytest hooks and their request."""
 
     def __init__(self, folder: Path) -> None:
         request = json.loads((folder / REQUEST_FILE).read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ class GateRecorder:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        """Keep what a row selects; nothing at all when a row is broken and that ends the gate."""
+        """Keep what the rows select, or nothing if a broken row ends the gate."""
         tests = {item.nodeid: _collected(item) for item in items}
         listed = tuple(tests.values())
         self._write(event="collected", tests=[asdict(test) for test in listed])
@@ -68,7 +68,7 @@ class GateRecorder:
         config.hook.pytest_deselected(items=dropped)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note how set-up, call and tear-down of a test ended."""
+        """Record how setup, call and teardown of a test ended."""
         self._write(
             event="phase", id=report.nodeid, outcome=report.outcome, seconds=report.duration
         )
@@ -91,6 +91,6 @@ def _collected(item: pytest.Item) -> CollectedTest:
 
 
 def _reason(text: str) -> str:
-    """The last line that says something: the error itself, behind its traceback."""
+    """The last line with content: the error itself, after its traceback."""
     lines = [line.removeprefix("E").strip() for line in text.splitlines()]
     return next((line for line in reversed(lines) if line), "")

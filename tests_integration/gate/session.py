@@ -48,7 +48,7 @@ class TestRecord:
     seconds: float = 0.0
 
     def add_phase(self, outcome: str, seconds: float) -> None:
-        """Take in set-up, call or tear-down; a failure stays one, and so does a skip."""
+        """Record setup, call or teardown; a failure stays a failure, and a skip stays a skip."""
         self.seconds += seconds
         if TestOutcome.FAILED in (self.outcome, outcome):
             self.outcome = TestOutcome.FAILED
@@ -58,18 +58,18 @@ class TestRecord:
 
 @dataclass(slots=True)
 class SessionRecord:
-    """What a pytest process said of itself."""
+    """The record of a pytest process."""
 
     exit_code: int = 0
     last_line: str = ""
     collected: tuple[CollectedTest, ...] | None = None
-    """`None` when it ended before it had looked for tests."""
+    """The collected tests; `None` if it ended before collecting."""
     tests: dict[str, TestRecord] = field(default_factory=dict)
     uncollected: dict[str, str] = field(default_factory=dict)
-    """File to the reason why its tests are unknown."""
+    """The reason why a file's tests are unknown, by file."""
 
     def add(self, event: Mapping[str, object]) -> None:
-        """Take in one line of the plugin."""
+        """Record one line of the plugin."""
         if event["event"] == "collected":
             tests = event["tests"]
             assert isinstance(tests, list)
@@ -96,10 +96,10 @@ def run_session(
     """Collect once, keep what the rows select, run it, and record every outcome.
 
     Args:
-        manifest: Says where the workspace is.
-        rows: What to run.
-        note: Gets every line that pytest prints.
-        keep_going: Go on behind a broken row or a failed test.
+        manifest: Has the root of the workspace.
+        rows: Rows to run.
+        note: Receives every line that pytest prints.
+        keep_going: Continue after a broken row or a failed test.
         collect_only: Run nothing.
 
     Raises:
@@ -140,7 +140,7 @@ def _command(root: Path, folder: Path, rest: Sequence[str]) -> list[str]:
 
 
 def _stream(command: Sequence[str], root: Path, record: SessionRecord, note: Say) -> int:
-    """Run a process, hand on its lines, and give its exit code."""
+    """Run a process, pass its lines on, and return its exit code."""
     with subprocess.Popen(
         command,
         cwd=root,

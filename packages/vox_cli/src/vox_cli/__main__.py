@@ -1,4 +1,4 @@
-"""`python -m vox_cli`, for where no console script is on the path."""
+"""`python -m vox_cli`, for machines without the console script on the path."""
 
 from __future__ import annotations
 

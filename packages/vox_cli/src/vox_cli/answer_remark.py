@@ -1,4 +1,4 @@
-"""What is said about an answer that is blank or breaks off; `--json` has its `stop_reason`."""
+"""Remarks on answers that are blank or were cut off; `--json` has the `stop_reason`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from vox_populi.pipeline.generate import GenerateResult
 
 
 def answer_remark(result: GenerateResult) -> str | None:
-    """One line, or `None` for an answer that speaks for itself."""
+    """One line, or `None` if an answer needs no remark."""
     if result.stop_reason == "length":
         return say.note_answer_cut(len(result.ids))
     if result.stop_reason == "context":

@@ -34,15 +34,15 @@ JSON_VARIABLE = f"{ENVIRONMENT_PREFIX}_JSON"
 _YES = ("1", "true", "yes", "on")
 NO_FIELDS: Mapping[str, object] = {}
 STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
-"""Whoever stops a command has what was asked for: no error."""
+"""Exit codes of a stopped command, which is not an error."""
 
 
 class _Terminated(BaseException):
-    """SIGTERM on its way up the stack; like `KeyboardInterrupt`, nothing that handles errors."""
+    """SIGTERM as an exception; like `KeyboardInterrupt`, it is not caught as an error."""
 
 
 def main() -> NoReturn:
-    """Run the command of this process's arguments and exit with its code."""
+    """Run the command in this process's arguments and exit with its code."""
     open_streams()
     raise SystemExit(run(sys.argv[1:]))
 
@@ -98,7 +98,7 @@ def _note_unknown_variables() -> None:
 
 
 def _explain(error: Exception, argv: Sequence[str]) -> tuple[Sequence[Problem], int]:
-    """The problems an exception stands for, and the exit code of their kind."""
+    """The problems in an exception, and the exit code of their kind."""
     if isinstance(error, RunInterruptedError):
         return error.problems, error.exit_code
     if isinstance(error, VoxError):
@@ -118,7 +118,7 @@ def _explain(error: Exception, argv: Sequence[str]) -> tuple[Sequence[Problem], 
 
 
 def _is_memory_refused(error: Exception) -> bool:
-    """Whether a module could not be loaded for want of address space, which is no bug of ours."""
+    """Whether a module could not be loaded for lack of address space, which is not our bug."""
     words = ("cannot allocate memory", "failed to map segment", "memory allocation")
     return isinstance(error, ImportError) and any(word in str(error).lower() for word in words)
 
@@ -142,7 +142,7 @@ def _report(
 
 
 def _has_flag(argv: Sequence[str], *names: str) -> bool:
-    """Whether a flag is among the arguments, also of those that cannot be parsed."""
+    """Whether a flag is among the arguments, even if they cannot be parsed."""
     options = argv[: argv.index("--")] if "--" in argv else argv
     return any(name in options for name in names)
 

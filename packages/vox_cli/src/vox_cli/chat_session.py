@@ -21,16 +21,16 @@ with suppress(ImportError):
 
 QUIT, RESET, HELP = "/quit", "/reset", "/help"
 _COMMAND = re.compile(r"/[A-Za-z?]+")
-"""A message that is one such word; `/tmp is a folder` is something to say to a model."""
+"""Matches a message that is one such word; `/tmp is a folder` is an ordinary message."""
 PROMPT = "> "
 
 
 def chat(conversation: Conversation, console: Console) -> None:
     """Answer message after message until the input ends.
 
-    On a terminal answers appear as they are written, and a message that cannot be answered is
-    said and passed over. From a pipe one line is one message, and the first that cannot be
-    answered ends the chat.
+    On a terminal, answers appear as they are generated, and a message that cannot be answered
+    is reported and skipped. From a pipe, each line is a message, and the first one that cannot
+    be answered ends the chat.
 
     Raises:
         DataError: For such a message from a pipe.
@@ -79,7 +79,7 @@ def _answer(conversation: Conversation, console: Console, text: str, *, is_termi
 
 
 def _messages(console: Console, *, is_terminal: bool) -> Iterator[str]:
-    """Lines without the space around them."""
+    """Lines without surrounding whitespace."""
     if not is_terminal:
         if isinstance(sys.stdin, io.TextIOWrapper):
             # What is no text in this encoding is refused as a message, not as a crash.
@@ -105,4 +105,4 @@ def _messages(console: Console, *, is_terminal: bool) -> Iterator[str]:
 
 
 def _nothing(text: str) -> None:
-    """Whoever reads a pipe gets whole answers."""
+    """Discard a piece: readers of a pipe get whole answers."""

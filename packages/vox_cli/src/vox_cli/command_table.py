@@ -9,22 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ENVIRONMENT_PREFIX = "VOX_MENS"
-"""`--batch-size` can be given as `VOX_MENS_BATCH_SIZE`, in every command that has it."""
+"""Prefix of environment variables: `VOX_MENS_BATCH_SIZE` sets `--batch-size` in every command."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandEntry:
-    """A command as the help of its group lists it."""
+    """A command as listed in the help of its group."""
 
     words: tuple[str, ...]
-    """What is typed after `vox`."""
+    """The words typed after `vox`."""
     short_help: str
     example: str
-    """What its `--help` ends with; a test checks that the flags exist."""
+    """Last line of its `--help`; a test checks that the flags exist."""
 
     @property
     def module(self) -> str:
-        """Where the command's function is."""
+        """Module of the command's function."""
         return "vox_cli.commands." + "_".join(self.words).replace("-", "_")
 
     @property
@@ -34,16 +34,16 @@ class CommandEntry:
 
 
 GROUP_HELP = {
-    (): "Fine-tune language models with LoRA: real text in, a trained adapter out.",
-    ("mens",): "Prepare a corpus, train an adapter, look at what came out.",
+    (): "Fine-tune language models with LoRA: text in, a trained adapter out.",
+    ("mens",): "Prepare a corpus, train an adapter, inspect the result.",
     ("mens", "corpus"): "Make and check training rows.",
-    ("ci",): "Run what a change must pass.",
-    ("schola",): "The training commands under the source system's other name.",
+    ("ci",): "Checks that every change must pass.",
+    ("schola",): "The training commands under their other name in the source system.",
 }
 
 COMMANDS = (
     CommandEntry(
-        ("mens", "doctor"), "Show versions, devices and what is missing.", "vox mens doctor"
+        ("mens", "doctor"), "Show versions, devices and missing packages.", "vox mens doctor"
     ),
     CommandEntry(
         ("mens", "init"),
@@ -117,7 +117,7 @@ COMMANDS = (
     ),
     CommandEntry(
         ("mens", "lint"),
-        "Say whether an adapter or model folder loads elsewhere.",
+        "Check whether other programs can load an adapter or model folder.",
         "vox mens lint exports/first --for peft,vllm,gguf,mlx",
     ),
     CommandEntry(

@@ -1,8 +1,8 @@
-"""Reads a YAML config: settings by name, each with its line. Knows no setting.
+"""Reads a YAML config: settings by name, each with its line, without interpreting them.
 
-The file is composed, never constructed: no YAML tag can make an object, an alias cannot be blown
-up, and a value is its text as written. `lr: 2e-4` and `system_prompt: yes` thus mean what they
-say, where YAML 1.1 would make a string of the one and a boolean of the other.
+The file is composed, never constructed: no YAML tag can create an object, an alias cannot expand
+exponentially, and a value is its text as written. So `lr: 2e-4` is a number and
+`system_prompt: yes` is text, whereas YAML 1.1 would read a string and a boolean.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ class ConfigValue:
     """One value of a config file."""
 
     text: str | None
-    """As written; a list is joined by commas, `null` is `None`."""
+    """Text as written; a list is joined by commas, `null` is `None`."""
     where: str
     """File and line."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """A config file that could be read."""
+    """The contents of a config file."""
 
     path: Path
     values: Mapping[str, ConfigValue]
-    """By key, with `-` read as `_`."""
+    """Values by key, with `-` read as `_`."""
 
 
 def read_config_file(path: Path, known: Collection[str] | None = None) -> ConfigFile:
@@ -50,11 +50,11 @@ def read_config_file(path: Path, known: Collection[str] | None = None) -> Config
 
     Args:
         path: A YAML file.
-        known: Keys whose values must be plain, `None` for all; others may hold anything, and
-            count as `null`: that there is no such setting is for whoever has the settings to say.
+        known: Keys whose values must be plain, `None` for all; other keys may have any value and
+            count as `null`, because the caller reports unknown settings.
 
     Raises:
-        ConfigError: With every line that holds no setting, or why the file cannot be read.
+        ConfigError: With every line that is not a setting, or why the file cannot be read.
     """
     root = compose_yaml(path)
     if root is None or root.tag == _NULL_TAG:
@@ -85,10 +85,10 @@ def read_config_file(path: Path, known: Collection[str] | None = None) -> Config
 
 
 def compose_yaml(path: Path) -> yaml.Node | None:
-    """The nodes of a YAML file, each a text with a tag and a place; nothing for an empty file.
+    """The nodes of a YAML file, each with text, tag and place; nothing for an empty file.
 
     Raises:
-        ConfigError: When it cannot be read, or is no YAML.
+        ConfigError: When it cannot be read, or is not YAML.
     """
     text = _read_text(path)
     try:

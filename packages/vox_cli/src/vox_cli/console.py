@@ -1,4 +1,4 @@
-"""Where a command's words go: results to stdout, everything else to stderr.
+"""Output of a command: results to stdout, everything else to stderr.
 
 Colours and bars follow `--color`, `NO_COLOR`, `FORCE_COLOR`, `TERM=dumb` and `CI`.
 """
@@ -27,7 +27,7 @@ class ColorChoice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """What the flags that every command has ask for."""
+    """Output settings from the flags that every command has."""
 
     as_json: bool = False
     quiet: bool = False
@@ -47,19 +47,19 @@ class Console:
         STDOUT.text(text)
 
     def styled(self, pieces: Iterable[Piece]) -> None:
-        """Print a result of which parts may be coloured."""
+        """Print a result, parts of which may be coloured."""
         STDOUT.styled(pieces, has_color=self.has_color(STDOUT))
 
     def piece(self, text: str) -> None:
-        """Print a part of a result at once, with nothing behind it."""
+        """Print a part of a result immediately, without a newline."""
         STDOUT.text(text, end="")
 
     def end_typed_line(self) -> None:
-        """Start a new line behind what was typed and given up."""
+        """Start a new line after typed text that was given up."""
         STDOUT.text("")
 
     def note(self, text: str) -> None:
-        """Say something in one line about what happens, unless asked to be quiet."""
+        """Print a one-line note, unless asked to be quiet."""
         if self.quiet:
             return
         # A command that did its work must not fail because nobody hears of it.
@@ -77,14 +77,14 @@ class Console:
         return os.environ.get("TERM") != "dumb" and channel.is_terminal()
 
     def has_bar(self, channel: Channel) -> bool:
-        """Whether a line of a stream may be drawn over and over."""
+        """Whether a line of a stream may be redrawn."""
         is_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
         is_plain = is_ci or os.environ.get("TERM") == "dumb"
         return not self.quiet and not is_plain and channel.is_terminal()
 
 
 def json_text(value: object) -> str:
-    """JSON on one line that any reader takes: no NaN, and ASCII where the stream is no UTF-8."""
+    """JSON on one line that any parser accepts: no NaN, and ASCII if the stream is not UTF-8."""
     text = json.dumps(_finite(value), ensure_ascii=not STDOUT.has_unicode, allow_nan=False)
     return json_safe(text)
 

@@ -15,7 +15,7 @@ _START = f"{ENVIRONMENT_PREFIX}_"
 
 
 def unknown_variables() -> tuple[Problem, ...]:
-    """A problem for each variable that sets nothing in any command, with the one that was meant."""
+    """A problem for each variable that sets nothing in any command, with a suggestion."""
     given = sorted(name for name in os.environ if name.startswith(_START) and name != _START)
     if not given:
         return ()

@@ -1,4 +1,4 @@
-"""An evaluation as people read it: what was measured, then a table of sources."""
+"""An evaluation as readable text: what was measured, then a table of sources."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Show = Callable[[Measured | SourceLoss], str]
 
 
 def eval_text(report: EvalReport) -> str:
-    """Loss, perplexity and answers: the totals, and a line a source where there are several.
+    """Loss, perplexity and answers: the totals, and a line per source if there are several.
 
-    Measured with and without adapter, each number stands as `before -> after`.
+    When measured with and without adapter, each number is shown as `before -> after`.
     """
     head = aligned(
         [
@@ -39,7 +39,7 @@ def eval_text(report: EvalReport) -> str:
 
 
 def table_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as their widest cell: the first to the left, the others to the right."""
+    """A table whose first column is left-aligned and the others right-aligned."""
     safe = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(cells, column)) for column in zip(*safe, strict=True)]
     for row in safe:
@@ -51,7 +51,7 @@ def table_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _totals(report: EvalReport) -> Iterator[tuple[str, str | None]]:
-    """Names and values of what a comparison shows twice."""
+    """Names and values that a comparison shows twice."""
     before = report.base
     yield "loss", _both(before, report.measured, _loss) + _change(report)
     yield "perplexity", _both(before, report.measured, _perplexity)
@@ -110,7 +110,7 @@ def _share(answers: AnswerScore | None, name: str) -> str:
 
 
 def _unfinished(answers: AnswerScore) -> str | None:
-    """Answers that are blank or break off: neither can be right."""
+    """Answers that are blank or were cut off, neither of which can be right."""
     counts = ((answers.blank, "blank"), (answers.cut, "cut at --max-new-tokens"))
     return ", ".join(f"{count} {what}" for count, what in counts if count) or None
 

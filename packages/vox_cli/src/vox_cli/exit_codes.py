@@ -8,7 +8,7 @@ from vox_tensor.errors import FailureKind
 
 
 class ExitCode(IntEnum):
-    """What the shell is told."""
+    """The exit status for the shell."""
 
     DONE = 0
     OUR_BUG = 1

@@ -1,4 +1,4 @@
-"""How flags are declared: every option that carries a value has a parser of `value_parsers`.
+"""Declaring flags: every option with a value has a parser from `value_parsers`.
 
 Typer also looks for each option in the environment. The options of `vox mens train` are made from
 the settings of its request: `request_options`.
@@ -26,14 +26,14 @@ def value(
     default: object = None,
     names: tuple[str, ...] = (),
 ) -> Any:
-    """Declare an option that carries a value.
+    """Declare an option with a value.
 
     Args:
         help_text: One line.
-        parser: From what is typed to a value.
-        metavar: What the help shows in the value's place.
-        default: Only shown; the signature has the real one.
-        names: Flags, where the parameter's name is not the flag.
+        parser: Converts the typed text to a value.
+        metavar: Placeholder for the value in the help.
+        default: Only for display; the signature has the real one.
+        names: Flags, if they differ from the parameter's name.
     """
     return typer.Option(
         *names,
@@ -46,12 +46,12 @@ def value(
 
 
 def whole(help_text: str, allowed: NumberRange | None = None, default: object = None) -> Any:
-    """Declare an option that takes an integer; without a range, what it goes to has one."""
+    """Declare an option that takes an integer; without a range, its receiver checks one."""
     return value(help_text, value_parsers.whole_number(allowed), "N", default)
 
 
 def real(help_text: str, allowed: NumberRange | None = None, default: object = None) -> Any:
-    """Declare an option that takes a finite number; without a range, what it goes to has one."""
+    """Declare an option that takes a finite number; without a range, its receiver checks one."""
     return value(help_text, value_parsers.number(allowed), "X", default)
 
 
@@ -61,7 +61,7 @@ def choice(
     default: object = None,
     words: Mapping[str, KindT] | None = None,
 ) -> Any:
-    """Declare an option that takes a member of a closed set, by any of `words` where given."""
+    """Declare an option that takes a member of a closed set, by any of `words` if given."""
     return value(help_text, value_parsers.one_of(kind, words), "|".join(kind), default)
 
 
@@ -71,12 +71,12 @@ def text(help_text: str, metavar: str = "TEXT", default: object = None) -> Any:
 
 
 def path(help_text: str, metavar: str, default: object = None) -> Any:
-    """Declare an option that takes a path; whether it exists is for the pipeline to say."""
+    """Declare an option that takes a path; the pipeline checks whether it exists."""
     return value(help_text, value_parsers.path, metavar, default)
 
 
 def path_argument(help_text: str, metavar: str) -> Any:
-    """Declare a path that is given without a flag."""
+    """Declare a path that is passed without a flag."""
     return typer.Argument(help=help_text, metavar=metavar, parser=value_parsers.path)
 
 
@@ -90,17 +90,17 @@ def switch(help_text: str, *names: str) -> Any:
     return typer.Option(*names, help=help_text, show_default=False, show_envvar=False)
 
 
-JsonFlag = Annotated[bool, switch("Print JSON on stdout, also for a failure.", "--json")]
+JsonFlag = Annotated[bool, switch("Print JSON on stdout, also on failure.", "--json")]
 JsonLinesFlag = Annotated[
-    bool, switch("Print JSON lines on stdout, one a row; a failure is the last line.", "--json")
+    bool, switch("Print JSON lines on stdout, one per row; a failure is the last line.", "--json")
 ]
 JsonOrLinesFlag = Annotated[
     bool,
     switch(
-        "Print JSON on stdout, also for a failure; JSON lines with --prompts or --interactive.",
+        "Print JSON on stdout, also on failure; JSON lines with --prompts or --interactive.",
         "--json",
     ),
 ]
-QuietFlag = Annotated[bool, switch("Say nothing but results and errors.", "--quiet", "-q")]
-VerboseFlag = Annotated[bool, switch("Say more on stderr.", "--verbose", "-v")]
+QuietFlag = Annotated[bool, switch("Print only results and errors.", "--quiet", "-q")]
+VerboseFlag = Annotated[bool, switch("Print more on stderr.", "--verbose", "-v")]
 ColorFlag = Annotated[ColorChoice, choice("When to use colours.", ColorChoice, "auto")]

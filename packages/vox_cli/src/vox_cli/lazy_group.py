@@ -1,4 +1,4 @@
-"""Command groups that know their commands' help, and import a command only to run it."""
+"""Command groups that have their commands' help, and import a command only to run it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class LazyGroup(TyperGroup):
     """A group whose members are placeholders until one of them is called."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Show the help of a group that is called without a command."""
+        """Show the help of a group called without a command."""
         return super().parse_args(ctx, args or ["--help"])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command that the arguments name, and import it if it is one of ours.
+        """Find the command in the arguments, and import it if it is one of ours.
 
         Raises:
             ConfigError: When there is no such command.
@@ -89,7 +89,7 @@ def _build_group(words: tuple[str, ...]) -> typer.Typer:
 
 
 def _nothing() -> None:
-    """Stand in for a command in the help of its group."""
+    """Do nothing: a placeholder for a command in the help of its group."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -110,4 +110,4 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Hold the options of `vox` itself."""
+    """Do nothing: the callback that has the options of `vox` itself."""

@@ -1,4 +1,4 @@
-"""What this machine has: versions, devices, dtypes, extras. Loads torch only where it is there."""
+"""What this machine has: versions, devices, dtypes, extras. Loads torch only if it is installed."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ EXTRAS = {
     "mens-train": ("mens-gpu", "mens-train"),
     "gguf": ("mens-gpu", "gguf"),
 }
-"""Extra to those whose modules it holds."""
+"""Each extra with the extras whose modules it includes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExtraState:
-    """One extra of `vox-mens-cli`, and of `vox-populi`."""
+    """An extra of `vox-mens-cli` and `vox-populi`."""
 
     name: str
     missing: tuple[str, ...]
-    """Modules that it would bring."""
+    """Modules that it would install."""
 
     @property
     def install_line(self) -> str:
-        """What to paste."""
+        """The install command."""
         return extras.install_line(self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Somewhere to compute."""
+    """A device to compute on."""
 
     kind: str
-    """As `--device` takes it."""
+    """Name for `--device`."""
     name: str
     memory_bytes: int | None
     dtypes: tuple[str, ...]
-    """As `--dtype` takes them, the default first."""
+    """Names for `--dtype`, the default first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineReport:
-    """The answer of `vox mens doctor`."""
+    """The report of `vox mens doctor`."""
 
     versions: dict[str, str | None]
-    """Distribution to version; `None` where it is not installed."""
+    """Version of each distribution; `None` if it is not installed."""
     python: str
     system: str
     n_cpus: int
     devices: tuple[Device, ...]
-    """The one that `--device best` takes comes first; empty where nobody could look."""
+    """Devices, the choice of `--device best` first; empty without torch."""
     torch_failure: str | None
     """Why an installed torch cannot be imported."""
     extras: tuple[ExtraState, ...]
@@ -97,7 +97,7 @@ class MachineReport:
 
 
 def examine_machine() -> MachineReport:
-    """Look at this machine and this installation."""
+    """Examine this machine and this installation."""
     devices, failure = _devices()
     modules = tuple(extras.EXTRA_OF_MODULE)
     return MachineReport(
@@ -136,7 +136,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _n_cpus() -> int:
-    """CPUs this process may use, where the system says so."""
+    """CPUs this process may use, as far as the system reports it."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -149,7 +149,7 @@ def _extra_state(name: str) -> ExtraState:
 
 
 def _devices() -> tuple[tuple[Device, ...], str | None]:
-    """What torch can compute on, best first, or why it cannot be asked."""
+    """The devices of torch, best first, or why torch cannot be queried."""
     if not extras.is_installed("torch"):
         return (), None
     try:

@@ -1,4 +1,4 @@
-"""A merge's receipt as people read it."""
+"""A merge's receipt as readable text."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from vox_populi.pipeline.merge import MergeReport
 from vox_tensor.visible_text import one_line
 
 MAX_ROWS = 12
-"""Of the table; the receipt file has all."""
+"""Largest number of rows in the table; the receipt file has all."""
 
 
 def merge_text(report: MergeReport) -> str:
-    """What was changed, checked and written."""
+    """A report of what was changed, checked and written."""
     receipt = report.receipt
     head = aligned(
         [
@@ -60,7 +60,7 @@ _NO_ROWS = "not compared: the adapter's run left no check_rows.json"
 
 
 def rows_text(rows: RowCheck | None) -> Iterator[tuple[str, str]]:
-    """Base, adapter and merged model on rows laid out as in training."""
+    """Results of base, adapter and merged model on rows formatted as in training."""
     if rows is None:
         return
     kind = rows.origin.replace("_", "-")
@@ -71,7 +71,7 @@ def rows_text(rows: RowCheck | None) -> Iterator[tuple[str, str]]:
 
 
 def _from_training(rows: RowCheck | None) -> str | None:
-    """Of a QLoRA adapter on the original weights: what became of the gain on those in NF4."""
+    """How much of the gain on NF4 weights a QLoRA adapter keeps on the original ones."""
     if rows is None:
         return None
     gain = "" if rows.gain_kept is None else f", {100 * rows.gain_kept:.0f} % of the gain kept"
@@ -89,7 +89,7 @@ def _logits(logits: LogitCheck | None) -> str:
 
 
 def _distances(qlora: QloraReceipt | None) -> Iterator[tuple[str, str]]:
-    """Both merges against what was trained; the one that was written is marked."""
+    """The differences of both merges from what was trained; the written one is marked."""
     if qlora is None:
         return
     for name, distance in qlora.distances.items():

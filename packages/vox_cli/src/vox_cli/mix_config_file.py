@@ -1,4 +1,4 @@
-"""Reads a mix config: YAML in, a `MixConfig` out. Every key is known or refused, with its line."""
+"""Reads a mix config: YAML in, a `MixConfig` out. Unknown keys are refused, with their line."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_mix_config(path: Path, seed: int | None = None) -> MixConfig:
 
     Args:
         path: A YAML file.
-        seed: Instead of the file's.
+        seed: Overrides the file's.
 
     Raises:
         ConfigError: With everything that is wrong with it, or why it cannot be read.
@@ -117,7 +117,7 @@ def _source(node: yaml.Node, path: Path, problems: list[Problem]) -> MixSource |
 
 
 class _Fields:
-    """The entries of one mapping; what is wrong with them goes to `problems`."""
+    """The entries of one mapping; their problems go to `problems`."""
 
     def __init__(
         self, node: yaml.MappingNode, known: Sequence[str], path: Path, problems: list[Problem]
@@ -177,6 +177,6 @@ def _is_null(node: yaml.Node) -> bool:
 
 
 def _plain_text(node: yaml.Node) -> str | None:
-    """A value as it is written: `yes` is a text here, and so is 2e-1."""
+    """A value as written: `yes` is text here, and so is 2e-1."""
     is_plain = isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN_TAGS
     return str(node.value) if is_plain else None

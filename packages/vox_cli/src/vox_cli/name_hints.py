@@ -1,6 +1,6 @@
-"""What a name that is not known here stands for: the table of peers first, then a slip of the hand.
+"""Suggestions for unknown names: other programs' names first, then typos.
 
-Inside, everything is as typed on a command line: `--lr`, `--backend qlora`, `status RUN`.
+Internally, everything is as typed on a command line: `--lr`, `--backend qlora`, `status RUN`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def option_hint(typed: str, command: Any, command_path: str) -> str | None:
     """What to pass instead of an option that a command does not have.
 
     Args:
-        typed: With its hyphens; `--train.epochs` is read as `--epochs`.
+        typed: The option with its hyphens; `--train.epochs` is read as `--epochs`.
         command: The parser's command, with all its parameters.
         command_path: What is typed to call it.
     """
@@ -45,20 +45,20 @@ def option_hint(typed: str, command: Any, command_path: str) -> str | None:
 
 
 def setting_hint(key: str, names: Collection[str]) -> str | None:
-    """What to write instead of a key of a config file that no setting has."""
+    """What to write instead of a config key that is not a setting."""
     flags = [_as_flag(name) for name in names]
     meant = _named(_key(key), flags)
     return _advice(_key(key), flags, meant, _as_key)
 
 
 def setting_meant(name: str, names: Collection[str]) -> str | None:
-    """The setting that a peer's name stands for, if the table has it."""
+    """The setting that a peer's name means, if the table has it."""
     meant = _first_known(PEER_SETTINGS.get(_key(name), ()), [_as_flag(each) for each in names])
     return None if meant is None else _as_key(meant.split()[0])
 
 
 def command_hint(typed: str, group: Sequence[str], members: Collection[str]) -> str | None:
-    """What to type instead of a word that a group has no command for.
+    """What to type instead of a word that is not a command of a group.
 
     Args:
         typed: The word.
@@ -79,7 +79,7 @@ def command_hint(typed: str, group: Sequence[str], members: Collection[str]) -> 
 
 
 def _offer(words: str, group: Sequence[str]) -> str:
-    """A command as it is typed, with its line of help."""
+    """A command as typed, with its line of help."""
     if words == "--help":
         return " ".join(["vox", *group, words])
     for entry in COMMANDS:
@@ -101,20 +101,20 @@ def _advice(
 
 
 def _named(key: str, known: Collection[str]) -> str | None:
-    """What the table says, or the same name in our spelling."""
+    """The suggestions of the table, or the same name in our spelling."""
     candidates = (*PEER_SETTINGS.get(key, ()), *OWN_SETTINGS.get(key, ()))
     return _first_known((_as_flag(key), *candidates), known)
 
 
 def _similar(key: str, flags: Collection[str]) -> str | None:
-    """What a misspelt name stands for, ours or a peer's."""
+    """The meaning of a misspelt name, ours or a peer's."""
     near = nearest(key, flags)
     peer = None if near is not None else nearest(key, PEER_SETTINGS)
     return near if peer is None else _first_known(PEER_SETTINGS[peer], flags)
 
 
 def _first_known(candidates: Sequence[str], known: Collection[str]) -> str | None:
-    """The first candidate of which everything is known: each flag, or the argument."""
+    """The first candidate whose flags, or argument, all exist."""
     for candidate in candidates:
         flags = {word for word in candidate.split() if word.startswith(_FLAG)}
         if (flags or {candidate}) <= set(known):
@@ -131,7 +131,7 @@ def _as_flag(name: str) -> str:
 
 
 def _as_key(meant: str) -> str:
-    """`--backend qlora` as a config file has it."""
+    """A suggestion such as `--backend qlora` in the form of a config file."""
     words = [
         word.removeprefix(_FLAG).replace("-", "_") if word.startswith(_FLAG) else word
         for word in meant.split()

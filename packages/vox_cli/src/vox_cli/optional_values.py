@@ -1,4 +1,4 @@
-"""Options whose value may be left out; Typer has none, so the arguments are completed first.
+"""Options whose value may be omitted; Typer has none, so the arguments are completed first.
 
 `--dry-run` becomes `--dry-run=plan`, `--resume` becomes `--resume=auto`, and `--from-python`
 without a folder after it becomes `--from-python=stdlib`.
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class OptionalValue:
-    """An option that may stand alone."""
+    """An option that may be passed without a value."""
 
     implied: str
-    """The value it then has."""
+    """Its value in that case."""
     may_be_separate: bool
-    """Whether the next argument is its value, when that is no option."""
+    """Whether the next argument, if it is not an option, is its value."""
 
 
 OPTIONAL_VALUES = {
@@ -28,7 +28,7 @@ OPTIONAL_VALUES = {
 
 
 def with_optional_values(argv: Sequence[str]) -> list[str]:
-    """Write out every value that was left out; everything after `--` stays as it is."""
+    """Fill in every omitted value; everything after `--` stays as it is."""
     head = list(argv[: argv.index("--")]) if "--" in argv else list(argv)
     completed = [
         _complete(argument, head[i + 1] if i + 1 < len(head) else None)

@@ -1,4 +1,4 @@
-"""What a training run looks like while it goes: a bar on a terminal, plain lines elsewhere."""
+"""Display of a training run in progress: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FREE_COLUMNS = 3
 
 
 class ProgressBar:
-    """Redraws the last line of a terminal; evaluations stay above it."""
+    """A bar that redraws the last line of a terminal; evaluations stay above it."""
 
     def __init__(self, channel: Channel, clock: Callable[[], float] = time.monotonic) -> None:
         self._channel = channel
@@ -33,7 +33,7 @@ class ProgressBar:
         self.said: set[str] = set()
 
     def emit(self, event: Event) -> None:
-        """Show an event; a terminal that is gone is not the run's concern."""
+        """Show an event; if the terminal is gone, the run continues."""
         with suppress(OSError, ValueError):
             if event.name is EventName.STEP:
                 self._draw(event.payload)
@@ -44,7 +44,7 @@ class ProgressBar:
                 self.said.add(text)
 
     def close(self) -> None:
-        """Leave the bar as it stands and start a new line."""
+        """Leave the bar as it is and start a new line."""
         if self._drawn_at is not None:
             with suppress(OSError, ValueError):
                 self._channel.end_redrawn()
@@ -66,13 +66,13 @@ def progress_sink(
 ) -> ProgressBar | ProgressLines:
     """The sink that suits a stream; close it when the run is over.
 
-    Its `said` has the notes that were shown, so that nobody repeats them.
+    Its `said` has the notes that were shown, so that they are not repeated.
     """
     return ProgressBar(channel) if has_bar else ProgressLines(channel.line, log_every)
 
 
 def _fitted(payload: Mapping[str, object], room: int) -> str:
-    """What fits: all fields and a bar, or the most important fields, or the start of the first."""
+    """What fits: all fields and a bar, the most important fields, or part of the first."""
     shown = list(step_fields(payload))
     while len(shown) > 1 and cells(joined(shown)) > room:
         shown.remove(max(shown))

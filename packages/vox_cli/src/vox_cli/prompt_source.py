@@ -36,7 +36,7 @@ def prompts_of(prompt: str | None, file: Path | None) -> tuple[Prompt, ...]:
 
 
 def _jsonl_prompts(file: Path) -> tuple[Prompt, ...]:
-    """`prompt` and `id` of each row; other keys are left alone, so a data file can be used."""
+    """`prompt` and `id` of each row; other keys are ignored, so a data file can be used."""
     found = [_row_prompt(row, f"{file}:{row.line}") for row in read_jsonl(file)]
     problems = [each for each in found if isinstance(each, Problem)]
     if problems:

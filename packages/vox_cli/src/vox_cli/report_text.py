@@ -1,4 +1,4 @@
-"""Reports as people read them. `--json` prints the reports themselves."""
+"""Reports as readable text. `--json` prints the reports themselves."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Rows = Iterable[tuple[str, object]]
 
 
 def aligned(rows: Rows) -> str:
-    """Name and value, one pair a line; pairs without a value are left out.
+    """Names and values, one pair per line; pairs without a value are left out.
 
-    Both may come from files: neither can hold a line break that forges another line.
+    Both may come from files, so line breaks in them are escaped and cannot forge a line.
     """
     shown = [(one_line(name), one_line(str(value))) for name, value in rows if value is not None]
     width = max((cells(name) for name, _ in shown), default=0)
@@ -29,7 +29,7 @@ def aligned(rows: Rows) -> str:
 
 
 def bytes_text(count: int | None) -> str | None:
-    """A number of bytes in the unit that suits it."""
+    """A number of bytes in a suitable unit."""
     if count is None:
         return None
     size = float(count)
@@ -41,13 +41,13 @@ def bytes_text(count: int | None) -> str | None:
 
 
 def counts_text(counts: Mapping[str, int]) -> str:
-    """Counts by name in parentheses, with a space before; nothing when there are none."""
+    """Counts by name in parentheses, preceded by a space; empty if there are none."""
     parts = [f"{name} {count:,}" for name, count in counts.items()]
     return f" ({', '.join(parts)})" if parts else ""
 
 
 def train_text(report: TrainReport) -> str:
-    """What a run did and where its files are."""
+    """A report of what a run did and where its files are."""
     early = " (stopped early)" if report.stopped_early else ""
     return aligned(
         [
@@ -66,7 +66,7 @@ def train_text(report: TrainReport) -> str:
 
 
 def trial_text(report: StepTrialReport) -> str:
-    """What one step measured, beside what the plan estimated."""
+    """Measurements of one step, compared with the plan's estimates."""
     estimate = report.planned.plan.memory.total
     return aligned(
         [
@@ -80,7 +80,7 @@ def trial_text(report: StepTrialReport) -> str:
 
 
 def status_text(report: StatusReport) -> str:
-    """How far a run is."""
+    """A report of a run's progress."""
     planned = "" if report.planned_steps is None else f" of {report.planned_steps}"
     left = report.eta_seconds
     return aligned(
@@ -103,7 +103,7 @@ def status_text(report: StatusReport) -> str:
 
 
 def preview_text(row: PreviewRow, *, has_color: bool) -> Iterator[Piece]:
-    """A row's text, set in; what is learned is green, or between guillemets without colour."""
+    """A row's text, indented; what is learned is green, or in guillemets without colour."""
     learned = sum(label != -100 for label in row.labels)
     weight = "" if row.weight == 1 else f", weight {row.weight:g}"
     counts = f"{len(row.ids)} tokens, {learned} learned{weight}"
@@ -115,7 +115,7 @@ def preview_text(row: PreviewRow, *, has_color: bool) -> Iterator[Piece]:
 
 
 def set_in(text: str) -> str:
-    """Free text below a line of ours: no line of it can be taken for one of ours."""
+    """Indented free text, so that none of its lines can be mistaken for our output."""
     return text.replace("\n", "\n  ")
 
 
@@ -126,7 +126,7 @@ def _trial_evaluation(report: StepTrialReport) -> str | None:
 
 
 def _session_time(report: TrainReport) -> str | None:
-    """`None` for a run that was complete already."""
+    """Time of the session; `None` for a run that was already complete."""
     if not report.seconds:
         return None
     since = "" if report.resumed_from is None else f" since step {report.resumed_from}"
@@ -134,7 +134,7 @@ def _session_time(report: TrainReport) -> str | None:
 
 
 def _rates(report: StatusReport) -> str | None:
-    """The mean that a run's summary has, and what the last step made of it."""
+    """The mean rate of a run's summary, and the rate of the last step."""
     mean, last = report.tokens_per_second, report.last_step_tokens_per_second
     now = None if last is None else f"last step {last:,.0f}"
     if mean is None:
@@ -143,7 +143,7 @@ def _rates(report: StatusReport) -> str | None:
 
 
 def _graph(graph_id: str | None) -> str | None:
-    """Named where its losses are not what they look like."""
+    """The graph, if its losses are not language-model losses."""
     return None if graph_id in (None, GraphId.FULL) else say.proxy_losses(graph_id)
 
 
@@ -152,7 +152,7 @@ def _loss(loss: float | None) -> str | None:
 
 
 def _change(before: float | None, after: float | None) -> str | None:
-    """Two losses and what lies between them."""
+    """Two losses and their relative change."""
     if after is None:
         return None
     if before is None or before == 0:

@@ -8,7 +8,7 @@ from vox_tensor.errors import Problem, VoxError
 
 
 class ReportedFailureError(VoxError):
-    """An input was looked at, counted and found wanting."""
+    """An input was examined and failed the checks."""
 
     def __init__(self, report: Mapping[str, object], *problems: Problem) -> None:
         super().__init__(*problems)

@@ -1,4 +1,4 @@
-"""What `--print-config` shows: every setting, its value and who said so."""
+"""The output of `--print-config`: every setting, its value and its source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vox_tensor.visible_text import one_line
 
 
 def settings_as_json(chosen: Mapping[str, Chosen]) -> dict[str, object]:
-    """Setting to value, source and origin."""
+    """Each setting with value, source and origin."""
     return {
         name: {"value": plain_value(each.value), "source": each.source, "origin": each.origin}
         for name, each in chosen.items()
@@ -21,7 +21,7 @@ def settings_as_json(chosen: Mapping[str, Chosen]) -> dict[str, object]:
 
 
 def settings_as_yaml(chosen: Mapping[str, Chosen]) -> str:
-    """A config file that says the same, each line with its source.
+    """An equivalent config file, each line with its source.
 
     Settings left at `null` by default are comments: a file need not repeat them.
     """
@@ -35,7 +35,7 @@ def settings_as_yaml(chosen: Mapping[str, Chosen]) -> str:
 
 
 def plain_value(value: object) -> object:
-    """A value as JSON and YAML can hold it and the parsers read it back."""
+    """A value that JSON and YAML can represent and the parsers can read back."""
     return str(value) if isinstance(value, Path | StrEnum) else value
 
 

@@ -20,7 +20,7 @@ from vox_tensor.errors import Problem
 
 
 class Source(StrEnum):
-    """What won, from the strongest to the weakest."""
+    """The sources of a setting, from the strongest to the weakest."""
 
     FLAG = "flag"
     ENV = "env"
@@ -31,12 +31,12 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A setting's value and who said so."""
+    """A setting's value and its source."""
 
     value: object
     source: Source
     origin: str | None = None
-    """The flag, the variable, the file and line, or the name of the preset."""
+    """The flag, the variable, file and line, or the name of the preset."""
 
 
 def choose_given(
@@ -61,7 +61,7 @@ def choose_given(
 def filled(
     given: Mapping[str, Chosen], weaker: Mapping[str, object], source: Source, origin: str | None
 ) -> dict[str, Chosen]:
-    """The given settings, and a weaker source's where nothing stronger said anything."""
+    """The given settings, completed from a weaker source."""
     return {name: Chosen(value, source, origin) for name, value in weaker.items()} | dict(given)
 
 
@@ -87,7 +87,7 @@ def _from_file(settings: Collection[Setting], file: ConfigFile) -> dict[str, Cho
 
 
 def _file_value(setting: Setting, entry: ConfigValue, folder: Path) -> object:
-    """The parsed value; relative paths start at the folder of the file that has them."""
+    """The parsed value; relative paths are relative to the folder of their file."""
     if entry.text is None:
         return None
     value = parser_of(setting)(entry.text)

@@ -1,10 +1,10 @@
-"""Standard output and error: the only module that writes to them, or reads what is typed.
+"""Standard output and error: the only module that writes to them or reads typed input.
 
-All text is escaped on its way out, into a pipe as on a terminal: names, rows and answers come
-from others, and a control character in one of them must not move a cursor, set a title or recolour
-what follows. The escape sequences that do come out are those of `Style` and of a redrawn line.
+All text is escaped before it is written, to a pipe or a terminal: names, rows and answers are
+untrusted, and a control character in one of them must not move a cursor, set a title or change
+colours. The only escape sequences written are those of `Style` and of a redrawn line.
 
-Lines are wrapped by the terminal, never here: a fix is there to be pasted, and a line break of ours
+Lines are wrapped by the terminal, never here: a fix is meant to be pasted, and a line break of ours
 would be pasted with it.
 """
 
@@ -29,7 +29,7 @@ _RESET = "\x1b[0m"
 
 
 class Style(StrEnum):
-    """How a piece of text looks; the values are the terminal's."""
+    """Styles of text; the values are the terminal's codes."""
 
     PLAIN = ""
     GREEN = "\x1b[32m"
@@ -40,7 +40,7 @@ Piece = tuple[str, Style]
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One stream; it is found anew each time, since tests and callers exchange it."""
+    """One stream; it is looked up each time, since tests and callers replace it."""
 
     find: Callable[[], TextIO]
 
@@ -49,50 +49,50 @@ class Channel:
         self._write(visible(text) + end)
 
     def line(self, text: str) -> None:
-        """Write one line, whatever is in it: a newline cannot forge a second one."""
+        """Write one line; a newline in the text cannot forge a second one."""
         self._write(one_line(text) + "\n")
 
     def styled(self, pieces: Iterable[Piece], *, has_color: bool) -> None:
-        """Write pieces of free text, coloured where asked for."""
+        """Write pieces of free text in their styles."""
         shown = "".join(_styled(text, style, has_color=has_color) for text, style in pieces)
         self._write(shown + "\n")
 
     def redrawn(self, text: str) -> None:
-        """Replace what stands on the terminal's last line; the next line overwrites it."""
+        """Replace the terminal's last line; the next line overwrites it."""
         self._write(f"\r{one_line(text)}{_CLEAR_TO_END}")
 
     def over_redrawn(self, text: str) -> None:
-        """Write one line in the place of a redrawn one."""
+        """Write one line in place of a redrawn one."""
         self._write(f"\r{one_line(text)}{_CLEAR_TO_END}\n")
 
     def end_redrawn(self) -> None:
-        """Leave a redrawn line as it stands."""
+        """Leave a redrawn line as it is."""
         self._write("\n")
 
     def at_once(self, text: str) -> None:
-        """Write one line past every buffer, from a signal's thread; a lost stream is no failure."""
+        """Write one unbuffered line, from a signal's thread; a lost stream is ignored."""
         lead = f"\r{_CLEAR_TO_END}" if self.is_terminal() else ""
         with suppress(OSError, ValueError):
             os.write(self.find().fileno(), f"{lead}{one_line(text)}\n".encode())
 
     def flush(self) -> None:
-        """Hand on what is buffered."""
+        """Flush the buffer."""
         self.find().flush()
 
     def silence(self) -> None:
-        """Point a closed pipe at nothing, so that the interpreter's last flush cannot complain."""
+        """Redirect a closed pipe to nothing, so that the interpreter's last flush cannot fail."""
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.find().fileno())
 
     def is_terminal(self) -> bool:
-        """Whether somebody looks at it."""
+        """Whether the stream is a terminal."""
         try:
             return self.find().isatty()
         except ValueError:
             return False
 
     def columns(self) -> int:
-        """Width of the terminal that this stream is on, whatever the other streams are."""
+        """Width of this stream's terminal, regardless of the other streams."""
         try:
             columns = os.get_terminal_size(self.find().fileno()).columns
         except (OSError, ValueError):
@@ -116,7 +116,7 @@ STDERR = Channel(lambda: sys.stderr)
 
 
 def open_streams() -> None:
-    """Make both streams usable, whoever started this process."""
+    """Make both streams usable, however this process was started."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             # Closed by whoever started us (`>&-`): nobody reads, and nothing must fail for it.
@@ -129,10 +129,10 @@ def open_streams() -> None:
 
 
 def ask(prompt: str) -> str:
-    """What is typed behind a prompt of ours.
+    """Ask for input with a prompt.
 
     Raises:
-        EOFError: When nothing will be typed any more.
+        EOFError: At the end of the input.
     """
     return input(prompt)
 

@@ -1,4 +1,4 @@
-"""How many columns of a terminal a text takes: East Asian characters take two, marks none."""
+"""Terminal columns of a text: East Asian characters take two, combining marks none."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import unicodedata
 
 
 def cells(text: str) -> int:
-    """Columns of a text in one line."""
+    """Columns of a one-line text."""
     return sum(map(_cell, text))
 
 
 def padded(text: str, width: int, *, to_the_right: bool = False) -> str:
-    """A text filled with spaces to a number of columns."""
+    """A text padded with spaces to a number of columns."""
     space = " " * (width - cells(text))
     return space + text if to_the_right else text + space
 
 
 def cut(text: str, width: int) -> str:
-    """As much of a text's beginning as fits a number of columns."""
+    """The beginning of a text that fits a number of columns."""
     room = width
     for index, character in enumerate(text):
         room -= _cell(character)

@@ -1,4 +1,4 @@
-"""From the settings of `vox mens train` to a contract. Decides nothing about the run."""
+"""Builds a contract from the settings of `vox mens train`. Decides nothing about the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vox_populi.operator_messages import usage as say
 from vox_populi.pipeline.train import Resume, RunOptions
 
 TRAIN_SETTINGS: tuple[Setting, ...] = (*settings_of(FinetuneContract), *settings_of(RunOptions))
-"""What can be set, in the order in which it is shown."""
+"""The settings, in display order."""
 
 
 def parse_resume(text: str) -> Resume:
@@ -31,7 +31,7 @@ def parse_resume(text: str) -> Resume:
 
 
 def choose_settings(context: typer.Context, file: ConfigFile | None) -> dict[str, Chosen]:
-    """Every setting with its value and where that came from; required ones may be missing.
+    """Every setting with its value and source; required ones may be missing.
 
     Raises:
         ConfigError: For unusable values in the file, or an unknown preset.
@@ -63,13 +63,13 @@ def build_contract(chosen: Mapping[str, Chosen]) -> FinetuneContract:
 def build_options(
     chosen: Mapping[str, Chosen], *, force: bool, resume: Resume | None, config: Path | None = None
 ) -> RunOptions:
-    """Build what does not change the result."""
+    """Build the options that do not change the result."""
     reads = () if config is None else (config,)
     return RunOptions(force=force, resume=resume, reads=reads, **_stored(RunOptions, chosen))
 
 
 def preset_values(name: str) -> dict[str, object]:
-    """What a preset says, by the names of the settings; `None` is nothing said."""
+    """The values of a preset, by the names of the settings; `None` sets nothing."""
     preset = find_preset(name)
     names = {each.field: each.name for each in settings_of(FinetuneContract)}
     values = {names[each.name]: getattr(preset, each.name) for each in dataclasses.fields(preset)}

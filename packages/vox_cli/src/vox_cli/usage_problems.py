@@ -1,4 +1,4 @@
-"""Turns what the argument parser raises into problems like any other."""
+"""Turns the argument parser's exceptions into problems like any other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def usage_problems(error: Exception, argv: Sequence[str]) -> tuple[Problem, ...]:
-    """The problems that an instance of `USAGE_ERROR`, raised for `argv`, stands for."""
+    """The problems in an instance of `USAGE_ERROR` raised for `argv`."""
     if isinstance(error, ValueRefusedError):
         return tuple(replace(problem, where=_place(error)) for problem in error.problems)
     return (_usage_problem(error, argv),)
@@ -44,7 +44,7 @@ def _usage_problem(error: Any, argv: Sequence[str]) -> Problem:
 
 
 def _command_path(error: Any, argv: Sequence[str]) -> str:
-    """The command whose help tells more; the parser does not always say which it was in."""
+    """The command whose help is relevant; the parser does not always report it."""
     if error.ctx is not None:
         return str(error.ctx.command_path)
     typed = tuple(argv)
@@ -70,7 +70,7 @@ def _place(error: Any) -> str | None:
 
 
 def _config_hint(what: str, error: Any, command: str) -> str | None:
-    """What to do with a YAML file that was given without a flag, as peers take it."""
+    """What to do with a YAML file that was passed without a flag, as in other programs."""
     is_file = what.removesuffix(")").lower().endswith((".yaml", ".yml"))
     if not is_file or error.ctx is None:
         return None

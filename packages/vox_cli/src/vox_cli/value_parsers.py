@@ -1,7 +1,7 @@
-"""From the text of a flag, an environment variable or a config file to a typed value.
+"""Parsing the text of a flag, an environment variable or a config file into a typed value.
 
-All three sources go through the same functions, so that a value means the same everywhere and a
-bad one is refused in the same words. Ranges of a training run are the contract's concern.
+All three sources use the same functions, so that a value means the same everywhere and a bad one
+gives the same message. The contract checks the ranges of a training run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ KindT = TypeVar("KindT", bound=StrEnum)
 
 
 class ValueRefusedError(typer.BadParameter):
-    """A value that its setting cannot take; whoever catches it knows which setting that is.
+    """A value that its setting does not accept; the code that catches it has the setting.
 
     Typer adds the parameter to its own exceptions, so this is one of them.
     """
@@ -80,14 +80,14 @@ def one_of(kind: type[KindT], words: Mapping[str, KindT] | None = None) -> Calla
 
     Args:
         kind: The set.
-        words: Every word that is understood; `None`: the members' own.
+        words: Every accepted word; `None` for the members' own.
     """
     understood = {member.value: member for member in kind} if words is None else words
     return contract_word(lambda text: parse_choice("", text, understood))
 
 
 def contract_word(parse: Callable[[str], ValueT]) -> Callable[[str], ValueT]:
-    """Adopt a parser of the contract, which knows more words than its closed set has members."""
+    """Adopt a parser of the contract, which accepts more words than its closed set has members."""
 
     def parse_word(text: str) -> ValueT:
         try:
@@ -106,7 +106,7 @@ def any_text(text: str) -> str:
 def path(text: str) -> Path:
     """Parse a path; a leading `~` is the home folder, as in a shell.
 
-    A URL is refused here, where it is still whole: as a path it would lose a slash.
+    A URL is refused here, while it is still intact: as a path it would lose a slash.
     """
     if not text or "\0" in text:
         raise ValueRefusedError(say_usage.value_not_path(text))

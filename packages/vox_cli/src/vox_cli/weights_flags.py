@@ -1,4 +1,4 @@
-"""The flags that say which weights to run, shared by `eval` and `generate`."""
+"""The flags that choose the weights to run, shared by `eval` and `generate`."""
 
 from __future__ import annotations
 
@@ -22,31 +22,33 @@ from vox_populi.operator_messages import usage as say
 from vox_populi.pipeline.weights_choice import WeightsChoice
 
 ADAPTER_SOURCES = ("run", "checkpoint", "adapter")
-"""Flags of which one at most names what lies on top of a base."""
+"""Flags for an adapter, at most one of which may be passed."""
 
 ModelFlag = Annotated[
     Path | None,
-    flags.path("Model folder, merged or not; with an adapter, where its base is.", "DIR"),
+    flags.path("Model folder, merged or not; with an adapter, its base.", "DIR"),
 ]
-RunFlag = Annotated[Path | None, flags.path("Run folder: its base and final adapter.", "RUN")]
+RunFlag = Annotated[Path | None, flags.path("Run folder; uses its base and final adapter.", "RUN")]
 CheckpointFlag = Annotated[
     Path | None, flags.path("Adapter file of a run, or one of its checkpoint folders.", "FILE|DIR")
 ]
 AdapterFlag = Annotated[
-    Path | None, flags.path("PEFT adapter folder, on the base named by --model.", "DIR")
+    Path | None, flags.path("PEFT adapter folder, for the base given by --model.", "DIR")
 ]
 TokenizerFlag = Annotated[
     TokenizerKind | None, flags.choice("Vocabulary.", TokenizerKind, "the run's or model's")
 ]
 TemplateFlag = Annotated[
-    ChatTemplate | None, flags.choice("Layout of a row.", ChatTemplate, "the run's, else chatml")
+    ChatTemplate | None, flags.choice("Template of a row.", ChatTemplate, "the run's, else chatml")
 ]
 SystemPromptFlag = Annotated[
-    str | None, flags.text("Opens rows that have no system message.", default="the run's")
+    str | None, flags.text("System prompt for rows without one.", default="the run's")
 ]
 ForceTemplateFlag = Annotated[
     bool,
-    flags.switch("Use another template or system prompt than in training.", "--force-template"),
+    flags.switch(
+        "Allow a template or system prompt that differs from training.", "--force-template"
+    ),
 ]
 DeviceFlag = Annotated[
     DeviceKind, flags.choice("Where to compute.", DeviceKind, "best", DEVICE_WORDS)
@@ -61,7 +63,7 @@ def weights_from(context: typer.Context) -> WeightsChoice:
     """Read these flags from a command's parsed parameters.
 
     Raises:
-        ConfigError: When more than one adapter is named.
+        ConfigError: When more than one adapter is given.
     """
     given = context.params
     named = [f"--{name}" for name in ADAPTER_SOURCES if given[name] is not None]

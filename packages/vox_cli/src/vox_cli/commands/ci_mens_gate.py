@@ -35,20 +35,20 @@ def mens_gate(
     ] = DEFAULT_PROFILE,
     report: Annotated[Path | None, flags.path("Also write the report to a file.", "FILE")] = None,
     manifest: Annotated[
-        Path | None, flags.path("The rows, if not those of this workspace.", "FILE")
+        Path | None, flags.path("File of rows, if not the one of this workspace.", "FILE")
     ] = None,
     keep_going: Annotated[
-        bool, flags.switch("Run every row, also behind a miss.", "--keep-going")
+        bool, flags.switch("Run every row, even after a failure.", "--keep-going")
     ] = False,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Run the rows of acceptance.toml that belong to a profile; a miss ends with exit code 6.
+    """Run the rows of acceptance.toml that belong to a profile; a failed row gives exit code 6.
 
-    A row misses when a test fails, when every test is skipped, and when a selector, a named test
-    or a mark meets no test: a renamed test never passes for one that was run.
+    A row fails when a test fails, when every test is skipped, and when a selector, a listed test
+    or a mark matches no test: a renamed test never counts as one that was run.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     if report is not None:
@@ -68,7 +68,7 @@ def _load_gate() -> ModuleType:
 
 
 def _require_place(path: Path) -> None:
-    """Refuse a report that could not be written, before minutes are spent on it."""
+    """Refuse a report that cannot be written before spending minutes on it."""
     code = errno.EISDIR if path.is_dir() else 0 if path.parent.is_dir() else errno.ENOENT
     if code:
         error = OSError(code, os.strerror(code))

@@ -1,4 +1,4 @@
-"""`vox mens convert-adapter`: an adapter in another form, where the layers correspond."""
+"""`vox mens convert-adapter`: an adapter in another format, if the layers correspond."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def convert_adapter(
     target: Annotated[
         AdapterForm,
         flags.value(
-            "Form to write.",
+            "Format to write.",
             value_parsers.one_of(AdapterForm),
             "|".join(AdapterForm),
             names=("--to",),
@@ -32,21 +32,21 @@ def convert_adapter(
     output: Annotated[Path, flags.path("New file (lora-bin) or new folder to write.", "PATH")],
     base: Annotated[
         Path | None,
-        flags.path("Base folder, where SRC does not say names and sizes.", "DIR"),
+        flags.path("Base folder, if SRC lacks names and sizes.", "DIR"),
     ] = None,
     meta: Annotated[
         Path | None,
-        flags.path("Sidecar of a safetensors SRC, if it does not lie beside it.", "FILE"),
+        flags.path("Sidecar of a safetensors SRC, if it is in another place.", "FILE"),
     ] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Write a LoRA .bin, a PEFT folder or version 3 files from any of them, and say what changed.
+    """Convert between LoRA .bin, PEFT folders and version 3 files, and report what changed.
 
-    Only names change, never a number. An adapter of a proxy graph has no other form than
-    version 3 and is refused with exit code 3; nothing is written.
+    Only names change, never numbers. An adapter of a proxy graph can only have version 3 and is
+    otherwise refused with exit code 3; nothing is written.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     request = ConvertRequest(source=source, target=target, output=output, base=base, meta=meta)
@@ -58,7 +58,7 @@ def convert_adapter(
 
 
 def convert_text(report: ConvertReport) -> str:
-    """What was written, and everything that was done to the adapter."""
+    """A report of what was written and how the adapter was changed."""
     rule = ", rsLoRA" if report.use_rslora else ""
     adapter = f"{report.modules} modules, rank {report.rank}, alpha {report.alpha:g}{rule}"
     shown = report.renamed[:_SHOWN_NAMES]

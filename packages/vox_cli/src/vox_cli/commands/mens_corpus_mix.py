@@ -19,28 +19,30 @@ from vox_populi.number_ranges import SEED
 def mix(
     config: Annotated[Path, flags.path("YAML file with sources and weights.", "FILE")],
     output: Annotated[
-        Path | None, flags.path("Gets the rows, instead of the config's output.", "FILE")
+        Path | None, flags.path("Output file, overriding the config's.", "FILE")
     ] = None,
     seed: Annotated[
-        int | None, flags.whole("Instead of the config's seed.", SEED, default="config or 42")
+        int | None, flags.whole("Seed, overriding the config's.", SEED, default="config or 42")
     ] = None,
     on_bad_row: Annotated[
         OnBadRow, flags.choice("What to do with a row that cannot be used.", OnBadRow, "error")
     ] = OnBadRow.ERROR,
     allow_missing_sources: Annotated[
         bool,
-        flags.switch("Go on without required files that are missing.", "--allow-missing-sources"),
+        flags.switch("Continue without missing required files.", "--allow-missing-sources"),
     ] = False,
-    force: Annotated[bool, flags.switch("Replace an output of other content.", "--force")] = False,
+    force: Annotated[
+        bool, flags.switch("Replace an existing output with different content.", "--force")
+    ] = False,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Mix files of rows into one, by weight, and write a report of what went in beside it.
+    """Mix files of rows into one, by weight, and write a report of its contents next to it.
 
     Every row of every source is checked before anything is written. The same files and seed
-    give the same bytes. Sources are never written.
+    give the same bytes. Sources are never modified.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     options = MixOptions(
@@ -60,7 +62,7 @@ def mix(
 
 
 def mix_text(result: MixResult) -> str:
-    """What each source gave, and where the rows are."""
+    """A report of what each source contributed and where the rows are."""
     report = result.report
     return aligned(
         [

@@ -15,18 +15,20 @@ from vox_populi.corpus.pairs import PairOptions, PairsReport, build_pairs, write
 from vox_populi.number_ranges import COUNT
 
 STDLIB = Path(OPTIONAL_VALUES["--from-python"].implied)
-"""Stands for the running interpreter's standard library; `./stdlib` is a folder of that name."""
+"""The word for the running interpreter's standard library; `./stdlib` is a folder of that name."""
 
 
 def pairs(
     from_python: Annotated[
         Path,
-        flags.path("Folder of Python source; without DIR this interpreter's stdlib.", "[DIR]"),
+        flags.path(
+            "Folder of Python source; without DIR, this interpreter's standard library.", "[DIR]"
+        ),
     ],
-    output_dir: Annotated[Path, flags.path("Gets train.jsonl and valid.jsonl.", "DIR")],
-    max_rows: Annotated[int | None, flags.whole("Most training rows.", COUNT)] = None,
+    output_dir: Annotated[Path, flags.path("Folder for train.jsonl and valid.jsonl.", "DIR")],
+    max_rows: Annotated[int | None, flags.whole("Largest number of training rows.", COUNT)] = None,
     max_heldout_rows: Annotated[
-        int | None, flags.whole("Most held-out rows.", COUNT, default="as --max-rows")
+        int | None, flags.whole("Largest number of held-out rows.", COUNT, default="as --max-rows")
     ] = None,
     force: Annotated[bool, flags.switch("Replace the files of another corpus.", "--force")] = False,
     json: JsonFlag = False,
@@ -51,7 +53,7 @@ def pairs(
 
 
 def pairs_text(report: PairsReport, paths: tuple[Path, ...]) -> str:
-    """What was found, and where the rows are."""
+    """A report of what was found and where the rows are."""
     dropped = {reason.value: count for reason, count in report.rejected.items() if count}
     return aligned(
         [

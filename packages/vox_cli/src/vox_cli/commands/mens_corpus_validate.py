@@ -23,9 +23,9 @@ def validate(
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Check every row of a file and count what is in it; the file itself is never written.
+    """Check and count the rows of a file, which is never modified.
 
-    Ends with exit code 3 when a row cannot be trained on.
+    Exits with code 3 if a row cannot be trained on.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     report = validate_corpus(file, output)

@@ -13,7 +13,7 @@ def doctor(
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Show versions, devices, dtypes and extras, with the install line of what is missing.
+    """Show versions, devices, dtypes and extras, and how to install what is missing.
 
     Works without torch; nothing is written.
     """

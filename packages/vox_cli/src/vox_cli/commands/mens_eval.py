@@ -43,29 +43,31 @@ def eval(
     system_prompt: SystemPromptFlag = None,
     force_template: ForceTemplateFlag = False,
     seq_len: Annotated[
-        int | None, flags.whole("Most tokens of a row.", SEQ_LEN, default="the run's, else 512")
+        int | None,
+        flags.whole("Largest number of tokens per row.", SEQ_LEN, default="the run's, else 512"),
     ] = None,
-    min_rating: Annotated[int | None, flags.whole("Leave out rows rated lower.", RATING)] = None,
+    min_rating: Annotated[int | None, flags.whole("Skip rows with a lower rating.", RATING)] = None,
     context_filter: Annotated[
-        str | None, flags.text("Keep rows whose category contains this.")
+        str | None, flags.text("Use only rows whose category contains this.")
     ] = None,
     on_bad_row: Annotated[
-        OnBadRow, flags.choice("Rows that cannot be read.", OnBadRow, "error")
+        OnBadRow, flags.choice("What to do with rows that cannot be used.", OnBadRow, "error")
     ] = OnBadRow.ERROR,
     on_long_row: Annotated[
-        OnLongRow, flags.choice("Rows over --seq-len.", OnLongRow, "truncate")
+        OnLongRow,
+        flags.choice("What to do with rows longer than --seq-len.", OnLongRow, "truncate"),
     ] = OnLongRow.TRUNCATE,
     generate: Annotated[
         int,
         flags.whole(
-            "Also answer N rows, of each source in turn, and compare.", COUNT_OR_NONE, default=0
+            "Also answer N rows, taking each source in turn, and compare.", COUNT_OR_NONE, default=0
         ),
     ] = 0,
     max_new_tokens: Annotated[
-        int, flags.whole("Most tokens of such an answer.", NEW_TOKENS, default=256)
+        int, flags.whole("Largest number of tokens per answer.", NEW_TOKENS, default=256)
     ] = 256,
     compare_base: Annotated[
-        bool, flags.switch("Measure the base without its adapter as well.", "--compare-base")
+        bool, flags.switch("Also measure the base without its adapter.", "--compare-base")
     ] = False,
     device: DeviceFlag = DeviceKind.BEST,
     dtype: DtypeFlag = ComputeDtype.AUTO,
@@ -75,10 +77,10 @@ def eval(
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Measure loss and perplexity over the supervised tokens of a file, in all and per source.
+    """Measure loss and perplexity over the supervised tokens of a file, in total and per source.
 
-    With --generate also how many rows are answered word for word, and how many answers are
-    Python. Without --model and an adapter the embedded base is measured.
+    With --generate, also count the answers that are exact and those that are valid Python.
+    Without --model or an adapter, measure the embedded base.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     request = EvalRequest(

@@ -1,4 +1,4 @@
-"""`vox mens export-adapter`: a trained adapter in the form another program loads."""
+"""`vox mens export-adapter`: a trained adapter in the format of another program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def export_adapter(
     consumer: Annotated[
         Consumer,
         flags.value(
-            "Who will load it.",
+            "Program that will load it.",
             value_parsers.one_of(Consumer),
             "|".join(Consumer),
             names=("--for",),
@@ -28,16 +28,16 @@ def export_adapter(
     output_dir: Annotated[Path, flags.path("New folder to write.", "DIR")],
     model: Annotated[
         Path | None,
-        flags.path("Base folder, if it is not where the run left it.", "DIR"),
+        flags.path("Base folder, if it has moved since the run.", "DIR"),
     ] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Write an adapter for PEFT, vLLM, llama.cpp (gguf) or mlx-lm, and say what was changed.
+    """Write an adapter for PEFT, vLLM, llama.cpp (gguf) or mlx-lm, and report what was changed.
 
-    Names, orientation and scale become those of the consumer. What it cannot represent is
+    Names, orientation and scale become those of the consumer. Anything it cannot represent is
     refused with exit code 3, and nothing is written.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
@@ -50,7 +50,7 @@ def export_adapter(
 
 
 def export_text(report: ExportReport) -> str:
-    """What was written, and everything that was done to the adapter."""
+    """A report of what was written and how the adapter was changed."""
     return aligned(
         [
             ("written to", report.output_dir),

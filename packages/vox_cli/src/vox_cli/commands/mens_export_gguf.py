@@ -24,7 +24,7 @@ def export_gguf(
     kind: Annotated[
         GgufTypeChoice,
         flags.value(
-            "How matrices are stored.",
+            "Number type of the matrices.",
             value_parsers.one_of(GgufTypeChoice),
             "|".join(GgufTypeChoice),
             "auto",
@@ -33,7 +33,7 @@ def export_gguf(
     ] = GgufTypeChoice.AUTO,
     model: Annotated[
         Path | None,
-        flags.path("Of an adapter: where the base is, if not where it was in training.", "DIR"),
+        flags.path("For an adapter: base folder, if it has moved since training.", "DIR"),
     ] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
@@ -42,11 +42,11 @@ def export_gguf(
 ) -> None:
     """Write a model as one file, read it back and compare every tensor.
 
-    Of a run, the adapter is added to its base in float32 and rounded once. `auto` is f16, and f32
-    for an adapter that f16 loses; a type that loses what was trained is not published.
+    For a run, the adapter is added to its base in float32 and rounded once. `auto` means f16, or
+    f32 if f16 would lose the adapter; a type that loses what was trained is not published.
 
-    Needs the extra gguf. A tokenizer whose way to split text llama.cpp has no name for is refused,
-    and so is a model that its architecture would compute otherwise.
+    Needs the extra gguf. Refuses tokenizers whose pre-tokenizer llama.cpp does not support, and
+    models that llama.cpp would compute differently.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     report = export(GgufRequest(source=source, output=output, kind=kind, model_dir=model))

@@ -41,13 +41,14 @@ from vox_tensor.visible_text import visible_line
 
 def generate(
     context: typer.Context,
-    prompt: Annotated[str | None, flags.text("What to continue.")] = None,
+    prompt: Annotated[str | None, flags.text("Prompt to continue.")] = None,
     prompts: Annotated[
         Path | None,
-        flags.path('One prompt a line, or .jsonl rows with "prompt" and "id".', "FILE"),
+        flags.path('One prompt per line, or .jsonl rows with "prompt" and "id".', "FILE"),
     ] = None,
     interactive: Annotated[
-        bool, flags.switch("Chat: on a terminal, or a line a message.", "--interactive", "-i")
+        bool,
+        flags.switch("Chat on a terminal, or with one message per line.", "--interactive", "-i"),
     ] = False,
     model: ModelFlag = None,
     run: RunFlag = None,
@@ -58,20 +59,26 @@ def generate(
     system_prompt: SystemPromptFlag = None,
     force_template: ForceTemplateFlag = False,
     max_new_tokens: Annotated[
-        int, flags.whole("Most tokens to write.", NEW_TOKENS, default=128)
+        int, flags.whole("Largest number of tokens to generate.", NEW_TOKENS, default=128)
     ] = 128,
     temperature: Annotated[
         float,
         flags.real("Above 0 samples; 0 is greedy.", TEMPERATURE, default=0),
     ] = 0.0,
-    top_k: Annotated[int | None, flags.whole("Sample from the N likeliest.", TOP_K)] = None,
+    top_k: Annotated[
+        int | None, flags.whole("Sample from the N most likely tokens.", TOP_K)
+    ] = None,
     top_p: Annotated[
         float,
-        flags.real("Sample from the likeliest with this share.", POSITIVE_SHARE, default=1),
+        flags.real(
+            "Sample from the most likely tokens with this total probability.",
+            POSITIVE_SHARE,
+            default=1,
+        ),
     ] = 1.0,
     repetition_penalty: Annotated[
         float,
-        flags.real("Above 1 makes what was said less likely.", PENALTY, default=1),
+        flags.real("Above 1 makes tokens already in the text less likely.", PENALTY, default=1),
     ] = 1.0,
     seed: Annotated[int, flags.whole("Seed of sampling.", SEED, default=0)] = 0,
     device: DeviceFlag = DeviceKind.BEST,
@@ -84,7 +91,7 @@ def generate(
 ) -> None:
     """Continue prompts with a base or merged model, or with an adapter on top of a base.
 
-    With --json one document, or one line a prompt for a file of prompts.
+    With --json, print one document, or one line per prompt for a file of prompts.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     request = GenerateRequest(
@@ -111,7 +118,7 @@ def generate(
 
 
 def _prompts(prompt: str | None, file: Path | None, *, interactive: bool) -> tuple[Prompt, ...]:
-    """What to continue; nothing before a chat has begun."""
+    """The prompts to continue; none at the start of a chat."""
     if not interactive:
         return prompts_of(prompt, file)
     named = [

@@ -1,4 +1,4 @@
-"""`vox mens import-adapter`: a PEFT folder becomes an adapter file of ours."""
+"""`vox mens import-adapter`: a PEFT folder becomes one of our adapter files."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def import_adapter(
         TokenizerKind | None, flags.choice("Vocabulary.", TokenizerKind, "the base's")
     ] = None,
     template: Annotated[
-        ChatTemplate, flags.choice("Layout of the rows it was trained on.", ChatTemplate, "chatml")
+        ChatTemplate, flags.choice("Template it was trained with.", ChatTemplate, "chatml")
     ] = ChatTemplate.CHATML,
     system_prompt: Annotated[
-        str | None, flags.text("What opened rows that have no system message.")
+        str | None, flags.text("System prompt used for rows without one.")
     ] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Read a PEFT adapter folder strictly: every tensor fits the base, and none is left over.
+    """Read a PEFT adapter folder strictly: every tensor must fit the base, with none left over.
 
     Settings that a plain LoRA cannot represent are refused by name. Exporting the file again
     with `--for peft` gives the same bytes.

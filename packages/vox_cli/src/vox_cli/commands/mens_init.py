@@ -18,7 +18,7 @@ from vox_populi.operator_messages import plan as say
 from vox_tensor.atomic_file import replaced_file
 
 STARTER_FILES = {"config": "run.yaml", "data": "data/train.jsonl", "readme": "README.md"}
-"""What is written, by the name that `--json` gives it."""
+"""Files to write, by their names in `--json`."""
 
 
 def init(
@@ -41,11 +41,11 @@ def init(
 
 
 def write_starter(folder: Path) -> dict[str, Path]:
-    """Write the files of `vox_cli/starter`; an occupied folder is left alone.
+    """Write the files of `vox_cli/starter`; a folder that is not empty is left alone.
 
     Raises:
-        PreflightError: When the folder holds anything.
-        OSError: When it cannot be made or written.
+        PreflightError: When the folder is not empty.
+        OSError: When it cannot be created or written.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))

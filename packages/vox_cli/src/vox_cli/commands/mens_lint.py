@@ -1,4 +1,4 @@
-"""`vox mens lint`: whether an adapter or model folder will load elsewhere, and why not."""
+"""`vox mens lint`: whether other programs can load an adapter or model folder, and why not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vox_populi.pipeline.lint import LintReport, LintRequest, lint_folder
 
 
 def _consumers(text: str) -> tuple[Consumer, ...]:
-    """Names with commas between them, each once."""
+    """Comma-separated names, without duplicates."""
     parse = value_parsers.one_of(Consumer)
     return tuple(dict.fromkeys(parse(word) for word in text.split(",")))
 
@@ -25,7 +25,7 @@ def lint(
     consumers: Annotated[
         object,
         flags.value(
-            "Who shall load it, with commas between.",
+            "Programs that should load it, comma-separated.",
             _consumers,
             ",".join(Consumer),
             "all of them",
@@ -33,17 +33,17 @@ def lint(
         ),
     ] = None,
     model: Annotated[
-        Path | None, flags.path("Base of an adapter folder, to compare with.", "DIR")
+        Path | None, flags.path("Base of an adapter folder, to compare it with.", "DIR")
     ] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Say for each consumer whether it will load a folder, from its configs and headers alone.
+    """Check for each consumer whether it can load a folder, reading only configs and headers.
 
-    With --model, every name and shape of an adapter is compared with its base. Ends with exit
-    code 3 when a consumer would refuse the folder or load it wrongly.
+    With --model, every name and shape of an adapter is compared with its base. Exits with code 3
+    if a consumer would refuse the folder or load it incorrectly.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     asked = consumers if isinstance(consumers, tuple) else tuple(Consumer)

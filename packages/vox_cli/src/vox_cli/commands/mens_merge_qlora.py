@@ -1,4 +1,4 @@
-"""`vox mens merge-qlora`: a QLoRA adapter folded into the weights one names, with a receipt."""
+"""`vox mens merge-qlora`: a QLoRA adapter folded into the chosen weights, with a receipt."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def merge_qlora(
     ],
     output_dir: Annotated[Path, flags.path("Folder to write.", "DIR")],
     base: Annotated[
-        Path | None, flags.path("Where the base is, if not where it was in training.", "DIR")
+        Path | None, flags.path("Base folder, if it has moved since training.", "DIR")
     ] = None,
     meta: Annotated[
-        Path | None, flags.path("Sidecar of the adapter, if it is not beside it.", "FILE")
+        Path | None, flags.path("Sidecar of the adapter, if it is in another place.", "FILE")
     ] = None,
     onto: Annotated[
         Onto | None,
-        flags.choice("The weights to merge onto.", Onto, "dequant; with --subset, original"),
+        flags.choice("Weights to merge into.", Onto, "dequant; with --subset, original"),
     ] = None,
     subset: Annotated[
-        bool, flags.switch("Write the merged tensors alone, in float32.", "--subset")
+        bool, flags.switch("Write only the merged tensors, in float32.", "--subset")
     ] = False,
     format: Annotated[
         MergeFormat, flags.choice("What to write.", MergeFormat, "hf")
@@ -47,7 +47,9 @@ def merge_qlora(
         MergeDtype,
         flags.choice("Number type to write.", MergeDtype, "auto"),
     ] = MergeDtype.AUTO,
-    force: Annotated[bool, flags.switch("Move an occupied --output-dir aside.", "--force")] = False,
+    force: Annotated[
+        bool, flags.switch("Rename an existing --output-dir first.", "--force")
+    ] = False,
     threads: Annotated[
         int | None, flags.whole("CPU threads.", THREADS, default="torch's, at most 8")
     ] = None,
@@ -58,9 +60,9 @@ def merge_qlora(
 ) -> None:
     """Fold a QLoRA adapter into its base, and measure how far the result is from training.
 
-    `dequant` is what the adapter was trained on: the base rounded to NF4 and made dense again.
-    `original` is the base as it is stored. The receipt has the measured difference of both. A merge
-    that loses what was trained on rows of the run is not published.
+    `dequant` is what the adapter was trained on: the base rounded to NF4 and dequantised.
+    `original` is the base as stored. The receipt has the measured difference of both. A merge that
+    loses what was trained, measured on rows of the run, is not published.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     report = merge(

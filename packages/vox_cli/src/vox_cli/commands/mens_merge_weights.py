@@ -21,7 +21,7 @@ def merge_weights(
     ],
     output_dir: Annotated[Path, flags.path("Folder to write.", "DIR")],
     model: Annotated[
-        Path | None, flags.path("Where the base is, if not where it was in training.", "DIR")
+        Path | None, flags.path("Base folder, if it has moved since training.", "DIR")
     ] = None,
     format: Annotated[
         MergeFormat, flags.choice("What to write.", MergeFormat, "vox")
@@ -37,7 +37,9 @@ def merge_weights(
         MergeDtype,
         flags.choice("Number type to write.", MergeDtype, "auto"),
     ] = MergeDtype.AUTO,
-    force: Annotated[bool, flags.switch("Move an occupied --output-dir aside.", "--force")] = False,
+    force: Annotated[
+        bool, flags.switch("Rename an existing --output-dir first.", "--force")
+    ] = False,
     threads: Annotated[
         int | None, flags.whole("CPU threads.", THREADS, default="torch's, at most 8")
     ] = None,
@@ -46,11 +48,11 @@ def merge_weights(
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Fold an adapter into its base, and prove that the result does what was trained.
+    """Fold an adapter into its base, and check that the result does what was trained.
 
     `vox` writes model_merged.bin for this program, `hf` a folder that transformers loads. `auto`
     writes the base's number type, or the smallest wider one that keeps what was trained. A merge
-    that loses it on rows of the run is not published.
+    that loses it, measured on rows of the run, is not published.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     report = merge(

@@ -25,19 +25,19 @@ def preview(
     ] = None,
     count: Annotated[
         int,
-        flags.value("How many rows.", whole_number(COUNT), "N", 3, ("-n", "--count")),
+        flags.value("Number of rows.", whole_number(COUNT), "N", 3, ("-n", "--count")),
     ] = 3,
     tokenizer: Annotated[
         TokenizerKind | None,
         flags.choice("Vocabulary.", TokenizerKind, default="hf with --model, else vox"),
     ] = None,
     template: Annotated[
-        ChatTemplate, flags.choice("Layout of a row.", ChatTemplate, default="chatml")
+        ChatTemplate, flags.choice("Template of a row.", ChatTemplate, default="chatml")
     ] = ChatTemplate.CHATML,
-    system_prompt: Annotated[
-        str | None, flags.text("Opens rows that have no system message.")
-    ] = None,
-    seq_len: Annotated[int, flags.whole("Most tokens of a row.", SEQ_LEN, default=512)] = 512,
+    system_prompt: Annotated[str | None, flags.text("System prompt for rows without one.")] = None,
+    seq_len: Annotated[
+        int, flags.whole("Largest number of tokens per row.", SEQ_LEN, default=512)
+    ] = 512,
     ce_last_k: Annotated[
         int | None,
         flags.value(
@@ -47,15 +47,19 @@ def preview(
             names=("--ce-last-k", "--qlora-ce-last-k"),
         ),
     ] = None,
-    min_rating: Annotated[int, flags.whole("Leave out rows rated lower.", RATING, default=3)] = 3,
+    min_rating: Annotated[
+        int, flags.whole("Skip rows with a lower rating.", RATING, default=3)
+    ] = 3,
     context_filter: Annotated[
-        str | None, flags.text("Keep rows whose category contains this.")
+        str | None, flags.text("Use only rows whose category contains this.")
     ] = None,
     on_bad_row: Annotated[
-        OnBadRow, flags.choice("Rows that cannot be read.", OnBadRow, default="error")
+        OnBadRow,
+        flags.choice("What to do with rows that cannot be used.", OnBadRow, default="error"),
     ] = OnBadRow.ERROR,
     on_long_row: Annotated[
-        OnLongRow, flags.choice("Rows over --seq-len.", OnLongRow, default="truncate")
+        OnLongRow,
+        flags.choice("What to do with rows longer than --seq-len.", OnLongRow, default="truncate"),
     ] = OnLongRow.TRUNCATE,
     json: JsonLinesFlag = False,
     quiet: QuietFlag = False,
@@ -64,7 +68,7 @@ def preview(
 ) -> None:
     """Show rows as ids, labels and text, exactly as training would use them.
 
-    With --json, one line a row; labels are -100 where nothing is learned.
+    With --json, print one line per row; the label of a token that is not learned is -100.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     request = PreviewRequest(

@@ -28,14 +28,14 @@ def quantize(
     block_size: Annotated[
         int,
         flags.value(
-            "Values that share a scale.",
+            "Values per block.",
             _block_size,
             "N",
             BLOCK_SIZE,
         ),
     ] = BLOCK_SIZE,
     no_double_quant: Annotated[
-        bool, flags.switch("Keep the scales in 32 bits.", "--no-double-quant")
+        bool, flags.switch("Keep the block scales in 32 bits.", "--no-double-quant")
     ] = False,
     json: JsonFlag = False,
     quiet: QuietFlag = False,

@@ -1,4 +1,4 @@
-"""`vox mens status`: how far a run is, from its folder alone."""
+"""`vox mens status`: the progress of a run, read from its folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def status(
     verbose: VerboseFlag = False,
     color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
-    """Show how far a run is, its losses and the files it wrote."""
+    """Show a run's progress, its losses and the files it wrote."""
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     report = run_status(run)
     if json:

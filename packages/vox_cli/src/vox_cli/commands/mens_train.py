@@ -36,7 +36,7 @@ from vox_populi.plan.plan_report import plan_as_text
 
 
 class DryRun(StrEnum):
-    """How much of a run to do."""
+    """How much of a run to execute."""
 
     PLAN = "plan"
     STEP = "step"
@@ -48,14 +48,14 @@ def train(
     resume: Annotated[
         Resume | None,
         flags.value(
-            "Go on from the newest checkpoint of --output-dir, or from DIR.",
+            "Resume from the newest checkpoint of --output-dir, or from DIR.",
             parse_resume,
             "[auto|DIR]",
         ),
     ] = None,
     config: Annotated[
         Path | None,
-        flags.path("YAML file of settings, named as the flags; flags win over it.", "FILE"),
+        flags.path("YAML file of settings, named like the flags; flags override it.", "FILE"),
     ] = None,
     print_config: Annotated[
         bool,
@@ -64,7 +64,7 @@ def train(
     dry_run: Annotated[
         DryRun | None,
         flags.value(
-            "Show the plan and stop; =step also tries one step, and throws it away.",
+            "Show the plan and stop; =step also tries one step and discards it.",
             one_of(DryRun),
             "[=step]",
         ),
@@ -72,7 +72,7 @@ def train(
     force: Annotated[
         bool,
         flags.switch(
-            "Move an occupied output folder aside and start anew.", "--force", "--force-restart"
+            "Rename an existing output folder and start over.", "--force", "--force-restart"
         ),
     ] = False,
     json: JsonFlag = False,
@@ -82,9 +82,9 @@ def train(
 ) -> None:
     """Train a LoRA or QLoRA adapter on the rows of a folder.
 
-    Settings come from flags, the environment (VOX_MENS_BATCH_SIZE for --batch-size), the file
-    given to --config, a preset, or the default; the first of these wins. Nothing is written
-    before all inputs were checked.
+    Settings come from flags, the environment (VOX_MENS_BATCH_SIZE for --batch-size), the --config
+    file, a preset, or the default; the first of these wins. Nothing is written before all inputs
+    have been checked.
     """
     console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     names = [each.name for each in TRAIN_SETTINGS]
@@ -134,7 +134,7 @@ def _show_plan(
 def _run(
     console: Console, contract: FinetuneContract, options: RunOptions
 ) -> tuple[TrainReport, set[str]]:
-    """The report, and the notes that were shown while it went."""
+    """The report, and the notes that were shown during the run."""
     options = replace(options, on_stop=STDERR.at_once)
     if console.quiet:
         return run_training(contract, options), set()

@@ -102,14 +102,12 @@ class FinetuneContract:
     )
     backend: Backend = field(
         default=Backend.LORA,
-        metadata=setting(
-            "lora: a base as it is stored. qlora: a base in NF4.", words=BACKEND_WORDS
-        ),
+        metadata=setting("lora: the base as stored. qlora: the base in NF4.", words=BACKEND_WORDS),
     )
     force_kernel: Kernel | None = field(
         default=None,
         metadata=setting(
-            "Refuse to run on another kernel.",
+            "Refuse to run on any other kernel.",
             name="kernel",
             default_text="the backend's",
             recorded=Recorded.NEVER,
@@ -118,7 +116,7 @@ class FinetuneContract:
     base_quant: BaseQuant | None = field(
         default=None,
         metadata=setting(
-            "How the base is held.",
+            "How the base is stored in memory.",
             default_text="as the backend needs it",
             recorded=Recorded.NEVER,
         ),
@@ -155,22 +153,21 @@ class FinetuneContract:
         default=3, metadata=setting("Passes over the rows.", allowed=number_ranges.EPOCHS)
     )
     max_steps: int | None = field(
-        default=None, metadata=setting("Most optimizer steps.", allowed=number_ranges.COUNT)
+        default=None,
+        metadata=setting("Largest number of optimizer steps.", allowed=number_ranges.COUNT),
     )
     """Takes precedence over `epochs`."""
     lr_schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     optimization: OptimizationSettings = field(default_factory=OptimizationSettings)
     batching: BatchSettings = field(default_factory=BatchSettings)
-    seed: int = field(
-        default=42, metadata=setting("Seed of everything random.", allowed=number_ranges.SEED)
-    )
+    seed: int = field(default=42, metadata=setting("Random seed.", allowed=number_ranges.SEED))
     """0 is a seed like any other."""
     text: TextPolicy = field(
         default_factory=TextPolicy,
         metadata=settings_in(
             TextPolicy,
-            template=SettingSpec(help="Layout of a row."),
-            system_prompt=SettingSpec(help="Opens rows that have no system message."),
+            template=SettingSpec(help="Template of a row."),
+            system_prompt=SettingSpec(help="System prompt for rows without one."),
         ),
     )
     rows: RowRules = field(
@@ -178,11 +175,11 @@ class FinetuneContract:
         metadata=settings_in(
             RowRules,
             min_rating=SettingSpec(
-                help="Leave out rows rated lower, 1 to 5.", allowed=number_ranges.RATING
+                help="Skip rows with a lower rating, 1 to 5.", allowed=number_ranges.RATING
             ),
-            context_filter=SettingSpec(help="Keep rows whose category contains this."),
-            on_bad_row=SettingSpec(help="Rows that cannot be read."),
-            on_long_row=SettingSpec(help="Rows over --seq-len."),
+            context_filter=SettingSpec(help="Use only rows whose category contains this."),
+            on_bad_row=SettingSpec(help="What to do with rows that cannot be used."),
+            on_long_row=SettingSpec(help="What to do with rows longer than --seq-len."),
         ),
     )
     validation_split_ratio: float = field(

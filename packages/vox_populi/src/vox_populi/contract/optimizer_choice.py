@@ -23,7 +23,7 @@ _BYTES_OF_DTYPE = {"F32": 4, "U8": 1}
 
 
 class OptimizerKind(StrEnum):
-    """What turns gradients into updates."""
+    """Optimizer."""
 
     ADAMW = "adamw"
     LION = "lion"

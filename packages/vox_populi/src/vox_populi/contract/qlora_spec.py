@@ -48,7 +48,7 @@ class QloraSpec:
     graph: QloraGraph | None = field(
         default=None,
         metadata=setting(
-            "What QLoRA trains: the transformer, or a bounded proxy of it.",
+            "What QLoRA trains: the transformer, or a bounded proxy.",
             name="qlora_graph",
             default_text="full",
         ),
@@ -63,14 +63,12 @@ class QloraSpec:
     """Hold the magnitudes of blocks in 8 bits."""
     block_size: int = field(
         default=BLOCK_SIZE,
-        metadata=setting(
-            "Values that share a magnitude, 32 to 4096.", name="nf4_block_size", allowed=NF4_BLOCK
-        ),
+        metadata=setting("Values per block, 32 to 4096.", name="nf4_block_size", allowed=NF4_BLOCK),
     )
     dense_copies: DenseCopiesChoice = field(
         default=DenseCopiesChoice.AUTO,
         metadata=setting(
-            "How long dense copies of NF4 weights live.",
+            "How long to keep dense copies of NF4 weights.",
             name="nf4_cache",
             recorded=Recorded.NEVER,
         ),
@@ -78,7 +76,7 @@ class QloraSpec:
     cache_dir: Path | None = field(
         default=None,
         metadata=setting(
-            "Keep quantised bases here for the next runs.",
+            "Folder that keeps quantised bases for later runs.",
             name="nf4_cache_dir",
             recorded=Recorded.NEVER,
         ),
@@ -96,7 +94,7 @@ class QloraSpec:
     max_skip_rate: float | None = field(
         default=None,
         metadata=setting(
-            "Refuse data of which more is skipped, 0 to 1.",
+            "Largest share of rows that may be skipped, 0 to 1.",
             name="qlora_max_skip_rate",
             allowed=SHARE,
         ),
@@ -104,14 +102,16 @@ class QloraSpec:
     proxy_max_layers: int | None = field(
         default=None,
         metadata=setting(
-            "Most middle layers of the proxy; 0 is the LM head alone.",
+            "Largest number of middle layers in the proxy; 0 is only the LM head.",
             name="qlora_proxy_max_layers",
             allowed=PROXY_LAYERS,
         ),
     )
     lm_head_only: bool = field(
         default=False,
-        metadata=setting("Proxy without middle layers.", name="qlora_lm_head_only"),
+        metadata=setting(
+            "Train only the LM head (proxy without middle layers).", name="qlora_lm_head_only"
+        ),
     )
     require_full_proxy_stack: bool = field(
         default=False,
@@ -123,7 +123,7 @@ class QloraSpec:
     allow_partial_proxy_stack: bool = field(
         default=False,
         metadata=setting(
-            "Fall back to the LM head, also with --device cuda.",
+            "Fall back to the LM head, even with --device cuda.",
             name="qlora_allow_partial_proxy_stack",
         ),
     )

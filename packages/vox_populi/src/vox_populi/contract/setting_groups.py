@@ -25,7 +25,7 @@ class ScheduleSettings:
         ),
     )
     schedule: ScheduleKind = field(
-        default=ScheduleKind.COSINE, metadata=setting("Learning rate after warm-up.")
+        default=ScheduleKind.COSINE, metadata=setting("Learning rate schedule after the warm-up.")
     )
     warmup_steps: int = field(
         default=100,
@@ -48,14 +48,14 @@ class OptimizationSettings:
 
     optimizer: OptimizerKind = field(
         default=OptimizerKind.ADAMW,
-        metadata=setting("What turns gradients into updates.", recorded=Recorded.IF_CHANGED),
+        metadata=setting("Optimizer.", recorded=Recorded.IF_CHANGED),
     )
     weight_decay: float = field(
         default=0.01, metadata=setting("Weight decay.", allowed=number_ranges.FACTOR)
     )
     max_grad_norm: float = field(
         default=1.0,
-        metadata=setting("Largest norm of a step's gradients.", allowed=number_ranges.NORM),
+        metadata=setting("Clip the gradients of a step to this norm.", allowed=number_ranges.NORM),
     )
     """Gradients of a step are scaled down to this joint L2 norm; 0 leaves them as they are."""
 
@@ -65,14 +65,15 @@ class BatchSettings:
     """How many rows and tokens are computed together."""
 
     seq_len: int = field(
-        default=512, metadata=setting("Most tokens of a row.", allowed=number_ranges.SEQ_LEN)
+        default=512,
+        metadata=setting("Largest number of tokens per row.", allowed=number_ranges.SEQ_LEN),
     )
     batch_size: int = field(
-        default=4, metadata=setting("Rows of a forward pass.", allowed=number_ranges.BATCH_SIZE)
+        default=4, metadata=setting("Rows per forward pass.", allowed=number_ranges.BATCH_SIZE)
     )
     grad_accum: int = field(
         default=4,
-        metadata=setting("Forward passes of an optimizer step.", allowed=number_ranges.GRAD_ACCUM),
+        metadata=setting("Forward passes per optimizer step.", allowed=number_ranges.GRAD_ACCUM),
     )
 
     @property
@@ -100,7 +101,7 @@ class EvaluationSettings:
     early_stopping_patience: int | None = field(
         default=None,
         metadata=setting(
-            "Evaluations without a better loss before stopping.", allowed=number_ranges.COUNT
+            "Evaluations without improvement before stopping.", allowed=number_ranges.COUNT
         ),
     )
     """The adapter of the best evaluation is then kept; `None` never stops early."""

@@ -50,7 +50,7 @@ class MixOptions:
     allow_missing_sources: bool = False
     on_bad_row: OnBadRow = OnBadRow.ERROR
     force: bool = False
-    """Replace an output of other content."""
+    """Replace an existing output with different content."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class EvalRequest:
     max_new_tokens: int = 256
     """Of each of these answers."""
     compare_base: bool = False
-    """Measure the base without its adapter as well."""
+    """Also measure the base without its adapter."""
 
     def __post_init__(self) -> None:
         require_ranges(

@@ -78,7 +78,7 @@ class QloraMergeRequest:
     base: Path | None = None
     """Folder of the base, if not where it was in training."""
     meta: Path | None = None
-    """Sidecar of the adapter, if it is not beside it."""
+    """Sidecar of the adapter, if it is in another place."""
     onto: Onto | None = None
     """`None`: what was trained on; for a subset, the base's own weights."""
     subset: bool = False

@@ -39,7 +39,7 @@ class RunOptions:
     log_every: int = field(
         default=20,
         metadata=setting(
-            "Steps between two lines of progress.",
+            "Steps between progress lines.",
             allowed=number_ranges.COUNT,
             refused_at_once=True,
         ),
@@ -48,7 +48,7 @@ class RunOptions:
     checkpoint_every: int | None = field(
         default=None,
         metadata=setting(
-            "Steps between two checkpoints.",
+            "Steps between checkpoints.",
             allowed=number_ranges.COUNT,
             refused_at_once=True,
             default_text="only when stopped",
@@ -58,7 +58,7 @@ class RunOptions:
     keep_checkpoints: int = field(
         default=2,
         metadata=setting(
-            "Checkpoints that remain.", allowed=number_ranges.COUNT, refused_at_once=True
+            "Number of checkpoints to keep.", allowed=number_ranges.COUNT, refused_at_once=True
         ),
     )
     """How many remain; the one before the newest is there for when the newest is damaged."""
@@ -66,9 +66,7 @@ class RunOptions:
     """Go on from a checkpoint; `force` is stronger and starts anew."""
     check_rows: bool = field(
         default=True,
-        metadata=setting(
-            "Keep a few rows as token ids in the run folder; merges are proved on them."
-        ),
+        metadata=setting("Keep a few rows as token ids in the run folder, to check merges with."),
     )
     on_stop: Callable[[str], None] | None = field(default=None, compare=False)
     """Given a sentence, in a thread of its own, as soon as a signal asks the run to stop."""
