@@ -18,7 +18,7 @@ from vox_populi.contract.qlora_spec import QloraGraph
 from vox_populi.errors import ArtifactError
 from vox_populi.export.consumers import Consumer
 from vox_populi.hf.embedded import EMBEDDED_NAME
-from vox_populi.kernel import qlora_full, qlora_proxy
+from vox_populi.kernel import builders
 from vox_populi.kernel.nf4_backend import DequantizerChoice
 from vox_populi.pipeline import engine_setup, weights
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
@@ -74,7 +74,7 @@ def test_it_is_said_when_torch_takes_the_place_of_bitsandbytes(
         asked.append((device, dtype, block_size))
         return DequantizerChoice(dequantize_nf4, said)
 
-    for module in (engine_setup, qlora_full, qlora_proxy, weights):
+    for module in (engine_setup, builders, weights):
         monkeypatch.setattr(module, "choose_dequantizer", choose)
     spec = {"block_size": 32}
     proxy = make_qlora(QloraGraph.PROXY, spec=spec, output_dir=tmp_path / "proxy", max_steps=1)

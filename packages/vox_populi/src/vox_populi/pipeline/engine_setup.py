@@ -10,8 +10,8 @@ import torch
 
 from vox_populi.errors import EnvironmentFailure, first_line
 from vox_populi.kernel.adapted_objective import TORCH_DTYPES
+from vox_populi.kernel.builders import build_objective
 from vox_populi.kernel.nf4_backend import choose_dequantizer
-from vox_populi.kernel.registry import build_objective
 from vox_populi.operator_messages import environment as say
 from vox_populi.pipeline.train import PlannedRun
 from vox_populi.plan.execution_planner import ExecutionPlan

@@ -1,0 +1,73 @@
+"""From a plan to a kernel: the base as the plan holds it, with fresh adapters.
+
+| Wire name | Graph | Base |
+|---|---|---|
+| `burn_lora` | full | f32 on CPU and Metal, bf16 on CUDA by default; no quantisation happens |
+| `candle_qlora` | full (`full_graph_v1`) | linear layers of the blocks in NF4, the rest dense |
+| `candle_qlora` | proxy (`proxy_stack_v1_residual`, `lm_head_only`) | stack NF4, embedding dense |
+"""
+
+from __future__ import annotations
+
+from vox_populi.hf.inventory import ModelInventory
+from vox_populi.hf.keymap import EMBED_WEIGHT, HEAD, tensor_keys
+from vox_populi.kernel.adapted_objective import TORCH_DTYPES, AdaptedObjective, adapter_streams
+from vox_populi.kernel.nf4_backend import choose_dequantizer
+from vox_populi.model.hf_load import load_base, read_weight
+from vox_populi.model.lora_transformer import attach_adapters
+from vox_populi.model.nf4_load import load_nf4_base, quantize_stored
+from vox_populi.model.proxy_stack import ProxyStack
+from vox_populi.model.transformer import Transformer
+from vox_populi.plan.execution_planner import ExecutionPlan
+from vox_populi.plan.nf4_plan import QuantPlan
+from vox_populi.train.objective import Objective
+from vox_tensor.lora import FrozenLinear
+from vox_tensor.nf4_weight import DenseCopies, DensePool, Nf4Weight
+
+
+def build_objective(plan: ExecutionPlan, inventory: ModelInventory) -> Objective:
+    """Read the base and attach fresh adapters: the plan's kernel, ready for its first step."""
+    if plan.quant is None:
+        dtype = TORCH_DTYPES[plan.compute_dtype]
+        return _adapted(plan, load_base(inventory, dtype, plan.device), None)
+    build = _qlora_full if plan.proxy is None else _qlora_proxy
+    return build(plan, inventory, plan.quant)
+
+
+def _qlora_full(plan: ExecutionPlan, inventory: ModelInventory, quant: QuantPlan) -> Objective:
+    """Quantise what is read, tensor by tensor."""
+    pool, dtype = _pool(plan, quant), TORCH_DTYPES[plan.compute_dtype]
+    model = load_nf4_base(inventory, dtype, plan.device, quant.settings, pool)
+    return _adapted(plan, model, pool)
+
+
+def _qlora_proxy(plan: ExecutionPlan, inventory: ModelInventory, quant: QuantPlan) -> Objective:
+    """Read only the plan's layers."""
+    pool = _pool(plan, quant)
+    keys = {key.ours: key for key in tensor_keys(inventory.config)}
+
+    def quantized(ours: str) -> FrozenLinear:
+        stored = quantize_stored(inventory, keys[ours], quant.settings)
+        return FrozenLinear(Nf4Weight(stored.to(plan.device), pool))
+
+    embed_VD = read_weight(inventory, keys[EMBED_WEIGHT])
+    embed_VD = embed_VD.to(TORCH_DTYPES[plan.compute_dtype]).to(plan.device)
+    middle = {
+        module.ours: quantized(f"{module.ours}.weight")
+        for module in plan.adapters
+        if module.ours != HEAD
+    }
+    stack = ProxyStack(embed_VD, middle, quantized(EMBED_WEIGHT))
+    adapted = stack.attach_adapters(plan.lora, *adapter_streams(plan))
+    return AdaptedObjective(stack, adapted, pool)
+
+
+def _adapted(plan: ExecutionPlan, model: Transformer, pool: DensePool | None) -> Objective:
+    adapted = attach_adapters(model, plan.adapters, plan.lora, *adapter_streams(plan))
+    return AdaptedObjective(model, adapted, pool)
+
+
+def _pool(plan: ExecutionPlan, quant: QuantPlan) -> DensePool:
+    dtype = TORCH_DTYPES[plan.compute_dtype]
+    chosen = choose_dequantizer(plan.device, dtype, quant.settings.block_size)
+    return DensePool(DenseCopies(quant.dense_copies), chosen.dequantize)
