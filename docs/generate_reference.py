@@ -14,6 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import setting_types
 from draw_imports import with_drawing
 
 from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, CommandEntry
@@ -24,12 +25,11 @@ from vox_populi.contract.presets import PRESETS, TrainPreset
 BAR = "\\|"
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ROOT / "docs" / "src"
 NOTICE = (
     "<!-- Written by docs/generate_reference.py. Change the code, then run `make docs`. -->\n\n"
 )
 
-IMPORTS_PAGE = "explanation/imports.md"
+IMPORTS_PAGE = "docs/src/explanation/imports.md"
 
 AREAS = {
     "U": "Usage and configuration",
@@ -218,18 +218,19 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when stale")
     check = parser.parse_args().check
     pages = {
-        "reference/errors.md": errors_page(),
-        "reference/exit-codes.md": exit_codes_page(),
-        "reference/cli.md": cli_page(),
-        "reference/presets.md": presets_page(),
-        IMPORTS_PAGE: with_drawing((PAGES / IMPORTS_PAGE).read_text(encoding="utf-8")),
+        "docs/src/reference/errors.md": errors_page(),
+        "docs/src/reference/exit-codes.md": exit_codes_page(),
+        "docs/src/reference/cli.md": cli_page(),
+        "docs/src/reference/presets.md": presets_page(),
+        IMPORTS_PAGE: with_drawing((ROOT / IMPORTS_PAGE).read_text(encoding="utf-8")),
+        setting_types.MODULE: setting_types.module_text(),
     }
-    stale = [name for name, text in pages.items() if _on_disk(PAGES / name) != text]
+    stale = [name for name, text in pages.items() if _on_disk(ROOT / name) != text]
     if check:
-        sys.stderr.writelines(f"stale: docs/src/{name}; run make docs\n" for name in stale)
+        sys.stderr.writelines(f"stale: {name}; run make docs\n" for name in stale)
         return 1 if stale else 0
     for name in stale:
-        (PAGES / name).write_text(pages[name], encoding="utf-8", newline="\n")
+        (ROOT / name).write_text(pages[name], encoding="utf-8", newline="\n")
     return 0
 
 

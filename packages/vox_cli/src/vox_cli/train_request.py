@@ -13,9 +13,9 @@ from vox_cli.config_file import ConfigFile
 from vox_cli.request_options import variable_of
 from vox_cli.setting_sources import Chosen, Source, choose_given, filled
 from vox_cli.value_parsers import path
-from vox_populi.contract.choices import Backend, TokenizerKind
+from vox_populi.contract.choices import default_tokenizer
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.contract.presets import find_preset
+from vox_populi.contract.presets import values_of_preset
 from vox_populi.contract.setting import Setting, settings_of
 from vox_populi.errors import ConfigError
 from vox_populi.operator_messages import usage as say
@@ -69,11 +69,9 @@ def build_options(
 
 
 def preset_values(name: str) -> dict[str, object]:
-    """The values of a preset, by the names of the settings; `None` sets nothing."""
-    preset = find_preset(name)
+    """The values of a preset, by the names of the settings."""
     names = {each.field: each.name for each in settings_of(FinetuneContract)}
-    values = {names[each.name]: getattr(preset, each.name) for each in dataclasses.fields(preset)}
-    return {name: value for name, value in values.items() if value is not None}
+    return {names[field]: value for field, value in values_of_preset(name).items()}
 
 
 def default_values(given: Mapping[str, Chosen]) -> dict[str, object]:
@@ -83,13 +81,9 @@ def default_values(given: Mapping[str, Chosen]) -> dict[str, object]:
         for each in TRAIN_SETTINGS
         if each.default is not dataclasses.MISSING
     }
-    model, backend = given.get("model"), given.get("backend")
-    is_qlora = backend is not None and backend.value is Backend.QLORA
-    if is_qlora or (model is not None and model.value is not None):
-        # A foreign base has a vocabulary of its own, `vox` is the embedded base's; QLoRA takes
-        # every base's own file.
-        values["tokenizer"] = TokenizerKind.HF
-    return values
+    asked = {name: each.value for name, each in given.items()}
+    tokenizer = default_tokenizer(asked.get("backend"), asked.get("model"))
+    return {**values, "tokenizer": tokenizer}
 
 
 def _stored(request: type, chosen: Mapping[str, Chosen]) -> dict[str, Any]:

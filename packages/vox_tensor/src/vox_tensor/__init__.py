@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         without_lora,
     )
     from vox_tensor.collate import PackedBatch, collate_window
+    from vox_tensor.errors import VoxError
     from vox_tensor.head_loss import linear_cross_entropy
     from vox_tensor.lora import FrozenLinear, LoraLinear, Projection, projection_of
     from vox_tensor.lora_spec import LoraSpec
@@ -42,6 +43,7 @@ __all__ = [
     "Projection",
     "Role",
     "ScheduleKind",
+    "VoxError",
     "VoxTokenizer",
     "add_lora",
     "collate_window",
@@ -61,7 +63,7 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
-        "adapted_model": (
+        "vox_tensor.adapted_model": (
             "add_lora",
             "load_lora_state_dict",
             "lora_layers",
@@ -70,15 +72,16 @@ __getattr__ = lazy_exports(
             "peft_config",
             "without_lora",
         ),
-        "collate": ("PackedBatch", "collate_window"),
-        "head_loss": ("linear_cross_entropy",),
-        "lora": ("FrozenLinear", "LoraLinear", "Projection", "projection_of"),
-        "lora_spec": ("LoraSpec",),
-        "nf4": ("dequantize_nf4", "quantize_nf4"),
-        "nf4_weight": ("DenseCopies", "DensePool", "Nf4Weight"),
-        "packing": ("pack_rows",),
-        "records": ("IGNORE_INDEX", "EncodedRow", "Message", "Role"),
-        "schedule": ("LearningRateSchedule", "ScheduleKind"),
-        "tokenizer": ("VoxTokenizer",),
+        "vox_tensor.collate": ("PackedBatch", "collate_window"),
+        "vox_tensor.errors": ("VoxError",),
+        "vox_tensor.head_loss": ("linear_cross_entropy",),
+        "vox_tensor.lora": ("FrozenLinear", "LoraLinear", "Projection", "projection_of"),
+        "vox_tensor.lora_spec": ("LoraSpec",),
+        "vox_tensor.nf4": ("dequantize_nf4", "quantize_nf4"),
+        "vox_tensor.nf4_weight": ("DenseCopies", "DensePool", "Nf4Weight"),
+        "vox_tensor.packing": ("pack_rows",),
+        "vox_tensor.records": ("IGNORE_INDEX", "EncodedRow", "Message", "Role"),
+        "vox_tensor.schedule": ("LearningRateSchedule", "ScheduleKind"),
+        "vox_tensor.tokenizer": ("VoxTokenizer",),
     },
 )

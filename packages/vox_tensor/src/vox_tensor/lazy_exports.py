@@ -12,7 +12,7 @@ def lazy_exports(package: str, names_of: Mapping[str, tuple[str, ...]]) -> Calla
 
     Args:
         package: Its `__name__`.
-        names_of: What is exported from each of its modules. A name must not be a module's as well:
+        names_of: What is exported from each module. A name must not be a module's of the package:
             importing that module would put the module in its place.
     """
     home_of = {name: module for module, names in names_of.items() for name in names}
@@ -21,7 +21,7 @@ def lazy_exports(package: str, names_of: Mapping[str, tuple[str, ...]]) -> Calla
         if name not in home_of:
             message = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(message, name=name)
-        value: object = getattr(importlib.import_module(f"{package}.{home_of[name]}"), name)
+        value: object = getattr(importlib.import_module(home_of[name]), name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -132,3 +132,13 @@ def parse_choice(flag: str, text: str, words: Mapping[str, ChoiceT]) -> ChoiceT:
     if word not in words:
         raise ConfigError(say.choice_unknown(flag, text, tuple(dict.fromkeys(words.values()))))
     return words[word]
+
+
+def default_tokenizer(backend: object, model_dir: object) -> TokenizerKind:
+    """The vocabulary of a request that does not choose one.
+
+    A foreign base has a vocabulary of its own, `vox` is the embedded base's; QLoRA takes every
+    base's own file.
+    """
+    is_own = backend is not Backend.QLORA and model_dir is None
+    return TokenizerKind.VOX if is_own else TokenizerKind.HF

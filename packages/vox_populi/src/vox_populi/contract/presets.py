@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from vox_populi.contract.choices import DeploymentTarget, DeviceKind
@@ -141,6 +141,17 @@ def find_preset(name: str) -> TrainPreset:
         raise ConfigError(preset_unknown(name))
     word = _word(name)
     return PRESETS[PRESET_ALIASES.get(word, word)]
+
+
+def values_of_preset(name: str) -> dict[str, object]:
+    """What a preset says, by the fields of a request and its groups.
+
+    Raises:
+        ConfigError: As `find_preset` does.
+    """
+    preset = find_preset(name)
+    values = {each.name: getattr(preset, each.name) for each in fields(preset)}
+    return {field: value for field, value in values.items() if value is not None}
 
 
 def is_preset(name: str) -> bool:

@@ -1,0 +1,356 @@
+"""The functions behind the commands, for programs. Settings have their names in a config file.
+
+Paths may be text, members of closed sets their words. Whatever needs torch is loaded when it is
+called. `vox_populi` exports these names.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+from vox_populi.contract.choices import (
+    ComputeDtype,
+    DeviceKind,
+    TokenizerKind,
+    default_tokenizer,
+    parse_choice,
+)
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.contract.presets import values_of_preset
+from vox_populi.contract.setting import Setting, settings_of
+from vox_populi.contract.training_settings import TrainingSettings
+from vox_populi.data.training_text import ChatTemplate
+from vox_populi.events import Event, Sink
+from vox_populi.export.consumers import Consumer
+from vox_populi.merge.number_type import MergeDtype
+from vox_populi.pipeline.evaluate import EvalReport, EvalRequest, evaluate
+from vox_populi.pipeline.export import ExportReport, ExportRequest
+from vox_populi.pipeline.export import export_adapter as export
+from vox_populi.pipeline.generate import LoadedModel
+from vox_populi.pipeline.generate import load_model as load
+from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.merge import (
+    MergeFormat,
+    MergeReport,
+    MergeRequest,
+    Onto,
+    QloraMergeRequest,
+    merge_qlora,
+    merge_weights,
+)
+from vox_populi.pipeline.progress_lines import ProgressLines
+from vox_populi.pipeline.train import PlannedRun, Resume, RunOptions, TrainReport, run_training
+from vox_populi.pipeline.train import plan_training as plan
+from vox_populi.pipeline.weights_choice import WeightsChoice
+from vox_populi.runs.run_dir import QLORA_ADAPTER_FILE
+from vox_tensor.visible_text import one_line
+
+PathLike = str | Path
+
+
+class Weights(TypedDict, total=False):
+    """Which weights to run; a run or adapter supplies what is left out. None: the embedded base."""
+
+    model: PathLike
+    """Base or merged folder; with an adapter, only if the base has moved."""
+    run: PathLike
+    """Run folder: its base with its final adapter."""
+    checkpoint: PathLike
+    """Adapter file, or checkpoint folder of a run, with its base."""
+    adapter: PathLike
+    """PEFT folder; `model` is its base."""
+    tokenizer: Literal["vox", "hf"]
+    template: str
+    system_prompt: str
+    force_template: bool
+    """Allow another template or system prompt than in training."""
+    device: Literal["best", "cpu", "cuda", "metal"]
+    dtype: Literal["auto", "f32", "bf16"]
+    threads: int
+
+
+def plan_training(
+    data: PathLike, output: PathLike, **settings: Unpack[TrainingSettings]
+) -> PlannedRun:
+    """Check all inputs and decide what would run; write nothing and load no weights.
+
+    Args:
+        data: Folder with `train.jsonl`, and `valid.jsonl` if any.
+        output: The run folder to be.
+        settings: As in a config file: `rank`, `lr`, `epochs`, `model`, …
+
+    Raises:
+        VoxError: With every problem found: settings, rows, model, device, disk.
+        TypeError: For a setting that does not exist.
+    """
+    return plan(_contract(data, output, settings), _options(settings).folder_use)
+
+
+def train_adapter(
+    data: PathLike,
+    output: PathLike,
+    *,
+    progress: Callable[[str], object] | None = print,
+    on_event: Callable[[Event], object] | None = None,
+    resume: bool | PathLike = False,
+    force: bool = False,
+    **settings: Unpack[TrainingSettings],
+) -> TrainReport:
+    """Check, plan and train; write the run folder.
+
+    Args:
+        data: Folder with `train.jsonl`, and `valid.jsonl` if any.
+        output: A new run folder.
+        progress: Gets lines of text every `log_every` steps; `None` for silence.
+        on_event: Gets every event, in the thread that trains.
+        resume: Continue from the newest checkpoint of `output`, or from this one.
+        force: Move an occupied `output` aside and start over.
+        settings: As in a config file: `rank`, `lr`, `epochs`, `model`, …
+
+    Raises:
+        VoxError: With every problem found before training; when the run fails.
+        RunInterruptedError: After Ctrl-C, with a checkpoint to resume from.
+        TypeError: For a setting that does not exist.
+    """
+    options = _options(settings, resume, force=force)
+    sinks: list[Sink] = []
+    if progress is not None:
+        write = progress
+        sinks.append(ProgressLines(lambda line: write(one_line(line)), options.log_every))
+    if on_event is not None:
+        sinks.append(_Callback(on_event))
+    return run_training(_contract(data, output, settings), options, sinks)
+
+
+def training_events(
+    data: PathLike,
+    output: PathLike,
+    *,
+    resume: bool | PathLike = False,
+    force: bool = False,
+    **settings: Unpack[TrainingSettings],
+) -> TrainingEvents:
+    """Train while a `for` loop reads the events; see `train_adapter`.
+
+    Leaving the loop early stops the run after the current step, with a checkpoint.
+
+    Raises:
+        VoxError: For settings that contradict each other; anything else is raised by the loop.
+        TypeError: For a setting that does not exist.
+    """
+    options = _options(settings, resume, force=force)
+    return TrainingEvents(_contract(data, output, settings), options)
+
+
+class TrainingEvents:
+    """A run to iterate over, once; `report` is there afterwards."""
+
+    def __init__(self, contract: FinetuneContract, options: RunOptions) -> None:
+        self.report: TrainReport | None = None
+        self._contract = contract
+        self._options = options
+
+    def __iter__(self) -> Iterator[Event]:
+        """Train in another thread and hand on each event."""
+        events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        is_left = False
+        options = replace(self._options, should_stop=lambda: is_left)
+        with ThreadPoolExecutor(1) as pool:
+            run = pool.submit(run_training, self._contract, options, [_Callback(events.put)])
+            run.add_done_callback(lambda _: events.put(None))
+            try:
+                while (event := events.get()) is not None:
+                    yield event
+                self.report = run.result()
+            finally:
+                is_left = True
+                with suppress(RunInterruptedError):
+                    run.exception()
+
+
+def load_model(**weights: Unpack[Weights]) -> LoadedModel:
+    """Load a base model, with an adapter if one is chosen, and keep it in memory.
+
+    Raises:
+        VoxError: For unusable weights.
+    """
+    return load(_weights(weights))
+
+
+def evaluate_model(
+    rows: PathLike,
+    *,
+    compare_base: bool = False,
+    generate: int = 0,
+    max_new_tokens: int = 256,
+    seq_len: int | None = None,
+    **weights: Unpack[Weights],
+) -> EvalReport:
+    """Measure the loss of a model on a file of rows and, if asked, its answers.
+
+    Args:
+        rows: JSON Lines.
+        compare_base: Measure the base without its adapter, too.
+        generate: Answer this many rows and compare with their own answers.
+        max_new_tokens: Longest answer.
+        seq_len: Longest row; `None` for that of training.
+        weights: As for `load_model`.
+
+    Raises:
+        VoxError: For unusable weights or rows.
+    """
+    request = EvalRequest(
+        data=Path(rows),
+        weights=_weights(weights),
+        compare_base=compare_base,
+        generate=generate,
+        max_new_tokens=max_new_tokens,
+        seq_len=seq_len,
+    )
+    return evaluate(request)
+
+
+def merge_adapter(
+    adapter: PathLike,
+    output: PathLike,
+    *,
+    model: PathLike | None = None,
+    onto: Literal["original", "dequant"] | None = None,
+    format: Literal["hf", "vox"] = "hf",
+    dtype: Literal["auto", "bf16", "f16", "f32"] = "auto",
+    force: bool = False,
+) -> MergeReport:
+    """Fold an adapter into its base, prove that the result computes the same, and publish it.
+
+    Args:
+        adapter: Run folder, checkpoint folder or adapter file.
+        output: A new folder.
+        model: Folder of the base, if it has moved since training.
+        onto: For QLoRA, the weights to merge onto: those stored in the base, or those trained
+            on (the default). Required for the checkpoint folder of a QLoRA run.
+        format: A folder that transformers loads, or `model_merged.bin`.
+        dtype: Number type to write; `auto` is the narrowest that keeps what was trained.
+        force: Move an occupied `output` aside.
+
+    Raises:
+        VoxError: For an adapter or base that cannot be used, or a merge that loses too much.
+    """
+    source, base = Path(adapter), _path(model)
+    is_qlora = source.suffix == ".safetensors" or (source / QLORA_ADAPTER_FILE).exists()
+    shared: dict[str, Any] = {
+        "output": Path(output),
+        "output_format": MergeFormat(format),
+        "dtype": MergeDtype(dtype),
+        "force": force,
+    }
+    if is_qlora or onto is not None:
+        weights = None if onto is None else Onto(onto)
+        return merge_qlora(QloraMergeRequest(adapter=source, base=base, onto=weights, **shared))
+    return merge_weights(MergeRequest(checkpoint=source, model_dir=base, **shared))
+
+
+def export_adapter(
+    adapter: PathLike,
+    output: PathLike,
+    consumer: Literal["peft", "vllm", "gguf", "mlx"],
+    *,
+    model: PathLike | None = None,
+) -> ExportReport:
+    """Write an adapter in the form that another program loads.
+
+    Args:
+        adapter: Run folder or adapter file.
+        output: A new folder.
+        consumer: The program.
+        model: Folder of the base, if it has moved since training.
+
+    Raises:
+        VoxError: With every reason why the program cannot load it.
+    """
+    request = ExportRequest(
+        source=Path(adapter),
+        consumer=Consumer(consumer),
+        output_dir=Path(output),
+        model_dir=_path(model),
+    )
+    return export(request)
+
+
+@dataclass(frozen=True, slots=True)
+class _Callback:
+    """A function as a sink."""
+
+    call: Callable[[Event], object]
+
+    def emit(self, event: Event) -> None:
+        """Hand an event on."""
+        self.call(event)
+
+
+def _contract(data: PathLike, output: PathLike, settings: Mapping[str, object]) -> FinetuneContract:
+    """The request, with what a preset and the choice of a base imply."""
+    options = {each.name for each in settings_of(RunOptions)}
+    known = {each.name: each for each in settings_of(FinetuneContract)}
+    own = {name: value for name, value in settings.items() if name not in options}
+    unknown = own.keys() - known.keys()
+    if unknown:
+        message = f"no setting is called {', '.join(sorted(unknown))}"
+        raise TypeError(message)
+    values = {known[name].field: _stored(known[name], value) for name, value in own.items()}
+    implied: dict[str, object] = {
+        "tokenizer": default_tokenizer(values.get("backend"), values.get("model_dir"))
+    }
+    if values.get("preset") is not None:
+        implied |= values_of_preset(str(values["preset"]))
+    paths = {"data_dir": Path(data), "output_dir": Path(output)}
+    return FinetuneContract.of(**{**implied, **values, **paths})
+
+
+def _stored(setting: Setting, value: object) -> object:
+    """A setting's value as the request holds it; words and paths may be text."""
+    if value is None:
+        return None
+    if isinstance(value, str) and issubclass(setting.kind, StrEnum):
+        words = setting.spec.words or {member.value: member for member in setting.kind}
+        value = parse_choice(setting.flag, value, words)
+    elif isinstance(value, str) and setting.kind is Path:
+        value = Path(value)
+    return setting.stored(value)
+
+
+def _options(
+    settings: Mapping[str, object], resume: bool | PathLike = False, *, force: bool = False
+) -> RunOptions:
+    names = {each.name for each in settings_of(RunOptions)}
+    values: dict[str, Any] = {name: settings[name] for name in names & settings.keys()}
+    source = None if isinstance(resume, bool) else Path(resume)
+    wanted = Resume(source) if resume else None
+    return RunOptions(resume=wanted, force=force, **values)
+
+
+def _weights(values: Weights) -> WeightsChoice:
+    kinds: dict[str, Callable[[Any], object]] = {
+        **dict.fromkeys(("model", "run", "checkpoint", "adapter"), Path),
+        "tokenizer": TokenizerKind,
+        "template": ChatTemplate,
+        "device": DeviceKind,
+        "dtype": ComputeDtype,
+    }
+    made: dict[str, Any] = {
+        name: kinds[name](value) if name in kinds and value is not None else value
+        for name, value in values.items()
+    }
+    if "model" in made:
+        made["model_dir"] = made.pop("model")
+    return WeightsChoice(**made)
+
+
+def _path(path: PathLike | None) -> Path | None:
+    return None if path is None else Path(path)
