@@ -248,8 +248,8 @@ def test_a_run_is_evaluated_merged_exported_and_answers(
     exported = vox_populi.export_adapter(str(run.run), str(tmp_path / "exported"), "peft")
     assert "adapter_config.json" in exported.files
 
-    runs: list[Weights] = [{"run": run.run}, {"run": str(run.run)}, {}]
-    trained, again, base = (vox_populi.load_model(threads=1, **each) for each in runs)
+    runs: list[Weights] = [{"run": run.run}, {"run": str(run.run), "threads": 1}, {}]
+    trained, again, base = (vox_populi.load_model(**each) for each in runs)
     answer = trained.generate("Say 1.", max_new_tokens=4)
     assert answer == again.generate("Say 1.", max_new_tokens=4)
     assert answer.ids != base.generate("Say 1.", max_new_tokens=4).ids

@@ -14,11 +14,11 @@ class TrainingSettings(TypedDict, total=False):
     init_from: str | Path | None
     """Adapter file to start from, with fresh optimizer state."""
     backend: Literal["lora", "qlora"]
-    """lora: a base as it is stored. qlora: a base in NF4."""
+    """lora: the base as stored. qlora: the base in NF4."""
     kernel: Literal["burn_lora", "candle_qlora"] | None
-    """Refuse to run on another kernel."""
+    """Refuse to run on any other kernel."""
     base_quant: Literal["none", "nf4"] | None
-    """How the base is held."""
+    """How the base is stored in memory."""
     tokenizer: Literal["vox", "hf"]
     """Vocabulary."""
     targets: str | None
@@ -32,69 +32,69 @@ class TrainingSettings(TypedDict, total=False):
     rslora: bool
     """Scale by alpha/sqrt(rank)."""
     qlora_graph: Literal["full", "proxy"] | None
-    """What QLoRA trains: the transformer, or a bounded proxy of it."""
+    """What QLoRA trains: the transformer, or a bounded proxy."""
     qlora_no_double_quant: bool
     """Keep the magnitudes of NF4 blocks in f32."""
     nf4_block_size: int
-    """Values that share a magnitude, 32 to 4096."""
+    """Values per block, 32 to 4096."""
     nf4_cache: Literal["auto", "none", "layer", "step"]
-    """How long dense copies of NF4 weights live."""
+    """How long to keep dense copies of NF4 weights."""
     nf4_cache_dir: str | Path | None
-    """Keep quantised bases here for the next runs."""
+    """Folder that keeps quantised bases for later runs."""
     qlora_ce_last_k: int | None
     """Learn only the last N supervised tokens of a row."""
     qlora_max_skip_rate: float | None
-    """Refuse data of which more is skipped, 0 to 1."""
+    """Largest share of rows that may be skipped, 0 to 1."""
     qlora_proxy_max_layers: int | None
-    """Most middle layers of the proxy; 0 is the LM head alone."""
+    """Largest number of middle layers in the proxy; 0 is only the LM head."""
     qlora_lm_head_only: bool
-    """Proxy without middle layers."""
+    """Train only the LM head (proxy without middle layers)."""
     qlora_require_full_proxy_stack: bool
     """Refuse a base that lacks an output projection."""
     qlora_allow_partial_proxy_stack: bool
-    """Fall back to the LM head, also with --device cuda."""
+    """Fall back to the LM head, even with --device cuda."""
     epochs: int
     """Passes over the rows."""
     max_steps: int | None
-    """Most optimizer steps."""
+    """Largest number of optimizer steps."""
     lr: float
     """Peak learning rate."""
     schedule: Literal["constant", "linear", "cosine", "inverse_sqrt", "wsd"]
-    """Learning rate after warm-up."""
+    """Learning rate schedule after the warm-up."""
     warmup: int
     """Warm-up steps."""
     optimizer: Literal["adamw", "lion", "adamw8bit"]
-    """What turns gradients into updates."""
+    """Optimizer."""
     weight_decay: float
     """Weight decay."""
     max_grad_norm: float
-    """Largest norm of a step's gradients."""
+    """Clip the gradients of a step to this norm."""
     seq_len: int
-    """Most tokens of a row."""
+    """Largest number of tokens per row."""
     batch_size: int
-    """Rows of a forward pass."""
+    """Rows per forward pass."""
     grad_accum: int
-    """Forward passes of an optimizer step."""
+    """Forward passes per optimizer step."""
     seed: int
-    """Seed of everything random."""
+    """Random seed."""
     template: Literal["chatml", "plain"]
-    """Layout of a row."""
+    """Template of a row."""
     system_prompt: str | None
-    """Opens rows that have no system message."""
+    """System prompt for rows without one."""
     min_rating: int | None
-    """Leave out rows rated lower, 1 to 5."""
+    """Skip rows with a lower rating, 1 to 5."""
     context_filter: str | None
-    """Keep rows whose category contains this."""
+    """Use only rows whose category contains this."""
     on_bad_row: Literal["error", "skip"]
-    """Rows that cannot be read."""
+    """What to do with rows that cannot be used."""
     on_long_row: Literal["truncate", "skip", "error"]
-    """Rows over --seq-len."""
+    """What to do with rows longer than --seq-len."""
     validation_split_ratio: float
     """Share of rows held out."""
     eval_every: int | None
     """Steps between evaluations."""
     early_stopping_patience: int | None
-    """Evaluations without a better loss before stopping."""
+    """Evaluations without improvement before stopping."""
     device: Literal["cpu", "cuda", "metal", "best"]
     """Where to compute."""
     dtype: Literal["auto", "f32", "bf16"]
@@ -106,10 +106,10 @@ class TrainingSettings(TypedDict, total=False):
     preset: str | None
     """Named settings: tiny, safe, 4080, a100, distributed, mobile_edge, vox-gen."""
     log_every: int
-    """Steps between two lines of progress."""
+    """Steps between progress lines."""
     checkpoint_every: int | None
-    """Steps between two checkpoints."""
+    """Steps between checkpoints."""
     keep_checkpoints: int
-    """Checkpoints that remain."""
+    """Number of checkpoints to keep."""
     check_rows: bool
-    """Keep a few rows as token ids in the run folder; merges are proved on them."""
+    """Keep a few rows as token ids in the run folder, to check merges with."""
