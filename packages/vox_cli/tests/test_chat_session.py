@@ -12,7 +12,7 @@ import pytest
 
 from vox_cli.commands import mens_generate
 from vox_populi.errors import DataError
-from vox_populi.operator_messages import use as say
+from vox_populi.operator_messages import run as say
 from vox_populi.pipeline.generate import GenerateRequest, GenerateResult
 
 Vox = Callable[..., Any]

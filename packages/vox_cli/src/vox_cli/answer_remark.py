@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vox_populi.operator_messages import use as say
+from vox_populi.operator_messages import run as say
 from vox_populi.pipeline.generate import GenerateResult
 
 

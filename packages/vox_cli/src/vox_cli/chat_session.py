@@ -12,7 +12,7 @@ from vox_cli.answer_remark import answer_remark
 from vox_cli.console import Console
 from vox_cli.terminal import STDOUT, ask
 from vox_populi.errors import DataError
-from vox_populi.operator_messages import use as say
+from vox_populi.operator_messages import run as say
 from vox_populi.pipeline.chat import Conversation
 
 with suppress(ImportError):

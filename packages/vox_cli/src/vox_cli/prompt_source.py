@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vox_populi.errors import ConfigError
+from vox_populi.operator_messages import run as say_use
 from vox_populi.operator_messages import usage as say_usage
-from vox_populi.operator_messages import use as say_use
 from vox_populi.operator_messages.wording import capped
 from vox_populi.pipeline.generate import Prompt
 from vox_tensor.errors import Problem

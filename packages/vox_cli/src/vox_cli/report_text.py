@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from vox_cli.terminal import Piece, Style
 from vox_cli.text_width import cells, padded
 from vox_populi.contract.choices import GraphId
-from vox_populi.operator_messages import qlora as say
+from vox_populi.operator_messages import plan as say
 from vox_populi.pipeline.preview import PreviewRow
 from vox_populi.pipeline.progress_lines import clock_text
 from vox_populi.pipeline.status import StatusReport

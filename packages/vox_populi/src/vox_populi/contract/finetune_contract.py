@@ -51,7 +51,6 @@ from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import ContractError
 from vox_populi.number_ranges import require_ranges
 from vox_populi.operator_messages import contract as say_contract
-from vox_populi.operator_messages import qlora as say_qlora
 from vox_tensor.errors import Problem
 from vox_tensor.lora_spec import LoraSpec
 
@@ -245,7 +244,7 @@ class FinetuneContract:
         if self.compute.device is not DeviceKind.CPU:
             yield say_contract.mobile_edge_needs_cpu(self.compute.device)
         if self.qlora.require_full_proxy_stack:
-            yield say_qlora.mobile_edge_rejects_full_stack()
+            yield say_contract.mobile_edge_rejects_full_stack()
         for flag, value, limit in (
             ("--seq-len", self.batching.seq_len, MOBILE_EDGE_MAX_SEQ_LEN),
             ("--rank", self.lora.rank, MOBILE_EDGE_MAX_RANK),

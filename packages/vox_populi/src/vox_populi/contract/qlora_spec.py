@@ -10,7 +10,7 @@ from pathlib import Path
 from vox_populi.contract.choices import Backend, Kernel
 from vox_populi.contract.setting import Recorded, out_of_range, record_of, setting, settings_of
 from vox_populi.number_ranges import COUNT, NF4_BLOCK, PROXY_LAYERS, SHARE, NumberRange
-from vox_populi.operator_messages import qlora as say
+from vox_populi.operator_messages import contract as say
 from vox_tensor.errors import Problem
 from vox_tensor.nf4_levels import BLOCK_SIZE, Nf4Settings
 

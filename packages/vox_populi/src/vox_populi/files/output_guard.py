@@ -16,8 +16,7 @@ from pathlib import Path
 
 from vox_populi.errors import EnvironmentFailure, PreflightError
 from vox_populi.files.folder_lock import LOCK_NAME, lock_holder
-from vox_populi.operator_messages import environment as say_environment
-from vox_populi.operator_messages import plan as say_plan
+from vox_populi.operator_messages import environment as say
 from vox_populi.operator_messages.wording import cause
 from vox_tensor.atomic_file import is_temporary
 from vox_tensor.errors import Problem
@@ -53,7 +52,7 @@ def require_apart(output: Path, reads: Reads) -> None:
     for source in (*reads.whole, *reads.kept):
         is_inside = source in reads.whole and _is_within(output, source)
         if is_inside or any(_is_within(place, output) for place in _places(source)):
-            raise PreflightError(say_environment.output_overlaps(str(output), str(source)))
+            raise PreflightError(say.output_overlaps(str(output), str(source)))
 
 
 def require_movable(output: Path) -> None:
@@ -63,7 +62,7 @@ def require_movable(output: Path) -> None:
         PreflightError: When it is one of these.
     """
     if os.path.lexists(output) and _is_within(Path.cwd(), output):
-        raise PreflightError(say_environment.output_holds_working_folder(str(output)))
+        raise PreflightError(say.output_holds_working_folder(str(output)))
 
 
 def names_in(output: Path) -> tuple[str, ...]:
@@ -76,17 +75,17 @@ def names_in(output: Path) -> tuple[str, ...]:
     where = str(output)
     try:
         if output.is_symlink():
-            raise EnvironmentFailure(say_environment.output_folder_is_link(where))
+            raise EnvironmentFailure(say.output_folder_is_link(where))
         names = tuple(entry.name for entry in output.iterdir())
     except FileNotFoundError:
         return ()
     except NotADirectoryError as error:
-        raise EnvironmentFailure(say_environment.output_not_a_folder(where)) from error
+        raise EnvironmentFailure(say.output_not_a_folder(where)) from error
     except OSError as error:
-        raise EnvironmentFailure(say_plan.output_not_writable(where, cause(error))) from error
+        raise EnvironmentFailure(say.output_not_writable(where, cause(error))) from error
     holder = lock_holder(output) if LOCK_NAME in names else None
     if holder is not None:
-        raise EnvironmentFailure(say_environment.folder_locked(where, holder))
+        raise EnvironmentFailure(say.folder_locked(where, holder))
     return names
 
 
@@ -131,13 +130,13 @@ def require_room(output: Path, needed: int, too_small: Callable[[str, int, int],
         folder = nearest_folder(output)
         free = shutil.disk_usage(folder).free
     except NotADirectoryError as error:
-        raise EnvironmentFailure(say_environment.output_not_a_folder(where)) from error
+        raise EnvironmentFailure(say.output_not_a_folder(where)) from error
     except OSError as error:
-        raise EnvironmentFailure(say_plan.output_not_writable(where, cause(error))) from error
+        raise EnvironmentFailure(say.output_not_writable(where, cause(error))) from error
     problems = []
     if not os.access(folder, os.W_OK | os.X_OK):
         reason = f"{folder} is read-only for this user"
-        problems.append(say_plan.output_not_writable(where, reason))
+        problems.append(say.output_not_writable(where, reason))
     if free < needed:
         problems.append(too_small(where, needed, free))
     if problems:
@@ -149,7 +148,7 @@ def require_new_folder(
     reads: Reads,
     *,
     force: bool = False,
-    occupied: Callable[[str], Problem] = say_environment.output_folder_occupied,
+    occupied: Callable[[str], Problem] = say.output_folder_occupied,
 ) -> None:
     """Refuse a place where no new folder can appear by a rename.
 

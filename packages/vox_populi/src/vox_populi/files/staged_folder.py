@@ -21,7 +21,6 @@ from vox_populi.files.new_file import new_file, write_all
 from vox_populi.files.output_guard import is_occupied, names_in
 from vox_populi.files.removal import is_own_folder, move_aside, remove_entries, remove_entry
 from vox_populi.operator_messages import environment as say_environment
-from vox_populi.operator_messages import merge as say_merge
 from vox_tensor.atomic_file import is_temporary, sync_folder
 
 
@@ -164,7 +163,7 @@ class StagedFolder:
             sync_folder(self._target.parent)
         except OSError as error:
             where = str(self._target)
-            raise EnvironmentFailure(say_merge.folder_not_published(where, error)) from error
+            raise EnvironmentFailure(say_environment.folder_not_published(where, error)) from error
         return kept
 
     def _take_place(self) -> None:

@@ -11,7 +11,7 @@ import torch
 from vox_populi.errors import RunFailedError
 from vox_populi.infer.cached_model import CachedModel
 from vox_populi.infer.sampling import SamplingSpec, choose_token
-from vox_populi.operator_messages import use as say
+from vox_populi.operator_messages import run as say
 
 
 class StopReason(StrEnum):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vox_populi import extras
 from vox_populi.errors import first_line
-from vox_populi.operator_messages import qlora as say
+from vox_populi.operator_messages import quantize as say
 from vox_tensor.nf4 import Nf4Tensor, dequantize_nf4, quantize_nf4
 from vox_tensor.nf4_levels import BLOCK_SIZE
 from vox_tensor.nf4_weight import Dequantizer

@@ -1,12 +1,30 @@
-"""Adapters and other artifacts (MENS-A)."""
+"""Adapters and their sidecars (MENS-A)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from vox_populi.operator_messages.model_folder import container_foreign
-from vox_populi.operator_messages.wording import cause, clipped
+from vox_populi.operator_messages.wording import and_nearest, cause, clipped
 from vox_tensor.errors import Problem
+
+FORMATS_PAGE = "docs/src/reference/adapter-formats.md"
+
+MERGE_QLORA_REJECTS_BURN_BIN = (
+    "merge-qlora takes the candle_qlora_adapter.safetensors of a QLoRA run with its sidecar, not "
+    "a *.bin: a .bin holds an adapter of the LoRA backend (Burn), whose layers are the "
+    "transformer's q, k, v, ..., while a Candle QLoRA adapter may have midN and lm_head. There is "
+    "no automatic conversion between them"
+)
+"""The message of every command that needs a QLoRA adapter and gets a `.bin`."""
+
+_BURN_BIN_FIX = (
+    "Merge it with: vox mens merge-weights --checkpoint FILE --output-dir DIR (it writes "
+    "model_merged.bin), or convert it explicitly if the layers correspond: "
+    f"vox mens convert-adapter FILE --to v3 --output DIR. See {FORMATS_PAGE}#mens-training-ssot."
+)
+
+_WRITE_AGAIN = "Copy the adapter and its sidecars again from where they were written."
 
 _COPY_AGAIN = "Copy the file again from where it was written, or train again."
 
@@ -180,66 +198,170 @@ def adapter_tokenizer_differs(path: str, where: str) -> Problem:
     )
 
 
-def manifest_changed(path: str) -> Problem:
-    """A training manifest that was changed after the run wrote it."""
-    return Problem(
-        code="MENS-A111",
-        what="the manifest was changed after the run wrote it: it does not match its own digest.",
-        fix="Copy the run folder again from where it was written, or train it again.",
-        where=path,
-    )
-
-
-def manifest_invalid(path: str, reason: str) -> Problem:
-    """A manifest that is not valid."""
-    return Problem(
-        code="MENS-A020",
-        what=f"it is not a valid training manifest: {clipped(reason)}.",
-        fix="Copy the run folder again from where it was written.",
-        where=path,
-    )
-
-
-def manifest_too_new(path: str, found: int, known: int) -> Problem:
-    """A manifest written by a newer release."""
-    return Problem(
-        code="MENS-A021",
-        what=f"its schema version is {found}; this program reads up to {known}.",
-        fix="Upgrade Vox Mens.",
-        where=path,
-    )
-
-
-def not_a_run_folder(path: str) -> Problem:
-    """A folder without any file of a run."""
-    return Problem(
-        code="MENS-A022",
-        what="no run found here.",
-        fix="Pass the folder that was the --output-dir of vox mens train.",
-        where=path,
-    )
-
-
-def run_has_no_adapter(path: str) -> Problem:
-    """A run folder without its final adapter."""
-    return Problem(
-        code="MENS-A023",
-        what="the run has not finished: there is no final adapter.",
-        fix="See its progress with: vox mens status RUN",
-        where=path,
-    )
-
-
-def run_file_not_regular(path: str) -> Problem:
-    """A folder, pipe, socket or device in place of a run's file."""
-    return Problem(
-        code="MENS-A100",
-        what="not a regular file, but a run has a file of this name.",
-        fix="Move it away, or copy the run folder again from where it was written.",
-        where=path,
-    )
-
-
 def note_rows_cut_to_positions(asked: int, positions: int) -> str:
     """Rows are cut to the length of the table of learned positions."""
     return f"--seq-len {asked} is more than the {positions} positions of this model; rows are cut."
+
+
+def burn_bin_refused(path: str) -> Problem:
+    """A `.bin`, recognised by name or by its first bytes, in place of a QLoRA adapter."""
+    return Problem(
+        code="MENS-A501",
+        what=f"{MERGE_QLORA_REJECTS_BURN_BIN}.",
+        fix=_BURN_BIN_FIX,
+        where=path,
+    )
+
+
+def sidecar_missing(path: str, names: Sequence[str]) -> Problem:
+    """A safetensors file without the sidecar that has its layers and scale."""
+    return Problem(
+        code="MENS-A502",
+        what=f"there is no sidecar next to it: none of {', '.join(names)}.",
+        fix="Copy the sidecar from the run folder, or pass it with --meta.",
+        where=path,
+    )
+
+
+def sidecar_format_unknown(path: str, found: object, known: Sequence[str]) -> Problem:
+    """A JSON file that is not an adapter's sidecar."""
+    said = "it has no format" if found is None else f"its format is {clipped(found)}"
+    return Problem(
+        code="MENS-A503",
+        what=f"not an adapter's sidecar: {said}.",
+        fix=f"Pass a file whose format is one of {', '.join(known)}.",
+        where=path,
+    )
+
+
+def sidecar_invalid(path: str, reason: str) -> Problem:
+    """A field of a sidecar is missing or wrong, or two of them contradict each other."""
+    return Problem(
+        code="MENS-A504",
+        what=f"not a valid sidecar: {clipped(reason)}.",
+        fix=_WRITE_AGAIN,
+        where=path,
+    )
+
+
+def form_tensor_missing(path: str, name: str, near: str | None) -> Problem:
+    """The sidecar lists a layer, but one of its two tensors is missing."""
+    return Problem(
+        code="MENS-A505",
+        what=f"the tensor {clipped(name)} is missing{and_nearest(near)}.",
+        fix=_WRITE_AGAIN,
+        where=path,
+    )
+
+
+def form_tensor_unexpected(path: str, name: str, near: str | None) -> Problem:
+    """A tensor of a layer that the sidecar does not list."""
+    return Problem(
+        code="MENS-A506",
+        what=f"the tensor {clipped(name)} belongs to no layer of the sidecar{and_nearest(near)}.",
+        fix=_WRITE_AGAIN,
+        where=path,
+    )
+
+
+def form_tensor_misshaped(path: str, name: str, found: Sequence[int], expected: str) -> Problem:
+    """A tensor whose shape does not match rank and layer exactly; nothing is broadcast."""
+    return Problem(
+        code="MENS-A507",
+        what=f"the tensor {clipped(name)} is {clipped(list(found))}, not {expected}.",
+        fix=_WRITE_AGAIN,
+        where=path,
+    )
+
+
+def form_tensor_twice(path: str, name: str) -> Problem:
+    """A tensor that occurs under both of its names."""
+    return Problem(
+        code="MENS-A508",
+        what=f"the tensor {clipped(name)} occurs twice, with and without .weight.",
+        fix="Write the file again with only one of them.",
+        where=path,
+    )
+
+
+def sidecars_differ(path: str, other: str, fields: Sequence[str]) -> Problem:
+    """Two sidecars of one adapter that describe different adapters."""
+    return Problem(
+        code="MENS-A509",
+        what=f"it contradicts {other} in {', '.join(fields)}.",
+        fix="Remove the one that is wrong, or pass the right one with --meta.",
+        where=path,
+    )
+
+
+def head_mapping_missing(path: str) -> Problem:
+    """A file of the source system without the head, which its merge requires."""
+    return Problem(
+        code="MENS-A510",
+        what="its base_key_map does not map lm_head.",
+        fix=_WRITE_AGAIN,
+        where=path,
+    )
+
+
+def families_mixed(path: str, families: Sequence[str]) -> Problem:
+    """Base keys of more than one model family in one adapter."""
+    return Problem(
+        code="MENS-A511",
+        what=f"its base keys mix model families: {', '.join(families)}.",
+        fix=_WRITE_AGAIN,
+        where=path,
+    )
+
+
+def form_is_not_qlora(path: str, method: str, base_quant: str) -> Problem:
+    """A version 3 manifest of an adapter trained on an unquantised base."""
+    return Problem(
+        code="MENS-A512",
+        what=f"its method is {method} on base_quant {base_quant}, not qlora on nf4.",
+        fix="Convert it to a .bin (vox mens convert-adapter DIR --to lora-bin --output FILE) and "
+        "merge that with vox mens merge-weights.",
+        where=path,
+    )
+
+
+def quantised_adapter_refused(path: str, graph: str) -> Problem:
+    """An adapter trained on rounded weights was passed to `merge-weights`."""
+    return Problem(
+        code="MENS-A513",
+        what=f"this is a QLoRA adapter: trained in the graph {graph} on NF4 weights, not on the "
+        "base as stored.",
+        fix="Merge it with vox mens merge-qlora, where --onto chooses the weights.",
+        where=path,
+    )
+
+
+def form_container_refused(found: Problem) -> Problem:
+    """The container reader's finding with a fix for QLoRA adapters."""
+    return Problem(
+        code="MENS-A525",
+        what=found.what,
+        fix="Pass the candle_qlora_adapter.safetensors of a QLoRA run with its sidecar, or copy "
+        "both again from there.",
+        where=found.where,
+    )
+
+
+def no_adapter_there(path: str) -> Problem:
+    """A path that does not exist, or a folder without an adapter."""
+    return Problem(
+        code="MENS-A561",
+        what="there is no QLoRA adapter.",
+        fix="Pass a candle_qlora_adapter.safetensors, or the folder of a QLoRA run or checkpoint.",
+        where=path,
+    )
+
+
+def no_sidecar_there(path: str) -> Problem:
+    """The `--meta` file does not exist."""
+    return Problem(
+        code="MENS-A562",
+        what="there is no such file.",
+        fix="Pass the adapter's sidecar with --meta, or omit --meta if it is next to the adapter.",
+        where=path,
+    )

@@ -1,4 +1,4 @@
-"""Checkpoints, and resuming from one (MENS-A08x, MENS-E008, MENS-R02x)."""
+"""Run folders, checkpoints, and resuming from one (MENS-A08x, MENS-E008, MENS-R02x)."""
 
 from __future__ import annotations
 
@@ -125,3 +125,63 @@ def note_nothing_to_resume() -> str:
 def note_run_complete() -> str:
     """A finished run was resumed."""
     return "this run is complete; nothing was changed."
+
+
+def manifest_changed(path: str) -> Problem:
+    """A training manifest that was changed after the run wrote it."""
+    return Problem(
+        code="MENS-A111",
+        what="the manifest was changed after the run wrote it: it does not match its own digest.",
+        fix="Copy the run folder again from where it was written, or train it again.",
+        where=path,
+    )
+
+
+def manifest_invalid(path: str, reason: str) -> Problem:
+    """A manifest that is not valid."""
+    return Problem(
+        code="MENS-A020",
+        what=f"it is not a valid training manifest: {clipped(reason)}.",
+        fix="Copy the run folder again from where it was written.",
+        where=path,
+    )
+
+
+def manifest_too_new(path: str, found: int, known: int) -> Problem:
+    """A manifest written by a newer release."""
+    return Problem(
+        code="MENS-A021",
+        what=f"its schema version is {found}; this program reads up to {known}.",
+        fix="Upgrade Vox Mens.",
+        where=path,
+    )
+
+
+def not_a_run_folder(path: str) -> Problem:
+    """A folder without any file of a run."""
+    return Problem(
+        code="MENS-A022",
+        what="no run found here.",
+        fix="Pass the folder that was the --output-dir of vox mens train.",
+        where=path,
+    )
+
+
+def run_has_no_adapter(path: str) -> Problem:
+    """A run folder without its final adapter."""
+    return Problem(
+        code="MENS-A023",
+        what="the run has not finished: there is no final adapter.",
+        fix="See its progress with: vox mens status RUN",
+        where=path,
+    )
+
+
+def run_file_not_regular(path: str) -> Problem:
+    """A folder, pipe, socket or device in place of a run's file."""
+    return Problem(
+        code="MENS-A100",
+        what="not a regular file, but a run has a file of this name.",
+        fix="Move it away, or copy the run folder again from where it was written.",
+        where=path,
+    )

@@ -1,4 +1,4 @@
-"""The request (MENS-C)."""
+"""The request, with its 4-bit settings (MENS-C)."""
 
 from __future__ import annotations
 
@@ -100,3 +100,78 @@ def text_not_unicode(flag: str) -> Problem:
         where=flag,
         fix="Pass it as UTF-8; check the terminal's locale.",
     )
+
+
+def nf4_needs_qlora() -> Problem:
+    """NF4 was requested for the LoRA kernel, which uses bases as they are stored."""
+    return Problem(
+        code="MENS-C009",
+        what="the LoRA kernel does not support NF4 bases: --base-quant nf4 needs --backend qlora.",
+        where="--base-quant",
+        fix="Pass --backend qlora, or omit --base-quant nf4.",
+    )
+
+
+def qlora_needs_nf4() -> Problem:
+    """A QLoRA run was requested on a base that is not quantised."""
+    return Problem(
+        code="MENS-C010",
+        what="--backend qlora trains on an NF4 base, which --base-quant none rules out.",
+        where="--base-quant",
+        fix="Pass --base-quant nf4 or omit the flag, or train with --backend lora.",
+    )
+
+
+def qlora_flags_without_qlora(flags: Sequence[str]) -> Problem:
+    """QLoRA settings without the QLoRA backend."""
+    return Problem(
+        code="MENS-C011",
+        what=f"{', '.join(flags)} {_has(flags)} no effect with --backend lora.",
+        where="--backend",
+        fix=f"Pass --backend qlora, or omit {', '.join(flags)}.",
+    )
+
+
+def proxy_flags_with_full_graph(flags: Sequence[str]) -> Problem:
+    """Proxy settings with the full graph, which has no proxy stack."""
+    return Problem(
+        code="MENS-C012",
+        what=f"{', '.join(flags)} {_has(flags)} no effect in the full graph.",
+        where="--qlora-graph",
+        fix=f"Pass --qlora-graph proxy, or omit {', '.join(flags)}.",
+    )
+
+
+def flags_exclude_each_other(one: str, other: str) -> Problem:
+    """Two settings that rule each other out."""
+    return Problem(
+        code="MENS-C013",
+        what=f"{one} and {other} contradict each other.",
+        where=one,
+        fix=f"Omit {one} or {other}.",
+    )
+
+
+def kernel_not_implied(forced: str, implied: str, method: str, quant: str) -> Problem:
+    """A kernel was forced that does not match the rest of the request."""
+    return Problem(
+        code="MENS-C014",
+        what=f"--kernel {forced} was requested, but adapter method {method} on a base"
+        f" quantised as {quant} runs on {implied}.",
+        where="--kernel",
+        fix=f"Pass --kernel {implied} or omit the flag, or change --backend.",
+    )
+
+
+def mobile_edge_rejects_full_stack() -> Problem:
+    """A full proxy stack cannot be required for a phone."""
+    return Problem(
+        code="MENS-C015",
+        what="deployment target mobile_edge cannot require the full proxy stack.",
+        where="--qlora-require-full-proxy-stack",
+        fix="Omit --qlora-require-full-proxy-stack, or omit --deployment-target mobile_edge.",
+    )
+
+
+def _has(words: Sequence[str]) -> str:
+    return "has" if len(words) == 1 else "have"

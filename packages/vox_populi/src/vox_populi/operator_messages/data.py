@@ -242,3 +242,14 @@ def output_is_input(path: str) -> Problem:
         fix="Choose another output file.",
         where=path,
     )
+
+
+def skip_rate_exceeded(where: str, skipped: int, rows: int, limit: float) -> Problem:
+    """More rows are unusable than the operator accepts."""
+    return Problem(
+        code="MENS-P022",
+        what=f"the skip rate is {skipped / rows:.4g} ({skipped} of {rows} rows), more than the"
+        f" {limit:g} that --qlora-max-skip-rate allows.",
+        where=where,
+        fix="Fix the rows that vox mens corpus validate lists, or raise --qlora-max-skip-rate.",
+    )

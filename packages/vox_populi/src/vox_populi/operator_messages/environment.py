@@ -1,8 +1,8 @@
-"""Runs and the machine they are on (MENS-E)."""
+"""The machine: folders, files, disks, memory and devices (MENS-E, MENS-P)."""
 
 from __future__ import annotations
 
-from vox_populi.operator_messages.wording import cause, clipped
+from vox_populi.operator_messages.wording import cause, clipped, gib
 from vox_tensor.errors import Problem
 
 MOBILE_EDGE_MANIFEST_NOTE = "trained within the limits of mobile_edge on a CPU"
@@ -125,3 +125,114 @@ def memory_exhausted() -> Problem:
         what="there is not enough memory.",
         fix="Lower --batch-size, --seq-len or --rank.",
     )
+
+
+def merge_disk_too_small(path: str, needed: int, free: int) -> Problem:
+    """The merged folder would not fit on the disk."""
+    return Problem(
+        code="MENS-E020",
+        what=f"the merged folder needs {gib(needed)}, but only {gib(free)} are free there.",
+        fix="Free some space, or choose an --output-dir on another disk.",
+        where=path,
+    )
+
+
+def folder_not_published(path: str, error: OSError) -> Problem:
+    """The finished folder could not be moved into place; the old one is unchanged."""
+    return Problem(
+        code="MENS-E021",
+        what=f"the finished folder cannot be moved into place: {cause(error)}.",
+        fix="Check permissions and that nothing else writes there, then start again.",
+        where=path,
+    )
+
+
+def device_absent(device: str) -> Problem:
+    """The requested device does not exist, or torch was built without support for it."""
+    return Problem(
+        code="MENS-P007",
+        what=f"there is no {device} device that torch can use.",
+        where="--device",
+        fix="Pass --device best or --device cpu; vox mens doctor lists the devices.",
+    )
+
+
+def device_unusable(device: str, reason: str) -> Problem:
+    """The device exists, but torch cannot use it."""
+    return Problem(
+        code="MENS-P040",
+        what=f"the {device} device cannot be used: {clipped(reason)}.",
+        where="--device",
+        fix="Stop other programs that use it, or pass --device cpu.",
+    )
+
+
+def memory_too_small(device: str, needed: int, available: int) -> Problem:
+    """The estimate exceeds the memory of the device."""
+    return Problem(
+        code="MENS-P008",
+        what=f"needs about {gib(needed)}, but {device} has {gib(available)}{_free_on(device)}.",
+        fix="Lower --batch-size, --seq-len or --rank; vox mens train --dry-run shows each term.",
+    )
+
+
+def output_not_writable(path: str, reason: str) -> Problem:
+    """The run folder cannot be created or written to."""
+    return Problem(
+        code="MENS-P009",
+        what=f"the output folder cannot be written: {reason}.",
+        fix="Choose another --output-dir, or change its permissions.",
+        where=path,
+    )
+
+
+def disk_too_small(path: str, needed: int, free: int) -> Problem:
+    """The run's files would not fit on the disk."""
+    return Problem(
+        code="MENS-P010",
+        what=f"the run's files need up to {gib(needed)}, but only {gib(free)} are free there.",
+        fix="Free some space, or choose an --output-dir on another disk.",
+        where=path,
+    )
+
+
+def note_device_unknown() -> str:
+    """No GPU could be detected, because torch is not loaded."""
+    return "torch was not loaded, so no GPU was looked for; the plan is for cpu."
+
+
+def note_device_not_checked(device: str) -> str:
+    """A GPU was requested but could not be looked for."""
+    return f"torch was not loaded, so it was not checked whether there is a {device} device."
+
+
+def note_bf16_slow(device: str) -> str:
+    """bf16 was requested on a device that emulates it."""
+    return f"--dtype bf16 on this {device} device may be slower than f32, not faster."
+
+
+def note_no_bf16() -> str:
+    """The automatic choice avoids emulation. In f16, unscaled losses have gradients of zero."""
+    return (
+        "this CUDA device has no bf16 hardware and emulates it, so the run computes in f32; f16"
+        " would lose small gradients."
+    )
+
+
+def note_device_passed_over(device: str, reason: str) -> str:
+    """The automatic choice rejected a device after trying it, or could not try it."""
+    return (
+        f"--device best skipped {device}: {clipped(reason)}. Pass --device {device} to use it"
+        " anyway."
+    )
+
+
+def note_memory_short(device: str, needed: int, available: int) -> str:
+    """The plan is for a larger machine; a run here would be refused."""
+    has = f"{gib(available)}{_free_on(device)}"
+    return f"needs about {gib(needed)} of memory, but this device has {has}."
+
+
+def _free_on(device: str) -> str:
+    """On CUDA only free memory counts."""
+    return " free" if device == "cuda" else ""

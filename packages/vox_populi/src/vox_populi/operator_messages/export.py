@@ -1,11 +1,27 @@
-"""Adapters of other programs, read or written (MENS-A06x to A08x)."""
+"""Adapters of other programs and of other forms, read or written (MENS-A06x to A08x, A52x)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vox_populi.operator_messages.wording import clipped
+from vox_populi.operator_messages.wording import and_nearest, clipped
 from vox_tensor.errors import Problem
+
+NOTE_PEFT_LOSES_QUANTISATION = (
+    "a PEFT folder cannot record that the adapter was trained on NF4 weights: load the base with "
+    "BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4') to get the trained model"
+)
+
+NOTE_STAYS_QLORA = (
+    "the header keeps the quantisation: merge-weights refuses this file and points to merge-qlora"
+)
+
+NOTE_SOURCE_QUANTISER = (
+    "the source system quantised with its own NF4 variant (one scale over all block scales); the "
+    "manifest records ours, so the trained base is reproduced only up to that difference"
+)
+
+NOTE_PROVENANCE_DROPPED = "a .bin cannot store the provenance; it stays in the manifest"
 
 _MERGE = "Merge the adapter into its base (vox mens merge-weights) and ship the merged folder."
 _SAVE_AGAIN = "Save the adapter again with PEFT's save_pretrained, and copy the whole folder."
@@ -46,7 +62,7 @@ def peft_tensor_missing(path: str, name: str, near: str | None) -> Problem:
     """A tensor is missing for a module that the config lists or that has only one tensor."""
     return Problem(
         code="MENS-A063",
-        what=f"the tensor {clipped(name)} is missing{_nearest(near)}.",
+        what=f"the tensor {clipped(name)} is missing{and_nearest(near)}.",
         fix=_SAVE_AGAIN,
         where=path,
     )
@@ -57,7 +73,7 @@ def peft_tensor_unexpected(path: str, name: str, near: str | None) -> Problem:
     return Problem(
         code="MENS-A064",
         what=f"the tensor {clipped(name)} belongs to no adapted projection of the base"
-        f"{_nearest(near)}.",
+        f"{and_nearest(near)}.",
         fix="Pass the folder of the adapter's own base with --model, or save it with PEFT again.",
         where=path,
     )
@@ -199,5 +215,82 @@ def note_template_assumed() -> str:
     )
 
 
-def _nearest(near: str | None) -> str:
-    return "" if near is None else f"; the closest name is {clipped(near)}"
+def proxy_has_no_other_form(path: str, graph: str, target: str) -> Problem:
+    """A proxy adapter, whose numbers are meaningless in the transformer."""
+    return Problem(
+        code="MENS-A520",
+        what=f"it was trained in the graph {graph}, whose blocks are not the transformer's: as "
+        f"{target} it would compute something nobody trained.",
+        fix="Train with --qlora-graph full, or merge it with vox mens merge-qlora.",
+        where=path,
+    )
+
+
+def convert_needs_base(path: str, form: str) -> Problem:
+    """A format without the names and shapes of its base."""
+    return Problem(
+        code="MENS-A521",
+        what=f"{form} alone lacks information for the conversion, and its base was not found "
+        "from here.",
+        fix="Pass the folder of its base with --base.",
+        where=path,
+    )
+
+
+def convert_same_form(path: str, target: str) -> Problem:
+    """The adapter already has the requested format."""
+    return Problem(
+        code="MENS-A522",
+        what=f"it already has the format {target}.",
+        fix="Copy it, or choose another format with --to.",
+        where=path,
+    )
+
+
+def layers_unlike_base(path: str, names: Sequence[str], reason: str) -> Problem:
+    """Layers of an adapter that the given base does not have."""
+    shown = clipped(", ".join(names[:3]))
+    return Problem(
+        code="MENS-A523",
+        what=f"{len(names)} of its layers do not correspond to the base: {shown}: {reason}.",
+        fix="Pass the folder of its own base with --base.",
+        where=path,
+    )
+
+
+def convert_source_unknown(path: str) -> Problem:
+    """A path without an adapter in a supported format."""
+    return Problem(
+        code="MENS-A524",
+        what="there is no adapter in a format that can be converted.",
+        fix="Pass a LoRA .bin, a PEFT folder, or a candle_qlora_adapter.safetensors with its "
+        "sidecar.",
+        where=path,
+    )
+
+
+def note_facts_assumed(form: str) -> str:
+    """Facts in our header that the other format does not have."""
+    return (
+        f"tokenizer, chat template and row length are not recorded in {form}: those of the base, "
+        "chatml and the trainer's default were used; step and contract digest stay empty."
+    )
+
+
+def proxy_has_no_consumer(path: str, graph: str) -> Problem:
+    """A proxy adapter for another program, which would run it in the whole transformer."""
+    return Problem(
+        code="MENS-A541",
+        what=f"it was trained in the graph {clipped(graph)}; another program would run it in the "
+        "whole transformer, for which it was not trained.",
+        fix="Merge it into its base with vox schola merge-qlora, or train with --qlora-graph full.",
+        where=path,
+    )
+
+
+def note_exported_from_nf4() -> str:
+    """A consumer that loads the base in 16 bits does not run the trained model."""
+    return (
+        "the adapter was trained on the NF4 base; on the dense base its answers differ slightly "
+        "(vox schola merge-qlora measures by how much)."
+    )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from vox_populi.operator_messages.wording import clipped
 from vox_tensor.data_messages import conversion
 from vox_tensor.errors import Problem
 from vox_tensor.file_form import FileForm
+
+MAX_KEYS_SHOWN = 32
+"""Largest number of tensor names in one message."""
 
 
 def init_folder_occupied(path: str) -> Problem:
@@ -70,55 +72,6 @@ def rows_beyond_positions(longest: int, positions: int) -> Problem:
         what=f"rows have up to {longest} tokens, but this model has only {positions} positions.",
         where="--seq-len",
         fix=f"Pass --seq-len {positions} or less.",
-    )
-
-
-def device_absent(device: str) -> Problem:
-    """The requested device does not exist, or torch was built without support for it."""
-    return Problem(
-        code="MENS-P007",
-        what=f"there is no {device} device that torch can use.",
-        where="--device",
-        fix="Pass --device best or --device cpu; vox mens doctor lists the devices.",
-    )
-
-
-def device_unusable(device: str, reason: str) -> Problem:
-    """The device exists, but torch cannot use it."""
-    return Problem(
-        code="MENS-P040",
-        what=f"the {device} device cannot be used: {clipped(reason)}.",
-        where="--device",
-        fix="Stop other programs that use it, or pass --device cpu.",
-    )
-
-
-def memory_too_small(device: str, needed: int, available: int) -> Problem:
-    """The estimate exceeds the memory of the device."""
-    return Problem(
-        code="MENS-P008",
-        what=f"needs about {_gib(needed)}, but {device} has {_gib(available)}{_free_on(device)}.",
-        fix="Lower --batch-size, --seq-len or --rank; vox mens train --dry-run shows each term.",
-    )
-
-
-def output_not_writable(path: str, reason: str) -> Problem:
-    """The run folder cannot be created or written to."""
-    return Problem(
-        code="MENS-P009",
-        what=f"the output folder cannot be written: {reason}.",
-        fix="Choose another --output-dir, or change its permissions.",
-        where=path,
-    )
-
-
-def disk_too_small(path: str, needed: int, free: int) -> Problem:
-    """The run's files would not fit on the disk."""
-    return Problem(
-        code="MENS-P010",
-        what=f"the run's files need up to {_gib(needed)}, but only {_gib(free)} are free there.",
-        fix="Free some space, or choose an --output-dir on another disk.",
-        where=path,
     )
 
 
@@ -213,37 +166,6 @@ def note_small_data(setting: str, preset: int, used: int, rows: int) -> str:
     return f"fewer than {rows} rows: {setting} {used} instead of the preset's {preset}."
 
 
-def note_device_unknown() -> str:
-    """No GPU could be detected, because torch is not loaded."""
-    return "torch was not loaded, so no GPU was looked for; the plan is for cpu."
-
-
-def note_device_not_checked(device: str) -> str:
-    """A GPU was requested but could not be looked for."""
-    return f"torch was not loaded, so it was not checked whether there is a {device} device."
-
-
-def note_bf16_slow(device: str) -> str:
-    """bf16 was requested on a device that emulates it."""
-    return f"--dtype bf16 on this {device} device may be slower than f32, not faster."
-
-
-def note_no_bf16() -> str:
-    """The automatic choice avoids emulation. In f16, unscaled losses have gradients of zero."""
-    return (
-        "this CUDA device has no bf16 hardware and emulates it, so the run computes in f32; f16"
-        " would lose small gradients."
-    )
-
-
-def note_device_passed_over(device: str, reason: str) -> str:
-    """The automatic choice rejected a device after trying it, or could not try it."""
-    return (
-        f"--device best skipped {device}: {clipped(reason)}. Pass --device {device} to use it"
-        " anyway."
-    )
-
-
 def note_seq_len_beyond_positions(tokens: int, positions: int) -> str:
     """The base model was never trained at this length."""
     return f"rows of {tokens} tokens exceed the {positions} positions of this model."
@@ -257,12 +179,6 @@ def note_nothing_held_out() -> str:
 def note_no_effect(flag: str, reason: str) -> str:
     """A setting without effect."""
     return f"{flag} has no effect: {reason}."
-
-
-def note_memory_short(device: str, needed: int, available: int) -> str:
-    """The plan is for a larger machine; a run here would be refused."""
-    has = f"{_gib(available)}{_free_on(device)}"
-    return f"needs about {_gib(needed)} of memory, but this device has {has}."
 
 
 def note_vocabulary_new_to_base() -> str:
@@ -302,14 +218,83 @@ def note_valid_is_train(name: str) -> str:
     return f"{name} is a copy of train.jsonl: its loss says nothing about unseen rows."
 
 
-def _free_on(device: str) -> str:
-    """On CUDA only free memory counts."""
-    return " free" if device == "cuda" else ""
-
-
 def _either(words: Sequence[str]) -> str:
     return " or ".join(words)
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{max(size, 1) / 2**20:.0f} MiB"
+def full_graph_incomplete(where: str, missing: Sequence[str]) -> Problem:
+    """The folder lacks weights of the transformer; nothing is left out silently."""
+    return Problem(
+        code="MENS-P020",
+        what=f"the full graph needs tensors that are missing: {_named(missing)}.",
+        where=where,
+        fix="Complete the folder, or pass --qlora-graph proxy, which trains a bounded proxy on"
+        " the existing tensors; its loss is not a full-graph loss.",
+    )
+
+
+def proxy_stack_incomplete(where: str, missing: Sequence[str], expected: int) -> Problem:
+    """A strict stack is incomplete and fails closed."""
+    return Problem(
+        code="MENS-P021",
+        what=f"the strict proxy stack needs {expected} square output projections, but there are"
+        f" only {expected - len(missing)}; missing: {_named(missing)}.",
+        where=where,
+        fix="Complete the folder, or pass --qlora-graph proxy --qlora-allow-partial-proxy-stack"
+        " and omit --qlora-require-full-proxy-stack to train only the LM head.",
+    )
+
+
+def proxy_stack_not_square(where: str, names: Sequence[str]) -> Problem:
+    """This model cannot have a stack, because its output projections change the width."""
+    return Problem(
+        code="MENS-P024",
+        what="the strict proxy stack needs square output projections, but those of this model"
+        f" are not square: {_named(names)}.",
+        where=where,
+        fix="Pass --qlora-graph full, or --qlora-graph proxy --qlora-allow-partial-proxy-stack"
+        " without --qlora-require-full-proxy-stack to train only the LM head.",
+    )
+
+
+def proxy_losses(graph: str) -> str:
+    """The heading of a proxy run's losses."""
+    return f"{graph}: these are not full-graph losses"
+
+
+def note_proxy_objective(ce_last_k: int) -> str:
+    """Warns that this loss is not a full-graph loss."""
+    return (
+        "the proxy predicts from the previous token only, without attention, and learns the last"
+        f" {ce_last_k} supervised token{'s' if ce_last_k > 1 else ''} of a row: its loss is not"
+        " comparable with a full-graph loss."
+    )
+
+
+def note_head_only(missing: Sequence[str], expected: int) -> str:
+    """The stack is incomplete, so none of it is trained."""
+    return (
+        f"ONLY THE LM HEAD IS TRAINED: {len(missing)} of {expected} output projections of the"
+        f" proxy stack are missing: {_named(missing)}. --qlora-require-full-proxy-stack refuses"
+        " such a base."
+    )
+
+
+def note_head_only_not_square(names: Sequence[str]) -> str:
+    """This family's output projections cannot be stacked."""
+    return (
+        "ONLY THE LM HEAD IS TRAINED: the output projections of this model are not square, so"
+        f" none of them fits the proxy stack: {_named(names)}. --qlora-require-full-proxy-stack"
+        " refuses such a base."
+    )
+
+
+def note_strict_on_cuda() -> str:
+    """On a GPU an incomplete stack is refused by default."""
+    return "--device cuda requires the full stack; --qlora-allow-partial-proxy-stack accepts less."
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MAX_KEYS_SHOWN])
+    more = len(names) - MAX_KEYS_SHOWN
+    return shown if more <= 0 else f"{shown} and {more} more"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
@@ -155,3 +157,41 @@ def note_nf4_cache_busy(where: str) -> str:
 def note_nf4_cache_unused(reason: str) -> str:
     """A cache folder that has no effect here."""
     return f"--nf4-cache-dir has no effect: {reason}."
+
+
+def nf4_cache_unusable(path: str, reason: str) -> Problem:
+    """The folder cannot be used for quantised bases."""
+    return Problem(
+        code="MENS-P023",
+        what=f"the folder of quantised bases cannot be used: {reason}.",
+        where=path,
+        fix="Choose another --nf4-cache-dir, or omit it.",
+    )
+
+
+def note_prequantized(flag: str, asked: str, stored: str) -> str:
+    """A base already stored in NF4 is used as it is."""
+    return f"{flag} has no effect: this base is already stored in NF4 ({stored}, not {asked})."
+
+
+def note_base_prequantized(block_size: int, *, double_quant: bool) -> str:
+    """A base that is not quantised again."""
+    nested = "double" if double_quant else "single"
+    return (
+        f"this base is already stored in NF4: block size {block_size}, {nested} quantisation,"
+        " loaded as it is."
+    )
+
+
+def note_dense_copies(chosen: str, estimates: Sequence[tuple[str, int]]) -> str:
+    """The memory each policy would need, and the chosen one."""
+    sizes = ", ".join(f"{name} {size / 2**20:,.1f} MiB" for name, size in estimates)
+    return f"dense copies of the 4-bit weights: {chosen}; estimates: {sizes} (--nf4-cache)."
+
+
+def note_nf4_by_torch(reason: str) -> str:
+    """The use of torch instead of bitsandbytes, with the same numbers but slower."""
+    return (
+        f"bitsandbytes is not used ({clipped(reason)}): torch dequantises the 4-bit weights, with"
+        " the same numbers but more slowly; pip install -U bitsandbytes may help."
+    )

@@ -1,4 +1,4 @@
-"""The training loop (MENS-R)."""
+"""A run: training, evaluating, answering (MENS-R, MENS-A030, A540)."""
 
 from __future__ import annotations
 
@@ -82,3 +82,181 @@ def interrupted() -> Problem:
 def terminated() -> Problem:
     """SIGTERM outside of a training run."""
     return Problem(code="MENS-R091", what="terminated.", fix="Start the command again.")
+
+
+def adapter_text_differs(path: str) -> Problem:
+    """Template or system prompt differ from those the adapter was trained with."""
+    return Problem(
+        code="MENS-A030",
+        what="it was trained on text with a different layout (template or system prompt).",
+        fix="Omit --template and --system-prompt (a merged model may require the training's"
+        " prompt), or override this with --force-template.",
+        where=path,
+    )
+
+
+def system_prompt_withheld(path: str) -> Problem:
+    """A published model that was trained with a system prompt but is run without one."""
+    return Problem(
+        code="MENS-A130",
+        what="it was trained with a system prompt but stores only the digest of it.",
+        fix="Pass the prompt with --system-prompt, or merge again with --include-system-prompt; "
+        "--force-template runs the model without it.",
+        where=path,
+    )
+
+
+def note_text_differs_from_training() -> str:
+    """The note for differing text when the operator overrides the check."""
+    return "template or system prompt differ from those the adapter was trained with."
+
+
+def note_layout_not_known(path: str) -> str:
+    """A folder from another program, which does not record templates."""
+    return f"{path} does not record its row format: --template and --system-prompt decide."
+
+
+def nothing_to_compare() -> Problem:
+    """A comparison of the base with itself."""
+    return Problem(
+        code="MENS-U033",
+        what="there is no adapter to compare with its base.",
+        where="--compare-base",
+        fix="Pass one with --run, --checkpoint or --adapter.",
+    )
+
+
+def adapter_needs_model(path: str) -> Problem:
+    """A folder from another program, which does not record where its base is."""
+    return Problem(
+        code="MENS-U034",
+        what="an adapter folder needs its base model.",
+        where=path,
+        fix="Pass the base's folder with --model.",
+    )
+
+
+def prompt_id_unusable(where: str) -> Problem:
+    """A row of a prompts file with an unusable id."""
+    return Problem(
+        code="MENS-U035",
+        what='the "id" of the row is neither text nor a whole number.',
+        where=where,
+        fix="Write it as a string, or omit it.",
+    )
+
+
+def conversation_too_long(tokens: int, most: int) -> Problem:
+    """The conversation so far fills the model's positions."""
+    return Problem(
+        code="MENS-R013",
+        what=f"the conversation has {tokens} tokens; this model accepts {most}.",
+        fix="Start a new one with /reset, or use fewer words.",
+    )
+
+
+def scores_not_finite() -> Problem:
+    """The model does not give finite scores for the next token."""
+    return Problem(
+        code="MENS-R014",
+        what="the scores of the next token are not finite, so none can be chosen.",
+        fix="Run in f32 (--dtype f32), or train again with a lower --lr.",
+    )
+
+
+def chat_greeting(model: str) -> str:
+    """The first line of a chat on a terminal."""
+    return f"{model}: /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves."
+
+
+def chat_help() -> tuple[str, ...]:
+    """The commands of a chat, one per line."""
+    return (
+        "/reset  clear the conversation",
+        "/help   show this list",
+        "/quit   leave (also Ctrl-D, or Ctrl-C twice)",
+        "Ctrl-C  stop the answer; the text so far stays in the conversation",
+    )
+
+
+def chat_command_unknown(word: str) -> Problem:
+    """A word with a slash that is not a command and is not sent to the model."""
+    return Problem(
+        code="MENS-U050",
+        what=f"{clipped(word)} is not a chat command, and was not sent to the model.",
+        fix="Use /help, /reset or /quit, or write the word inside a sentence.",
+    )
+
+
+def note_chat_can_be_left() -> str:
+    """Ctrl-C at the prompt of a chat."""
+    return "(press Ctrl-C again, Ctrl-D or type /quit to leave)"
+
+
+def note_answer_blank() -> str:
+    """An empty answer."""
+    return "(the model ended at once; it wrote nothing)"
+
+
+def note_answer_white_space() -> str:
+    """An answer that is only white space."""
+    return "(the model wrote only white space)"
+
+
+def note_answer_cut(tokens: int) -> str:
+    """An answer that reached its token limit."""
+    return f"(cut at {tokens} tokens; --max-new-tokens allows more)"
+
+
+def note_answer_without_room() -> str:
+    """An answer that reached the end of the model's positions."""
+    return "(cut: the model has no positions left for this conversation)"
+
+
+def proxy_is_no_language_model(path: str, graph: str) -> Problem:
+    """A proxy adapter passed to a command that runs a transformer."""
+    return Problem(
+        code="MENS-A540",
+        what=f"it was trained in the graph {clipped(graph)}, which has no attention and is not a "
+        "language model: it cannot be run or scored as one.",
+        fix="Merge it into its base with vox schola merge-qlora and run the merged folder, or "
+        "train with --qlora-graph full.",
+        where=path,
+    )
+
+
+def adapter_of_the_source_system(path: str) -> Problem:
+    """A sidecar without the base, tokenizer and template needed to run the adapter."""
+    return Problem(
+        code="MENS-A542",
+        what="its sidecar is from the source system, which does not record the base, tokenizer and "
+        "template of the training.",
+        fix="Merge it into its base with vox schola merge-qlora and use the merged folder.",
+        where=path,
+    )
+
+
+def note_starts_on_nf4(path: str) -> str:
+    """`--init-from` with an adapter whose base was dense."""
+    return (
+        f"the adapter of {path} was trained on the dense base; this run continues from its values "
+        "on the NF4 base, so the initial loss will differ."
+    )
+
+
+def note_starts_on_dense(path: str) -> str:
+    """`--init-from` with an adapter whose base was in NF4."""
+    return (
+        f"the adapter of {path} was trained on the NF4 base; this run continues from its values "
+        "on the dense base, so the initial loss will differ."
+    )
+
+
+def check_rows_invalid(path: str, reason: str) -> Problem:
+    """The check rows are damaged or belong to a different run."""
+    return Problem(
+        code="MENS-A087",
+        what=f"not the check rows of this adapter's run: {clipped(reason)}",
+        fix="Copy the file from the run folder again, or delete it: the merge then checks less.",
+        where=path,
+    )

@@ -41,3 +41,13 @@ def capped(problems: Sequence[Problem], most: int = MAX_SHOWN) -> tuple[Problem,
 def cause(error: OSError) -> str:
     """The system's description of an error."""
     return error.strerror or type(error).__name__
+
+
+def and_nearest(near: str | None) -> str:
+    """The end of a sentence about a name that is not there."""
+    return "" if near is None else f"; the closest name is {clipped(near)}"
+
+
+def gib(size: int) -> str:
+    """A size in memory or on a disk."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{max(size, 1) / 2**20:.0f} MiB"

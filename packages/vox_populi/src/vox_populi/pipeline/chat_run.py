@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vox_populi.errors import DataError
-from vox_populi.operator_messages import use as say
+from vox_populi.operator_messages import run as say
 from vox_populi.pipeline.answers import Answerer, answer_threads
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.generate import GenerateRequest, GenerateResult

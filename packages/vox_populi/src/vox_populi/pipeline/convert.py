@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import require_new_file
-from vox_populi.operator_messages import adapter_forms as say_adapter_forms
+from vox_populi.operator_messages import adapter as say_adapter_forms
 from vox_populi.operator_messages import export as say_export
 from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.pipeline.early_refusals import (

@@ -19,7 +19,6 @@ from vox_populi.export.forms import consumer_form, write_form
 from vox_populi.files.output_guard import Reads, require_new_file, require_new_folder
 from vox_populi.files.staged_folder import new_folder
 from vox_populi.hf.keymap import embedding_key
-from vox_populi.operator_messages import adapter_forms as say_adapter_forms
 from vox_populi.operator_messages import export as say_export
 from vox_populi.pipeline.adapter_base import fitting_modules
 from vox_populi.pipeline.convert import AdapterForm, ConvertReport, ConvertRequest
@@ -46,15 +45,13 @@ def convert_adapter(request: ConvertRequest) -> ConvertReport:
     _check_output(request)
     found = find_adapter(request)
     if found.form is request.target is not AdapterForm.V3:
-        raise ArtifactError(
-            say_adapter_forms.convert_same_form(str(request.source), request.target)
-        )
+        raise ArtifactError(say_export.convert_same_form(str(request.source), request.target))
     header = found.header
     if request.base is not None:
         fitting_modules(found.base.inventory(), header, found.where)
     if header.graph.is_proxy and request.target is not AdapterForm.V3:
         raise ArtifactError(
-            say_adapter_forms.proxy_has_no_other_form(
+            say_export.proxy_has_no_other_form(
                 str(request.source), header.graph, request.target.value
             )
         )
@@ -89,9 +86,9 @@ def _write_bin(found: FoundAdapter, output: Path) -> _Written:
     write_adapter_bin(output, found.header, found.tensors)
     notes = []
     if found.header.quantization is not None:
-        notes.append(say_adapter_forms.NOTE_STAYS_QLORA)
+        notes.append(say_export.NOTE_STAYS_QLORA)
     if found.provenance is not None:
-        notes.append(say_adapter_forms.NOTE_PROVENANCE_DROPPED)
+        notes.append(say_export.NOTE_PROVENANCE_DROPPED)
     return _Written((output.name,), _from_their_names(found), tuple(notes))
 
 
@@ -104,7 +101,7 @@ def _write_peft(found: FoundAdapter, output: Path) -> _Written:
         write_form(folder.path, form, modules, config)
         files = folder.files()
     is_quantised = found.header.quantization is not None
-    notes = (say_adapter_forms.NOTE_PEFT_LOSES_QUANTISATION,) if is_quantised else ()
+    notes = (say_export.NOTE_PEFT_LOSES_QUANTISATION,) if is_quantised else ()
     renamed = tuple(f"{module.ours} -> base_model.model.{module.theirs}" for module in modules)
     return _Written(files, renamed, (*form.notes, *notes))
 

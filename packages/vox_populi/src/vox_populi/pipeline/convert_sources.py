@@ -29,7 +29,7 @@ from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import HEAD
-from vox_populi.operator_messages import adapter_forms as say
+from vox_populi.operator_messages import export as say
 from vox_populi.pipeline.adapter_choice import adapter_path, hint_of_run
 from vox_populi.pipeline.assumed_header import assumed_header
 from vox_populi.pipeline.convert import AdapterForm, ConvertRequest

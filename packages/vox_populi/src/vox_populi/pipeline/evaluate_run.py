@@ -15,7 +15,6 @@ from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.transformer import Transformer
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import run as say_run
-from vox_populi.operator_messages import use as say_use
 from vox_populi.pipeline.answer_score import score_answers
 from vox_populi.pipeline.answers import Answerer, answer_threads
 from vox_populi.pipeline.engine_setup import on_device
@@ -40,7 +39,7 @@ def evaluate(request: EvalRequest) -> EvalReport:
     found = find_weights(request.weights)
     adapter = found.adapter
     if request.compare_base and adapter is None:
-        raise ConfigError(say_use.nothing_to_compare())
+        raise ConfigError(say_run.nothing_to_compare())
     seq_len, notes = _seq_len(request, found)
     options = DatasetOptions(
         min_rating=request.min_rating,

@@ -15,7 +15,6 @@ from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import export as say_export
-from vox_populi.operator_messages import use as say_use
 from vox_populi.pipeline.adapter_base import base_folder, fitting_modules
 from vox_populi.pipeline.adapter_choice import adapter_path, hint_of_run
 from vox_populi.pipeline.export import ExportReport, ExportRequest
@@ -39,7 +38,7 @@ def export_adapter(request: ExportRequest) -> ExportReport:
     _check_output(request, reads)
     adapter = read_own_adapter(path)
     if adapter.header.graph.is_proxy:
-        raise ArtifactError(say_use.proxy_has_no_consumer(str(path), adapter.header.graph))
+        raise ArtifactError(say_export.proxy_has_no_consumer(str(path), adapter.header.graph))
     folder = base_folder(request.model_dir or hint_of_run(path), path, adapter.header)
     if folder is not None:
         _check_output(request, (folder,))
@@ -86,7 +85,7 @@ def _require_family(inventory: ModelInventory, header: AdapterHeader, where: str
 
 
 def _notes(header: AdapterHeader) -> tuple[str, ...]:
-    return () if header.quantization is None else (say_use.note_exported_from_nf4(),)
+    return () if header.quantization is None else (say_export.note_exported_from_nf4(),)
 
 
 def _adapter_path(source: Path) -> Path:

@@ -10,7 +10,7 @@ from torch import Tensor
 from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.errors import ArtifactError
 from vox_populi.operator_messages import checkpoint as say_checkpoint
-from vox_populi.operator_messages import use as say_use
+from vox_populi.operator_messages import run as say_use
 from vox_populi.pipeline.own_adapter import read_own_adapter
 from vox_populi.pipeline.train import PlannedRun
 from vox_populi.runs.manifest import InputFacts

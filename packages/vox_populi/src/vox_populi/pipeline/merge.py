@@ -12,7 +12,7 @@ from vox_populi.files.output_guard import require_new_folder
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.receipt import RECEIPT_FILE, MergeReceipt
 from vox_populi.number_ranges import require_ranges
-from vox_populi.operator_messages import merge_qlora as say
+from vox_populi.operator_messages import adapter as say
 from vox_populi.pipeline.early_refusals import (
     reads_of,
     refuse_all,

@@ -29,6 +29,7 @@ from vox_populi.merge.receipt import (
     NumberTypeChoice,
     TriedType,
 )
+from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import merge as say
 from vox_populi.pipeline.adapter_base import require_base
 from vox_populi.pipeline.engine_setup import on_device
@@ -81,7 +82,9 @@ def check_output(
         EnvironmentFailure: When it cannot be written, or the disk is too small.
     """
     require_new_folder(request.output, Reads(whole=tuple(sources)), force=request.force)
-    require_room(request.output, tensor_bytes + _BESIDES_TENSORS, say.merge_disk_too_small)
+    require_room(
+        request.output, tensor_bytes + _BESIDES_TENSORS, say_environment.merge_disk_too_small
+    )
 
 
 def _digests_of_inputs(inputs: MergeInputs, workers: Executor) -> dict[str, str]:

@@ -17,8 +17,8 @@ from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.hf.model_place import is_gguf
 from vox_populi.merge.merged_file import MERGED_FILE, read_merged_file
+from vox_populi.operator_messages import run as say_use
 from vox_populi.operator_messages import usage as say_usage
-from vox_populi.operator_messages import use as say_use
 from vox_populi.pipeline.adapter_base import base_folder, fitting_modules, require_base
 from vox_populi.pipeline.adapter_choice import adapter_path, hint_of_run
 from vox_populi.pipeline.own_adapter import read_language_adapter

@@ -7,7 +7,7 @@ from pathlib import Path
 from vox_populi.adapters.lora_bin import AdapterFile, read_adapter_bin
 from vox_populi.adapters.v3.files import SourceAdapter, read_qlora_adapter
 from vox_populi.errors import ArtifactError
-from vox_populi.operator_messages import use as say
+from vox_populi.operator_messages import run as say
 
 _SUFFIX = ".safetensors"
 

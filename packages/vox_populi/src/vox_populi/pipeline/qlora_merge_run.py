@@ -18,9 +18,8 @@ from vox_populi.hf.keymap import HEAD, HEAD_WEIGHT, AdapterModule, canonical_nam
 from vox_populi.merge.full_graph import MergedGraph, merged_graph, refuse_no_op
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.rounded_weight import TrainedBase, trained_base, with_table_as_head
-from vox_populi.operator_messages import adapter_forms as say_adapter_forms
+from vox_populi.operator_messages import adapter as say_adapter_forms
 from vox_populi.operator_messages import merge as say_merge
-from vox_populi.operator_messages import merge_qlora as say_merge_qlora
 from vox_populi.pipeline.adapter_base import check_rows_of, fitting_modules
 from vox_populi.pipeline.convert import AdapterForm, ConvertRequest
 from vox_populi.pipeline.convert_sources import FoundAdapter, find_adapter, find_v3_adapter
@@ -41,7 +40,7 @@ def merge(request: QloraMergeRequest) -> MergeReport:
         VoxError: As `pipeline.merge.merge_qlora` says; nothing was published.
     """
     if request.subset and request.output_format is MergeFormat.VOX:
-        raise ConfigError(say_merge_qlora.subset_no_format("--format"))
+        raise ConfigError(say_merge.subset_no_format("--format"))
     if request.subset and request.dtype not in (MergeDtype.AUTO, MergeDtype.F32):
         raise ConfigError(say_merge.subset_has_one_type("--dtype"))
     file, sidecar = _what_is_merged(request)
@@ -68,7 +67,7 @@ def _what_is_merged(request: QloraMergeRequest) -> tuple[Path, Sidecar | None]:
     path = request.adapter
     if path.is_dir() and checkpoint_at(path) is not None:
         if request.meta is not None:
-            raise ArtifactError(say_merge_qlora.checkpoint_needs_no_sidecar(str(request.meta)))
+            raise ArtifactError(say_merge.checkpoint_needs_no_sidecar(str(request.meta)))
         return path / CHECKPOINT_ADAPTER_FILE, None
     file = path / QLORA_ADAPTER_FILE if path.is_dir() else path
     if not file.exists() and (path / ADAPTER_FILE).exists():
@@ -76,9 +75,9 @@ def _what_is_merged(request: QloraMergeRequest) -> tuple[Path, Sidecar | None]:
     # Before anything beside it is looked at: a .bin has none of that.
     refuse_burn_bin(file)
     if not any(each.exists() for each in (file, path / LORA_ADAPTER_FILE)):
-        raise ArtifactError(say_merge_qlora.no_adapter_there(str(path)))
+        raise ArtifactError(say_adapter_forms.no_adapter_there(str(path)))
     if request.meta is not None and not request.meta.exists():
-        raise ArtifactError(say_merge_qlora.no_sidecar_there(str(request.meta)))
+        raise ArtifactError(say_adapter_forms.no_sidecar_there(str(request.meta)))
     sidecar = read_adapter_facts(path, request.meta)
     require_qlora(sidecar.facts, path)
     return file, sidecar
@@ -98,7 +97,7 @@ def _find_inputs(request: QloraMergeRequest, file: Path, sidecar: Sidecar | None
     trained = trained_base(inventory, header, header.quantization, modules)
     onto = request.onto or Onto.DEQUANT
     if onto is Onto.ORIGINAL and inventory.nf4:
-        raise ArtifactError(say_merge_qlora.original_is_packed(str(inventory.model_dir)))
+        raise ArtifactError(say_merge.original_is_packed(str(inventory.model_dir)))
     graph, other = _both_graphs(adapter, modules, trained, onto)
     return MergeInputs(
         checkpoint=file,
@@ -130,7 +129,7 @@ def _read_adapter(request: QloraMergeRequest, sidecar: Sidecar | None) -> FoundA
 def _base_folder(found: FoundAdapter) -> Path:
     base = found.base
     if base.folder is None and not base.is_embedded:
-        raise ArtifactError(say_merge_qlora.base_not_found(found.where))
+        raise ArtifactError(say_merge.base_not_found(found.where))
     return base.folder or embedded_model_dir()
 
 
@@ -171,12 +170,12 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     if request.onto is None:
-        notes.append(say_merge_qlora.note_onto_default(Onto.DEQUANT.value))
+        notes.append(say_merge.note_onto_default(Onto.DEQUANT.value))
     head = next((tensor for tensor in graph.tensors if tensor.key.ours == HEAD_WEIGHT), None)
     if head is not None and stored.tied_head:
-        notes.append(say_merge_qlora.note_head_untied())
+        notes.append(say_merge.note_head_untied())
     elif head is not None and head.source.name != stored.tensors[HEAD_WEIGHT].name:
-        notes.append(say_merge_qlora.note_head_replaced())
+        notes.append(say_merge.note_head_replaced())
     if header.graph.is_proxy:
-        notes.append(say_merge_qlora.note_proxy_merged(header.graph))
+        notes.append(say_merge.note_proxy_merged(header.graph))
     return tuple(notes)

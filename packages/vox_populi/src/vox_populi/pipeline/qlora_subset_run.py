@@ -19,7 +19,6 @@ from vox_populi.merge.receipt import RECEIPT_FILE, MergeReceipt, NumberTypeChoic
 from vox_populi.merge.shard_writer import WrittenShard, plan_file, write_shard
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import merge as say_merge
-from vox_populi.operator_messages import merge_qlora as say_merge_qlora
 from vox_populi.pipeline.adapter_base import require_base
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.merge import MergeReport, Onto, QloraMergeRequest
@@ -116,14 +115,14 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     if request.onto is None:
-        notes.append(say_merge_qlora.note_onto_default(onto.value))
+        notes.append(say_merge.note_onto_default(onto.value))
     notes += [
-        say_merge_qlora.note_subset_changes_table(tensor.source.name)
+        say_merge.note_subset_changes_table(tensor.source.name)
         for tensor in tensors
         if is_table(tensor)
     ]
     if adapter.header is not None and base.inventory is None:
-        notes.append(say_merge_qlora.note_subset_base_unchecked())
+        notes.append(say_merge.note_subset_base_unchecked())
     return tuple(notes)
 
 

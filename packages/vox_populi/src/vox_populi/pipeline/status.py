@@ -14,6 +14,7 @@ from vox_populi.events import EventName
 from vox_populi.files.folder_lock import lock_holder
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.operator_messages import adapter as say
+from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.runs.checkpoint_dir import list_checkpoints
 from vox_populi.runs.manifest import read_manifest
 from vox_populi.runs.run_dir import (
@@ -94,7 +95,7 @@ def run_status(run: Path) -> StatusReport:
     require_regular_files(run)
     artifacts = run_files(run)
     if not artifacts and lock_holder(run) is None:
-        raise ArtifactError(say.not_a_run_folder(str(run)))
+        raise ArtifactError(say_checkpoint.not_a_run_folder(str(run)))
     history = _read_history(run / TELEMETRY_FILE)
     results = _results(run) if "manifest" in artifacts else {}
     start = history.last.get(EventName.TRAIN_START, {})

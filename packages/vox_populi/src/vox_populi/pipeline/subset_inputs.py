@@ -41,8 +41,8 @@ from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.merge.full_graph import LowRankUpdate, MergedTensor, dense_info
 from vox_populi.merge.rounded_weight import RoundedWeight
 from vox_populi.model.lora_transformer import A_SUFFIX, B_SUFFIX
-from vox_populi.operator_messages import adapter_forms as say_adapter_forms
-from vox_populi.operator_messages import merge_qlora as say_merge_qlora
+from vox_populi.operator_messages import adapter as say_adapter_forms
+from vox_populi.operator_messages import merge as say_merge_qlora
 from vox_populi.operator_messages.wording import capped
 from vox_populi.pipeline.adapter_choice import hint_of_run
 from vox_populi.pipeline.merge import Onto, QloraMergeRequest

@@ -9,7 +9,6 @@ from pathlib import Path
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import FieldError, take, take_number, take_object
 from vox_populi.files.json_numbers import JsonObject
-from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.pipeline.resume import StartingPoint
 from vox_populi.pipeline.train import HeldoutPoint, PlannedRun, TrainReport
@@ -151,7 +150,7 @@ def finished_report(
         )
     except FieldError as error:
         path = str(run_dir.file(MANIFEST_FILE))
-        raise ArtifactError(say_adapter.manifest_invalid(path, str(error))) from error
+        raise ArtifactError(say_checkpoint.manifest_invalid(path, str(error))) from error
 
 
 def _written_file(path: Path) -> WrittenFile:

@@ -20,7 +20,7 @@ from vox_populi.files.json_fields import (
 )
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.merge.receipt import RECEIPT_FILE
-from vox_populi.operator_messages import use as say
+from vox_populi.operator_messages import merge as say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

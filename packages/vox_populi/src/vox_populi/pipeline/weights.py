@@ -23,7 +23,7 @@ from vox_populi.model.nf4_load import load_nf4_base
 from vox_populi.model.transformer import Transformer
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import plan as say_plan
-from vox_populi.operator_messages import use as say_use
+from vox_populi.operator_messages import run as say_use
 from vox_populi.pipeline.machine_probe import probe_machine, require_threads
 from vox_populi.pipeline.model_choice import ChosenAdapter, choose_model
 from vox_populi.pipeline.trained_text import TrainedText

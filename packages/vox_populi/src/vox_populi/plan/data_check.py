@@ -17,8 +17,8 @@ from vox_populi.data.folder_rows import (
     unread_files,
     valid_file,
 )
+from vox_populi.operator_messages import data as say_qlora
 from vox_populi.operator_messages import plan as say_plan
-from vox_populi.operator_messages import qlora as say_qlora
 from vox_populi.plan.execution_planner import DataFacts
 from vox_populi.plan.findings import Findings
 from vox_tensor.errors import Problem

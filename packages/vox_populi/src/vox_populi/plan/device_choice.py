@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vox_populi.contract.choices import ComputeDtype, DeviceKind
 from vox_populi.contract.setting_groups import ComputeSettings
 from vox_populi.operator_messages import contract as say_contract
-from vox_populi.operator_messages import plan as say_plan
+from vox_populi.operator_messages import environment as say_plan
 from vox_tensor.errors import Problem
 
 _TORCH_NAME = {DeviceKind.CPU: "cpu", DeviceKind.CUDA: "cuda", DeviceKind.METAL: "mps"}

@@ -22,8 +22,9 @@ from vox_populi.errors import EnvironmentFailure, PlanError
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.hf.model_config import ModelConfig
+from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import plan as say_plan
-from vox_populi.operator_messages import qlora as say_qlora
+from vox_populi.operator_messages import quantize as say_qlora
 from vox_populi.plan.device_choice import (
     DeviceChoice,
     MachineFacts,
@@ -227,7 +228,7 @@ def require_memory(plan: ExecutionPlan) -> None:
     """
     if plan.fits is False and plan.memory_available is not None:
         raise EnvironmentFailure(
-            say_plan.memory_too_small(plan.device, plan.memory.total, plan.memory_available)
+            say_environment.memory_too_small(plan.device, plan.memory.total, plan.memory_available)
         )
 
 
@@ -329,7 +330,7 @@ def _data_notes(contract: FinetuneContract, config: ModelConfig, data: DataFacts
 def _memory_notes(memory: MemoryEstimate, device: DeviceChoice) -> Iterator[str]:
     available = device.memory_bytes
     if available is not None and memory.total > available:
-        yield say_plan.note_memory_short(device.device, memory.total, available)
+        yield say_environment.note_memory_short(device.device, memory.total, available)
 
 
 _DEFAULT_SPLIT_RATIO = next(

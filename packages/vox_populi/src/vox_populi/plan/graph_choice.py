@@ -15,7 +15,6 @@ from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import plan as say_plan
-from vox_populi.operator_messages import qlora as say_qlora
 from vox_populi.operator_messages import quantize as say_quantize
 from vox_populi.plan.adapter_selection import select_adapters
 from vox_tensor.errors import Problem
@@ -97,15 +96,15 @@ def _base_problems(contract: FinetuneContract, inventory: ModelInventory) -> Ite
         if inventory.nf4:
             yield say_quantize.folder_is_quantized(where)
     elif inventory.missing:
-        yield say_qlora.full_graph_incomplete(where, inventory.missing)
+        yield say_plan.full_graph_incomplete(where, inventory.missing)
 
 
 def _stack_problems(contract: FinetuneContract, where: str, stack: ProxyPlan) -> Iterator[Problem]:
     if contract.requires_full_stack and stack.missing:
         if stack.eligible:
-            yield say_qlora.proxy_stack_incomplete(where, stack.missing, stack.expected)
+            yield say_plan.proxy_stack_incomplete(where, stack.missing, stack.expected)
         else:
-            yield say_qlora.proxy_stack_not_square(where, stack.missing)
+            yield say_plan.proxy_stack_not_square(where, stack.missing)
 
 
 def is_proxy(contract: FinetuneContract) -> bool:
@@ -138,7 +137,7 @@ def _proxy_choice(
     middle = middle[: spec.proxy_max_layers]
     width = contract.ce_last_k
     assert width is not None, "a proxy request says how much it learns"
-    notes.append(say_qlora.note_proxy_objective(width))
+    notes.append(say_plan.note_proxy_objective(width))
     return GraphChoice(
         graph=GraphId.PROXY_STACK if middle else GraphId.HEAD_ONLY,
         objective_note=f"candle_qlora_proxy_v1_k{width}",
@@ -153,11 +152,11 @@ def _proxy_notes(contract: FinetuneContract, stack: ProxyPlan) -> Iterator[str]:
     spec = contract.qlora
     if not stack.is_complete and not spec.wants_head_only:
         if stack.eligible:
-            yield say_qlora.note_head_only(stack.missing, stack.expected)
+            yield say_plan.note_head_only(stack.missing, stack.expected)
         else:
-            yield say_qlora.note_head_only_not_square(stack.missing)
+            yield say_plan.note_head_only_not_square(stack.missing)
     if contract.requires_full_stack and not spec.require_full_proxy_stack:
-        yield say_qlora.note_strict_on_cuda()
+        yield say_plan.note_strict_on_cuda()
     if spec.allow_partial_proxy_stack and contract.compute.device is not DeviceKind.CUDA:
         reason = "only --device cuda refuses an incomplete stack by itself"
         yield say_plan.note_no_effect("--qlora-allow-partial-proxy-stack", reason)

@@ -14,7 +14,7 @@ from vox_populi.contract.qlora_spec import DenseCopiesChoice, QloraSpec
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.operator_messages import plan as say_plan
-from vox_populi.operator_messages import qlora as say_qlora
+from vox_populi.operator_messages import quantize as say_qlora
 from vox_populi.plan.graph_choice import GraphChoice
 from vox_tensor.nf4_levels import BLOCK_SIZE, GROUP_SIZE, Nf4Settings
 

@@ -21,8 +21,7 @@ from vox_populi.files.output_guard import (
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import environment as say_environment
-from vox_populi.operator_messages import plan as say_plan
-from vox_populi.operator_messages import qlora as say_qlora
+from vox_populi.operator_messages import quantize as say_qlora
 from vox_populi.operator_messages.wording import cause
 from vox_populi.plan.findings import Findings
 from vox_populi.plan.memory_estimate import AdapterSize
@@ -75,7 +74,7 @@ def check_output_folder(
     checkpoint = 2 * size.values + size.optimizer
     needed = 2 * size.values + use.most_checkpoints * checkpoint + _BESIDES_ADAPTER
     if found.attempt(lambda: _check_place(contract, use)):
-        found.attempt(lambda: require_room(path, needed, say_plan.disk_too_small))
+        found.attempt(lambda: require_room(path, needed, say_environment.disk_too_small))
 
 
 def check_cache_folder(path: Path, found: Findings) -> None:

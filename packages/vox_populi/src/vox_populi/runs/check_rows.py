@@ -17,7 +17,7 @@ from typing import Protocol
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take, take_member
 from vox_populi.files.strict_json import read_json_object
-from vox_populi.operator_messages import merge as say
+from vox_populi.operator_messages import run as say
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
 CHECK_ROWS_FILE = "check_rows.json"

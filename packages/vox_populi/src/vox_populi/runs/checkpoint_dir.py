@@ -20,7 +20,6 @@ from vox_populi.files.json_fields import FieldError, take, take_count, take_obje
 from vox_populi.files.removal import is_own_folder, remove_entries, remove_entry
 from vox_populi.files.strict_json import open_regular, read_json_object
 from vox_populi.files.whole_file import Chunk, pretty_json, write_whole
-from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import environment as say_environment
 from vox_tensor.atomic_file import is_temporary, sync_folder, temporary_name
@@ -130,7 +129,7 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
         raise damaged(checkpoint, f"{CHECKPOINT_MANIFEST}: {error}") from error
     if version > CHECKPOINT_SCHEMA_VERSION:
         raise ArtifactError(
-            say_adapter.manifest_too_new(str(path), version, CHECKPOINT_SCHEMA_VERSION)
+            say_checkpoint.manifest_too_new(str(path), version, CHECKPOINT_SCHEMA_VERSION)
         )
     if step != checkpoint.step:
         raise damaged(checkpoint, f"{CHECKPOINT_MANIFEST} is of step {step}")

@@ -25,7 +25,7 @@ from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take, take_count, take_number, take_object
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.files.whole_file import Chunk, pretty_json
-from vox_populi.operator_messages import adapter as say
+from vox_populi.operator_messages import checkpoint as say
 from vox_populi.runs.checkpoint_bounds import Counters, check_counters
 from vox_populi.runs.checkpoint_dir import Checkpoint, check_checkpoint, damaged
 from vox_populi.runs.request import RunRequest

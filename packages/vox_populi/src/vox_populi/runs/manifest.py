@@ -20,7 +20,7 @@ from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take, take_count, take_object, take_positive
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.files.whole_file import OWN_DIGEST, fits_own_digest, with_own_digest
-from vox_populi.operator_messages import adapter as say_adapter
+from vox_populi.operator_messages import checkpoint as say_adapter
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.runs.qlora_facts import qlora_facts, skip_counts

@@ -16,7 +16,6 @@ from vox_populi.files.made_folders import make_folders, remove_empty
 from vox_populi.files.removal import move_aside, remove_entries
 from vox_populi.files.whole_file import Chunk, pretty_json, write_whole
 from vox_populi.hf.model_place import is_gguf
-from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.runs.check_rows import CHECK_ROWS_FILE
@@ -76,7 +75,7 @@ def require_regular_files(run: Path) -> None:
     special = [name for name in sorted(names) if _is_special(run / name)]
     if special:
         raise ArtifactError(
-            *(say_adapter.run_file_not_regular(str(run / name)) for name in special)
+            *(say_checkpoint.run_file_not_regular(str(run / name)) for name in special)
         )
 
 
@@ -94,8 +93,8 @@ def required_adapter(run: Path) -> Path:
     if path is not None:
         return path
     if run_files(run):
-        raise ArtifactError(say_adapter.run_has_no_adapter(str(run)))
-    raise ArtifactError(say_adapter.not_a_run_folder(str(run)))
+        raise ArtifactError(say_checkpoint.run_has_no_adapter(str(run)))
+    raise ArtifactError(say_checkpoint.not_a_run_folder(str(run)))
 
 
 def means_adapter(path: Path) -> bool:

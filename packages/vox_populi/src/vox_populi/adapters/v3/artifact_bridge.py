@@ -15,7 +15,7 @@ from vox_populi.containers.safetensors_header import read_header
 from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.strict_json import open_regular
-from vox_populi.operator_messages import adapter_forms as say
+from vox_populi.operator_messages import adapter as say
 from vox_populi.operator_messages.model_folder import container_foreign
 
 MERGE_QLORA_REJECTS_BURN_BIN = say.MERGE_QLORA_REJECTS_BURN_BIN

@@ -12,7 +12,7 @@ from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import take_name, take_names, take_object
 from vox_populi.hf.keymap import HEAD
-from vox_populi.operator_messages import adapter_forms as say
+from vox_populi.operator_messages import adapter as say
 from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem
 

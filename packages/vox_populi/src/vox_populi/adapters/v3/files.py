@@ -36,7 +36,6 @@ from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.file_digest import content_digest
 from vox_populi.files.whole_file import Chunk, pretty_json, write_whole
 from vox_populi.operator_messages import adapter as say_adapter
-from vox_populi.operator_messages import adapter_forms as say_adapter_forms
 from vox_populi.operator_messages.wording import MAX_SHOWN, capped
 from vox_tensor.errors import Problem
 
@@ -142,9 +141,7 @@ def read_qlora_adapter(path: Path, meta: Path | None = None) -> AdapterFile | So
     try:
         found = read_header(file).tensors
     except ModelError as error:
-        raise ArtifactError(
-            *map(say_adapter_forms.form_container_refused, error.problems)
-        ) from error
+        raise ArtifactError(*map(say_adapter.form_container_refused, error.problems)) from error
     sidecar = find_sidecar(file, meta)
     stored = _stored_names(found, sidecar.facts, str(file))
     if sidecar.ours is not None:
@@ -192,16 +189,14 @@ def _stored_names(
     for name in found:
         short = name.removesuffix(_SUFFIX)
         if short in stored:
-            problems.append(say_adapter_forms.form_tensor_twice(where, short))
+            problems.append(say_adapter.form_tensor_twice(where, short))
         stored[short] = name
     problems += _absences(stored, list(expected), where)
     for short in expected.keys() & stored.keys():
         info, shape = found[stored[short]], expected[short]
         if not _is_shaped(info.shape, shape):
             text = f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
-            problems.append(
-                say_adapter_forms.form_tensor_misshaped(where, info.name, info.shape, text)
-            )
+            problems.append(say_adapter.form_tensor_misshaped(where, info.name, info.shape, text))
         if info.dtype != "F32":
             problems.append(say_adapter.adapter_tensor_wrong_type(where, info.name, info.dtype))
     if problems:
@@ -222,10 +217,10 @@ def _absences(stored: Mapping[str, str], expected: Sequence[str], where: str) ->
     missing = [name for name in expected if name not in stored]
     extra = [name for name in stored if name not in expected]
     for count, name in enumerate(missing):
-        yield say_adapter_forms.form_tensor_missing(where, name, _nearest(name, extra, count))
+        yield say_adapter.form_tensor_missing(where, name, _nearest(name, extra, count))
     for count, name in enumerate(extra):
         near = _nearest(name, expected, count)
-        yield say_adapter_forms.form_tensor_unexpected(where, stored[name], near)
+        yield say_adapter.form_tensor_unexpected(where, stored[name], near)
 
 
 def _nearest(name: str, known: Sequence[str], count: int) -> str | None:

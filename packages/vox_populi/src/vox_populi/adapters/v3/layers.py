@@ -29,7 +29,8 @@ from vox_populi.hf.keymap import (
     embedding_key,
 )
 from vox_populi.hf.model_config import ModelConfig
-from vox_populi.operator_messages import adapter_forms as say
+from vox_populi.operator_messages import adapter as say_adapter
+from vox_populi.operator_messages import export as say
 from vox_tensor.errors import Problem
 from vox_tensor.nf4_levels import Nf4Settings
 
@@ -135,7 +136,7 @@ def _shape_problems(
             found = tuple(adapter.tensors[name + half].shape)
             if found != shape:
                 said = str(list(shape))
-                yield say.form_tensor_misshaped(where, name + half, found, said)
+                yield say_adapter.form_tensor_misshaped(where, name + half, found, said)
 
 
 def _in_forward_order(

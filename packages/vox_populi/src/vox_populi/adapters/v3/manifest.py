@@ -49,7 +49,7 @@ from vox_populi.files.json_fields import (
 )
 from vox_populi.files.whole_file import fits_own_digest, with_own_digest
 from vox_populi.hf.keymap import HEAD, HEAD_WEIGHT, ProjectionRole
-from vox_populi.operator_messages import adapter_forms as say
+from vox_populi.operator_messages import adapter as say
 from vox_tensor.nf4_levels import BLOCK_SIZES
 
 MANIFEST_V3_FILE = "populi_adapter_manifest_v3.json"

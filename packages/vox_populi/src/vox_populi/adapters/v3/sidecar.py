@@ -16,7 +16,7 @@ from vox_populi.adapters.v3.manifest import (
 from vox_populi.adapters.v3.version2 import META_V2_FILE, V2_FORMATS, parse_meta_v2
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.strict_json import read_json_object
-from vox_populi.operator_messages import adapter_forms as say
+from vox_populi.operator_messages import adapter as say
 
 SIDECAR_NAMES = (
     MANIFEST_V3_FILE,

@@ -21,7 +21,7 @@ from vox_populi.files.json_fields import (
     take_optional,
     take_positive,
 )
-from vox_populi.operator_messages import adapter_forms as say
+from vox_populi.operator_messages import adapter as say
 
 META_V2_FILE = "candle_qlora_adapter_meta.json"
 V2_FORMAT = "vox_mens_qlora_lora_only_v2"
