@@ -1,8 +1,8 @@
 """Mixing several files of rows into one, by weight; the same files and seed give the same bytes.
 
-Two passes: the first checks and counts everything and picks what is wanted (`mix_scan`), the second
-reads the picked lines again and writes them. Nothing is written before the first one is through,
-inputs are never written, and the output appears whole or not at all.
+Two passes: the first checks and counts everything and picks rows (`mix_scan`), the second reads
+the picked lines again and writes them. Nothing is written before the first is complete, inputs are
+never modified, and the output is written atomically.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from vox_tensor.regular_file import open_regular_file
 OTHER_LANES = "(others)"
 _MAX_LANES = 100
 _OFFSET_BITS = 48
-"""An entry of the order is the number of a source and the start of a line, in 64 bits."""
+"""Bits for the offset: an entry of the order packs a source and the start of a line in 64 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixOptions:
-    """How a config is carried out."""
+    """Options for running a config."""
 
     output: Path | None = None
-    """Instead of the config's."""
+    """Overrides the config's output."""
     allow_missing_sources: bool = False
     on_bad_row: OnBadRow = OnBadRow.ERROR
     force: bool = False
@@ -61,17 +61,16 @@ class MixResult:
     output: Path
     report_file: Path
     notes: tuple[str, ...]
-    """What an operator should know although nothing is wrong."""
+    """Notes for the operator; nothing is wrong."""
 
 
 def mix_corpus(config: MixConfig, options: MixOptions | None = None) -> MixResult:
-    """Mix the sources of a config and write the rows, and a report beside them.
+    """Mix the sources of a config and write the rows, with a report next to them.
 
     Raises:
         ConfigError: When there is no output, or two sources are one file.
-        DataError: With everything that is wrong with the sources or the output; nothing is
-            written then.
-        OSError: When the output cannot be written; what was there stays.
+        DataError: With every problem of the sources or the output; nothing is written then.
+        OSError: When the output cannot be written; the old content stays.
     """
     options = options or MixOptions()
     output = options.output or config.output
@@ -102,7 +101,7 @@ def mix_corpus(config: MixConfig, options: MixOptions | None = None) -> MixResul
 
 
 def _write(writer: _Writer, options: MixOptions, output: Path) -> None:
-    """Put output and report in place, the output last: where it is new, its report is there."""
+    """Write report and output, the output last, so that a new output always has its report."""
     with replaced_file(output) as rows:
         for line in writer.lines():
             rows.write(line)
@@ -122,7 +121,7 @@ class _Writer:
         self._order = _order(config, sources)
         self.n_rows = len(self._order)
         self.digest = ""
-        """`sha256:` and the hash of all lines, after they were read."""
+        """`sha256:` and the hash of all lines, once they have been read."""
         self._lanes: Counter[str] = Counter()
 
     def pass_over_rows(self) -> None:
@@ -134,7 +133,7 @@ class _Writer:
         """The lines of the output.
 
         Raises:
-            DataError: When an input is no longer what was checked.
+            DataError: When an input changed since it was checked.
         """
         digest = hashlib.sha256()
         with ExitStack() as stack:
@@ -159,7 +158,7 @@ class _Writer:
             raise DataError(*(say_data.data_file_changed(str(path)) for path in changed))
 
     def report(self, options: MixOptions, output: Path) -> MixReport:
-        """Counts and digest, once the rows were read."""
+        """Counts and digest, once the rows have been read."""
         return MixReport(
             config=self._config,
             strict=not options.allow_missing_sources,
@@ -176,7 +175,7 @@ class _Writer:
 
 
 class _LineReader:
-    """Reads rows of one source by where their lines start."""
+    """Reads rows of one source by the offsets of their lines."""
 
     def __init__(self, source: ScannedSource, stack: ExitStack) -> None:
         self._where = str(source.located.path)
@@ -184,7 +183,7 @@ class _LineReader:
         self._handle: IO[bytes] = stack.enter_context(open_regular_file(source.located.path))
 
     def row_at(self, offset: int) -> dict[str, object]:
-        """What is written for the line that starts at an offset."""
+        """The output for the line that starts at an offset."""
         self._handle.seek(offset)
         item = parse_jsonl_line(self._handle.readline(MAX_LINE_BYTES + 1), 0, self._where)
         if isinstance(item, Problem):
@@ -211,7 +210,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _holds(path: Path, digest: str) -> bool:
-    """Whether a file has this content; a link that leads nowhere has none."""
+    """Whether a file has this content; a dangling link has none."""
     return path.exists() and file_digest(path) == digest
 
 

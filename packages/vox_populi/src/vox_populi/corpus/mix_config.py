@@ -16,29 +16,30 @@ from vox_tensor.errors import Problem
 
 DEFAULT_SEED = 42
 MAX_WEIGHT = 1000.0
-"""A larger one is a slip that would fill a disk."""
+"""Largest weight; a larger one is a typo that would fill a disk."""
 MAX_SOURCES = 256
-"""All of them are open at once while rows are written in shuffled order."""
+"""Largest number of sources; all are open at once while rows are written in shuffled order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixSource:
-    """One file of rows and how much of it is wanted."""
+    """One file of rows and how much of it to use."""
 
     path: str
-    """As written; a relative one starts at the config's folder."""
+    """Path as written; a relative one is relative to the config's folder."""
     weight: float = 1.0
-    """Copies of each row. Of a fraction, so many rows get one copy more; 0 leaves the file out."""
+    """Copies of each row; a fraction gives that share of the rows one more. 0 leaves the file
+    out."""
     record_format: RecordFormat = RecordFormat.ROWS
     optional: bool = False
     """Whether the file may be missing or contribute nothing."""
     sample_rate: float = 1.0
-    """Share of its rows that is used at all."""
+    """Share of its rows to use."""
     where: str = field(default="", compare=False)
     """Config file and line."""
 
     def problems(self) -> Iterator[Problem]:
-        """What this entry cannot mean."""
+        """Values of this entry that are not allowed."""
         if not self.path.strip() or "\0" in self.path:
             yield say.mix_value_refused("path", "the name of a file", self.where)
         if not 0 <= self.weight <= MAX_WEIGHT:
@@ -48,7 +49,7 @@ class MixSource:
             yield say.mix_value_out_of_range("sample_rate", "above 0, at most 1", self.where)
 
     def as_json(self, shown_path: str) -> dict[str, object]:
-        """The fields of report and fingerprint, under a name that `MixConfig.shown_path` gives."""
+        """The fields of report and fingerprint, with the path from `MixConfig.shown_path`."""
         return {
             "path": shown_path,
             "weight": self.weight,
@@ -60,24 +61,24 @@ class MixSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixConfig:
-    """A mix that can be made, whatever its files hold. Building it reports every contradiction.
+    """A valid mix, whatever its files contain. Building it reports every contradiction.
 
     Raises:
-        ConfigError: With all that is wrong with it.
+        ConfigError: With every problem.
     """
 
     file: Path
-    """The config file; relative paths start at its folder."""
+    """The config file; relative paths are relative to its folder."""
     sources: tuple[MixSource, ...]
     output: Path | None = None
     seed: int = DEFAULT_SEED
     include_lanes: tuple[str, ...] = ()
-    """Empty for all of them."""
+    """Lanes to use; empty for all."""
     exclude_lanes: tuple[str, ...] = ()
     min_rating: int | None = None
-    """Least rating of a rated row. Unrated rows pass."""
+    """Lowest accepted rating; unrated rows pass."""
     dedup: bool = False
-    """Whether a row that says the same as one taken before is left out."""
+    """Whether a row with the same messages as an earlier one is left out."""
     shuffle: bool = True
 
     def __post_init__(self) -> None:
@@ -86,13 +87,13 @@ class MixConfig:
             raise ConfigError(*problems)
 
     def path_of(self, source: MixSource) -> Path:
-        """Where a source is."""
+        """Path of a source."""
         return self.file.parent / _without_tilde(source.path)
 
     def shown_path(self, source: MixSource) -> str:
-        """What a source is called in what leaves this machine: as written, or without its folders.
+        """The name of a source in files that may be shared: as written, or without its folders.
 
-        An absolute path would name the user, and make the same mix another one elsewhere.
+        An absolute path would reveal the user, and make the same mix different on each machine.
         """
         written = _without_tilde(source.path)
         if not written.is_absolute():
@@ -101,12 +102,12 @@ class MixConfig:
         return written.relative_to(folder).as_posix() if folder in written.parents else written.name
 
     def fingerprint(self) -> str:
-        """`sha256:` and the hash of everything but where the rows go."""
+        """`sha256:` and the hash of everything except the output."""
         text = json.dumps(self.as_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
     def as_json(self) -> dict[str, object]:
-        """What is mixed and how, without the places that depend on the machine."""
+        """What is mixed and how, without paths that depend on the machine."""
         return {
             "sources": [source.as_json(self.shown_path(source)) for source in self.sources],
             "seed": self.seed,
@@ -133,7 +134,7 @@ class MixConfig:
 
 
 def _without_tilde(path: str) -> Path:
-    """A leading `~` is the home folder, as in a shell."""
+    """A path whose leading `~` is replaced with the home folder, as in a shell."""
     try:
         return Path(path).expanduser()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Where the files of a mix are, checked before any of them is read. Writes nothing."""
+"""Locating the files of a mix before any of them is read. Writes nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LocatedSource:
     source: MixSource
     path: Path
     skipped: SkipReason | None = None
-    """Why it will not be read."""
+    """Why it is not read."""
 
 
 def locate_sources(config: MixConfig, *, allow_missing: bool) -> tuple[LocatedSource, ...]:
@@ -49,10 +49,10 @@ def locate_sources(config: MixConfig, *, allow_missing: bool) -> tuple[LocatedSo
 
 
 def check_output(config: MixConfig, sources: tuple[LocatedSource, ...], output: Path) -> None:
-    """Make sure that neither the output nor its report would replace what is read.
+    """Make sure that neither the output nor its report would replace an input.
 
     Raises:
-        DataError: When one would, through whatever link or spelling, or is no regular file.
+        DataError: When one would, through any link or spelling, or is not a regular file.
     """
     inputs = {name: each.path for each in sources for name in _names(each.path)}
     inputs |= dict.fromkeys(_names(config.file), config.file)
@@ -84,7 +84,7 @@ def _located(config: MixConfig, source: MixSource) -> LocatedSource:
 
 
 def _is_missing(path: Path) -> bool:
-    """Whether nothing is there; what cannot be looked at is not missing."""
+    """Whether a file does not exist; a file that cannot be examined is not missing."""
     try:
         path.stat()
     except FileNotFoundError:
@@ -105,7 +105,7 @@ def _repeated(found: tuple[LocatedSource, ...]) -> Iterator[Problem]:
 
 
 def _names(path: Path) -> list[object]:
-    """What a file is known by, so that links and other spellings lead to the same."""
+    """Identities of a file, the same for links and other spellings."""
     names: list[object] = [os.path.realpath(path)]
     try:
         status = path.stat()

@@ -1,4 +1,4 @@
-"""Counts of a mix: rows in, kept, and dropped by reason, for each source and in all."""
+"""Counts of a mix: rows in, kept, and dropped by reason, per source and in total."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SkipReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceReport:
-    """What became of one source. `input_rows` is `kept` plus everything dropped."""
+    """Counts of one source. `input_rows` is `kept` plus everything dropped."""
 
     source: MixSource
     input_rows: int = 0
@@ -45,11 +45,11 @@ class SourceReport:
     repeats: int = 0
     """Copies beyond the first of each."""
     dropped: Mapping[MixDrop, int]
-    """Every reason, also those that no row had."""
+    """Every reason, even if no row had it."""
     duplicates: int = 0
-    """Rows that say what one taken before says, whether or not they are left out."""
+    """Rows with the same messages as an earlier one, whether or not they are left out."""
     sha256: str | None = None
-    """Of the file's bytes; `None` where it was not read."""
+    """SHA-256 of the file's bytes; `None` if it was not read."""
     skipped_reason: SkipReason | None = None
 
     @property
@@ -75,7 +75,7 @@ class SourceReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixReport:
-    """The whole mix. The same inputs and seed give the same report, wherever they lie."""
+    """The whole mix. The same inputs and seed give the same report, wherever they are stored."""
 
     config: MixConfig
     strict: bool
@@ -93,7 +93,7 @@ class MixReport:
         return sum(source.emitted_rows for source in self.sources)
 
     def as_json(self) -> dict[str, object]:
-        """The fields of the report file: names and counts, no row content, no folder."""
+        """The fields of the report file: names and counts, without row content or folders."""
         return {
             "schema": REPORT_SCHEMA,
             "config": self.config.file.name,
@@ -113,5 +113,5 @@ class MixReport:
 
 
 def report_path(output: Path) -> Path:
-    """Where the report of a mixed file stands: beside it."""
+    """Path of the report of a mixed file, next to it."""
     return output.with_name(f"{output.stem}.mix_report.json")

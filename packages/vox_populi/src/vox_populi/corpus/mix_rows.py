@@ -19,22 +19,22 @@ class MixRow:
     """A row that can be trained on."""
 
     values: dict[str, object]
-    """As written: what the source has, its metadata completed."""
+    """Values as written: those of the source, with completed metadata."""
     record: TrainingRecord
 
     @property
     def lane(self) -> str:
-        """Its own lane, or the one its category implies."""
+        """Its lane, or the one its category implies."""
         written = self.values["lane"]
         if self.record.lane is not None:
             return self.record.lane
         return written if isinstance(written, str) else implied_lane(self.values)
 
     def key(self) -> int:
-        """64 bits of a hash of its messages; equal for rows that say the same.
+        """64 bits of a hash of its messages; equal for rows with the same messages.
 
-        Labels and spelling of the row's format are not in it. Two different rows of a million
-        have the same key with a probability of 3e-8.
+        Labels and row format are not included. Among a million different rows, two have the same
+        key with a probability of 3e-8.
         """
         said = [(each.role.value, each.content, each.learn) for each in self.record.messages]
         return int.from_bytes(hashlib.blake2b(repr(said).encode(), digest_size=8).digest())
@@ -45,12 +45,12 @@ def mix_row(value: Mapping[str, object], kind: RecordFormat, line: int, where: s
 
     Args:
         value: The JSON object of the line.
-        kind: What its source was declared to hold.
+        kind: Declared format of its source.
         line: Its 1-based number.
         where: Name of its file, for messages.
 
     Raises:
-        DataError: With everything that is wrong with it.
+        DataError: With every problem of the row.
     """
     place = f"{where}:{line}"
     row = written_row(value, kind, place)
@@ -61,9 +61,9 @@ def mix_row(value: Mapping[str, object], kind: RecordFormat, line: int, where: s
 
 
 def written_row(value: Mapping[str, object], kind: RecordFormat, place: str) -> dict[str, object]:
-    """What is written for a line that `mix_row` has checked.
+    """The output for a line that `mix_row` has checked.
 
     Raises:
-        DataError: When it is not of its kind; otherwise it is taken as good.
+        DataError: When it does not have its format; nothing else is checked again.
     """
     return with_metadata(row_of_record(value, kind, place))

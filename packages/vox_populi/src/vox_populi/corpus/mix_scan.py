@@ -1,6 +1,6 @@
-"""The first pass of a mix: every row of every source checked, counted, and some of them picked.
+"""The first pass of a mix: every row of every source is checked and counted, and some are picked.
 
-Holds 8 bytes for each row that will be written and at most 22 for each different one; no text.
+Keeps 8 bytes for each row to write and at most 22 for each different row; no text.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ScannedSource:
     emitted: int = 0
     """Lines to write, copies included."""
     picked: array[int] = field(default_factory=lambda: array("Q"))
-    """Where these lines start in the file."""
+    """Offsets of these lines in the file."""
 
     def report(self) -> SourceReport:
         """The counts."""
@@ -58,7 +58,7 @@ class MixScan:
 
     Args:
         config: Filters and seed.
-        on_bad_row: Whether rows that cannot be used are problems or only counted.
+        on_bad_row: Whether unusable rows are problems or only counted.
     """
 
     def __init__(self, config: MixConfig, on_bad_row: OnBadRow) -> None:
@@ -67,10 +67,10 @@ class MixScan:
         self._taken = KeySet()
         self._unseen_lanes = {*config.include_lanes, *config.exclude_lanes}
         self.problems = ProblemLog(str(config.file))
-        """Of all sources together."""
+        """Problems of all sources together."""
 
     def scan(self, located: LocatedSource) -> ScannedSource:
-        """Check a source and pick what is written of it."""
+        """Check a source and pick the rows to write."""
         found = ScannedSource(located, skipped=located.skipped)
         if located.skipped is not None:
             return found
@@ -91,7 +91,7 @@ class MixScan:
         return found
 
     def unseen_lanes(self) -> tuple[tuple[str, str], ...]:
-        """The config's lanes that no row was in, each with the key that names it."""
+        """Lanes of the config without any row, each with its key."""
         keys = {
             "include_lanes": self._config.include_lanes,
             "exclude_lanes": self._config.exclude_lanes,
@@ -120,7 +120,7 @@ class MixScan:
         return offsets, keys
 
     def _key(self, found: ScannedSource, item: JsonLine | Problem) -> int | None:
-        """The key of a row that can be used and passes rating and lane."""
+        """The key of a usable row that passes rating and lane."""
         if isinstance(item, Problem):
             self._reject(found, item)
             return None
@@ -147,7 +147,7 @@ class MixScan:
         return MixDrop.LANE if is_out or lane in config.exclude_lanes else None
 
     def _is_wanted(self, found: ScannedSource, key: int, own: KeySet) -> bool:
-        """Count a repetition, of this source or of one before; unwanted only with `dedup`."""
+        """Count a repetition within this or an earlier source; it is dropped only with `dedup`."""
         if own.add(key) and key not in self._taken:
             return True
         found.duplicates += 1
@@ -156,7 +156,7 @@ class MixScan:
         return not self._config.dedup
 
     def _pick(self, found: ScannedSource, offsets: array[int], keys: array[int]) -> None:
-        """Draw the sample and the copies; rows that are not drawn do not count as taken."""
+        """Draw the sample and the copies; rows that are not drawn do not count as used."""
         source, seed = found.located.source, self._config.seed
         name = self._config.shown_path(source)
         n_rows = len(offsets)

@@ -1,4 +1,4 @@
-"""Which rows are taken and in which order: exact quotas, drawn from named streams of one seed."""
+"""Choosing and ordering rows: exact quotas, drawn from named random streams of one seed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Draw = Callable[[], float]
 
 
 def random_stream(seed: int, *names: str) -> Draw:
-    """Numbers from 0 to below 1 that depend on the seed and the stream's name alone."""
+    """Numbers in [0, 1) that depend only on the seed and the stream's name."""
     # `random.shuffle` and `sample` may change between Python versions, `random()` may not.
     text = "\0".join(("mix", *names, str(seed)))
     return random.Random(int.from_bytes(hashlib.sha256(text.encode()).digest())).random
 
 
 def quota(n_rows: int, rate: float) -> int:
-    """How many of `n_rows` rows a rate stands for, halves rounded up.
+    """Number of rows that a rate gives out of `n_rows`, rounding halves up.
 
-    Counted in the decimal number that was written: 0.1 of 5 rows is half a row, not a little more.
+    Computed in decimal, as written: 0.1 of 5 rows is exactly half a row.
     """
     return math.floor(Fraction(repr(rate)) * n_rows + Fraction(1, 2))
 
@@ -46,7 +46,7 @@ def copies_of(n_rows: int, weight: float, draw: Draw) -> tuple[int, Iterator[boo
 
 
 def shuffle(values: array[int], draw: Draw) -> None:
-    """Put values into a random order, every order equally likely."""
+    """Shuffle values; every order is equally likely."""
     for last in range(len(values) - 1, 0, -1):
         other = int(draw() * (last + 1))
         values[last], values[other] = values[other], values[last]
@@ -55,7 +55,7 @@ def shuffle(values: array[int], draw: Draw) -> None:
 class KeySet:
     """A set of 64-bit keys in 11 to 22 bytes each; Python's own takes about a hundred.
 
-    Meant for hashes: keys that are not spread evenly make it slow, never wrong.
+    Meant for hashes: unevenly distributed keys make it slow but never wrong.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class KeySet:
         return self._slots[self._slot_of(key or 1)] != 0
 
     def add(self, key: int) -> bool:
-        """Put a key in; return whether it was new."""
+        """Add a key; return whether it was new."""
         # 0 marks a free slot, so 0 and 1 are one key.
         key = key or 1
         slot = self._slot_of(key)

@@ -1,8 +1,8 @@
-"""Docstring-to-function rows from Python source, divided so that the held-out side was never seen.
+"""Docstring-to-function rows from Python source, split so that held-out rows were never seen.
 
-A row asks for a function by its signature and docstring and answers with its source. Which side
-a module is on is `stdlib_split`'s decision; here, a held-out row whose body also occurs anywhere
-in a training module is dropped. The same sources give the same bytes.
+A row asks for a function by its signature and docstring and answers with its source.
+`stdlib_split` decides which side a module is on; here, a held-out row whose body also occurs in a
+training module is dropped. The same sources give the same bytes.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ PairRow = dict[str, str]
 
 
 class Rejection(StrEnum):
-    """Why a function gives no row."""
+    """Why a function does not give a row."""
 
     NO_DOCSTRING = "no_docstring"
-    """None, or less than a sentence."""
+    """No docstring, or less than a sentence."""
     TRIVIAL = "trivial_body"
     TOO_LONG = "too_long"
     """More lines or characters than `PairOptions` allows."""
     NO_CLEAN_CUT = "no_clean_cut"
-    """Its text cannot be taken out without changing what it means."""
+    """Its text cannot be cut out without changing its meaning."""
     DUPLICATE_BODY = "duplicate_body"
     DUPLICATE_PROMPT = "duplicate_prompt"
-    """Another row asks for the same in the same words."""
+    """Another row has the same prompt."""
     SEEN_IN_TRAINING = "seen_in_training"
     """Held out, but its body or its prompt occurs in a training module."""
     BEYOND_MAX_ROWS = "beyond_max_rows"
@@ -59,16 +59,16 @@ class Rejection(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairOptions:
-    """What makes a row. The defaults keep rows at a few hundred tokens."""
+    """Limits for rows. The defaults keep rows at a few hundred tokens."""
 
     max_rows: int | None = None
-    """Most training rows; those kept are spread over all modules."""
+    """Largest number of training rows; they are spread over all modules."""
     max_heldout_rows: int | None = None
-    """The same for the held-out side."""
+    """Largest number of held-out rows."""
     max_body_lines: int = 40
     max_response_chars: int = 1200
     max_docstring_chars: int = 480
-    """Whole paragraphs are kept up to here; a longer first paragraph drops the function."""
+    """Limit for whole paragraphs of the docstring; a longer first paragraph drops the function."""
     min_docstring_words: int = 4
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class PairsReport:
     modules: int
     heldout_modules: int
     unparsable: tuple[str, ...]
-    """Files that are not Python to this interpreter, below the root."""
+    """Files below the root that this interpreter cannot parse."""
     functions: int
     train_rows: int
     heldout_rows: int
@@ -118,10 +118,10 @@ class PairsResult:
 
 
 def build_pairs(root: Path, options: PairOptions | None = None) -> PairsResult:
-    """Make rows from every documented function below a folder. Nothing of it is run.
+    """Make rows from every documented function below a folder, without running any code.
 
     Raises:
-        DataError: For a folder that is missing, or gives no training row.
+        DataError: For a folder that is missing or gives no training rows.
     """
     if not root.is_dir():
         raise DataError(say.source_folder_missing(str(root)))
@@ -140,16 +140,16 @@ def build_pairs(root: Path, options: PairOptions | None = None) -> PairsResult:
 def write_pairs(result: PairsResult, out_dir: Path, *, force: bool = False) -> tuple[Path, ...]:
     """Write `train.jsonl` and, when something is held out, `valid.jsonl`; return their paths.
 
-    Each file appears whole or not at all.
+    Each file is written atomically.
 
     Args:
         result: The rows.
-        out_dir: Made when missing.
-        force: Replace files of other content; without it they are left alone.
+        out_dir: Created if missing.
+        force: Replace files with different content; otherwise they are left alone.
 
     Raises:
-        DataError: When a file with other content is in the way and `force` is off; nothing is
-            written then.
+        DataError: When a file with different content exists and `force` is off; nothing is written
+            then.
         OSError: When the folder cannot be written.
     """
     sides = {TRAIN_FILE: result.train, VALID_FILE: result.heldout}
@@ -168,7 +168,7 @@ def write_pairs(result: PairsResult, out_dir: Path, *, force: bool = False) -> t
 
 
 def _has_other(path: Path, rows: tuple[PairRow, ...]) -> bool:
-    """Whether a file is there that does not hold just these rows."""
+    """Whether a file exists whose content is not these rows."""
     if not path.exists():
         return path.is_symlink()
     pairs = zip_longest(scan_jsonl(path), rows)
@@ -176,7 +176,7 @@ def _has_other(path: Path, rows: tuple[PairRow, ...]) -> bool:
 
 
 class _Builder:
-    """Goes through modules once, training side first, and keeps what makes a row."""
+    """Goes through modules once, training side first, and keeps the functions that make a row."""
 
     def __init__(self, root: Path, options: PairOptions) -> None:
         self._root = root
@@ -190,7 +190,7 @@ class _Builder:
         self._rejected: Counter[Rejection] = Counter()
 
     def add(self, module: SourceModule) -> None:
-        """Take the rows of a module."""
+        """Add the rows of a module."""
         source, functions = _functions_in(module)
         if functions is None:
             self._unparsable.append(module.path.relative_to(self._root).as_posix())
@@ -225,7 +225,7 @@ class _Builder:
         return PairsResult(train, heldout, report)
 
     def _limited(self, rows: list[PairRow], limit: int | None) -> tuple[PairRow, ...]:
-        """At most `limit` rows, picked by a hash of where they are from."""
+        """At most `limit` rows, picked by a hash of their source."""
         if limit is None or len(rows) <= limit:
             return tuple(rows)
         self._rejected[Rejection.BEYOND_MAX_ROWS] += len(rows) - limit
@@ -266,7 +266,7 @@ class _Builder:
         return too_many or len(response) > self._options.max_response_chars
 
     def _repeated(self, module: SourceModule, body: bytes, prompt: bytes) -> Rejection | None:
-        """Why a row must not join those there are; remembers it when it may."""
+        """Why a row is a repetition; otherwise it is remembered."""
         in_training = body in self._bodies_in_training or self._prompts.get(prompt) is False
         if module.heldout and in_training:
             return Rejection.SEEN_IN_TRAINING
@@ -280,7 +280,7 @@ class _Builder:
 
 
 def _functions_in(module: SourceModule) -> tuple[str, list[tuple[SourceFunction, bytes]] | None]:
-    """Text of a module and its functions with their bodies' keys; `None` where it has no tree."""
+    """Text of a module and its functions with their bodies' keys; `None` if it cannot be parsed."""
     parsed = parse_module(module.path)
     if parsed is None:
         return "", None
@@ -299,7 +299,7 @@ def _prompt(function: SourceFunction, docstring: str) -> str:
 
 
 def _leading_paragraphs(docstring: str, most_chars: int) -> str:
-    """As many whole paragraphs as fit; none when the first does not."""
+    """As many whole paragraphs as fit; none if the first does not."""
     kept = ""
     for paragraph in docstring.split("\n\n"):
         longer = f"{kept}\n\n{paragraph}" if kept else paragraph

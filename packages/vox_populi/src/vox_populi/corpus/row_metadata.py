@@ -1,4 +1,4 @@
-"""What a row says about itself, and what is filled in where it says nothing."""
+"""The metadata of a row, and defaults for what is missing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORD = re.compile(r"[a-z0-9]+")
 
 
 def with_metadata(row: Mapping[str, object]) -> dict[str, object]:
-    """A row with `lane`, `response_mode`, `task_family` and `origin`; what is there is kept.
+    """A row completed with `lane`, `response_mode`, `task_family` and `origin`.
 
     A blank value counts as absent, as everywhere in a row.
     """
@@ -38,13 +38,13 @@ def with_metadata(row: Mapping[str, object]) -> dict[str, object]:
 
 
 def implied_lane(row: Mapping[str, object]) -> str:
-    """The lane that a row's category stands for."""
+    """The lane implied by a row's category."""
     return _lane(_text(row, "category").casefold())
 
 
 @lru_cache(maxsize=1024)
 def _implied(category: str, source_kind: str) -> Mapping[str, str]:
-    """What category and kind of source say about a row."""
+    """Metadata implied by category and kind of source."""
     lane = _lane(category.casefold())
     words = set(_WORD.findall(f"{category} {source_kind}".casefold()))
     origin = "agent" if words & _AGENT_WORDS else "human"

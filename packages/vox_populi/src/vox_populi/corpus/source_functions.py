@@ -1,6 +1,6 @@
 """The functions of a Python module, cut out of its text.
 
-Only syntax trees are made of foreign source; nothing of it is imported or run.
+Foreign source is only parsed, never imported or run.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, slots=True)
 class SourceFunction:
-    """A function or method where it stands."""
+    """A function or method in its module."""
 
     node: FunctionNode
     qualname: str
-    """Dotted name inside the module, as `__qualname__` has it."""
+    """Dotted name inside the module, like `__qualname__`."""
     class_name: str | None
-    """The class whose body holds it; `None` for a function."""
+    """The class it is defined in; `None` for a function."""
 
     @property
     def statements(self) -> list[ast.stmt]:
@@ -64,7 +64,7 @@ def _walk(parent: ast.AST, prefix: str, class_name: str | None) -> Iterator[Sour
 
 
 def is_trivial(statements: list[ast.stmt]) -> bool:
-    """Whether a body does nothing: `pass`, `...`, a text, or `raise NotImplementedError`."""
+    """Whether a body does nothing: `pass`, `...`, a string, or `raise NotImplementedError`."""
     return all(_does_nothing(statement) for statement in statements)
 
 
@@ -82,7 +82,7 @@ def _does_nothing(statement: ast.stmt) -> bool:
 
 
 def body_key(function: SourceFunction) -> bytes:
-    """Equal for bodies that differ at most in layout, comments, docstring and the own name."""
+    """A key equal for bodies that differ only in layout, comments, docstring and own name."""
     name = function.node.name
     dumped = "\n".join(map(ast.dump, function.statements))
     # A recursive function names itself; a renamed copy names itself otherwise.
@@ -99,8 +99,8 @@ def source_without_docstring(function: SourceFunction, lines: list[str]) -> str 
         lines: The module's text, cut at newlines only.
 
     Returns:
-        `None` where this is no plain cut: a docstring that shares a line with code, or a text
-        over several lines that a new margin would change.
+        `None` if the text cannot simply be cut: a docstring that shares a line with code, or a
+        multi-line string that a new indentation would change.
     """
     node = function.node
     assert node.end_lineno is not None, "the parser sets it"
@@ -124,7 +124,7 @@ def _without_blank_start(lines: list[str]) -> list[str]:
 
 
 def _is_same_function(text: str, function: SourceFunction) -> bool:
-    """Whether a cut parses to the function it was cut from, decorators and docstring aside."""
+    """Whether a cut parses to its original function, ignoring decorators and docstring."""
     match parse_source(text):
         case ast.Module(body=[ast.FunctionDef() | ast.AsyncFunctionDef() as cut]):
             return _dump(cut, cut.body) == _dump(function.node, function.statements)

@@ -1,8 +1,8 @@
-"""Which modules of a Python source tree are held out, decided by their name alone.
+"""Which modules of a Python source tree are held out, decided only by their name.
 
-The pre-training script of the embedded model and the corpus command both ask here, so that a
-held-out function was never seen by either. The top-level name decides: a package is never
-divided between the two sides.
+The pre-training script of the embedded model and the corpus command both use this module, so that
+neither has seen a held-out function. The top-level name decides: a package is never divided
+between the two sides.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ HELDOUT_FRACTION = 0.12
 """Share of the top-level names that are held out."""
 
 SKIPPED_ANYWHERE = frozenset({"__pycache__", "dist-packages", "site-packages", "test", "tests"})
-"""Folders left out at any depth: compiled files, what is not the standard library, tests."""
+"""Folders skipped at any depth: compiled files, third-party packages, tests."""
 
 SKIPPED_AT_TOP = frozenset(
     {"encodings", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "turtledemo"}
 )
-"""Folders left out directly below the root: generated tables and text, applications, wheels."""
+"""Folders skipped directly below the root: generated tables and text, applications, wheels."""
 
 _SPREAD = 2.0**64
 # Generated tables aside, no module comes near; parsing takes a hundred times the memory.
@@ -53,8 +53,8 @@ class SourceModule:
 def is_heldout_module(top_level_name: str) -> bool:
     """Whether a top-level module or package is held out.
 
-    The first 8 bytes of the SHA-256 of the name, big-endian, as a fraction of 2**64, lie below
-    `HELDOUT_FRACTION`. No seed and no file content: the answer is the same on every machine.
+    The first 8 bytes of the SHA-256 of the name, big-endian, as a fraction of 2**64, must be below
+    `HELDOUT_FRACTION`. Neither seed nor file content matters: the answer is the same everywhere.
     """
     digest = hashlib.sha256(top_level_name.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") / _SPREAD < HELDOUT_FRACTION
@@ -68,8 +68,7 @@ def stdlib_root() -> Path:
 def iter_source_modules(root: Path) -> Iterator[SourceModule]:
     """Yield the modules below `root` that parse, sorted by path parts.
 
-    Links are not followed. Files that cannot be read, decoded or parsed are left out;
-    `parse_module` says for one of `iter_python_files` why.
+    Links are not followed. Files that cannot be read, decoded or parsed are skipped.
     """
     for module in iter_python_files(root):
         if parse_module(module.path) is not None:
@@ -85,7 +84,7 @@ def iter_python_files(root: Path) -> Iterator[SourceModule]:
 
 
 def read_source(path: Path) -> str | None:
-    """Text of a Python file as its own coding line declares it; lines end with a newline.
+    """Text of a Python file, decoded as its coding line declares; lines end with a newline.
 
     Returns:
         `None` for a file that cannot be read or decoded, or has more than 4 MiB.
@@ -103,14 +102,14 @@ def read_source(path: Path) -> str | None:
 
 
 def parse_module(path: Path) -> tuple[str, ast.Module] | None:
-    """Source text and syntax tree of a Python file, or `None` where there is none."""
+    """Source text and syntax tree of a Python file, or `None` if it has none."""
     source = read_source(path)
     tree = None if source is None else parse_source(source)
     return None if source is None or tree is None else (source, tree)
 
 
 def parse_source(source: str) -> ast.Module | None:
-    """Syntax tree of a Python text, or `None` where it is not Python to this interpreter."""
+    """Syntax tree of a Python text, or `None` if this interpreter cannot parse it."""
     try:
         with warnings.catch_warnings():
             # A foreign file's invalid escape is its author's business.

@@ -1,13 +1,13 @@
 """Recorded sessions as training rows: tool calls, corrected transcripts, code from speech.
 
-| Record format | Fields it needs |
+| Record format | Required fields |
 |---|---|
 | `tool_trace` | `task_prompt`, `tool_name`, `arguments_json`, `result_json`, `success` |
 | `asr_refine` | `noisy_text`, `corrected_text` |
 | `speech_to_code` | `refined_transcript` or `transcript`, `vox_code` or `code` |
 
-Only the mapping is here; whether the result can be trained on is for `row_formats` to say. As
-there, a message about a row never quotes it.
+Only the mapping is here; `row_formats` decides whether the result can be trained on. As there, a
+message about a row never quotes it.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _TOOL_TRACE_ORDER = (
 )
 
 CARRIED_KEYS = ("rating", "difficulty", "lane", "response_mode", "task_family", "origin")
-"""What a record says about itself, taken over into its row."""
+"""Metadata keys of a record that are copied to its row."""
 
 
 class RecordFormat(StrEnum):
-    """How the lines of a source are to be read."""
+    """Format of the lines of a source."""
 
     ROWS = "rows"
-    """Any layout that the trainer reads."""
+    """Any row format that the trainer reads."""
     TOOL_TRACE = "tool_trace"
     ASR_REFINE = "asr_refine"
     SPEECH_TO_CODE = "speech_to_code"
@@ -51,11 +51,11 @@ def row_of_record(value: Mapping[str, object], kind: RecordFormat, place: str) -
 
     Args:
         value: The JSON object of the line.
-        kind: What its source was declared to hold.
+        kind: Declared format of its source.
         place: File and line, for messages.
 
     Raises:
-        DataError: With every field that is missing, blank or of another type.
+        DataError: With every field that is missing, blank or of the wrong type.
     """
     if kind is RecordFormat.ROWS:
         return dict(value)
@@ -67,7 +67,7 @@ def row_of_record(value: Mapping[str, object], kind: RecordFormat, place: str) -
 
 
 def parsed_or_text(text: str) -> object:
-    """What a JSON text holds, or the text itself where it is no JSON."""
+    """The value of a JSON text, or the text itself if it is not JSON."""
     try:
         return parse_json(text, "")
     except DataError:
@@ -75,7 +75,7 @@ def parsed_or_text(text: str) -> object:
 
 
 class _Fields:
-    """The fields of one record, and what was found wrong with them so far."""
+    """The fields of one record, and their problems so far."""
 
     def __init__(self, value: Mapping[str, object], place: str) -> None:
         self._value = value
@@ -83,7 +83,7 @@ class _Fields:
         self.problems: list[Problem] = []
 
     def has(self, key: str) -> bool:
-        """Whether a field is there and not null."""
+        """Whether a field exists and is not null."""
         return self._value.get(key) is not None
 
     def raw(self, key: str) -> object:
@@ -91,7 +91,7 @@ class _Fields:
         return self._value.get(key)
 
     def string(self, key: str) -> str:
-        """A string that must be there; it may be blank."""
+        """A required string; it may be blank."""
         found = self._value.get(key)
         if isinstance(found, str):
             return found
@@ -99,23 +99,23 @@ class _Fields:
         return ""
 
     def text(self, key: str) -> str:
-        """A string that must be there and say something."""
+        """A required string that is not blank."""
         found = self.string(key)
         if not found.strip() and isinstance(self._value.get(key), str):
             self.problems.append(say.row_field_blank(self._place, key))
         return found
 
     def first_text(self, *keys: str) -> str:
-        """The first of several fields that is there; one must be."""
+        """The first existing one of several fields; one is required."""
         return self.text(next(filter(self.has, keys), keys[0]))
 
     def optional_text(self, key: str) -> str:
-        """A string that may be absent, null or blank; then it is empty."""
+        """An optional string; absent, null or blank gives an empty one."""
         found = self.string(key) if self.has(key) else ""
         return found if found.strip() else ""
 
     def optional_list(self, key: str) -> None:
-        """Check a list of strings that may be absent."""
+        """Check an optional list of strings."""
         found = self._value.get(key)
         if found is None:
             return
@@ -123,7 +123,7 @@ class _Fields:
             self._refuse(key, "a list of strings")
 
     def truth(self, key: str) -> bool:
-        """A boolean that must be there; 0 and 1 are none."""
+        """A required boolean; 0 and 1 are not accepted."""
         found = self._value.get(key)
         if not isinstance(found, bool):
             self._refuse(key, "a boolean")
@@ -175,7 +175,7 @@ def _speech_to_code(fields: _Fields) -> dict[str, object]:
 
 
 def _labels(fields: _Fields, category: str) -> dict[str, object]:
-    """Category and source of a record of speech, which may name its own."""
+    """Category and source of a speech record, which may set its own."""
     source = fields.optional_text("source")
     return {
         "category": fields.optional_text("category") or category,

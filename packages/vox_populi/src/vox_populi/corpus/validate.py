@@ -19,7 +19,7 @@ UNRATED = "unrated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationReport:
-    """What a corpus holds and what is wrong with it."""
+    """Contents and problems of a corpus."""
 
     path: Path
     rows: int
@@ -34,13 +34,13 @@ class ValidationReport:
     ratings: Mapping[str, int]
     """Accepted rows by rating, `unrated` included."""
     ignored_labels: Mapping[str, int] = field(default_factory=dict)
-    """Key of a label to the accepted rows whose value could not be used."""
+    """Number of accepted rows with an unusable value, by label key."""
     output: Path | None = None
-    """Where the accepted rows were written."""
+    """File to which the accepted rows were written."""
 
     @property
     def ok(self) -> bool:
-        """Whether every row can be trained on, and there is one."""
+        """Whether there are rows and every row can be trained on."""
         return not self.problems
 
     def as_json(self) -> dict[str, object]:
@@ -63,12 +63,12 @@ def validate_corpus(path: Path, output: Path | None = None) -> ValidationReport:
     """Check every row of a file in one pass; optionally copy those that pass.
 
     Bad rows are counted and reported, not raised, so that a report can be shown for a corpus
-    of any quality. The input is never written.
+    of any quality. The input is never modified.
 
     Args:
         path: A JSON Lines file.
-        output: Where accepted rows go, keys and order kept. Replaced whole, at the end, and
-            only when a row was accepted.
+        output: File for the accepted rows, with keys and order kept. Replaced atomically, at the
+            end, and only if a row was accepted.
 
     Raises:
         DataError: When the input cannot be read, or is the output.
@@ -87,7 +87,7 @@ def validate_corpus(path: Path, output: Path | None = None) -> ValidationReport:
 
 
 def _is_same_file(path: Path, output: Path) -> bool:
-    """Also through links and other spellings of a path."""
+    """Whether two paths are the same file, also through links and other spellings."""
     try:
         return output.samefile(path)
     except OSError:
@@ -115,7 +115,7 @@ class _Check:
             pass
 
     def accepted_rows(self) -> Iterator[dict[str, object]]:
-        """Yield the rows that pass, as they are in the file."""
+        """Yield the accepted rows, as they are in the file."""
         for item in scan_jsonl(self.path):
             if isinstance(item, Problem):
                 self._reject(item)

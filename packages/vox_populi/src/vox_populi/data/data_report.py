@@ -1,4 +1,4 @@
-"""What became of the rows of a file: counts by reason, tokens and lengths."""
+"""Counts of the rows of a file: dropped rows by reason, tokens and lengths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DropReason(StrEnum):
     __hash__ = str.__hash__
 
     BAD_ROW = "bad_row"
-    """It cannot be read, or is no row of a known format (`--on-bad-row skip`)."""
+    """It cannot be read, or does not have a known format (`--on-bad-row skip`)."""
     NOTHING_TO_LEARN = "nothing_to_learn"
     """No token of it is supervised (`--on-bad-row skip`)."""
     LOW_RATING = "low_rating"
@@ -38,23 +38,23 @@ class DataReport:
     """Lines that are not blank."""
     kept: int
     dropped: Mapping[DropReason, int]
-    """Every reason, also those that no row had."""
+    """Every reason, even if no row had it."""
     truncated: int
-    """Kept rows that lost their end."""
+    """Kept rows that were cut at the end."""
     tokens: int
     supervised_tokens: int
     shortest: int
     longest: int
     """Tokens of the longest kept row, after truncation."""
     length_percentiles: Mapping[int, int]
-    """Percentile to tokens: that share of the kept rows is no longer than this."""
+    """Tokens by percentile: that share of the kept rows is no longer than this."""
     ignored_labels: Mapping[str, int] = field(default_factory=dict)
-    """Key of a label to the rows whose value could not be used; their rows are kept."""
+    """Number of rows with an unusable value, by label key; these rows are kept."""
     skipped: tuple[Problem, ...] = ()
-    """What was wrong with the first rows that were skipped, and how many more there are."""
+    """Problems of the first skipped rows, and a count of the rest."""
 
     def as_json(self) -> dict[str, object]:
-        """The fields that `--json` and the manifest hold; names only, no row content."""
+        """The fields for `--json` and the manifest, without row content."""
         return {
             "rows": self.rows,
             "kept": self.kept,
@@ -73,7 +73,7 @@ class DataReport:
 
 @dataclass(slots=True)
 class DataTally:
-    """Counts while a file is read. Its size does not grow with the rows."""
+    """Counts while a file is read, in constant memory."""
 
     dropped: Counter[DropReason] = field(default_factory=Counter)
     lengths: Counter[int] = field(default_factory=Counter)

@@ -1,7 +1,7 @@
 """The rows of a file as token ids: checked in one pass, then read on demand.
 
-Memory per row is four small integers (where it stands, its line, its tokens, its supervised
-tokens), so a file may be larger than memory.
+Memory per row is four small integers (offset, line, tokens, supervised tokens), so a file may be
+larger than memory.
 """
 
 from __future__ import annotations
@@ -32,40 +32,41 @@ class OnBadRow(StrEnum):
     ERROR = "error"
     """Stop, after reporting all of them."""
     SKIP = "skip"
-    """Leave it out, and count it."""
+    """Skip it, and count it."""
 
 
 class OnLongRow(StrEnum):
-    """What to do with a row of more tokens than a sequence holds."""
+    """What to do with a row that is longer than a sequence."""
 
     TRUNCATE = "truncate"
     """Keep its start."""
     SKIP = "skip"
-    """Leave it out, and count it."""
+    """Skip it, and count it."""
     ERROR = "error"
     """Stop, after reporting all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowRules:
-    """Which rows of a file are used, and what becomes of those that cannot be."""
+    """Which rows of a file are used, and what happens to unusable ones."""
 
     min_rating: int | None = None
-    """Least rating of a rated row. Unrated rows pass."""
+    """Lowest accepted rating; unrated rows pass."""
     context_filter: str | None = None
-    """Text that a row's category must contain, in any case. Rows without category fail."""
+    """Text that a row's category must contain, ignoring case. Rows without a category do not
+    pass."""
     on_bad_row: OnBadRow = OnBadRow.ERROR
     on_long_row: OnLongRow = OnLongRow.TRUNCATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetOptions(RowRules):
-    """The rules for rows, and how much of a row is used."""
+    """The rules for rows, and how much of each row is used."""
 
     seq_len: int | None = None
-    """Most tokens of a row; `None` for no limit."""
+    """Largest number of tokens per row; `None` for no limit."""
     ce_last_k: int | None = None
-    """Learn only so many supervised tokens at the end of a row; `None` for all of them."""
+    """Learn only this many supervised tokens at the end of a row; `None` for all of them."""
 
     def __post_init__(self) -> None:
         for name, limit in (("seq_len", self.seq_len), ("ce_last_k", self.ce_last_k)):
@@ -83,15 +84,15 @@ class DatasetOptions(RowRules):
 class RowDataset:
     """Encoded rows by index, in the order of the file.
 
-    Made by `open_dataset`. The same index always gives the same ids; a file that changes
-    underneath is an error, not other rows.
+    Created by `open_dataset`. The same index always gives the same ids; if the file changes, that
+    is an error, not different rows.
     """
 
     def __init__(self, reader: RowReader, index: RowIndex, report: DataReport) -> None:
         self._reader = reader
         self._index = index
         self.report = report
-        """Counts of the whole file, also for a selection of its rows."""
+        """Counts of the whole file, even for a selection of its rows."""
 
     def __len__(self) -> int:
         return len(self._index.lines)
@@ -118,7 +119,7 @@ class RowDataset:
         return self._reader.record(self._index.lines[row])
 
     def select(self, rows: Sequence[int]) -> RowDataset:
-        """Some of the rows, in the order given; shares file and cache with this data set."""
+        """A selection of rows, in the given order; shares file and cache with this data set."""
         return RowDataset(self._reader, self._index.select(rows), self.report)
 
     @property
@@ -181,8 +182,8 @@ def open_dataset(
     """Check every row of a file and index those that will be used. Writes nothing.
 
     Raises:
-        DataError: With all bad rows (20 and a count), each with file and line; or with one
-            problem when no row is left.
+        DataError: With all bad rows (20 and a count), each with file and line; or with one problem
+            if no rows are left.
     """
     reader = RowReader(path, tokenizer, policy, options.seq_len, options.ce_last_k)
     scan = _Scan(reader, options)
@@ -218,11 +219,11 @@ def split_validation(n_rows: int, ratio: float, seed: int) -> tuple[Sequence[int
 
 
 _SPLIT_STREAM = 0xA1B2C3D4E5F61122
-"""Keeps the split apart from other uses of the same seed; the source system's number."""
+"""Separates the split from other uses of the same seed; the source system's number."""
 
 
 class _Scan:
-    """One pass over a file: indexes what is kept, counts the rest, collects what is wrong."""
+    """One pass over a file: indexes kept rows, counts the others, collects problems."""
 
     def __init__(self, reader: RowReader, options: DatasetOptions) -> None:
         self._reader = reader
@@ -299,7 +300,7 @@ class _Scan:
 
 
 def _nothing_left(report: DataReport, where: str) -> Problem | None:
-    """One sentence for a file without any row to train on, whatever became of its rows."""
+    """One problem for a file without any rows to train on, whatever the reason."""
     if report.kept:
         return None
     if not report.rows:

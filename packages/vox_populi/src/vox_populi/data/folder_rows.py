@@ -1,4 +1,4 @@
-"""What lies in a data folder besides `train.jsonl`: held-out rows, and rows in other files."""
+"""The files of a data folder besides `train.jsonl`: held-out rows, and rows in other formats."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from vox_tensor.regular_file import open_regular
 TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
 VALID_FILES = (VALID_FILE, "validation.jsonl", "val.jsonl", "dev.jsonl", "eval.jsonl")
-"""Names of held-out rows; the first that is there is read."""
+"""File names of held-out rows; the first that exists is read."""
 UNREAD_FILES = ("test.jsonl", *VALID_FILES)
-"""Names that people expect to be read; a test set is not, it belongs to `vox mens eval`."""
+"""Names that people expect to be read; a test set is for `vox mens eval` instead."""
 
 _MOST_ENTRIES = 1000
 _SAVED_DATASET = "state.json"
-"""What `datasets.save_to_disk` leaves beside the Arrow files of each split."""
+"""The file that `datasets.save_to_disk` writes next to the Arrow files of each split."""
 _NO_ROWS = frozenset({*UNREAD_FILES, "dataset_dict.json", "dataset_info.json", "config.json"})
 
 
 @dataclass(frozen=True, slots=True)
 class OtherRows:
-    """A file, or a saved data set, that looks like the rows someone meant."""
+    """A file, or a saved data set, that looks like the intended rows."""
 
     path: Path
     form: FileForm
 
 
 def valid_file(folder: Path) -> str | None:
-    """Name of the held-out rows of a data folder; `None` when there are none."""
+    """File name of a data folder's held-out rows; `None` if there are none."""
     return next((name for name in VALID_FILES if os.path.lexists(folder / name)), None)
 
 
@@ -42,13 +42,13 @@ def unread_files(folder: Path, used: str | None) -> tuple[str, ...]:
 
 
 def other_rows(folder: Path) -> OtherRows | None:
-    """The likeliest rows of a folder without `train.jsonl`: by name first, then by form."""
+    """The most likely rows of a folder without `train.jsonl`: first by name, then by format."""
     found = sorted(_candidates(folder), key=lambda each: _rank(folder, each))
     return found[0] if found else None
 
 
 def rows_in_file(path: Path) -> OtherRows | None:
-    """What a file is that was given in the place of a folder."""
+    """The format of a file that was passed instead of a folder."""
     promised = form_of_name(path.name)
     try:
         with open_regular(path) as file:
@@ -60,7 +60,7 @@ def rows_in_file(path: Path) -> OtherRows | None:
 
 
 def _candidates(folder: Path) -> Iterator[OtherRows]:
-    """Saved data sets and files in a folder and in the folders in it."""
+    """Saved data sets and files in a folder and its subfolders."""
     for place in (folder, *(each for each in _entries(folder) if each.is_dir())):
         if (place / _SAVED_DATASET).is_file():
             yield OtherRows(place, FileForm.DATASET)
@@ -82,7 +82,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _rank(folder: Path, rows: OtherRows) -> tuple[bool, bool, bool, str]:
-    """What comes first: named after training, in the folder itself, JSON Lines already."""
+    """Sort key: names that suggest training, files in the folder itself, then JSON Lines."""
     return (
         not rows.path.name.lower().startswith("train"),
         rows.path.parent != folder,

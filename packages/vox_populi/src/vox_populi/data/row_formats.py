@@ -7,11 +7,11 @@
 | OpenAI messages | `messages` or `turns`: `role`, `content`, an assistant's `weight` 0 or 1 |
 | ShareGPT | `conversations`: `from`, `value` |
 
-Beside any of them, `weight` says how much the row counts in the loss.
+In all of them, `weight` sets how much the row counts in the loss.
 
-A conversation wins over a prompt and answer in the same row, `prompt` wins over `instruction`,
-`response` over `output` over `completion`; a blank value counts as absent. Keys that are not
-named here are ignored. Messages about a row never quote it: it may be private.
+A conversation takes precedence over a prompt and answer in the same row, `prompt` over
+`instruction`, `response` over `output` over `completion`; a blank value counts as absent. Other
+keys are ignored. Messages about a row never quote it: it may be private.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class RowShape(StrEnum):
 
 
 CONVERSATION_KEYS = (RowShape.MESSAGES, RowShape.TURNS, RowShape.CONVERSATIONS)
-"""Keys that hold a list of turns; the shape is named after its key."""
+"""Keys with a list of turns; the shape is named after its key."""
 
 PROMPT_KEYS = ("prompt", "instruction")
 RESPONSE_KEYS = ("response", "output", "completion")
@@ -57,7 +57,7 @@ ROLE_NAMES: Mapping[str, Role] = {
     "function": Role.TOOL,
     "observation": Role.TOOL,
 }
-"""What a row may call each role (OpenAI and ShareGPT)."""
+"""Names of each role in rows (OpenAI and ShareGPT)."""
 
 
 def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRecord:
@@ -69,7 +69,7 @@ def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRec
         where: Name of its file, for messages.
 
     Raises:
-        DataError: With everything that is wrong with this row.
+        DataError: With every problem of this row.
     """
     row = _Row(value, f"{where}:{line}")
     shape = row_shape(value)
@@ -97,7 +97,7 @@ def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRec
 
 
 def row_shape(value: Mapping[str, object]) -> RowShape | None:
-    """Which layout a row uses, or `None` when it uses none of them."""
+    """The layout a row uses, or `None` if it uses none of them."""
     # Looked up as plain strings: an enum member's hash is computed in Python, for every row.
     for key in _CONVERSATION_NAMES:
         if value.get(key):
@@ -114,7 +114,7 @@ def learns_something(record: TrainingRecord) -> bool:
 
 
 class _Row:
-    """A JSON object with its place, and what was found wrong with it so far."""
+    """A JSON object with its place, and its problems so far."""
 
     __slots__ = ("place", "problems", "value")
 
@@ -134,14 +134,14 @@ class _Row:
         return found if found.strip() else ""
 
     def first_text(self, keys: tuple[str, ...]) -> str:
-        """The first field of `keys` that says something."""
+        """The first field of `keys` that is not blank."""
         # Every field is looked at, so that a wrong type is reported behind a good value too.
         value = self.value
         found = [self.text(key) for key in keys if key in value]
         return next(filter(None, found), "")
 
     def wrong_type(self, field: str, expected: str, found: object) -> None:
-        """Record a field of another type; the value itself stays out of the message."""
+        """Record a field of the wrong type, without its value."""
         self.problems.append(say.row_field_type(self.place, field, expected, json_type(found)))
 
 
@@ -156,7 +156,7 @@ def json_type(value: object) -> str:
 
 
 def _weight(row: _Row) -> float:
-    """How much a row counts; unlike a label, a wrong one would change what is learned unseen."""
+    """Weight of a row; unlike a label, a wrong one would silently change what is learned."""
     found = row.value.get("weight")
     if found is None:
         return 1.0
@@ -231,7 +231,7 @@ def _conversation(row: _Row) -> list[Message]:
 
 
 def _row_system(row: _Row, messages: list[Message]) -> list[Message]:
-    """A `system` field beside the list, as ShareGPT files have it."""
+    """A `system` field next to the list, as in ShareGPT files."""
     system = row.text("system")
     if not system:
         return []

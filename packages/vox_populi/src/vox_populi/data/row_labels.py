@@ -1,7 +1,7 @@
-"""What a row says about itself besides its words: rating, category, lane, source.
+"""The labels of a row: rating, category, lane, source.
 
-None of it can make a row unusable. What has a meaning is used, in whatever type it comes; the
-rest is left out and counted.
+None of them can make a row unusable. A meaningful value is used, whatever its type; other values
+are ignored and counted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class RowLabels:
     lane: str | None = None
     source: str | None = None
     ignored: tuple[str, ...] = ()
-    """Keys with a value that says nothing here."""
+    """Keys with an unusable value."""
 
 
 def row_labels(row: Mapping[str, object]) -> RowLabels:
@@ -61,5 +61,5 @@ def _rating(value: object) -> float | None:
 
 
 def _says(value: object) -> bool:
-    """Whether a key has any value; a blank text and an empty list have none."""
+    """Whether a key has a value; blank text and an empty list do not count."""
     return value is not None and value != [] and not (isinstance(value, str) and not value.strip())

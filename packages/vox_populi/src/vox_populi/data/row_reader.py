@@ -1,6 +1,7 @@
-"""One row of a file at a time, by its line, with proof that the file is still the same.
+"""One row of a file at a time, by its line, checking that the file is unchanged.
 
-Holds where the lines start (8 bytes a line) and a bounded number of encoded rows, never the text.
+Keeps the offsets of the lines (8 bytes per line) and a bounded number of encoded rows, not the
+text.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class RowReader:
         path: A JSON Lines file.
         tokenizer: Turns its text into ids.
         policy: Template and system prompt.
-        max_tokens: Tokens kept of a row, from its start.
-        ce_last_k: Supervised tokens that stay so of what is kept, from its end; `None` for all.
+        max_tokens: Number of tokens to keep, from the start of a row.
+        ce_last_k: Number of supervised tokens to keep, from the end of that; `None` for all.
 
     Raises:
         DataError: When the file cannot be read.
@@ -86,13 +87,13 @@ class RowReader:
         return row
 
     def encode_whole(self, record: TrainingRecord) -> EncodedRow:
-        """Ids and labels of a row that was read already, however many there are."""
+        """Ids and labels of a row that was already read, without a length limit."""
         return encode_record(record, self.tokenizer, self.policy, where=str(self.path))
 
     def truncated(self, row: EncodedRow) -> EncodedRow:
         """The first `max_tokens` of a row: system prompt, prompt, as much answer as fits.
 
-        Of these the last `ce_last_k` supervised tokens stay so.
+        Only the last `ce_last_k` supervised tokens of these stay supervised.
         """
         limit = self.max_tokens
         if limit is not None and len(row) > limit:
@@ -100,7 +101,7 @@ class RowReader:
         return row if self.ce_last_k is None else last_supervised(row, self.ce_last_k)
 
     def remember(self, row: EncodedRow) -> None:
-        """Keep a row that was encoded already at hand, if there is room."""
+        """Cache an encoded row if there is room."""
         self._cache.put(row)
 
     def record(self, line: int) -> TrainingRecord:
@@ -120,10 +121,10 @@ class RowReader:
         return parse_row(row.value, line, str(self.path))
 
     def check_unchanged(self) -> None:
-        """Compare the file with what it was when it was opened.
+        """Check that the file is the same as when it was opened.
 
         Raises:
-            DataError: When its bytes are others.
+            DataError: When its bytes have changed.
         """
         with open_regular_file(self.path) as handle:
             self._check_unchanged(handle)
@@ -139,14 +140,14 @@ class RowReader:
 
 
 class EncodedRowCache:
-    """The rows used last, as packed integers: at most `max_tokens` of them, 8 bytes each."""
+    """The most recently used rows, as packed integers: at most `max_tokens` of 8 bytes each."""
 
     def __init__(self, max_tokens: int = 2**21) -> None:
         self._rows: OrderedDict[int, tuple[array[int], array[int], float]] = OrderedDict()
         self._room = max_tokens
 
     def get(self, line: int) -> EncodedRow | None:
-        """The row of a line, if it is held."""
+        """The row of a line, if it is cached."""
         held = self._rows.get(line)
         if held is None:
             return None
@@ -155,7 +156,7 @@ class EncodedRowCache:
         return EncodedRow(tuple(ids), tuple(labels), line, weight)
 
     def put(self, row: EncodedRow) -> None:
-        """Hold a row, at the expense of those that were not used for longest."""
+        """Cache a row, evicting the least recently used ones."""
         if row.line in self._rows:
             return
         self._rows[row.line] = (array("i", row.ids), array("i", row.labels), row.weight)
@@ -166,7 +167,7 @@ class EncodedRowCache:
 
 
 def _cost(n_tokens: int) -> int:
-    """Tokens of a row and what its entry takes besides, in tokens of 8 bytes."""
+    """Size of a row's entry in tokens of 8 bytes, including overhead."""
     return n_tokens + 64
 
 

@@ -1,6 +1,6 @@
-"""From messages to ids and labels: the one place that decides which tokens are learned.
+"""Turning messages into ids and labels: the one place that decides which tokens are learned.
 
-Ids are made piece by piece, so a mask can never be off by a token that two pieces share, and
+Text is encoded piece by piece, so a mask can never be off by a token that two pieces share, and
 text that spells a control token stays text.
 """
 
@@ -29,21 +29,21 @@ def encode_record(
     max_tokens: int | None = None,
     where: str = "",
 ) -> EncodedRow:
-    """Tokenise a row; learned are the assistant's words and the token that closes them.
+    """Tokenise a row; the assistant's text and the token that ends it are learned.
 
     Args:
         record: The row.
-        tokenizer: Control tokens it has become ids. Where it lacks `<|im_end|>`, its own end
-            token takes that place; any other marker it lacks is spelled out as text.
+        tokenizer: Its control tokens become ids. If it lacks `<|im_end|>`, its own end token is
+            used instead; any other marker it lacks is encoded as text.
         policy: Template and system prompt.
-        max_tokens: Tokens kept, counted from the start of the row.
+        max_tokens: Number of tokens to keep, from the start of the row.
         where: Name of the row's file, for messages.
 
     Returns:
-        Ids and unshifted labels (see `EncodedRow`); possibly nothing of it is learned.
+        Ids and unshifted labels (see `EncodedRow`); possibly nothing is learned.
 
     Raises:
-        DataError: When a message spells a marker that this tokenizer has only as text.
+        DataError: When a message contains a marker that this tokenizer has only as text.
     """
     ids: list[int] = []
     labels: list[int] = []
@@ -59,10 +59,10 @@ def encode_record(
 
 
 def last_supervised(row: EncodedRow, count: int) -> EncodedRow:
-    """The same ids, of which only the last `count` supervised tokens are learned.
+    """The same ids, with only the last `count` supervised tokens learned.
 
     Args:
-        row: An encoded row. Its first token can never be learned and counts for nothing.
+        row: An encoded row. Its first token can never be learned and does not count.
         count: At least 1.
     """
     learned = [place for place in range(1, len(row)) if row.labels[place] != IGNORE_INDEX]
@@ -78,7 +78,7 @@ def encode_prompt(
     """Ids up to where an assistant's answer starts, exactly as in a training row.
 
     Raises:
-        DataError: When a message spells a marker that this tokenizer has only as text, or
+        DataError: When a message contains a marker that this tokenizer has only as text, or
             holds a lone surrogate.
     """
     ids: list[int] = []
@@ -94,7 +94,7 @@ def encode_prompt(
 def end_of_answer_id(tokenizer: TextTokenizer, policy: TextPolicy) -> int | None:
     """The id that a model trained under a policy ends its answers with.
 
-    `None` when the tokenizer has no end token: then the marker is learned letter by letter.
+    `None` if the tokenizer has no end token: then the marker is learned as text.
     """
     marker = IM_END if policy.template is ChatTemplate.CHATML else END_OF_TEXT
     return _control_id(marker, tokenizer)
@@ -127,7 +127,7 @@ def _control_id(marker: str, tokenizer: TextTokenizer) -> int | None:
 
 
 def _markers_spelled_out(tokenizer: TextTokenizer, policy: TextPolicy) -> tuple[str, ...]:
-    """Markers of a template that reach the model as letters, so that text could forge them."""
+    """Markers of a template that are encoded as text, so that messages could forge them."""
     chatml = policy.template is ChatTemplate.CHATML
     markers = (IM_START, IM_END) if chatml else (END_OF_TEXT,)
     return tuple(marker for marker in markers if _control_id(marker, tokenizer) is None)

@@ -1,7 +1,7 @@
-"""The text that a row becomes under each template, as pieces that are tokenised one by one.
+"""The text of a row under each template, as pieces that are tokenised one by one.
 
-The layout of ChatML itself is `vox_tensor.chat_markup`'s; here are the choice of template, the
-system prompt and the digest that names both.
+ChatML itself is in `vox_tensor.chat_markup`; here are the choice of template, the system prompt
+and the digest of both.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from vox_tensor.chat_markup import Piece, PieceKind, chatml_pieces
 from vox_tensor.records import Message, Role
 
 END_OF_TEXT = "<|endoftext|>"
-"""Closes an answer in the plain layout; stands for the tokenizer's own end token."""
+"""End of an answer in the plain layout; represents the tokenizer's own end token."""
 
 
 class ChatTemplate(StrEnum):
-    """How messages are laid out as text."""
+    """How messages are formatted as text."""
 
     CHATML = "chatml"
     """Turns between `<|im_start|>` and `<|im_end|>`."""
     PLAIN = "plain"
-    """The contents on lines of their own, without roles."""
+    """The contents on separate lines, without roles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextPolicy:
-    """Everything that decides a row's text besides the row."""
+    """Everything besides the row that decides its text."""
 
     template: ChatTemplate = ChatTemplate.CHATML
     system_prompt: str | None = None
-    """Opens every conversation that has no system message of its own."""
+    """System prompt for conversations without a system message."""
 
     @property
     def digest(self) -> str:
@@ -42,7 +42,7 @@ class TextPolicy:
         return _digest([template_digest(self.template), self.system_prompt])
 
     def lacks_prompt_of(self, digest: str) -> bool:
-        """Whether text of that digest opened with a system prompt, which is not known here."""
+        """Whether text with that digest had a system prompt that is not known here."""
         return self.system_prompt is None and self.digest != digest
 
 
@@ -51,13 +51,13 @@ def training_pieces(
 ) -> Iterator[Piece]:
     """Cut a conversation into the pieces whose ids a model sees, in order.
 
-    Supervised are the content of each assistant message with `learn`, and the end that closes
-    it: a model that is not taught to stop will not.
+    The content of each assistant message with `learn` is supervised, and so is the end marker:
+    a model that is not taught to stop will not stop.
 
     Args:
         messages: The turns.
         policy: Template and system prompt.
-        open_assistant: End where an assistant's answer starts, for the model to go on.
+        open_assistant: End where an assistant's answer starts, for the model to continue.
     """
     turns = _with_system(messages, policy.system_prompt)
     if policy.template is ChatTemplate.CHATML:
@@ -68,16 +68,16 @@ def training_pieces(
 def render_training_text(
     messages: Sequence[Message], policy: TextPolicy, *, open_assistant: bool = False
 ) -> str:
-    """The pieces as one string. For showing: ids are made piece by piece."""
+    """The pieces as one string, for display only: ids are made piece by piece."""
     pieces = training_pieces(messages, policy, open_assistant=open_assistant)
     return "".join(piece.text for piece in pieces)
 
 
 def template_digest(template: ChatTemplate) -> str:
-    """`sha256:` and the hash of what a template makes of fixed conversations.
+    """`sha256:` and the hash of a template's output for fixed conversations.
 
-    It changes when a marker, a separator or the extent of what is learned changes, and only
-    then; an adapter trained under another digest expects other text.
+    It changes only when a marker, a separator or the extent of what is learned changes; an
+    adapter trained with a different digest expects different text.
     """
     policy = TextPolicy(template=template)
     laid_out = [

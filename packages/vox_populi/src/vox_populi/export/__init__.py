@@ -1,1 +1,1 @@
-"""What other programs are given, and whether they will load it."""
+"""Adapters and models in the formats of other programs, and whether they will load them."""

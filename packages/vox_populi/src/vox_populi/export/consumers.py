@@ -1,7 +1,7 @@
-"""Programs that take our adapters, and what each of them cannot take. No torch here.
+"""Programs that load our adapters, and what each of them cannot load. No torch here.
 
-The rules are those of the programs' loaders as published; `vox mens lint` and
-`vox mens export-adapter` read the same ones.
+The rules follow the programs' published loaders; `vox mens lint` and `vox mens export-adapter` use
+the same ones.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MLX_WEIGHTS_FILE = "adapters.safetensors"
 GGUF_ADAPTER_FILE = "adapter.gguf"
 
 VLLM_MAX_RANK = 512
-"""The largest `--max-lora-rank` that vLLM offers."""
+"""The largest `--max-lora-rank` of vLLM."""
 
 
 class Consumer(StrEnum):
-    """Who will load an adapter."""
+    """The program that will load an adapter."""
 
     PEFT = "peft"
     VLLM = "vllm"
@@ -45,10 +45,10 @@ class GgufType(StrEnum):
 
 
 class GgufTypeChoice(StrEnum):
-    """What an operator may ask for."""
+    """The choices for `--type`."""
 
     AUTO = "auto"
-    """f16; from an adapter f32, where f16 loses what was trained."""
+    """f16; for an adapter, f32 if f16 loses what was trained."""
     F32 = "f32"
     F16 = "f16"
     BF16 = "bf16"
@@ -56,7 +56,7 @@ class GgufTypeChoice(StrEnum):
 
     @property
     def candidates(self) -> tuple[GgufType, ...]:
-        """What to try, in this order."""
+        """Types to try, in this order."""
         if self is GgufTypeChoice.AUTO:
             return (GgufType.F16, GgufType.F32)
         return (GgufType(self.value),)
@@ -65,7 +65,7 @@ class GgufTypeChoice(StrEnum):
 def obstacles(
     consumer: Consumer, config: ModelConfig, modules: Sequence[AdapterModule], rank: int
 ) -> Iterator[str]:
-    """Why a consumer cannot take an adapter in any form; nothing when it can."""
+    """Why a consumer cannot load an adapter in any format; empty if it can."""
     adapts_head = any(ProjectionRole.LM_HEAD in module.roles for module in modules)
     if consumer is not Consumer.PEFT and adapts_head and config.tie_word_embeddings:
         yield "lm_head is adapted, and it is tied to the embedding, which has no adapter there"
@@ -88,14 +88,14 @@ def mlx_path(module: AdapterModule, config: ModelConfig) -> str:
 
 
 def passed_limits(limits: Iterable[Limit], config: ModelConfig) -> Iterator[str]:
-    """What a program would compute otherwise than a model, of the values it takes for granted."""
+    """Values that a program takes for granted and this model does not have."""
     for limit in limits:
         if attrgetter(limit.field)(config) != limit.value:
             yield limit.reason
 
 
 def gguf_model_obstacles(config: ModelConfig) -> Iterator[str]:
-    """What llama.cpp's architecture of this family would compute otherwise."""
+    """What llama.cpp's architecture for this family would compute differently."""
     yield from passed_limits(config.family.gguf.limits, config)
     if config.rope is not None and config.rope.kind is RopeKind.YARN and _is_tuned(config.rope):
         yield "its YaRN settings go beyond factor and original length"

@@ -1,6 +1,6 @@
-"""An adapter in the form that one consumer loads: renamed, transposed, rescaled or refused.
+"""An adapter in one consumer's format: renamed, transposed, rescaled or refused.
 
-Every consumer but PEFT has a scale rule of its own. Where it is not ours, B is multiplied by the
+Every consumer except PEFT has its own scale rule. If it differs from ours, B is multiplied by the
 ratio of the two, so that scale x B A stays what was trained, up to one rounding of B.
 Shape letters: R rank, I input features, O output features.
 """
@@ -29,16 +29,16 @@ from vox_tensor.lora_spec import LoraSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerForm:
-    """The files of an export, and what was done to the adapter."""
+    """The files of an export, and how the adapter was changed."""
 
     files: Mapping[str, Sequence[Chunk]]
     """Content by bare file name."""
     gguf_alpha: float | None = None
     """Write `adapter.gguf` too, with this alpha."""
     tensors: Mapping[str, Tensor]
-    """What the files hold, by our names, before names and orientation change."""
+    """Tensors of the files, by our names, before names and orientation change."""
     lora: LoraSpec
-    """As the consumer reads it."""
+    """The LoRA settings as the consumer reads them."""
     renamed: tuple[str, ...] = ()
     rescaled: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -54,14 +54,14 @@ def consumer_form(
     """Decide the files of an export; nothing is written.
 
     Args:
-        consumer: Who will load them.
-        header: Of the adapter.
-        modules: Its projections of the base.
+        consumer: The program that will load them.
+        header: The adapter's header.
+        modules: The adapted projections of the base.
         tensors: Float32, by our names: A `[R, I]`, B `[O, R]`.
-        config: Of the base.
+        config: The base's config.
 
     Raises:
-        ArtifactError: With every reason why the consumer cannot take the adapter.
+        ArtifactError: With every reason why the consumer cannot load the adapter.
     """
     reasons = obstacles(consumer, config, modules, header.lora.rank)
     refused = [say.consumer_refuses(consumer, reason, header.base_name) for reason in reasons]
@@ -77,7 +77,7 @@ def consumer_form(
 def write_form(
     folder: Path, form: ConsumerForm, modules: Sequence[AdapterModule], config: ModelConfig
 ) -> None:
-    """Write the files of an export into a folder that nobody reads yet.
+    """Write the files of an export into a folder that is not yet published.
 
     Raises:
         EnvironmentFailure: When the system refuses.
@@ -133,7 +133,7 @@ def _plain_scaled(
     tensors: Mapping[str, Tensor],
     config: ModelConfig,
 ) -> ConsumerForm:
-    """For vLLM and llama.cpp, which read the scale as alpha / rank."""
+    """The form for vLLM and llama.cpp, which read the scale as alpha / rank."""
     plain = replace(header.lora, use_rslora=False)
     scaled, said = _rescaled(tensors, header.lora.scale / plain.scale, plain)
     renamed = ["<module>.lora_A -> base_model.model.<module>.lora_A.weight, the same for B"]
@@ -167,7 +167,7 @@ def _plain_scaled(
 def _rescaled(
     tensors: Mapping[str, Tensor], factor: float, plain: LoraSpec
 ) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
-    """B times the ratio of our scale to the consumer's, and what to say about it."""
+    """B times the ratio of our scale to the consumer's, and a note about it."""
     if factor == 1.0:
         return tensors, ()
     scaled = {
@@ -179,7 +179,7 @@ def _rescaled(
 
 
 def _turned(tensors: Mapping[str, Tensor], modules: Sequence[AdapterModule]) -> dict[str, Tensor]:
-    """What llama.cpp's converter transposes as it does the base's Conv1D weights `[in, out]`."""
+    """Tensors that llama.cpp's converter transposes like the base's Conv1D weights `[in, out]`."""
     turned: dict[str, Tensor] = {}
     for module in modules:
         turned[f"{module.ours}.lora_A"] = tensors[f"{module.ours}.lora_B"].t().contiguous()

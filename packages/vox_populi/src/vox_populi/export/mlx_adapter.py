@@ -29,10 +29,10 @@ def mlx_files(
     """Both files; the scale is written as a number, so nothing is rescaled.
 
     Args:
-        lora: Of the adapter; `scale` covers both scale rules.
+        lora: The adapter's LoRA settings; `scale` covers both scale rules.
         modules: The adapted projections.
         tensors: By our names: A `[R, I]`, B `[O, R]`.
-        config: Of the base.
+        config: The base's config.
     """
     named: dict[str, Tensor] = {}
     for module in modules:
@@ -57,7 +57,7 @@ def mlx_files(
 
 
 def _within_layer(path: str) -> str:
-    """`model.layers.3.self_attn.q_proj` is `self_attn.q_proj` in a layer; the head is its own."""
+    """Path within a layer: `self_attn.q_proj` of `model.layers.3.self_attn.q_proj`."""
     parts = path.split(".")
     layer = next((index for index, part in enumerate(parts) if part.isdecimal()), -1)
     return ".".join(parts[layer + 1 :])

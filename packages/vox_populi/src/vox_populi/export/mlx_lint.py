@@ -1,7 +1,7 @@
-"""What mlx-lm makes of its own adapter form, and of a model folder, from headers. No torch here.
+"""Whether mlx-lm can load its own adapter format or a model folder, from headers. No torch here.
 
-Of an adapter it loads what fits and says nothing of the rest, so all that would stay unused is
-named.
+It loads the parts of an adapter that fit and ignores the rest silently, so everything that would
+stay unused is listed.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _MAX_CONFIG_BYTES = 4 * 2**20
 
 
 def mlx_folder_problems(folder: Path, base: ModelConfig | None) -> Iterator[Problem]:
-    """Why mlx-lm would fail on its own form, or leave tensors unused.
+    """Why mlx-lm would fail on its own format, or leave tensors unused.
 
     Args:
-        folder: With mlx-lm's two files.
-        base: The base's config, to compare every name and shape with; `None`: they are not.
+        folder: Folder with mlx-lm's two files.
+        base: The base's config, to compare every name and shape with; `None` skips that.
     """
     try:
         settings = read_json_object(folder / MLX_CONFIG_FILE, _MAX_CONFIG_BYTES)
@@ -53,11 +53,11 @@ def mlx_folder_problems(folder: Path, base: ModelConfig | None) -> Iterator[Prob
 def mlx_model_reasons(
     config: ModelConfig, raw: Mapping[str, object], stored: Iterable[str]
 ) -> Iterator[str]:
-    """What mlx-lm's own model of a family cannot load, or would compute otherwise.
+    """What mlx-lm's own model of a family cannot load, or would compute differently.
 
     Args:
-        config: Of the model folder.
-        raw: The same as it stands in the file.
+        config: The model folder's config.
+        raw: The same config as stored in the file.
         stored: Names of the folder's tensors.
     """
     family = config.family
@@ -116,7 +116,7 @@ def _tensor_reason(
     values: Mapping[str, object],
     tensors: Mapping[str, TensorInfo],
 ) -> str | None:
-    """What is wrong with a tensor, whatever the base."""
+    """Problem of a tensor, regardless of the base."""
     module, _, half = name.rpartition(".")
     shown = clipped(name)
     if half not in _TWINS or len(info.shape) != 2:
@@ -136,7 +136,7 @@ def _tensor_reason(
 def _layer_reasons(
     count: object, tensors: Mapping[str, TensorInfo], base: ModelConfig | None
 ) -> Iterator[str]:
-    """It adapts the last `num_layers` layers, all of them for 0 and below, and no others."""
+    """Layers mlx-lm would ignore: it adapts only the last `num_layers` (all for 0 and below)."""
     if not isinstance(count, int):
         yield f"num_layers is missing in {MLX_CONFIG_FILE}."
         return
@@ -149,7 +149,7 @@ def _layer_reasons(
 
 
 def _base_reason(name: str, info: TensorInfo, known: Mapping[str, AdapterModule]) -> str | None:
-    """What only the base tells of a sound tensor: whether it has the layer, and its size."""
+    """Problem of a tensor that only the base shows: a missing layer, or a different size."""
     path, _, half = name.rpartition(".")
     module, shown = known.get(path), clipped(name)
     if module is None:

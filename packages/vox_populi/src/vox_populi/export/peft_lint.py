@@ -1,7 +1,7 @@
-"""What each consumer's loader makes of an adapter folder, from configs and headers alone. No torch.
+"""Whether each consumer can load an adapter folder, from configs and headers alone. No torch.
 
-PEFT's form (`adapter_config.json`, `adapter_model.safetensors`) is read by PEFT, vLLM and
-llama.cpp's converter, each with limits of its own. mlx-lm's form is `mlx_lint`'s.
+PEFT's format (`adapter_config.json`, `adapter_model.safetensors`) is read by PEFT, vLLM and
+llama.cpp's converter, each with its own limits. mlx-lm's format is checked in `mlx_lint`.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _MAX_CONFIG_BYTES = 4 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class PeftFolder:
-    """A folder in PEFT's form, as far as it can be read."""
+    """A folder in PEFT's format, as far as it can be read."""
 
     path: Path
     settings: Mapping[str, object]
     pairs: Mapping[str, tuple[TensorInfo, TensorInfo]]
     """Module path to A and B."""
     others: tuple[str, ...]
-    """Tensors that are no half of a complete pair."""
+    """Tensors that do not belong to a complete pair."""
     broken: tuple[Problem, ...] = field(default=())
     """Why a file cannot be read at all."""
 
     @property
     def has_turned_conv1d(self) -> bool | None:
-        """Whether A and B of GPT-2's layers changed places for the converter; `None`: no GPT-2."""
+        """Whether A and B of GPT-2's layers are swapped for the converter; `None` if not GPT-2."""
         for module, (a, b) in self.pairs.items():
             match = _CONV1D.search(module)
             if match is not None:
@@ -57,7 +57,7 @@ class PeftFolder:
 
 
 def open_peft_folder(folder: Path) -> PeftFolder:
-    """Read the config and the header of a PEFT folder; what is broken is in `broken`."""
+    """Read the config and the header of a PEFT folder; problems are in `broken`."""
     problems: list[Problem] = []
     settings: Mapping[str, object] = {}
     tensors: Mapping[str, TensorInfo] = {}
@@ -79,7 +79,7 @@ def open_peft_folder(folder: Path) -> PeftFolder:
 def peft_folder_problems(
     folder: PeftFolder, consumer: Consumer, base: ModelConfig | None
 ) -> Iterator[Problem]:
-    """Why a consumer would refuse a PEFT folder or load it wrongly."""
+    """Why a consumer would refuse a PEFT folder or load it incorrectly."""
     if folder.broken:
         yield from folder.broken
         return
@@ -169,7 +169,7 @@ def _missing_settings(folder: PeftFolder, needed: tuple[str, ...]) -> Iterator[s
 
 
 def _shape_reasons(folder: PeftFolder) -> Iterator[str]:
-    """Ranks that contradict each other or the config, and numbers that are no plain floats."""
+    """Ranks that contradict each other or the config, and types that are not plain floats."""
     rank, pattern = folder.settings.get("r"), folder.settings.get("rank_pattern")
     if not folder.pairs:
         yield "no projection has both lora_A and lora_B."
@@ -184,7 +184,7 @@ def _shape_reasons(folder: PeftFolder) -> Iterator[str]:
 
 
 def _base_problems(folder: PeftFolder, consumer: Consumer, base: ModelConfig) -> Iterator[Problem]:
-    """What only the base tells: names, sizes, a head that is tied."""
+    """Problems that only the base shows: names, sizes, a tied head."""
     if consumer is Consumer.GGUF and folder.has_turned_conv1d:
         return
     try:

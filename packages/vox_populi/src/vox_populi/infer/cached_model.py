@@ -1,4 +1,4 @@
-"""A model that remembers what it has read, so that a longer text costs only what is new in it."""
+"""A model that remembers what it has read, so that a longer text costs only its new tokens."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vox_tensor.collate import collate_continuation
 
 
 class CachedModel:
-    """A transformer for inference. Dropout is off from here on.
+    """A transformer for inference, with dropout turned off.
 
-    `next_logits` is a function of its ids alone: the cache only decides how much of the answer
-    has to be computed. Not for two threads at once.
+    `next_logits` depends only on its ids: the cache only decides how much has to be computed.
+    Not safe for two threads at once.
     """
 
     def __init__(self, model: Transformer) -> None:
@@ -26,11 +26,11 @@ class CachedModel:
         self._cache = KvCache(model.config.n_layers)
         self._ids: list[int] = []
         self._is_long = False
-        """Whether what the cache holds was rotated as part of a long text."""
+        """Whether the cached tokens were rotated as part of a long text."""
 
     @property
     def config(self) -> ModelConfig:
-        """Of the model."""
+        """The model's config."""
         return self._model.config
 
     @torch.inference_mode()
@@ -38,7 +38,7 @@ class CachedModel:
         """Scores `[V]` of the token after `ids`, on the CPU.
 
         Raises:
-            ValueError: For no ids at all.
+            ValueError: If there are no ids.
         """
         if not ids:
             message = "there is nothing to continue"
@@ -61,7 +61,7 @@ class CachedModel:
 
 
 def _common_start(held: Sequence[int], ids: Sequence[int], limit: int) -> int:
-    """How many ids, of at most `limit`, are the same at the start of both."""
+    """Length of the common prefix, at most `limit`."""
     longest = min(len(held), limit)
     if list(held[:longest]) == list(ids[:longest]):
         return longest

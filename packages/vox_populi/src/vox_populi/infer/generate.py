@@ -43,10 +43,10 @@ def generate_ids(
     """Continue `prompt_ids`.
 
     Args:
-        model: What of the prompt it has read before is not computed again.
-        prompt_ids: Non-empty, with room for at least one token behind them.
-        max_new_tokens: Ends the text where no stop token does.
-        stop_ids: Ids that end the text and are no part of it.
+        model: Tokens of the prompt that it has already read are not computed again.
+        prompt_ids: Non-empty, with room for at least one token after them.
+        max_new_tokens: Limit if no stop token comes first.
+        stop_ids: Ids that end the text and are not part of it.
         sampling: How to choose.
         on_token: Called with each new id as soon as it is chosen.
 

@@ -1,4 +1,4 @@
-"""Whether a text is Python, as far as its grammar tells. Nothing is run."""
+"""Checking whether a text is valid Python syntax. Nothing is run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import warnings
 
 _FENCED = re.compile(r"^```[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _MOST_CHARACTERS = 1 << 20
-"""Of a text that is parsed; the parser's memory grows with it."""
+"""Longest text that is parsed; the parser's memory grows with it."""
 
 
 def is_python(text: str) -> bool:
     """Whether Python's own parser accepts the code of a text, which must not be empty.
 
-    Where the text has fenced blocks, they are its code, one after another; otherwise all of it
-    is, common indentation aside.
+    If the text has fenced blocks, they are its code, one after another; otherwise all of it is,
+    without common indentation.
     """
     code = textwrap.dedent("\n".join(_FENCED.findall(text)) or text)
     if not code.strip() or len(code) > _MOST_CHARACTERS:

@@ -22,15 +22,15 @@ class SamplingSpec:
     """
 
     temperature: float = 0.0
-    """0 takes the most likely token; otherwise scores are divided by it before sampling."""
+    """0 chooses the most likely token; otherwise scores are divided by it before sampling."""
     top_k: int = 0
     """Keep the k most likely tokens; 0 keeps all."""
     top_p: float = 1.0
     """Keep the smallest set of tokens whose probabilities reach this sum (nucleus sampling,
     Holtzman et al. 2019, arXiv 1904.09751)."""
     repetition_penalty: float = 1.0
-    """Scores of tokens that stand in the text already are divided by it where positive and
-    multiplied where negative, greedily too (CTRL, Keskar et al. 2019, arXiv 1909.05858)."""
+    """Scores of tokens already in the text are divided by it if positive and multiplied if
+    negative, also in greedy decoding (CTRL, Keskar et al. 2019, arXiv 1909.05858)."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -58,14 +58,14 @@ def choose_token(
 
 
 def penalise_repetition(scores_V: Tensor, ids: Sequence[int], penalty: float) -> Tensor:
-    """Scores with those of all `ids` made less likely, once however often an id occurs."""
+    """Scores with all `ids` made less likely, once each, however often an id occurs."""
     seen = torch.tensor(ids, dtype=torch.int64).unique()
     held = scores_V[seen]
     return scores_V.index_copy(0, seen, torch.where(held > 0, held / penalty, held * penalty))
 
 
 def keep_likely(scores_V: Tensor, spec: SamplingSpec) -> Tensor:
-    """Scores with everything outside top-k, then outside top-p, at minus infinity."""
+    """Scores with everything outside top-k, then outside top-p, set to minus infinity."""
     if 0 < spec.top_k < scores_V.shape[-1]:
         floor = scores_V.topk(spec.top_k).values[-1]
         scores_V = scores_V.masked_fill(scores_V < floor, -torch.inf)

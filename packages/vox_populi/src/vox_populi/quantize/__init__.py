@@ -1,1 +1,1 @@
-"""Model folders in four bits: writing and caching them."""
+"""Writing and caching 4-bit model folders."""

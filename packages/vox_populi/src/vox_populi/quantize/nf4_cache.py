@@ -1,8 +1,8 @@
-"""Quantised bases on disk, for runs that start from the same one again.
+"""Quantised bases on disk, for later runs with the same base.
 
 A cache entry is a folder in bitsandbytes' layout whose name is the digest of the base and of the
-quantiser's settings; `nf4_cache.json` in it has the SHA-256 of every file. It is looked at before
-it is used, and appears by one rename.
+quantiser's settings; its `nf4_cache.json` has the SHA-256 of every file. An entry is checked before
+use, and appears in one rename.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ _LOCKED = say_environment.folder_locked("", "").code
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedBase:
-    """Where to load a quantised base from, and what to say about it."""
+    """A quantised base to load, and a note about it."""
 
     inventory: ModelInventory
-    """The cache entry's, or the base's own where there is none to use."""
+    """The cache entry's inventory, or the base's own if there is no usable entry."""
     notes: tuple[str, ...]
 
 
 def cached_base(
     inventory: ModelInventory, settings: Nf4Settings, cache_dir: Path | None, base_digest: str
 ) -> CachedBase:
-    """The quantised form of a base in a cache folder, made or made again where needed.
+    """The quantised base in a cache folder, built or rebuilt if needed.
 
-    Loading what comes back gives the same numbers as loading `inventory` itself. A base that is
-    quantised or not complete comes back as it is.
+    Loading the result gives the same numbers as loading `inventory` itself. A base that is already
+    quantised or incomplete is returned as it is.
 
     Args:
-        inventory: The base; its digest stays the one that artifacts name.
-        settings: Of the quantiser.
-        cache_dir: Where quantised bases are kept; `None`: the base comes back as it is.
-        base_digest: Of the base's files, `hf.inventory.base_digest`.
+        inventory: The base; artifacts still record its digest.
+        settings: How to quantise.
+        cache_dir: Folder of quantised bases; with `None` the base is returned as it is.
+        base_digest: Digest of the base's files, `hf.inventory.base_digest`.
 
     Raises:
         ModelError: For a value of the base that is not finite.
@@ -93,7 +93,7 @@ def cached_base(
 
 
 def cache_entry_name(settings: Nf4Settings, base_digest: str) -> str:
-    """Folder name of a base's entry; another base, setting or layout has another one."""
+    """Folder name of a base's entry, which differs for every base, setting and layout."""
     text = canonical_json(_facts(settings, base_digest))
     return f"nf4-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
@@ -113,7 +113,7 @@ def _used(entry: Path, inventory: ModelInventory) -> CachedBase:
 
 
 def _read_entry(entry: Path, facts: Mapping[str, object]) -> ModelInventory | str:
-    """The entry, every byte of it checked, or what is wrong; nothing where it is not there."""
+    """The entry with every byte checked, or its problem; nothing if it does not exist."""
     try:
         names = sorted(each.name for each in entry.iterdir())
     except FileNotFoundError:
@@ -139,7 +139,7 @@ def _read_entry(entry: Path, facts: Mapping[str, object]) -> ModelInventory | st
 
 
 def _remove_entry(old: Path, new: Path) -> Path | None:
-    """Remove the files of a damaged entry; the folder's path where something else lies in it."""
+    """Remove the files of a damaged entry; return the folder's path if other files remain in it."""
     written = {each.name for each in new.iterdir()}
     for each in old.iterdir():
         if each.name in written and not is_own_folder(each):

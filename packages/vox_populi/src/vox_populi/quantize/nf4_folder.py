@@ -1,8 +1,8 @@
 """A model folder in bitsandbytes' NF4 layout, written tensor by tensor into a staging folder.
 
 The layout is decided before anything is quantised: the one part whose length depends on the
-numbers, the quant state's JSON, is padded with spaces. A packed weight's parts lie together, wide
-types first and that JSON last, so that every tensor starts aligned.
+numbers, the quant state's JSON, is padded with spaces. A packed weight's parts are stored together,
+wide types first and that JSON last, so that every tensor is aligned.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from vox_tensor.nf4 import NF4_LEVELS, NestedScales, Nf4Tensor
 from vox_tensor.nf4_levels import Nf4Settings
 
 SIDE_FILES = (*OTHER_FILES, *TOKENIZER_FILES)
-"""Taken over byte for byte where they are there."""
+"""Files that are copied byte for byte if they exist."""
 
 _DENSE_MODULES = ("lm_head",)
 _ALIGNMENT = 8
@@ -56,17 +56,17 @@ _LONGEST_NUMBER = 32
 _STORED_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 Stored = tuple[str, tuple[int, ...], int]
-"""Type by its safetensors name, shape and bytes."""
+"""Type (by its safetensors name), shape and bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A weight of the model with the tensors it becomes."""
+    """A weight of the model and its tensors in the file."""
 
     key: TensorKey
     is_packed: bool
     stored: Mapping[str, Stored]
-    """By name in the file, in the order of their bytes."""
+    """Tensors by name in the file, in the order of their bytes."""
 
     @property
     def n_bytes(self) -> int:
@@ -75,24 +75,24 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class Nf4FolderPlan:
-    """A folder decided to the byte; nothing of the weights was read."""
+    """A folder laid out to the byte, without reading any weights."""
 
     shards: Mapping[str, Sequence[_Entry]]
-    """By file name."""
+    """Shards by file name."""
 
     @property
     def total_bytes(self) -> int:
-        """Of all tensors."""
+        """Bytes of all tensors."""
         return sum(entry.n_bytes for entries in self.shards.values() for entry in entries)
 
     @property
     def n_packed(self) -> int:
-        """Weights in 4 bits."""
+        """Number of weights in 4 bits."""
         return sum(entry.is_packed for entries in self.shards.values() for entry in entries)
 
     @property
     def n_dense(self) -> int:
-        """Tensors that stay as they are."""
+        """Number of tensors that stay as they are."""
         return sum(not entry.is_packed for entries in self.shards.values() for entry in entries)
 
 
@@ -103,11 +103,12 @@ def plan_nf4_folder(
 
     Args:
         inventory: A complete folder with dense weights.
-        settings: Of the quantiser.
-        max_shard_bytes: Of tensors in a file; a larger weight gets a file of its own.
+        settings: How to quantise.
+        max_shard_bytes: Largest size of the tensors in a file; a larger weight gets a separate
+            file.
 
     Raises:
-        ModelError: For a folder that is quantised already.
+        ModelError: For a folder that is already quantised.
         ValueError: For an inventory with missing tensors.
     """
     if inventory.nf4:
@@ -129,14 +130,14 @@ def write_nf4_folder(
     *,
     with_side_files: bool = True,
 ) -> dict[str, str]:
-    """Fill a staging folder; no more than one weight is in memory, dense and packed.
+    """Fill a staging folder; at most one weight is in memory, dense and packed.
 
     Args:
-        plan: What goes where.
-        inventory: Of the model.
-        settings: Of the quantiser.
-        staged: Takes the files.
-        with_side_files: Take over tokenizer and licence as well.
+        plan: The layout.
+        inventory: The model.
+        settings: How to quantise.
+        staged: Receives the files.
+        with_side_files: Also copy tokenizer and licence.
 
     Returns:
         SHA-256 of every file by its name, in hexadecimal.
@@ -175,7 +176,7 @@ def _entries(inventory: ModelInventory, settings: Nf4Settings) -> Iterator[_Entr
 
 
 def _packed_parts(key: TensorKey, settings: Nf4Settings, dtype: str) -> dict[str, Stored]:
-    """Wide types first; the padded quant state makes the whole a multiple of the alignment."""
+    """Packed parts, wide types first; the padded quant state keeps the total aligned."""
     shapes = nf4_stored.part_shapes(key.our_shape, settings)
     ordered = sorted(shapes.items(), key=lambda part: -DTYPE_BITS[part[1][0]])
     parts = {
@@ -195,7 +196,7 @@ def _packed_parts(key: TensorKey, settings: Nf4Settings, dtype: str) -> dict[str
 
 
 def _groups(entries: Sequence[_Entry], limit: int) -> Iterator[list[_Entry]]:
-    """Files of at most so many bytes: packed weights first, then wide types before narrow."""
+    """Files of limited size: packed weights first, then wide types before narrow."""
     group: list[_Entry] = []
     size = 0
     for entry in entries:
@@ -234,7 +235,7 @@ def _write_shard(
 
 
 def _tensors(entry: _Entry, inventory: ModelInventory, settings: Nf4Settings) -> Iterator[Tensor]:
-    """The numbers of a weight, in the order of its entry."""
+    """The tensors of a weight, in the order of its entry."""
     if entry.is_packed:
         parts = _parts(quantize_stored(inventory, entry.key, settings), entry)
         for name, (_, shape, _) in entry.stored.items():

@@ -1,9 +1,9 @@
-"""LoRA adapters as GGUF files, through the package `gguf` (extra `gguf`), and read back.
+"""LoRA adapters as GGUF files, written and read back with the package `gguf` (extra `gguf`).
 
 llama.cpp computes `y = W x + (alpha / rank) * B (A x)` with the rank taken from the tensors, and
-finds A and B of a weight as `<weight>.lora_a` and `<weight>.lora_b`. Its Llama models hold the
-rows of the q and k projections in another order (pairs of a rotation side by side), so B's rows
-move with them. GPT-2's weights are `[out, in]` there, like ours.
+finds A and B of a weight as `<weight>.lora_a` and `<weight>.lora_b`. Its Llama models store the
+rows of the q and k projections in a different order (pairs of a rotation side by side), so B's
+rows are moved too. GPT-2's weights are `[out, in]` there, like ours.
 Shape letters: R rank, I input features, O output features, H heads, E head dim.
 """
 
@@ -32,14 +32,14 @@ def write_lora_gguf(
     tensors: Mapping[str, Tensor],
     config: ModelConfig,
 ) -> None:
-    """Write an adapter and check every value of what the file then says.
+    """Write an adapter and check every value in the file.
 
     Args:
         path: A new file.
-        alpha: Such that alpha / rank is the scale of B A.
+        alpha: Chosen so that alpha / rank is the scale of B A.
         modules: The adapted projections.
         tensors: By our names: A `[R, I]`, B `[O, R]`, float32.
-        config: Of the base.
+        config: The base's config.
 
     Raises:
         MissingExtraError: Without the extra `gguf`.
@@ -99,7 +99,7 @@ def _named(
 
 
 def rows_as_stored(tensor: Tensor, role: ProjectionRole, config: ModelConfig) -> Tensor:
-    """A tensor with one row per output feature, with the rows where llama.cpp has them."""
+    """A tensor with one row per output feature, in llama.cpp's order of rows."""
     heads = {ProjectionRole.Q: config.n_heads, ProjectionRole.K: config.n_kv_heads}
     if not config.family.gguf.paired_rotation or role not in heads:
         return tensor
@@ -109,7 +109,7 @@ def rows_as_stored(tensor: Tensor, role: ProjectionRole, config: ModelConfig) ->
 
 
 def _differences(gguf: Any, path: Path, alpha: float, named: Mapping[str, Tensor]) -> Iterator[str]:
-    """Names of what reads back differently."""
+    """Names of tensors that read back differently."""
     found_alpha, found = read_lora_gguf(path)
     if torch.tensor(found_alpha) != torch.tensor(alpha, dtype=torch.float32):
         yield str(gguf.Keys.Adapter.LORA_ALPHA)

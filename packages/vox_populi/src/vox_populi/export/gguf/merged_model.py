@@ -1,6 +1,6 @@
-"""A merge as a GGUF file would hold it: what is written there, and a model that computes with it.
+"""A merge as stored in a GGUF file, and a model that computes with those numbers.
 
-Shape letters: O output features, I input features; N rows of a tensor as it is stored.
+Shape letters: O output features, I input features; N rows of a tensor as stored.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def merged_source(inventory: ModelInventory, graph: MergedGraph, where: str) -> 
 
     Args:
         inventory: The base.
-        graph: What is added to it.
-        where: What problems name.
+        graph: The update to add.
+        where: Place to report in problems.
     """
     return GgufSource(
         config=replace(inventory.config, tie_word_embeddings=graph.is_head_tied),
@@ -40,7 +40,7 @@ def merged_source(inventory: ModelInventory, graph: MergedGraph, where: str) -> 
 
 
 def gguf_model(inventory: ModelInventory, graph: MergedGraph, kind: GgufType) -> Transformer:
-    """Our transformer with the numbers that the file holds; needs the extra `gguf` for q8_0."""
+    """Our transformer with the numbers in the file; needs the extra `gguf` for q8_0."""
     planned = {tensor.key.ours: tensor for tensor in graph.tensors}
 
     def rows(key: TensorKey) -> WeightRows:
@@ -56,7 +56,7 @@ def gguf_model(inventory: ModelInventory, graph: MergedGraph, kind: GgufType) ->
 
 
 class _Q8Rows:
-    """Rows sent through q8_0 and back; its blocks run along the input features."""
+    """Rows quantised to q8_0 and back; its blocks run along the input features."""
 
     def __init__(self, rows: WeightRows, *, is_transposed: bool) -> None:
         self._rows, self._is_transposed = rows, is_transposed
@@ -64,7 +64,7 @@ class _Q8Rows:
         self.shape = rows.shape
 
     def blocks(self, step: int) -> Iterator[Tensor]:
-        """A block at a time where a row is one of input features, else the whole matrix."""
+        """Blocks of rows if a row has the input features, otherwise the whole matrix."""
         if self._is_transposed:
             whole_NI = torch.cat([block.clone() for block in self._rows.blocks(step)])
             yield from self._through(whole_NI.t().contiguous()).t().split(step)

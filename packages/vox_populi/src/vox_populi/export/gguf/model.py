@@ -1,4 +1,4 @@
-"""Whole models as GGUF files for llama.cpp, a tensor at a time, read back before they count.
+"""Whole models as GGUF files for llama.cpp, written tensor by tensor and then read back.
 
 Matrices become f32, f16, bf16 or q8_0; vectors, norms and learned positions stay f32. With q8_0,
 matrices whose rows are not a multiple of a block become f16. Rows of q and k move as in
@@ -47,19 +47,19 @@ _LONGROPE_FACTORS = ("rope_factors_long.weight", "rope_factors_short.weight")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufSource:
-    """A model to write; its tensors are read when they are due."""
+    """A model to write; its tensors are read when needed."""
 
     config: ModelConfig
     name: str
-    """Of the model, for people."""
+    """Display name of the model."""
     where: str
-    """What problems name."""
+    """Place to report in problems."""
     tensors: Sequence[tuple[TensorKey, Callable[[], Tensor]]]
-    """Each in float32, oriented as the base stores it."""
+    """Tensors in float32, oriented as the base stores them."""
 
 
 def stored_source(inventory: ModelInventory) -> GgufSource:
-    """A model folder as it is stored."""
+    """A model folder as stored."""
     config = inventory.config
     keys = [
         key
@@ -86,10 +86,10 @@ class _Stored:
 
 
 def gguf_context(config: ModelConfig) -> int:
-    """Tokens over which llama.cpp computes the same.
+    """Context length up to which llama.cpp computes the same.
 
-    It has no sliding windows for these, and chooses between LongRoPE's two lists by the context
-    that it is started with, not by the length of a text.
+    It has no sliding windows for these families, and chooses between LongRoPE's two lists by the
+    context it is started with, not by the length of a text.
     """
     window = config.sliding_window if any(config.sliding_layers) else None
     rope, limits = config.rope, [config.max_positions, window]
@@ -105,18 +105,18 @@ def write_model_gguf(
     vocabulary: GgufVocabulary,
     template: str | None,
 ) -> int:
-    """Write a model and compare every tensor of what the file then holds; gives their number.
+    """Write a model and compare every tensor in the file; return their number.
 
     Args:
         path: A new file.
         source: The model.
-        kind: Of its matrices.
-        vocabulary: Of its tokenizer.
+        kind: Type of the matrices.
+        vocabulary: The tokenizer's vocabulary.
         template: Chat template, if it has one.
 
     Raises:
         MissingExtraError: Without the extra `gguf`.
-        ArtifactError: For a model that the format cannot describe, or a weight beyond f16.
+        ArtifactError: For a model that the format cannot represent, or a weight beyond f16.
         EnvironmentFailure: When the system refuses, or the file reads back differently.
     """
     gguf = extras.load("gguf")
@@ -204,7 +204,7 @@ def _tensors(gguf: Any, architecture: Any, source: GgufSource, kind: GgufType) -
 
 
 def kind_of(key: TensorKey, kind: GgufType) -> GgufType:
-    """How one tensor is stored in a file whose matrices are of a kind."""
+    """The type of one tensor in a file whose matrices have the given type."""
     if len(key.shape) == 1 or key.ours == "pos_embed.weight":
         return GgufType.F32
     fits = key.our_shape[-1] % BLOCK == 0
@@ -238,7 +238,7 @@ def _placed(
 
 
 def _write_tensors(gguf: Any, writer: Any, stored: list[_Stored], where: str) -> dict[str, str]:
-    """Sizes first, then the numbers, one tensor in memory at a time; gives their digests."""
+    """Write sizes, then the numbers, one tensor in memory at a time; return their digests."""
     probe = torch.empty(0)
     types = gguf.GGMLQuantizationType
     for each in stored:
@@ -283,7 +283,7 @@ def _array(gguf: Any, each: _Stored, where: str) -> Any:
 
 
 def _rope_factors(rope: RopeSpec, dim: int) -> Iterator[tuple[str, Tensor]]:
-    """Tensors of what each frequency is divided by, where settings cannot say it."""
+    """Tensors with the divisor of each frequency, if settings cannot express it."""
     if rope.kind is RopeKind.LLAMA3:
         yield _ROPE_FACTORS, _llama3_factors(rope, dim)
     if rope.kind is RopeKind.LONGROPE:
@@ -297,7 +297,7 @@ def _same(tensor: Tensor) -> Tensor:
 
 
 def _llama3_factors(rope: RopeSpec, head_dim: int) -> Tensor:
-    """What each frequency is divided by (Llama 3.1's rule), `[head_dim / 2]`."""
+    """Divisor of each frequency (Llama 3.1's rule), `[head_dim / 2]`."""
     low, high, length = rope.low_freq_factor, rope.high_freq_factor, rope.original_max_positions
     assert low is not None
     assert high is not None

@@ -1,7 +1,7 @@
-"""A byte-level `tokenizer.json` as GGUF describes a vocabulary. No torch here.
+"""A byte-level `tokenizer.json` as a GGUF vocabulary. No torch here.
 
-llama.cpp does not run a tokenizer's own pattern: it knows patterns by name and has code for each.
-A pattern that it does not know would split text otherwise than in training, so it is refused.
+llama.cpp does not run a tokenizer's own pattern: it identifies patterns by name and has code for
+each. An unknown pattern would split text differently from training, so it is refused.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ _NORMALIZERS: Mapping[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class GgufVocabulary:
-    """What llama.cpp needs to turn text into ids."""
+    """Data that llama.cpp needs to turn text into ids."""
 
     pre: str
     """llama.cpp's name of the pattern."""
     tokens: tuple[str, ...]
-    """By id, as many as the embedding has rows."""
+    """Tokens by id, as many as the embedding has rows."""
     types: tuple[int, ...]
     merges: tuple[str, ...]
-    """Two tokens with a space between, best first."""
+    """Pairs of tokens separated by a space, best first."""
 
 
 def gguf_refusals(model_dir: Path, config: ModelConfig) -> tuple[Problem, ...]:
-    """Why a model folder cannot be written as GGUF; nothing when it can.
+    """Why a model folder cannot be written as GGUF; empty if it can.
 
-    `export-gguf` refuses for these reasons, and `lint` names them.
+    `export-gguf` refuses for these reasons, and `lint` reports them.
     """
     where = str(model_dir)
     problems = [
@@ -70,12 +70,12 @@ def read_gguf_vocabulary(model_dir: Path, rows: int) -> GgufVocabulary:
     """Read the vocabulary of a model folder.
 
     Args:
-        model_dir: With `tokenizer.json`.
-        rows: Of the embedding; ids without a token get a placeholder.
+        model_dir: Folder with `tokenizer.json`.
+        rows: Rows of the embedding; ids without a token get a placeholder.
 
     Raises:
         ModelError: When the file cannot be read.
-        ArtifactError: For a kind of tokenizer that llama.cpp has no name for.
+        ArtifactError: For a kind of tokenizer that llama.cpp does not support.
     """
     path = model_dir / TOKENIZER_NAME
     raw = parse_json_object(read_published_file(path, model_dir), str(path))
@@ -105,7 +105,7 @@ def read_gguf_vocabulary(model_dir: Path, rows: int) -> GgufVocabulary:
 
 
 def read_chat_template(model_dir: Path) -> str | None:
-    """The template that comes with a folder, from either of its two places."""
+    """The chat template of a folder, from either of its two places."""
     path = model_dir / "chat_template.jinja"
     if os.path.lexists(path):
         return read_published_file(path, model_dir).decode("utf-8")
