@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vox_populi.containers.safetensors_header import DTYPE_BITS, MAX_HEADER_BYTES, read_header
+from vox_populi.containers.dtypes import DTYPE_BITS
+from vox_populi.containers.safetensors_header import MAX_HEADER_BYTES, read_header
 from vox_populi.errors import ModelError
 
 Container = Callable[..., bytes]

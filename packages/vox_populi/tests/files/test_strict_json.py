@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from vox_populi.errors import ModelError
-from vox_populi.files.strict_json import open_regular, parse_json_object, read_json_object
+from vox_populi.files.model_file import open_model_file
+from vox_populi.files.strict_json import parse_json_object, read_json_object
 
 BROKEN = {
     "empty": b"",
@@ -52,7 +53,7 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     for path in (fifo, Path("/dev/zero"), tmp_path):
-        with pytest.raises(ModelError, match=r"MENS-H00[34]"), open_regular(path):
+        with pytest.raises(ModelError, match=r"MENS-H00[34]"), open_model_file(path):
             pass
 
 

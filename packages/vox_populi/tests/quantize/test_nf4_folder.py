@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vox_populi.containers.safetensors_header import DTYPE_BITS, read_header
+from vox_populi.containers.dtypes import DTYPE_BITS
+from vox_populi.containers.safetensors_header import read_header
 from vox_populi.errors import (
     EnvironmentFailure,
     ModelError,

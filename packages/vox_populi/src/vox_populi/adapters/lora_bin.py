@@ -7,17 +7,25 @@ Shape letters: R rank, I input features, O output features.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vox_populi.adapters.header import ADAPTER_FORMAT, ADAPTER_VERSIONS, AdapterHeader, parse_header
 from vox_populi.containers.safetensors_header import SafetensorsHeader, read_header
+from vox_populi.containers.tensor_comparison import (
+    Difference,
+    Misshaped,
+    Missing,
+    Unexpected,
+    WrongType,
+    tensor_differences,
+)
 from vox_populi.containers.tensor_container import bytes_of, container_chunks
+from vox_populi.containers.tensor_reader import not_finite, read_tensors
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError
 from vox_populi.files.whole_file import Chunk, write_whole
@@ -85,18 +93,15 @@ def read_adapter_bin(path: Path) -> AdapterFile:
             missing, unexpected, misshaped or not finite.
     """
     container, header = _read_headers(path)
+    names = header.tensor_shapes()
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            tensors = {name: file.get_tensor(name) for name in header.tensor_shapes()}
-    except OSError as error:
-        raise ArtifactError(say.artifact_unreadable(str(path), error)) from error
-    except SafetensorError as error:
-        raise ArtifactError(say.adapter_header_invalid(str(path), str(error))) from error
+        tensors = read_tensors(path, {name: container.tensors[name] for name in names})
+    except ModelError as error:
+        raise ArtifactError(*map(say.adapter_container_refused, error.problems)) from error
     content = _digest(container.metadata["header"], [tensors[name] for name in sorted(tensors)])
     if container.metadata.get("digest") != content:
         raise ArtifactError(say.adapter_damaged(str(path)))
-    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if broken:
+    if broken := not_finite(tensors):
         raise ArtifactError(*capped([say.adapter_not_finite(str(path), n) for n in broken]))
     return AdapterFile(header, tensors)
 
@@ -116,9 +121,10 @@ def _read_headers(path: Path) -> tuple[SafetensorsHeader, AdapterHeader]:
     except ModelError as error:
         raise ArtifactError(*map(say.adapter_container_refused, error.problems)) from error
     header = _parse_metadata(path, container.metadata)
-    problems = sorted(_differences(path, header, container), key=str)
-    if problems:
-        raise ArtifactError(*capped(problems))
+    differences = tensor_differences(header.tensor_shapes(), container.tensors, {"F32"})
+    if differences:
+        problems = (_problem(str(path), each) for each in differences)
+        raise ArtifactError(*capped(sorted(problems, key=str)))
     return container, header
 
 
@@ -139,21 +145,16 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> AdapterHeader:
     return header
 
 
-def _differences(
-    path: Path, header: AdapterHeader, container: SafetensorsHeader
-) -> Iterator[Problem]:
-    """What the container holds otherwise than its header says."""
-    expected, found = header.tensor_shapes(), container.tensors
-    for name in expected.keys() - found.keys():
-        yield say.adapter_tensor_missing(str(path), name)
-    for name in found.keys() - expected.keys():
-        yield say.adapter_tensor_unexpected(str(path), name)
-    for name in expected.keys() & found.keys():
-        info = found[name]
-        if tuple(info.shape) != expected[name]:
-            yield say.adapter_tensor_misshaped(str(path), name, info.shape, expected[name])
-        elif info.dtype != "F32":
-            yield say.adapter_tensor_wrong_type(str(path), name, info.dtype)
+def _problem(where: str, difference: Difference) -> Problem:
+    match difference:
+        case Missing(name):
+            return say.adapter_tensor_missing(where, name)
+        case Unexpected(name):
+            return say.adapter_tensor_unexpected(where, name)
+        case Misshaped(name, found, expected):
+            return say.adapter_tensor_misshaped(where, name, found, expected)
+        case WrongType(name, dtype):
+            return say.adapter_tensor_wrong_type(where, name, dtype)
 
 
 def _digest(header_text: str, tensors: Sequence[Tensor]) -> str:

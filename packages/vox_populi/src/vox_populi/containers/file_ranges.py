@@ -1,66 +1,77 @@
-"""Ranges of a base's files, read into memory that is used again."""
+"""Ranges of a file's bytes, read into memory that the caller may use again."""
 
 from __future__ import annotations
 
-from io import FileIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Self
 
 from vox_populi.errors import ModelError
+from vox_populi.files.model_file import open_model_file
 from vox_populi.operator_messages import model_folder as say
-from vox_tensor.regular_file import regular_descriptor
 
 
 class RangeReader:
-    """A file held open, from which ranges are read into memory that the caller uses again."""
+    """A file held open, from which ranges are read."""
 
-    def __init__(self, path: Path) -> None:
-        """Open it.
-
-        Raises:
-            ModelError: When the system refuses.
-        """
-        self._path = path
-        try:
-            self._file = FileIO(regular_descriptor(path), "rb")
-        except OSError as error:
-            raise _unreadable(path, error) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def __init__(self, path: Path, file: BufferedReader) -> None:
+        self.path = path
+        self._file = file
 
     def fill(self, view: memoryview, start: int) -> None:
         """Read as many bytes as the view has, from `start` on.
 
         Raises:
-            ModelError: When the file ends before, or the system refuses.
+            ModelError: When the file ends before.
         """
-        try:
-            self._file.seek(start)
-            while view:
-                count = self._file.readinto(view)
-                if not count:
-                    broken = say.container_broken(str(self._path), "it shrank while it was read")
-                    raise ModelError(broken)
-                view = view[count:]
-        except OSError as error:
-            raise _unreadable(self._path, error) from error
+        self._file.seek(start)
+        while view:
+            count = self._file.readinto(view)
+            if not count:
+                reason = "it became shorter while it was read"
+                raise ModelError(say.model_file_unreadable(str(self.path), reason))
+            view = view[count:]
+
+    def read(self, start: int, size: int) -> bytearray:
+        """Read exactly so many bytes.
+
+        Raises:
+            ModelError: When the file ends before.
+        """
+        data = bytearray(size)
+        self.fill(memoryview(data), start)
+        return data
+
+    def blocks(self, start: int, size: int, step: int) -> Iterator[memoryview]:
+        """Read a range a block at a time; each block takes the place of the one before.
+
+        Raises:
+            ModelError: When the file ends before.
+        """
+        buffer = memoryview(bytearray(min(step, size)))
+        for first in range(0, size, step):
+            block = buffer[: size - first]
+            self.fill(block, start + first)
+            yield block
+
+
+@contextmanager
+def open_ranges(path: Path) -> Iterator[RangeReader]:
+    """Open a file to read ranges of it.
+
+    Raises:
+        ModelError: When the system refuses, also later, while the block reads.
+    """
+    with open_model_file(path) as file:
+        yield RangeReader(path, file)
 
 
 def read_range(path: Path, start: int, size: int) -> bytearray:
-    """Read exactly so many bytes.
+    """Read exactly so many bytes of a file.
 
     Raises:
         ModelError: When the file ends before, or the system refuses.
     """
-    data = bytearray(size)
-    with RangeReader(path) as reader:
-        reader.fill(memoryview(data), start)
-    return data
-
-
-def _unreadable(path: Path, error: OSError) -> ModelError:
-    return ModelError(say.model_file_unreadable(str(path), error.strerror or "reading failed"))
+    with open_ranges(path) as reader:
+        return reader.read(start, size)

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
+from vox_populi.containers.dtypes import DTYPE_BITS, bits_of
 from vox_populi.errors import ModelError
-from vox_populi.files.strict_json import open_regular, parse_json_object
+from vox_populi.files.model_file import open_model_file
+from vox_populi.files.strict_json import parse_json_object
 from vox_populi.operator_messages import model_folder as say
 from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
@@ -25,32 +27,6 @@ from vox_tensor.problem_log import ProblemLog
 MAX_HEADER_BYTES = 32 * 1024 * 1024
 """A third of the format's own limit; the header of a 70B model has about a tenth of a MiB."""
 MAX_DIMENSIONS = 16
-
-DTYPE_BITS: Mapping[str, int] = {
-    "BOOL": 8,
-    "U8": 8,
-    "I8": 8,
-    "F8_E5M2": 8,
-    "F8_E4M3": 8,
-    "F8_E8M0": 8,
-    "F8_E4M3FNUZ": 8,
-    "F8_E5M2FNUZ": 8,
-    "F4": 4,
-    "F6_E2M3": 6,
-    "F6_E3M2": 6,
-    "U16": 16,
-    "I16": 16,
-    "F16": 16,
-    "BF16": 16,
-    "U32": 32,
-    "I32": 32,
-    "F32": 32,
-    "C64": 64,
-    "U64": 64,
-    "I64": 64,
-    "F64": 64,
-}
-"""Bits of one value, by the format's dtype name."""
 
 _LENGTH_BYTES = 8
 _METADATA_KEY = "__metadata__"
@@ -111,12 +87,8 @@ def read_header(path: Path) -> SafetensorsHeader:
     Raises:
         ModelError: When the file is missing, of another format, cut short or not sound.
     """
-    with open_regular(path) as handle:
-        try:
-            data, file_size = _header_bytes(handle, str(path))
-        except OSError as error:
-            reason = error.strerror or "reading failed"
-            raise ModelError(say.model_file_unreadable(str(path), reason)) from None
+    with open_model_file(path) as file:
+        data, file_size = _header_bytes(file, str(path))
     raw = parse_json_object(data, f"{path} (header)")
     data_start = _LENGTH_BYTES + len(data)
     metadata = _metadata(raw.pop(_METADATA_KEY, {}), path)
@@ -187,7 +159,7 @@ def _why_refused(entry: object) -> str | None:
     if not (_are_sizes(offsets) and len(offsets) == 2):
         return f"has the impossible data_offsets {clipped(offsets)}"
     n_bytes = offsets[1] - offsets[0]
-    if _n_bits(shape, dtype) != 8 * n_bytes:
+    if bits_of(dtype, shape) != 8 * n_bytes:
         return f"has {n_bytes} bytes, which is not {clipped(shape)} of {dtype}"
     return None
 
@@ -196,13 +168,6 @@ def _are_sizes(value: object) -> bool:
     return isinstance(value, list) and all(
         type(item) is int and 0 <= item <= _MAX_DIMENSION for item in value
     )
-
-
-def _n_bits(shape: list[int], dtype: str) -> int:
-    bits = DTYPE_BITS[dtype]
-    for size in shape:
-        bits *= size
-    return bits
 
 
 def _layout_problems(

@@ -13,18 +13,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from vox_populi.containers.torch_dtypes import DTYPE_NAME_OF
 from vox_populi.files.whole_file import Chunk
 
 _ALIGNMENT = 8
-_TYPE_NAMES = {
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.uint8: "U8",
-}
 
 
 def container_chunks(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[Chunk]:
@@ -43,7 +37,7 @@ def container_chunks(tensors: Mapping[str, Tensor], metadata: Mapping[str, str])
         raise ValueError(message)
     stored = {
         name: (
-            _TYPE_NAMES[tensor.dtype],
+            DTYPE_NAME_OF[tensor.dtype],
             tuple(tensor.shape),
             tensor.numel() * tensor.element_size(),
         )

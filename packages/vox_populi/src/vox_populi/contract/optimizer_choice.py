@@ -12,14 +12,14 @@ from enum import StrEnum
 from math import prod
 from typing import NamedTuple
 
+from vox_populi.containers.dtypes import bytes_of_values
+
 Shape = tuple[int, ...]
 
 QUANT_BLOCK = 256
 """Values that share a scale in 8-bit state, as in bitsandbytes."""
 LEAST_QUANTISED = 4096
 """Tensors with fewer values keep 32-bit state, as in bitsandbytes: they would save nothing."""
-
-_BYTES_OF_DTYPE = {"F32": 4, "U8": 1}
 
 
 class OptimizerKind(StrEnum):
@@ -42,7 +42,7 @@ class StateTensor(NamedTuple):
     @property
     def n_bytes(self) -> int:
         """Size in memory and on disk."""
-        return prod(self.shape) * _BYTES_OF_DTYPE[self.dtype]
+        return bytes_of_values(self.dtype, self.shape)
 
 
 @dataclass(frozen=True, slots=True)

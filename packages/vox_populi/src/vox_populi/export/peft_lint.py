@@ -17,7 +17,8 @@ from vox_populi.adapters.peft.config import (
     PEFT_WEIGHTS_FILE,
     read_peft_config,
 )
-from vox_populi.adapters.peft.tensors import STORED_DTYPES, check_peft_tensors
+from vox_populi.adapters.peft.tensors import check_peft_tensors
+from vox_populi.containers.dtypes import CONFIG_NAME_OF
 from vox_populi.containers.safetensors_header import TensorInfo, read_header
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.export.consumers import VLLM_MAX_RANK, Consumer, obstacles
@@ -179,7 +180,7 @@ def _shape_reasons(folder: PeftFolder) -> Iterator[str]:
             yield f"lora_A and lora_B of {module} have ranks {a.shape[0]} and {b.shape[1]}."
         elif not pattern and a.shape[0] != rank:
             yield f"the rank of {module} is {a.shape[0]}, and r is {clipped(rank)}."
-        if {a.dtype, b.dtype} - set(STORED_DTYPES):
+        if {a.dtype, b.dtype} - CONFIG_NAME_OF.keys():
             yield f"{module} is stored as {a.dtype} and {b.dtype}."
 
 

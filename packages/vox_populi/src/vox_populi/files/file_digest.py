@@ -6,9 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vox_populi.errors import ModelError
-from vox_populi.files.strict_json import open_regular
-from vox_populi.operator_messages import model_folder as say
+from vox_populi.files.model_file import open_model_file
 
 
 def digest_of_files(paths: Sequence[Path]) -> str:
@@ -37,9 +35,5 @@ def content_digest(path: Path) -> str:
     Raises:
         ModelError: When it is missing or cannot be read.
     """
-    with open_regular(path) as handle:
-        try:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-        except OSError as error:
-            reason = error.strerror or "reading failed"
-            raise ModelError(say.model_file_unreadable(str(path), reason)) from None
+    with open_model_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

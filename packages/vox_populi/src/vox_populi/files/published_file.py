@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from vox_populi.errors import ModelError
-from vox_populi.files.strict_json import MAX_JSON_BYTES, open_regular
+from vox_populi.files.model_file import read_model_file
+from vox_populi.files.strict_json import MAX_JSON_BYTES
 from vox_populi.operator_messages import model_folder as say
-from vox_populi.operator_messages.wording import cause
 
 
 def require_in_folder(path: Path, model_dir: Path) -> None:
@@ -35,11 +35,4 @@ def read_published_file(path: Path, model_dir: Path) -> bytes:
         ModelError: When it is outside of the folder, cannot be read, or is larger.
     """
     require_in_folder(path, model_dir)
-    with open_regular(path) as file:
-        try:
-            data = file.read(MAX_JSON_BYTES + 1)
-        except OSError as error:
-            raise ModelError(say.model_file_unreadable(str(path), cause(error))) from error
-    if len(data) > MAX_JSON_BYTES:
-        raise ModelError(say.model_file_too_large(str(path), MAX_JSON_BYTES))
-    return data
+    return read_model_file(path, MAX_JSON_BYTES)

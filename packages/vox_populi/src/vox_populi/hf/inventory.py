@@ -12,10 +12,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from vox_populi.containers.dtypes import CONFIG_NAME_OF
+from vox_populi.containers.file_ranges import open_ranges
 from vox_populi.containers.safetensors_header import TensorInfo, read_header
+from vox_populi.containers.tensor_comparison import (
+    Difference,
+    Misshaped,
+    Missing,
+    Unexpected,
+    WrongType,
+    tensor_differences,
+)
 from vox_populi.errors import ModelError
 from vox_populi.files.file_digest import digest_of_files
-from vox_populi.files.strict_json import open_regular
 from vox_populi.hf.keymap import (
     EMBED_WEIGHT,
     HEAD_WEIGHT,
@@ -41,8 +50,6 @@ from vox_tensor.errors import Problem
 from vox_tensor.problem_log import ProblemLog
 
 __all__ = ["ModelInventory", "base_digest", "digest_of_files", "read_inventory"]
-
-READABLE_DTYPES = frozenset({"F32", "BF16", "F16"})
 
 _COMPARE_BYTES = 4 * 1024 * 1024
 
@@ -177,15 +184,18 @@ class _FoundTensors:
         else:
             self._refuse_packed(packed)
             packed = {}
-        for name, key in keys.items():
-            if name in by_name:
-                self._check_dense(key, by_name.pop(name))
-            elif key.required and name not in packed:
-                self._note_missing(key, complete=complete)
-        for name in sorted(by_name):
-            self.problems.add(
-                [say_model_folder.tensor_unexpected(self._place(by_name[name]), name)]
-            )
+        found = {name: by_name[name] for name in sorted(by_name)}
+        expected = {
+            name: key.shape
+            for name, key in keys.items()
+            if name in found or (key.required and name not in packed)
+        }
+        self.dense |= {name: found[name] for name in expected if name in found}
+        for difference in tensor_differences(expected, found, CONFIG_NAME_OF):
+            if isinstance(difference, Missing):
+                self._note_missing(keys[difference.name], complete=complete)
+            else:
+                self.problems.add([_problem(self._place(found[difference.name]), difference)])
 
     def _by_canonical_name(self, stored: Sequence[TensorInfo]) -> dict[str, TensorInfo]:
         by_name: dict[str, TensorInfo] = {}
@@ -238,24 +248,26 @@ class _FoundTensors:
             where = str(self.model_dir / CONFIG_NAME)
             raise ModelError(say_quantize.nf4_not_announced(where, name))
 
-    def _check_dense(self, key: TensorKey, info: TensorInfo) -> None:
-        self.dense[key.theirs] = info
-        place, name = self._place(info), key.theirs
-        if info.shape != key.shape:
-            self.problems.add(
-                [say_model_folder.tensor_misshaped(place, name, info.shape, key.shape)]
-            )
-        if info.dtype not in READABLE_DTYPES:
-            self.problems.add([say_model_folder.tensor_dtype_unsupported(place, name, info.dtype)])
-
     def _note_missing(self, key: TensorKey, *, complete: bool) -> None:
         if complete or key.ours == EMBED_WEIGHT:
-            self.problems.add([say_model_folder.tensor_missing(str(self.model_dir), key.theirs)])
+            self.problems.add([_problem(str(self.model_dir), Missing(key.theirs))])
         else:
             self.missing.append(key.theirs)
 
     def _place(self, info: TensorInfo) -> str:
         return f"{self.model_dir}/{info.shard}"
+
+
+def _problem(where: str, difference: Difference) -> Problem:
+    match difference:
+        case Missing(name):
+            return say_model_folder.tensor_missing(where, name)
+        case Unexpected(name):
+            return say_model_folder.tensor_unexpected(where, name)
+        case Misshaped(name, found, expected):
+            return say_model_folder.tensor_misshaped(where, name, found, expected)
+        case WrongType(name, dtype):
+            return say_model_folder.tensor_dtype_unsupported(where, name, dtype)
 
 
 def _with_true_tie(
@@ -282,23 +294,7 @@ def _have_same_data(model_dir: Path, one: TensorInfo, other: TensorInfo) -> bool
     return all(mine == theirs for mine, theirs in pairs)
 
 
-def _data_of(model_dir: Path, info: TensorInfo) -> Iterator[bytes]:
+def _data_of(model_dir: Path, info: TensorInfo) -> Iterator[memoryview]:
     """The bytes of a tensor, a block at a time."""
-    path = model_dir / info.shard
-    with open_regular(path) as handle:
-        handle.seek(info.start)
-        left = info.n_bytes
-        while left:
-            try:
-                block = handle.read(min(left, _COMPARE_BYTES))
-            except OSError as error:
-                reason = error.strerror or "reading failed"
-                raise ModelError(
-                    say_model_folder.model_file_unreadable(str(path), reason)
-                ) from None
-            if not block:
-                raise ModelError(
-                    say_model_folder.container_broken(str(path), "it shrank while it was read")
-                )
-            left -= len(block)
-            yield block
+    with open_ranges(model_dir / info.shard) as reader:
+        yield from reader.blocks(info.start, info.n_bytes, _COMPARE_BYTES)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from vox_populi.containers.dtypes import STORED_NAME_OF
 from vox_populi.errors import ModelError
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.config_fields import ConfigFields
@@ -330,7 +331,7 @@ def _dtype(fields: ConfigFields) -> str:
     # `dtype` wins where both are given, as in transformers.
     name = "dtype" if fields.value("dtype") is not None else "torch_dtype"
     value = fields.text(name, default="float32")
-    if value not in ("float32", "bfloat16", "float16"):
+    if value not in STORED_NAME_OF:
         fields.unsupported(name, value, "a dtype other than float32, bfloat16 and float16")
     return value
 

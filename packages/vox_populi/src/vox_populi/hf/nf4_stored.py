@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from vox_populi.containers.dtypes import CONFIG_NAME_OF
+from vox_populi.containers.file_ranges import read_range
 from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.errors import ModelError
-from vox_populi.files.strict_json import open_regular, parse_json_object
+from vox_populi.files.strict_json import parse_json_object
 from vox_populi.hf.keymap import TensorKey
-from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.operator_messages import quantize as say_quantize
 from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
@@ -35,8 +36,6 @@ QUANT_STATE = "quant_state.bitsandbytes__nf4"
 
 DYNAMIC_LEVELS = 256
 """Entries of `nested_quant_map`."""
-STATE_DTYPES = ("float32", "bfloat16", "float16")
-"""What a quant state may say its weight was made of."""
 
 _PART = re.compile(
     r"(.+\.weight)\.(absmax|quant_map|nested_absmax|nested_quant_map|quant_state\.\w+)"
@@ -210,7 +209,7 @@ def _state_problem(state: Mapping[str, object], key: TensorKey, *, double_quant:
     allowed: dict[str, tuple[object, ...]] = {
         "quant_type": ("nf4",),
         "blocksize": BLOCK_SIZES,
-        "dtype": STATE_DTYPES,
+        "dtype": tuple(CONFIG_NAME_OF.values()),
         "shape": (list(key.our_shape),),
     }
     if double_quant:
@@ -237,19 +236,7 @@ def _offset_problem(value: object) -> str:
 
 
 def _read(model_dir: Path, info: TensorInfo) -> bytes:
-    path = model_dir / info.shard
-    with open_regular(path) as file:
-        try:
-            file.seek(info.start)
-            data = file.read(info.n_bytes)
-        except OSError as error:
-            reason = error.strerror or "reading failed"
-            raise ModelError(say_model_folder.model_file_unreadable(str(path), reason)) from None
-    if len(data) < info.n_bytes:
-        raise ModelError(
-            say_model_folder.container_broken(str(path), "it shrank while it was read")
-        )
-    return data
+    return bytes(read_range(model_dir / info.shard, info.start, info.n_bytes))
 
 
 def _wrong(model_dir: Path, info: TensorInfo, reason: str) -> Problem:

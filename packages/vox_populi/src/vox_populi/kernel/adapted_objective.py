@@ -27,7 +27,6 @@ from vox_tensor.lora import LoraLinear, adapters_off
 from vox_tensor.nf4_weight import DensePool
 from vox_tensor.records import EncodedRow
 
-TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Torch dtypes of a plan's compute dtypes."""
 
 _Model = TypeVar("_Model", Transformer, ProxyStack)

@@ -9,9 +9,10 @@
 
 from __future__ import annotations
 
+from vox_populi.containers.torch_dtypes import TORCH_DTYPES
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import EMBED_WEIGHT, HEAD, tensor_keys
-from vox_populi.kernel.adapted_objective import TORCH_DTYPES, AdaptedObjective, adapter_streams
+from vox_populi.kernel.adapted_objective import AdaptedObjective, adapter_streams
 from vox_populi.kernel.nf4_backend import choose_dequantizer
 from vox_populi.model.hf_load import load_base, read_weight
 from vox_populi.model.lora_transformer import attach_adapters

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import prod
 
 import torch
 from torch import Tensor
 
 from vox_populi.adapters.lora_bin import AdapterFile
-from vox_populi.containers.safetensors_header import DTYPE_BITS, TensorInfo
+from vox_populi.containers.dtypes import STORED_NAME_OF, bytes_of_values
+from vox_populi.containers.safetensors_header import TensorInfo
+from vox_populi.containers.tensor_reader import is_finite
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import HEAD_WEIGHT, AdapterModule, TensorKey, embedding_key, tensor_keys
 from vox_populi.hf.nf4_stored import Nf4Stored
 from vox_populi.merge.rounded_weight import RoundedWeight, TrainedBase
-from vox_populi.model.hf_load import STORED_DTYPES
 from vox_populi.model.lora_transformer import A_SUFFIX, B_SUFFIX
 from vox_populi.operator_messages import merge as say
 from vox_tensor.lora import lora_delta
@@ -32,8 +32,6 @@ _BITS = {
     torch.float16: torch.int16,
 }
 """Integers as wide as the numbers, which compare faster."""
-_STORED_NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-TORCH_TYPES = STORED_DTYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class MergedTensor:
     @property
     def n_bytes(self) -> int:
         """Size of its data in the output."""
-        return prod(self.source.shape) * DTYPE_BITS[self.dtype] // 8
+        return bytes_of_values(self.dtype, self.source.shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,8 +175,8 @@ def _merged_tensors(
 
 def dense_info(key: TensorKey, packed: Nf4Stored) -> TensorInfo:
     """What a packed weight would be if it were stored as it was made; it lies in no file."""
-    dtype = _STORED_NAMES[packed.dtype]
-    n_bytes = prod(key.shape) * DTYPE_BITS[dtype] // 8
+    dtype = STORED_NAME_OF[packed.dtype]
+    n_bytes = bytes_of_values(dtype, key.shape)
     return TensorInfo(key.theirs, dtype, key.shape, shard="", start=0, end=n_bytes)
 
 
@@ -243,7 +241,6 @@ def require_finite(merged_NI: Tensor) -> None:
     Raises:
         ValueError: When there is one.
     """
-    # NaN wins over every other number here, so two values tell whether all are finite.
-    if not torch.isfinite(torch.stack(torch.aminmax(merged_NI))).all():
+    if not is_finite(merged_NI):
         message = "not finite"
         raise ValueError(message)

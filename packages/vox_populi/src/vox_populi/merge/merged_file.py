@@ -13,15 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vox_populi.adapters.header import AdapterHeader, parse_header
-from vox_populi.containers.safetensors_header import SafetensorsHeader, TensorInfo, read_header
+from vox_populi.containers.dtypes import CONFIG_NAME_OF
+from vox_populi.containers.file_ranges import open_ranges, read_range
+from vox_populi.containers.safetensors_header import SafetensorsHeader, read_header
+from vox_populi.containers.tensor_comparison import Unexpected, tensor_differences
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take_object
-from vox_populi.files.strict_json import open_regular, parse_json_object
+from vox_populi.files.strict_json import parse_json_object
 from vox_populi.files.whole_file import canonical_json
-from vox_populi.hf.inventory import READABLE_DTYPES, ModelInventory
+from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import HEAD_WEIGHT, tensor_keys
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
-from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import merge as say_merge
 
 MERGED_FILE = "model_merged.bin"
@@ -79,16 +81,11 @@ def merged_content_digest(path: Path) -> str:
     container = _container(path)
     content = hashlib.sha256(container.metadata.get("header", "").encode())
     try:
-        with open_regular(path) as file:
+        with open_ranges(path) as reader:
             for name in sorted(container.tensors):
                 info = container.tensors[name]
-                file.seek(info.start)
-                left = info.n_bytes
-                while left and (block := file.read(min(left, _BLOCK_BYTES))):
+                for block in reader.blocks(info.start, info.n_bytes, _BLOCK_BYTES):
                     content.update(block)
-                    left -= len(block)
-    except OSError as error:
-        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
     except ModelError as error:
         raise ArtifactError(*error.problems) from error
     return f"sha256:{content.hexdigest()}"
@@ -102,8 +99,7 @@ def sign_merged_file(path: Path) -> None:
         OSError: When the system refuses to write.
     """
     container = _container(path)
-    with open_regular(path) as file:
-        place = file.read(container.data_start).index(NO_DIGEST.encode())
+    place = read_range(path, 0, container.data_start).index(NO_DIGEST.encode())
     descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
     try:
         os.lseek(descriptor, place, os.SEEK_SET)
@@ -167,18 +163,17 @@ def _container(path: Path) -> SafetensorsHeader:
 
 
 def _inventory(path: Path, container: SafetensorsHeader, config: ModelConfig) -> ModelInventory:
-    tensors: dict[str, TensorInfo] = {}
-    left = dict(container.tensors)
-    for key in tensor_keys(config):
-        info = left.pop(key.ours, None)
-        if info is not None and info.shape == key.shape and info.dtype in READABLE_DTYPES:
-            tensors[key.theirs] = info
-        elif info is not None or key.required:
-            reason = f"the tensor {key.ours} is missing or misshaped"
-            raise ArtifactError(say_merge.merged_file_invalid(str(path), reason))
-    if left:
-        reason = f"it has no use for the tensor {min(left)}"
+    keys = {key.ours: key for key in tensor_keys(config)}
+    expected = {
+        name: key.shape for name, key in keys.items() if key.required or name in container.tensors
+    }
+    found = {name: container.tensors[name] for name in sorted(container.tensors)}
+    for difference in tensor_differences(expected, found, CONFIG_NAME_OF):
+        reason = f"the tensor {difference.name} is missing or misshaped"
+        if isinstance(difference, Unexpected):
+            reason = f"it has no use for the tensor {difference.name}"
         raise ArtifactError(say_merge.merged_file_invalid(str(path), reason))
+    tensors = {keys[name].theirs: container.tensors[name] for name in expected}
     # The writer names a head only when it is one of its own.
     is_tied = config.tie_word_embeddings and HEAD_WEIGHT not in tensors
     return ModelInventory(

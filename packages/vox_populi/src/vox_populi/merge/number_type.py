@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vox_populi.containers.dtypes import CONFIG_NAME_OF
+
 
 class MergeDtype(StrEnum):
     """The number type of a merged model."""
@@ -31,9 +33,7 @@ class NumberType:
     """As a safetensors header has it; `None`: every tensor keeps the type it is stored in."""
 
 
-_BF16 = NumberType("bfloat16", "BF16")
-_F16 = NumberType("float16", "F16")
-_F32 = NumberType("float32", "F32")
+_BF16, _F16, _F32 = (NumberType(CONFIG_NAME_OF[name], name) for name in ("BF16", "F16", "F32"))
 _ASKED = {MergeDtype.BF16: _BF16, MergeDtype.F16: _F16, MergeDtype.F32: _F32}
 _WIDER = {"bfloat16": (_F16, _F32), "float16": (_F32,), "float32": ()}
 

@@ -14,14 +14,16 @@ from pathlib import Path
 
 import torch
 
-from vox_populi.containers.file_ranges import RangeReader
-from vox_populi.containers.safetensors_header import DTYPE_BITS, TensorInfo
+from vox_populi.containers.dtypes import DTYPE_BITS, bytes_of_values
+from vox_populi.containers.file_ranges import RangeReader, open_ranges
+from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.containers.tensor_container import bytes_of, container_preamble
+from vox_populi.containers.tensor_reader import values_of
+from vox_populi.containers.torch_dtypes import TORCH_DTYPE_OF
 from vox_populi.errors import EnvironmentFailure, ModelError
 from vox_populi.files.new_file import new_file, write_all
 from vox_populi.hf.weight_files import SINGLE_NAME
 from vox_populi.merge.full_graph import (
-    TORCH_TYPES,
     BlockChange,
     MergedTensor,
     merge_rows,
@@ -162,9 +164,9 @@ def _blocks(tensor: MergedTensor, base: Path, changes: list[BlockChange]) -> Ite
             rows = iter(values_NI.split(_rows_of_block(source)))
             yield from _merged_blocks(tensor, rows, changes)
             return
-        with RangeReader(path) as reader:
+        with open_ranges(path) as reader:
             if tensor.is_copied:
-                yield from _stored_blocks(reader, source, _COPY_BYTES)
+                yield from reader.blocks(source.start, source.n_bytes, _COPY_BYTES)
             else:
                 yield from _merged_blocks(tensor, _stored_rows(reader, source), changes)
     except ValueError:
@@ -180,28 +182,19 @@ def _width(source: TensorInfo) -> int:
     return source.shape[-1]
 
 
-def _stored_blocks(reader: RangeReader, source: TensorInfo, size: int) -> Iterator[memoryview]:
-    """The bytes of a tensor of the base in order; each block takes the place of the one before."""
-    buffer = memoryview(bytearray(min(size, source.n_bytes)))
-    for first in range(0, source.n_bytes, size):
-        block = buffer[: source.n_bytes - first]
-        reader.fill(block, source.start + first)
-        yield block
-
-
 def _stored_rows(reader: RangeReader, source: TensorInfo) -> Iterator[torch.Tensor]:
     """Rows of a matrix, a block at a time; each block takes the place of the one before."""
     width = _width(source)
-    size = _rows_of_block(source) * width * DTYPE_BITS[source.dtype] // 8
-    for block in _stored_blocks(reader, source, size):
-        yield torch.frombuffer(block, dtype=TORCH_TYPES[source.dtype]).view(-1, width)
+    size = bytes_of_values(source.dtype, (_rows_of_block(source), width))
+    for block in reader.blocks(source.start, source.n_bytes, size):
+        yield values_of(block, source.dtype).view(-1, width)
 
 
 def _merged_blocks(
     tensor: MergedTensor, rows: Iterator[torch.Tensor], changes: list[BlockChange]
 ) -> Iterator[memoryview]:
     """The rows with the update added, if there is one, in the number type of the output."""
-    first, dtype = 0, TORCH_TYPES[tensor.dtype]
+    first, dtype = 0, TORCH_DTYPE_OF[tensor.dtype]
     for values_NI in rows:
         if tensor.update is None:
             merged_NI = values_NI.to(dtype).contiguous()

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vox_populi.containers.file_ranges import RangeReader, read_range
+from vox_populi.containers.file_ranges import open_ranges, read_range
 from vox_populi.containers.safetensors_header import TensorInfo
+from vox_populi.containers.tensor_reader import read_tensor, values_of
+from vox_populi.containers.torch_dtypes import TORCH_DTYPE_OF
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import EMBED_WEIGHT, TensorKey, embedding_key, tensor_keys
-from vox_populi.merge.full_graph import TORCH_TYPES, LowRankUpdate, MergedGraph, MergedTensor
+from vox_populi.merge.full_graph import LowRankUpdate, MergedGraph, MergedTensor
 from vox_populi.merge.rounded_weight import RoundedWeight, TrainedBase
 from vox_populi.merge.shard_writer import BLOCK_VALUES
 from vox_populi.model.transformer import Transformer
@@ -48,18 +50,16 @@ class StoredRows:
 
     def blocks(self, step: int) -> Iterator[Tensor]:
         """Read into one buffer."""
-        n_rows, width = self.shape
-        buffer = memoryview(bytearray(min(step, n_rows) * self._row_bytes))
-        with RangeReader(self._path) as reader:
-            for first in range(0, n_rows, step):
-                data = buffer[: (n_rows - first) * self._row_bytes]
-                reader.fill(data, self._info.start + first * self._row_bytes)
-                yield _values(data, self._info).view(-1, width)
+        info = self._info
+        with open_ranges(self._path) as reader:
+            for block in reader.blocks(info.start, info.n_bytes, step * self._row_bytes):
+                yield values_of(block, info.dtype).float().view(-1, self.shape[1])
 
     def row(self, row: int) -> Tensor:
         """Read alone."""
         start = self._info.start + row * self._row_bytes
-        return _values(read_range(self._path, start, self._row_bytes), self._info).view(1, -1)
+        data = read_range(self._path, start, self._row_bytes)
+        return values_of(data, self._info.dtype).float().view(1, -1)
 
 
 class RoundedRows:
@@ -139,7 +139,7 @@ def merged_rows(tensor: MergedTensor, folder: Path) -> WeightRows:
     """The rows of a matrix as a merge writes them."""
     rounded = tensor.rounded
     base = StoredRows(folder, tensor.source) if rounded is None else RoundedRows(rounded)
-    return MergedRows(base, tensor.update, TORCH_TYPES[tensor.dtype])
+    return MergedRows(base, tensor.update, TORCH_DTYPE_OF[tensor.dtype])
 
 
 def _info(inventory: ModelInventory, key: TensorKey) -> TensorInfo:
@@ -163,8 +163,8 @@ def streamed_model(
             setattr(module, leaf, weight)
         else:
             info = _info(inventory, key)
-            data = read_range(inventory.model_dir / info.shard, info.start, info.n_bytes)
-            setattr(module, leaf, nn.Parameter(_values(data, info), requires_grad=False))
+            values = read_tensor(inventory.model_dir / info.shard, info).float()
+            setattr(module, leaf, nn.Parameter(values, requires_grad=False))
     return model.eval()
 
 
@@ -231,8 +231,3 @@ class StreamedWeight:
     def embedding(self, ids_T: Tensor) -> Tensor:
         """Rows of the table, `[T, I]`."""
         return torch.cat([self._rows.row(row) for row in ids_T.tolist()])
-
-
-def _values(data: bytearray | memoryview, info: TensorInfo) -> Tensor:
-    """Numbers in float32; those that are stored so share the memory of the data."""
-    return torch.frombuffer(data, dtype=TORCH_TYPES[info.dtype]).float()

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from io import FileIO
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vox_populi.containers.safetensors_header import TensorInfo
+from vox_populi.containers.tensor_reader import is_finite, read_tensor
 from vox_populi.errors import ModelError
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import TensorKey, tensor_keys
 from vox_populi.model.transformer import Transformer
 from vox_populi.operator_messages import model_folder as say
-from vox_tensor.regular_file import regular_descriptor
-
-STORED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-"""Types in which a base's tensors may be stored, by safetensors name."""
-_READ_DTYPES = {**STORED_DTYPES, "U8": torch.uint8}
-"""Stored types, and the type of the parts of packed weights."""
 
 
 def load_base(
@@ -79,26 +71,3 @@ def read_weight(inventory: ModelInventory, key: TensorKey) -> Tensor:
     if not is_finite(stored):
         raise ModelError(say.base_not_finite(str(path), key.theirs))
     return stored.t() if key.transposed else stored
-
-
-def read_tensor(path: Path, info: TensorInfo) -> Tensor:
-    """One tensor of a safetensors file, in its stored dtype and shape, on the CPU.
-
-    Raises:
-        ModelError: When the file has fewer bytes than its header declares.
-    """
-    data = bytearray(info.end - info.start)
-    with FileIO(regular_descriptor(path), "rb") as file:
-        file.seek(info.start)
-        filled = 0
-        while filled < len(data):
-            count = file.readinto(memoryview(data)[filled:])
-            if not count:
-                raise ModelError(say.model_file_unreadable(str(path), "it became shorter"))
-            filled += count
-    return torch.frombuffer(data, dtype=_READ_DTYPES[info.dtype]).view(info.shape)
-
-
-def is_finite(stored: Tensor) -> bool:
-    """Whether all values are finite; one pass, no temporary: a NaN is both minimum and maximum."""
-    return all(bool(bound.isfinite()) for bound in torch.aminmax(stored))

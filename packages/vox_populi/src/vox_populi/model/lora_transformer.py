@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from vox_populi.containers.tensor_comparison import tensor_differences
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.model.transformer import Transformer
 from vox_tensor.lora import FrozenLinear, LoraLinear
@@ -76,15 +77,10 @@ def load_adapter_tensors(adapted: Mapping[str, LoraLinear], tensors: Mapping[str
         ValueError: Listing all missing, unexpected and misshaped tensors.
     """
     places = adapter_parameters(adapted)
-    wrong = [f"missing {name}" for name in places.keys() - tensors.keys()]
-    wrong += [f"unexpected {name}" for name in tensors.keys() - places.keys()]
-    wrong += [
-        f"{name} is {list(tensors[name].shape)}, expected {list(place.shape)}"
-        for name, place in places.items()
-        if name in tensors and tensors[name].shape != place.shape
-    ]
-    if wrong:
-        message = "; ".join(sorted(wrong))
+    shapes = {name: tuple(place.shape) for name, place in places.items()}
+    differences = tensor_differences(shapes, tensors)
+    if differences:
+        message = "; ".join(sorted(map(str, differences)))
         raise ValueError(message)
     for name, place in places.items():
         place.copy_(tensors[name])

@@ -13,12 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vox_populi.containers.tensor_reader import is_finite, read_tensor
+from vox_populi.containers.torch_dtypes import TORCH_DTYPES
 from vox_populi.errors import ModelError
 from vox_populi.hf import nf4_stored as stored_nf4
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import TensorKey, tensor_keys
 from vox_populi.hf.nf4_stored import Nf4Stored
-from vox_populi.model.hf_load import is_finite, read_tensor, read_weight
+from vox_populi.model.hf_load import read_weight
 from vox_populi.model.transformer import Transformer
 from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.operator_messages import quantize as say_quantize
@@ -26,9 +28,6 @@ from vox_tensor.lora import FrozenLinear
 from vox_tensor.nf4 import NestedScales, Nf4Tensor, quantize_nf4
 from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DensePool, Nf4Weight
-
-TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Torch dtypes by the names that quant states use."""
 
 
 def load_nf4_base(

@@ -106,7 +106,7 @@ def adapter_tensor_unexpected(path: str, name: str) -> Problem:
 
 
 def adapter_tensor_misshaped(
-    path: str, name: str, found: Sequence[int], expected: Sequence[int]
+    path: str, name: str, found: Sequence[int], expected: Sequence[int | None]
 ) -> Problem:
     """A tensor whose shape does not follow from rank and layer."""
     return Problem(

@@ -80,7 +80,7 @@ def peft_tensor_unexpected(path: str, name: str, near: str | None) -> Problem:
 
 
 def peft_tensor_misshaped(
-    path: str, name: str, found: Sequence[int], expected: Sequence[int]
+    path: str, name: str, found: Sequence[int], expected: Sequence[int | None]
 ) -> Problem:
     """A tensor whose shape does not follow from rank and base."""
     return Problem(

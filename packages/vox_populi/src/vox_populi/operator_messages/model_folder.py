@@ -274,7 +274,7 @@ def tensor_unexpected(where: str, name: str) -> Problem:
 
 
 def tensor_misshaped(
-    where: str, name: str, found: Sequence[int], expected: Sequence[int]
+    where: str, name: str, found: Sequence[int], expected: Sequence[int | None]
 ) -> Problem:
     """A tensor whose shape differs from the config's."""
     kind = "the 2D matrix " if len(expected) == 2 != len(found) else ""

@@ -8,12 +8,13 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from vox_populi.containers.torch_dtypes import TORCH_DTYPES
 from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.errors import first_line
 from vox_populi.hf.keymap import adapter_modules
 from vox_populi.hf.model_config import parse_model_config
 from vox_populi.infer.cached_model import CachedModel
-from vox_populi.kernel.adapted_objective import TORCH_DTYPES, AdaptedObjective
+from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.transformer import Transformer
 from vox_populi.train.gradients import clip_gradients, forget_gradients

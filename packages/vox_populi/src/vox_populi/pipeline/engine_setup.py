@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from vox_populi.containers.torch_dtypes import TORCH_DTYPES
 from vox_populi.errors import EnvironmentFailure, first_line
-from vox_populi.kernel.adapted_objective import TORCH_DTYPES
 from vox_populi.kernel.builders import build_objective
 from vox_populi.kernel.nf4_backend import choose_dequantizer
 from vox_populi.operator_messages import environment as say

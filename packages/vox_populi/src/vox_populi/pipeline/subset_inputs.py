@@ -23,11 +23,12 @@ from vox_populi.adapters.v3.files import SourceAdapter, read_qlora_adapter
 from vox_populi.adapters.v3.layers import SOURCE_BLOCK_SIZE
 from vox_populi.adapters.v3.names import logical_names
 from vox_populi.adapters.v3.sidecar import Sidecar
+from vox_populi.containers.dtypes import CONFIG_NAME_OF
 from vox_populi.containers.safetensors_header import TensorInfo, read_header
 from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
-from vox_populi.hf.inventory import READABLE_DTYPES, ModelInventory, read_inventory
+from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import (
     EMBED_WEIGHT,
     HEAD,
@@ -301,7 +302,7 @@ def _misfits(where: str, layer: SubsetLayer, key: TensorKey, info: TensorInfo) -
     expected = shape[::-1] if key.transposed else shape
     if info.shape != expected:
         yield say_merge_qlora.subset_misshaped(where, info.name, info.shape, expected)
-    if info.dtype not in READABLE_DTYPES:
+    if info.dtype not in CONFIG_NAME_OF:
         yield say_merge_qlora.subset_dtype_unsupported(where, info.name, info.dtype)
 
 

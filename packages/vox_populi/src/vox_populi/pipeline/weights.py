@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 
 from vox_populi.adapters.header import Quantization
+from vox_populi.containers.dtypes import BYTES_OF_VALUE
+from vox_populi.containers.torch_dtypes import TORCH_DTYPES
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.qlora_spec import DenseCopiesChoice
 from vox_populi.contract.setting_groups import ComputeSettings
@@ -15,7 +17,7 @@ from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.hf.inventory import ModelInventory
-from vox_populi.kernel.adapted_objective import TORCH_DTYPES, AdaptedObjective
+from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.kernel.nf4_backend import DequantizerChoice, choose_dequantizer
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
@@ -29,7 +31,7 @@ from vox_populi.pipeline.model_choice import ChosenAdapter, choose_model
 from vox_populi.pipeline.trained_text import TrainedText
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_populi.plan.device_choice import DeviceChoice, choose_device, device_problems
-from vox_populi.plan.memory_estimate import BYTES_OF_DTYPE, count_parameters
+from vox_populi.plan.memory_estimate import count_parameters
 from vox_populi.plan.nf4_plan import choose_dense_copies
 from vox_populi.plan.tokenizer_choice import TokenizerChoice, choose_tokenizer
 from vox_tensor.nf4_levels import Nf4Settings
@@ -118,7 +120,7 @@ def _load_in_nf4(found: FoundWeights) -> tuple[Transformer, DensePool]:
     quantization = found.quantization
     settings = Nf4Settings() if quantization is None else quantization.nf4
     # Answers are made token by token, each of which needs every weight again.
-    dense_bytes = count_parameters(config) * BYTES_OF_DTYPE[device.compute_dtype]
+    dense_bytes = count_parameters(config) * BYTES_OF_VALUE[device.compute_dtype]
     copies = choose_dense_copies(DenseCopiesChoice.AUTO, dense_bytes, device.memory_bytes)
     dequantizer = _dequantizer(device, found.inventory, quantization)
     pool = DensePool(DenseCopies(copies.value), dequantizer.dequantize)

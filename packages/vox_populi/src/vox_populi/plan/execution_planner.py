@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from vox_populi.containers.dtypes import BYTES_OF_VALUE
 from vox_populi.contract.choices import Backend, GraphId, Kernel
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import DenseCopiesChoice, implied_kernel
@@ -38,7 +39,6 @@ from vox_populi.plan.graph_choice import (
     is_proxy,
 )
 from vox_populi.plan.memory_estimate import (
-    BYTES_OF_DTYPE,
     MemoryEstimate,
     PackedBase,
     WorkingSet,
@@ -256,7 +256,7 @@ def _frozen_base(
     if contract.backend is Backend.LORA:
         return estimate_memory(config, modules, lora, work, optimizer=optimizer), None, ()
     layout = nf4_layout(contract, inventory, chosen)
-    copies = layout.dense_copy_bytes(BYTES_OF_DTYPE[device.compute_dtype])
+    copies = layout.dense_copy_bytes(BYTES_OF_VALUE[device.compute_dtype])
     estimate = estimate_memory if chosen.proxy is None else estimate_proxy_memory
 
     def with_copies(policy: DenseCopiesChoice) -> MemoryEstimate:

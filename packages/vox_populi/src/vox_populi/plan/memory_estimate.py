@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
+from vox_populi.containers.dtypes import BYTES_OF_VALUE
 from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
 from vox_populi.hf.keymap import AdapterModule, tensor_keys
 from vox_populi.hf.model_config import ModelConfig
 from vox_tensor.lora_spec import LoraSpec, lora_shapes
 
-BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2}
 LOSS_CHUNK_ROWS = 256
 """`vox_tensor.head_loss.CHUNK_ROWS`, which needs torch to be read; a test compares."""
 
@@ -154,7 +154,7 @@ def estimate_memory(
         packed: What of the base is in NF4, if anything.
         optimizer: What updates the adapter.
     """
-    size = BYTES_OF_DTYPE[work.compute_dtype]
+    size = BYTES_OF_VALUE[work.compute_dtype]
     adapter = adapter_size(modules, lora.rank, optimizer)
     saved = config.n_layers * activations_per_token(config) + 2 * config.hidden_size
     if lora.dropout:
@@ -194,7 +194,7 @@ def estimate_proxy_memory(
         packed: The stack in NF4.
         optimizer: What updates the adapter.
     """
-    size, width = BYTES_OF_DTYPE[work.compute_dtype], config.hidden_size
+    size, width = BYTES_OF_VALUE[work.compute_dtype], config.hidden_size
     adapter = adapter_size(modules, lora.rank, optimizer)
     saved = 2 * len(modules) + (len(modules) if lora.dropout else 0) + 2
     return MemoryEstimate(

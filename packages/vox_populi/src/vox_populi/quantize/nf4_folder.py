@@ -12,14 +12,15 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vox_populi.containers.safetensors_header import DTYPE_BITS
+from vox_populi.containers.dtypes import CONFIG_NAME_OF, DTYPE_BITS, bytes_of_values
 from vox_populi.containers.tensor_container import bytes_of, container_preamble
+from vox_populi.containers.tensor_reader import is_finite, read_tensor
+from vox_populi.containers.torch_dtypes import DTYPE_NAME_OF
 from vox_populi.errors import EnvironmentFailure, ModelError
 from vox_populi.files.new_file import new_file, sync_file, write_all
 from vox_populi.files.published_file import read_published_file
@@ -39,8 +40,7 @@ from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.hf.quantization_config import FIELD, quantization_settings
 from vox_populi.hf.saved_path import without_saved_path
 from vox_populi.hf.weight_files import INDEX_NAME, SINGLE_NAME
-from vox_populi.model.hf_load import is_finite, read_tensor
-from vox_populi.model.nf4_load import TORCH_DTYPES, quantize_stored
+from vox_populi.model.nf4_load import quantize_stored
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.operator_messages import quantize as say_quantize
@@ -53,7 +53,6 @@ SIDE_FILES = (*OTHER_FILES, *TOKENIZER_FILES)
 _DENSE_MODULES = ("lm_head",)
 _ALIGNMENT = 8
 _LONGEST_NUMBER = 32
-_STORED_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 Stored = tuple[str, tuple[int, ...], int]
 """Type (by its safetensors name), shape and bytes."""
@@ -169,7 +168,7 @@ def _entries(inventory: ModelInventory, settings: Nf4Settings) -> Iterator[_Entr
         if info is None or (key.ours == HEAD_WEIGHT and inventory.tied_head):
             continue
         if key.theirs in packed:
-            stored = _packed_parts(key, settings, _STORED_NAMES[info.dtype])
+            stored = _packed_parts(key, settings, CONFIG_NAME_OF[info.dtype])
         else:
             stored = {key.theirs: (info.dtype, info.shape, info.n_bytes)}
         yield _Entry(key, key.theirs in packed, stored)
@@ -183,7 +182,7 @@ def _packed_parts(key: TensorKey, settings: Nf4Settings, dtype: str) -> dict[str
         nf4_stored.part_name(key.theirs, part): (
             dtype_name,
             shape,
-            prod(shape) * DTYPE_BITS[dtype_name] // 8,
+            bytes_of_values(dtype_name, shape),
         )
         for part, (dtype_name, shape) in ordered
     }
@@ -260,7 +259,7 @@ def _parts(weight: Nf4Tensor, entry: _Entry) -> dict[str, Tensor]:
         offset = scales.offset.item()
     else:
         parts[nf4_stored.ABSMAX] = scales
-    dtype = next(name for name, each in TORCH_DTYPES.items() if each == weight.dtype)
+    dtype = CONFIG_NAME_OF[DTYPE_NAME_OF[weight.dtype]]
     state = nf4_stored.quant_state(weight.shape, weight.block_size, dtype, offset)
     name = nf4_stored.part_name(entry.key.theirs, nf4_stored.QUANT_STATE)
     text = json.dumps(state).encode().ljust(entry.stored[name][2])

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
 from vox_populi.files.json_fields import FieldError, take, take_count, take_object
+from vox_populi.files.model_file import open_model_file
 from vox_populi.files.removal import is_own_folder, remove_entries, remove_entry
-from vox_populi.files.strict_json import open_regular, read_json_object
+from vox_populi.files.strict_json import read_json_object
 from vox_populi.files.whole_file import Chunk, pretty_json, write_whole
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import environment as say_environment
@@ -196,15 +197,13 @@ def _size_and_digest(files: Mapping[str, object], name: str) -> tuple[int, str]:
 def _difference(path: Path, size: int, digest: str) -> str | None:
     """How a file differs from what was written, or `None`."""
     try:
-        with open_regular(path) as file:
+        with open_model_file(path) as file:
             found = os.fstat(file.fileno()).st_size
             if found != size:
                 return f"has {found} bytes instead of {size}"
             is_same = hashlib.file_digest(file, "sha256").hexdigest() == digest
     except ModelError:
-        return "is missing or no regular file"
-    except OSError as error:
-        return f"cannot be read ({error.strerror or type(error).__name__})"
+        return "is missing or cannot be read"
     return None if is_same else "is not what was written (SHA-256)"
 
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vox_populi.adapters.header import AdapterHeader
 from vox_populi.adapters.lora_bin import adapter_bin_chunks, read_adapter_bin
 from vox_populi.containers.safetensors_header import read_header
 from vox_populi.containers.tensor_container import container_chunks
+from vox_populi.containers.tensor_reader import read_tensors
 from vox_populi.contract.optimizer_choice import OPTIMIZER_KEY, OPTIMIZERS, requested_optimizer
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take, take_count, take_number, take_object
@@ -206,13 +206,9 @@ def _read_values(checkpoint: Checkpoint) -> dict[str, object]:
 def _read_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
     path = checkpoint.file(OPTIMIZER_FILE)
     try:
-        names = read_header(path).tensors
-        with safe_open(path, framework="pt", device="cpu") as file:
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
+        tensors = read_tensors(path, read_header(path).tensors)
     except ModelError as error:
         raise damaged(checkpoint, f"{OPTIMIZER_FILE}: {error.problems[0].what}") from error
-    except (OSError, SafetensorError) as error:
-        raise damaged(checkpoint, f"{OPTIMIZER_FILE}: {error}") from error
     streams = (tensor for name, tensor in tensors.items() if name.startswith(_STREAM))
     if any(tensor.dtype != torch.uint8 for tensor in streams):
         raise damaged(checkpoint, f"{OPTIMIZER_FILE}: a random stream is not of bytes")

@@ -9,14 +9,12 @@ from collections.abc import Mapping
 
 from vox_populi.adapters.header import AdaptedModule, Quantization
 from vox_populi.adapters.v3.names import logical_names
-from vox_populi.contract.choices import ComputeDtype
+from vox_populi.containers.dtypes import STORED_NAME_OF
 from vox_populi.data.data_report import DropReason
 from vox_populi.plan.execution_planner import ExecutionPlan
 
 WHOLE_TURN = 0
 """How the source system writes a loss over all supervised tokens, where a width is expected."""
-
-_SHORT_DTYPES = {"float32": ComputeDtype.F32.value, "bfloat16": ComputeDtype.BF16.value}
 
 
 def qlora_facts(plan: ExecutionPlan) -> dict[str, object]:
@@ -63,5 +61,5 @@ def quantization_of(plan: ExecutionPlan) -> Quantization | None:
         return None
     return Quantization(
         nf4=plan.quant.settings,
-        compute_dtype=_SHORT_DTYPES[plan.compute_dtype],
+        compute_dtype=STORED_NAME_OF[plan.compute_dtype].lower(),
     )

@@ -263,8 +263,8 @@ def renamed(old: str, new: str) -> Callable[..., None]:
     ("change", "match"),
     [
         (lambda held: held.pop("mid1.lora_b"), r"MENS-A505.*mid1\.lora_b"),
-        (renamed("mid1.lora_b", "mid1.lora_c"), r"MENS-A505.*mid1\.lora_b.*nearest.*mid1\.lora_c"),
-        (replaced("mid2.lora_a", "F32", [2, 4]), r"MENS-A506.*mid2\.lora_a.*nearest"),
+        (renamed("mid1.lora_b", "mid1.lora_c"), r"MENS-A505.*mid1\.lora_b.*closest.*mid1\.lora_c"),
+        (replaced("mid2.lora_a", "F32", [2, 4]), r"MENS-A506.*mid2\.lora_a.*closest"),
         (replaced("mid1.lora_a.weight", "F32", [2, 4]), r"MENS-A508.*mid1\.lora_a"),
         (replaced("mid1.lora_a", "F32", [1, 4]), r"MENS-A507.*\[1, 4\], not \[2, 4\]"),
         (replaced("mid1.lora_b", "F32", [1, 2]), r"MENS-A507"),

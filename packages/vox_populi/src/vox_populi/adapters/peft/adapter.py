@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vox_populi.adapters.header import AdaptedModule, ImportedText
@@ -25,11 +24,14 @@ from vox_populi.adapters.peft.config import (
     read_peft_config,
     target_names,
 )
-from vox_populi.adapters.peft.tensors import STORED_DTYPES, check_peft_tensors, peft_keys
+from vox_populi.adapters.peft.tensors import check_peft_tensors, peft_keys
+from vox_populi.containers.file_ranges import read_range
 from vox_populi.containers.safetensors_header import SafetensorsHeader, read_header
 from vox_populi.containers.tensor_container import bytes_of, container_chunks
+from vox_populi.containers.tensor_reader import not_finite, read_tensors
+from vox_populi.containers.torch_dtypes import TORCH_DTYPE_OF
 from vox_populi.errors import ArtifactError, ModelError
-from vox_populi.files.strict_json import open_regular, parse_json_object
+from vox_populi.files.strict_json import parse_json_object
 from vox_populi.files.whole_file import Chunk
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.hf.model_config import ModelConfig
@@ -42,7 +44,6 @@ PEFT_METADATA = {"format": "pt"}
 
 _HALVES = (".lora_A", ".lora_B")
 _LENGTH_BYTES = 8
-_TORCH_TYPES = dict(zip(STORED_DTYPES, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,7 @@ def _stored_again(
     start = 0
     for name in sorted(stored, key=lambda each: int(stored[each]["data_offsets"][0])):
         entry, tensor = stored[name], ours[name]
-        narrow = tensor.to(_TORCH_TYPES[entry["dtype"]]).contiguous()
+        narrow = tensor.to(TORCH_DTYPE_OF[entry["dtype"]]).contiguous()
         end = start + narrow.numel() * narrow.element_size()
         is_same = list(narrow.shape) == entry["shape"] and entry["data_offsets"] == [start, end]
         if not is_same or not torch.equal(narrow.float(), tensor):
@@ -148,7 +149,7 @@ def read_peft_adapter(folder: Path, config: ModelConfig) -> PeftAdapter:
     path = folder / PEFT_WEIGHTS_FILE
     container, header_text = _read_container(folder, path)
     modules = check_peft_tensors(settings, container.tensors, config, str(path))
-    tensors = _read_tensors(path, modules)
+    tensors = _read_tensors(path, container, modules)
     notes = () if settings.names_its_modules else (say_export.note_targets_not_compared(),)
     return PeftAdapter(
         lora=settings.lora,
@@ -165,28 +166,24 @@ def _read_container(folder: Path, path: Path) -> tuple[SafetensorsHeader, str]:
         raise ArtifactError(say_export.not_a_peft_folder(str(folder), PEFT_WEIGHTS_FILE))
     try:
         container = read_header(path)
-        with open_regular(path) as file:
-            text = file.read(container.data_start)[_LENGTH_BYTES:].decode("utf-8")
+        text = read_range(path, _LENGTH_BYTES, container.data_start - _LENGTH_BYTES)
     except ModelError as error:
         raise ArtifactError(*error.problems) from error
-    except OSError as error:
-        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
-    return container, text
+    return container, text.decode("utf-8")
 
 
-def _read_tensors(path: Path, modules: Iterable[AdapterModule]) -> dict[str, Tensor]:
+def _read_tensors(
+    path: Path, container: SafetensorsHeader, modules: Iterable[AdapterModule]
+) -> dict[str, Tensor]:
+    infos = {
+        module.ours + half: container.tensors[key]
+        for module in modules
+        for key, half in zip(peft_keys(module), _HALVES, strict=True)
+    }
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            tensors = {
-                module.ours + half: file.get_tensor(key).float()
-                for module in modules
-                for key, half in zip(peft_keys(module), _HALVES, strict=True)
-            }
-    except OSError as error:
-        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
-    except SafetensorError as error:
-        raise ArtifactError(say_export.peft_config_invalid(str(path), str(error))) from error
-    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if broken:
+        tensors = {name: each.float() for name, each in read_tensors(path, infos).items()}
+    except ModelError as error:
+        raise ArtifactError(*error.problems) from error
+    if broken := not_finite(tensors):
         raise ArtifactError(*capped([say_adapter.adapter_not_finite(str(path), n) for n in broken]))
     return tensors

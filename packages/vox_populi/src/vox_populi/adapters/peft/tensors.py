@@ -8,19 +8,24 @@ Shape letters: R rank, I input features, O output features.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 
 from vox_populi.adapters.peft.config import PEFT_PREFIX, PeftConfig
+from vox_populi.containers.dtypes import CONFIG_NAME_OF
 from vox_populi.containers.safetensors_header import TensorInfo
+from vox_populi.containers.tensor_comparison import (
+    Misshaped,
+    Missing,
+    Shape,
+    Unexpected,
+    WrongType,
+    tensor_differences,
+)
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import export as say
-from vox_populi.operator_messages.wording import MAX_SHOWN, capped
+from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem
-
-STORED_DTYPES = ("F32", "BF16", "F16")
-"""What an adapter may be stored as; each of them fits a float32 exactly."""
 
 
 def peft_keys(module: AdapterModule) -> tuple[str, str]:
@@ -64,29 +69,21 @@ def _tensor_problems(
     where: str,
 ) -> Iterator[Problem]:
     rank = settings.lora.rank
-    expected: dict[str, tuple[int, int]] = {}
+    expected: dict[str, Shape] = {}
     for module in modules:
         key_a, key_b = peft_keys(module)
         expected[key_a] = (rank, module.in_features)
         expected[key_b] = (module.out_features, rank)
     possible = sorted({key for module in every for key in peft_keys(module)})
-    unexpected = [name for name in found if name not in expected]
-    missing = [name for name in expected if name not in found]
-    for count, name in enumerate(missing):
-        yield say.peft_tensor_missing(where, name, _nearest(name, unexpected, count))
-    for count, name in enumerate(unexpected):
-        yield say.peft_tensor_unexpected(where, name, _nearest(name, possible, count))
-    for name in expected.keys() & found.keys():
-        info = found[name]
-        if info.shape != expected[name]:
-            yield say.peft_tensor_misshaped(where, name, info.shape, expected[name])
-        if info.dtype not in STORED_DTYPES:
-            yield say.peft_tensor_wrong_type(where, name, info.dtype)
-
-
-def _nearest(name: str, known: Sequence[str], count: int) -> str | None:
-    """The name that was most likely meant; looked up only for problems that are shown."""
-    if count >= MAX_SHOWN:
-        return None
-    matches = get_close_matches(name, [each for each in known if each != name], n=1, cutoff=0.8)
-    return matches[0] if matches else None
+    differences = tensor_differences(expected, found, CONFIG_NAME_OF, possible)
+    # Names first: a tensor under another name explains more than its shape does.
+    for each in sorted(differences, key=lambda each: isinstance(each, Misshaped | WrongType)):
+        match each:
+            case Missing(name, near):
+                yield say.peft_tensor_missing(where, name, near)
+            case Unexpected(name, near):
+                yield say.peft_tensor_unexpected(where, name, near)
+            case Misshaped(name, shape, wanted):
+                yield say.peft_tensor_misshaped(where, name, shape, wanted)
+            case WrongType(name, dtype):
+                yield say.peft_tensor_wrong_type(where, name, dtype)

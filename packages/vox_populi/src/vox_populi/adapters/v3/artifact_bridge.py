@@ -14,7 +14,7 @@ from vox_populi.adapters.v3.facts import AdapterFacts, require_head
 from vox_populi.containers.safetensors_header import read_header
 from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError, ModelError
-from vox_populi.files.strict_json import open_regular
+from vox_populi.files.model_file import open_model_file
 from vox_populi.operator_messages import adapter as say
 from vox_populi.operator_messages.model_folder import container_foreign
 
@@ -56,7 +56,7 @@ def _holds_something_else(path: Path) -> bool:
 
 
 def _first_bytes(path: Path) -> bytes:
-    with open_regular(path) as file:
+    with open_model_file(path) as file:
         return file.read(2)
 
 

@@ -7,13 +7,11 @@ logical names; the update of a weight is scale x B A. Shape letters: R rank, I i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vox_populi.adapters.header import AdapterHeader
@@ -31,12 +29,21 @@ from vox_populi.adapters.v3.names import logical_names
 from vox_populi.adapters.v3.sidecar import Sidecar, find_sidecar
 from vox_populi.adapters.v3.version2 import META_V2_FILE, meta_v2_json
 from vox_populi.containers.safetensors_header import TensorInfo, read_header
+from vox_populi.containers.tensor_comparison import (
+    Difference,
+    Misshaped,
+    Missing,
+    Unexpected,
+    WrongType,
+    tensor_differences,
+)
 from vox_populi.containers.tensor_container import container_chunks
+from vox_populi.containers.tensor_reader import not_finite, read_tensors
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.file_digest import content_digest
 from vox_populi.files.whole_file import Chunk, pretty_json, write_whole
 from vox_populi.operator_messages import adapter as say_adapter
-from vox_populi.operator_messages.wording import MAX_SHOWN, capped
+from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem
 
 QLORA_ADAPTER_FILE = "candle_qlora_adapter.safetensors"
@@ -143,10 +150,10 @@ def read_qlora_adapter(path: Path, meta: Path | None = None) -> AdapterFile | So
     except ModelError as error:
         raise ArtifactError(*map(say_adapter.form_container_refused, error.problems)) from error
     sidecar = find_sidecar(file, meta)
-    stored = _stored_names(found, sidecar.facts, str(file))
+    infos = _stored_tensors(found, sidecar.facts, str(file))
     if sidecar.ours is not None:
         _require_digest(file, sidecar.ours)
-    tensors = _read_tensors(file, stored)
+    tensors = _read_tensors(file, infos)
     if sidecar.ours is None:
         return SourceAdapter(sidecar.facts, tensors)
     return _adapter_of(sidecar.ours, tensors)
@@ -179,11 +186,10 @@ def _require_digest(path: Path, manifest: OurManifest) -> None:
         raise ArtifactError(say_adapter.adapter_damaged(str(path)))
 
 
-def _stored_names(
+def _stored_tensors(
     found: Mapping[str, TensorInfo], facts: AdapterFacts, where: str
-) -> dict[str, str]:
-    """Canonical to stored name of every tensor, once all of them are what the sidecar says."""
-    expected = _expected_shapes(facts)
+) -> dict[str, TensorInfo]:
+    """Every tensor by its canonical name, once all of them are what the sidecar says."""
     stored: dict[str, str] = {}
     problems: list[Problem] = []
     for name in found:
@@ -191,17 +197,12 @@ def _stored_names(
         if short in stored:
             problems.append(say_adapter.form_tensor_twice(where, short))
         stored[short] = name
-    problems += _absences(stored, list(expected), where)
-    for short in expected.keys() & stored.keys():
-        info, shape = found[stored[short]], expected[short]
-        if not _is_shaped(info.shape, shape):
-            text = f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
-            problems.append(say_adapter.form_tensor_misshaped(where, info.name, info.shape, text))
-        if info.dtype != "F32":
-            problems.append(say_adapter.adapter_tensor_wrong_type(where, info.name, info.dtype))
+    infos = {short: found[name] for short, name in stored.items()}
+    differences = tensor_differences(_expected_shapes(facts), infos, {"F32"})
+    problems += [_problem(each, stored, where) for each in differences]
     if problems:
         raise ArtifactError(*capped(sorted(problems, key=str)))
-    return stored
+    return infos
 
 
 def _expected_shapes(facts: AdapterFacts) -> dict[str, tuple[int | None, int | None]]:
@@ -213,41 +214,26 @@ def _expected_shapes(facts: AdapterFacts) -> dict[str, tuple[int | None, int | N
     return shapes
 
 
-def _absences(stored: Mapping[str, str], expected: Sequence[str], where: str) -> Iterator[Problem]:
-    missing = [name for name in expected if name not in stored]
-    extra = [name for name in stored if name not in expected]
-    for count, name in enumerate(missing):
-        yield say_adapter.form_tensor_missing(where, name, _nearest(name, extra, count))
-    for count, name in enumerate(extra):
-        near = _nearest(name, expected, count)
-        yield say_adapter.form_tensor_unexpected(where, stored[name], near)
+def _problem(difference: Difference, stored: Mapping[str, str], where: str) -> Problem:
+    match difference:
+        case Missing(name, near):
+            return say_adapter.form_tensor_missing(where, name, near)
+        case Unexpected(name, near):
+            return say_adapter.form_tensor_unexpected(where, stored[name], near)
+        case Misshaped(name, found, shape):
+            text = f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
+            return say_adapter.form_tensor_misshaped(where, stored[name], found, text)
+        case WrongType(name, dtype):
+            return say_adapter.adapter_tensor_wrong_type(where, stored[name], dtype)
 
 
-def _nearest(name: str, known: Sequence[str], count: int) -> str | None:
-    """The name that was most likely meant; looked up only for problems that are shown."""
-    matches = get_close_matches(name, known, n=1, cutoff=0.7) if count < MAX_SHOWN else []
-    return matches[0] if matches else None
-
-
-def _is_shaped(found: Sequence[int], expected: tuple[int | None, int | None]) -> bool:
-    """Whether a shape is the expected one; an unknown size may be anything but nothing."""
-    return len(found) == len(expected) and all(
-        size >= 1 if wanted is None else size == wanted
-        for size, wanted in zip(found, expected, strict=True)
-    )
-
-
-def _read_tensors(path: Path, stored: Mapping[str, str]) -> dict[str, Tensor]:
+def _read_tensors(path: Path, infos: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            # Copies: what the library returns changes when somebody writes into the file.
-            tensors = {short: file.get_tensor(name).clone() for short, name in stored.items()}
-    except OSError as error:
-        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
-    except SafetensorError as error:
-        raise ArtifactError(say_adapter.adapter_header_invalid(str(path), str(error))) from error
-    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if broken:
+        tensors = read_tensors(path, infos)
+    except ModelError as error:
+        refused = map(say_adapter.form_container_refused, error.problems)
+        raise ArtifactError(*refused) from error
+    if broken := not_finite(tensors):
         raise ArtifactError(*capped([say_adapter.adapter_not_finite(str(path), n) for n in broken]))
     return tensors
 

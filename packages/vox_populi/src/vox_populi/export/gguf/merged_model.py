@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from vox_populi import extras
-from vox_populi.containers.file_ranges import read_range
+from vox_populi.containers.tensor_reader import read_tensor
 from vox_populi.export.consumers import GgufType
 from vox_populi.export.gguf.model import GgufSource, kind_of
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import EMBED_WEIGHT, TensorKey
-from vox_populi.merge.full_graph import TORCH_TYPES, MergedGraph, MergedTensor
+from vox_populi.merge.full_graph import MergedGraph, MergedTensor
 from vox_populi.merge.streamed_model import WeightRows, merged_rows, streamed_model
 from vox_populi.model.transformer import Transformer
 
@@ -89,9 +89,7 @@ def _loader(inventory: ModelInventory, tensor: MergedTensor) -> Callable[[], Ten
         if tensor.rounded is not None:
             values_NI = tensor.rounded.values_NI()
         else:
-            data = read_range(inventory.model_dir / source.shard, source.start, source.n_bytes)
-            stored = torch.frombuffer(data, dtype=TORCH_TYPES[source.dtype])
-            values_NI = stored.view(source.shape).float()
+            values_NI = read_tensor(inventory.model_dir / source.shard, source).float()
         if tensor.update is None:
             return values_NI
         return values_NI + tensor.update.rows(0, values_NI.shape[0])

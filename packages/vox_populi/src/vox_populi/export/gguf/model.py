@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from vox_populi import extras
+from vox_populi.containers.tensor_reader import read_tensor
 from vox_populi.errors import ArtifactError, EnvironmentFailure
 from vox_populi.export.consumers import GgufType
 from vox_populi.export.gguf.file import rows_as_stored
@@ -213,13 +213,7 @@ def kind_of(key: TensorKey, kind: GgufType) -> GgufType:
 
 def _reader(inventory: ModelInventory, key: TensorKey) -> Callable[[], Tensor]:
     info = inventory.tensors[key.theirs]
-
-    def load() -> Tensor:
-        with safe_open(inventory.model_dir / info.shard, framework="pt", device="cpu") as file:
-            tensor: Tensor = file.get_tensor(info.name).float()
-        return tensor
-
-    return load
+    return lambda: read_tensor(inventory.model_dir / info.shard, info).float()
 
 
 def _placed(

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from vox_populi.containers.torch_dtypes import TORCH_DTYPE_OF
 from vox_populi.contract.optimizer_choice import OptimizerFacts, Shape
-
-_DTYPES = {"F32": torch.float32, "U8": torch.uint8}
 
 
 class Optimizer(ABC):
@@ -35,7 +34,7 @@ class Optimizer(ABC):
         for name, parameter in parameters.items():
             kept = {
                 each.name: torch.zeros(
-                    each.shape, dtype=_DTYPES[each.dtype], device=parameter.device
+                    each.shape, dtype=TORCH_DTYPE_OF[each.dtype], device=parameter.device
                 )
                 for each in facts.state_of(tuple(parameter.shape))
             }
@@ -88,7 +87,7 @@ def fits(facts: OptimizerFacts, trained: Mapping[str, Tensor], state: Mapping[st
     """Whether a state has the names, shapes and dtypes that an optimizer keeps for `trained`."""
     kept = facts.state_tensors({name: tuple(t.shape) for name, t in trained.items()})
     return _layout(state) == {
-        name: (each.shape, _DTYPES[each.dtype]) for name, each in kept.items()
+        name: (each.shape, TORCH_DTYPE_OF[each.dtype]) for name, each in kept.items()
     }
 
 

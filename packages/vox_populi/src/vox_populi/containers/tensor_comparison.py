@@ -1,0 +1,132 @@
+"""The tensors that a file should hold, compared with those that it holds. No torch here.
+
+Every reader of a container compares here and has its own words for what it finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Protocol
+
+from vox_populi.operator_messages.wording import MAX_SHOWN
+
+Shape = Sequence[int | None]
+"""`None`: any size of at least 1."""
+
+
+class Described(Protocol):
+    """A tensor, or what a header says of one."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Size of each dimension."""
+
+    @property
+    def dtype(self) -> Any:
+        """Its number type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A tensor that should be there and is not."""
+
+    name: str
+    near: str | None = None
+    """An unexpected tensor whose name is much like this one."""
+
+    def __str__(self) -> str:
+        return f"missing {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unexpected:
+    """A tensor that nothing has a use for."""
+
+    name: str
+    near: str | None = None
+    """A possible name that is much like this one."""
+
+    def __str__(self) -> str:
+        return f"unexpected {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Misshaped:
+    """A tensor of another shape."""
+
+    name: str
+    found: tuple[int, ...]
+    expected: Shape
+
+    def __str__(self) -> str:
+        return f"{self.name} is {list(self.found)}, expected {list(self.expected)}"
+
+
+@dataclass(frozen=True, slots=True)
+class WrongType:
+    """A tensor of a number type that is not read here."""
+
+    name: str
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.name} has the type {self.dtype}"
+
+
+Difference = Missing | Unexpected | Misshaped | WrongType
+
+
+def tensor_differences(
+    expected: Mapping[str, Shape],
+    found: Mapping[str, Described],
+    dtypes: Collection[str] | None = None,
+    possible: Sequence[str] | None = None,
+) -> list[Difference]:
+    """Everything that differs: in the order of `expected`, then what nobody expects.
+
+    Args:
+        expected: Shape by name.
+        found: By name.
+        dtypes: The types that are read; `None`: any.
+        possible: Names that an unexpected tensor may have been meant to have; `None`: `expected`.
+    """
+    unexpected = [name for name in found if name not in expected]
+    missing = _Lookup(unexpected)
+    differences: list[Difference] = []
+    for name, shape in expected.items():
+        if name not in found:
+            differences.append(Missing(name, missing.nearest(name)))
+            continue
+        there = found[name]
+        if not _fits(there.shape, shape):
+            differences.append(Misshaped(name, tuple(there.shape), shape))
+        if dtypes is not None and there.dtype not in dtypes:
+            differences.append(WrongType(name, there.dtype))
+    known = _Lookup(list(expected) if possible is None else possible)
+    return [*differences, *(Unexpected(name, known.nearest(name)) for name in unexpected)]
+
+
+class _Lookup:
+    """Near names for the first problems, which are shown; each takes its time."""
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self._known, self._left = known, MAX_SHOWN
+
+    def nearest(self, name: str) -> str | None:
+        self._left -= 1
+        return nearest_name(name, self._known) if self._left >= 0 else None
+
+
+def nearest_name(name: str, known: Sequence[str]) -> str | None:
+    """The name that was most likely meant."""
+    matches = get_close_matches(name, [each for each in known if each != name], n=1, cutoff=0.7)
+    return matches[0] if matches else None
+
+
+def _fits(found: Sequence[int], expected: Shape) -> bool:
+    return len(found) == len(expected) and all(
+        size >= 1 if wanted is None else size == wanted
+        for size, wanted in zip(found, expected, strict=True)
+    )

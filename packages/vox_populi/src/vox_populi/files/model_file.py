@@ -1,0 +1,55 @@
+"""Files of a model folder, opened to be read: regular ones only, and every failure by code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+
+from vox_populi.errors import ModelError
+from vox_populi.operator_messages import model_folder as say
+from vox_populi.operator_messages.wording import cause
+from vox_tensor.regular_file import NotRegularFileError, open_regular
+
+
+@contextmanager
+def open_model_file(path: Path) -> Iterator[BufferedReader]:
+    """Open a regular file for reading; links are followed, FIFOs and devices are not opened.
+
+    Raises:
+        ModelError: When it is missing, unreadable (also later, while the block reads) or not a
+            regular file.
+    """
+    where = str(path)
+    try:
+        with _opened(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise ModelError(say.model_file_missing(where)) from None
+    except NotRegularFileError:
+        raise ModelError(say.model_file_not_regular(where)) from None
+    except OSError as error:
+        raise ModelError(say.model_file_unreadable(where, cause(error))) from None
+
+
+def read_model_file(path: Path, max_bytes: int) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        ModelError: As `open_model_file`, and for a file that has more bytes.
+    """
+    with open_model_file(path) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ModelError(say.model_file_too_large(str(path), max_bytes))
+    return data
+
+
+def _opened(path: Path) -> BufferedReader:
+    try:
+        return open_regular(path)
+    except ValueError:
+        # A NUL in the path.
+        reason = "the path is not usable"
+        raise ModelError(say.model_file_unreadable(str(path), reason)) from None
