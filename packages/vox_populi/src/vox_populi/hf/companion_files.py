@@ -1,4 +1,4 @@
-"""The small files of a model folder that are published beside its weights."""
+"""The small files of a model folder that are published together with its weights."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ TEMPLATES_FOLDER = "additional_chat_templates"
 
 
 def config_of(data: bytes) -> Mapping[str, object]:
-    """The content of a `config.json` that was read and checked before."""
+    """The content of a `config.json` that has already been read and checked."""
     value = json.loads(data)
     assert isinstance(value, dict)
     return value
 
 
 def published_config(inventory: ModelInventory, *, is_head_tied: bool, dtype: str) -> bytes:
-    """`config.json` of the output: the base's bytes, unless something in it must not stay.
+    """`config.json` of the output: the base's bytes, unless something in it must change.
 
-    The path that it was saved from is removed, and so is an empty quantisation entry. Whether the
-    head is tied, and the number type, are written where the file says otherwise.
+    The path it was saved from is removed, and so is an empty quantisation entry. The tie of the
+    head and the number type are written if the file differs.
 
     Args:
-        inventory: Of the base.
+        inventory: The base.
         is_head_tied: Whether the output's head is its embedding table.
-        dtype: Of the output, as a config has it.
+        dtype: The output's dtype, as in a config.
 
     Raises:
         ModelError: When the base's file cannot be read any more.

@@ -9,11 +9,11 @@ from vox_populi.operator_messages import model_folder as say
 from vox_tensor.errors import Problem
 
 _PLACEHOLDER = 1
-"""Stands in for a field that was reported, so that the fields after it are still checked."""
+"""Placeholder for a reported field, so that the fields after it are still checked."""
 
 
 LARGEST = 1e30
-"""The arithmetic is float32's: beyond this a factor has no room."""
+"""Largest factor that float32 arithmetic can use safely."""
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class ConfigFields:
     problems: list[Problem] = field(default_factory=list)
 
     def is_given(self, name: str) -> bool:
-        """Whether the key stands in the file, be it as `null`."""
+        """Whether the key is in the file, even as `null`."""
         return name in self.raw
 
     def value(self, *names: str) -> object | None:
@@ -126,10 +126,10 @@ class ConfigFields:
         return None
 
     def token_ids(self, name: str, vocab_size: int) -> tuple[int, ...]:
-        """Ids under a key that holds one or a list of them.
+        """Ids under a key that has one id or a list of them.
 
-        Ids outside the vocabulary are left out: no token can have them, and published and tiny
-        configs carry defaults such as GPT-2's 50256 or -1 for "none".
+        Ids outside the vocabulary are dropped: no token can have them, and published and tiny
+        configs have defaults such as GPT-2's 50256 or -1 for "none".
         """
         value = self.value(name)
         items = value if isinstance(value, list) else [] if value is None else [value]
@@ -139,7 +139,7 @@ class ConfigFields:
         return tuple(dict.fromkeys(item for item in ids if 0 <= item < vocab_size))
 
     def must_be(self, name: str, supported: Collection[object], meaning: str) -> None:
-        """Refuse, by name, a setting that asks for arithmetic that is not built."""
+        """Refuse, by name, a setting that requires unsupported arithmetic."""
         value = self.value(name)
         if value is not None and value not in supported:
             self.unsupported(name, value, meaning)
@@ -150,7 +150,7 @@ class ConfigFields:
             self.problems.append(say.config_unsupported(self.where, name, None, meaning))
 
     def unsupported(self, name: str, value: object, meaning: str) -> None:
-        """Report a setting that is understood and not built."""
+        """Report a setting that is recognised but not supported."""
         self.problems.append(say.config_unsupported(self.where, name, value, meaning))
 
     def contradiction(self, *names: str) -> None:

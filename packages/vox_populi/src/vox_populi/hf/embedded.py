@@ -1,4 +1,4 @@
-"""Where the model that ships with the package lies: `vox-nano`, used when no `--model` is given."""
+"""Location of the model in the package: `vox-nano`, used without `--model`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def embedded_model_dir() -> Path:
     """The folder of `vox-nano`, laid out as `save_pretrained` does.
 
     Raises:
-        ModelError: When this installation came without it.
+        ModelError: When this installation does not include it.
     """
     folder = Path(vox_populi.__file__).parent / _FOLDER
     if not (folder / CONFIG_NAME).is_file():

@@ -1,4 +1,4 @@
-"""Every model family that is built; a new one is a file in `hf/families` and a name here."""
+"""Every supported model family; a new one is a file in `hf/families` and a name here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FAMILIES: tuple[ModelFamily, ...] = tuple(
 
 
 def family_of(model_type: str) -> ModelFamily | None:
-    """The family that a config's `model_type` names, if it is built."""
+    """The family of a config's `model_type`, if it is supported."""
     for family in FAMILIES:
         if model_type in (family.name, *family.other_names):
             return family

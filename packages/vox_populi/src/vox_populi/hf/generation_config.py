@@ -1,6 +1,6 @@
-"""What a model folder says about generating: the ids that end a text.
+"""The generation settings of a model folder: only the ids that end a text.
 
-How to sample is the operator's choice; the file's temperature and the like are not followed.
+How to sample is the operator's choice; the file's temperature and so on are ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def read_stop_ids(model_dir: Path, vocab_size: int) -> tuple[int, ...]:
     """The `eos_token_id` of `generation_config.json`, one or a list; none without that file.
 
     Raises:
-        ModelError: For a file that cannot be read, or ids that are none.
+        ModelError: For a file that cannot be read, or values that are not ids.
     """
     path = model_dir / GENERATION_CONFIG_NAME
     if not (path.exists() or path.is_symlink()):

@@ -1,7 +1,7 @@
 """A model folder's own `tokenizer.json`, through the `tokenizers` library, made safe for rows.
 
 Text never becomes a control token, nothing is added, cut or padded, and a panic inside the
-library becomes an error of ours. Code and templates that a folder names are never run.
+library becomes one of our errors. Code and templates in a folder are never run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOKENIZER_NAME = "tokenizer.json"
 _SETTINGS_NAMES = ("tokenizer_config.json", "special_tokens_map.json")
 _MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
 _MAX_SECONDS, _LEAST_SPEED = 20.0, 10_000.0
-"""Time for one text, and characters a second beyond it; ordinary ones do a million."""
+"""Time limit for one text, and minimum characters per second; a million per second is usual."""
 
 # Some published files do not mark all of these as special, and some chat tokens would then be
 # made by whoever types them. Words such as <think> or <tool_call> are content and stay as is.
@@ -69,7 +69,7 @@ class HfTokenizer:
 
     @property
     def eos_id(self) -> int | None:
-        """The id that ends a text, if the folder names one."""
+        """The id that ends a text, if the folder has one."""
         return self._eos_id
 
     @property
@@ -82,10 +82,10 @@ class HfTokenizer:
         return self._controls.get(token)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, never a control token, nothing put before or behind.
+        """Ids of a text, never a control token, with nothing added before or after.
 
         Raises:
-            ValueError: For a lone surrogate, which is no text.
+            ValueError: For a lone surrogate, which is not text.
             ModelError: When the tokenizer fails on this text.
         """
         if not text.isascii():
@@ -97,7 +97,7 @@ class HfTokenizer:
         return ids
 
     def _check_cost(self, n_characters: int, n_ids: int, seconds: float) -> None:
-        """Refuse what passed at loading and is without bound on a real text."""
+        """Refuse a tokenizer that passed its trial but is too slow on a real text."""
         if n_ids > MAX_GROWTH * (n_characters + 1):
             reason = f"it makes {n_ids:,} tokens of {n_characters:,} characters"
             raise ModelError(say.hf_tokenizer_unbounded(self._where, reason))
@@ -124,15 +124,15 @@ class HfTokenizer:
 
 
 def load_hf_tokenizer(path: Path, eos_ids: Sequence[int] = ()) -> HfTokenizer:
-    """Load `tokenizer.json` and try it on texts that bring unsound patterns down.
+    """Load `tokenizer.json` and try it on texts that make unsound patterns fail.
 
     Args:
         path: A model folder, or the file itself.
-        eos_ids: Ids that end a text according to the model's config; used when the tokenizer's
-            own settings name no end token that exists.
+        eos_ids: Ids that end a text according to the model's config; used if the tokenizer's own
+            settings have no valid end token.
 
     Raises:
-        ModelError: When the file is missing, no tokenizer or one that fails.
+        ModelError: When the file is missing, is not a tokenizer, or fails.
         MissingExtraError: Without the `tokenizers` library.
     """
     file = path / TOKENIZER_NAME if path.is_dir() else path
@@ -166,7 +166,7 @@ def _require_bounds(definition: Mapping[str, object], text: str, where: str) -> 
 
 
 def _read_settings(folder: Path) -> dict[str, str]:
-    """Named tokens, from the files beside the tokenizer; the first that names one wins."""
+    """Named tokens, from the other tokenizer files; the first file that has one wins."""
     settings: dict[str, str] = {}
     for name in _SETTINGS_NAMES:
         path = folder / name
@@ -191,7 +191,7 @@ def _close_control_tokens(definition: dict[str, object], settings: Mapping[str, 
 
 
 def _build(definition: str, where: str) -> Any:
-    """Make the library's object and probe it; its panic messages do not reach the terminal."""
+    """Build the library's object and probe it; its panic messages do not reach the terminal."""
     library = extras.load("tokenizers")
     try:
         with _silenced_standard_error():
@@ -212,7 +212,7 @@ def _build(definition: str, where: str) -> Any:
 
 @contextmanager
 def _silenced_standard_error() -> Iterator[None]:
-    """Send file descriptor 2 nowhere: a panic hook in Rust writes there before Python sees it."""
+    """Discard output to file descriptor 2, where a panic hook in Rust writes before Python."""
     try:
         saved = os.dup(2)
     except OSError:

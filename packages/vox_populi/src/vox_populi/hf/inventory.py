@@ -1,8 +1,8 @@
-"""What a model folder holds, from its config, its index and its file headers alone.
+"""The contents of a model folder, read from its config, its index and its file headers.
 
-Nothing is read of the weights, with two exceptions: a head beside a tied embedding is compared
-with it, since only equal values make it tied; and of packed weights the few bytes that say how
-they are packed.
+The weights are not read, with two exceptions: a head next to a tied embedding is compared with it,
+since only equal values make it tied; and for packed weights the few bytes that describe the
+packing.
 """
 
 from __future__ import annotations
@@ -59,26 +59,26 @@ class ModelInventory:
     """A model folder whose config and tensors agree."""
 
     model_dir: Path
-    """As the operator named it."""
+    """Path as passed by the operator."""
     config: ModelConfig
     tensors: Mapping[str, TensorInfo]
-    """By canonical Hugging Face name (`TensorKey.theirs`); only tensors the model uses."""
+    """Tensors by canonical Hugging Face name (`TensorKey.theirs`); only those the model uses."""
     shards: tuple[str, ...]
     """File names in sorted order."""
     total_bytes: int
-    """Data of all `tensors` and of all parts of packed weights."""
+    """Size of all `tensors` and of all parts of packed weights."""
     tied_head: bool
     """Whether the head is the embedding table."""
     nf4: Mapping[str, Nf4Stored] = field(default_factory=lambda: MappingProxyType({}))
-    """Weights that bitsandbytes packed, by canonical name; `tensors` has none of them."""
+    """Weights packed by bitsandbytes, by canonical name; they are not in `tensors`."""
     missing: tuple[str, ...] = ()
-    """Canonical names of what the model needs and the folder lacks, where that was allowed."""
+    """Canonical names of required tensors that the folder lacks, if that was allowed."""
 
     def quantized_keys(self) -> tuple[TensorKey, ...]:
-        """Weights that an NF4 base holds in 4 bits, in forward order.
+        """Weights that an NF4 base stores in 4 bits, in forward order.
 
-        Those of all linear layers of the blocks; of a folder that was quantised before, those
-        that are packed there, since its maker left the others dense on purpose.
+        These are the linear layers of the blocks, or the packed weights of a folder that is
+        already quantised, since its maker left the others dense on purpose.
         """
         found = self.nf4 or self.tensors
         return tuple(key for key in block_weight_keys(self.config) if key.theirs in found)
@@ -93,7 +93,7 @@ def read_inventory(
         model_dir: The folder.
         complete: Refuse a folder that lacks a tensor; otherwise `missing` lists them, and only
             the embedding table must be there.
-        allow_nf4: Take a folder whose weights bitsandbytes packed in NF4; its dense tensors are
+        allow_nf4: Accept a folder whose weights bitsandbytes packed in NF4; its dense tensors are
             in `tensors`, the others in `nf4`.
 
     Raises:
@@ -123,7 +123,7 @@ def read_inventory(
 
 
 def base_digest(inventory: ModelInventory) -> str:
-    """Digest of the config and the weights of a folder, wherever it lies; reads all of it.
+    """Digest of a folder's config and weights, independent of its path; reads all of it.
 
     Raises:
         ModelError: When a file cannot be read any more.
@@ -133,7 +133,7 @@ def base_digest(inventory: ModelInventory) -> str:
 
 
 def _read_headers(model_dir: Path, files: WeightFiles) -> list[TensorInfo]:
-    """Every tensor of every shard; the index, where there is one, must say the same."""
+    """Every tensor of every shard; the index, if there is one, must agree."""
     stored: list[TensorInfo] = []
     problems = ProblemLog(str(model_dir))
     for shard in files.shards:
@@ -162,7 +162,7 @@ def _index_problems(
 
 @dataclass(slots=True)
 class _FoundTensors:
-    """The tensors of a folder, each at its place in the model, and what is wrong with them."""
+    """The tensors of a folder, matched with the model, and their problems."""
 
     model_dir: Path
     config: ModelConfig
@@ -175,7 +175,7 @@ class _FoundTensors:
         self.problems = ProblemLog(str(self.model_dir))
 
     def sort(self, stored: Sequence[TensorInfo], *, complete: bool) -> None:
-        """Take every tensor of the folder to its place."""
+        """Match every tensor of the folder with the model."""
         by_name = self._by_canonical_name(stored)
         keys = {key.theirs: key for key in tensor_keys(self.config)}
         packed = packed_parts(by_name)
@@ -213,7 +213,7 @@ class _FoundTensors:
         packed: Mapping[str, Mapping[str, TensorInfo]],
         by_name: dict[str, TensorInfo],
     ) -> None:
-        """Read the packed weights and take their parts out of `by_name`."""
+        """Read the packed weights and remove their parts from `by_name`."""
         linear = {key.theirs for key in block_weight_keys(self.config)}
         for name, parts in packed.items():
             if name not in keys:
@@ -242,7 +242,7 @@ class _FoundTensors:
                 return
 
     def _refuse_packed(self, packed: Mapping[str, Mapping[str, TensorInfo]]) -> None:
-        """Without an announcement; a uint8 tensor alone is only of the wrong type."""
+        """Refuse packed weights that the config does not announce."""
         name = next((name for name, parts in packed.items() if QUANT_STATE in parts), None)
         if name is not None:
             where = str(self.model_dir / CONFIG_NAME)
@@ -273,10 +273,10 @@ def _problem(where: str, difference: Difference) -> Problem:
 def _with_true_tie(
     config: ModelConfig, model_dir: Path, tensors: Mapping[str, TensorInfo]
 ) -> ModelConfig:
-    """Untie the config when the folder brings a head of its own.
+    """Untie the config if the folder has a separate head.
 
-    transformers does the same: `tie_word_embeddings` holds unless both tensors are there and
-    differ. Different values mostly show in the first bytes; equal ones are read to the end.
+    transformers does the same: `tie_word_embeddings` holds unless both tensors exist and differ.
+    Different values mostly show in the first bytes; equal ones are read to the end.
     """
     head = tensors.get(HEAD_WEIGHT)
     if not config.tie_word_embeddings or head is None:

@@ -1,6 +1,6 @@
-"""What lies where a model folder should be: an adapter, a run, a GGUF file, a name on a hub.
+"""Recognising what was passed instead of a model folder: an adapter, a run, a GGUF file, a hub id.
 
-Looks at names and at four bytes; reads no config and no weights.
+Only names and four bytes are examined, no config or weights.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def model_place_problem(path: Path) -> Problem | None:
-    """Why a path names no model folder, and what to do with what it names; `None` if it may."""
+    """Why a path is not a model folder, and what to do with it; `None` if it may be one."""
     where = str(path)
     # `Path.is_dir` raises where this user may not look.
     if os.path.isdir(path):  # noqa: PTH112 - see above
@@ -37,10 +37,10 @@ def model_place_problem(path: Path) -> Problem | None:
 
 
 def refuse_other_place(path: Path) -> None:
-    """Refuse a path that names no model folder.
+    """Refuse a path that is not a model folder.
 
     Raises:
-        ModelError: Saying what it names.
+        ModelError: With what it is.
     """
     problem = model_place_problem(path)
     if problem is not None:
@@ -48,7 +48,7 @@ def refuse_other_place(path: Path) -> None:
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a file is llama.cpp's format, by its first bytes, or by its name if unreadable."""
+    """Whether a file has llama.cpp's format, by its first bytes, or by name if unreadable."""
     if not path.is_file():
         return False
     try:

@@ -1,9 +1,9 @@
-"""Weights that bitsandbytes packed in NF4, found and checked among a folder's tensors.
+"""Finding and checking weights packed in NF4 by bitsandbytes among a folder's tensors.
 
-A packed `X.weight` is uint8 `[ceil(n / 2), 1]`; beside it lie `X.weight.absmax` (float32 per block,
-or uint8 under double quantisation, with `.nested_absmax` and `.nested_quant_map`), `.quant_map`
+A packed `X.weight` is uint8 `[ceil(n / 2), 1]`; with it come `X.weight.absmax` (float32 per block,
+or uint8 with double quantisation, plus `.nested_absmax` and `.nested_quant_map`), `.quant_map`
 (the 16 levels) and `.quant_state.bitsandbytes__nf4`, a JSON object as bytes. Only that object and
-the levels are read here; whether the numbers are finite is seen when they are loaded.
+the levels are read here; whether the numbers are finite is checked when they are loaded.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NESTED_QUANT_MAP = "nested_quant_map"
 QUANT_STATE = "quant_state.bitsandbytes__nf4"
 
 DYNAMIC_LEVELS = 256
-"""Entries of `nested_quant_map`."""
+"""Number of entries of `nested_quant_map`."""
 
 _PART = re.compile(
     r"(.+\.weight)\.(absmax|quant_map|nested_absmax|nested_quant_map|quant_state\.\w+)"
@@ -49,26 +49,26 @@ _NESTED_KEYS = frozenset({"nested_blocksize", "nested_dtype", "nested_offset"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nf4Stored:
-    """One packed weight: where its parts lie, and what its quant state says."""
+    """One packed weight: the location of its parts, and its quant state."""
 
     parts: Mapping[str, TensorInfo]
-    """By the names above: `weight`, `absmax`, `quant_map`, …"""
+    """Parts by the names above: `weight`, `absmax`, `quant_map`, …"""
     settings: Nf4Settings
     shape: tuple[int, ...]
-    """Of the dense matrix in our orientation, `[out, in]`, for Conv1D layers too."""
+    """Shape of the dense matrix in our orientation, `[out, in]`, also for Conv1D layers."""
     dtype: str
-    """What it was made of, as torch names it: `float32`, `bfloat16` or `float16`."""
+    """Original dtype, as torch names it: `float32`, `bfloat16` or `float16`."""
     nested_offset: float | None
     """Mean of the block magnitudes; `None` without double quantisation."""
 
     @property
     def n_bytes(self) -> int:
-        """Data of all parts."""
+        """Size of all parts."""
         return sum(info.n_bytes for info in self.parts.values())
 
     @property
     def n_values(self) -> int:
-        """Values of the dense matrix."""
+        """Number of values of the dense matrix."""
         return prod(self.shape)
 
 
@@ -102,7 +102,7 @@ def part_shapes(
 def quant_state(
     shape: tuple[int, ...], block_size: int, dtype: str, nested_offset: float | None
 ) -> dict[str, object]:
-    """Content of the quant state for a weight that we write; `Nf4Stored` says what is what."""
+    """Content of the quant state for a weight that we write; see `Nf4Stored` for the fields."""
     state: dict[str, object] = {
         "quant_type": "nf4",
         "blocksize": block_size,
@@ -138,7 +138,7 @@ def read_packed_weight(
     Args:
         model_dir: Holds the shards.
         key: The weight, as the model has it.
-        parts: Those that are there.
+        parts: The existing parts.
 
     Raises:
         ModelError: When a file cannot be read any more.
@@ -178,7 +178,7 @@ def _part_problems(model_dir: Path, weight: str, stored: Nf4Stored) -> Iterator[
 def _read_state(
     model_dir: Path, key: TensorKey, parts: Mapping[str, TensorInfo]
 ) -> tuple[Nf4Stored | None, str]:
-    """The weight as its quant state describes it, or what is wrong with that."""
+    """The weight as its quant state describes it, or the state's problem."""
     info = parts[QUANT_STATE]
     if info.dtype != "U8" or len(info.shape) != 1 or info.n_bytes > _MAX_STATE_BYTES:
         return None, "is no JSON object in bytes"
@@ -222,7 +222,7 @@ def _state_problem(state: Mapping[str, object], key: TensorKey, *, double_quant:
 
 
 def _is_one_of(value: object, values: tuple[object, ...]) -> bool:
-    """Equal and of one type: JSON's `true` and `64.0` are no whole numbers."""
+    """Whether values are equal and of the same type: JSON's `true` and `64.0` are not integers."""
     if isinstance(value, list) and any(type(size) is not int for size in value):
         return False
     return any(type(value) is type(each) and value == each for each in values)

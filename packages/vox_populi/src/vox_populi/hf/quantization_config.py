@@ -1,6 +1,6 @@
-"""`quantization_config` of a `config.json`: bitsandbytes' nf4 or a refusal that names the form.
+"""`quantization_config` of a `config.json`: bitsandbytes' nf4, or a refusal with the format's name.
 
-Which weights are packed, and how, their own parts say (`hf.nf4_stored`); here only the kind is
+The parts of a packed weight describe how it is packed (`hf.nf4_stored`); here only the format is
 decided.
 """
 
@@ -13,7 +13,7 @@ FIELD = "quantization_config"
 
 _METHODS = ("bitsandbytes", "bitsandbytes_4bit")
 _DEFAULT_TYPE = "fp4"
-"""What transformers assumes of a 4-bit folder that names no type."""
+"""What transformers assumes for a 4-bit folder without a type."""
 
 
 def parse_quantization(fields: ConfigFields) -> bool:
@@ -34,11 +34,11 @@ def quantization_settings(
 ) -> dict[str, object]:
     """The entry for a folder that we write, as transformers' `BitsAndBytesConfig` reads it.
 
-    It has no field for the block size; loaders take that from each weight.
+    It has no field for the block size; loaders read that from each weight.
 
     Args:
         double_quant: Whether block magnitudes are packed as well.
-        compute_dtype: Of products, such as `float32`.
+        compute_dtype: Dtype of products, such as `float32`.
         skipped: Module names that stay dense.
     """
     return {
@@ -57,7 +57,7 @@ def quantization_settings(
 
 
 def _unreadable_form(settings: ConfigFields) -> str | None:
-    """The name of a form that is not nf4 of bitsandbytes, or `None`."""
+    """The name of a format that is not bitsandbytes' nf4, or `None`."""
     is_4bit = settings.flag("load_in_4bit", default=False)
     is_8bit = settings.flag("load_in_8bit", default=False)
     # Folders of early transformers versions carry the flags alone.

@@ -1,4 +1,4 @@
-"""Where a model or tokenizer was saved from, as transformers notes it, is nobody else's business.
+"""Removing the path a model or tokenizer was saved from, which transformers records.
 
 Older versions write the path that they were given into `config.json` and `tokenizer_config.json`.
 """

@@ -1,9 +1,9 @@
-"""What a `tokenizer.json` could do to memory and time, as far as its text tells. Runs nothing.
+"""Estimating what a `tokenizer.json` could do to memory and time, from its text. Runs nothing.
 
-Two things in such a file can work without end. Replacements can multiply a text: their growth is
-a product of known numbers, so it is computed. Patterns can backtrack for ever: that takes a
-repetition within a repetition, which no published tokenizer has; one that does, or has parts that
-this program does not know, is tried in a process of its own before it is used here.
+Two things in such a file can be unbounded. Replacements can multiply a text: their growth is a
+product of known numbers, so it is computed. Patterns can backtrack forever: that takes a repetition
+inside a repetition, which no published tokenizer has; one that does, or has parts that this program
+does not know, is tried in a separate process before it is used here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 MAX_GROWTH = 64
-"""Characters that one character may become; Unicode's own normal forms make up to 18."""
+"""Largest number of characters that one may become; Unicode's normal forms need up to 18."""
 
 _BOUNDED_KINDS = frozenset((
     *("Sequence", "Replace", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents"),
@@ -24,7 +24,7 @@ _STAGES = ("normalizer", "pre_tokenizer", "decoder")
 
 
 def growth_of(definition: Mapping[str, object]) -> float:
-    """How many characters one character can become on its way through the file's replacements."""
+    """How many characters one character can become through the file's replacements."""
     factors = dict.fromkeys(_STAGES, 1.0)
     for stage in _STAGES:
         for part in _parts(definition.get(stage)):
@@ -33,7 +33,7 @@ def growth_of(definition: Mapping[str, object]) -> float:
 
 
 def needs_trial(definition: Mapping[str, object]) -> bool:
-    """Whether the file has parts or patterns whose time nobody can tell from its text."""
+    """Whether the file has parts or patterns whose running time cannot be told from its text."""
     model = definition.get("model")
     kinds = [model.get("type") if isinstance(model, dict) else None]
     for stage in _STAGES:
@@ -55,7 +55,7 @@ def patterns_of(definition: Mapping[str, object]) -> list[str]:
 
 
 def _parts(value: object) -> Iterator[Mapping[str, object]]:
-    """A stage and all that it is made of."""
+    """A stage and all its parts."""
     waiting = [value]
     while waiting:
         part = waiting.pop()
@@ -78,7 +78,7 @@ def _growth_of_part(part: Mapping[str, object]) -> float:
 
 
 def _nests_repetitions(pattern: str) -> bool:
-    """Whether a group that repeats without bound holds what repeats without bound."""
+    """Whether a group with an unbounded repetition contains an unbounded repetition."""
     # For each open group: whether something in it repeats.
     open_groups = [False]
     position, closed = 0, False
@@ -106,7 +106,7 @@ def _nests_repetitions(pattern: str) -> bool:
 
 
 def _end_of_class(pattern: str, start: int) -> int:
-    """The last character of a `[...]`, nested ones included."""
+    """Position of the last character of a `[...]`, including nested ones."""
     depth, position = 0, start
     while position < len(pattern):
         if pattern[position] == "\\":

@@ -1,7 +1,7 @@
-"""Tries a tokenizer in a process of its own, within limits of time and memory.
+"""Tries a tokenizer in a separate process, within limits of time and memory.
 
-Run as a module it is that process: the definition comes on standard input, the exit status says
-what became of it. Where the system has no limits on processes, the time of the parent holds.
+Run as a module, it is that process: the definition comes on standard input, the exit status is the
+result. If the system does not support limits on processes, the parent's timeout applies.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ except ImportError:  # Windows
 
 CPU_SECONDS = 5
 WALL_SECONDS = 30
-"""More than `CPU_SECONDS`: a busy machine must not make a tokenizer hostile."""
+"""Larger than `CPU_SECONDS`: a busy machine must not make a tokenizer look hostile."""
 MEMORY_BYTES = 2 * 2**30
 _MEMORY_PER_BYTE = 16
-"""Of the definition: a vocabulary is larger in memory than in its file."""
+"""Memory per byte of the definition: a vocabulary is larger in memory than in its file."""
 _LIVES, _GROWS, _UNREADABLE = 0, 3, 4
 _RUN = 40
-"""Characters of a probe: backtracking that doubles with each does not end within the limits."""
+"""Length of a probe: backtracking that doubles with each character exceeds the limits."""
 
 
 def require_trial(definition: str, where: str) -> None:
-    """Load and use a tokenizer elsewhere first; each definition once.
+    """Load and use a tokenizer in another process first, once per definition.
 
     Raises:
         ModelError: When it takes too long, too much memory, or fails.
@@ -50,7 +50,7 @@ def require_trial(definition: str, where: str) -> None:
 
 
 _VERDICTS: dict[str, str | None] = {}
-"""Digest of a definition to why it was refused, or `None`."""
+"""Why a definition was refused, or `None`, by digest."""
 
 
 def _why_refused(definition: str) -> str | None:
@@ -75,7 +75,7 @@ def _why_refused(definition: str) -> str | None:
 
 
 def main() -> int:
-    """Be the process: limit it, load the definition, use it."""
+    """Run the trial in this process: set limits, load the definition, use it."""
     data = sys.stdin.buffer.read()
     if resource is not None:
         _limit(resource.RLIMIT_AS, MEMORY_BYTES + _MEMORY_PER_BYTE * len(data))
@@ -97,7 +97,7 @@ def main() -> int:
 
 
 def _limit(kind: int, most: int) -> None:
-    """Set a limit of this process, or leave the stricter one that it has."""
+    """Set a limit of this process, or keep a stricter one."""
     _, hard = resource.getrlimit(kind)
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)
@@ -107,7 +107,7 @@ def _limit(kind: int, most: int) -> None:
 
 
 def _probes(patterns: list[str]) -> Iterator[str]:
-    """Runs of whatever a pattern can be about: each ASCII character, and its own ones."""
+    """Repetitions of everything a pattern may match: each ASCII character, and its own ones."""
     named = {character for pattern in patterns for character in pattern}
     ascii_characters = {chr(code) for code in range(32, 127)}
     for character in sorted(named | ascii_characters | set("\n\té東")):

@@ -1,4 +1,4 @@
-"""Which files of a model folder hold its weights: one safetensors file, or shards and an index."""
+"""Finding the weight files of a model folder: one safetensors file, or shards and an index."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WINDOWS_DEVICES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class WeightFiles:
-    """The shards of a folder, and what the index says is in them."""
+    """The shards of a folder, and their contents according to the index."""
 
     shards: tuple[str, ...]
     """Bare file names, sorted."""
@@ -60,7 +60,7 @@ def find_weight_files(model_dir: Path) -> WeightFiles:
 
 
 def _is_there(path: Path) -> bool:
-    """Also for a dangling link, which is a broken file and not an absent one."""
+    """Whether a file exists, even as a dangling link, which is broken and not absent."""
     return path.exists() or path.is_symlink()
 
 
@@ -84,7 +84,7 @@ def _read_index(path: Path) -> WeightFiles:
 
 
 def _why_not_a_shard_name(name: object) -> str | None:
-    """Only a bare file name is followed; links in the folder are the operator's own."""
+    """Why a name is refused: only bare file names are followed; links in the folder are allowed."""
     if not isinstance(name, str):
         return "names no file"
     if not name or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME:

@@ -1,7 +1,7 @@
-"""Where a run's base model lay, seen from the run folder, so that `--run` alone is enough later.
+"""Path of a run's base model relative to the run folder, so that `--run` alone is enough later.
 
-The path is relative: run folder and base may move together. It is kept apart from the manifest,
-which must not depend on where anything lies, and it is only a hint: the digest decides.
+Since the path is relative, run folder and base may move together. It is not in the manifest, which
+must not depend on locations, and it is only a hint: the digest decides.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _MAX_BYTES = 1 << 16
 
 
 def base_location(run: Path, model_dir: Path) -> dict[str, object] | None:
-    """What to write into a run folder, or `None` where the two share no folder but the root.
+    """The path to write into a run folder, or `None` if the two share only the root folder.
 
-    A way over the root spells the whole path of the base, which may name a user.
+    A path via the root would contain the whole path of the base, which may include a user name.
     """
     start, end = run.resolve(), model_dir.resolve()
     try:
@@ -33,9 +33,9 @@ def base_location(run: Path, model_dir: Path) -> dict[str, object] | None:
 
 
 def find_base(run: Path) -> Path | None:
-    """The folder a run's hint leads to, or `None`; the caller compares digests.
+    """The folder a run's hint points to, or `None`; the caller compares digests.
 
-    Raises nothing: a broken hint is no hint.
+    A broken hint is ignored; nothing is raised.
     """
     try:
         text = take(read_json_object(run / BASE_LOCATION_FILE, _MAX_BYTES), "path", str)

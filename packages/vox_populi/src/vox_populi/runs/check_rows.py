@@ -1,7 +1,7 @@
-"""`check_rows.json`: a few rows of a run as token ids, on which a merge proves itself. No torch.
+"""`check_rows.json`: a few rows of a run as token ids, on which merges are checked. No torch.
 
-A merge is only worth what it does to text laid out as in training. Whoever merges has the adapter
-and the base, and rarely the data; so the run keeps a few rows, held-out ones where it has any.
+What counts about a merge is its behaviour on text formatted as in training. The person who merges
+has the adapter and the base but rarely the data, so the run keeps a few rows, held out if possible.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ CHECK_ROWS_VERSION = 1
 
 MOST_ROWS = 32
 MOST_TOKENS = 4096
-"""Of the file; a merge reads fewer where the model is large."""
+"""Largest number of tokens in the file; a merge reads fewer if the model is large."""
 _LEARNED_PER_ROW = 64
-"""A row is cut behind so many learned tokens: many rows say more than one long answer. What stands
-before a token is kept whole, so the model sees what it saw in training."""
+"""A row is cut after this many learned tokens: many rows tell more than one long answer. Everything
+before a token is kept, so the model sees what it saw in training."""
 _MAX_BYTES = 1 << 22
 
 
 class RowOrigin(StrEnum):
-    """Where check rows come from."""
+    """The origin of check rows."""
 
     HELD_OUT = "held_out"
-    """Rows that were not trained on."""
+    """Held-out rows."""
     TRAIN = "train"
-    """Rows that were: the run held none out."""
+    """Training rows, because the run held none out."""
 
 
 class Rows(Protocol):
@@ -55,13 +55,13 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckRows:
-    """Rows in the layout a run was trained on."""
+    """Rows formatted as in the run's training."""
 
     origin: RowOrigin
     contract_digest: str
-    """Of the run; adapters of the same run carry it too."""
+    """Digest of the run's contract; adapters of the same run have it too."""
     rows: tuple[EncodedRow, ...]
-    """Each has at least one learned token."""
+    """Rows with at least one learned token each."""
 
     @property
     def n_tokens(self) -> int:
@@ -74,7 +74,7 @@ class CheckRows:
         return sum(row.n_supervised for row in self.rows)
 
     def limited(self, most_tokens: int) -> tuple[EncodedRow, ...]:
-        """The first rows of at most so many tokens, and at least one."""
+        """The first rows up to a number of tokens, and at least one."""
         taken: list[EncodedRow] = []
         left = most_tokens
         for row in self.rows:
@@ -94,12 +94,12 @@ class CheckRows:
 
 
 def pick_check_rows(rows: Rows, origin: RowOrigin, contract_digest: str) -> CheckRows:
-    """Take rows from all over a data set; the same data set always gives the same rows.
+    """Pick rows spread over a data set; the same data set always gives the same rows.
 
     Args:
         rows: At least one; each has a learned token.
-        origin: What they are.
-        contract_digest: Of the run.
+        origin: Whether they are held-out or training rows.
+        contract_digest: Digest of the run's contract.
     """
     count = min(MOST_ROWS, len(rows))
     picked = [_cut(rows[len(rows) * place // count]) for place in range(count)]
@@ -110,16 +110,16 @@ def pick_check_rows(rows: Rows, origin: RowOrigin, contract_digest: str) -> Chec
 
 
 def read_check_rows(path: Path, contract_digest: str, vocab_size: int) -> CheckRows | None:
-    """The rows of a run; `None` where there is no file, as `--no-check-rows` leaves it.
+    """The rows of a run; `None` if there is no file, as with `--no-check-rows`.
 
     Args:
         path: The file.
-        contract_digest: That of the adapter.
+        contract_digest: The adapter's digest.
         vocab_size: Rows of the base's embedding; the ids must be below.
 
     Raises:
-        ArtifactError: For a file that cannot be used, or of another run. Going on without it would
-            drop the proof of a merge in silence.
+        ArtifactError: For a file that cannot be used, or belongs to a different run. Continuing
+            without it would silently skip the check of a merge.
     """
     if not os.path.lexists(path):
         return None
@@ -146,7 +146,7 @@ def _require(raw: Mapping[str, object], name: str, value: int) -> None:
 
 
 def _cut(row: EncodedRow) -> EncodedRow:
-    """The row up to its last learned token, or up to the last one that counts."""
+    """The row up to its last learned token, or to the last one within the limit."""
     learned = [place for place, label in enumerate(row.labels) if place and label != IGNORE_INDEX]
     end = learned[:_LEARNED_PER_ROW][-1] + 1
     return EncodedRow(row.ids[:end], row.labels[:end], row.line)

@@ -1,6 +1,6 @@
-"""Whether the counters of a checkpoint can be those of a run. No torch, nothing is read here.
+"""Checking that the counters of a checkpoint are possible for a run. No torch, no reading here.
 
-A checkpoint's digests say that it is what was written, not that a run wrote it.
+A checkpoint's digests prove that it is what was written, not that a run wrote it.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from vox_populi.files.json_fields import FieldError
 from vox_populi.number_ranges import ROW_WEIGHT
 
 MAX_LOSS_PER_TOKEN = 1e6
-"""No mean loss is near it: that of even odds over 2^20 tokens is 14."""
+"""Upper bound for a mean loss; a uniform guess over 2^20 tokens has 14."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunExtent:
-    """How far the counters of a run go."""
+    """Upper bounds for the counters of a run."""
 
     total_steps: int
     steps_per_epoch: int
     tokens_per_step: int
-    """At most."""
+    """Largest number of tokens per step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """The numbers of a checkpoint, as `EngineState` has them."""
+    """The numbers of a checkpoint, as in `EngineState`."""
 
     optimizer_steps: int
     step: int
@@ -40,7 +40,7 @@ class Counters:
     epoch_supervised: int
     epoch_weight: float
     evaluations: Sequence[tuple[int, float]]
-    """Step and loss of each."""
+    """Step and loss of each evaluation."""
     best: tuple[int, float] | None
 
 
@@ -54,7 +54,7 @@ def check_counters(counters: Counters) -> None:
 
 
 def check_extent(counters: Counters, extent: RunExtent) -> None:
-    """Refuse counters beyond what the run has.
+    """Refuse counters beyond the extent of the run.
 
     Raises:
         FieldError: With the first of them.

@@ -1,9 +1,9 @@
-"""Checkpoints of a run: folders that appear by one rename, complete, and are believed by digest.
+"""Checkpoints of a run: folders that appear complete, in one rename, and are verified by digest.
 
 `checkpoints/step-20/` has the files of a state, and `manifest.json` with size and SHA-256 of each;
 `checkpoints/latest` has the name of the newest one, for people and scripts.
 
-Which files a state consists of is `checkpoint_state`'s. No torch here.
+`checkpoint_state` decides which files a state has. No torch here.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _MAX_MANIFEST_BYTES = 1 << 20
 
 
 class CheckpointDamagedError(ArtifactError):
-    """A checkpoint that is not what was written; an older one may be used instead."""
+    """A checkpoint whose content is not what was written; an older one may be used instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder that has the name of a checkpoint; whether it is one, `check_checkpoint` tells."""
+    """A folder with the name of a checkpoint; `check_checkpoint` checks that it is one."""
 
     path: Path
     step: int
@@ -55,7 +55,7 @@ class Checkpoint:
 
 
 def checkpoint_at(path: Path) -> Checkpoint | None:
-    """The checkpoint that a path names, if it ends in `step-<N>`."""
+    """The checkpoint of a path, if it ends in `step-<N>`."""
     digits = path.name.removeprefix(_PREFIX)
     is_named = path.name.startswith(_PREFIX) and digits.isascii() and digits.isdecimal()
     # `step-007` would be a second name for `step-7`.
@@ -63,7 +63,7 @@ def checkpoint_at(path: Path) -> Checkpoint | None:
 
 
 def list_checkpoints(run: Path) -> tuple[Checkpoint, ...]:
-    """The checkpoints of a run folder by their names alone, in the order of their steps."""
+    """The checkpoints of a run folder, recognised only by name, in the order of their steps."""
     folder = run / CHECKPOINTS_FOLDER
     entries = folder.iterdir() if folder.is_dir() else ()
     found = (checkpoint_at(entry) for entry in entries)
@@ -73,17 +73,17 @@ def list_checkpoints(run: Path) -> tuple[Checkpoint, ...]:
 def write_checkpoint(
     run: Path, step: int, files: Mapping[str, Sequence[Chunk]], *, keep: int
 ) -> Checkpoint:
-    """Make a checkpoint visible, complete or not at all, and then remove older ones.
+    """Publish a checkpoint atomically, and then remove older ones.
 
-    Every byte is on disk before the rename and the rename is on disk before `latest` moves and
-    before anything older goes. A folder of the same name, which can only be a damaged one that
-    the run fell back from, gives way.
+    Every byte is on disk before the rename, and the rename is on disk before `latest` is updated
+    and before anything older is removed. A folder of the same name, which can only be a damaged
+    one that the run fell back from, is replaced.
 
     Args:
-        run: The run folder, which this process holds.
+        run: The run folder, locked by this process.
         step: Optimizer steps done.
         files: Content by bare file name.
-        keep: How many checkpoints may remain, this one included.
+        keep: How many checkpoints to keep, including this one.
 
     Raises:
         EnvironmentFailure: When the system refuses; earlier checkpoints are untouched.
@@ -113,7 +113,7 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
     """Read every byte of a checkpoint and compare it with its manifest.
 
     Raises:
-        CheckpointDamagedError: Naming the file that is missing, cut or changed.
+        CheckpointDamagedError: With the file that is missing, cut or changed.
         ArtifactError: When a newer program wrote it.
     """
     path = checkpoint.path
@@ -141,12 +141,12 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
 
 
 def damaged(checkpoint: Checkpoint, reason: str) -> CheckpointDamagedError:
-    """The error for a checkpoint that cannot be used for this reason."""
+    """The error for a checkpoint that cannot be used, with a reason."""
     return CheckpointDamagedError(say_checkpoint.checkpoint_damaged(str(checkpoint.path), reason))
 
 
 def require_own_checkpoints(run: Path) -> None:
-    """Refuse a link or a file where a run keeps its checkpoints, before anything in it is touched.
+    """Refuse a link or a file in place of a run's checkpoints, before anything in it is touched.
 
     Raises:
         EnvironmentFailure: When there is one.
@@ -159,7 +159,7 @@ def require_own_checkpoints(run: Path) -> None:
 
 
 def remove_leftovers(run: Path) -> None:
-    """Remove what a killed process left among the checkpoints; the caller holds the run folder."""
+    """Remove a killed process's leftovers among the checkpoints; the caller has the lock."""
     remove_entries(run / CHECKPOINTS_FOLDER, is_temporary)
 
 
@@ -174,7 +174,7 @@ def _fill(temporary: Path, step: int, files: Mapping[str, Sequence[Chunk]]) -> N
 
 
 def _write(path: Path, chunks: Sequence[Chunk]) -> dict[str, object]:
-    """Write and sync one file; returns what the manifest says of it."""
+    """Write and sync one file; return its entry for the manifest."""
     digest, size = hashlib.sha256(), 0
     with path.open("xb") as file:
         for chunk in chunks:
@@ -195,7 +195,7 @@ def _size_and_digest(files: Mapping[str, object], name: str) -> tuple[int, str]:
 
 
 def _difference(path: Path, size: int, digest: str) -> str | None:
-    """How a file differs from what was written, or `None`."""
+    """How a file differs from its manifest entry, or `None`."""
     try:
         with open_model_file(path) as file:
             found = os.fstat(file.fileno()).st_size
@@ -208,10 +208,10 @@ def _difference(path: Path, size: int, digest: str) -> str | None:
 
 
 def _prune(run: Path, step: int, keep: int) -> None:
-    """Remove the oldest of the checkpoints up to a step; later ones a run fell back from stay.
+    """Remove the oldest checkpoints up to a step; later ones a run fell back from stay.
 
-    Each is renamed first, so that a kill never leaves a part of one under its name. A
-    checkpoint that cannot be removed costs disk space and nothing else.
+    Each is renamed first, so that a kill never leaves a partial one under its name. A
+    checkpoint that cannot be removed only costs disk space.
     """
     up_to_now = [each for each in list_checkpoints(run) if each.step <= step]
     for each in up_to_now[:-keep]:

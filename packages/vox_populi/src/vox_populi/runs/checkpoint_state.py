@@ -1,8 +1,8 @@
 """The files of a checkpoint: an engine's state as bytes, and back, exact to the last bit.
 
-- `adapter.bin`: what is trained, as any adapter file
+- `adapter.bin`: the trained tensors, as an ordinary adapter file
 - `best_adapter.bin`: with early stopping, the adapter of the best evaluation
-- `optimizer.safetensors`: what the optimizer keeps, and the state of every random stream
+- `optimizer.safetensors`: the optimizer's state, and the state of every random stream
 - `state.json`: cursor, counters, evaluations, and the request they belong to
 """
 
@@ -51,17 +51,17 @@ class SavedState:
     checkpoint: Checkpoint
     state: EngineState
     request: RunRequest
-    """What the run was asked for and went out from."""
+    """The run's request and inputs."""
 
 
 def state_files(
     state: EngineState, request: RunRequest, header_at: Callable[[int], AdapterHeader]
 ) -> dict[str, list[Chunk]]:
-    """What `checkpoint_dir.write_checkpoint` writes.
+    """The files for `checkpoint_dir.write_checkpoint`.
 
     Args:
-        state: Of the engine.
-        request: Of the run.
+        state: The engine's state.
+        request: The run's request.
         header_at: The header of this run's adapter at a step.
     """
     files = {ADAPTER_FILE: adapter_bin_chunks(header_at(state.step), state.adapter)}
@@ -76,10 +76,10 @@ def state_files(
 
 
 def read_state(checkpoint: Checkpoint) -> SavedState:
-    """Read a checkpoint after comparing every byte of it with its digests.
+    """Read a checkpoint after verifying every byte with its digests.
 
     Raises:
-        CheckpointDamagedError: When it is not what was written.
+        CheckpointDamagedError: When its content is not what was written.
         ArtifactError: When a newer program wrote it.
     """
     check_checkpoint(checkpoint)

@@ -1,7 +1,7 @@
-"""`training_manifest.json`: what was trained, on what, with what; its writer and reader. No torch.
+"""Writer and reader of `training_manifest.json`: what was trained, on what, with what. No torch.
 
-Keys are the source system's where it has one. Nothing in it depends on the clock, on the folder
-or on who ran it: the same run twice gives the same bytes.
+Keys are the source system's if it has one. Nothing in it depends on the clock, the folder or the
+user: the same run twice gives the same bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vox_populi.runs.qlora_facts import qlora_facts, skip_counts
 MANIFEST_SCHEMA_VERSION = 6
 """1 to 5 are the source system's; 6 adds digests, versions, optimizer, results and the plan."""
 QLORA_MANIFEST_SCHEMA_VERSION = 7
-"""Of a run on a 4-bit base: 6, and the source system's keys for QLoRA."""
+"""Version for a run on a 4-bit base: 6 plus the source system's keys for QLoRA."""
 
 _DISTRIBUTIONS = ("vox-tensor", "vox-populi", "vox-mens-cli", "torch", "tokenizers", "safetensors")
 _MAX_MANIFEST_BYTES = 16 << 20
@@ -36,7 +36,7 @@ _MAX_MANIFEST_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputFacts:
-    """What went into a run, by name and digest; no paths."""
+    """The inputs of a run, by name and digest, without paths."""
 
     base_name: str
     base_digest: str
@@ -47,21 +47,21 @@ class InputFacts:
     train_digest: str
     train_report: DataReport
     valid_file: str | None
-    """`None` when the held-out rows were split off the training file, or there are none."""
+    """File of held-out rows; `None` if they were split off the training file, or there are none."""
     valid_digest: str | None
     valid_report: DataReport | None
     init_from_digest: str | None = None
-    """Of the adapter that training started from."""
+    """Digest of the adapter that training started from."""
 
     @property
     def run_id(self) -> str:
-        """A short name that the request and its inputs decide."""
+        """A short name derived from the request and its inputs."""
         return self.contract_digest.removeprefix("sha256:")[:12]
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A file that a run has left."""
+    """A file that a run has written."""
 
     name: str
     sha256: str
@@ -70,7 +70,7 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultFacts:
-    """What came out of a run, apart from times."""
+    """The results of a run, apart from times."""
 
     steps: int
     epochs_completed: int
@@ -78,7 +78,7 @@ class ResultFacts:
     supervised_tokens: int
     train_loss: float
     evaluations: tuple[tuple[int, float], ...]
-    """Step and held-out loss."""
+    """Step and held-out loss of each evaluation."""
     heldout_loss_after: float | None
     best_step: int | None
     stopped_early: bool
@@ -86,15 +86,15 @@ class ResultFacts:
     adapter_sha256: str
     adapter_bytes: int
     sidecars: tuple[WrittenFile, ...] = ()
-    """What lies beside the adapter and belongs to it."""
+    """Files that belong to the adapter."""
     deterministic: bool
-    """Whether running again gives the same bytes; not promised on a GPU."""
+    """Whether running again gives the same bytes; not guaranteed on a GPU."""
 
 
 def manifest_values(
     contract: FinetuneContract, plan: ExecutionPlan, inputs: InputFacts, results: ResultFacts
 ) -> dict[str, object]:
-    """Everything the manifest says, in its order, and the digest of it."""
+    """All values of the manifest, in order, and their digest."""
     is_qlora = plan.quant is not None
     document: dict[str, object] = {
         "manifest_schema_version": (
@@ -127,11 +127,11 @@ def manifest_values(
 
 
 def read_manifest(path: Path) -> dict[str, object]:
-    """Read a manifest of this or an older schema; what older ones lack is absent.
+    """Read a manifest of this or an older schema; fields that older ones lack are absent.
 
     Raises:
         ArtifactError: For a file that cannot be read, is not a manifest, is newer than this
-            program, or is not what its own digest says.
+            program, or does not match its own digest.
     """
     try:
         values = read_json_object(path, _MAX_MANIFEST_BYTES)
@@ -158,7 +158,7 @@ def read_manifest(path: Path) -> dict[str, object]:
 
 
 def installed_versions() -> dict[str, str]:
-    """Python, torch and our distributions; what is not installed is absent."""
+    """Versions of Python, torch and our distributions, if installed."""
     versions = {"python": platform.python_version()}
     for name in _DISTRIBUTIONS:
         try:
@@ -217,7 +217,7 @@ def _data_values(
 
 
 def _counts(report: DataReport) -> dict[str, object]:
-    """The counts of a file; the sentences about skipped rows carry paths and stay out."""
+    """The counts of a file, without the messages about skipped rows, which contain paths."""
     values = report.as_json()
     del values["skipped"]
     return values
@@ -280,7 +280,7 @@ def _deployment_values(contract: FinetuneContract) -> dict[str, object]:
 def _qlora_values(
     plan: ExecutionPlan, inputs: InputFacts, results: ResultFacts
 ) -> dict[str, object]:
-    """What only a run on a 4-bit base has; rows are skipped before the run, and counted there."""
+    """Values of runs on a 4-bit base; rows are skipped, and counted, before the run."""
     if plan.quant is None:
         return {}
     dropped = inputs.train_report.dropped

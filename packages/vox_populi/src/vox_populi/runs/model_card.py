@@ -1,4 +1,4 @@
-"""`MODEL_CARD.md`: what an adapter is, for whoever finds the file. No torch, no dates, no paths."""
+"""`MODEL_CARD.md`: a description of an adapter for its readers. No torch, no dates, no paths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vox_populi.files.json_fields import take, take_object
 
 
 def model_card(manifest: Mapping[str, object]) -> str:
-    """Markdown from a manifest of this program, sections in the source system's order."""
+    """Markdown from one of our manifests, with sections in the source system's order."""
     return "\n".join(_lines(manifest)) + "\n"
 
 
@@ -82,6 +82,6 @@ def _loss(value: object) -> str:
 
 
 def code_span(value: object) -> str:
-    """A code span that a name from a file cannot leave."""
+    """A code span that a name from a file cannot break out of."""
     text = "".join(c if c.isprintable() and c != "`" else "?" for c in str(value))
     return f"`{text}`"

@@ -1,6 +1,6 @@
-"""What a run on a 4-bit base says of itself in its manifest and its telemetry. No torch here.
+"""Manifest and telemetry values of a run on a 4-bit base. No torch here.
 
-Keys are the source system's where it has one. A LoRA run has none of them.
+Keys are the source system's if it has one. A LoRA run has none of them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from vox_populi.data.data_report import DropReason
 from vox_populi.plan.execution_planner import ExecutionPlan
 
 WHOLE_TURN = 0
-"""How the source system writes a loss over all supervised tokens, where a width is expected."""
+"""The source system's width for a loss over all supervised tokens."""
 
 
 def qlora_facts(plan: ExecutionPlan) -> dict[str, object]:
-    """Graph, trained layers, width of the loss and quantisation, as they really ran."""
+    """Graph, trained layers, width of the loss and quantisation, as they were used."""
     if plan.quant is None:
         return {}
     proxy = plan.proxy
@@ -40,13 +40,13 @@ def qlora_facts(plan: ExecutionPlan) -> dict[str, object]:
 
 
 def trained_stack(plan: ExecutionPlan) -> list[str]:
-    """Names of the adapted layers as the adapter's files have them: `l0.q`, `mid0`, `lm_head`."""
+    """Names of the adapted layers in the adapter's files: `l0.q`, `mid0`, `lm_head`."""
     modules = [AdaptedModule.of(module) for module in plan.adapters]
     return list(logical_names(plan.graph, modules).values())
 
 
 def skip_counts(dropped: Mapping[DropReason, int]) -> dict[str, int]:
-    """Rows that a run skips, under the source system's names; all of them before it starts."""
+    """Counts of skipped rows under the source system's names; all are skipped before the run."""
     return {
         # Ids beyond the embedding table are refused, and every position has a hidden state.
         "skips_bad_vocab": 0,
@@ -56,7 +56,7 @@ def skip_counts(dropped: Mapping[DropReason, int]) -> dict[str, int]:
 
 
 def quantization_of(plan: ExecutionPlan) -> Quantization | None:
-    """How the base is held, as an adapter's header says it; `None` where it is not quantised."""
+    """How the base is quantised, for an adapter's header; `None` if it is not."""
     if plan.quant is None:
         return None
     return Quantization(

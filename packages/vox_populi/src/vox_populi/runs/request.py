@@ -1,6 +1,6 @@
-"""`request.json`: what a run was asked for and went out from, so that going on can be refused.
+"""`request.json`: a run's request and inputs, compared when the run is resumed.
 
-Written first, so that a folder with this file in it is a run folder. No torch here.
+It is written first, so that a folder with this file is a run folder. No torch here.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ _FLAG_OF_INPUT = {
     "init_from": "--init-from",
 }
 _FLAG_OF_PROGRAM = {"device": "--device", "compute_dtype": "--dtype"}
-"""The other entries are versions, by the names of distributions."""
+"""Flags of program entries; the other entries are versions, by the names of distributions."""
 
 
 class _Difference(NamedTuple):
     name: str
-    """The last word of the leaf's path, which no other leaf of the same document has."""
+    """The last word of the leaf's path, which is unique in the document."""
     old: object
     new: object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """Everything that must be the same for a run to go on."""
+    """Everything that must stay the same for a run to be resumed."""
 
     digest: str
-    """Of contract and inputs together."""
+    """Digest of contract and inputs together."""
     contract: Mapping[str, object]
     """`FinetuneContract.canonical()`."""
     inputs: Mapping[str, str]
     """Content digests of data, base, tokenizer, template, …"""
     program: Mapping[str, str]
-    """Versions and device that the bytes of the result depend on."""
+    """Versions and device on which the bytes of the result depend."""
 
     def as_json(self) -> dict[str, object]:
         """The document."""
@@ -67,10 +67,10 @@ class RunRequest:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, object]) -> RunRequest:
-        """Read what `as_json` gave.
+        """Read the output of `as_json`.
 
         Raises:
-            FieldError: Naming the field that is missing or wrong.
+            FieldError: With the field that is missing or wrong.
         """
         version = take_count(raw, "schema_version", lowest=1)
         if version > REQUEST_SCHEMA_VERSION:
@@ -99,7 +99,7 @@ def read_run_request(path: Path) -> RunRequest:
     """Read a run folder's request.
 
     Raises:
-        ArtifactError: When it cannot be read or is none.
+        ArtifactError: When it cannot be read or is not valid.
     """
     try:
         return RunRequest.from_json(read_json_object(path, _MAX_BYTES))
@@ -115,7 +115,7 @@ def _texts(raw: Mapping[str, object], name: str) -> dict[str, str]:
 
 
 def _as_read(contract: Mapping[str, object]) -> dict[str, object]:
-    """What a document with this contract holds when it is read, with what it may leave out."""
+    """The contract as read from a document, completed with what the document may omit."""
     left_out = {
         each.field: each.record(each.default)
         for each in settings_of(FinetuneContract)
@@ -127,7 +127,7 @@ def _as_read(contract: Mapping[str, object]) -> dict[str, object]:
 
 
 def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[_Difference]:
-    """Every leaf that is not the same in both."""
+    """Every leaf that differs."""
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key, _ABSENT), new.get(key, _ABSENT)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
@@ -139,7 +139,7 @@ def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> Iterat
 
 
 def _as_asked(found: _Difference) -> _Difference:
-    """A difference of two contracts by its flag, with the values that the flag takes."""
+    """A difference between two contracts by its flag, with the flag's values."""
     setting = setting_recorded_as(found.name)
     if setting is None:
         return found

@@ -1,4 +1,4 @@
-"""The folder of one run: locked while it is written, every file in it whole or absent."""
+"""The folder of one run: locked while it is written, with every file complete or absent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vox_tensor.atomic_file import is_temporary
 
 ADAPTER_FILE = "model_final.bin"
 QLORA_ADAPTER_FILE = "candle_qlora_adapter.safetensors"
-"""`adapter_v3.QLORA_ADAPTER_FILE`, which needs torch to be read; a test compares."""
+"""Copy of `adapter_v3.QLORA_ADAPTER_FILE`, whose module needs torch; a test compares them."""
 MANIFEST_FILE = "training_manifest.json"
 PREFLIGHT_FILE = "training-preflight.json"
 TELEMETRY_FILE = "telemetry.jsonl"
@@ -44,32 +44,32 @@ KNOWN_FILES = {
     "check_rows": CHECK_ROWS_FILE,
     "base_location": BASE_LOCATION_FILE,
 }
-"""Kind of file to its name; `--json` output uses the kinds."""
+"""File names by kind; `--json` output uses the kinds."""
 
 QLORA_FILES = {
     "adapter": QLORA_ADAPTER_FILE,
     "adapter_meta": META_V2_FILE,
     "adapter_manifest": MANIFEST_V3_FILE,
 }
-"""What a QLoRA run has in the place of `KNOWN_FILES["adapter"]`."""
+"""Files of a QLoRA run instead of `KNOWN_FILES["adapter"]`."""
 
 
 def run_files(run: Path) -> dict[str, Path]:
-    """Kind of file to where it is, for those of a run folder that are there."""
+    """Paths of the existing files of a run folder, by kind."""
     names = [*KNOWN_FILES.items(), *QLORA_FILES.items()]
     return {kind: run / name for kind, name in names if (run / name).is_file()}
 
 
 def final_adapter(run: Path) -> Path | None:
-    """The adapter that a run has left, whichever kernel it had; `None` while there is none."""
+    """The final adapter of a run, for any kernel; `None` while there is none."""
     return run_files(run).get("adapter")
 
 
 def require_regular_files(run: Path) -> None:
-    """Refuse a folder, pipe, socket or device that has the name of a file of a run.
+    """Refuse a folder, pipe, socket or device with the name of a run's file.
 
     Raises:
-        ArtifactError: Naming each of them.
+        ArtifactError: With one problem for each.
     """
     names = {*KNOWN_FILES.values(), *QLORA_FILES.values(), LOCK_NAME}
     special = [name for name in sorted(names) if _is_special(run / name)]
@@ -84,10 +84,10 @@ def _is_special(path: Path) -> bool:
 
 
 def required_adapter(run: Path) -> Path:
-    """The adapter that a run has left.
+    """The final adapter of a run.
 
     Raises:
-        ArtifactError: For a run without one, or a folder that is no run.
+        ArtifactError: For a run without one, or a folder that is not a run.
     """
     path = final_adapter(run)
     if path is not None:
@@ -98,16 +98,16 @@ def required_adapter(run: Path) -> Path:
 
 
 def means_adapter(path: Path) -> bool:
-    """Whether a path is that of an adapter file, or of a run or checkpoint folder with one."""
+    """Whether a path is an adapter file, or a run or checkpoint folder with one."""
     if path.is_dir():
         return final_adapter(path) is not None or checkpoint_at(path) is not None
     return path.is_file() and not is_gguf(path)
 
 
 class RunDir:
-    """A run folder that this process holds; leaving the `with` block gives it back.
+    """A run folder locked by this process until the `with` block ends.
 
-    Nothing in it changes before `begin` or the first file: a run that is refused until then
+    Nothing in it changes before `begin` or the first file: a run that is refused before then
     leaves everything as it was.
     """
 
@@ -123,14 +123,14 @@ class RunDir:
         """Make and lock a run folder.
 
         Args:
-            path: The folder; missing parents are made.
-            force: Keep an occupied folder under another name (`<name>.old-1`, …) instead of
+            path: The folder; missing parents are created.
+            force: Keep a folder with content under another name (`<name>.old-1`, …) instead of
                 refusing it; done by `begin`.
 
         Raises:
-            PreflightError: For a folder that holds something.
-            EnvironmentFailure: For a path that is no folder or a link, a folder that another
-                process holds, or that cannot be written.
+            PreflightError: For a folder that is not empty.
+            EnvironmentFailure: For a path that is not a folder or is a link, a folder that is
+                locked by another process, or that cannot be written.
         """
         made, lock = _make_and_lock(path)
         try:
@@ -147,12 +147,12 @@ class RunDir:
 
     @classmethod
     def reopen(cls, path: Path) -> RunDir:
-        """Lock the folder of a run, to go on in it; a new or empty one will do as well.
+        """Lock the folder of a run to continue in it; a new or empty folder is accepted too.
 
         Raises:
-            PreflightError: For a folder that holds something else.
-            ArtifactError: For a special file in the place of one of the run's.
-            EnvironmentFailure: As for `create`, and for a link in the place of its checkpoints.
+            PreflightError: For a folder with other content.
+            ArtifactError: For a special file in place of one of the run's.
+            EnvironmentFailure: As for `create`, and for a link in place of its checkpoints.
         """
         made, lock = _make_and_lock(path)
         try:
@@ -166,7 +166,7 @@ class RunDir:
         return cls(path, lock, made)
 
     def begin(self) -> None:
-        """Move an occupied folder aside, or remove what a killed process left; once.
+        """Rename a folder with content, or remove a killed process's leftovers; done once.
 
         Raises:
             EnvironmentFailure: When the system refuses.
@@ -202,10 +202,10 @@ class RunDir:
         return self.path / name
 
     def write_atomic(self, name: str, *chunks: Chunk) -> Path:
-        """Put a file in place, whole.
+        """Write a file atomically.
 
         Raises:
-            EnvironmentFailure: When the system refuses; no torn file is left.
+            EnvironmentFailure: When the system refuses; no partial file is left.
         """
         path = self.file(name)
         self.begin()
@@ -213,12 +213,12 @@ class RunDir:
         return path
 
     def write_json(self, name: str, value: Mapping[str, object]) -> Path:
-        """Put a JSON document in place, whole."""
+        """Write a JSON document atomically."""
         return self.write_atomic(name, pretty_json(value))
 
 
 def _make_and_lock(path: Path) -> tuple[Sequence[Path], FolderLock]:
-    """The folders that were made for it, and its lock."""
+    """Create and lock the folder; return the created folders and the lock."""
     if path.is_symlink():
         raise EnvironmentFailure(say_environment.output_folder_is_link(str(path)))
     try:
@@ -235,7 +235,7 @@ def _is_occupied(path: Path) -> bool:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what a killed process left; nobody else writes here, the lock is ours."""
+    """Remove a killed process's leftovers; we have the lock, so nobody else writes here."""
     remove_entries(path, is_temporary)
     remove_leftovers(path)
 

@@ -1,4 +1,4 @@
-"""`telemetry.jsonl`, one event a line, written as it happens; its writer and its reader."""
+"""Writer and reader of `telemetry.jsonl`, with one event per line, written as it happens."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ MAX_LINE_BYTES = 1 << 20
 class TelemetryFile:
     """A sink that appends `{"ts_ms": …, "event": …, "payload": {…}}` lines.
 
-    A full disk or a closed file ends the record, not the run: one warning, then silence.
+    A full disk or a closed file ends the record, not the run; there is one warning.
     """
 
     def __init__(self, path: Path, *, is_begun: bool = True) -> None:
-        """Open the file, or hold the lines back until `begin` is called."""
+        """Open the file, or buffer the lines until `begin` is called."""
         self.path = path
         self._file: FileIO | None = None
         self._held: list[bytes] | None = []
@@ -43,7 +43,7 @@ class TelemetryFile:
             self.begin()
 
     def begin(self) -> None:
-        """Open the file and write what was held back."""
+        """Open the file and write the buffered lines."""
         held, self._held = self._held or [], None
         try:
             # Unbuffered, one write a line: a reader that follows sees whole lines.
@@ -80,7 +80,7 @@ class TelemetryFile:
             self._give_up(error)
 
     def sync(self) -> None:
-        """Bring every line to the disk; before a checkpoint, so that it has all steps up to it."""
+        """Flush every line to disk; before a checkpoint, so that all steps up to it are there."""
         try:
             if self._file is not None:
                 os.fsync(self._file.fileno())
@@ -102,7 +102,7 @@ class TelemetryFile:
 
 
 def _descriptor_to_append(path: Path) -> int:
-    """Open a file of our own to append to; a link is not followed and a pipe not waited for."""
+    """Open one of our files for appending, without following a link or waiting for a pipe."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
         flags |= getattr(os, name, 0)
@@ -114,7 +114,7 @@ def _descriptor_to_append(path: Path) -> int:
 
 
 def _finite(value: object) -> object:
-    """JSON has no NaN and no infinity."""
+    """A finite number or `None`, since JSON has no NaN or infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -128,9 +128,9 @@ class TelemetryLine:
 
 
 def read_telemetry(path: Path) -> Iterator[TelemetryLine | None]:
-    """Read a telemetry file, `None` standing for a line that is no event.
+    """Read a telemetry file, yielding `None` for a line that is not an event.
 
-    A last line without its newline is still being written and is left out.
+    A last line without its newline is still being written and is skipped.
 
     Raises:
         OSError: When the file cannot be opened.
@@ -147,15 +147,15 @@ def read_telemetry(path: Path) -> Iterator[TelemetryLine | None]:
 
 
 def cut_telemetry(path: Path, last_step: int | None) -> None:
-    """Drop what a run wrote after a step, so that no step stands there twice when it goes on.
+    """Drop the lines after a step, so that no step occurs twice when the run is resumed.
 
     Args:
-        path: The file; nothing happens when it is not there.
-        last_step: The step that the run goes on from; `None` drops everything.
+        path: The file; nothing happens if it does not exist.
+        last_step: The step from which the run resumes; `None` drops everything.
 
     Raises:
-        EnvironmentFailure: When it is a link or no file, or the system refuses; it is then as it
-            was.
+        EnvironmentFailure: When it is a link or not a file, or the system refuses; it is then
+            unchanged.
     """
     if not os.path.lexists(path):
         return
@@ -170,7 +170,7 @@ def cut_telemetry(path: Path, last_step: int | None) -> None:
 
 
 def _step_of(line: TelemetryLine) -> int:
-    """The step an event is about; 0 for what is about the run as a whole."""
+    """The step of an event; 0 for events of the whole run."""
     step = line.payload.get("steps" if line.event == EventName.EPOCH_COMPLETE else "step")
     return step if isinstance(step, int) else 0
 

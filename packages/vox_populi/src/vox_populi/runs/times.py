@@ -12,7 +12,7 @@ SCHEMA_VERSION = 1
 
 
 class RunTimes:
-    """When a run began, how long its stages took."""
+    """When a run began and how long its stages took."""
 
     def __init__(self) -> None:
         self._started_at = _now()
@@ -41,7 +41,7 @@ class RunTimes:
 
 
 def _now() -> str:
-    """UTC in RFC 3339; `SOURCE_DATE_EPOCH` overrules the clock, as reproducible builds ask."""
+    """UTC time in RFC 3339; `SOURCE_DATE_EPOCH` overrides the clock, as for reproducible builds."""
     fixed = os.environ.get("SOURCE_DATE_EPOCH", "")
     seconds = float(fixed) if fixed.isdecimal() else time.time()
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Llama: rotary positions, RMSNorm, a gated MLP; biases where the config asks for them."""
+"""Llama: rotary positions, RMSNorm, a gated MLP; biases if the config has them."""
 
 from __future__ import annotations
 
