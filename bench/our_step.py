@@ -20,7 +20,7 @@ from starting_point import (
 from torch import Tensor
 from variants import Variant
 
-from vox_populi.contract.optimizer_choice import OptimizerKind
+from vox_populi.contract.setting_groups import OptimizationSettings
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.kernel.nf4_backend import choose_dequantizer
@@ -61,7 +61,7 @@ def prepare_ours(
             adapted[module.ours].a_RI.copy_(start)
     objective = AdaptedObjective(model, adapted, pool)
     parameters = tuple(objective.parameters().values())
-    optimizer = build_optimizer(OptimizerKind.ADAMW, objective.parameters(), weight_decay=0.0)
+    optimizer = build_optimizer(OptimizationSettings(weight_decay=0.0), objective.parameters())
     objective.set_training(active=True)
 
     def step(rows: Sequence[EncodedRow]) -> float:

@@ -1,4 +1,4 @@
-"""Write what follows from the code: errors, exit codes, commands, presets, the drawing of imports.
+"""Write what follows from the code: reference pages, the drawing of imports, the config's schema.
 
 `--check` writes nothing and fails when a page on disk is not what the code says.
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 import setting_types
 from draw_imports import with_drawing
+from setting_pages import SCHEMA_FILE, config_schema, settings_page
 
 from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, CommandEntry
 from vox_cli.exit_codes import EXIT_CODE_OF_KIND, MEANING_OF_CODE
@@ -222,8 +223,10 @@ def main() -> int:
         "docs/src/reference/exit-codes.md": exit_codes_page(),
         "docs/src/reference/cli.md": cli_page(),
         "docs/src/reference/presets.md": presets_page(),
+        "docs/src/reference/settings.md": NOTICE + "\n".join(settings_page()) + "\n",
         IMPORTS_PAGE: with_drawing((ROOT / IMPORTS_PAGE).read_text(encoding="utf-8")),
         setting_types.MODULE: setting_types.module_text(),
+        SCHEMA_FILE: config_schema(),
     }
     stale = [name for name, text in pages.items() if _on_disk(ROOT / name) != text]
     if check:

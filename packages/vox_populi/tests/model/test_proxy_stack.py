@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vox_populi.adapters.header import AdaptedModule
 from vox_populi.adapters.v3.names import logical_names
 from vox_populi.contract.choices import GraphId
-from vox_populi.contract.optimizer_choice import OptimizerKind
+from vox_populi.contract.setting_groups import OptimizationSettings
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.proxy_stack import NORM_EPS, ProxyStack
 from vox_populi.train.engine import Engine, Rows
@@ -71,7 +71,7 @@ def trained(rows_at_once: int, steps: int) -> tuple[dict[str, Tensor], dict[str,
         ),
         seed=1,
     )
-    optimizer = build_optimizer(OptimizerKind.ADAMW, learner.parameters(), weight_decay=0.01)
+    optimizer = build_optimizer(OptimizationSettings(), learner.parameters())
     Engine(learner, optimizer, Rows(rows, ()), settings, _NoSink()).run()
     return before, learner.snapshot()
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.contract.setting_groups import EvaluationSettings, OptimizationSettings
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName
@@ -110,7 +109,7 @@ def objective(seed: int = 3, dropout: float = 0.0) -> AdaptedObjective[Transform
 
 
 def adamw(learner: Objective) -> Optimizer:
-    return build_optimizer(OptimizerKind.ADAMW, learner.parameters(), weight_decay=0.01)
+    return build_optimizer(OptimizationSettings(), learner.parameters())
 
 
 def run(

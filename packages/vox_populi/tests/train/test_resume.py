@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vox_populi.contract import optimizer_choice
 from vox_populi.contract.optimizer_choice import OptimizerKind
-from vox_populi.contract.setting_groups import EvaluationSettings
+from vox_populi.contract.setting_groups import EvaluationSettings, OptimizationSettings
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName
 from vox_populi.hf.keymap import adapter_modules
@@ -106,7 +106,7 @@ def build(
     kind: OptimizerKind = OptimizerKind.ADAMW,
 ) -> Engine:
     learner = objective()
-    optimizer = build_optimizer(kind, learner.parameters(), weight_decay=0.01)
+    optimizer = build_optimizer(OptimizationSettings(optimizer=kind), learner.parameters())
     rows = Rows(train, VALID)
     sink = sink or Recorder()
     return Engine(learner, optimizer, rows, settings, sink, should_stop, checkpoints=policy)

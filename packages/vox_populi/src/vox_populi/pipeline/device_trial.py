@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vox_populi.containers.torch_dtypes import TORCH_DTYPES
-from vox_populi.contract.optimizer_choice import OptimizerKind
+from vox_populi.contract.setting_groups import OptimizationSettings
 from vox_populi.errors import first_line
 from vox_populi.hf.keymap import adapter_modules
 from vox_populi.hf.model_config import parse_model_config
@@ -78,7 +78,7 @@ def _numbers(device: str, dtype: str) -> list[float]:
     objective = _objective(device, dtype)
     rows = _rows()
     parameters = tuple(objective.parameters().values())
-    optimizer = build_optimizer(OptimizerKind.ADAMW, objective.parameters(), weight_decay=0.01)
+    optimizer = build_optimizer(OptimizationSettings(), objective.parameters())
     batch = collate_window(rows, device)
     found = []
     objective.set_training(active=False)

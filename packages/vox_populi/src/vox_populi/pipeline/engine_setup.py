@@ -68,8 +68,7 @@ def engine_settings(plan: ExecutionPlan, *, only_one_step: bool = False) -> Engi
 
 def plan_optimizer(plan: ExecutionPlan, objective: Objective) -> Optimizer:
     """The optimizer that a plan names, at its start."""
-    asked = plan.optimization
-    return build_optimizer(asked.optimizer, objective.parameters(), asked.weight_decay)
+    return build_optimizer(plan.optimization, objective.parameters())
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
+from vox_populi.contract.setting_groups import OptimizationSettings
 from vox_populi.train.optimizers.adamw import AdamW
 
 # Ten updates of size 0.1 in f32, the same operations in another order.
@@ -28,7 +28,7 @@ def fill_gradients(trained: dict[str, nn.Parameter], step: int) -> None:
 def test_updates_equal_those_of_torch(weight_decay: float) -> None:
     ours, theirs = parameters(), parameters()
     start = [p.detach().clone() for p in ours.values()]
-    optimizer = AdamW(ours, OPTIMIZERS[OptimizerKind.ADAMW], weight_decay)
+    optimizer = AdamW(ours, OptimizationSettings(weight_decay=weight_decay))
     oracle = torch.optim.AdamW(theirs.values(), lr=0.0, weight_decay=weight_decay)
     for step in range(10):
         rate = 0.1 / (step + 1)

@@ -13,10 +13,12 @@ from vox_populi.contract.optimizer_choice import (
     QUANT_BLOCK,
     OptimizerKind,
 )
+from vox_populi.contract.setting_groups import OptimizationSettings
 from vox_populi.train.optimizers.adamw import AdamW
 from vox_populi.train.optimizers.adamw8bit import AdamW8bit, dequantize, dynamic_map, quantize
 
 FACTS = OPTIMIZERS[OptimizerKind.ADAMW8BIT]
+ASKED = OptimizationSettings(optimizer=OptimizerKind.ADAMW8BIT, weight_decay=0.1)
 ROUNDED = 1e-6
 """Of f32 beside f64, relative to the largest value."""
 LARGEST_GAP = 0.04
@@ -95,7 +97,7 @@ def gradients(shape: tuple[int, ...], steps: int) -> list[Tensor]:
 def test_a_step_is_that_of_adamw_with_moments_rounded_between_steps() -> None:
     start = torch.linspace(-1, 1, LEAST_QUANTISED).view(64, -1)
     trained = nn.Parameter(start.clone())
-    optimizer = AdamW8bit({"a": trained}, FACTS, weight_decay=0.1)
+    optimizer = AdamW8bit({"a": trained}, ASKED)
     expected = start.double().numpy()
     first, second = np.zeros(start.shape), np.zeros(start.shape)
     for step, gradient in enumerate(gradients(tuple(start.shape), 5), start=1):
@@ -127,8 +129,8 @@ def test_a_step_is_that_of_adamw_with_moments_rounded_between_steps() -> None:
 def test_small_tensors_are_those_of_adamw() -> None:
     start = torch.linspace(-1, 1, LEAST_QUANTISED - 1)
     ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
-    optimizer = AdamW8bit({"a": ours}, FACTS, weight_decay=0.1)
-    oracle = AdamW({"a": theirs}, OPTIMIZERS[OptimizerKind.ADAMW], weight_decay=0.1)
+    optimizer = AdamW8bit({"a": ours}, ASKED)
+    oracle = AdamW({"a": theirs}, OptimizationSettings(weight_decay=0.1))
     for gradient in gradients(tuple(start.shape), 3):
         ours.grad = theirs.grad = gradient
         optimizer.step(0.01)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
+from vox_populi.contract.optimizer_choice import OptimizerKind
+from vox_populi.contract.setting_groups import OptimizationSettings
 from vox_populi.train.optimizers.lion import Lion
 
 BETA1, BETA2 = 0.9, 0.99
@@ -20,7 +21,8 @@ def test_updates_equal_those_of_the_paper(weight_decay: float) -> None:
     generator = np.random.default_rng(0)
     start = generator.standard_normal((6, 7)).astype(np.float32)
     trained = nn.Parameter(torch.from_numpy(start.copy()))
-    optimizer = Lion({"a": trained}, OPTIMIZERS[OptimizerKind.LION], weight_decay)
+    settings = OptimizationSettings(optimizer=OptimizerKind.LION, weight_decay=weight_decay)
+    optimizer = Lion({"a": trained}, settings)
     expected, momentum = start.astype(np.float64), np.zeros(start.shape)
     for step in range(10):
         gradient = generator.standard_normal(start.shape).astype(np.float32)

@@ -7,10 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
+from vox_populi.contract.setting_groups import OptimizationSettings
 from vox_populi.train.optimizers.optimizer import Optimizer, fits
 from vox_populi.train.optimizers.registry import build_optimizer
 
 KINDS = pytest.mark.parametrize("kind", OptimizerKind)
+
+
+def asked(kind: OptimizerKind) -> OptimizationSettings:
+    return OptimizationSettings(optimizer=kind, weight_decay=0.1)
 
 
 def parameters() -> dict[str, nn.Parameter]:
@@ -20,7 +25,7 @@ def parameters() -> dict[str, nn.Parameter]:
 
 def after_steps(kind: OptimizerKind, steps: int) -> tuple[Optimizer, dict[str, nn.Parameter]]:
     trained = parameters()
-    optimizer = build_optimizer(kind, trained, weight_decay=0.1)
+    optimizer = build_optimizer(asked(kind), trained)
     for step in range(steps):
         move(optimizer, trained, step)
     return optimizer, trained
@@ -53,13 +58,13 @@ def test_a_loaded_state_continues_as_if_nothing_had_happened(kind: OptimizerKind
     values = {name: p.detach().clone() for name, p in trained.items()}
     move(optimizer, trained, 3)
     resumed = {name: nn.Parameter(value) for name, value in values.items()}
-    fresh = build_optimizer(kind, resumed, weight_decay=0.1)
+    fresh = build_optimizer(asked(kind), resumed)
     fresh.load(3, saved)
     move(fresh, resumed, 3)
     for name, parameter in trained.items():
         assert torch.equal(parameter, resumed[name])
     forgetful = {name: nn.Parameter(p.detach().clone()) for name, p in values.items()}
-    move(build_optimizer(kind, forgetful, weight_decay=0.1), forgetful, 3)
+    move(build_optimizer(asked(kind), forgetful), forgetful, 3)
     assert not all(torch.equal(p, forgetful[name]) for name, p in trained.items())
 
 
@@ -90,4 +95,4 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(
 @KINDS
 def test_a_missing_gradient_is_refused(kind: OptimizerKind) -> None:
     with pytest.raises(ValueError, match="needs a gradient"):
-        build_optimizer(kind, parameters(), 0.0).step(0.1)
+        build_optimizer(asked(kind), parameters()).step(0.1)

@@ -30,7 +30,7 @@ class AdamW(Optimizer):
         spread = torch._foreach_sqrt(second)
         torch._foreach_div_(spread, (1 - beta2**self.steps) ** 0.5)
         torch._foreach_add_(spread, EPSILON)
-        torch._foreach_mul_(self.parameters, 1 - rate * self.weight_decay)
+        torch._foreach_mul_(self.parameters, self.kept_share(rate))
         torch._foreach_addcdiv_(self.parameters, first, spread, -rate / (1 - beta1**self.steps))
 
 

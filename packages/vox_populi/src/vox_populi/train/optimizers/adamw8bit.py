@@ -51,7 +51,7 @@ class AdamW8bit(Optimizer):
         first.lerp_(grad, 1 - beta1)
         second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         spread = second.sqrt().div_((1 - beta2**self.steps) ** 0.5).add_(EPSILON)
-        parameter.mul_(1 - rate * self.weight_decay)
+        parameter.mul_(self.kept_share(rate))
         parameter.addcdiv_(first, spread, value=-rate / (1 - beta1**self.steps))
 
 

@@ -20,7 +20,7 @@ class Lion(Optimizer):
         beta1, beta2 = self.betas
         direction = torch._foreach_lerp(momentum, grads, 1 - beta1)
         torch._foreach_sign_(direction)
-        torch._foreach_mul_(self.parameters, 1 - rate * self.weight_decay)
+        torch._foreach_mul_(self.parameters, self.kept_share(rate))
         torch._foreach_add_(self.parameters, direction, alpha=-rate)
         torch._foreach_lerp_(momentum, grads, 1 - beta2)
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from vox_populi.containers.torch_dtypes import TORCH_DTYPE_OF
-from vox_populi.contract.optimizer_choice import OptimizerFacts, Shape
+from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerFacts, Shape
+from vox_populi.contract.setting_groups import OptimizationSettings
 
 
 class Optimizer(ABC):
@@ -17,15 +18,12 @@ class Optimizer(ABC):
 
     Args:
         parameters: What it updates, by name; state is kept on their devices.
-        facts: What it keeps for each of them.
-        weight_decay: Fraction of a parameter taken away per unit of learning rate.
+        settings: Which it is, and its strength of decay.
     """
 
-    def __init__(
-        self, parameters: Mapping[str, Tensor], facts: OptimizerFacts, weight_decay: float
-    ) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor], settings: OptimizationSettings) -> None:
         self.parameters = list(parameters.values())
-        self.weight_decay = weight_decay
+        self.settings = settings
         self.steps = 0
         self.kept: list[dict[str, Tensor]] = []
         """State of each parameter, in their order, by the name of the state."""
@@ -36,7 +34,7 @@ class Optimizer(ABC):
                 each.name: torch.zeros(
                     each.shape, dtype=TORCH_DTYPE_OF[each.dtype], device=parameter.device
                 )
-                for each in facts.state_of(tuple(parameter.shape))
+                for each in OPTIMIZERS[settings.optimizer].state_of(tuple(parameter.shape))
             }
             self.kept.append(kept)
             self.state |= {f"{kind}.{name}": tensor for kind, tensor in kept.items()}
@@ -63,6 +61,10 @@ class Optimizer(ABC):
             grads: In the order of `parameters`.
             rate: Learning rate.
         """
+
+    def kept_share(self, rate: float) -> float:
+        """What decoupled weight decay leaves of a parameter in a step at this rate."""
+        return 1 - rate * self.settings.weight_decay
 
     def every(self, kind: str) -> list[Tensor]:
         """The state of one kind, in the order of `parameters`."""

@@ -7,20 +7,18 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from vox_populi import extras
-from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
+from vox_populi.contract.setting_groups import OptimizationSettings
 from vox_populi.train.optimizers.optimizer import Optimizer
 
 
-def build_optimizer(
-    kind: OptimizerKind, parameters: Mapping[str, Tensor], weight_decay: float
-) -> Optimizer:
+def build_optimizer(settings: OptimizationSettings, parameters: Mapping[str, Tensor]) -> Optimizer:
     """Make an optimizer at its start.
 
     Args:
-        kind: Also the name of the module whose `build` makes it, so a new one needs no line here.
+        settings: The name in them is also that of the module whose `build` makes the optimizer, so
+            a new one needs no line here.
         parameters: What it updates, by name.
-        weight_decay: Fraction of a parameter taken away per unit of learning rate.
     """
-    module = extras.load(f"vox_populi.train.optimizers.{kind.value}")
-    optimizer: Optimizer = module.build(parameters, OPTIMIZERS[kind], weight_decay)
+    module = extras.load(f"vox_populi.train.optimizers.{settings.optimizer.value}")
+    optimizer: Optimizer = module.build(parameters, settings)
     return optimizer
