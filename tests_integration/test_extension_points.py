@@ -26,3 +26,22 @@ def test_an_optimizer_is_one_row_and_one_file(kind: OptimizerKind) -> None:
     module = POPULI / "train" / "optimizers" / f"{kind.value}.py"
     assert mentions | {module} == {OPTIMIZER_ROWS, module, PEER_NAMES}
     assert module.is_file()
+
+
+@pytest.mark.parametrize(
+    ("setting", "users"),
+    [
+        ("weight_decay", {"plan/plan_report.py", "train/optimizers/optimizer.py"}),
+        ("early_stopping_patience", None),
+        ("context_filter", None),
+    ],
+)
+def test_a_setting_is_a_field_and_where_it_is_used(setting: str, users: set[str] | None) -> None:
+    """Flag, key, variable, record and page follow from the field; nothing hands it on by name."""
+    word = re.compile(rf"\b{setting}\b")
+    mentions = {path for path in SOURCES if word.search(path.read_text(encoding="utf-8"))}
+    handing_on = {"engine_setup.py", "mens_train.py", "train_request.py"}
+    assert {path.name for path in mentions} & handing_on == set()
+    if users is not None:
+        field = POPULI / "contract" / "setting_groups.py"
+        assert mentions == {field, *(POPULI / user for user in users)}

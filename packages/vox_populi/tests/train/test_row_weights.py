@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vox_populi.contract.optimizer_choice import OptimizerKind
+from vox_populi.contract.setting_groups import OptimizationSettings
 from vox_populi.events import Event
 from vox_populi.hf.keymap import adapter_modules
 from vox_populi.hf.model_config import parse_model_config
@@ -91,7 +91,7 @@ def train(
 ) -> TrainOutcome:
     """Each step learns from all the rows."""
     learner = objective()
-    optimizer = build_optimizer(OptimizerKind.ADAMW, learner.parameters(), weight_decay=0.0)
+    optimizer = build_optimizer(OptimizationSettings(weight_decay=0.0), learner.parameters())
     schedule = LearningRateSchedule(
         kind=ScheduleKind.CONSTANT, peak=0.02, warmup_steps=0, total_steps=steps
     )
