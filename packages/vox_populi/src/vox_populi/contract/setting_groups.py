@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from vox_populi import number_ranges
 from vox_populi.contract.choices import DEVICE_WORDS, DTYPE_WORDS, ComputeDtype, DeviceKind
-from vox_populi.contract.optimizer_choice import OptimizerKind
+from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
 from vox_populi.contract.setting import Recorded, setting
 from vox_tensor.schedule import LearningRateSchedule, ScheduleKind
 
@@ -58,6 +58,12 @@ class OptimizationSettings:
         metadata=setting("Clip the gradients of a step to this norm.", allowed=number_ranges.NORM),
     )
     """Gradients of a step are scaled down to this joint L2 norm; 0 leaves them as they are."""
+
+    def __str__(self) -> str:
+        """As a plan shows it."""
+        norm = f"clipped to {self.max_grad_norm:g}" if self.max_grad_norm else "not clipped"
+        title = OPTIMIZERS[self.optimizer].title
+        return f"{title}, weight decay {self.weight_decay:g}, gradient norm {norm}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

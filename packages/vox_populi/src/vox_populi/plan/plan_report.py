@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from vox_populi.contract.optimizer_choice import OPTIMIZERS
 from vox_populi.contract.setting import record_of
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_tensor.visible_text import one_line
@@ -149,16 +148,12 @@ def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
         f"{plan.total_steps} of {batching.rows_per_step} rows"
         f" ({plan.epochs} epochs of {plan.steps_per_epoch})",
     )
-    schedule, updates = plan.schedule, plan.optimization
+    schedule = plan.schedule
     yield (
         "learning rate",
         f"{schedule.peak:g}, {schedule.kind}, warm-up {schedule.warmup_steps} steps",
     )
-    yield (
-        "optimizer",
-        f"{OPTIMIZERS[updates.optimizer].title}, weight decay {updates.weight_decay:g},"
-        f" gradient norm {_norm(updates.max_grad_norm)}",
-    )
+    yield "optimizer", str(plan.optimization)
     yield "evaluation", _describe_evaluation(plan)
     yield "seed", str(plan.seed)
 
@@ -223,10 +218,6 @@ def _describe_evaluation(plan: ExecutionPlan) -> str:
     every = "each epoch" if asked.eval_every is None else f"every {asked.eval_every} steps"
     patience = asked.early_stopping_patience
     return every if patience is None else f"{every}; stops after {patience} without a better loss"
-
-
-def _norm(value: float) -> str:
-    return f"clipped to {value:g}" if value else "not clipped"
 
 
 def _mib(size: int) -> str:
