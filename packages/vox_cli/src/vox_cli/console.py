@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol, TypeVar
 
+from vox_cli.reported_failure import ReportedFailureError
 from vox_cli.terminal import STDERR, STDOUT, Channel, Piece
+from vox_tensor.errors import Problem
 from vox_tensor.visible_text import json_safe
 
 
@@ -25,6 +28,29 @@ class ColorChoice(StrEnum):
     NEVER = "never"
 
 
+class Report(Protocol):
+    """What a command found or did."""
+
+    def as_json(self) -> dict[str, object]:
+        """The fields of its JSON document."""
+
+
+class Verdict(Report, Protocol):
+    """A report of checks, which may fail."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether all checks passed."""
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What failed."""
+
+
+ReportT = TypeVar("ReportT", bound=Report)
+VerdictT = TypeVar("VerdictT", bound=Verdict)
+
+
 @dataclass(frozen=True, slots=True)
 class Console:
     """Output settings from the flags that every command has."""
@@ -33,6 +59,24 @@ class Console:
     quiet: bool = False
     verbose: bool = False
     color: ColorChoice = ColorChoice.AUTO
+
+    def report(self, report: ReportT, text: Callable[[ReportT], str]) -> None:
+        """Print the report of a command that succeeded, as JSON or as text."""
+        if self.as_json:
+            self.document(report.as_json())
+        else:
+            self.result(text(report))
+
+    def verdict(self, report: VerdictT, text: Callable[[VerdictT], str]) -> None:
+        """Print a report of checks.
+
+        Raises:
+            ReportedFailureError: When a check failed; with `--json` the document comes with it.
+        """
+        if report.ok or not self.as_json:
+            self.report(report, text)
+        if not report.ok:
+            raise ReportedFailureError(report.as_json(), *report.problems)
 
     def document(self, fields: Mapping[str, object]) -> None:
         """Print the one JSON document of a command that succeeded."""
@@ -65,6 +109,11 @@ class Console:
         # A command that did its work must not fail because nobody hears of it.
         with suppress(OSError):
             STDERR.line(text)
+
+    def notes(self, notes: Iterable[str]) -> None:
+        """Print the notes of a report."""
+        for note in notes:
+            self.note(f"note: {note}")
 
     def has_color(self, channel: Channel) -> bool:
         """Whether text to a stream is coloured."""

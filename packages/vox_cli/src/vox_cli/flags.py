@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import typer
 
 from vox_cli import value_parsers
-from vox_cli.console import ColorChoice
 from vox_populi.number_ranges import NumberRange
 
 KindT = TypeVar("KindT", bound=StrEnum)
@@ -88,19 +87,3 @@ def toggle(help_text: str, names: str) -> Any:
 def switch(help_text: str, *names: str) -> Any:
     """Declare a flag without a value."""
     return typer.Option(*names, help=help_text, show_default=False, show_envvar=False)
-
-
-JsonFlag = Annotated[bool, switch("Print JSON on stdout, also on failure.", "--json")]
-JsonLinesFlag = Annotated[
-    bool, switch("Print JSON lines on stdout, one per row; a failure is the last line.", "--json")
-]
-JsonOrLinesFlag = Annotated[
-    bool,
-    switch(
-        "Print JSON on stdout, also on failure; JSON lines with --prompts or --interactive.",
-        "--json",
-    ),
-]
-QuietFlag = Annotated[bool, switch("Print only results and errors.", "--quiet", "-q")]
-VerboseFlag = Annotated[bool, switch("Print more on stderr.", "--verbose", "-v")]
-ColorFlag = Annotated[ColorChoice, choice("When to use colours.", ColorChoice, "auto")]

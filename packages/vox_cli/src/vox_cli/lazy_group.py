@@ -10,6 +10,7 @@ from typer.main import get_command
 
 from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, GROUP_HELP, CommandEntry
 from vox_cli.name_hints import command_hint
+from vox_cli.output_flags import with_output_flags
 from vox_cli.terminal import STDOUT
 from vox_populi import extras
 from vox_populi.errors import ConfigError
@@ -58,7 +59,7 @@ def load_command(entry: CommandEntry) -> Any:
             "auto_envvar_prefix": ENVIRONMENT_PREFIX,
             "help_option_names": ["-h", "--help"],
         },
-    )(function)
+    )(with_output_flags(function))
     return get_command(single)
 
 

@@ -22,7 +22,7 @@ _METAVARS: dict[type, str] = {int: "N", float: "X", Path: "DIR", str: "TEXT"}
 
 
 def takes_settings(*requests: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for each setting of these requests, after its first parameter.
+    """Give a command an option for each setting of these requests, after its required parameters.
 
     The command finds their values in its context.
     """
@@ -39,7 +39,8 @@ def takes_settings(*requests: type) -> Callable[[Callable[..., None]], Callable[
         def with_own_values(**given: Any) -> None:
             command(**{each.name: given[each.name] for each in own})
 
-        parameters = [own[0], *options, *own[1:]]
+        required = [each for each in own if each.default is each.empty]
+        parameters = [*required, *options, *own[len(required) :]]
         shown: Any = with_own_values
         shown.__signature__ = inspect.Signature(parameters)
         shown.__annotations__ = {each.name: each.annotation for each in parameters}

@@ -9,8 +9,7 @@ from types import ModuleType
 from typing import Annotated, Any
 
 from vox_cli import flags
-from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.console import Console
 from vox_cli.reported_failure import ReportedFailureError
 from vox_populi import extras
 from vox_populi.errors import ConfigError, EnvironmentFailure
@@ -30,6 +29,7 @@ class GateMissedError(ReportedFailureError):
 
 
 def mens_gate(
+    console: Console,
     profile: Annotated[
         str, flags.text("Which rows to run.", "m1m4|training|ci_full", DEFAULT_PROFILE)
     ] = DEFAULT_PROFILE,
@@ -40,17 +40,12 @@ def mens_gate(
     keep_going: Annotated[
         bool, flags.switch("Run every row, even after a failure.", "--keep-going")
     ] = False,
-    json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Run the rows of acceptance.toml that belong to a profile; a failed row gives exit code 6.
 
     A row fails when a test fails, when every test is skipped, and when a selector, a listed test
     or a mark matches no test: a renamed test never counts as one that was run.
     """
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     if report is not None:
         _require_place(report)
     result = _load_gate().run_gate(profile, manifest, console.note, keep_going=keep_going)

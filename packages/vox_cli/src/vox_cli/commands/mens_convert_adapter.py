@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vox_cli import flags, value_parsers
-from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.console import Console
 from vox_cli.report_text import aligned
 from vox_populi.pipeline.convert import AdapterForm, ConvertReport, ConvertRequest
 from vox_populi.pipeline.convert import convert_adapter as convert
@@ -16,6 +15,7 @@ _SHOWN_NAMES = 4
 
 
 def convert_adapter(
+    console: Console,
     source: Annotated[
         Path,
         flags.path_argument("Adapter file, PEFT folder, or folder of a run or checkpoint.", "SRC"),
@@ -38,23 +38,15 @@ def convert_adapter(
         Path | None,
         flags.path("Sidecar of a safetensors SRC, if it is in another place.", "FILE"),
     ] = None,
-    json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Convert between LoRA .bin, PEFT folders and version 3 files, and report what changed.
 
     Only names change, never numbers. An adapter of a proxy graph can only have version 3 and is
     otherwise refused with exit code 3; nothing is written.
     """
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     request = ConvertRequest(source=source, target=target, output=output, base=base, meta=meta)
     report = convert(request)
-    if json:
-        console.document(report.as_json())
-    else:
-        console.result(convert_text(report))
+    console.report(report, convert_text)
 
 
 def convert_text(report: ConvertReport) -> str:

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vox_cli import flags
-from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.console import Console
 from vox_cli.mix_config_file import read_mix_config
 from vox_cli.report_text import aligned, counts_text
 from vox_populi.corpus.mix import MixOptions, MixResult, mix_corpus
@@ -17,6 +16,7 @@ from vox_populi.number_ranges import SEED
 
 
 def mix(
+    console: Console,
     config: Annotated[Path, flags.path("YAML file with sources and weights.", "FILE")],
     output: Annotated[
         Path | None, flags.path("Output file, overriding the config's.", "FILE")
@@ -34,17 +34,12 @@ def mix(
     force: Annotated[
         bool, flags.switch("Replace an existing output with different content.", "--force")
     ] = False,
-    json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Mix files of rows into one, by weight, and write a report of its contents next to it.
 
     Every row of every source is checked before anything is written. The same files and seed
     give the same bytes. Sources are never modified.
     """
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     options = MixOptions(
         output=output,
         allow_missing_sources=allow_missing_sources,
@@ -52,9 +47,8 @@ def mix(
         force=force,
     )
     result = mix_corpus(read_mix_config(config, seed), options)
-    for note in result.notes:
-        console.note(f"note: {note}")
-    if json:
+    console.notes(result.notes)
+    if console.as_json:
         paths = {"output_path": str(result.output), "report_path": str(result.report_file)}
         console.document({**result.report.as_json(), **paths, "notes": list(result.notes)})
     else:

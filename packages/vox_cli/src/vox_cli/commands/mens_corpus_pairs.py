@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vox_cli import flags
-from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.console import Console
 from vox_cli.optional_values import OPTIONAL_VALUES
 from vox_cli.report_text import aligned, counts_text
 from vox_populi.corpus.pairs import PairOptions, PairsReport, build_pairs, write_pairs
@@ -19,6 +18,7 @@ STDLIB = Path(OPTIONAL_VALUES["--from-python"].implied)
 
 
 def pairs(
+    console: Console,
     from_python: Annotated[
         Path,
         flags.path(
@@ -31,22 +31,17 @@ def pairs(
         int | None, flags.whole("Largest number of held-out rows.", COUNT, default="as --max-rows")
     ] = None,
     force: Annotated[bool, flags.switch("Replace the files of another corpus.", "--force")] = False,
-    json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Write rows that ask for a function by its docstring and answer with its source.
 
     Modules are held out by a hash of their name, and no held-out function occurs in a training
     module. The same sources give the same bytes.
     """
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     root = Path(sysconfig.get_paths()["stdlib"]) if from_python == STDLIB else from_python
     options = PairOptions(max_rows=max_rows, max_heldout_rows=max_heldout_rows or max_rows)
     result = build_pairs(root, options)
     paths = write_pairs(result, output_dir, force=force)
-    if json:
+    if console.as_json:
         console.document({**result.report.as_json(), "paths": [str(path) for path in paths]})
     else:
         console.result(pairs_text(result.report, paths))

@@ -6,35 +6,24 @@ from pathlib import Path
 from typing import Annotated
 
 from vox_cli import flags
-from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.console import Console
 from vox_cli.report_text import aligned, counts_text
-from vox_cli.reported_failure import ReportedFailureError
 from vox_populi.corpus.validate import ValidationReport, validate_corpus
 
 
 def validate(
+    console: Console,
     file: Annotated[Path, flags.path_argument("JSONL file of rows.", "FILE")],
     output: Annotated[
         Path | None, flags.path("Write the rows that pass to another file.", "FILE")
     ] = None,
-    json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Check and count the rows of a file, which is never modified.
 
     Exits with code 3 if a row cannot be trained on.
     """
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     report = validate_corpus(file, output)
-    if not json:
-        console.result(validation_text(report))
-    elif report.ok:
-        console.document(report.as_json())
-    if not report.ok:
-        raise ReportedFailureError(report.as_json(), *report.problems)
+    console.verdict(report, validation_text)
 
 
 def validation_text(report: ValidationReport) -> str:

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from vox_cli import flags
-from vox_cli.console import ColorChoice, Console
+from vox_cli.console import Console
 from vox_cli.eval_text import eval_text
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
 from vox_cli.weights_flags import (
     AdapterFlag,
     CheckpointFlag,
@@ -33,6 +32,7 @@ from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 
 def eval(
     context: typer.Context,
+    console: Console,
     data: Annotated[Path, flags.path("JSONL file of rows.", "FILE")],
     model: ModelFlag = None,
     run: RunFlag = None,
@@ -72,17 +72,12 @@ def eval(
     device: DeviceFlag = DeviceKind.BEST,
     dtype: DtypeFlag = ComputeDtype.AUTO,
     threads: ThreadsFlag = None,
-    json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Measure loss and perplexity over the supervised tokens of a file, in total and per source.
 
     With --generate, also count the answers that are exact and those that are valid Python.
     Without --model or an adapter, measure the embedded base.
     """
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     request = EvalRequest(
         data=data,
         weights=weights_from(context),
@@ -96,9 +91,5 @@ def eval(
         compare_base=compare_base,
     )
     report = evaluate(request)
-    for note in report.notes:
-        console.note(f"note: {note}")
-    if json:
-        console.document(report.as_json())
-    else:
-        console.result(eval_text(report))
+    console.notes(report.notes)
+    console.report(report, eval_text)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vox_cli import flags, value_parsers
-from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.console import Console
 from vox_cli.report_text import aligned
 from vox_populi.export.consumers import Consumer
 from vox_populi.pipeline.export import ExportReport, ExportRequest
@@ -15,6 +14,7 @@ from vox_populi.pipeline.export import export_adapter as export
 
 
 def export_adapter(
+    console: Console,
     run: Annotated[Path, flags.path_argument("Run folder, or an adapter file of one.", "RUN")],
     consumer: Annotated[
         Consumer,
@@ -30,23 +30,15 @@ def export_adapter(
         Path | None,
         flags.path("Base folder, if it has moved since the run.", "DIR"),
     ] = None,
-    json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Write an adapter for PEFT, vLLM, llama.cpp (gguf) or mlx-lm, and report what was changed.
 
     Names, orientation and scale become those of the consumer. Anything it cannot represent is
     refused with exit code 3, and nothing is written.
     """
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     request = ExportRequest(source=run, consumer=consumer, output_dir=output_dir, model_dir=model)
     report = export(request)
-    if json:
-        console.document(report.as_json())
-    else:
-        console.result(export_text(report))
+    console.report(report, export_text)
 
 
 def export_text(report: ExportReport) -> str:

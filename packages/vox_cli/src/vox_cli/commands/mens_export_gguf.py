@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 from vox_cli import flags, value_parsers
-from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.console import Console
 from vox_cli.merge_text import rows_text
 from vox_cli.report_text import aligned, bytes_text
 from vox_populi.export.consumers import GgufTypeChoice
-from vox_populi.pipeline.gguf import GgufRequest
+from vox_populi.pipeline.gguf import GgufReport, GgufRequest
 from vox_populi.pipeline.gguf import export_gguf as export
 
 
 def export_gguf(
+    console: Console,
     source: Annotated[
         Path,
         flags.path_argument("Model folder; or run, checkpoint or adapter file.", "PATH"),
@@ -35,10 +35,6 @@ def export_gguf(
         Path | None,
         flags.path("For an adapter: base folder, if it has moved since training.", "DIR"),
     ] = None,
-    json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Write a model as one file, read it back and compare every tensor.
 
@@ -48,20 +44,19 @@ def export_gguf(
     Needs the extra gguf. Refuses tokenizers whose pre-tokenizer llama.cpp does not support, and
     models that llama.cpp would compute differently.
     """
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     report = export(GgufRequest(source=source, output=output, kind=kind, model_dir=model))
-    if json:
-        console.document(report.as_json())
-        return
-    console.result(
-        aligned(
-            [
-                ("written to", report.output),
-                ("type", f"{report.kind.value}, {bytes_text(report.total_bytes)}"),
-                ("tensors", f"{report.tensors}, all read back and compared"),
-                ("splits text as", report.pre_tokenizer),
-                ("context", f"{report.context:,} tokens"),
-                *rows_text(report.rows),
-            ]
-        )
+    console.report(report, gguf_text)
+
+
+def gguf_text(report: GgufReport) -> str:
+    """What the file holds, and what its rounding does to the rows of a run."""
+    return aligned(
+        [
+            ("written to", report.output),
+            ("type", f"{report.kind.value}, {bytes_text(report.total_bytes)}"),
+            ("tensors", f"{report.tensors}, all read back and compared"),
+            ("splits text as", report.pre_tokenizer),
+            ("context", f"{report.context:,} tokens"),
+            *rows_text(report.rows),
+        ]
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +10,8 @@ import typer
 from vox_cli import flags
 from vox_cli.answer_remark import answer_remark
 from vox_cli.chat_session import chat
-from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonOrLinesFlag, QuietFlag, VerboseFlag
+from vox_cli.console import Console
+from vox_cli.output_flags import DocumentOrLinesConsole
 from vox_cli.prompt_source import prompts_of
 from vox_cli.report_text import set_in
 from vox_cli.weights_flags import (
@@ -41,6 +40,7 @@ from vox_tensor.visible_text import visible_line
 
 def generate(
     context: typer.Context,
+    console: DocumentOrLinesConsole,
     prompt: Annotated[str | None, flags.text("Prompt to continue.")] = None,
     prompts: Annotated[
         Path | None,
@@ -84,16 +84,11 @@ def generate(
     device: DeviceFlag = DeviceKind.BEST,
     dtype: DtypeFlag = ComputeDtype.AUTO,
     threads: ThreadsFlag = None,
-    json: JsonOrLinesFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Continue prompts with a base or merged model, or with an adapter on top of a base.
 
     With --json, print one document, or one line per prompt for a file of prompts.
     """
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     request = GenerateRequest(
         prompts=_prompts(prompt, prompts, interactive=interactive),
         weights=weights_from(context),
@@ -108,12 +103,12 @@ def generate(
         console.note("note: --top-k and --top-p have no effect at --temperature 0")
     if interactive:
         conversation = open_chat(request)
-        _say_notes(console, conversation.notes)
+        console.notes(conversation.notes)
         chat(conversation, console)
         return
     for number, result in enumerate(continue_prompts(request), 1):
         if number == 1:
-            _say_notes(console, result.notes)
+            console.notes(result.notes)
         _show(console, result, number, is_one_of_many=prompts is not None)
 
 
@@ -127,11 +122,6 @@ def _prompts(prompt: str | None, file: Path | None, *, interactive: bool) -> tup
     if named:
         raise ConfigError(say.sources_conflict(("--interactive", *named)))
     return ()
-
-
-def _say_notes(console: Console, notes: Sequence[str]) -> None:
-    for note in notes:
-        console.note(f"note: {note}")
 
 
 def _show(console: Console, result: GenerateResult, number: int, *, is_one_of_many: bool) -> None:

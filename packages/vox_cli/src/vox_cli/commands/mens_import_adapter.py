@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 from vox_cli import flags
-from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.console import Console
 from vox_cli.report_text import aligned
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
-from vox_populi.pipeline.import_peft import ImportRequest
+from vox_populi.pipeline.import_peft import ImportReport, ImportRequest
 from vox_populi.pipeline.import_peft import import_adapter as import_peft
 
 
 def import_adapter(
+    console: Console,
     folder: Annotated[Path, flags.path_argument("PEFT adapter folder.", "DIR")],
     output: Annotated[Path, flags.path("New adapter file to write.", "FILE")],
     model: Annotated[
@@ -30,17 +30,12 @@ def import_adapter(
     system_prompt: Annotated[
         str | None, flags.text("System prompt used for rows without one.")
     ] = None,
-    json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Read a PEFT adapter folder strictly: every tensor must fit the base, with none left over.
 
     Settings that a plain LoRA cannot represent are refused by name. Exporting the file again
     with `--for peft` gives the same bytes.
     """
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     request = ImportRequest(
         source=folder,
         output=output,
@@ -50,12 +45,13 @@ def import_adapter(
         system_prompt=system_prompt,
     )
     report = import_peft(request)
-    for note in report.notes:
-        console.note(f"note: {note}")
-    if json:
-        console.document(report.as_json())
-        return
+    console.notes(report.notes)
+    console.report(report, import_text)
+
+
+def import_text(report: ImportReport) -> str:
+    """What was read, and where it is now."""
     rule = ", rsLoRA" if report.use_rslora else ""
     adapter = f"{report.modules} modules, rank {report.rank}, alpha {report.alpha:g}{rule}"
     rows = [("written to", report.output), ("base", report.base), ("adapter", adapter)]
-    console.result(aligned(rows))
+    return aligned(rows)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vox_cli import flags
-from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.console import Console
 from vox_cli.report_text import aligned
 from vox_populi.errors import PreflightError
 from vox_populi.files.made_folders import made_folder
@@ -22,16 +21,12 @@ STARTER_FILES = {"config": "run.yaml", "data": "data/train.jsonl", "readme": "RE
 
 
 def init(
+    console: Console,
     folder: Annotated[Path, flags.path_argument("New or empty folder.", "DIR")],
-    json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Write run.yaml, data/train.jsonl (40 rows) and a README into a new folder."""
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     paths = write_starter(folder)
-    if json:
+    if console.as_json:
         console.document(
             {"folder": str(folder), "paths": {name: str(path) for name, path in paths.items()}}
         )

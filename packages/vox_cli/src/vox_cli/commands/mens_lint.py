@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from vox_cli import flags, value_parsers
-from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.console import Console
 from vox_cli.report_text import aligned
-from vox_cli.reported_failure import ReportedFailureError
 from vox_populi.export.consumers import Consumer
 from vox_populi.pipeline.lint import LintReport, LintRequest, lint_folder
 
@@ -21,6 +19,7 @@ def _consumers(text: str) -> tuple[Consumer, ...]:
 
 
 def lint(
+    console: Console,
     folder: Annotated[Path, flags.path_argument("Adapter or model folder.", "DIR")],
     consumers: Annotated[
         object,
@@ -35,25 +34,15 @@ def lint(
     model: Annotated[
         Path | None, flags.path("Base of an adapter folder, to compare it with.", "DIR")
     ] = None,
-    json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Check for each consumer whether it can load a folder, reading only configs and headers.
 
     With --model, every name and shape of an adapter is compared with its base. Exits with code 3
     if a consumer would refuse the folder or load it incorrectly.
     """
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     asked = consumers if isinstance(consumers, tuple) else tuple(Consumer)
     report = lint_folder(LintRequest(folder=folder, consumers=asked, model_dir=model))
-    if not json:
-        console.result(lint_text(report))
-    elif report.ok:
-        console.document(report.as_json())
-    if not report.ok:
-        raise ReportedFailureError(report.as_json(), *report.problems)
+    console.verdict(report, lint_text)
 
 
 def lint_text(report: LintReport) -> str:

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vox_cli import flags
-from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.console import Console
 from vox_cli.merge_text import merge_text
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.number_ranges import THREADS
@@ -16,6 +15,7 @@ from vox_populi.pipeline.merge import merge_qlora as merge
 
 
 def merge_qlora(
+    console: Console,
     adapter: Annotated[
         Path, flags.path("Adapter file, or the folder of a run or checkpoint.", "PATH")
     ],
@@ -53,10 +53,6 @@ def merge_qlora(
     threads: Annotated[
         int | None, flags.whole("CPU threads.", THREADS, default="torch's, at most 8")
     ] = None,
-    json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Fold a QLoRA adapter into its base, and measure how far the result is from training.
 
@@ -64,7 +60,6 @@ def merge_qlora(
     `original` is the base as stored. The receipt has the measured difference of both. A merge that
     loses what was trained, measured on rows of the run, is not published.
     """
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     report = merge(
         QloraMergeRequest(
             adapter=adapter,
@@ -80,9 +75,5 @@ def merge_qlora(
             threads=threads,
         )
     )
-    for note in report.notes:
-        console.note(f"note: {note}")
-    if json:
-        console.document(report.as_json())
-    else:
-        console.result(merge_text(report))
+    console.notes(report.notes)
+    console.report(report, merge_text)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vox_cli import flags
-from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonLinesFlag, QuietFlag, VerboseFlag
+from vox_cli.output_flags import LinesConsole
 from vox_cli.report_text import preview_text
 from vox_cli.terminal import STDOUT
 from vox_cli.value_parsers import whole_number
@@ -19,6 +18,7 @@ from vox_populi.pipeline.preview import PreviewRequest, preview_rows
 
 
 def preview(
+    console: LinesConsole,
     data: Annotated[Path, flags.path("JSONL file of rows.", "FILE")],
     model: Annotated[
         Path | None, flags.path("Folder whose tokenizer is used.", "DIR", default="vox-nano")
@@ -61,16 +61,11 @@ def preview(
         OnLongRow,
         flags.choice("What to do with rows longer than --seq-len.", OnLongRow, default="truncate"),
     ] = OnLongRow.TRUNCATE,
-    json: JsonLinesFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Show rows as ids, labels and text, exactly as training would use them.
 
     With --json, print one line per row; the label of a token that is not learned is -100.
     """
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     request = PreviewRequest(
         data=data,
         model_dir=model,
@@ -86,7 +81,7 @@ def preview(
         on_long_row=on_long_row,
     )
     for row in preview_rows(request):
-        if json:
+        if console.as_json:
             console.json_line(row.as_json())
         else:
             console.styled(preview_text(row, has_color=console.has_color(STDOUT)))

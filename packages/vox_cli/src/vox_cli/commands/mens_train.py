@@ -12,8 +12,7 @@ import typer
 
 from vox_cli import flags
 from vox_cli.config_file import read_config_file
-from vox_cli.console import ColorChoice, Console
-from vox_cli.flags import ColorFlag, JsonFlag, QuietFlag, VerboseFlag
+from vox_cli.console import Console
 from vox_cli.progress import progress_sink
 from vox_cli.report_text import train_text, trial_text
 from vox_cli.request_options import takes_settings
@@ -45,6 +44,7 @@ class DryRun(StrEnum):
 @takes_settings(FinetuneContract, RunOptions)
 def train(
     context: typer.Context,
+    console: Console,
     resume: Annotated[
         Resume | None,
         flags.value(
@@ -75,10 +75,6 @@ def train(
             "Rename an existing output folder and start over.", "--force", "--force-restart"
         ),
     ] = False,
-    json: JsonFlag = False,
-    quiet: QuietFlag = False,
-    verbose: VerboseFlag = False,
-    color: ColorFlag = ColorChoice.AUTO,
 ) -> None:
     """Train a LoRA or QLoRA adapter on the rows of a folder.
 
@@ -86,7 +82,6 @@ def train(
     file, a preset, or the default; the first of these wins. Nothing is written before all inputs
     have been checked.
     """
-    console = Console(as_json=json, quiet=quiet, verbose=verbose, color=color)
     names = [each.name for each in TRAIN_SETTINGS]
     file = read_config_file(config, names) if config else None
     chosen = choose_settings(context, file)
@@ -102,10 +97,7 @@ def train(
     for note in report.notes:
         if note not in said:
             console.note(f"note: {note}")
-    if json:
-        console.document(report.as_json())
-    else:
-        console.result(train_text(report))
+    console.report(report, train_text)
 
 
 def _print_config(console: Console, chosen: Mapping[str, Chosen]) -> None:
