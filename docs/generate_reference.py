@@ -43,7 +43,7 @@ AREAS = {
     "E": "Environment",
     "G": "The acceptance gate",
     "X": "Extras",
-    "B": "Bugs of ours",
+    "B": "Bugs in this program",
 }
 
 
@@ -110,7 +110,7 @@ def errors_page() -> str:
     lines = [
         "# Problem codes",
         "",
-        "Every failure that an operator can mend is printed as one line: code, place, cause, fix.",
+        "Every failure that an operator can fix is printed as one line: code, place, cause, fix.",
         "Words in braces stand for values. A code is never given a second meaning.",
     ]
     entries = error_entries()
@@ -145,10 +145,10 @@ def cli_page() -> str:
         "# Commands",
         "",
         "Results go to standard output, everything else to standard error. With `--json`, standard",
-        "output carries one JSON document, also for a failure. Where `--json` says JSON lines,",
-        "each of them is one, and a failure is the last; see [Terminal output](terminal.md).",
-        "Every option can be given in the",
-        f"environment: `--batch-size` is `{ENVIRONMENT_PREFIX}_BATCH_SIZE`. A flag beats the",
+        "output is one JSON document, also on failure. If a command prints JSON lines instead,",
+        "each line is one, and a failure is the last; see [Terminal output](terminal.md).",
+        "Every option can also be set in the",
+        f"environment: `--batch-size` is `{ENVIRONMENT_PREFIX}_BATCH_SIZE`. A flag overrides the",
         "environment.",
     ]
     for entry in COMMANDS:
@@ -202,7 +202,7 @@ def presets_page() -> str:
         "# Presets",
         "",
         "`--preset NAME` is a starting point: a flag, an environment variable or the config file",
-        "beats it.",
+        "overrides it.",
         "",
         f"| Preset | {' | '.join(f'`{name}`' for name in names)} |",
         f"|---|{'---|' * len(names)}",

@@ -34,14 +34,14 @@ EXIT_CODE_OF_KIND = {
 
 MEANING_OF_CODE = {
     ExitCode.DONE: "Done.",
-    ExitCode.OUR_BUG: "A bug of ours; `VOX_DEBUG=1` shows where.",
+    ExitCode.OUR_BUG: "A bug in this program; `VOX_DEBUG=1` shows where.",
     ExitCode.USAGE: "Usage or configuration: a flag, an environment variable or a config file.",
     ExitCode.REFUSED: "Refused before anything ran: malformed input, contract, preflight or plan.",
     ExitCode.RUN_FAILED: "The run failed: non-finite loss, resume mismatch.",
     ExitCode.ENVIRONMENT: "The environment: disk, permission, lock, memory, device.",
     ExitCode.GATE_MISSED: "A gate, parity or quality threshold was missed.",
-    ExitCode.MISSING_EXTRA: "An extra is not installed; the message has the install line.",
+    ExitCode.MISSING_EXTRA: "An extra is not installed; the message has the install command.",
     ExitCode.INTERRUPTED: "Interrupted (Ctrl-C); a training run leaves a checkpoint.",
-    ExitCode.READER_GONE: "Whoever read standard output closed it, as `head` does.",
+    ExitCode.READER_GONE: "The reader of standard output closed it, as `head` does.",
     ExitCode.TERMINATED: "Terminated (SIGTERM); a training run leaves a checkpoint.",
 }

@@ -1,7 +1,7 @@
-"""Options of a command, made from the settings of the requests that it builds.
+"""Options of a command, generated from the settings of its requests.
 
-A setting's flag, environment variable and key of a config file share one parser, so that a value
-means the same everywhere and a bad one is refused in the same words.
+A setting's flag, environment variable and config key share one parser, so that a value means the
+same everywhere and a bad one gives the same message.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def takes_settings(*requests: type) -> Callable[[Callable[..., None]], Callable[
 
 
 def variable_of(setting: Setting) -> str:
-    """The setting as it is named in the environment."""
+    """The setting's environment variable."""
     return f"{ENVIRONMENT_PREFIX}_{setting.name.upper()}"
 
 
 def parser_of(setting: Setting) -> Callable[[str], Any]:
-    """From text to what is asked for, as `Setting.asked` has it."""
+    """The parser of a setting's text; its result is as in `Setting.asked`."""
     if setting.spec.parse is not None:
         parse = setting.spec.parse
         return value_parsers.contract_word(lambda text: setting.asked(parse(text)))
@@ -96,7 +96,7 @@ def _option(setting: Setting) -> Any:
 
 
 def metavar_of(setting: Setting) -> str:
-    """What stands for a value in a help."""
+    """The placeholder for a value in the help."""
     if setting.spec.metavar is not None:
         return setting.spec.metavar
     if issubclass(setting.kind, StrEnum):
@@ -105,7 +105,7 @@ def metavar_of(setting: Setting) -> str:
 
 
 def default_text(setting: Setting) -> str:
-    """What a help says of the default; empty where there is none."""
+    """The default as shown in the help; empty if there is none."""
     if setting.spec.default_text is not None:
         return setting.spec.default_text
     if setting.default is MISSING:

@@ -1,4 +1,4 @@
-"""Where each setting of a command comes from: flag, environment, file, preset or default."""
+"""The source of each setting of a command: flag, environment, file, preset or default."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ __all__ = [
 
 
 class ConfigError(VoxError):
-    """Flags, environment or a config file that make no request (exit 2)."""
+    """Flags, environment or a config file that do not make a valid request (exit 2)."""
 
     kind = FailureKind.USAGE
 
@@ -35,7 +35,7 @@ class ModelError(VoxError):
 
 
 class PreflightError(VoxError):
-    """Inputs that were found wanting before anything was loaded."""
+    """Inputs that failed the checks before anything was loaded."""
 
 
 class PlanError(VoxError):
@@ -47,13 +47,13 @@ class ArtifactError(VoxError):
 
 
 class RunFailedError(VoxError):
-    """Training started and cannot go on."""
+    """Training started and cannot continue."""
 
     kind = FailureKind.RUN_FAILED
 
 
 class MergeMismatchError(VoxError):
-    """A merged model that does not compute what base and adapter compute (exit 6)."""
+    """A merged model that does not compute the same as base and adapter (exit 6)."""
 
     kind = FailureKind.GATE_MISSED
 
@@ -71,5 +71,5 @@ class MissingExtraError(VoxError):
 
 
 def first_line(error: Exception) -> str:
-    """What an error of another library says, as far as it fits into a sentence."""
+    """The message of another library's error, shortened to fit into a sentence."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

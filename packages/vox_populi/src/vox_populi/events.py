@@ -1,4 +1,4 @@
-"""What a run says about itself: event names and the `Sink` protocol."""
+"""Events of a run: their names and the `Sink` protocol."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Event:
 
 
 class Sink(Protocol):
-    """Takes events; a sink that fails must not stop a run."""
+    """A receiver of events; a sink that fails must not stop a run."""
 
     def emit(self, event: Event) -> None:
         """Record or show one event."""

@@ -1,4 +1,4 @@
-"""Which optional dependencies are there; the one module that imports by name."""
+"""The installed optional dependencies; the only module that imports by name."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def require(*modules: str) -> None:
 
 
 def install_line(extra: str) -> str:
-    """What to paste where an extra is missing: the packages that it brings.
+    """The command that installs a missing extra's packages.
 
-    None of our own names is in it (decision 0017): ours are installed already, and on an index the
-    names may be somebody else's. So the line works in every folder, with a clone or without.
+    It contains none of our own names (decision 0017): ours are already installed, and on an index
+    the names may belong to somebody else. So it works in every folder, with or without a clone.
     """
     try:
         requirements = sorted(_requirements(_HOLDER, extra))
@@ -66,7 +66,7 @@ def install_line(extra: str) -> str:
 
 
 def _requirements(distribution: str, extra: str) -> set[str]:
-    """What an extra of ours brings from others, by the installed metadata."""
+    """Third-party requirements of one of our extras, from the installed metadata."""
     found: set[str] = set()
     for line in _metadata().requires(distribution) or ():
         requirement, _, marker = line.partition(";")
@@ -77,7 +77,7 @@ def _requirements(distribution: str, extra: str) -> set[str]:
 
 
 def _metadata() -> Any:
-    """`importlib.metadata`, which costs every command 12 ms when it is imported at the top."""
+    """`importlib.metadata`, which would cost every command 12 ms if imported at the top."""
     return importlib.import_module("importlib.metadata")
 
 

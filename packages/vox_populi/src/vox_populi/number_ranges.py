@@ -1,7 +1,7 @@
-"""The least and the most that each numeric setting accepts. One table; nothing is read here.
+"""The minimum and maximum of each numeric setting, in one table; nothing is read here.
 
-A bound keeps a number where arithmetic means something: factors fit float32 with room to spare,
-counts fit what they count. How many CPU threads a run may have is the machine's to say.
+The bounds keep numbers where arithmetic is meaningful: factors fit float32 with room to spare,
+counts fit what they count. The limit on CPU threads depends on the machine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class NumberRange:
     zero_too: bool = False
     """Whether 0 is accepted although it lies below."""
     words: str | None = None
-    """What a message says instead of the bounds."""
+    """Text for messages instead of the bounds."""
 
     def holds(self, value: object) -> bool:
         """Whether the setting accepts a value; what is not a number is in no range."""
@@ -47,7 +47,7 @@ class NumberRange:
         return self.lowest <= value <= self.highest
 
     def __str__(self) -> str:
-        """As the fix of a message says it."""
+        """The range as worded in the fix of a message."""
         if self.words is not None:
             return self.words
         kind = "a whole number" if self.is_whole else "a number"
@@ -61,7 +61,7 @@ class NumberRange:
 
 @dataclass(frozen=True, slots=True)
 class NumberSet:
-    """A setting that accepts a few whole numbers alone."""
+    """A setting that accepts only a few whole numbers."""
 
     numbers: tuple[int, ...]
 
@@ -70,7 +70,7 @@ class NumberSet:
         return isinstance(value, int) and not isinstance(value, bool) and value in self.numbers
 
     def __str__(self) -> str:
-        """As the fix of a message says it."""
+        """The range as worded in the fix of a message."""
         return f"one of {', '.join(map(str, self.numbers))}"
 
 
@@ -106,7 +106,7 @@ def require_ranges(*settings: tuple[str, object, NumberRange | NumberSet]) -> No
 
 
 COUNT = NumberRange(lowest=1, highest=10**9)
-"""Steps, rows, answers: more than anybody waits for, less than a 32-bit number."""
+"""Range of steps, rows and answers: more than anyone waits for, less than a 32-bit number."""
 COUNT_OR_NONE = NumberRange(lowest=0, highest=10**9)
 EPOCHS = NumberRange(lowest=1, highest=10**6)
 BATCH_SIZE = NumberRange(lowest=1, highest=2**16)
@@ -117,7 +117,7 @@ TOP_K = NumberRange(lowest=1, highest=2**31 - 1)
 SEED = NumberRange(lowest=0, highest=2**63 - 1, words="a whole number from 0 to 2^63 - 1")
 RATING = NumberRange(lowest=1, highest=5)
 THREADS = NumberRange(lowest=1, highest=math.inf, words="1 to the number of cores")
-"""The planner, which knows the machine, has the upper bound."""
+"""Range of threads; the planner checks the machine's upper bound."""
 PROXY_LAYERS = NumberRange(lowest=0, highest=2**16)
 NF4_BLOCK = NumberSet(BLOCK_SIZES)
 SHARD_BYTES = NumberRange(lowest=1, highest=2**63 - 1)
@@ -126,12 +126,12 @@ RANK = NumberRange(lowest=1, highest=MAX_RANK)
 ALPHA = NumberRange(lowest=MIN_ALPHA, highest=MAX_ALPHA, is_whole=False)
 LEARNING_RATE = NumberRange(lowest=0.0, highest=1e3, is_whole=False, above_lowest=True)
 ROW_WEIGHT = NumberRange(lowest=1e-3, highest=1e3, is_whole=False)
-"""The weights of two rows are at most six digits apart: an f32 sum still sees the smaller one."""
+"""Range of row weights: at most six digits apart, so that an f32 sum still sees the smaller one."""
 FACTOR = NumberRange(lowest=0.0, highest=1e3, is_whole=False)
 NORM = NumberRange(lowest=0.0, highest=1e30, is_whole=False)
 SHARE = NumberRange(lowest=0.0, highest=1.0, is_whole=False)
 PART = NumberRange(lowest=0.0, highest=1.0, is_whole=False, below_highest=True)
-"""A share that leaves something."""
+"""A share below 1."""
 POSITIVE_SHARE = NumberRange(lowest=0.0, highest=1.0, is_whole=False, above_lowest=True)
 TEMPERATURE = NumberRange(lowest=1e-6, highest=1e6, is_whole=False, zero_too=True)
 PENALTY = NumberRange(lowest=1e-6, highest=1e6, is_whole=False)

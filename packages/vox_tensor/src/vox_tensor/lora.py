@@ -35,7 +35,7 @@ class FrozenWeight(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where products happen."""
+        """Device on which products are computed."""
 
     def linear(self, x_TI: Tensor, bias_O: Tensor | None) -> Tensor:
         """`x @ W.T + bias`, `[T, O]`, in the dtype of `x`."""

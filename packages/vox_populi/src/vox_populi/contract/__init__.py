@@ -1,1 +1,1 @@
-"""What was asked: the contract, adapter roles, presets."""
+"""The request: the contract, adapter roles, presets."""

@@ -15,13 +15,13 @@ from vox_populi.operator_messages import contract as say
 
 
 class WholeBlocks(StrEnum):
-    """The word that stands for every projection of the blocks, whatever the family has."""
+    """The word for every projection of the blocks, whatever the family has."""
 
     ALL = "all"
 
 
 TargetRoles = tuple[WholeBlocks | ProjectionRole, ...]
-"""Without repetition; `ALL` first and then at most the head, else roles in forward order."""
+"""Roles without repetition: `ALL` and possibly the head, or roles in forward order."""
 
 
 def parse_targets(text: str) -> TargetRoles | None:
@@ -54,12 +54,12 @@ def parse_targets(text: str) -> TargetRoles | None:
 
 
 def targets_as_text(targets: TargetRoles | None) -> str:
-    """The words that `parse_targets` reads back."""
+    """Text that `parse_targets` reads back."""
     return WholeBlocks.ALL if targets is None else ",".join(targets)
 
 
 TARGET_WORDS: tuple[str, ...] = (WholeBlocks.ALL, *ProjectionRole)
-"""What `--targets` is documented to take."""
+"""The documented values of `--targets`."""
 
 PEER_TARGETS: Mapping[str, tuple[str, ...]] = {
     **{f"{role}_proj": (role,) for role in ProjectionRole if role is not ProjectionRole.LM_HEAD},

@@ -43,22 +43,22 @@ class GraphId(StrEnum):
 
 
 class TokenizerKind(StrEnum):
-    """Who turns text into ids."""
+    """The tokenizer that turns text into ids."""
 
     VOX = "vox"
-    """The model folder's vocabulary if it is `VoxTokenizer`'s, else that of `vox-nano`."""
+    """The model folder's vocabulary if it is `VoxTokenizer`'s, otherwise that of `vox-nano`."""
     HF = "hf"
     """The model folder's `tokenizer.json`."""
 
 
 class DeviceKind(StrEnum):
-    """Where to compute."""
+    """The device to compute on."""
 
     CPU = "cpu"
     CUDA = "cuda"
     METAL = "metal"
     BEST = "best"
-    """CUDA, else Metal, else the CPU."""
+    """CUDA, otherwise Metal, otherwise the CPU."""
 
 
 class ComputeDtype(StrEnum):

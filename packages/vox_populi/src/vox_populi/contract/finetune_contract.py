@@ -135,7 +135,7 @@ class FinetuneContract:
             metavar="LIST",
         ),
     )
-    """`None` for all that the family's blocks have."""
+    """Projections to adapt; `None` for all in the family's blocks."""
     lora: LoraSpec = field(
         default_factory=lambda: LoraSpec(rank=16, alpha=32.0),
         metadata=settings_in(
@@ -147,7 +147,7 @@ class FinetuneContract:
         ),
     )
     qlora: QloraSpec = field(default_factory=QloraSpec)
-    """At its defaults unless the backend is QLoRA."""
+    """Settings of QLoRA; defaults for other backends."""
     epochs: int = field(
         default=3, metadata=setting("Passes over the rows.", allowed=number_ranges.EPOCHS)
     )
@@ -184,7 +184,7 @@ class FinetuneContract:
     validation_split_ratio: float = field(
         default=0.05, metadata=setting("Share of rows held out.", allowed=number_ranges.PART)
     )
-    """Without effect where there is a `valid.jsonl`."""
+    """Share of rows to hold out; no effect if there is a `valid.jsonl`."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     deployment_target: DeploymentTarget = field(
@@ -273,8 +273,8 @@ class FinetuneContract:
     def requires_full_stack(self) -> bool:
         """Whether a proxy without every output projection is refused.
 
-        It is on a GPU that was asked for by name, as in the source system, unless the request
-        says otherwise or asks for no stack.
+        It is on a GPU requested by name, as in the source system, unless the request says otherwise
+        or does not need a stack.
         """
         spec = self.qlora
         if spec.require_full_proxy_stack:
@@ -285,8 +285,8 @@ class FinetuneContract:
     def canonical(self) -> dict[str, object]:
         """Everything that decides what is learned, as JSON values.
 
-        Left out: paths (content digests stand for what they lead to), the number of threads, how
-        long dense copies live, and what the backend implies. A LoRA request has no `qlora`.
+        Excluded are paths (represented by content digests), the number of threads, how long dense
+        copies are kept, and what the backend implies. A LoRA request has no `qlora`.
         """
         settings = [each for each in settings_of(type(self)) if each.is_recorded(each.of(self))]
         own = [each for each in settings if each.group not in _GROUPS_OF_THE_RECORD]
@@ -304,7 +304,7 @@ class FinetuneContract:
         release that has the same `CONTRACT_SCHEMA_VERSION`.
 
         Args:
-            inputs: Name to content digest of what the request leads to: data, base, …
+            inputs: Content digests of the request's inputs by name: data, base, …
         """
         content = {"contract": self.canonical(), "inputs": dict(inputs)}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -36,7 +36,7 @@ class StateTensor(NamedTuple):
     name: str
     """Prefix of its name in a checkpoint."""
     dtype: str
-    """As safetensors names it: `F32` or `U8`."""
+    """Dtype in safetensors' names: `F32` or `U8`."""
     shape: Shape
 
     @property
@@ -47,12 +47,12 @@ class StateTensor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OptimizerFacts:
-    """What is known of an optimizer without running it."""
+    """Facts about an optimizer that are known without running it."""
 
     title: str
-    """As people write it."""
+    """Display name."""
     state_of: Callable[[Shape], tuple[StateTensor, ...]]
-    """What it keeps for a tensor of this shape; zeros at the start."""
+    """State it keeps for a tensor of this shape; zeros at the start."""
 
     def state_tensors(self, trained: Mapping[str, Shape]) -> dict[str, StateTensor]:
         """Everything it keeps, by the names that checkpoints use.
@@ -72,7 +72,7 @@ class OptimizerFacts:
 
 
 OPTIMIZER_KEY = "optimizer"
-"""Of `FinetuneContract.canonical()`, which has it for every optimizer but AdamW."""
+"""Key of `FinetuneContract.canonical()`, present for every optimizer except AdamW."""
 
 
 def requested_optimizer(canonical: Mapping[str, object]) -> OptimizerKind:

@@ -1,4 +1,4 @@
-"""The named settings of the source system, as a table. A preset is a starting point: flags win."""
+"""The named settings of the source system, as a table. Flags override a preset."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL_DATA_MAX_WARMUP = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainPreset:
-    """Settings that a name stands for."""
+    """The settings of one preset."""
 
     rank: int
     alpha: float
@@ -30,7 +30,7 @@ class TrainPreset:
     warmup_steps: int
     learning_rate: float
     device: DeviceKind | None = None
-    """Set where the preset is for one kind of device only."""
+    """Set if the preset is for one kind of device only."""
     deployment_target: DeploymentTarget | None = None
 
     def for_small_data(self) -> tuple[int, int]:
@@ -134,8 +134,8 @@ def find_preset(name: str) -> TrainPreset:
     """Look a preset up by any of its names, case aside.
 
     Raises:
-        ConfigError: For an unknown name, with the nearest known one. The source system took
-            a default row without a word.
+        ConfigError: For an unknown name, with the closest known one. The source system silently
+            used a default row.
     """
     if not is_preset(name):
         raise ConfigError(preset_unknown(name))
@@ -155,12 +155,12 @@ def values_of_preset(name: str) -> dict[str, object]:
 
 
 def is_preset(name: str) -> bool:
-    """Whether `find_preset` knows the name."""
+    """Whether `find_preset` accepts the name."""
     return _word(name) in PRESETS or _word(name) in PRESET_ALIASES
 
 
 def preset_unknown(name: str) -> Problem:
-    """What to tell about a name that `find_preset` does not know."""
+    """The problem of a name that `find_preset` does not accept."""
     return say.choice_unknown("--preset", name, (*PRESETS, *PRESET_ALIASES))
 
 

@@ -1,4 +1,4 @@
-"""What a QLoRA run asks for beyond a LoRA run. Values and their contradictions, nothing else."""
+"""The settings of a QLoRA run beyond a LoRA run: only values and their contradictions."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class QloraGraph(StrEnum):
 
 
 class BaseQuant(StrEnum):
-    """How the frozen base is held."""
+    """How the frozen base is stored."""
 
     NONE = "none"
     NF4 = "nf4"
 
 
 class DenseCopiesChoice(StrEnum):
-    """How long dense copies of 4-bit weights live; the numbers are the same."""
+    """How long dense copies of 4-bit weights are kept; the numbers are the same."""
 
     AUTO = "auto"
     """The planner decides by memory."""
@@ -53,7 +53,7 @@ class QloraSpec:
             default_text="full",
         ),
     )
-    """`None`: the full graph, or the proxy where another field asks for it."""
+    """`None`: the full graph, or the proxy if another field requires it."""
     double_quant: bool = field(
         default=True,
         metadata=setting(
@@ -130,7 +130,7 @@ class QloraSpec:
 
     @property
     def resolved_graph(self) -> QloraGraph:
-        """The graph that these settings ask for."""
+        """The graph that follows from these settings."""
         if self.graph is not None:
             return self.graph
         asks_for_proxy = (
@@ -152,11 +152,11 @@ class QloraSpec:
 
     @property
     def wants_head_only(self) -> bool:
-        """Whether the LM head is asked for without any middle layer."""
+        """Whether only the LM head is trained, without any middle layers."""
         return self.lm_head_only or self.proxy_max_layers == 0
 
     def canonical(self) -> dict[str, object]:
-        """What of it decides what is learned or refused, as JSON values."""
+        """The values that decide what is learned or refused, as JSON."""
         decided = {"graph": self.resolved_graph.value, "ce_last_k": self.resolved_ce_last_k}
         return {**record_of(self), **decided}
 
@@ -170,7 +170,7 @@ _PROXY_FIELDS = (
 
 
 def implied_kernel(backend: Backend, base_quant: BaseQuant | None) -> Kernel:
-    """The kernel that a request leads to: NF4 or QLoRA is the one, all else the other."""
+    """The kernel that follows from a request: QLoRA's for NF4 or QLoRA, otherwise LoRA's."""
     is_quantized = backend is Backend.QLORA or base_quant is BaseQuant.NF4
     return Kernel.CANDLE_QLORA if is_quantized else Kernel.BURN_LORA
 

@@ -1,4 +1,4 @@
-"""Settings: fields of a request that say how they are asked for, checked and recorded.
+"""Settings: fields of a request that define how they are requested, checked and recorded.
 
 A field of a frozen dataclass is a setting when its metadata holds a `SettingSpec`. Flags,
 environment variables, keys of a config file, the reference page and the JSON Schema of the file
@@ -24,37 +24,38 @@ _SPEC = "setting"
 
 
 class Recorded(StrEnum):
-    """Whether a run's record, and with it the digest of a request, has a setting."""
+    """Whether a setting is part of a run's record, and so of the digest of a request."""
 
     ALWAYS = "always"
     NEVER = "never"
-    """It changes no number that is learned, or something else in the record stands for it."""
+    """Never: it does not affect what is learned, or something else in the record represents it."""
     IF_CHANGED = "if_changed"
-    """Only where it is not the default, so that requests from before the setting keep theirs."""
+    """Only if it is not the default, so that older requests keep their digest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingSpec:
-    """What a field's type and default do not say."""
+    """Facts about a setting that do not follow from its type and default."""
 
     help: str
     name: str | None = None
-    """As a config file has it, where that is not the field's name."""
+    """Key in a config file, if it differs from the field's name."""
     allowed: NumberRange | NumberSet | None = None
     refused_at_once: bool = False
-    """Whether a number out of range is refused where it is read, and not with the request."""
+    """Whether a number out of range is refused when it is read, not with the request."""
     words: Mapping[str, StrEnum] | None = None
-    """Every word that is understood, where a closed set is known by more than its own."""
+    """Every accepted word, if a closed set accepts more than its own."""
     parse: Callable[[str], object] | None = None
-    """From text to the field's value, where its type does not say how; raises `ConfigError`."""
+    """Parses text into the field's value, if its type does not define that; raises
+    `ConfigError`."""
     as_text: Callable[[Any], str] = str
-    """What `parse` reads back."""
+    """Writes text that `parse` reads back."""
     metavar: str | None = None
-    """What a help shows in the value's place, where the type does not say it."""
+    """Placeholder for the value in the help, if the type does not define it."""
     default_text: str | None = None
-    """What a help says of the default, where the value itself does not."""
+    """The default as shown in the help, if it differs from the value."""
     negated: bool = False
-    """Whether the setting is on where the field is false."""
+    """Whether the setting is on when the field is false."""
     recorded: Recorded = Recorded.ALWAYS
 
 
@@ -63,61 +64,61 @@ class Setting:
     """One setting of a request."""
 
     field: str
-    """Name in the dataclass that has it; no two of one request are the same."""
+    """Name in its dataclass; unique within a request."""
     group: str | None
-    """Field of the request that holds that dataclass; `None` for the request itself."""
+    """Field of the request with that dataclass; `None` for the request itself."""
     kind: type
     """Type of a value that is not `None`."""
     is_nullable: bool
     default: object
-    """`dataclasses.MISSING` for one that must be given."""
+    """The default; `dataclasses.MISSING` if it is required."""
     spec: SettingSpec
 
     @property
     def name(self) -> str:
-        """As in a config file."""
+        """Key in a config file."""
         return self.spec.name or self.field
 
     @property
     def flag(self) -> str:
-        """As on a command line."""
+        """Flag on a command line."""
         return _as_flag(self.name)
 
     @property
     def off_flag(self) -> str:
-        """The flag that turns it off, of a setting that is on or off."""
+        """The flag that turns an on/off setting off."""
         name = self.name.replace("no_", "", 1) if self.spec.negated else f"no_{self.name}"
         return _as_flag(name)
 
     @property
     def takes_null(self) -> bool:
-        """Whether `null` is a value in a config file; some have a word for it."""
+        """Whether `null` is allowed in a config file; some settings have a word for it."""
         return self.is_nullable and self.spec.parse is None
 
     def of(self, request: object) -> Any:
-        """The value that a request has."""
+        """The value in a request."""
         holder = request if self.group is None else getattr(request, self.group)
         return getattr(holder, self.field)
 
     def asked(self, value: object) -> object:
-        """A field's value as it is asked for: text where `parse` reads it."""
+        """A field's value as it is requested: text if `parse` reads it."""
         if self.spec.parse is not None:
             return self.spec.as_text(value)
         return not value if self.spec.negated else value
 
     def stored(self, asked: object) -> object:
-        """The field's value for what was asked; the opposite of `asked`."""
+        """The field's value for a requested one; the inverse of `asked`."""
         if self.spec.parse is not None:
             return self.spec.parse(str(asked))
         return not asked if self.spec.negated else asked
 
     def is_recorded(self, value: object) -> bool:
-        """Whether a record has a value of this setting."""
+        """Whether a record includes this setting."""
         rule = self.spec.recorded
         return rule is Recorded.ALWAYS or (rule is Recorded.IF_CHANGED and value != self.default)
 
     def record(self, value: object) -> object:
-        """A field's value as a record has it, in JSON values."""
+        """A field's value for a record, as JSON."""
         if self.spec.parse is not None:
             return self.spec.as_text(value)
         if isinstance(value, StrEnum):
@@ -128,12 +129,12 @@ class Setting:
 def setting(
     help_text: str, *, recorded: Recorded = Recorded.ALWAYS, **details: Any
 ) -> Mapping[str, SettingSpec]:
-    """Metadata of a field that is a setting; `details` are the other fields of `SettingSpec`."""
+    """Metadata that makes a field a setting; `details` are the other fields of `SettingSpec`."""
     return {_SPEC: SettingSpec(help=help_text, recorded=recorded, **details)}
 
 
 def settings_in(group: type, **specs: SettingSpec) -> Mapping[str, Mapping[str, SettingSpec]]:
-    """Metadata of a field that holds a dataclass of a lower layer, which knows no settings.
+    """Metadata of a field with a dataclass of a lower layer, which has no settings itself.
 
     Args:
         group: The dataclass.
@@ -150,12 +151,12 @@ def settings_of(request: type) -> tuple[Setting, ...]:
 
 
 def build(request: type[RequestT], values: Mapping[str, object]) -> RequestT:
-    """Make a request from values by the names of fields, its own and those of its groups.
+    """Build a request from values by the names of fields, its own and those of its groups.
 
-    A group that is given as a whole is changed by the fields of it that are given as well.
+    If a group is passed as a whole, individual fields of it override its values.
 
     Raises:
-        TypeError: For a name that no field has.
+        TypeError: For an unknown field.
     """
     own = {each.name: each for each in fields(request)}  # type: ignore[arg-type] # a dataclass
     top = {name: value for name, value in values.items() if name in own}
@@ -190,11 +191,11 @@ def out_of_range(
     settings: Iterable[Setting],
     narrower: Mapping[str, NumberRange] | None = None,
 ) -> Iterator[Problem]:
-    """A problem for each number of a request that its setting does not accept.
+    """A problem for each number of a request that is out of range.
 
     Args:
         request: A dataclass with settings.
-        settings: Those of it to look at.
+        settings: The settings to check.
         narrower: Ranges that depend on the rest of a request, by the names of fields.
     """
     for each in settings:

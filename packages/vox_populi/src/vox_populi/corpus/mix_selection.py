@@ -28,7 +28,7 @@ def quota(n_rows: int, rate: float) -> int:
 
 
 def picked(n_rows: int, n_picked: int, draw: Draw) -> Iterator[bool]:
-    """For each of `n_rows` rows whether it is among the `n_picked`; every subset equally likely."""
+    """Flags that pick `n_picked` of `n_rows` rows; every subset is equally likely."""
     left = n_picked
     for row in range(n_rows):
         takes = draw() * (n_rows - row) < left
@@ -82,7 +82,7 @@ class KeySet:
         return True
 
     def _slot_of(self, key: int) -> int:
-        """Where a key is, or would go."""
+        """The slot of a key, present or not."""
         mask = len(self._slots) - 1
         slot = key & mask
         while self._slots[slot] not in (0, key):

@@ -299,7 +299,7 @@ def _prompt(function: SourceFunction, docstring: str) -> str:
 
 
 def _leading_paragraphs(docstring: str, most_chars: int) -> str:
-    """As many whole paragraphs as fit; none if the first does not."""
+    """The leading whole paragraphs that fit; none if the first does not."""
     kept = ""
     for paragraph in docstring.split("\n\n"):
         longer = f"{kept}\n\n{paragraph}" if kept else paragraph

@@ -1,6 +1,6 @@
 """Names of tensors in checkpoints and in our transformer, read both ways, with their shapes.
 
-What a module of ours is stands here; under which name a checkpoint has it is the family's.
+Our modules are described here; the family defines their names in checkpoints.
 Letters of shapes: D model width, Q query features, K key or value features, C queries, keys and
 values side by side, F MLP width, G gate and up side by side, E head dim, V vocabulary, P positions.
 Our linear weights are always `[out, in]`; GPT-2's Conv1D weights are stored `[in, out]`.
@@ -37,7 +37,7 @@ class TensorKey:
     theirs: str
     """Canonical Hugging Face name; GPT-2's with the `transformer.` prefix."""
     shape: tuple[int, ...]
-    """As stored in the checkpoint."""
+    """Shape as stored in the checkpoint."""
     transposed: bool
     """Stored `[in, out]`: swap the two dimensions on the way in and on the way out."""
     required: bool
@@ -45,7 +45,7 @@ class TensorKey:
 
     @property
     def our_shape(self) -> tuple[int, ...]:
-        """As our transformer holds it."""
+        """Shape in our transformer."""
         return self.shape[::-1] if self.transposed else self.shape
 
 

@@ -1,8 +1,8 @@
-"""`config.json` of a model folder as one value: what the transformer computes, nothing else.
+"""`config.json` of a model folder as one value: only what affects the transformer's arithmetic.
 
 Both spellings are read: `torch_dtype` and `dtype`, `rope_theta` with `rope_scaling` and
 `rope_parameters`. Absent fields get the defaults of transformers' configuration classes.
-Whatever would change the arithmetic and is not built is refused by name.
+Anything that would change the arithmetic and is not supported is refused by name.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ModelConfig:
 
     family: ModelFamily
     model_type: str
-    """As the file spells it."""
+    """Model type as spelled in the file."""
     vocab_size: int
     hidden_size: int
     n_layers: int

@@ -1,7 +1,7 @@
-"""What a model family is: names and defaults of its config, its tensors, limits of other programs.
+"""A model family: names and defaults of its config, its tensors, limits of other programs.
 
-A family is one file in `hf/families` and one name in `hf/family_registry.py`. Everything else
-reads what stands there; nothing else asks which family a model is of.
+A family is one file in `hf/families` and one name in `hf/family_registry.py`. Everything else reads
+these values; no other code depends on which family a model belongs to.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Activation(StrEnum):
 
     SILU = "silu"
     GELU = "gelu"
-    """With the error function."""
+    """GELU with the error function."""
     GELU_TANH = "gelu_tanh"
-    """With the tanh approximation: `gelu_new` and `gelu_pytorch_tanh` in configs."""
+    """GELU with the tanh approximation: `gelu_new` and `gelu_pytorch_tanh` in configs."""
 
 
 class NormKind(StrEnum):
@@ -33,12 +33,12 @@ class NormKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FixedSetting:
-    """A config field whose other values ask for arithmetic that is not built."""
+    """A config field whose other values require unsupported arithmetic."""
 
     name: str
     supported: tuple[object, ...]
     meaning: str
-    """What another value asks for."""
+    """The meaning of any other value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ class TensorNames:
     embed: str
     pos_embed: str | None = None
     blocks: str
-    """What stands before the number of a block."""
+    """Prefix before the number of a block."""
     block: Mapping[str, str]
     """In forward order, relative to the block."""
     final_norm: str
@@ -124,7 +124,7 @@ class Limit:
     """A value that another program's model of the family takes for granted."""
 
     field: str
-    """Of `ModelConfig`, with a dot before a field of a field."""
+    """Field of `ModelConfig`, with a dot for nested fields."""
     value: object
     reason: str
     """What that program does instead of reading the field."""
@@ -146,7 +146,7 @@ class MlxForm:
     """The family in mlx-lm."""
 
     blocks: str | None = None
-    """What stands before the number of a block in its model, where it is not as in checkpoints."""
+    """Prefix before the number of a block in its model, if it differs from checkpoints."""
     always_ties_head: bool = False
     needed_keys: tuple[str, ...] = ()
     """Fields without which it does not read a `config.json`."""
@@ -164,7 +164,7 @@ class ModelFamily:
     name: str
     """`model_type` in configs."""
     label: str
-    """As people write it."""
+    """Display name."""
     other_names: tuple[str, ...] = ()
     """Further spellings of `model_type`."""
     architectures: tuple[str, ...]

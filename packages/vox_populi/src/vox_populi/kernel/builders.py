@@ -1,4 +1,4 @@
-"""From a plan to a kernel: the base as the plan holds it, with fresh adapters.
+"""Building a plan's kernel: the base as planned, with fresh adapters.
 
 | Wire name | Graph | Base |
 |---|---|---|

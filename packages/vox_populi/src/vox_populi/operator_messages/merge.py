@@ -201,7 +201,7 @@ def note_no_check_rows() -> str:
 
 
 def note_update_rounded(dtype: str, share: float) -> str:
-    """Without check rows it is unknown whether the lost part matters."""
+    """There are no check rows to tell whether the lost part matters."""
     return (
         f"rounding to {dtype} changes the update by {_percent(share)} of its size; --dtype f16 or"
         " f32 keeps more of it."

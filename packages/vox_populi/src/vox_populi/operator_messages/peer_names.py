@@ -145,7 +145,7 @@ PEER_SETTINGS = _by_name(
         "--backend lora | --adapter | --checkpoint": "lora",
     }
 )
-"""Of a flag, an environment variable or a key of a config file. No command here has these names."""
+"""Other programs' names of flags, variables and config keys; no command here has these names."""
 
 _ADAPTER_IS = (
     "--checkpoint | --backend or --init-from | export-adapter RUN | convert-adapter SRC"
@@ -331,4 +331,4 @@ PEER_WORDS = _by_name(
         "truncate": "truncation cut",
     }
 )
-"""Of a value; the first that is among the choices at hand is offered."""
+"""Other programs' names of values; the first that is one of the choices is suggested."""

@@ -172,7 +172,7 @@ def note_seq_len_beyond_positions(tokens: int, positions: int) -> str:
 
 
 def note_nothing_held_out() -> str:
-    """Without held-out rows, the effect of the adapter is not measured."""
+    """There are no held-out rows, so the effect of the adapter is not measured."""
     return "no rows are held out, so no held-out loss will be measured."
 
 
@@ -215,7 +215,7 @@ def note_rows_truncated(file: str, rows: int, seq_len: int) -> str:
 
 def note_valid_is_train(name: str) -> str:
     """The held-out rows are the training rows."""
-    return f"{name} is a copy of train.jsonl: its loss says nothing about unseen rows."
+    return f"{name} is a copy of train.jsonl: its loss does not measure unseen rows."
 
 
 def _either(words: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""From requested roles to the layers that get an adapter: all of them or a named reason."""
+"""Choosing the layers that get an adapter from requested roles: all of them, or why not."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class AdapterSelection:
 
 
 def select_adapters(config: ModelConfig, targets: TargetRoles | None) -> AdapterSelection:
-    """Find every layer of the base model that a request names.
+    """Find every layer of the base model that a request selects.
 
-    A role that no layer has is an error: an adapter that silently lacks a part trains without
-    a word. So is a part of a fused layer (GPT-2's `c_attn` is q, k and v in one matrix): an
-    adapter over all of it would train what was not asked for, and one over a slice of its rows
-    is nothing that PEFT or any other reader could represent.
+    A role that no layer has is an error, since part of the adapter would silently be missing. So
+    is a part of a fused layer (GPT-2's `c_attn` is q, k and v in one matrix): an adapter over all
+    of it would train more than was requested, and neither PEFT nor any other reader can represent
+    one over a slice of its rows.
     """
     available = adapter_modules(config)
     wanted = _wanted_roles(available, targets)

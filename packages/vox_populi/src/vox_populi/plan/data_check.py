@@ -25,20 +25,20 @@ from vox_tensor.errors import Problem
 from vox_tensor.tokenizer import TextTokenizer
 
 _SKIPPED = (DropReason.BAD_ROW, DropReason.NOTHING_TO_LEARN, DropReason.TOO_LONG)
-"""Rows that were meant to be learned and cannot be; a filter leaves out others on purpose."""
+"""Reasons for rows that should be learned but cannot be; filters skip others on purpose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedRows:
-    """Rows to learn from and rows to judge by."""
+    """Training rows and held-out rows."""
 
     train: RowDataset
     valid: RowDataset
-    """May be empty."""
+    """Held-out rows; may be empty."""
     valid_file: str | None
-    """Name of the file that `valid` is; `None` when it is a part of `train.jsonl`."""
+    """File name of `valid`; `None` if it is split off `train.jsonl`."""
     unread: tuple[str, ...] = ()
-    """Files of rows in the folder that are not read."""
+    """Files of rows in the folder that are not used."""
 
     @property
     def digests(self) -> dict[str, str]:
@@ -47,7 +47,7 @@ class CheckedRows:
         return {**data, "valid": self.valid.digest} if self.valid_file else data
 
     def facts(self, *, is_tokenised: bool) -> DataFacts:
-        """What the planner needs; without lengths where rows only met a stand-in."""
+        """Facts for the planner; without lengths if rows were not tokenised."""
         both = (self.train, self.valid)
         facts = DataFacts(
             n_train_rows=len(self.train),
@@ -64,7 +64,7 @@ class CheckedRows:
         )
 
     def notes(self, seq_len: int) -> tuple[str, ...]:
-        """What became of rows that are not learned as they stand."""
+        """Notes on rows that are skipped or changed."""
         notes = _report_notes(TRAIN_FILE, self.train.report, seq_len)
         if self.valid_file:
             notes += _report_notes(self.valid_file, self.valid.report, seq_len)
@@ -79,12 +79,12 @@ class CheckedRows:
 def check_rows(
     contract: FinetuneContract, tokenizer: TextTokenizer, found: Findings, *, is_tokenised: bool
 ) -> CheckedRows | None:
-    """Open the rows of a request; `None` when anything is wrong with them.
+    """Open the rows of a request; `None` if there is any problem.
 
     Args:
         contract: The request.
-        tokenizer: The request's, or a stand-in where that is not at hand.
-        found: Takes every problem of both files.
+        tokenizer: The request's tokenizer, or a stand-in if it is not available.
+        found: Receives every problem of both files.
         is_tokenised: Whether `tokenizer` is the real one. Under a stand-in lengths mean
             nothing, so no row is cut or refused for its length.
     """
@@ -119,7 +119,7 @@ def check_rows(
 
 
 def _place_problem(folder: Path) -> Problem | None:
-    """Why a data folder cannot be read, in the words of what is there instead."""
+    """Why a data folder cannot be read, depending on what exists instead."""
     where = str(folder)
     if not is_folder(folder):
         if not os.path.lexists(folder):
@@ -159,5 +159,5 @@ def _report_notes(file: str, report: DataReport, seq_len: int) -> list[str]:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is one that this user may look at; `Path.is_dir` raises where they may not."""
+    """Whether it is a folder this user may examine; `Path.is_dir` raises if they may not."""
     return os.path.isdir(path)  # noqa: PTH112 - see above

@@ -1,4 +1,4 @@
-"""Which device computes, and in which dtype, from what the request wants and the machine has."""
+"""Choosing device and dtype from the request and the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TORCH_NAME = {DeviceKind.CPU: "cpu", DeviceKind.CUDA: "cuda", DeviceKind.METAL:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineFacts:
-    """What there is to compute with; `None` where nobody could look."""
+    """The machine's devices and memory; `None` for what could not be determined."""
 
     n_cpus: int
     memory_bytes: int | None = None
@@ -24,20 +24,20 @@ class MachineFacts:
     has_cuda: bool | None = None
     has_mps: bool | None = None
     device_memory_bytes: int | None = None
-    """Memory of the CUDA device that is free: not that of its context or of other programs."""
+    """Free memory of the CUDA device, excluding its context and other programs."""
     has_bf16: bool | None = None
-    """Whether the CUDA device has units for bf16; emulating it does not count."""
+    """Whether the CUDA device has bf16 hardware; emulation does not count."""
     metal_memory_bytes: int | None = None
-    """What Apple recommends that a program use of the memory shared with the host."""
+    """The amount of shared memory that Apple recommends for one program."""
     cuda_failure: str | None = None
-    """Why the CUDA device, which is there, cannot be used."""
+    """Why an existing CUDA device cannot be used."""
     metal_failure: str | None = None
-    """What went wrong when Metal was tried out; `None` where nobody tried."""
+    """Why the trial of Metal failed; `None` if it was not tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceChoice:
-    """Where a run computes; `notes` say what the operator may not expect."""
+    """The device and dtype of a run; `notes` explain what the operator may not expect."""
 
     device: str
     """torch's name: `cpu`, `cuda` or `mps`."""
@@ -49,7 +49,7 @@ class DeviceChoice:
 
 
 def device_problems(wanted: DeviceKind, machine: MachineFacts) -> Iterator[Problem]:
-    """A device asked for by name must be there, if anybody could look."""
+    """A problem if the requested device is missing, as far as that can be determined."""
     is_there = {DeviceKind.CUDA: machine.has_cuda, DeviceKind.METAL: machine.has_mps}
     if is_there.get(wanted) is False:
         yield say_plan.device_absent(wanted)
@@ -58,13 +58,13 @@ def device_problems(wanted: DeviceKind, machine: MachineFacts) -> Iterator[Probl
 
 
 def thread_problems(threads: int | None, n_cpus: int) -> Iterator[Problem]:
-    """More threads than cores only take turns; thousands of them end the process."""
+    """A problem for more threads than cores, which only take turns; thousands end the process."""
     if threads is not None and threads > n_cpus:
         yield say_contract.threads_beyond_cpus(threads, n_cpus)
 
 
 def choose_device(asked: ComputeSettings, machine: MachineFacts) -> DeviceChoice:
-    """Pick a device and a dtype: bf16 on CUDA, f32 elsewhere, unless the request says other."""
+    """Choose a device and a dtype: bf16 on CUDA, f32 elsewhere, unless requested otherwise."""
     notes: list[str] = []
     device = _device(asked.device, machine, notes)
     dtype = _dtype(asked.dtype, device, machine, notes)

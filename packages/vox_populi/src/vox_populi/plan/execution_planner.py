@@ -1,4 +1,4 @@
-"""From a request, a checkpoint's inventory and the machine to the work a kernel will do.
+"""Planning a kernel's work from a request, a checkpoint's inventory and the machine.
 
 Pure: no torch, no file access. Whatever a kernel must decide is decided here, so that
 `vox mens train --dry-run` prints exactly what a real run executes.
@@ -71,16 +71,16 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFacts:
-    """What preflight counted in the data."""
+    """Counts of the data from preflight."""
 
     n_train_rows: int
     n_valid_rows: int
     longest_row: int | None = None
     """Tokens of the longest row, after truncation; `None` where rows were not tokenised."""
     tokens: int | None = None
-    """Of all rows, held-out ones included."""
+    """Tokens of all rows, including held-out ones."""
     supervised_tokens: int | None = None
-    """Those of `tokens` that are learned or judged."""
+    """Number of `tokens` that are learned or evaluated."""
     valid_file: str | None = None
     """File that held-out rows come from; `None`: a split of `train.jsonl`."""
 
@@ -92,7 +92,7 @@ class ExecutionPlan:
     kernel: Kernel
     graph: GraphId
     objective_note: str
-    """What the loss is, as manifests say it."""
+    """Name of the loss in manifests."""
     config: ModelConfig
     model_dir: Path
     adapters: tuple[AdapterModule, ...]
@@ -101,7 +101,7 @@ class ExecutionPlan:
     device: str
     """torch's name: `cpu`, `cuda` or `mps`."""
     compute_dtype: str
-    """Of frozen weights and activations: `float32` or `bfloat16`."""
+    """Dtype of frozen weights and activations: `float32` or `bfloat16`."""
     threads: int | None
     batching: BatchSettings
     epochs: int
@@ -114,11 +114,11 @@ class ExecutionPlan:
     data: DataFacts
     memory: MemoryEstimate
     memory_available: int | None
-    """Of the chosen device, in bytes; `None` if unknown."""
+    """Memory of the chosen device, in bytes; `None` if unknown."""
     notes: tuple[str, ...]
     """Settings that were adapted or have no effect, and other things worth knowing."""
     quant: QuantPlan | None = None
-    """How the base is held in four bits; `None` where it is not."""
+    """How the base is stored in 4 bits; `None` if it is not."""
     proxy: ProxyPlan | None = None
     """The middle of a proxy graph; `None` in the full graph."""
     ce_last_k: int | None = None
@@ -127,7 +127,7 @@ class ExecutionPlan:
 
     @property
     def candle_compat_mode(self) -> bool:
-        """What the source system's readers ask for: true for its QLoRA kernel's name."""
+        """Field required by the source system's readers: true for its QLoRA kernel."""
         return self.kernel is Kernel.CANDLE_QLORA
 
     @property
@@ -174,7 +174,7 @@ def plan_execution(
 
     Raises:
         PlanError: With everything that the base model or the data cannot meet.
-        EnvironmentFailure: When all that is in the way is a device that is not there.
+        EnvironmentFailure: When the only problem is a missing device.
     """
     config = inventory.config
     _refuse(contract, config, chosen, data, machine)

@@ -26,18 +26,18 @@ class Findings:
         self._environment: list[Problem] = []
 
     def refuse(self, problems: Iterable[Problem]) -> None:
-        """Add what is wrong with the request or its inputs (exit 3)."""
+        """Add a problem of the request or its inputs (exit 3)."""
         self._refused.extend(problems)
 
     def blame_environment(self, problems: Iterable[Problem]) -> None:
-        """Add what is wrong with disk, permissions or locks (exit 5)."""
+        """Add a problem of disk, permissions or locks (exit 5)."""
         self._environment.extend(problems)
 
     def attempt(self, stage: Callable[[], _Value]) -> _Value | None:
-        """Run a stage and keep its problems; `None` when it had any.
+        """Run a stage and collect its problems; `None` if it had any.
 
         Raises:
-            MissingExtraError: As the stage does. It says nothing about the inputs.
+            MissingExtraError: As the stage does. It does not concern the inputs.
         """
         try:
             return stage()

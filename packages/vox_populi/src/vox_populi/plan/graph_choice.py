@@ -22,7 +22,7 @@ from vox_tensor.errors import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyPlan:
-    """The middle of a proxy graph: what is trained, and what the base has for it."""
+    """The middle layers of a proxy graph: which are trained, and which the base has."""
 
     middle: tuple[AdapterModule, ...]
     """Layers that are trained, in key order; none for the LM head alone."""
@@ -31,9 +31,9 @@ class ProxyPlan:
     expected: int
     """Output projections of a complete stack."""
     matched: int
-    """Those of them that are there and square."""
+    """Number of expected projections that exist and are square."""
     missing: tuple[str, ...]
-    """Hugging Face names of the others."""
+    """Hugging Face names of the missing ones."""
 
     @property
     def is_complete(self) -> bool:

@@ -26,8 +26,8 @@ CPU_RUNTIME_BYTES = 320 * 2**20
 
 CUDA_RUNTIME_BYTES = 512 * 2**20
 """Kernels that are loaded at first use, workspaces of cuBLAS, and what an allocator of blocks of
-2 to 20 MiB cannot fill. The context is left out: it is taken when free memory is looked at. An
-allowance, not measured."""
+2 to 20 MiB cannot fill. The context is not included, because free memory already excludes it.
+An allowance, not a measurement."""
 
 METAL_RUNTIME_BYTES = CPU_RUNTIME_BYTES + 512 * 2**20
 """The interpreter, since memory is shared, and compiled graphs and command buffers. An allowance,
@@ -38,7 +38,7 @@ _RUNTIME_BYTES = {
     "cuda": CUDA_RUNTIME_BYTES,
     "mps": METAL_RUNTIME_BYTES,
 }
-"""By torch's name of the device; others are taken to be alike CUDA."""
+"""Runtime bytes by torch's name of the device; others are assumed to be like CUDA."""
 
 _F32 = 4
 

@@ -1,4 +1,4 @@
-"""How a base is held in four bits, and what that takes. No torch here.
+"""How a base is stored in 4 bits, and how much memory that takes. No torch here.
 
 Letters: N values of a matrix, B blocks of it, s bytes of a value in the compute dtype.
 """
@@ -19,7 +19,7 @@ from vox_populi.plan.graph_choice import GraphChoice
 from vox_tensor.nf4_levels import BLOCK_SIZE, GROUP_SIZE, Nf4Settings
 
 COMFORTABLE_SHARE = 0.25
-"""Of the device's memory: up to this much, dense copies are kept for a whole step."""
+"""Share of the device's memory up to which dense copies are kept for a whole step."""
 
 _F32 = 4
 
@@ -30,10 +30,10 @@ class QuantPlan:
 
     settings: Nf4Settings
     dense_copies: str
-    """`none`, `layer` or `step`: how long a dense copy of a matrix lives."""
+    """`none`, `layer` or `step`: how long a dense copy of a matrix is kept."""
     cache_dir: Path | None
     is_prequantised: bool
-    """Whether the folder holds NF4 already; it is then loaded as it is."""
+    """Whether the folder is already in NF4; it is then loaded as it is."""
     modules: tuple[str, ...]
     """Our names of the layers that are in NF4."""
     packed_bytes: int
@@ -79,10 +79,10 @@ class Nf4Layout:
 def nf4_layout(
     contract: FinetuneContract, inventory: ModelInventory, chosen: GraphChoice
 ) -> Nf4Layout:
-    """What of a base is in NF4: the linear layers of the blocks, or those of the proxy.
+    """The NF4 part of a base: the linear layers of the blocks, or those of the proxy.
 
-    A folder that holds NF4 already decides block size and double quantisation itself, and which
-    layers of the full graph are left dense.
+    A folder already in NF4 determines block size, double quantisation and which layers of the full
+    graph stay dense.
     """
     spec = contract.qlora
     in_blocks = {key.ours.removesuffix(".weight") for key in inventory.quantized_keys()}
@@ -102,7 +102,7 @@ def nf4_layout(
 def choose_dense_copies(
     asked: DenseCopiesChoice, step_total: int, available: int | None
 ) -> DenseCopiesChoice:
-    """`step` where everything together then fits comfortably, else `none`.
+    """`step` if everything together then fits comfortably, otherwise `none`.
 
     Args:
         asked: The request; anything but `auto` is the answer.

@@ -43,7 +43,7 @@ class FolderUse:
     reads: tuple[Path, ...] = ()
     """Files that are read besides the inputs of the contract, such as a config file."""
     resumed: Path | None = None
-    """The run or checkpoint that is read to go on from, where that is not the output folder."""
+    """The run or checkpoint to resume from, if it is not the output folder."""
 
 
 AS_NEW_FOLDER = FolderUse()

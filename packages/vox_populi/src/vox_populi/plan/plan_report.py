@@ -1,4 +1,4 @@
-"""A plan for people (a text table) and for programs (JSON values)."""
+"""A plan as a text table and as JSON values."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
 
 
 def _qlora_json(plan: ExecutionPlan) -> dict[str, object]:
-    """What only a run on a 4-bit base has."""
+    """Values of runs on a 4-bit base."""
     quant = plan.quant
     if quant is None:
         return {}
@@ -191,7 +191,7 @@ def _memory_rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
 
 
 def _layers_by_role(plan: ExecutionPlan) -> dict[str, int]:
-    """How many layers carry an adapter, by role; a fused layer counts once, as `q+k+v`."""
+    """How many layers have an adapter, by role; a fused layer counts once, as `q+k+v`."""
     return dict(Counter("+".join(module.roles) for module in plan.adapters))
 
 

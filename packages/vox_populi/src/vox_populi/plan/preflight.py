@@ -55,8 +55,8 @@ class PreflightReport:
     """Held-out rows; may be none."""
     facts: DataFacts
     digests: Mapping[str, str]
-    """Of `data`, `valid` (where it is a file), `template`, `tokenizer` (where it could be
-    loaded), `init_from` (where the request names an adapter) and `base_headers`: config, and
+    """Digests of `data`, `valid` (if it is a file), `template`, `tokenizer` (if it could be
+    loaded), `init_from` (if the request has an adapter) and `base_headers`: config, and
     name, type, shape and place of every tensor. The weights themselves are not read here; see
     `base_digest`."""
     notes: tuple[str, ...] = ()

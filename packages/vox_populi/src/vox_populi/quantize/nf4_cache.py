@@ -37,7 +37,7 @@ class CachedBase:
     """A quantised base to load, and a note about it."""
 
     inventory: ModelInventory
-    """The cache entry's inventory, or the base's own if there is no usable entry."""
+    """The cache entry's inventory, or the base's own if no entry can be used."""
     notes: tuple[str, ...]
 
 

@@ -1,4 +1,4 @@
-"""From the name of an optimizer to the optimizer."""
+"""Optimizers by name."""
 
 from __future__ import annotations
 
