@@ -9,12 +9,13 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from packages.vox_populi.tests.merged_transformer import merged_transformer
 from tests_integration.tiny_models import FAMILY_CASES, VOCAB, write_tiny_model
 from tests_integration.tolerances import F32_GRAD, F32_LOSS_SUM, F32_MERGED, assert_parity, differs
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
 from vox_populi.model.hf_load import load_base
-from vox_populi.model.lora_transformer import attach_adapters, merged_transformer
+from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.transformer import Transformer
 from vox_tensor.collate import collate_window
 from vox_tensor.lora import LoraLinear

@@ -28,11 +28,10 @@ def test_windows_have_no_gap_and_no_overflow(lengths: list[int]) -> None:
 
 
 @given(LENGTHS)
-def test_rows_of_a_window_keep_their_order_and_are_roots(lengths: list[int]) -> None:
+def test_rows_of_a_window_keep_their_order(lengths: list[int]) -> None:
     for window in pack_rows(lengths, CAPACITY):
         rows = [segment.row for segment in window.segments]
         assert rows == sorted(rows)
-        assert all(segment.parent is None for segment in window.segments)
 
 
 @given(LENGTHS)

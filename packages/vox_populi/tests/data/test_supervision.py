@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from packages.vox_populi.tests.data.rendered_text import render_training_text
 from vox_populi.data.supervision import (
     encode_prompt,
     encode_record,
     end_of_answer_id,
     last_supervised,
 )
-from vox_populi.data.training_text import ChatTemplate, TextPolicy, render_training_text
+from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import DataError
 from vox_tensor.records import IGNORE_INDEX, EncodedRow, Message, Role, TrainingRecord
 from vox_tensor.tokenizer import TextTokenizer, VoxTokenizer

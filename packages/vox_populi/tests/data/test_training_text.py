@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from packages.vox_populi.tests.data.rendered_text import render_training_text
 from vox_populi.data.training_text import (
     END_OF_TEXT,
     ChatTemplate,
     TextPolicy,
-    render_training_text,
     template_digest,
     training_pieces,
 )

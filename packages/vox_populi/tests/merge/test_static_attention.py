@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from packages.vox_populi.tests.merged_transformer import merged_transformer
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules
 from vox_populi.hf.model_config import parse_model_config
 from vox_populi.merge.static_attention import static_attention
 from vox_populi.model.attention import Attention, PackContext
-from vox_populi.model.lora_transformer import attach_adapters, merged_transformer
+from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.norm import Norm
 from vox_populi.model.transformer import Transformer
 from vox_tensor.lora_spec import LoraSpec

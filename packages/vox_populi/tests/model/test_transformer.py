@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from packages.vox_populi.tests.merged_transformer import merged_transformer
 from vox_populi.hf.family_registry import FAMILIES
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules, tensor_keys
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
@@ -12,7 +13,6 @@ from vox_populi.model.lora_transformer import (
     adapter_tensors,
     attach_adapters,
     load_adapter_tensors,
-    merged_transformer,
 )
 from vox_populi.model.transformer import Transformer
 from vox_tensor.collate import PackedBatch, collate_window

@@ -1,7 +1,7 @@
 """Placing rows into windows of a fixed token budget, whole and in a reproducible order. No torch.
 
 A window is what one forward pass computes. Rows are never cut and never see each other: a
-window is a list of segments, and attention stays inside a segment (and its parents).
+window is a list of segments, and attention stays inside a segment.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of tokens in a window that attends to itself and to its chain of parents."""
+    """A run of tokens in a window that attends to itself alone."""
 
     row: int
     """Index of the row in the sequence that was packed."""
     start: int
     """First token of the segment, counted from the start of the window."""
     length: int
-    parent: int | None = None
-    """Index in the window of the segment whose tokens are this one's prefix; `None` for a root."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,11 +44,6 @@ class SourceModule:
     path: Path
     heldout: bool
 
-    @property
-    def top_level(self) -> str:
-        """The name that decides the side: the first part of `name`."""
-        return self.name.split(".", maxsplit=1)[0]
-
 
 def is_heldout_module(top_level_name: str) -> bool:
     """Whether a top-level module or package is held out.

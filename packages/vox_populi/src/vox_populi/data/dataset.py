@@ -138,11 +138,6 @@ class RowDataset:
         return self._index.lengths
 
     @property
-    def supervised_counts(self) -> Sequence[int]:
-        """Supervised tokens of each row; at least 1."""
-        return self._index.supervised
-
-    @property
     def n_tokens(self) -> int:
         """Tokens of all rows."""
         return sum(self._index.lengths)

@@ -65,14 +65,6 @@ def training_pieces(
     return _plain_pieces(turns, open_assistant)
 
 
-def render_training_text(
-    messages: Sequence[Message], policy: TextPolicy, *, open_assistant: bool = False
-) -> str:
-    """The pieces as one string, for display only: ids are made piece by piece."""
-    pieces = training_pieces(messages, policy, open_assistant=open_assistant)
-    return "".join(piece.text for piece in pieces)
-
-
 def template_digest(template: ChatTemplate) -> str:
     """`sha256:` and the hash of a template's output for fixed conversations.
 

@@ -144,11 +144,6 @@ class ConfigFields:
         if value is not None and value not in supported:
             self.unsupported(name, value, meaning)
 
-    def must_be_absent(self, name: str, meaning: str) -> None:
-        """Refuse, by name, a setting that has no supported value."""
-        if self.value(name) not in (None, {}, [], False):
-            self.problems.append(say.config_unsupported(self.where, name, None, meaning))
-
     def unsupported(self, name: str, value: object, meaning: str) -> None:
         """Report a setting that is recognised but not supported."""
         self.problems.append(say.config_unsupported(self.where, name, value, meaning))

@@ -68,11 +68,6 @@ class CheckRows:
         """Tokens of all rows."""
         return sum(map(len, self.rows))
 
-    @property
-    def n_learned(self) -> int:
-        """Learned tokens of all rows."""
-        return sum(row.n_supervised for row in self.rows)
-
     def limited(self, most_tokens: int) -> tuple[EncodedRow, ...]:
         """The first rows up to a number of tokens, and at least one."""
         taken: list[EncodedRow] = []
