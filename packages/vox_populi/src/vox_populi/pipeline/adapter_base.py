@@ -1,4 +1,4 @@
-"""The base an adapter belongs to: where it is, whether it is the one, which layers are meant."""
+"""The base of an adapter: finding it, checking that it is the right one, matching its layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vox_populi.runs.checkpoint_dir import checkpoint_at
 
 
 def run_of(adapter: Path) -> Path:
-    """The run folder of an adapter file; that of a checkpoint lies two folders below its run."""
+    """The run folder of an adapter file; a checkpoint's file is two folders below its run."""
     if checkpoint_at(adapter.parent) is None:
         return adapter.parent
     return adapter.resolve().parent.parent.parent
@@ -25,21 +25,21 @@ def run_of(adapter: Path) -> Path:
 def check_rows_of(
     adapter: Path, header: AdapterHeader, inventory: ModelInventory
 ) -> CheckRows | None:
-    """The rows that an adapter's run left for a merge; `None` where there are none."""
+    """The check rows of an adapter's run; `None` if there are none."""
     path = run_of(adapter) / CHECK_ROWS_FILE
     return read_check_rows(path, header.contract_digest, inventory.config.vocab_size)
 
 
 def base_folder(model_dir: Path | None, adapter: Path, header: AdapterHeader) -> Path | None:
-    """Where the base of an adapter is; `None` for the embedded one.
+    """The folder of an adapter's base; `None` for the embedded one.
 
     Args:
-        model_dir: What the operator names; the digest decides later whether it is right.
+        model_dir: The operator's choice; its digest is checked later.
         adapter: The adapter file of a run or of one of its checkpoints.
-        header: Of the adapter.
+        header: The adapter's header.
 
     Raises:
-        ArtifactError: When nothing tells.
+        ArtifactError: When it cannot be found.
     """
     if model_dir is not None:
         return model_dir
@@ -65,7 +65,7 @@ def require_base(inventory: ModelInventory, digest: str, header: AdapterHeader, 
 
 
 def _require_facts(inventory: ModelInventory, header: AdapterHeader, where: str) -> None:
-    """Refuse an adapter that has the base's digest and says other things of it."""
+    """Refuse an adapter that has the base's digest but wrong facts about it."""
     config = inventory.config
     facts: list[tuple[str, object, object]] = [("model_type", header.model_type, config.model_type)]
     if header.base_sizes is not None:
@@ -83,10 +83,10 @@ def _require_facts(inventory: ModelInventory, header: AdapterHeader, where: str)
 def fitting_modules(
     inventory: ModelInventory, header: AdapterHeader, where: str
 ) -> tuple[AdapterModule, ...]:
-    """The base's modules that the adapter names, which must fit in every particular.
+    """The base's modules that the adapter adapts, which must match exactly.
 
     Raises:
-        ArtifactError: Naming modules that the base does not have.
+        ArtifactError: With the modules that the base does not have.
     """
     known = {module.ours: module for module in adapter_modules(inventory.config)}
     unknown = [

@@ -18,7 +18,7 @@ GREEDY = SamplingSpec()
 def score_answers(
     answerer: Answerer, records: Sequence[TrainingRecord], max_new_tokens: int
 ) -> AnswerScore | None:
-    """Have rows answered greedily, each up to its last answer; `None` for no rows."""
+    """Answer rows greedily, each up to its last answer; `None` for no rows."""
     if not records:
         return None
     answers = [_answered(answerer, record, max_new_tokens) for record in records]
@@ -39,7 +39,7 @@ class _Answer(NamedTuple):
 
 
 def _answered(answerer: Answerer, record: TrainingRecord, max_new_tokens: int) -> _Answer:
-    """What the model says where the row has its last answer, and that answer."""
+    """The model's answer in place of the row's last answer, and that answer."""
     messages = record.messages
     last = max(i for i, message in enumerate(messages) if message.role is Role.ASSISTANT)
     prompt_ids = answerer.encode(messages[:last])

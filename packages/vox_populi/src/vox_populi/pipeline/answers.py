@@ -1,4 +1,4 @@
-"""Answers of loaded weights to encoded prompts, ended by whatever ends one. Needs torch."""
+"""Generating answers to encoded prompts with loaded weights. Needs torch."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vox_populi.pipeline.weights import FoundWeights
 from vox_tensor.records import Message
 
 SMALL_MODEL_BYTES = 32 << 20
-"""Of weights as they are stored. A product of one token with less takes about as long as handing
-it to threads, and many times longer where other programs use the cores too: vox-nano (8 MB) wrote
-600 tokens/s with one thread and 50 to 270 with two on a busy machine."""
+"""Stored size up to which one thread is faster. With smaller weights, a product of one token takes
+about as long as distributing it to threads, which is many times slower on a busy machine: vox-nano
+(8 MB) generated 600 tokens/s with one thread and 50 to 270 with two."""
 
 
 def answer_threads(found: FoundWeights, threads: int | None) -> int | None:
-    """CPU threads for writing answers: as asked for, or one for a small model."""
+    """CPU threads for generating answers: as requested, or one for a small model."""
     is_small = found.inventory.total_bytes < SMALL_MODEL_BYTES
     return 1 if threads is None and is_small else threads
 
 
 def stop_ids(found: FoundWeights) -> frozenset[int]:
-    """What ends an answer: as trained, and what the base and its tokenizer call the end.
+    """Ids that end an answer: as trained, and the end tokens of the base and its tokenizer.
 
     Raises:
         ModelError: For a generation config that cannot be used.
@@ -39,7 +39,7 @@ def stop_ids(found: FoundWeights) -> frozenset[int]:
 
 
 class Answerer:
-    """Weights that answer; what they have read is kept for the next prompt that starts alike."""
+    """Weights that answer; tokens they have read are cached for prompts with the same start."""
 
     def __init__(self, found: FoundWeights, model: Transformer) -> None:
         self._found = found
@@ -78,5 +78,5 @@ class Answerer:
 
 
 def longest_prompt(found: FoundWeights) -> int:
-    """Tokens of a prompt that leave the model a position for an answer."""
+    """Largest prompt that leaves the model a position for an answer."""
     return found.inventory.config.max_positions - 1

@@ -1,4 +1,4 @@
-"""Our header for an adapter whose own form does not say what text it was trained on."""
+"""Our header for an adapter whose own format does not record its training text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vox_populi.plan.tokenizer_choice import choose_tokenizer
 from vox_tensor.lora_spec import LoraSpec
 
 _SEQ_LEN = 512
-"""Other forms do not say how long the rows were; this is the trainer's default."""
+"""Assumed row length, since other formats do not record it: the trainer's default."""
 
 
 def assumed_header(

@@ -15,27 +15,27 @@ class Conversation(Protocol):
     model: str
     """Name of the base folder."""
     notes: tuple[str, ...]
-    """About the weights."""
+    """Notes about the weights."""
 
     def answer(self, text: str, on_text: Callable[[str], None]) -> GenerateResult:
-        """Answer a message; `on_text` gets the answer piece by piece.
+        """Answer a message; `on_text` receives the answer piece by piece.
 
-        Ctrl-C ends the answer, not the chat: what there is of it counts as said.
+        Ctrl-C ends the answer, not the chat: the text so far stays in the conversation.
 
         Raises:
             DataError: When the conversation leaves no room for an answer; the message is then
-                no part of it.
-            EnvironmentFailure: When memory is used up or the device fails.
+                not part of it.
+            EnvironmentFailure: When memory runs out or the device fails.
         """
         ...
 
     def reset(self) -> None:
-        """Forget what was said."""
+        """Clear the conversation."""
         ...
 
 
 def open_chat(request: GenerateRequest) -> Conversation:
-    """Load the weights for a conversation; the request's prompts are not looked at.
+    """Load the weights for a conversation; the request's prompts are ignored.
 
     Raises:
         VoxError: For unusable weights or settings.

@@ -45,7 +45,7 @@ class Chat:
         self._answers = 0
 
     def reset(self) -> None:
-        """Forget what was said."""
+        """Clear the conversation."""
         self._said.clear()
 
     def answer(self, text: str, on_text: Callable[[str], None]) -> GenerateResult:
@@ -53,8 +53,8 @@ class Chat:
 
         Raises:
             DataError: When the conversation leaves no room for an answer; the message is then
-                no part of it.
-            EnvironmentFailure: When memory is used up or the device fails.
+                not part of it.
+            EnvironmentFailure: When memory runs out or the device fails.
         """
         asked = [*self._said, Message(Role.USER, text)]
         prompt_ids = self._answerer.encode(asked)
@@ -83,7 +83,7 @@ class Chat:
 
 
 class _TextStream:
-    """Turns ids into text as they come, and holds back a character that is not complete."""
+    """Turns ids into text as they come, and buffers an incomplete character."""
 
     def __init__(self, decode: Callable[[list[int]], str], on_text: Callable[[str], None]) -> None:
         self.ids: list[int] = []
@@ -93,14 +93,14 @@ class _TextStream:
         self._shown = 0
 
     def take(self, token: int) -> None:
-        """Show what a new id completes."""
+        """Show the text that a new id completes."""
         self.ids.append(token)
         self.text = self._decode(self.ids)
         if not self.text.endswith(_HALF_A_CHARACTER):
             self._show()
 
     def finish(self) -> None:
-        """Show what was held back."""
+        """Show the buffered text."""
         self._show()
 
     def _show(self) -> None:

@@ -1,4 +1,4 @@
-"""Turning the engine's states into checkpoints of the run folder, and saying so."""
+"""Turning the engine's states into checkpoints of the run folder, and reporting them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class CheckpointSaver:
     keep: int
     sink: Sink
     sync_history: Callable[[], None]
-    """Brings what was emitted so far to the disk."""
+    """Function that flushes the events so far to disk."""
     last: Checkpoint | None = None
-    """The newest that this process wrote or started from."""
+    """The newest checkpoint that this process wrote or started from."""
 
     def __call__(self, state: EngineState) -> None:
-        """Write one.
+        """Write a checkpoint.
 
         Raises:
             EnvironmentFailure: When the system refuses; earlier checkpoints are untouched.

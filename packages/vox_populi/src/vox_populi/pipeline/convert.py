@@ -1,4 +1,4 @@
-"""Write an adapter in another form: request, report and function. No torch."""
+"""Writing an adapter in another format: request, report and function. No torch."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from vox_populi.pipeline.runners import load_runner
 
 
 class AdapterForm(StrEnum):
-    """The forms an adapter can be written in."""
+    """The formats of adapters."""
 
     LORA_BIN = "lora-bin"
-    """One `.bin` file, as the LoRA backend and all checkpoints have it."""
+    """One `.bin` file, as written by the LoRA backend and all checkpoints."""
     PEFT = "peft"
-    """A folder as PEFT's `save_pretrained` writes it."""
+    """A folder as written by PEFT's `save_pretrained`."""
     V3 = "v3"
-    """A safetensors file with its manifest of version 3 and, for QLoRA, sidecar of version 2."""
+    """A safetensors file with its version 3 manifest and, for QLoRA, a version 2 sidecar."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertRequest:
-    """An adapter to write in another form."""
+    """A request to write an adapter in another format."""
 
     source: Path
     """An adapter file, the folder of a run or of a checkpoint, or a PEFT folder."""
@@ -42,24 +42,24 @@ class ConvertRequest:
     output: Path
     """A new file for a `.bin`, a new folder for the others."""
     base: Path | None = None
-    """Base folder, where the source does not say names and sizes; only its headers are read,
-    and all of it where the source has no digest of its base."""
+    """Base folder, if the source lacks names and sizes; only its headers are read, or all of it if
+    the source has no digest of its base."""
     meta: Path | None = None
-    """Sidecar of a version 2 or 3 source, if it does not lie beside it under a known name."""
+    """Sidecar of a version 2 or 3 source, if it is not next to it under a known name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertReport:
-    """What was written, and what was done to the adapter."""
+    """A report of what was written and how the adapter was changed."""
 
     source_form: str
-    """In words."""
+    """Display name of the source format."""
     target: AdapterForm
     output: Path
     files: tuple[str, ...]
     graph: str
     base_quant: str
-    """`none` or `nf4`: of the weights the adapter was trained on."""
+    """Quantisation of the weights the adapter was trained on: `none` or `nf4`."""
     modules: int
     rank: int
     alpha: float
@@ -89,12 +89,12 @@ class ConvertReport:
 
 
 def convert_adapter(request: ConvertRequest) -> ConvertReport:
-    """Read an adapter of any form and write it in another, as something new.
+    """Read an adapter in any format and write it in another, to a new path.
 
     Raises:
         PreflightError: When the output exists.
-        ArtifactError: For an adapter that cannot be read, that the target cannot hold, or that
-            does not fit the base that was named.
+        ArtifactError: For an adapter that cannot be read, that the target cannot represent, or that
+            does not fit the given base.
         ModelError: For a base folder that cannot be used.
         EnvironmentFailure: When the system refuses to write.
     """
@@ -104,7 +104,7 @@ def convert_adapter(request: ConvertRequest) -> ConvertReport:
 
 
 def _refuse_early(request: ConvertRequest) -> None:
-    """Refuse what converting an adapter would."""
+    """Refuse early what converting an adapter would refuse."""
     is_file = request.target is AdapterForm.LORA_BIN
     refuse_all(
         lambda: require_present(

@@ -1,7 +1,7 @@
-"""`vox mens convert-adapter`: an adapter in another form, where the layers correspond. Needs torch.
+"""`vox mens convert-adapter`: an adapter in another format, if the layers correspond. Needs torch.
 
-A and B have the same orientation in all forms, so that only names change. What the other form
-cannot say is refused or noted, never dropped in silence.
+A and B have the same orientation in all formats, so that only names change. Anything the other
+format cannot represent is refused or noted, never silently dropped.
 """
 
 from __future__ import annotations

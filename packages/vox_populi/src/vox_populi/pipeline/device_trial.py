@@ -1,4 +1,4 @@
-"""Whether a device computes what the CPU computes: a few steps of a tiny model. Needs torch."""
+"""Checking that a device computes the same as the CPU: a few steps of a tiny model. Needs torch."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from vox_tensor.nf4_weight import DensePool, Nf4Weight
 from vox_tensor.records import EncodedRow
 
 _ALLOWED = {"float32": 1e-3, "bfloat16": 1e-1}
-"""Relative difference of a number: a hundred times what another order of sums makes of it. A
-wrong kernel is off by more than that."""
+"""Allowed relative difference of a number: a hundred times the effect of summing in a different
+order. A wrong kernel is off by more than that."""
 _STEPS, _RATE = 3, 1e-2
 
 _WIDTH, _VOCAB = 32, 64
@@ -51,14 +51,14 @@ _CONFIG = {
 
 @cache
 def step_failure(device: str, dtype: str = "float32") -> str | None:
-    """What goes wrong in training and answering on a device; `None` when nothing does.
+    """The failure of training and answering on a device; `None` if there is none.
 
     Losses and scores are compared with the CPU's. Dense and NF4 layers take part, and a step
     with dropout, whose mask is the device's own and whose loss therefore only has to be finite.
 
     Args:
         device: torch's name.
-        dtype: Of weights and activations: `float32` or `bfloat16`.
+        dtype: Dtype of weights and activations: `float32` or `bfloat16`.
     """
     try:
         found = _numbers(device, dtype)

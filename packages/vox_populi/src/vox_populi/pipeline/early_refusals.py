@@ -1,7 +1,7 @@
-"""What is refused before torch is loaded: places that are taken, and inputs that are not there.
+"""Checks before torch is loaded: outputs that exist, and inputs that are missing.
 
-Each check looks at a path of a request, in the way and words of its runner, which looks again:
-between the two, a folder may fill. `refuse_all` reports everything found together.
+Each check examines a path of a request like its runner does, with the same messages; the runner
+checks again, since a folder may fill in between. `refuse_all` reports all problems together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vox_tensor.regular_file import open_regular_file
 
 
 def refuse_all(*checks: Callable[[], object]) -> None:
-    """Run all checks; raise what one of them found as it is, and several findings together."""
+    """Run all checks; raise a single error as it is, and several together."""
     found = Findings()
     errors: list[VoxError] = []
 
@@ -46,7 +46,7 @@ def refuse_all(*checks: Callable[[], object]) -> None:
 
 
 def weights_checks(choice: WeightsChoice) -> tuple[Callable[[], object], ...]:
-    """What to check of the weights that a request names."""
+    """The checks for a request's weights."""
     named = (choice.run, choice.checkpoint, choice.adapter)
     if sum(path is not None for path in named) > 1:
         return ()  # They exclude each other, whatever lies there; the runner says so.
@@ -59,7 +59,7 @@ def weights_checks(choice: WeightsChoice) -> tuple[Callable[[], object], ...]:
 
 
 def require_present(path: Path | None, problem: Callable[[str], Problem]) -> None:
-    """Refuse a path that was given and does not exist."""
+    """Refuse a given path that does not exist."""
     if path is not None and not os.path.lexists(path):
         raise ArtifactError(problem(str(path)))
 
@@ -104,5 +104,5 @@ def reads_of(*paths: Path | None) -> Reads:
 
 
 def require_new_export(output: Path, reads: Reads) -> None:
-    """Refuse an export folder that is occupied or overlaps an input."""
+    """Refuse an export folder that is not empty or overlaps an input."""
     require_new_folder(output, reads, occupied=say_export.export_target_exists)

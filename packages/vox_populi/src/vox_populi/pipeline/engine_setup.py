@@ -1,4 +1,4 @@
-"""From a plan to a kernel and the engine's settings. Needs torch."""
+"""Building a plan's kernel and the engine's settings. Needs torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LoadedObjective:
 
     objective: Objective
     notes: tuple[str, ...] = ()
-    """What the operator should know of how it was loaded."""
+    """Notes for the operator on how it was loaded."""
 
 
 def load_objective(planned: PlannedRun, base_digest: str) -> LoadedObjective:
@@ -73,10 +73,10 @@ def plan_optimizer(plan: ExecutionPlan, objective: Objective) -> Optimizer:
 
 @contextmanager
 def on_device(device: str, threads: int | None) -> Iterator[None]:
-    """Use so many CPU threads, and turn failures of memory and device into operator problems.
+    """Set the CPU threads, and turn failures of memory and device into operator problems.
 
     Raises:
-        EnvironmentFailure: When memory is used up or the device fails.
+        EnvironmentFailure: When memory runs out or the device fails.
     """
     before = torch.get_num_threads()
     if threads is not None:
@@ -101,6 +101,6 @@ def _memory_exhausted(device: str) -> EnvironmentFailure:
 
 
 def _is_host_out_of_memory(error: RuntimeError) -> bool:
-    """A failed allocation on the host has no class of its own in torch, only this text."""
+    """Whether an error is a failed host allocation, which torch identifies only by this text."""
     text = str(error)
     return "DefaultCPUAllocator" in text and "memory" in text

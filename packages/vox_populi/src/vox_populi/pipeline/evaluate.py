@@ -1,4 +1,4 @@
-"""Measure a model on rows: request, report and function. No torch."""
+"""Measuring a model on rows: request, report and function. No torch."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class EvalRequest:
     on_bad_row: OnBadRow = OnBadRow.ERROR
     on_long_row: OnLongRow = OnLongRow.TRUNCATE
     generate: int = 0
-    """Rows that are also answered and compared with their answers: the first of each source, in the
+    """Number of rows to answer and compare with their answers: the first of each source, in the
     order of their names, then the second of each, and so on."""
     max_new_tokens: int = 256
-    """Of each of these answers."""
+    """Largest number of tokens per answer."""
     compare_base: bool = False
     """Also measure the base without its adapter."""
 
@@ -46,20 +46,20 @@ class EvalRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerScore:
-    """Answers to rows, beside what these rows say."""
+    """Scores of the answers to rows."""
 
     rows: int
-    """Answered; where the prompt left no room, with nothing."""
+    """Number of answered rows; an answer is empty if the prompt left no room."""
     exact: int
-    """The row's answer, but for blank space around it."""
+    """Answers equal to the row's, ignoring surrounding whitespace."""
     python: int
-    """Text that Python parses, or whose fenced code it does; nothing is no Python."""
+    """Answers that Python can parse, or whose fenced code it can; an empty one does not count."""
     expected_python: int
-    """The same of the rows' own answers: what `python` could be."""
+    """The same count for the rows' own answers: the maximum of `python`."""
     blank: int = 0
-    """Nothing, or nothing that can be seen."""
+    """Answers that are empty or invisible."""
     cut: int = 0
-    """Broken off at the limit of tokens or positions."""
+    """Answers cut off at the limit of tokens or positions."""
 
     @classmethod
     def total(cls, scores: Iterable[AnswerScore]) -> AnswerScore | None:
@@ -116,16 +116,16 @@ class Measured:
     """One model on a file, source by source."""
 
     sources: tuple[SourceLoss, ...]
-    """In the order of their names."""
+    """Sources in the order of their names."""
 
     @property
     def supervised_tokens(self) -> int:
-        """Of all rows."""
+        """Supervised tokens of all rows."""
         return sum(source.supervised_tokens for source in self.sources)
 
     @property
     def loss(self) -> float:
-        """Mean over supervised tokens, in nats; that of a single source to the last bit."""
+        """Mean over supervised tokens, in nats; for a single source, exactly its loss."""
         if len(self.sources) == 1:
             # `x * n / n` is not always x.
             return self.sources[0].loss
@@ -134,7 +134,7 @@ class Measured:
 
     @property
     def answers(self) -> AnswerScore | None:
-        """Of all sources; `None` when nothing was answered."""
+        """Scores over all sources; `None` if nothing was answered."""
         return AnswerScore.total(each.answers for each in self.sources if each.answers is not None)
 
     def as_json(self) -> JsonObject:
@@ -154,10 +154,10 @@ class EvalReport:
     model: str
     """Name of the base folder."""
     adapter: Path | None
-    """Adapter file or folder that was on top of it."""
+    """Adapter file or folder used on top of it."""
     measured: Measured
     base: Measured | None = None
-    """The base without the adapter, when that was asked for."""
+    """The base without the adapter, if requested."""
     rows: int
     truncated_rows: int
     skipped_rows: int
@@ -173,12 +173,12 @@ class EvalReport:
 
     @property
     def supervised_tokens(self) -> int:
-        """Of all rows."""
+        """Supervised tokens of all rows."""
         return self.measured.supervised_tokens
 
     @property
     def sources(self) -> tuple[SourceLoss, ...]:
-        """In the order of their names."""
+        """Sources in the order of their names."""
         return self.measured.sources
 
     def as_json(self) -> JsonObject:
@@ -204,7 +204,7 @@ def _answers_json(answers: AnswerScore | None) -> JsonObject | None:
 
 
 def evaluate(request: EvalRequest) -> EvalReport:
-    """Mean loss over the supervised tokens of a file and, where asked for, how rows are answered.
+    """Mean loss over the supervised tokens of a file and, if requested, scores of answers.
 
     Raises:
         VoxError: For unusable weights, rows or machine.
@@ -216,5 +216,5 @@ def evaluate(request: EvalRequest) -> EvalReport:
 
 
 def _refuse_early(request: EvalRequest) -> None:
-    """Refuse what an evaluation would."""
+    """Refuse early what an evaluation would refuse."""
     refuse_all(lambda: require_rows(request.data), *weights_checks(request.weights))

@@ -25,9 +25,9 @@ from vox_populi.train.evaluate import mean_loss
 from vox_populi.train.objective import Objective
 
 DEFAULT_SEQ_LEN = 512
-"""Of a base alone: the trainer's default; a test compares."""
+"""Row length for a base alone: the trainer's default; a test compares them."""
 ROWS_PER_WINDOW = 4
-"""A forward pass computes so many rows of full length, as in training by default."""
+"""Rows of full length per forward pass, as in training by default."""
 
 
 def evaluate(request: EvalRequest) -> EvalReport:
@@ -75,7 +75,7 @@ def evaluate(request: EvalRequest) -> EvalReport:
 
 
 def _seq_len(request: EvalRequest, found: FoundWeights) -> tuple[int, tuple[str, ...]]:
-    """The longest row: as asked, as trained, or the trainer's default; never past the table."""
+    """The longest row: as requested, as trained, or the default; never beyond the table."""
     wanted = request.seq_len
     if wanted is None:
         wanted = found.text.seq_len if found.text else DEFAULT_SEQ_LEN
@@ -93,7 +93,7 @@ def _measure(
     request: EvalRequest,
     window_tokens: int,
 ) -> Measured:
-    """Measure every source, with the adapter or, where it is off, without."""
+    """Measure every source, with the adapter or, if it is off, without."""
     members = sorted(_rows_by_source(rows).items())
     sources = tuple(
         _source_loss(objective, source, rows.select(numbers), window_tokens)
@@ -116,7 +116,7 @@ def _measure(
 
 
 def _rows_to_answer(members: Sequence[Sequence[int]], count: int) -> list[list[int]]:
-    """The first row of each source, then the second of each, until there are so many."""
+    """The first row of each source, then the second of each, up to the limit."""
     places = ((place, source) for source, rows in enumerate(members) for place in range(len(rows)))
     picked: list[list[int]] = [[] for _ in members]
     for place, source in sorted(places)[:count]:

@@ -1,4 +1,4 @@
-"""Write an adapter for another program: request, report and function. No torch."""
+"""Writing an adapter for another program: request, report and function. No torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vox_populi.pipeline.runners import load_runner
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRequest:
-    """An adapter of ours to write for another program."""
+    """A request to write one of our adapters for another program."""
 
     source: Path
     """A run folder, or an adapter file."""
@@ -27,12 +27,12 @@ class ExportRequest:
     output_dir: Path
     """A new folder."""
     model_dir: Path | None = None
-    """Base folder, if it is not where the run left it; only its headers are read."""
+    """Base folder, if it has moved since the run; only its headers are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportReport:
-    """What was written for whom, and what was done to it."""
+    """A report of what was written and how the adapter was changed."""
 
     consumer: Consumer
     output_dir: Path
@@ -40,7 +40,7 @@ class ExportReport:
     modules: int
     rank: int
     alpha: float
-    """As the consumer reads it."""
+    """Alpha as the consumer reads it."""
     renamed: tuple[str, ...]
     rescaled: tuple[str, ...]
     notes: tuple[str, ...]
@@ -62,12 +62,12 @@ class ExportReport:
 
 
 def export_adapter(request: ExportRequest) -> ExportReport:
-    """Write an adapter in the form another program loads, in a new folder.
+    """Write an adapter in another program's format, in a new folder.
 
     Raises:
-        PreflightError: When the output folder is taken.
+        PreflightError: When the output folder exists.
         ArtifactError: For an adapter that cannot be read, that does not fit its base, or that
-            the consumer cannot take, with every reason.
+            the consumer cannot load, with every reason.
         ModelError: For a base folder that cannot be used.
         EnvironmentFailure: When the system refuses to write.
     """
@@ -77,7 +77,7 @@ def export_adapter(request: ExportRequest) -> ExportReport:
 
 
 def _refuse_early(request: ExportRequest) -> None:
-    """Refuse what exporting an adapter would."""
+    """Refuse early what exporting an adapter would refuse."""
     refuse_all(
         lambda: require_adapter(request.source),
         lambda: require_model(request.model_dir),

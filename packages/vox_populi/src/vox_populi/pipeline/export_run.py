@@ -1,4 +1,4 @@
-"""`vox mens export-adapter`: our adapter in the form another program loads. Needs torch."""
+"""`vox mens export-adapter`: our adapter in another program's format. Needs torch."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def export_adapter(request: ExportRequest) -> ExportReport:
     """Write an adapter for another program, in a new folder that appears complete.
 
     Raises:
-        PreflightError: When the output folder is taken.
+        PreflightError: When the output folder exists.
         ArtifactError: For an adapter that cannot be read, that does not fit its base, or that
-            the consumer cannot take, with every reason.
+            the consumer cannot load, with every reason.
         ModelError: For a base folder that cannot be used.
         EnvironmentFailure: When the system refuses to write.
     """
@@ -65,16 +65,16 @@ def export_adapter(request: ExportRequest) -> ExportReport:
 
 
 def _check_output(request: ExportRequest, reads: tuple[Path, ...]) -> None:
-    """Refuse a place where nothing can appear: taken, or in or around what is read."""
+    """Refuse an output that exists or overlaps an input."""
     exists = say_export.export_target_exists
     require_new_folder(request.output_dir, Reads(whole=reads), occupied=exists)
 
 
 def _require_family(inventory: ModelInventory, header: AdapterHeader, where: str) -> None:
-    """Names and the order of rows are a family's; no weight is read, so there is no digest.
+    """Refuse a base of a different family; no weights are read, so there is no digest to compare.
 
     Raises:
-        ArtifactError: Naming both bases.
+        ArtifactError: With both bases.
     """
     if inventory.config.model_type != header.model_type:
         found = str(inventory.model_dir)

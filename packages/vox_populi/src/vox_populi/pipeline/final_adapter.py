@@ -1,4 +1,4 @@
-"""The adapter that a run leaves: one file of a LoRA run, a set of files of a QLoRA run."""
+"""The final adapter of a run: one file for LoRA, a set of files for QLoRA."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from vox_populi.runs.run_dir import ADAPTER_FILE
 def write_final_adapter(
     folder: Path, plan: ExecutionPlan, header: AdapterHeader, tensors: Mapping[str, Tensor]
 ) -> tuple[Path, ...]:
-    """Write it into a folder that is there; the first file is the one with the numbers.
+    """Write it into an existing folder; the first file is the one with the numbers.
 
     Raises:
-        EnvironmentFailure: When the system refuses; no torn file is left.
+        EnvironmentFailure: When the system refuses; no partial file is left.
     """
     if plan.quant is None:
         path = folder / ADAPTER_FILE
@@ -32,7 +32,7 @@ def write_final_adapter(
 
 
 def v3_facts(plan: ExecutionPlan) -> V3Facts:
-    """What a manifest of version 3 says and an adapter's header does not."""
+    """Facts for a version 3 manifest that an adapter's header does not have."""
     config = plan.config
     return V3Facts(
         vocab=config.vocab_size,

@@ -1,4 +1,4 @@
-"""Continue prompts: request, report and function. No torch."""
+"""Continuing prompts: request, report and function. No torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Prompt:
 
     text: str
     row_id: str | int | None = None
-    """What the row of a prompts file calls itself; comes back with the answer."""
+    """Id of the row in a prompts file; returned with the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +35,9 @@ class GenerateRequest:
     top_k: int | None = None
     top_p: float = 1.0
     repetition_penalty: float = 1.0
-    """Above 1 makes tokens that stand in the text already less likely."""
+    """Above 1 makes tokens already in the text less likely."""
     seed: int = 0
-    """Of sampling; prompt `i` draws from its own stream, whatever stands beside it."""
+    """Seed of sampling; prompt `i` has its own random stream, regardless of the other prompts."""
 
     def __post_init__(self) -> None:
         require_ranges(
@@ -52,7 +52,7 @@ class GenerateRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateResult:
-    """What a model wrote after one prompt."""
+    """A model's answer to one prompt."""
 
     prompt: str
     text: str
@@ -62,12 +62,12 @@ class GenerateResult:
     """`stop_token` (the model closed its turn), `length`, `context` (no positions left), or in
     a chat `interrupted`."""
     row_id: str | int | None = None
-    """What the row of a prompts file calls itself."""
+    """Id of the row in a prompts file."""
     notes: tuple[str, ...] = ()
-    """About the weights; the same for all prompts of a request."""
+    """Notes about the weights; the same for all prompts of a request."""
 
     def as_json(self) -> JsonObject:
-        """One line of `vox mens generate --json`; `id` where the prompt had one."""
+        """One line of `vox mens generate --json`, with `id` if the prompt had one."""
         named = {} if self.row_id is None else {"id": self.row_id}
         return {
             **named,
@@ -79,7 +79,7 @@ class GenerateResult:
 
 
 def generate(request: GenerateRequest) -> Iterator[GenerateResult]:
-    """Continue each prompt, in order; the weights are loaded when the first is asked for.
+    """Continue each prompt, in order; the weights are loaded when the first is needed.
 
     Raises:
         VoxError: For unusable weights, or a prompt that leaves no room for an answer.
@@ -108,7 +108,7 @@ class LoadedModel(Protocol):
         repetition_penalty: float = 1.0,
         seed: int = 0,
     ) -> GenerateResult:
-        """Answer one prompt; at temperature 0 the likeliest token is taken each time.
+        """Answer one prompt; at temperature 0 the most likely token is chosen each time.
 
         Raises:
             ConfigError: For a setting out of range.
@@ -129,5 +129,5 @@ def load_model(weights: WeightsChoice) -> LoadedModel:
 
 
 def refuse_answers_early(request: GenerateRequest) -> None:
-    """Refuse what generating would."""
+    """Refuse early what generating would refuse."""
     refuse_all(*weights_checks(request.weights))

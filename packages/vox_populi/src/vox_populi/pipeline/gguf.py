@@ -1,4 +1,4 @@
-"""Write a model as a GGUF file: request, report and function. No torch."""
+"""Writing a model as a GGUF file: request, report and function. No torch."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ class GgufRequest:
     """A new file."""
     kind: GgufTypeChoice = GgufTypeChoice.AUTO
     model_dir: Path | None = None
-    """Of an adapter: its base, if not where it was in training."""
+    """Base of an adapter, if it has moved since training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufReport:
-    """What was written and read back."""
+    """A report of what was written and read back."""
 
     output: Path
     kind: GgufType
     tensors: int
-    """All of them were compared with what was meant."""
+    """Number of tensors, all of which were compared."""
     total_bytes: int
     pre_tokenizer: str
-    """llama.cpp's name of the way the tokenizer splits text."""
+    """llama.cpp's name of the pre-tokenizer."""
     context: int
-    """Tokens over which llama.cpp computes the same."""
+    """Context length up to which llama.cpp computes the same."""
     rows: RowCheck | None = None
-    """Of an adapter: whether the file does what was trained; `None` for a model folder, and where
-    the adapter's run left no rows."""
+    """Whether the file does what an adapter was trained for; `None` for a model folder, and if the
+    adapter's run has no check rows."""
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> JsonObject:
@@ -62,7 +62,7 @@ class GgufReport:
 
 
 def export_gguf(request: GgufRequest) -> GgufReport:
-    """Write a model folder as a GGUF file for llama.cpp, and compare every tensor of it.
+    """Write a model folder as a GGUF file for llama.cpp, and compare every tensor.
 
     Raises:
         MissingExtraError: Without the extra `gguf`.
@@ -78,7 +78,7 @@ def export_gguf(request: GgufRequest) -> GgufReport:
 
 
 def _refuse_early(request: GgufRequest) -> None:
-    """Refuse what writing a GGUF file would."""
+    """Refuse early what writing a GGUF file would refuse."""
     refuse_all(
         lambda: None if means_adapter(request.source) else require_model(request.source),
         lambda: require_model(request.model_dir),

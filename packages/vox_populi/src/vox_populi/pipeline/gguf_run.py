@@ -37,8 +37,8 @@ from vox_tensor.errors import Problem
 def export_gguf(request: GgufRequest) -> GgufReport:
     """Write a GGUF file that appears complete and was read back.
 
-    From an adapter, the update is added to the base in float32 and rounded once, to the file's
-    type; a type that loses what was trained is not published.
+    For an adapter, the update is added to the base in float32 and rounded once, to the file's type;
+    a type that loses what was trained is not published.
 
     Raises:
         PreflightError: When the output file exists.
@@ -64,17 +64,17 @@ def export_gguf(request: GgufRequest) -> GgufReport:
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """What stands in a GGUF file besides the numbers."""
+    """Contents of a GGUF file besides the numbers."""
 
     vocabulary: GgufVocabulary
     template: str | None
 
     @classmethod
     def of(cls, inventory: ModelInventory) -> _Files:
-        """Those of a model folder, checked before anything is computed.
+        """The contents for a model folder, checked before anything is computed.
 
         Raises:
-            ArtifactError: For what the format cannot describe.
+            ArtifactError: For anything the format cannot describe.
         """
         folder = inventory.model_dir
         problems = gguf_refusals(folder, inventory.config)
@@ -95,7 +95,7 @@ def _merge_inputs(request: GgufRequest) -> MergeInputs:
 def _kind_that_keeps(
     request: GgufRequest, inputs: MergeInputs
 ) -> tuple[GgufType, RowCheck | None, tuple[str, ...]]:
-    """The first of the types asked for that keeps what was trained.
+    """The first of the candidate types that keeps what was trained.
 
     Raises:
         MergeMismatchError: When the last one does not.

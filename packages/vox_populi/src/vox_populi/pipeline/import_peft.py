@@ -1,4 +1,4 @@
-"""Read an adapter of PEFT's form: request, report and function. No torch."""
+"""Reading a PEFT adapter: request, report and function. No torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vox_populi.pipeline.runners import load_runner
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportRequest:
-    """A PEFT folder to read into our form."""
+    """A request to convert a PEFT folder to our format."""
 
     source: Path
     output: Path
@@ -24,14 +24,14 @@ class ImportRequest:
     model_dir: Path | None = None
     """Its base; `None` for the embedded one."""
     tokenizer: TokenizerKind | None = None
-    """`None`: `vox` for the embedded base, else `hf`."""
+    """`None`: `vox` for the embedded base, otherwise `hf`."""
     template: ChatTemplate = ChatTemplate.CHATML
     system_prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
-    """What was read, and what it is now."""
+    """A report of what was read and written."""
 
     output: Path
     base: str
@@ -70,7 +70,7 @@ def import_adapter(request: ImportRequest) -> ImportReport:
 
 
 def _refuse_early(request: ImportRequest) -> None:
-    """Refuse what importing an adapter would."""
+    """Refuse early what importing an adapter would refuse."""
     refuse_all(
         lambda: require_peft(request.source),
         lambda: require_model(request.model_dir),

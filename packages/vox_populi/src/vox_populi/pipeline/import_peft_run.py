@@ -1,4 +1,4 @@
-"""`vox mens import-adapter`: a PEFT folder becomes an adapter file of ours. Needs torch."""
+"""`vox mens import-adapter`: a PEFT folder becomes one of our adapter files. Needs torch."""
 
 from __future__ import annotations
 

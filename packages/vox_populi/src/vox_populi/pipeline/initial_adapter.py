@@ -18,22 +18,22 @@ from vox_populi.runs.manifest import InputFacts
 
 @dataclass(frozen=True, slots=True)
 class InitialAdapter:
-    """What training starts from."""
+    """The adapter that training starts from."""
 
     tensors: Mapping[str, Tensor]
     notes: tuple[str, ...]
-    """What the operator should know of it."""
+    """Notes for the operator."""
 
 
 def read_initial_adapter(planned: PlannedRun, inputs: InputFacts) -> InitialAdapter | None:
     """The values to start from, or `None` for fresh ones.
 
-    An adapter of a dense base may start a run on the same base in NF4, and the other way round:
-    the places are the same. A note says so, since the loss at the start is another one.
+    An adapter of a dense base may start a run on the same base in NF4, and vice versa, since the
+    layers are the same. A note says so, because the initial loss will differ.
 
     Raises:
-        ArtifactError: For a file that is no adapter, and for one of another base, graph, rank,
-            scale or set of modules.
+        ArtifactError: For a file that is not an adapter, and for one with a different base,
+            graph, rank, scale or set of modules.
     """
     path = planned.contract.init_from
     if path is None:
@@ -58,7 +58,7 @@ def _notes(planned: PlannedRun, header: AdapterHeader, name: str) -> Iterator[st
 def _differences(
     planned: PlannedRun, inputs: InputFacts, header: AdapterHeader
 ) -> Iterator[tuple[str, object, object]]:
-    """What, the adapter's, and this run's, for everything that must be the same."""
+    """The name, the adapter's value and the run's value of everything that must be the same."""
     plan = planned.plan
     modules = tuple(AdaptedModule.of(module) for module in plan.adapters)
     if header.base_digest != inputs.base_digest:

@@ -1,4 +1,4 @@
-"""Stopping a run at a step border when the operator or the system asks for it. No torch here."""
+"""Stopping a run between two steps when the operator or the system requests it. No torch here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RunInterruptedError(RunFailedError):
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports for a process that this signal ended: 130 or 143."""
+        """A shell's exit code for a process ended by this signal: 130 or 143."""
         return 128 + self.signal_number
 
 
@@ -35,10 +35,10 @@ class StopRequest:
 
     signal_number: int | None = None
     should_stop: Callable[[], bool] | None = None
-    """The caller's own wish, which counts as a SIGINT."""
+    """The caller's own request, which counts as a SIGINT."""
 
     def __call__(self) -> bool:
-        """Whether the run should stop at this border."""
+        """Whether the run should stop now."""
         if self.signal_number is None and self.should_stop is not None and self.should_stop():
             self.signal_number = signal.SIGINT
         return self.signal_number is not None
@@ -51,12 +51,12 @@ def stop_on_signals(
 ) -> Iterator[StopRequest]:
     """Turn the first SIGINT or SIGTERM into a request; the second one ends the process.
 
-    Outside the main thread Python allows no handlers: the request then never comes.
+    Outside the main thread Python allows no handlers, so the request never comes.
 
     Args:
-        acknowledge: Told at once, in a thread of its own, that the run will stop: a handler waits
-            for the call into torch that is going on, which can be a whole backward pass.
-        should_stop: Asked between steps; true stops the run as SIGINT does.
+        acknowledge: Called immediately, in a separate thread, when the run will stop: a handler
+            waits for the current call into torch, which can be a whole backward pass.
+        should_stop: Called between steps; true stops the run as SIGINT does.
     """
     request = StopRequest(should_stop=should_stop)
     before: dict[int, signal._HANDLER] = {}
@@ -84,7 +84,7 @@ def stop_on_signals(
 
 @contextmanager
 def _told_at_once(acknowledge: Callable[[str], None]) -> Iterator[None]:
-    """Have a thread read the numbers of signals from where the interpreter writes them."""
+    """Let a thread read the numbers of signals from the interpreter's wake-up descriptor."""
     reading, writing = socket.socketpair()
     writing.setblocking(False)
     listener = Thread(target=_listen, args=(reading, acknowledge), daemon=True)

@@ -1,4 +1,4 @@
-"""Whether other programs will load a folder. No torch."""
+"""Checking whether other programs can load a folder. No torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PEFT, _MLX, _RUN, _MODEL = "PEFT adapter", "mlx-lm adapter", "run of vox mens",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintRequest:
-    """A folder, and who shall load it."""
+    """A folder, and the programs that should load it."""
 
     folder: Path
     consumers: tuple[Consumer, ...]
@@ -36,16 +36,16 @@ class LintRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerVerdict:
-    """Whether one consumer will load a folder."""
+    """Whether one consumer can load a folder."""
 
     consumer: Consumer
     problems: tuple[Problem, ...]
-    """Why not; empty when it will."""
+    """Why not; empty if it can."""
     notes: tuple[str, ...] = ()
 
     @property
     def loads(self) -> bool:
-        """Whether nothing stands in the way."""
+        """Whether there are no problems."""
         return not self.problems
 
     def as_json(self) -> JsonObject:
@@ -60,21 +60,21 @@ class ConsumerVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintReport:
-    """What every consumer that was asked about makes of a folder."""
+    """The verdicts of all requested consumers on a folder."""
 
     folder: Path
     kind: str
-    """What lies there, in words."""
+    """Display name of the folder's format."""
     verdicts: tuple[ConsumerVerdict, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether all of them will load it."""
+        """Whether all of them can load it."""
         return all(verdict.loads for verdict in self.verdicts)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Everything in the way of any of them."""
+        """The problems of all of them."""
         return tuple(problem for verdict in self.verdicts for problem in verdict.problems)
 
     def as_json(self) -> JsonObject:
@@ -93,10 +93,10 @@ _Judge = Callable[[Consumer], Iterator[Problem]]
 
 
 def lint_folder(request: LintRequest) -> LintReport:
-    """Say for each consumer whether it will load a folder.
+    """Check for each consumer whether it can load a folder.
 
     Raises:
-        ArtifactError: When neither an adapter nor a model lies there.
+        ArtifactError: When the folder is neither an adapter nor a model.
         ModelError: When the config of the base given for comparison cannot be used.
     """
     kind, judge = _judge_of(request)
@@ -129,7 +129,7 @@ def _judge_of(request: LintRequest) -> tuple[str, _Judge]:
 
 
 _WITHOUT_BITSANDBYTES = (Consumer.GGUF, Consumer.MLX)
-"""Programs that read no packed weights; transformers, under PEFT, and vLLM do."""
+"""Programs that cannot read packed weights; transformers, under PEFT, and vLLM can."""
 
 
 def _base_config(request: LintRequest) -> ModelConfig | None:
@@ -166,7 +166,7 @@ def _model_state(folder: Path) -> tuple[tuple[Problem, ...], ModelInventory | No
 def _of_model(
     folder: Path, consumer: Consumer, broken: tuple[Problem, ...], inventory: ModelInventory | None
 ) -> Iterator[Problem]:
-    """A merged or a base model: transformers' layout, which all four start from."""
+    """The verdict on a base or merged model in transformers' layout, from which all four start."""
     yield from broken
     if inventory is None:
         return
@@ -197,7 +197,7 @@ def _tokenizer_reasons(folder: Path, rows: int) -> Iterator[str]:
 
 
 def _vocabulary_reasons(folder: Path, rows: int) -> Iterator[str]:
-    """Ids that the embedding does not have; fewer are common, the rest is padding."""
+    """Reasons from ids beyond the embedding; rows without an id are common, as padding."""
     path = folder / _TOKENIZER_FILES[0]
     if not path.is_file():
         return

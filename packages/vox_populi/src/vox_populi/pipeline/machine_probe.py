@@ -1,4 +1,4 @@
-"""What the machine has to compute with. Imports torch only where a GPU may be, by name."""
+"""Detecting what the machine can compute with. Imports torch only if there may be a GPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vox_populi.plan.device_choice import MachineFacts, thread_problems
 
 _GPU_TRACES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 """Device files of NVIDIA's driver, of GPUs under WSL, and of AMD's compute driver. A Jetson has
-none of them: there `--device cuda` has to be named."""
+none of them: pass `--device cuda` there."""
 _CGROUP_LIMITS = (
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
@@ -26,12 +26,12 @@ _CGROUP_LIMITS = (
 def probe_machine(
     wanted: DeviceKind = DeviceKind.BEST, dtype: ComputeDtype = ComputeDtype.AUTO
 ) -> MachineFacts:
-    """Look at processors, memory and GPUs; takes milliseconds where there is no GPU.
+    """Detect processors, memory and GPUs; takes milliseconds without a GPU.
 
     Args:
-        wanted: A GPU that is named is asked of torch, whatever traces of a driver there are.
-            Metal is tried out only for `best`.
-        dtype: What it is tried out in.
+        wanted: For a GPU requested by name, torch is queried regardless of driver files. Metal
+            is tried only for `best`.
+        dtype: Number type of the trial.
     """
     host = MachineFacts(n_cpus=count_cpus(), memory_bytes=_host_memory())
     if wanted is DeviceKind.CPU:
@@ -50,7 +50,7 @@ def probe_machine(
 
 
 def metal_failure(dtype: ComputeDtype = ComputeDtype.AUTO) -> str | None:
-    """Why `best` passes Metal over; `None` where a step of training gives the CPU's numbers."""
+    """Why `best` skips Metal; `None` if a training step gives the CPU's numbers."""
     trial = extras.load("vox_populi.pipeline.device_trial")
     failure: str | None = trial.step_failure(
         "mps", "bfloat16" if dtype is ComputeDtype.BF16 else "float32"
@@ -59,7 +59,7 @@ def metal_failure(dtype: ComputeDtype = ComputeDtype.AUTO) -> str | None:
 
 
 def _with_cuda(host: MachineFacts, torch: ModuleType) -> MachineFacts:
-    """What is free counts: it leaves out other programs, and the context that asking makes."""
+    """Facts with the free CUDA memory, which excludes other programs and the new context."""
     has_bf16 = bool(torch.cuda.is_bf16_supported(including_emulation=False))
     facts = replace(host, has_cuda=True, has_bf16=has_bf16)
     try:
@@ -84,7 +84,7 @@ def _with_metal(
 
 
 def _may_have_gpu() -> bool:
-    """Whether asking torch, which takes a second to import, could find one."""
+    """Whether torch, which takes a second to import, could find a GPU."""
     if sys.platform != "linux":
         return True
     return any(Path(trace).exists() for trace in _GPU_TRACES)
@@ -98,7 +98,7 @@ def count_cpus() -> int:
 
 
 def require_threads(threads: int | None) -> None:
-    """Refuse more threads than there are cores, before any is started.
+    """Refuse more threads than cores, before any is started.
 
     Raises:
         ContractError: With both numbers.
@@ -109,7 +109,7 @@ def require_threads(threads: int | None) -> None:
 
 
 def _host_memory() -> int | None:
-    """Physical memory, or the container's limit where that is less."""
+    """Physical memory, or the container's limit if that is less."""
     known = [limit for path in _CGROUP_LIMITS if (limit := _read_limit(Path(path))) is not None]
     if hasattr(os, "sysconf"):
         with suppress(OSError, ValueError):

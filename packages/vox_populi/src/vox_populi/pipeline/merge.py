@@ -1,4 +1,4 @@
-"""Fold adapters into their bases: requests, reports and functions. No torch."""
+"""Folding adapters into their bases: requests, reports and functions. No torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vox_populi.pipeline.runners import load_runner
 
 
 class MergeFormat(StrEnum):
-    """What a merge writes."""
+    """Output formats of a merge."""
 
     VOX = "vox"
     """`model_merged.bin`, for this program."""
@@ -33,7 +33,7 @@ class MergeFormat(StrEnum):
 
 
 MAX_SHARD_BYTES = 1_000_000_000
-"""A file of a merged folder is closed before it would hold more."""
+"""Largest size of a file in a merged folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +44,13 @@ class MergeRequest:
     """An adapter file, or the folder of a run or of a checkpoint."""
     output: Path
     model_dir: Path | None = None
-    """Folder of the base, if not where it was in training."""
+    """Folder of the base, if it has moved since training."""
     output_format: MergeFormat = MergeFormat.VOX
     include_system_prompt: bool = False
-    """Publish the text of the training's system prompt, not its digest alone."""
+    """Publish the text of the training's system prompt, not only its digest."""
     dtype: MergeDtype = MergeDtype.AUTO
     force: bool = False
-    """Move an occupied output folder aside (`<name>.old-1`, …)."""
+    """Rename an existing output folder (`<name>.old-1`, …)."""
     threads: int | None = None
     """`None`: torch's, at most 8. The bytes do not depend on it."""
     max_shard_bytes: int = MAX_SHARD_BYTES
@@ -63,9 +63,9 @@ class Onto(StrEnum):
     """The weights that the update of a QLoRA adapter is added to."""
 
     ORIGINAL = "original"
-    """Those of the base folder, in 16 or 32 bits."""
+    """The weights of the base folder, in 16 or 32 bits."""
     DEQUANT = "dequant"
-    """Those it was trained on: rounded to NF4 and made dense again."""
+    """The weights it was trained on: rounded to NF4 and dequantised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,19 +76,19 @@ class QloraMergeRequest:
     """The safetensors file, or the folder of a run or of a checkpoint."""
     output: Path
     base: Path | None = None
-    """Folder of the base, if not where it was in training."""
+    """Folder of the base, if it has moved since training."""
     meta: Path | None = None
     """Sidecar of the adapter, if it is in another place."""
     onto: Onto | None = None
-    """`None`: what was trained on; for a subset, the base's own weights."""
+    """`None`: the weights used in training; for a subset, the base's own weights."""
     subset: bool = False
-    """Write the merged tensors alone, in float32, as the source system does."""
+    """Write only the merged tensors, in float32, as the source system does."""
     output_format: MergeFormat = MergeFormat.HF
     include_system_prompt: bool = False
-    """Publish the text of the training's system prompt, not its digest alone."""
+    """Publish the text of the training's system prompt, not only its digest."""
     dtype: MergeDtype = MergeDtype.AUTO
     force: bool = False
-    """Move an occupied output folder aside (`<name>.old-1`, …)."""
+    """Rename an existing output folder (`<name>.old-1`, …)."""
     threads: int | None = None
     max_shard_bytes: int = MAX_SHARD_BYTES
 
@@ -113,7 +113,7 @@ class MergeReport:
     seconds: float
 
     def as_json(self) -> dict[str, object]:
-        """The receipt, where it lies, and how long it took."""
+        """The receipt, its path, and the time it took."""
         return {
             "output": str(self.output),
             "receipt": str(self.output / RECEIPT_FILE),
@@ -124,13 +124,13 @@ class MergeReport:
 
 
 def merge_weights(request: MergeRequest) -> MergeReport:
-    """Fold an adapter into its base, prove that the result computes the same, publish it.
+    """Fold an adapter into its base, check that the result computes the same, and publish it.
 
     Raises:
-        ArtifactError: For an adapter that cannot be read, changes nothing or belongs to another
-            base; for an output inside of what is read.
+        ArtifactError: For an adapter that cannot be read, changes nothing or belongs to a different
+            base; for an output that overlaps an input.
         ModelError: For a base folder that cannot be used.
-        PreflightError: For an output folder that holds something.
+        PreflightError: For an output folder that is not empty.
         MergeMismatchError: When the result differs from base and adapter by more than rounding.
         EnvironmentFailure: For a full disk, a locked or unwritable folder.
     """
@@ -140,15 +140,15 @@ def merge_weights(request: MergeRequest) -> MergeReport:
 
 
 def merge_qlora(request: QloraMergeRequest) -> MergeReport:
-    """Fold a QLoRA adapter into the weights that are named, prove it and publish the result.
+    """Fold a QLoRA adapter into the chosen weights, check the result and publish it.
 
     Raises:
-        PreflightError: For an output folder that holds something.
+        PreflightError: For an output folder that is not empty.
         ArtifactError: For a `.bin`, an adapter of the LoRA backend, one that changes nothing or
-            does not fit its base, and for original weights that are not there.
+            does not fit its base, and for missing original weights.
         ModelError: For a base that cannot be used, or a result that is not finite.
-        MergeMismatchError: When the written model computes something else than the adapter
-            beside the same weights.
+        MergeMismatchError: When the written model does not compute the same as the unmerged
+            adapter on the same weights.
         EnvironmentFailure: For a full disk, a locked or unwritable folder.
     """
     module = load_runner("qlora_merge_run", lambda: _refuse_qlora_early(request))
@@ -157,7 +157,7 @@ def merge_qlora(request: QloraMergeRequest) -> MergeReport:
 
 
 def _refuse_early(request: MergeRequest) -> None:
-    """Refuse what a merge of a LoRA adapter would."""
+    """Refuse early what a merge of a LoRA adapter would refuse."""
     refuse_all(
         lambda: require_adapter(request.checkpoint),
         lambda: require_model(request.model_dir),
@@ -170,7 +170,7 @@ def _refuse_early(request: MergeRequest) -> None:
 
 
 def _refuse_qlora_early(request: QloraMergeRequest) -> None:
-    """Refuse what a merge of a QLoRA adapter would."""
+    """Refuse early what a merge of a QLoRA adapter would refuse."""
     refuse_all(
         lambda: _require_qlora_adapter(request.adapter),
         lambda: require_present(request.meta, say.no_sidecar_there),
@@ -190,7 +190,7 @@ def _require_qlora_adapter(path: Path) -> None:
 
 
 def _require_model_or_shard(request: QloraMergeRequest) -> None:
-    """A subset is merged from one file of a base as well."""
+    """Refuse a path that is neither a model folder nor a file, which is enough for a subset."""
     is_shard = request.subset and request.base is not None and request.base.is_file()
     if not is_shard:
         require_model(request.base)

@@ -17,7 +17,7 @@ def read_own_adapter(path: Path) -> AdapterFile:
 
     Raises:
         ArtifactError: For a file that is neither, and for the source system's adapters, which do
-            not say what they belong to.
+            not record their base.
     """
     if path.suffix.lower() != _SUFFIX:
         return read_adapter_bin(path)
@@ -28,7 +28,7 @@ def read_own_adapter(path: Path) -> AdapterFile:
 
 
 def read_language_adapter(path: Path) -> AdapterFile:
-    """The same for an adapter that is to run in the transformer.
+    """Read an adapter that will run in the transformer.
 
     Raises:
         ArtifactError: For an adapter of a proxy graph, and as `read_own_adapter`.

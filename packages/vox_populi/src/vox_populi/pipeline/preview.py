@@ -21,19 +21,19 @@ from vox_tensor.tokenizer import TextTokenizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewRequest:
-    """Rows to show exactly as the trainer would see them."""
+    """A request to show rows exactly as the trainer would see them."""
 
     data: Path
     model_dir: Path | None = None
     """Folder whose tokenizer is used; `None` for the embedded base."""
     tokenizer: TokenizerKind | None = None
-    """`None`: `vox` for the embedded base, else `hf`."""
+    """`None`: `vox` for the embedded base, otherwise `hf`."""
     count: int = 3
     template: ChatTemplate = ChatTemplate.CHATML
     system_prompt: str | None = None
     seq_len: int = 512
     ce_last_k: int | None = None
-    """Show only so many supervised tokens at the end of a row as learned."""
+    """Show only this many supervised tokens at the end of a row as learned."""
     min_rating: int | None = 3
     context_filter: str | None = None
     on_bad_row: OnBadRow = OnBadRow.ERROR
@@ -56,7 +56,7 @@ class PreviewRow:
     labels: tuple[int, ...]
     """Unshifted, `-100` where a token is not learned."""
     pieces: tuple[tuple[str, bool], ...]
-    """Stretches of the text with whether they are learned, in order."""
+    """Parts of the text, each with whether it is learned, in order."""
     source_line: int
     source: str | None = None
     weight: float = 1.0

@@ -11,7 +11,7 @@ _BETWEEN = "  "
 
 
 class ProgressLines:
-    """Writes one line every so many steps: for logs, pipes and CI."""
+    """Writes one line every N steps, for logs, pipes and CI."""
 
     def __init__(self, write: Callable[[str], object], log_every: int) -> None:
         self._write = write
@@ -19,7 +19,7 @@ class ProgressLines:
         self.said: set[str] = set()
 
     def emit(self, event: Event) -> None:
-        """Show an event; a stream that is gone is not the run's concern."""
+        """Show an event; if the stream is gone, the run continues."""
         if not self._is_due(event):
             return
         with suppress(OSError, ValueError):
@@ -39,7 +39,7 @@ class ProgressLines:
 
 
 def describe(event: Event) -> Iterator[str]:
-    """An event in lines; none for one that says nothing to people."""
+    """The lines for an event; none for events not meant for people."""
     payload = event.payload
     if event.name is EventName.STEP:
         yield joined(step_fields(payload))
@@ -57,12 +57,12 @@ def describe(event: Event) -> Iterator[str]:
 
 
 def joined(fields: Iterable[tuple[int, str]]) -> str:
-    """The parts of a step's line, beside each other."""
+    """The parts of a step's line, joined."""
     return _BETWEEN.join(text for _, text in fields)
 
 
 def step_fields(payload: Mapping[str, object]) -> Iterator[tuple[int, str]]:
-    """The parts of a step's line, each with its priority: 0 is given up last."""
+    """The parts of a step's line, each with its priority: 0 is dropped last."""
     step, total = count_in(payload, "step"), count_in(payload, "planned_steps_total")
     yield 0, f"step {step}/{total}"
     yield 1, f"loss {number_in(payload, 'loss'):.4f}"
@@ -81,12 +81,12 @@ def clock_text(seconds: float) -> str:
 
 
 def count_in(payload: Mapping[str, object], key: str) -> int:
-    """A whole number of an event; 0 where it has none."""
+    """A whole number of an event, or 0."""
     value = payload.get(key)
     return value if isinstance(value, int) else 0
 
 
 def number_in(payload: Mapping[str, object], key: str) -> float:
-    """A number of an event; 0 where it has none."""
+    """A number of an event, or 0."""
     value = payload.get(key)
     return float(value) if isinstance(value, int | float) else 0.0

@@ -1,4 +1,4 @@
-"""Write a model folder again in 4 bits: request, report and function. No torch."""
+"""Writing a model folder in 4 bits: request, report and function. No torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vox_tensor.nf4_levels import BLOCK_SIZE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizeRequest:
-    """A model folder to write again with its linear layers in 4 bits."""
+    """A request to write a model folder with its linear layers in 4 bits."""
 
     model_dir: Path
     output: Path
@@ -28,7 +28,7 @@ class QuantizeRequest:
     block_size: int = BLOCK_SIZE
     double_quant: bool = True
     max_shard_bytes: int = 5 * 10**9
-    """Of tensors in a file of the output."""
+    """Largest size of the tensors in an output file."""
 
     def __post_init__(self) -> None:
         require_ranges(("max_shard_bytes", self.max_shard_bytes, number_ranges.SHARD_BYTES))
@@ -36,7 +36,7 @@ class QuantizeRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizeReport:
-    """What was written."""
+    """A report of what was written."""
 
     output: Path
     files: tuple[str, ...]
@@ -47,7 +47,7 @@ class QuantizeReport:
     block_size: int
     double_quant: bool
     bytes_before: int
-    """Of the base's tensors."""
+    """Size of the base's tensors."""
     bytes_after: int
     seconds: float
 
@@ -68,12 +68,12 @@ class QuantizeReport:
 
 
 def quantize_model(request: QuantizeRequest) -> QuantizeReport:
-    """Write a model folder again with its linear layers in 4 bits, as bitsandbytes lays them out.
+    """Write a model folder with its linear layers in 4 bits, in the layout of bitsandbytes.
 
     Raises:
-        ModelError: For a folder that cannot be used, or is quantised already.
-        ArtifactError: For an output inside of what is read.
-        PreflightError: For an output folder that holds something.
+        ModelError: For a folder that cannot be used, or is already quantised.
+        ArtifactError: For an output that overlaps an input.
+        PreflightError: For an output folder that is not empty.
         EnvironmentFailure: For a full disk, a locked or unwritable folder.
     """
     module = load_runner("quantize_run", lambda: _refuse_early(request))
@@ -82,7 +82,7 @@ def quantize_model(request: QuantizeRequest) -> QuantizeReport:
 
 
 def _refuse_early(request: QuantizeRequest) -> None:
-    """Refuse what quantising would."""
+    """Refuse early what quantising would refuse."""
     refuse_all(
         lambda: require_model(request.model_dir),
         lambda: require_new_export(request.output, reads_of(request.model_dir)),

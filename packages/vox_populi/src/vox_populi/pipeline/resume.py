@@ -41,7 +41,7 @@ from vox_tensor.regular_file import open_regular
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartingPoint:
-    """What a run goes on from; the default is the beginning."""
+    """The point from which a run continues; the default is the beginning."""
 
     checkpoint: Checkpoint | None = None
     step: int = 0
@@ -52,16 +52,16 @@ class StartingPoint:
 
 
 _LENGTH_FLAGS = ("--max-steps", "--epochs")
-"""What is raised in the hope that a run that is complete goes on."""
+"""Flags that people raise to continue a run that is complete."""
 
 
 def is_complete(run: Path) -> bool:
-    """Whether a run has left its adapter and, last of all, its manifest."""
+    """Whether a run has written its adapter and, last, its manifest."""
     return final_adapter(run) is not None and (run / MANIFEST_FILE).is_file()
 
 
 def refuse_another_request(run_dir: RunDir, request: RunRequest) -> None:
-    """Compare what the folder's run was asked for with what is asked now.
+    """Compare the folder's request with the current one.
 
     Raises:
         RunFailedError: With every field that differs.
@@ -81,7 +81,7 @@ def refuse_another_request(run_dir: RunDir, request: RunRequest) -> None:
 
 
 def check_finished_adapter(run_dir: RunDir) -> dict[str, object]:
-    """The manifest of a finished run, whose adapter must be the one it names.
+    """The manifest of a finished run, whose adapter must match it.
 
     Raises:
         ArtifactError: When either cannot be read or they do not belong together.
@@ -105,14 +105,14 @@ def check_finished_adapter(run_dir: RunDir) -> dict[str, object]:
 def find_start(
     run_dir: RunDir, resume: Resume, request: RunRequest, extent: RunExtent
 ) -> StartingPoint:
-    """The newest complete checkpoint, or the one that was named.
+    """The newest complete checkpoint, or the given one.
 
-    Damaged ones that are newer are passed over; those of this run folder get another name.
+    Damaged newer ones are skipped; those of this run folder are renamed.
 
     Raises:
-        RunFailedError: When the checkpoint belongs to another request.
-        ArtifactError: When there are checkpoints and all are damaged, or the one that was
-            named is damaged or not there.
+        RunFailedError: When the checkpoint belongs to a different request.
+        ArtifactError: When there are checkpoints and all are damaged, or the given one is damaged
+            or missing.
     """
     own = list_checkpoints(run_dir.path)
     candidates = own if resume.source is None else _named(resume.source)
@@ -135,11 +135,11 @@ def find_start(
 
 
 def check_source(resume: Resume, request: RunRequest, extent: RunExtent) -> None:
-    """Refuse a named source before the output folder is made.
+    """Refuse an unusable given source before the output folder is created.
 
     Raises:
-        RunFailedError: When it belongs to another request.
-        ArtifactError: When it is damaged or not there.
+        RunFailedError: When it belongs to a different request.
+        ArtifactError: When it is damaged or missing.
     """
     if resume.source is not None:
         _choose(_named(resume.source), request, extent)
@@ -173,7 +173,7 @@ def _named(source: Path) -> Sequence[Checkpoint]:
 def _choose(
     candidates: Sequence[Checkpoint], request: RunRequest, extent: RunExtent
 ) -> tuple[SavedState | None, list[tuple[Checkpoint, CheckpointDamagedError]]]:
-    """The newest that can be read, and the newer ones that cannot; `None` without candidates."""
+    """The newest readable checkpoint, and the newer unreadable ones; `None` without candidates."""
     damaged: list[tuple[Checkpoint, CheckpointDamagedError]] = []
     for checkpoint in reversed(candidates):
         try:
@@ -199,7 +199,7 @@ def _require_extent(saved: SavedState, extent: RunExtent) -> None:
 
 
 def _set_aside(checkpoint: Checkpoint) -> None:
-    """Give a damaged checkpoint a name that nobody takes for one; nothing is deleted."""
+    """Rename a damaged checkpoint so that it is not used; nothing is deleted."""
     target = checkpoint.path.with_name(f"{checkpoint.name}.damaged")
     if os.path.lexists(target):
         target = free_name(checkpoint.path, ".damaged")

@@ -1,4 +1,4 @@
-"""Where a row came from, in a word that many rows share. No torch."""
+"""The source of a row, as a label shared by many rows. No torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ UNKNOWN_SOURCE = "unknown"
 
 
 def source_label(record: TrainingRecord) -> str:
-    """The row's source without the place inside it, else its category.
+    """The row's source without the position in it, otherwise its category.
 
     `json.decoder:JSONDecoder.decode` and `notes.md:12` come from `json.decoder` and `notes.md`;
     an address such as `https://host/page` stays whole.

@@ -1,4 +1,4 @@
-"""What a planned run says about itself in its files: names and digests, no paths. No torch."""
+"""Facts about a planned run for its files: names and digests, no paths. No torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vox_populi.runs.qlora_facts import qlora_facts, quantization_of
 from vox_populi.runs.request import RunRequest
 
 _DECIDING_VERSIONS = ("torch", "vox-tensor", "vox-populi")
-"""Distributions that may round or shuffle otherwise in another version."""
+"""Distributions whose other versions may round or shuffle differently."""
 
 PREFLIGHT_SCHEMA_VERSION = "vox.mens.preflight.v0"
 
@@ -48,7 +48,7 @@ def input_facts(planned: PlannedRun) -> InputFacts:
 
 
 def run_request(planned: PlannedRun, inputs: InputFacts) -> RunRequest:
-    """What must be the same for the run to go on later."""
+    """Everything that must stay the same for the run to be resumed."""
     plan, versions = planned.plan, installed_versions()
     digests = {
         "base": inputs.base_digest,
@@ -71,14 +71,14 @@ def run_request(planned: PlannedRun, inputs: InputFacts) -> RunRequest:
 
 
 def base_name(planned: PlannedRun) -> str:
-    """The bare name of the base folder, whatever way it was given."""
+    """The bare name of the base folder, however it was passed."""
     if planned.contract.model_dir is None:
         return EMBEDDED_NAME
     return planned.contract.model_dir.resolve().name
 
 
 def preflight_record(planned: PlannedRun, inputs: InputFacts) -> JsonObject:
-    """`training-preflight.json`; the kernel stands under the name of the flag."""
+    """`training-preflight.json`; it has the kernel under the name of the flag."""
     record: JsonObject = {
         "schema_version": PREFLIGHT_SCHEMA_VERSION,
         "contract_digest": inputs.contract_digest,
@@ -90,7 +90,7 @@ def preflight_record(planned: PlannedRun, inputs: InputFacts) -> JsonObject:
 
 
 def check_rows(planned: PlannedRun, inputs: InputFacts) -> CheckRows:
-    """Rows for whoever merges the adapter: held-out ones where there are any.
+    """Check rows for merging the adapter: held-out ones if there are any.
 
     Raises:
         DataError: When the file changed since it was checked.
@@ -165,7 +165,7 @@ def _trainer(plan: ExecutionPlan) -> str:
 
 
 def _stack_payload(plan: ExecutionPlan) -> JsonObject:
-    """The proxy's middle, under the source system's keys."""
+    """The proxy's middle layers, under the source system's keys."""
     if plan.proxy is None:
         return {}
     return {

@@ -1,4 +1,4 @@
-"""Where a run's events go: telemetry, which has them all, and the caller's sinks. No torch."""
+"""The sinks of a run's events: telemetry, which has them all, and the caller's. No torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 class SinkGroup:
-    """Hands each event to all sinks; one that fails is left out from then on."""
+    """Passes each event to all sinks; one that fails is skipped from then on."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = list(sinks)

@@ -1,4 +1,4 @@
-"""Load what needs torch, after everything that can be refused without it."""
+"""Loading modules that need torch, after all checks that do not."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if sys.platform != "win32":  # Windows has no such limits.
     import resource
 
 NEEDED_TO_RUN = ("torch", "safetensors", "tokenizers")
-"""What the extra `mens-gpu` brings; asked for before anything is read."""
+"""Modules of the extra `mens-gpu`, required before anything is read."""
 
 _ADDRESS_SPACE = 768 * 2**20
 """Bytes that importing torch and numpy maps, with room for the smallest run."""
 
 
 def load_runner(name: str, refuse_early: Callable[[], None] | None = None) -> ModuleType:
-    """A module that needs torch, after everything that can be refused without it."""
+    """Load a module that needs torch, after all checks that do not."""
     extras.require(*NEEDED_TO_RUN)
     if refuse_early is not None:
         refuse_early()
@@ -45,7 +45,7 @@ def _require_address_space() -> None:
 
 
 def _mapped_bytes() -> int:
-    """Address space in use; 0 on a system that does not tell."""
+    """Address space in use; 0 if the system does not report it."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
     except OSError:

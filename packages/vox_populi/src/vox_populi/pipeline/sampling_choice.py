@@ -1,4 +1,4 @@
-"""How to choose tokens, as asked for. Needs torch."""
+"""The sampling settings of a request. Needs torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from vox_populi.pipeline.generate import GenerateRequest
 
 
 def sampling_of(request: GenerateRequest, index: int) -> SamplingSpec:
-    """How to choose tokens after one prompt; each prompt has a stream of its own."""
+    """How to choose tokens after one prompt; each prompt has its own random stream."""
     return SamplingSpec(
         temperature=request.temperature,
         top_k=request.top_k or 0,

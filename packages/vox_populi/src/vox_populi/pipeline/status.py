@@ -1,4 +1,4 @@
-"""What a run folder says about its run. No torch."""
+"""Summarising a run from its folder. No torch."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ from vox_populi.runs.telemetry import TelemetryLine, read_telemetry
 
 
 class RunState(StrEnum):
-    """How far a run is, as its folder tells."""
+    """The state of a run according to its folder."""
 
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
-    """Nobody holds the folder and nothing says that the run ended."""
+    """The folder is not locked, but there is no record that the run ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
-    """What a run folder says about its run."""
+    """A summary of a run."""
 
     run: Path
     state: RunState
     step: int
-    """Optimizer steps done, as far as telemetry tells."""
+    """Optimizer steps done, according to telemetry."""
     planned_steps: int | None
     epoch: int | None
-    """The one that the last step belongs to, from 1."""
+    """The epoch of the last step, from 1."""
     train_loss: float | None
-    """Mean of the last epoch; while a run is going on, of the last step that was logged."""
+    """Mean over the last epoch; during a run, the loss of the last logged step."""
     heldout_loss_before: float | None
     heldout_loss: float | None
-    """Of the last evaluation."""
+    """Loss of the last evaluation."""
     supervised_tokens: int | None
     tokens_per_second: float | None
-    """Mean of the last session, evaluations included, as `TrainReport` has it."""
+    """Mean of the last session, including evaluations, as in `TrainReport`."""
     eta_seconds: float | None
-    """Of a run that is going on."""
+    """Seconds left in a running run."""
     holder: str | None
-    """Who holds the folder's lock: process id and host."""
+    """Holder of the folder's lock: process id and host."""
     checkpoints: tuple[str, ...]
     artifacts: Mapping[str, Path]
     telemetry: Mapping[str, object]
@@ -67,9 +67,9 @@ class StatusReport:
     failure: str | None
     """Why a failed run stopped."""
     graph_id: str | None = None
-    """What is trained, as far as telemetry tells."""
+    """The trained graph, according to telemetry."""
     last_step_tokens_per_second: float | None = None
-    """Of the last step alone."""
+    """Rate of the last step."""
 
     def as_json(self) -> JsonObject:
         """The fields of `vox mens status --json`."""
@@ -86,11 +86,11 @@ class StatusReport:
 
 
 def run_status(run: Path) -> StatusReport:
-    """Summarise a run that is going on, done, failed or abandoned.
+    """Summarise a run that is running, done, failed or abandoned.
 
     Raises:
-        ArtifactError: When the path is no run folder, holds a special file in the place of one
-            of the run's, or its manifest cannot be read.
+        ArtifactError: When the path is not a run folder, has a special file in place of one of
+            the run's, or its manifest cannot be read.
     """
     require_regular_files(run)
     artifacts = run_files(run)
@@ -144,7 +144,7 @@ class _History:
     unreadable: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     last: dict[str, dict[str, object]] = field(default_factory=dict)
-    """Event name to its last payload."""
+    """Last payload by event name."""
     first_evaluation: dict[str, object] = field(default_factory=dict)
     first_ts_ms: int | None = None
     last_ts_ms: int | None = None
@@ -184,7 +184,7 @@ def _results(run: Path) -> dict[str, object]:
 
 
 def _state(run: Path, holder: str | None, history: _History) -> RunState:
-    """The folder's lock tells about now, its files about the past."""
+    """The state of a run: its lock shows the present, its files the past."""
     if holder is not None:
         return RunState.RUNNING
     if final_adapter(run) is not None and (run / MANIFEST_FILE).is_file():

@@ -1,4 +1,4 @@
-"""Plan and train: what a run is asked, what it answers, and the two functions. No torch."""
+"""Planning and training: request, report and the two functions. No torch."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from vox_populi.plan.preflight import PreflightReport, preflight
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Go on with a run instead of starting one."""
+    """A request to resume a run instead of starting one."""
 
     source: Path | None = None
-    """A checkpoint, or a run folder for its newest; `None`: the newest of the output folder, and
-    the beginning where there is none."""
+    """A checkpoint, or a run folder for its newest; `None`: the newest of the output folder, or the
+    beginning if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What does not change the result of a run."""
+    """Options that do not change the result of a run."""
 
     force: bool = False
-    """Move an occupied output folder aside (`<name>.old-1`, …) and start anew."""
+    """Rename an existing output folder (`<name>.old-1`, …) and start over."""
     log_every: int = field(
         default=20,
         metadata=setting(
@@ -61,19 +61,19 @@ class RunOptions:
             "Number of checkpoints to keep.", allowed=number_ranges.COUNT, refused_at_once=True
         ),
     )
-    """How many remain; the one before the newest is there for when the newest is damaged."""
+    """How many to keep; the one before the newest is used if the newest is damaged."""
     resume: Resume | None = None
-    """Go on from a checkpoint; `force` is stronger and starts anew."""
+    """Resume from a checkpoint; `force` takes precedence and starts over."""
     check_rows: bool = field(
         default=True,
         metadata=setting("Keep a few rows as token ids in the run folder, to check merges with."),
     )
     on_stop: Callable[[str], None] | None = field(default=None, compare=False)
-    """Given a sentence, in a thread of its own, as soon as a signal asks the run to stop."""
+    """Called with a message, in a separate thread, as soon as a signal asks the run to stop."""
     should_stop: Callable[[], bool] | None = field(default=None, compare=False)
-    """Asked between steps; when true, the run stops with a checkpoint, as after SIGINT."""
+    """Called between steps; if true, the run stops with a checkpoint, as after SIGINT."""
     reads: tuple[Path, ...] = ()
-    """Files that the request was read from; an output folder never takes their place."""
+    """Files that the request was read from; an output folder never replaces them."""
 
     def __post_init__(self) -> None:
         problems = tuple(out_of_range(self, settings_of(RunOptions)))
@@ -96,7 +96,7 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRun:
-    """A request that passed every check, with what will be done about it."""
+    """A request that passed every check, and its plan."""
 
     contract: FinetuneContract
     preflight: PreflightReport
@@ -104,11 +104,11 @@ class PlannedRun:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Settings without effect and other things the operator should know."""
+        """Notes on settings without effect and other things the operator should know."""
         return tuple(dict.fromkeys((*self.preflight.notes, *self.plan.notes)))
 
     def as_json(self) -> JsonObject:
-        """What `--dry-run --json` prints."""
+        """The document of `--dry-run --json`."""
         return {**plan_as_json(self.plan), "notes": list(self.notes)}
 
 
@@ -124,7 +124,7 @@ class HeldoutPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainReport:
-    """What a finished run did and where its files are."""
+    """A report of what a finished run did and where its files are."""
 
     run: Path
     steps: int
@@ -135,7 +135,7 @@ class TrainReport:
     train_loss: float | None
     """Mean over the supervised tokens of the last epoch that was trained on, in nats."""
     heldout_loss_before: float | None
-    """`None` without held-out rows, as for the next two."""
+    """Held-out loss before training; `None` without held-out rows, like the next two."""
     heldout_loss_after: float | None
     evaluations: tuple[HeldoutPoint, ...] = ()
     stopped_early: bool = False
@@ -145,13 +145,13 @@ class TrainReport:
     device: str
     compute_dtype: str
     graph_id: str | None = None
-    """What was trained; losses of another graph than the full one compare with none of its."""
+    """The trained graph; losses of other graphs are not comparable with full-graph losses."""
     artifacts: Mapping[str, Path]
-    """File kind to path: `adapter`, `manifest`, `telemetry`, `model_card`, …"""
+    """Paths by file kind: `adapter`, `manifest`, `telemetry`, `model_card`, …"""
     resumed_from: int | None = None
-    """Step of the checkpoint that this session went on from."""
+    """Step of the checkpoint that this session resumed from."""
     tokens_before: int = 0
-    """Of `tokens`, those of earlier sessions; `seconds` is this session's alone."""
+    """The part of `tokens` from earlier sessions; `seconds` covers only this session."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -213,13 +213,13 @@ def run_training(
         MissingExtraError: Without the extra `mens-gpu`.
         PreflightError: With every finding about the inputs; nothing was written.
         PlanError: When the base model cannot meet the request; nothing was written.
-        RunFailedError: On a loss that is not finite, with the rows that caused it; on a request
-            that is not the one of the run to go on with, with every field that differs.
-        ArtifactError: When all checkpoints to go on from are damaged, or the adapter to start
+        RunFailedError: For a loss that is not finite, with the rows that caused it; for a request
+            that differs from the resumed run's, with every difference.
+        ArtifactError: When all checkpoints to resume from are damaged, or the adapter to start
             from does not fit.
-        EnvironmentFailure: For an occupied or locked folder, a full disk or device.
-        RunInterruptedError: After SIGINT or SIGTERM, at a step border; its `exit_code` is
-            130 or 143.
+        EnvironmentFailure: For a locked folder or one that is not empty, a full disk or device.
+        RunInterruptedError: After SIGINT or SIGTERM, between two steps; its `exit_code` is 130
+            or 143.
     """
     extras.require(*NEEDED_TO_RUN)
     found = preflight(contract, options.folder_use)

@@ -1,4 +1,4 @@
-"""What is said of a training run that ended: the last event, facts for the manifest, a report."""
+"""Results of a finished training run: the last event, facts for the manifest, a report."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def complete_payload(planned: PlannedRun, outcome: TrainOutcome) -> JsonObject:
 
 
 def _mean_tokens_per_second(outcome: TrainOutcome) -> float | None:
-    """Of this session, as `TrainReport.tokens_per_second` has it."""
+    """Mean rate of this session, as in `TrainReport.tokens_per_second`."""
     if not outcome.seconds:
         return None
     return (outcome.tokens - outcome.tokens_before) / outcome.seconds
 
 
 def _qlora_payload(planned: PlannedRun) -> JsonObject:
-    """Width of the loss and skipped rows, as the manifest has them."""
+    """Width of the loss and skipped rows, as in the manifest."""
     facts = qlora_facts(planned.plan)
     if not facts:
         return {}
@@ -67,7 +67,7 @@ def _qlora_payload(planned: PlannedRun) -> JsonObject:
 def result_facts(
     planned: PlannedRun, outcome: TrainOutcome, written: Sequence[Path]
 ) -> ResultFacts:
-    """What the manifest says about the outcome and the files of its adapter."""
+    """Facts for the manifest about the outcome and the files of its adapter."""
     adapter, *sidecars = map(_written_file, written)
     return ResultFacts(
         steps=outcome.steps,
@@ -94,7 +94,7 @@ def train_report(
     start: StartingPoint,
     notes: Sequence[str] = (),
 ) -> TrainReport:
-    """What the command tells of a run that ended well; `notes` are those of loading it."""
+    """The report of a run that succeeded; `notes` are from loading it."""
     return TrainReport(
         run=run_dir.path,
         steps=outcome.steps,
@@ -121,10 +121,10 @@ def train_report(
 def finished_report(
     planned: PlannedRun, manifest: Mapping[str, object], run_dir: RunDir
 ) -> TrainReport:
-    """The same for a run that was complete before it was asked to go on.
+    """The report of a run that was already complete when it was resumed.
 
     Raises:
-        ArtifactError: When the manifest does not say what it must.
+        ArtifactError: When the manifest is not valid.
     """
     try:
         results = take_object(manifest, "results")

@@ -75,18 +75,18 @@ from vox_tensor.errors import Problem, VoxError
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A run whose inputs passed every check; it has no folder yet."""
+    """A run whose inputs passed every check, before it has a folder."""
 
     planned: PlannedRun
     options: RunOptions
     inputs: InputFacts
     request: RunRequest
     initial: InitialAdapter | None
-    """What to start from (`--init-from`)."""
+    """The adapter to start from (`--init-from`)."""
 
     @property
     def extent(self) -> RunExtent:
-        """How far the counters of its checkpoints can go."""
+        """Upper bounds for the counters of its checkpoints."""
         plan = self.planned.plan
         return RunExtent(
             total_steps=plan.total_steps,
@@ -100,7 +100,7 @@ class _Job:
 
 
 def train(planned: PlannedRun, options: RunOptions, sinks: Sequence[Sink]) -> TrainReport:
-    """Do what a plan says, or the rest of it, and leave a run folder.
+    """Execute a plan, or the rest of it, and write a run folder.
 
     Raises:
         VoxError: As `pipeline.train.run_training` says.
@@ -127,7 +127,7 @@ def _open_folder(planned: PlannedRun, options: RunOptions) -> RunDir:
 
 
 def _starting_point(job: _Job, run_dir: RunDir) -> StartingPoint | None:
-    """Where to start; `None` when the run is complete. Nothing was written yet."""
+    """The starting point; `None` if the run is complete. Nothing is written yet."""
     if job.options.folder_use.if_occupied is not IfOccupied.CONTINUE or job.options.resume is None:
         return StartingPoint()
     refuse_another_request(run_dir, job.request)
@@ -152,7 +152,7 @@ def _train_in(
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One run that holds its folder."""
+    """One run with its locked folder."""
 
     job: _Job
     run_dir: RunDir
@@ -163,7 +163,7 @@ class _Run:
     telemetry: TelemetryFile
 
     def train(self) -> TrainReport:
-        """Train, write, report; whatever goes wrong is an event before it is an error."""
+        """Train, write, report; any failure is recorded as an event before it is raised."""
         times = RunTimes()
         self._emit_start()
         try:
@@ -179,7 +179,7 @@ class _Run:
         return report
 
     def _begin(self) -> None:
-        """Write the first files, now that nothing refuses the request any more."""
+        """Write the first files, now that all checks have passed."""
         run_dir, job = self.run_dir, self.job
         # First of all: a folder that has it can be gone on with.
         run_dir.write_json(REQUEST_FILE, job.request.as_json())
@@ -190,12 +190,12 @@ class _Run:
         self.telemetry.begin()
 
     def _has_history(self) -> bool:
-        """Whether `telemetry.jsonl` goes on after what earlier sessions wrote."""
+        """Whether `telemetry.jsonl` continues the lines of earlier sessions."""
         path = self.telemetry.path
         return self.start.checkpoint is not None and path.is_file() and path.stat().st_size > 0
 
     def _emit_start(self) -> None:
-        """A run that goes on in its own folder has its `train_start` there already."""
+        """Emit `train_start`, unless a run resumed in its own folder already has it."""
         if not self._has_history():
             payload = train_start_payload(self.job.planned, self.job.inputs)
             self._emit(EventName.TRAIN_START, payload)
@@ -207,7 +207,7 @@ class _Run:
             self._emit(EventName.TRAIN_RESUMED, payload)
 
     def _train(self, times: RunTimes) -> tuple[TrainOutcome, tuple[str, ...]]:
-        """Also gives the notes of loading."""
+        """Train; also return the notes from loading."""
         plan, digest = self.job.planned.plan, self.job.inputs.base_digest
         with on_device(plan.device, plan.threads):
             with times.measure("load"):
@@ -256,7 +256,7 @@ class _Run:
         raise RunInterruptedError(self.stop.signal_number, step, where)
 
     def _write(self, outcome: TrainOutcome, times: RunTimes, notes: tuple[str, ...]) -> TrainReport:
-        """The manifest comes last: with it the run is complete."""
+        """Write the results, the manifest last: with it the run is complete."""
         planned, inputs, run_dir = self.job.planned, self.job.inputs, self.run_dir
         with times.measure("save"):
             step = outcome.steps if outcome.best_step is None else outcome.best_step
@@ -280,7 +280,7 @@ class _Run:
 
 
 def _with_file(error: BaseException, path: Path) -> BaseException:
-    """Give the engine's problems, which name lines, the file these are lines of."""
+    """Add the file name to the engine's problems, which only have lines."""
     if type(error) is not RunFailedError:
         return error
     return RunFailedError(*(_in_file(problem, path) for problem in error.problems))
@@ -293,7 +293,7 @@ def _in_file(problem: Problem, path: Path) -> Problem:
 
 
 def _failure_payload(error: BaseException) -> JsonObject:
-    """Codes and sentences; of places only the engine's, which are lines. Others may be paths."""
+    """Codes and messages; places only if they are the engine's lines, since others may be paths."""
     problems = error.problems if isinstance(error, VoxError) else ()
     places = [problem.where for problem in problems] if type(error) is RunFailedError else []
     return {

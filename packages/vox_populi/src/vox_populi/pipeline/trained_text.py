@@ -1,4 +1,4 @@
-"""How the text of a model's training was made, as far as the model says. No torch."""
+"""The text format of a model's training, as far as the model records it. No torch."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ class TrainedText:
     """Tokenizer and layout that a model expects."""
 
     where: str
-    """The file that says so."""
+    """The file that records this."""
     tokenizer: TokenizerKind
     tokenizer_digest: str
     template: ChatTemplate
     template_digest: str
-    """Of template and system prompt together."""
+    """Digest of template and system prompt together."""
     system_prompt: str | None
     seq_len: int
 
     @property
     def withholds_system_prompt(self) -> bool:
-        """Whether there was one in training, of which the model has the digest alone."""
+        """Whether training used a system prompt of which the model has only the digest."""
         policy = TextPolicy(template=self.template, system_prompt=self.system_prompt)
         return policy.lacks_prompt_of(self.template_digest)
 
     @classmethod
     def of_adapter(cls, header: AdapterHeader, where: str) -> TrainedText:
-        """What an adapter says, be it still one or merged."""
+        """The text format recorded in an adapter, merged or not."""
         return cls(
             where=where,
             tokenizer=header.tokenizer,
@@ -58,11 +58,11 @@ class TrainedText:
 
 
 def text_of_receipt(folder: Path) -> TrainedText | None:
-    """What the receipt of a merged folder says; `None` for a folder without one.
+    """The text format in a merged folder's receipt; `None` without a receipt.
 
     Raises:
-        ModelError: When it is no JSON or cannot be read.
-        ArtifactError: When it does not say what it must.
+        ModelError: When it is not JSON or cannot be read.
+        ArtifactError: When it is not valid.
     """
     path = folder / RECEIPT_FILE
     if not path.is_file():

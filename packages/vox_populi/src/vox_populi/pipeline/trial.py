@@ -1,4 +1,4 @@
-"""One step, one evaluation and one save, measured and thrown away. No torch."""
+"""One step, one evaluation and one save, measured and discarded. No torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vox_populi.plan.preflight import preflight
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTrialReport:
-    """What `--dry-run=step` measured: one step, one evaluation, one save, all thrown away."""
+    """Measurements of `--dry-run=step`: one step, one evaluation, one save, all discarded."""
 
     planned: PlannedRun
     step_seconds: float

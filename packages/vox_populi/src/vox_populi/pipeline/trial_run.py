@@ -34,9 +34,9 @@ _Value = TypeVar("_Value")
 
 
 def try_one_step(planned: PlannedRun) -> StepTrialReport:
-    """Measure what a run will do over and over.
+    """Measure the repeated parts of a run.
 
-    The step takes the longest rows, so that its memory is the most that any step will need.
+    The step uses the longest rows, so that no other step needs more memory.
 
     Raises:
         VoxError: As a run would.
@@ -68,7 +68,7 @@ def try_one_step(planned: PlannedRun) -> StepTrialReport:
 
 
 def _without_cache(planned: PlannedRun) -> PlannedRun:
-    """The same work without a folder of quantised bases: a trial leaves nothing behind."""
+    """The plan without a folder of quantised bases, since a trial leaves nothing behind."""
     quant = planned.plan.quant
     if quant is None:
         return planned
@@ -77,10 +77,10 @@ def _without_cache(planned: PlannedRun) -> PlannedRun:
 
 
 class _NoSink:
-    """Takes the events of a step nobody watches."""
+    """A sink that discards events."""
 
     def emit(self, event: Event) -> None:
-        """Forget it."""
+        """Discard an event."""
 
 
 def _one_step(planned: PlannedRun, objective: Objective) -> TrainOutcome:
@@ -94,7 +94,7 @@ def _one_step(planned: PlannedRun, objective: Objective) -> TrainOutcome:
 
 
 def _save(planned: PlannedRun, header: AdapterHeader, outcome: TrainOutcome) -> int:
-    """Write the adapter into a scratch folder; returns the size of its files."""
+    """Write the adapter into a scratch folder; return the size of its files."""
     with tempfile.TemporaryDirectory(prefix="vox-trial-") as folder:
         written = write_final_adapter(Path(folder), planned.plan, header, outcome.adapter)
         return sum(path.stat().st_size for path in written)

@@ -1,4 +1,4 @@
-"""From a choice of weights to a model that can run: base, adapter, tokenizer, text. Needs torch."""
+"""Loading the chosen weights as a model with its tokenizer and template. Needs torch."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ from vox_tensor.tokenizer import TextTokenizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundWeights:
-    """Files that belong together; nothing of the base is loaded yet."""
+    """Files that belong together, before the base is loaded."""
 
     inventory: ModelInventory
     name: str
-    """Of the base or merged folder."""
+    """Name of the base or merged folder."""
     adapter: ChosenAdapter | None
     tokenizer: TextTokenizer
     policy: TextPolicy
     device: DeviceChoice
     notes: tuple[str, ...]
     text: TrainedText | None
-    """How the model was trained, where anything says so."""
+    """The text format of the model's training, if recorded."""
     quantization: Quantization | None = None
-    """How the adapter saw its base in training; holds for the base without it as well."""
+    """Quantisation of the base in training; also used for the base without the adapter."""
 
 
 def find_weights(choice: WeightsChoice) -> FoundWeights:
@@ -62,10 +62,10 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
 
     Raises:
         ConfigError: For more than one adapter, or a PEFT folder without its base.
-        ArtifactError: For an adapter that cannot be read, or that was trained on another base,
-            with another tokenizer or on text of another layout.
+        ArtifactError: For an adapter that cannot be read, or that was trained on a different base,
+            tokenizer or text format.
         ModelError: For a base folder that cannot be used.
-        EnvironmentFailure: For a device that is not there.
+        EnvironmentFailure: For a missing device.
     """
     device = _device(choice)
     model = choose_model(choice)
@@ -99,7 +99,7 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
 
 
 def load_weights(found: FoundWeights) -> AdaptedObjective[Transformer]:
-    """Load the base and put the adapter beside it, unmerged: the arithmetic of training."""
+    """Load the base and attach the adapter, unmerged, with the arithmetic of training."""
     adapter = found.adapter
     if found.inventory.nf4 or found.quantization is not None:
         model, pool = _load_in_nf4(found)
@@ -115,7 +115,7 @@ def load_weights(found: FoundWeights) -> AdaptedObjective[Transformer]:
 
 
 def _load_in_nf4(found: FoundWeights) -> tuple[Transformer, DensePool]:
-    """The base as an adapter was trained on it, or as its folder holds it."""
+    """The base in NF4, as in the adapter's training or as stored in its folder."""
     device, config = found.device, found.inventory.config
     quantization = found.quantization
     settings = Nf4Settings() if quantization is None else quantization.nf4
@@ -174,7 +174,7 @@ def _tokenizer(
 
 
 def _policy(choice: WeightsChoice, text: TrainedText | None) -> TextPolicy:
-    """What was asked for, else what the model was trained with, else the defaults."""
+    """The requested text policy, otherwise that of the training, otherwise the defaults."""
     trained = TextPolicy(
         template=text.template if text else ChatTemplate.CHATML,
         system_prompt=text.system_prompt if text else None,
@@ -190,7 +190,7 @@ def _policy(choice: WeightsChoice, text: TrainedText | None) -> TextPolicy:
 def _text_notes(
     choice: WeightsChoice, policy: TextPolicy, text: TrainedText | None
 ) -> tuple[str, ...]:
-    """Refuse text of another layout than in training, unless the operator insists."""
+    """Refuse a text format that differs from training, unless the operator overrides it."""
     if text is None or policy.digest == text.template_digest:
         return ()
     if not choice.force_template:

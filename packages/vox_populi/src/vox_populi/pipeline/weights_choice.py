@@ -1,4 +1,4 @@
-"""Which weights to run, and how text becomes ids. No torch."""
+"""Choosing weights to run and how text becomes ids. No torch."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from vox_populi.data.training_text import ChatTemplate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsChoice:
-    """Which weights to run and how text becomes ids; a run supplies what is left out."""
+    """The weights to run and how text becomes ids; a run supplies what is omitted."""
 
     model_dir: Path | None = None
-    """Base folder. With a run or checkpoint: where its base is, if not where it was."""
+    """Base folder; with a run or checkpoint, its base, if it has moved."""
     run: Path | None = None
     """A run folder: its base with its final adapter."""
     checkpoint: Path | None = None
-    """An adapter file, `model_final.bin` or alike, or a checkpoint folder of a run, with its
+    """An adapter file, such as `model_final.bin`, or a checkpoint folder of a run; used with its
     base."""
     adapter: Path | None = None
-    """An adapter folder as PEFT writes it; its base is `model_dir`."""
+    """A PEFT adapter folder; its base is `model_dir`."""
     tokenizer: TokenizerKind | None = None
     template: ChatTemplate | None = None
     system_prompt: str | None = None
     force_template: bool = False
-    """Use template and system prompt also where the adapter was trained with others."""
+    """Use template and system prompt even if the adapter was trained with different ones."""
     device: DeviceKind = DeviceKind.BEST
     dtype: ComputeDtype = ComputeDtype.AUTO
     threads: int | None = None
