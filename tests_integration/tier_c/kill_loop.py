@@ -4,6 +4,7 @@
     python tests_integration/tier_c/kill_loop.py --kills 20 --signal TERM
     python tests_integration/tier_c/kill_loop.py --every-step
     python tests_integration/tier_c/kill_loop.py --kills 10 --backend qlora
+    python tests_integration/tier_c/kill_loop.py --kills 10 --backend adamw8bit
 
 Each kill is of a process of its own, at a moment drawn over its training; then the same command
 runs again with `--resume auto`. The run has dropout, accumulation and shuffling.
@@ -25,8 +26,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+_LORA_FILES = ("model_final.bin", "training_manifest.json")
 COMPARED = {
-    "lora": ("model_final.bin", "training_manifest.json"),
+    "lora": _LORA_FILES,
+    "lion": _LORA_FILES,
+    "adamw8bit": _LORA_FILES,
     "qlora": (
         "candle_qlora_adapter.safetensors",
         "candle_qlora_adapter_meta.json",
@@ -34,9 +38,11 @@ COMPARED = {
         "training_manifest.json",
     ),
 }
-"""What must be the same, byte for byte, by backend."""
+"""What must be the same, byte for byte, by backend, or by optimizer of the LoRA backend."""
 BACKENDS: Mapping[str, tuple[str, ...]] = {
     "lora": (),
+    "lion": ("--optimizer", "lion"),
+    "adamw8bit": ("--optimizer", "adamw8bit", "--rank", "64"),
     "qlora": ("--backend", "qlora", "--tokenizer", "hf"),
 }
 WORDS = ("red", "green", "blue", "one", "two", "three", "north", "south")

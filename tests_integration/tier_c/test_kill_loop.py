@@ -17,7 +17,13 @@ KILLS = 2
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 @pytest.mark.parametrize(
     ("number", "backend"),
-    [(signal.SIGKILL, "lora"), (signal.SIGTERM, "lora"), (signal.SIGKILL, "qlora")],
+    [
+        (signal.SIGKILL, "lora"),
+        (signal.SIGTERM, "lora"),
+        (signal.SIGKILL, "qlora"),
+        (signal.SIGKILL, "lion"),
+        (signal.SIGKILL, "adamw8bit"),
+    ],
 )
 @pytest.mark.requirement("tier-c")
 def test_a_stopped_run_goes_on_to_the_bytes_of_the_undisturbed_one(

@@ -189,7 +189,7 @@ def test_either_backends_adapter_can_start_a_run_of_the_other(
         ),
         RunOptions(),
     )
-    assert any("in NF4; this run" in note for note in back.notes)
+    assert any("on the NF4 base; this run" in note for note in back.notes)
 
 
 def test_an_adapter_of_other_places_starts_nothing(

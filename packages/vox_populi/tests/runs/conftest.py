@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("torch") else ["test_checkpoint_roundtrip.py"]
+TENSORS = ["test_checkpoint_roundtrip.py", "test_checkpoint_state.py"]
+collect_ignore = [] if find_spec("torch") else TENSORS
