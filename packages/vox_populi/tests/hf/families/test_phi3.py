@@ -6,6 +6,7 @@ import pytest
 
 from vox_populi.errors import ModelError
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
+from vox_populi.hf.rope_config import RopeKind
 
 Config = dict[str, Any]
 
@@ -43,6 +44,17 @@ def test_phi3_rotates_whole_pairs_only(llama: Config, head_dim: int, factor: flo
     raw = llama | {"model_type": "phi3", "architectures": None, "head_dim": head_dim}
     (text,) = problems_of(raw | {"partial_rotary_factor": factor})
     assert text.startswith("MENS-H013 partial_rotary_factor")
+
+
+@pytest.mark.parametrize("name", ["longrope", "su", "yarn"])
+def test_longrope_has_had_three_names_and_starts_at_4096(llama: Config, name: str) -> None:
+    rope = {"type": name, "short_factor": [1.0], "long_factor": [2.0]}
+    raw = {key: value for key, value in llama.items() if key != "rope_parameters"}
+    raw |= {"model_type": "phi3", "architectures": None, "rope_scaling": rope}
+    found = parsed(raw, max_position_embeddings=131_072).rope
+    assert found is not None
+    assert (found.kind, found.original_max_positions) == (RopeKind.LONGROPE, 4096)
+    assert found.factor == 32
 
 
 def test_longrope_is_phi3_s_alone(llama: Config) -> None:

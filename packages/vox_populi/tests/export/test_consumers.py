@@ -1,0 +1,75 @@
+"""What other programs cannot take of a family; each limit is passed by the family's tiny config."""
+
+from __future__ import annotations
+
+import pytest
+
+from vox_populi.export.consumers import Consumer, gguf_model_obstacles, mlx_path, obstacles
+from vox_populi.export.mlx_lint import mlx_model_reasons
+from vox_populi.hf.family_registry import FAMILIES, family_of
+from vox_populi.hf.keymap import adapter_modules
+from vox_populi.hf.model_config import ModelConfig, parse_model_config
+from vox_populi.hf.model_family import ModelFamily
+
+
+def config_of(name: str, **changes: object) -> ModelConfig:
+    family = family_of(name)
+    assert family is not None
+    return parse_model_config({**family.tiny, **changes}, "test")
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_llama_cpp_takes_every_family(family: ModelFamily) -> None:
+    assert list(gguf_model_obstacles(parse_model_config(family.tiny, "test"))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("gpt2", {"activation_function": "gelu"}, "GPT-2 computes GELU by the tanh formula"),
+        ("qwen3", {"attention_bias": True}, "Qwen3 has no attention biases"),
+        ("phi3", {"hidden_act": "gelu"}, "Phi-3 gates by SiLU"),
+        ("phi3", {"head_dim": 4, "num_attention_heads": 2, "hidden_size": 10}, "as wide"),
+    ],
+)
+def test_what_llama_cpp_would_compute_otherwise_is_named(
+    name: str, changes: dict[str, object], said: str
+) -> None:
+    if "head_dim" in changes:
+        changes = {**changes, "rope_scaling": None}
+    (reason,) = gguf_model_obstacles(config_of(name, **changes))
+    assert said in reason
+
+
+def test_gpt2_has_no_adapters_in_vllm_and_no_head_of_its_own_in_mlx() -> None:
+    config = config_of("gpt2", tie_word_embeddings=False)
+    modules = adapter_modules(config)
+    assert "GPT-2 has no LoRA layers" in next(obstacles(Consumer.VLLM, config, modules, 4))
+    (reason,) = obstacles(Consumer.MLX, config, modules, 4)
+    assert "always ties the head" in reason
+    for name in ("llama", "phi3"):
+        config = config_of(name)
+        for consumer in Consumer:
+            assert list(obstacles(consumer, config, adapter_modules(config), 4)) == []
+
+
+def test_blocks_of_gpt2_have_another_place_in_mlx() -> None:
+    gpt2, phi3 = config_of("gpt2"), config_of("phi3")
+    assert mlx_path(adapter_modules(gpt2)[0], gpt2) == "model.h.0.attn.c_attn"
+    assert mlx_path(adapter_modules(phi3)[0], phi3) == "model.layers.0.self_attn.qkv_proj"
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "said"),
+    [
+        ("qwen3", {"attention_bias": True}, ["no attention biases"]),
+        ("gpt2", {"n_inner": 20, "n_ctx": 32}, ["four times as wide"]),
+        ("gpt2", {"tie_word_embeddings": False, "n_ctx": 32}, ["ties the head"]),
+        ("gpt2", {}, ["n_ctx"]),
+        ("phi3", {"sliding_window": 3}, ["no sliding window", "long list"]),
+    ],
+)
+def test_what_mlx_makes_of_a_model(name: str, raw: dict[str, object], said: list[str]) -> None:
+    reasons = list(mlx_model_reasons(config_of(name, **raw), raw, ()))
+    assert len(reasons) == len(said)
+    assert all(part in reason for part, reason in zip(said, reasons, strict=True))
