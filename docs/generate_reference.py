@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import setting_types
+from api_page import api_page
 from draw_imports import with_drawing
 from setting_pages import SCHEMA_FILE, config_schema, settings_page
 
@@ -219,6 +220,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when stale")
     check = parser.parse_args().check
     pages = {
+        "docs/src/reference/api.md": NOTICE + api_page(),
         "docs/src/reference/errors.md": errors_page(),
         "docs/src/reference/exit-codes.md": exit_codes_page(),
         "docs/src/reference/cli.md": cli_page(),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import vox_populi
+from tests_integration.fresh_installs import completed
 from vox_cli.app import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,3 +36,10 @@ def test_the_examples_run(
     assert report.heldout_loss_before is not None
     assert report.heldout_loss_after is not None
     assert report.heldout_loss_after < report.heldout_loss_before - 1
+
+
+@pytest.mark.slow
+def test_the_notebook_prints_what_it_shows() -> None:
+    pytest.importorskip("torch", reason="needs vox-populi[mens-gpu]")
+    done = completed([sys.executable, "docs/run_notebook.py", "--check"])
+    assert done.returncode == 0, done.stderr
