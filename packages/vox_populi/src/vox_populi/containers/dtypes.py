@@ -35,12 +35,12 @@ DTYPE_BITS: Mapping[str, int] = {
 """Bits of one value, by the safetensors format's name of the type."""
 
 CONFIG_NAME_OF: Mapping[str, str] = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-"""The types that weights may be stored in, and what configs, quant states and torch call them.
+"""The types of stored weights, and their names in configs, quant states and torch.
 
 Each of them fits a float32 exactly.
 """
 STORED_NAME_OF: Mapping[str, str] = {name: stored for stored, name in CONFIG_NAME_OF.items()}
-"""The other way round."""
+"""The inverse of `CONFIG_NAME_OF`."""
 BYTES_OF_VALUE: Mapping[str, int] = {
     name: DTYPE_BITS[stored] // 8 for stored, name in CONFIG_NAME_OF.items()
 }

@@ -1,4 +1,4 @@
-"""Ranges of a file's bytes, read into memory that the caller may use again."""
+"""Ranges of a file's bytes, read into memory that the caller may reuse."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from vox_populi.operator_messages import model_folder as say
 
 
 class RangeReader:
-    """A file held open, from which ranges are read."""
+    """An open file from which ranges are read."""
 
     def __init__(self, path: Path, file: BufferedReader) -> None:
         self.path = path
         self._file = file
 
     def fill(self, view: memoryview, start: int) -> None:
-        """Read as many bytes as the view has, from `start` on.
+        """Fill a view with bytes from `start` on.
 
         Raises:
             ModelError: When the file ends before.
@@ -34,7 +34,7 @@ class RangeReader:
             view = view[count:]
 
     def read(self, start: int, size: int) -> bytearray:
-        """Read exactly so many bytes.
+        """Read an exact number of bytes.
 
         Raises:
             ModelError: When the file ends before.
@@ -44,7 +44,7 @@ class RangeReader:
         return data
 
     def blocks(self, start: int, size: int, step: int) -> Iterator[memoryview]:
-        """Read a range a block at a time; each block takes the place of the one before.
+        """Read a range block by block; each block overwrites the previous one.
 
         Raises:
             ModelError: When the file ends before.
@@ -68,7 +68,7 @@ def open_ranges(path: Path) -> Iterator[RangeReader]:
 
 
 def read_range(path: Path, start: int, size: int) -> bytearray:
-    """Read exactly so many bytes of a file.
+    """Read an exact number of bytes of a file.
 
     Raises:
         ModelError: When the file ends before, or the system refuses.

@@ -25,7 +25,7 @@ from vox_tensor.errors import Problem
 from vox_tensor.problem_log import ProblemLog
 
 MAX_HEADER_BYTES = 32 * 1024 * 1024
-"""A third of the format's own limit; the header of a 70B model has about a tenth of a MiB."""
+"""Largest header: a third of the format's limit; that of a 70B model is about a tenth of a MiB."""
 MAX_DIMENSIONS = 16
 
 _LENGTH_BYTES = 8
@@ -52,10 +52,10 @@ _FOREIGN_FORMATS: tuple[tuple[bytes, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """Where one tensor lies and what it is."""
+    """Location, type and shape of one tensor."""
 
     name: str
-    """As the file spells it."""
+    """Name as spelled in the file."""
     dtype: str
     """The format's name: `F32`, `BF16`, …"""
     shape: tuple[int, ...]
@@ -73,10 +73,10 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsHeader:
-    """What a file says it holds; checked against the file's size."""
+    """The contents of a file according to its header; checked against the file's size."""
 
     tensors: Mapping[str, TensorInfo]
-    """In the order of their data."""
+    """Tensors in the order of their data."""
     metadata: Mapping[str, str]
     data_start: int
 
@@ -85,7 +85,7 @@ def read_header(path: Path) -> SafetensorsHeader:
     """Read and check the header of one file.
 
     Raises:
-        ModelError: When the file is missing, of another format, cut short or not sound.
+        ModelError: When the file is missing, in another format, truncated or invalid.
     """
     with open_model_file(path) as file:
         data, file_size = _header_bytes(file, str(path))
@@ -132,7 +132,7 @@ def _metadata(value: object, path: Path) -> dict[str, str]:
 def _tensors(
     raw: Mapping[str, object], path: Path, data_start: int
 ) -> tuple[list[TensorInfo], ProblemLog]:
-    """The sound entries in the order of their data, and what is wrong with the others."""
+    """The valid entries in the order of their data, and the problems of the others."""
     found: list[TensorInfo] = []
     problems = ProblemLog(str(path))
     for name, entry in raw.items():
@@ -173,7 +173,7 @@ def _are_sizes(value: object) -> bool:
 def _layout_problems(
     tensors: list[TensorInfo], path: Path, data_start: int, file_size: int
 ) -> Iterator[Problem]:
-    """The data must be covered without hole, overlap or tail."""
+    """Problems of data that is not covered without gaps, overlaps or a tail."""
     position = data_start
     for info in tensors:
         if info.start != position:

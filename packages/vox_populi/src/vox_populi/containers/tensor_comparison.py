@@ -1,6 +1,6 @@
-"""The tensors that a file should hold, compared with those that it holds. No torch here.
+"""Comparing the expected tensors of a file with those it contains. No torch here.
 
-Every reader of a container compares here and has its own words for what it finds.
+Every reader of a container uses this comparison and words its findings itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Shape = Sequence[int | None]
 
 
 class Described(Protocol):
-    """A tensor, or what a header says of one."""
+    """A tensor, or its entry in a header."""
 
     @property
     def shape(self) -> Sequence[int]:
@@ -30,11 +30,11 @@ class Described(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A tensor that should be there and is not."""
+    """An expected tensor that is missing."""
 
     name: str
     near: str | None = None
-    """An unexpected tensor whose name is much like this one."""
+    """An unexpected tensor with a similar name."""
 
     def __str__(self) -> str:
         return f"missing {self.name}"
@@ -42,11 +42,11 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Unexpected:
-    """A tensor that nothing has a use for."""
+    """A tensor that is not expected."""
 
     name: str
     near: str | None = None
-    """A possible name that is much like this one."""
+    """A possible name that is similar."""
 
     def __str__(self) -> str:
         return f"unexpected {self.name}"
@@ -54,7 +54,7 @@ class Unexpected:
 
 @dataclass(frozen=True, slots=True)
 class Misshaped:
-    """A tensor of another shape."""
+    """A tensor with the wrong shape."""
 
     name: str
     found: tuple[int, ...]
@@ -66,7 +66,7 @@ class Misshaped:
 
 @dataclass(frozen=True, slots=True)
 class WrongType:
-    """A tensor of a number type that is not read here."""
+    """A tensor of an unsupported number type."""
 
     name: str
     dtype: str
@@ -84,13 +84,13 @@ def tensor_differences(
     dtypes: Collection[str] | None = None,
     possible: Sequence[str] | None = None,
 ) -> list[Difference]:
-    """Everything that differs: in the order of `expected`, then what nobody expects.
+    """All differences: in the order of `expected`, then the unexpected tensors.
 
     Args:
         expected: Shape by name.
-        found: By name.
-        dtypes: The types that are read; `None`: any.
-        possible: Names that an unexpected tensor may have been meant to have; `None`: `expected`.
+        found: Tensors by name.
+        dtypes: The supported types; `None` for any.
+        possible: Names that an unexpected tensor may be meant to have; `None`: `expected`.
     """
     unexpected = [name for name in found if name not in expected]
     missing = _Lookup(unexpected)
@@ -109,7 +109,7 @@ def tensor_differences(
 
 
 class _Lookup:
-    """Near names for the first problems, which are shown; each takes its time."""
+    """Similar names for the first problems, which are shown; each lookup takes time."""
 
     def __init__(self, known: Sequence[str]) -> None:
         self._known, self._left = known, MAX_SHOWN
@@ -120,7 +120,7 @@ class _Lookup:
 
 
 def nearest_name(name: str, known: Sequence[str]) -> str | None:
-    """The name that was most likely meant."""
+    """The most likely intended name."""
     matches = get_close_matches(name, [each for each in known if each != name], n=1, cutoff=0.7)
     return matches[0] if matches else None
 

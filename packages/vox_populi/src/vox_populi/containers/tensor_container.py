@@ -1,7 +1,7 @@
-"""Writing safetensors containers whose bytes depend on their content alone, as chunks to write.
+"""Writing safetensors containers as chunks whose bytes depend only on their content.
 
-The library writes metadata in hash order; we need one order. It also copies every tensor, which
-these chunks do not.
+The library writes metadata in hash order, but we need a fixed order. It also copies every tensor,
+which these chunks do not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ALIGNMENT = 8
 
 
 def container_chunks(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[Chunk]:
-    """The container's bytes: preamble, then every tensor in the order of the names.
+    """The container's bytes: preamble, then every tensor in the order of names.
 
     Args:
         tensors: CPU tensors; those that are not contiguous are copied.
@@ -49,7 +49,7 @@ def container_chunks(tensors: Mapping[str, Tensor], metadata: Mapping[str, str])
 def container_preamble(
     stored: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]
 ) -> bytes:
-    """Everything before the numbers, for tensors that lie behind each other in the order given.
+    """Everything before the numbers, for tensors stored one after another in the given order.
 
     Args:
         stored: Dtype (the format's name), shape and bytes of each tensor.
@@ -69,7 +69,7 @@ def container_preamble(
 def bytes_of(tensor: Tensor) -> memoryview:
     """A view of a contiguous CPU tensor's bytes, which keeps the tensor alive.
 
-    numpy, which has this built in, is no dependency of ours.
+    numpy has this built in, but we do not depend on it.
     """
     assert sys.byteorder == "little", "safetensors files are little-endian"
     size = tensor.numel() * tensor.element_size()

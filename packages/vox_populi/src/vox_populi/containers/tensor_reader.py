@@ -23,7 +23,7 @@ def read_tensor(path: Path, info: TensorInfo) -> Tensor:
     """One tensor of a file, in its stored dtype and shape, on the CPU.
 
     Raises:
-        ModelError: When the file cannot be read, or is shorter than its header announced.
+        ModelError: When the file cannot be read, or is shorter than its header declares.
     """
     return read_tensors(path, {info.name: info})[info.name]
 
@@ -51,7 +51,7 @@ def values_of(data: bytearray | memoryview, dtype: str) -> Tensor:
 def is_finite(tensor: Tensor) -> bool:
     """Whether no value is NaN or infinite: one pass and no temporary.
 
-    A NaN anywhere is both the least and the greatest value.
+    A NaN anywhere is both the minimum and the maximum.
     """
     if tensor.numel() == 0:
         return True
@@ -59,7 +59,7 @@ def is_finite(tensor: Tensor) -> bool:
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """The names of the tensors that hold a NaN or an infinity."""
+    """The names of the tensors with a NaN or an infinity."""
     return [name for name, tensor in tensors.items() if not is_finite(tensor)]
 
 

@@ -1,4 +1,4 @@
-"""The number types of `dtypes` as torch has them."""
+"""The torch types for `dtypes`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TORCH_DTYPE_OF: Mapping[str, torch.dtype] = {
     "I64": torch.int64,
     "F64": torch.float64,
 }
-"""By the safetensors format's name; tensors of other types are not read."""
+"""Torch types by safetensors name; tensors of other types are not read."""
 
 DTYPE_NAME_OF: Mapping[torch.dtype, str] = {each: name for name, each in TORCH_DTYPE_OF.items()}
 """The format's name of a type."""
@@ -30,4 +30,4 @@ DTYPE_NAME_OF: Mapping[torch.dtype, str] = {each: name for name, each in TORCH_D
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
     name: TORCH_DTYPE_OF[stored] for stored, name in CONFIG_NAME_OF.items()
 }
-"""By the name in configs, plans and quant states: `float32`, `bfloat16` or `float16`."""
+"""Torch types by name in configs, plans and quant states: `float32`, `bfloat16` or `float16`."""

@@ -1,1 +1,1 @@
-"""Files and folders: opened without surprises, locked, guarded, published whole. No torch here."""
+"""Files and folders: safe opening, locks, output checks, atomic publishing. No torch here."""

@@ -1,4 +1,4 @@
-"""A lock on a folder that dies with its process: a kernel lock on a file that names the holder."""
+"""A lock on a folder that ends with its process: a kernel lock on a file with the holder's id."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class FolderLock:
 
     @classmethod
     def acquire(cls, folder: Path) -> FolderLock:
-        """Take the lock at once or refuse.
+        """Take the lock immediately or refuse.
 
         Raises:
-            EnvironmentFailure: When another process holds it, naming that process; when the
+            EnvironmentFailure: When another process holds it, with that process; when the
                 folder cannot be written.
         """
         path = folder / LOCK_NAME
@@ -65,10 +65,10 @@ class FolderLock:
         return cls(path, descriptor)
 
     def release(self, *, keep_file: bool = False) -> None:
-        """Remove the lock file, then let go; safe to call twice.
+        """Remove the lock file, then release the lock; safe to call twice.
 
         Args:
-            keep_file: Leave it, as a killed process would: the folder is still to be emptied.
+            keep_file: Keep it, as a killed process would, because the folder has yet to be emptied.
         """
         if self._descriptor is None:
             return
@@ -83,7 +83,7 @@ class FolderLock:
 
 
 def lock_holder(folder: Path) -> str | None:
-    """Who holds a folder's lock (`process 12 on host`), or `None` when nobody does."""
+    """The holder of a folder's lock (`process 12 on host`), or `None` if it is not locked."""
     path = folder / LOCK_NAME
     try:
         descriptor = regular_descriptor(path, follow_links=False)

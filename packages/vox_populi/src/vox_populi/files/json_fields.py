@@ -13,16 +13,16 @@ _Member = TypeVar("_Member", bound=StrEnum)
 
 
 class FieldError(ValueError):
-    """A document that does not say what it must; the message names the field."""
+    """A document that is not valid; the message has the field."""
 
 
 def check_keys(
     raw: Mapping[str, object], required: Collection[str], optional: Collection[str] = ()
 ) -> None:
-    """Refuse an object that lacks a key, or has one that nobody reads.
+    """Refuse an object with a missing or unknown key.
 
     Raises:
-        FieldError: Naming every such key.
+        FieldError: With every such key.
     """
     missing = [f"{name} is missing" for name in required if name not in raw]
     unknown = [f"{name} is not known" for name in raw if name not in {*required, *optional}]
@@ -33,7 +33,7 @@ def check_keys(
 
 @contextmanager
 def inside(name: str) -> Iterator[None]:
-    """Put the name of an object before the names of its fields in what is raised."""
+    """Prefix the fields in raised errors with the name of their object."""
     try:
         yield
     except FieldError as error:
@@ -99,7 +99,7 @@ def take_member(raw: Mapping[str, object], name: str, kind: type[_Member]) -> _M
 
 
 MAX_COUNT = 2**53
-"""The largest count of a document: every reader of JSON has it exactly."""
+"""The largest count in a document, which every JSON parser represents exactly."""
 
 
 def take_count(

@@ -1,4 +1,4 @@
-"""Numbers and objects as reports put them into JSON."""
+"""Numbers for JSON reports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ JsonObject = dict[str, object]
 
 
 def perplexity_of(loss: float) -> float | None:
-    """`exp(loss)`, or `None` where that is no finite number."""
+    """`exp(loss)`, or `None` if that is not finite."""
     try:
         value = math.exp(loss)
     except OverflowError:
@@ -17,5 +17,5 @@ def perplexity_of(loss: float) -> float | None:
 
 
 def finite_or_none(value: float | None) -> float | None:
-    """A number JSON can carry: NaN and infinities become `null`."""
+    """A number that JSON can represent: NaN and infinities become `null`."""
     return value if value is not None and math.isfinite(value) else None

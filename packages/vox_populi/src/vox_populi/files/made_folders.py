@@ -1,4 +1,4 @@
-"""Folders that a command makes on the way to its output, and takes back when it makes none."""
+"""Folders that a command creates for its output, and removes if there is no output."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def make_folders(path: Path) -> tuple[Path, ...]:
-    """Make a folder and its missing parents; returns those that were made, the innermost first.
+    """Create a folder and its missing parents; return the created ones, innermost first.
 
     Raises:
-        OSError: When the system refuses; what was made until then is gone again.
+        OSError: When the system refuses; folders created so far are removed.
     """
     missing = []
     for folder in (path, *path.parents):
@@ -27,7 +27,7 @@ def make_folders(path: Path) -> tuple[Path, ...]:
 
 
 def remove_empty(made: Sequence[Path]) -> None:
-    """Remove what `make_folders` made, as far as nothing is in it."""
+    """Remove the folders created by `make_folders` that are empty."""
     for folder in made:
         with suppress(OSError):
             folder.rmdir()
@@ -35,10 +35,10 @@ def remove_empty(made: Sequence[Path]) -> None:
 
 @contextmanager
 def made_folder(path: Path) -> Iterator[None]:
-    """Make a folder and its missing parents; take back what stays empty when the body raises.
+    """Create a folder and its missing parents; if the body raises, remove those that are empty.
 
     Raises:
-        OSError: When the system refuses; what was made until then is gone again.
+        OSError: When the system refuses; folders created so far are removed.
     """
     made = make_folders(path)
     try:

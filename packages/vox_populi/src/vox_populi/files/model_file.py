@@ -1,4 +1,4 @@
-"""Files of a model folder, opened to be read: regular ones only, and every failure by code."""
+"""Opening files of a model folder: only regular files, with a code for every failure."""
 
 from __future__ import annotations
 

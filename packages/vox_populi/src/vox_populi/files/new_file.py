@@ -1,4 +1,4 @@
-"""Files that are made new and written from start to end, through their descriptor."""
+"""New files, written from start to end through their descriptor."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 @contextmanager
 def new_file(path: Path) -> Iterator[int]:
-    """A descriptor of a file to write, which must not be there yet.
+    """A descriptor for writing a file that must not exist yet.
 
     Raises:
-        OSError: When it is, or the system refuses.
+        OSError: When it exists, or the system refuses.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
     try:
@@ -25,7 +25,7 @@ def new_file(path: Path) -> Iterator[int]:
 
 
 def write_all(descriptor: int, data: memoryview | bytes) -> None:
-    """Write all of it; the system may take less at a time.
+    """Write all data; the system may accept less at a time.
 
     Raises:
         OSError: When the system refuses.

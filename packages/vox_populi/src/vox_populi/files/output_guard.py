@@ -1,7 +1,7 @@
-"""May an output go where it was asked to go? Looked at by every command, before it writes.
+"""Checking that an output may be written to its path; every command does this before it writes.
 
-Nothing that is read lies in an output, or in what is moved aside for one; an output is no link, has
-room, and takes the place of nothing unless that was asked for. Looks only, and writes nothing.
+An output, or a folder renamed for one, must not contain an input; an output is not a link, has
+enough space, and replaces nothing unless requested. This module only checks and writes nothing.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from vox_tensor.errors import Problem
 
 
 class IfOccupied(StrEnum):
-    """What a command will do about an output folder that holds something."""
+    """What a command does if its output folder is not empty."""
 
     REFUSE = "refuse"
     MOVE_ASIDE = "move aside"
     CONTINUE = "continue"
-    """Go on in it, if it is the folder of a run."""
+    """Continue in it, if it is the folder of a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """What a command reads, and what therefore stays where it is."""
+    """The inputs of a command, which must not be moved."""
 
     whole: tuple[Path, ...] = ()
-    """Files, and folders that count as a whole: no output goes into one."""
+    """Files, and folders into which no output may be written."""
     kept: tuple[Path, ...] = ()
-    """Folders of which single files count: an output may be made beside those."""
+    """Folders of which only some files are inputs: an output may be created next to them."""
 
 
 def require_apart(output: Path, reads: Reads) -> None:
-    """Refuse an output folder that is, holds, or lies in something that is read.
+    """Refuse an output folder that is, contains or is inside an input.
 
-    Links and other spellings of a path lead to the same place.
+    Links and other spellings of a path count as the same place.
 
     Raises:
-        PreflightError: Naming what is read.
+        PreflightError: With the input.
     """
     for source in (*reads.whole, *reads.kept):
         is_inside = source in reads.whole and _is_within(output, source)
@@ -56,7 +56,7 @@ def require_apart(output: Path, reads: Reads) -> None:
 
 
 def require_movable(output: Path) -> None:
-    """Refuse to move, or to replace by a rename, the working folder or one that it is in.
+    """Refuse to rename or replace the working folder or one of its parents.
 
     Raises:
         PreflightError: When it is one of these.
@@ -66,11 +66,11 @@ def require_movable(output: Path) -> None:
 
 
 def names_in(output: Path) -> tuple[str, ...]:
-    """The entries of an output folder; none where it is not there yet.
+    """The entries of an output folder; none if it does not exist yet.
 
     Raises:
-        EnvironmentFailure: For a link, something that is no folder, or a folder that another
-            process holds.
+        EnvironmentFailure: For a link, a path that is not a folder, or a folder locked by
+            another process.
     """
     where = str(output)
     try:
@@ -90,7 +90,7 @@ def names_in(output: Path) -> tuple[str, ...]:
 
 
 def is_occupied(names: tuple[str, ...]) -> bool:
-    """Whether a folder holds more than the lock and the torn files of a killed process."""
+    """Whether a folder has more than the lock and partial files of a killed process."""
     return not all(name == LOCK_NAME or is_temporary(name) for name in names)
 
 
@@ -98,8 +98,8 @@ def nearest_folder(path: Path) -> Path:
     """The path itself or the first of its parents that exists.
 
     Raises:
-        NotADirectoryError: When that is no folder.
-        OSError: When the system does not say.
+        NotADirectoryError: When that is not a folder.
+        OSError: When the system refuses.
     """
     for candidate in (path, *path.parents):
         try:
@@ -115,10 +115,10 @@ def nearest_folder(path: Path) -> Path:
 
 
 def require_room(output: Path, needed: int, too_small: Callable[[str, int, int], Problem]) -> None:
-    """Refuse a place that cannot be written, or whose disk has too little room.
+    """Refuse a place that cannot be written, or whose disk has too little space.
 
     Args:
-        output: The folder to be.
+        output: The future folder.
         needed: Bytes.
         too_small: The problem of a disk, from the path and the bytes needed and free.
 
@@ -150,17 +150,17 @@ def require_new_folder(
     force: bool = False,
     occupied: Callable[[str], Problem] = say.output_folder_occupied,
 ) -> None:
-    """Refuse a place where no new folder can appear by a rename.
+    """Refuse a place to which no new folder can be renamed.
 
     Args:
-        output: The folder to be; an empty one counts as not there.
-        reads: What the command reads.
-        force: Whether a folder that holds something will be moved aside.
-        occupied: The problem of one that is not.
+        output: The future folder; an empty one counts as missing.
+        reads: The command's inputs.
+        force: Whether a folder that is not empty will be renamed.
+        occupied: The problem of one that is not renamed.
 
     Raises:
-        PreflightError: When it overlaps what is read, is or holds the working folder, or holds
-            something.
+        PreflightError: When it overlaps an input, is or contains the working folder, or is not
+            empty.
         EnvironmentFailure: As `names_in`.
     """
     require_apart(output, reads)
@@ -171,7 +171,7 @@ def require_new_folder(
 
 
 def require_new_file(output: Path, exists: Callable[[str], Problem]) -> None:
-    """Refuse a path that something is at, a link above all.
+    """Refuse a path that exists, in particular a link.
 
     Raises:
         PreflightError: When there is.
@@ -181,7 +181,7 @@ def require_new_file(output: Path, exists: Callable[[str], Problem]) -> None:
 
 
 def _places(source: Path) -> Iterator[Path]:
-    """A file or folder, and what the links in a folder lead to."""
+    """A file or folder, and the targets of links in a folder."""
     yield source
     try:
         yield from (entry for entry in source.iterdir() if entry.is_symlink())
@@ -190,7 +190,7 @@ def _places(source: Path) -> Iterator[Path]:
 
 
 def _is_within(inner: Path, outer: Path) -> bool:
-    """Whether a path is another one or below it, whatever either is called."""
+    """Whether a path is or is below another, regardless of their spelling."""
     real_inner, real_outer = inner.resolve(), outer.resolve()
     chain = (real_inner, *real_inner.parents)
     if real_outer in chain:
@@ -203,7 +203,7 @@ def _is_within(inner: Path, outer: Path) -> bool:
 
 
 def _is_same(path: Path, status: os.stat_result) -> bool:
-    """By the file system's own identity: some take upper and lower case for one."""
+    """Whether two paths are the same by file system identity, since some ignore case."""
     try:
         return os.path.samestat(path.stat(), status)
     except OSError:

@@ -1,7 +1,7 @@
-"""Files of a model folder that are given to others with what is made of it: licence, tokenizer.
+"""Files of a model folder that are published with its derivatives: licence, tokenizer.
 
 A link among them may lead to anything that this user can read, so none is followed out of the
-folder. The cache of the Hugging Face hub is one folder here: `snapshots/REVISION` holds nothing but
+folder. The cache of the Hugging Face hub counts as one folder: `snapshots/REVISION` contains only
 links to `blobs`.
 """
 
@@ -16,10 +16,10 @@ from vox_populi.operator_messages import model_folder as say
 
 
 def require_in_folder(path: Path, model_dir: Path) -> None:
-    """Refuse a file that a link keeps outside of its model folder.
+    """Refuse a file that is a link out of its model folder.
 
     Raises:
-        ModelError: When it is one.
+        ModelError: When it is.
     """
     home, real = model_dir.resolve(), path.resolve()
     repository = home.parent.parent

@@ -1,4 +1,4 @@
-"""Removing and renaming what is ours, without a step through a link."""
+"""Removing and renaming our own files without following links."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def is_own_folder(path: Path) -> bool:
-    """Whether a folder is there itself; a link to one is somebody else's."""
+    """Whether a path is a folder itself; a link to one is not ours."""
     try:
         return stat.S_ISDIR(path.lstat().st_mode)
     except OSError:
@@ -18,7 +18,7 @@ def is_own_folder(path: Path) -> bool:
 
 
 def remove_entry(path: Path) -> None:
-    """Remove a file, a link (never what it leads to) or a folder with all it holds.
+    """Remove a file, a link (never its target) or a folder with its contents.
 
     Raises:
         OSError: When the system refuses.
@@ -30,9 +30,9 @@ def remove_entry(path: Path) -> None:
 
 
 def remove_entries(folder: Path, is_ours: Callable[[str], bool]) -> None:
-    """Remove the entries of a folder that have such names; what cannot be removed stays.
+    """Remove the entries of a folder with matching names; what cannot be removed stays.
 
-    Nothing happens where there is no folder, or a link to one.
+    Nothing happens if there is no folder, or only a link to one.
     """
     for entry in folder.iterdir() if is_own_folder(folder) else ():
         if is_ours(entry.name):
@@ -41,7 +41,7 @@ def remove_entries(folder: Path, is_ours: Callable[[str], bool]) -> None:
 
 
 def free_name(path: Path, suffix: str) -> Path:
-    """The first of `<name><suffix>-1`, `-2`, … beside a path under which nothing is."""
+    """The first free path among `<name><suffix>-1`, `-2` and so on."""
     number = 1
     while _is_there(kept := path.with_name(f"{path.name}{suffix}-{number}")):
         number += 1
@@ -49,7 +49,7 @@ def free_name(path: Path, suffix: str) -> Path:
 
 
 def move_aside(folder: Path) -> Path:
-    """Give a folder the next free name `<name>.old-N`, and return that.
+    """Rename a folder to the next free name `<name>.old-N`, and return that.
 
     Raises:
         OSError: When the system refuses.

@@ -1,8 +1,8 @@
-"""A folder that appears whole: built under another name, then renamed once.
+"""A folder that appears complete: built under another name, then renamed once.
 
-The staging folder, `.<name>.merging` beside the target, carries the lock: two commands with one
-target exclude each other, and what a killed one left is removed by the next. The target, where it
-is there, is locked as well, so that no run is replaced while it is written.
+The staging folder, `.<name>.merging` next to the target, has the lock: two commands with one target
+exclude each other, and leftovers of a killed one are removed by the next. An existing target is
+locked as well, so that no run is replaced while it is written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vox_tensor.atomic_file import is_temporary, sync_folder
 
 
 class StagedFolder:
-    """A folder in the making that this process holds; it goes away unless it is published."""
+    """A locked staging folder; it is removed unless it is published."""
 
     def __init__(
         self,
@@ -36,23 +36,23 @@ class StagedFolder:
         made: Sequence[Path],
     ) -> None:
         self.path = path
-        """Where to write."""
+        """The folder to write to."""
         self._target, self._lock, self._old, self._made = target, lock, old, made
         self._is_published = False
 
     @classmethod
     def create(cls, target: Path, *, force: bool = False) -> StagedFolder:
-        """Lock the target and make an empty folder beside it.
+        """Lock the target and create an empty folder next to it.
 
         Args:
-            target: The folder to be; missing parents are made.
-            force: Keep an occupied target under another name (`<name>.old-1`, …).
+            target: The future folder; missing parents are created.
+            force: Keep an existing target under another name (`<name>.old-1`, …).
 
         Raises:
-            PreflightError: For a target that holds something.
-            EnvironmentFailure: For a target that is no folder, a link, held by another process
-                or in a folder that cannot be written; for something else under the name of the
-                folder in the making.
+            PreflightError: For a target that is not empty.
+            EnvironmentFailure: For a target that is not a folder, a link, locked by another
+                process or in a folder that cannot be written; for a foreign entry under the name
+                of the staging folder.
         """
         names = names_in(target)
         is_replaced = is_occupied(names)
@@ -101,7 +101,7 @@ class StagedFolder:
             self._old.release()
 
     def write(self, name: str, data: bytes) -> Path:
-        """Write a whole file and wait for the disk.
+        """Write a complete file and sync it to disk.
 
         Raises:
             EnvironmentFailure: When the system refuses.
@@ -120,11 +120,11 @@ class StagedFolder:
         return path
 
     def files(self) -> tuple[str, ...]:
-        """The names of what was written, sorted."""
+        """The sorted names of the written files."""
         return tuple(sorted(e.name for e in self.path.iterdir() if e.name != LOCK_NAME))
 
     def clear(self) -> None:
-        """Remove what was written, to begin again.
+        """Remove what was written, to start over.
 
         Raises:
             EnvironmentFailure: When the system refuses.
@@ -137,13 +137,13 @@ class StagedFolder:
             ) from error
 
     def publish(self) -> Path | None:
-        """Put the folder in the target's place, with one rename; every file must be synced.
+        """Move the folder into place with one rename; every file must be synced.
 
         Returns:
-            Where an occupied target went.
+            The new path of an existing target.
 
         Raises:
-            EnvironmentFailure: When the system refuses; the target is then what it was.
+            EnvironmentFailure: When the system refuses; the target is then unchanged.
         """
         kept: Path | None = None
         try:
@@ -174,13 +174,13 @@ class StagedFolder:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[StagedFolder]:
-    """Fill a folder that takes its name when the block ends well, and nobody's place.
+    """Fill a folder that gets its name when the block succeeds, replacing nothing.
 
     Everything written with `write_whole` is on disk before the rename, and the rename is on disk
     before this returns. When the block raises, nothing is left.
 
     Raises:
-        PreflightError: When something is there already.
+        PreflightError: When the path already exists.
         EnvironmentFailure: When the system refuses.
     """
     with StagedFolder.create(path) as staged:
@@ -189,12 +189,12 @@ def new_folder(path: Path) -> Iterator[StagedFolder]:
 
 
 def _require_ours(staging: Path) -> None:
-    """Refuse to empty a folder that only has the name of one in the making.
+    """Refuse to empty a folder that only has the name of a staging folder.
 
-    Ours hold their lock from the start, and a killed command leaves it there.
+    Ours have their lock from the start, and a killed command leaves it there.
 
     Raises:
-        EnvironmentFailure: For a link, or a folder that holds something and no lock.
+        EnvironmentFailure: For a link, or a folder with content but no lock.
     """
     where = str(staging)
     if not is_own_folder(staging):
@@ -205,7 +205,7 @@ def _require_ours(staging: Path) -> None:
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Empty a target in which a killed run left its lock or a part of a file."""
+    """Empty a target in which a killed run left its lock or partial files."""
     lock = FolderLock.acquire(target)
     try:
         remove_entries(target, is_temporary)
@@ -214,7 +214,7 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def _abandon(staging: Path, lock: FolderLock, made: Sequence[Path]) -> None:
-    """Remove what was made; what the system does not let go is left as by a killed command."""
+    """Remove what was created; what cannot be removed stays, as after a killed command."""
     try:
         _empty(staging)
     except OSError:

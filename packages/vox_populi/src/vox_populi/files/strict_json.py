@@ -1,4 +1,4 @@
-"""JSON files of a model folder, read so that no other parser can see another document.
+"""JSON files of a model folder, read so that no other parser can read them differently.
 
 Regular files only, capped in size; repeated keys, NaN and Infinity are refused.
 """
@@ -19,7 +19,7 @@ def read_json_object(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, o
     """Read a file that holds one JSON object.
 
     Raises:
-        ModelError: When the file cannot be read, is too large or is no strict JSON object.
+        ModelError: When the file cannot be read, is too large or is not a strict JSON object.
     """
     return parse_json_object(read_model_file(path, max_bytes), str(path))
 
@@ -28,7 +28,7 @@ def parse_json_object(data: bytes, where: str) -> dict[str, object]:
     """Parse the bytes of one JSON object; `where` names their origin in the error.
 
     Raises:
-        ModelError: When the bytes are no strict JSON object.
+        ModelError: When the bytes are not a strict JSON object.
     """
     try:
         value = parse_json(data.decode("utf-8"), where)

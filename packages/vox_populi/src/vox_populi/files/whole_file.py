@@ -1,4 +1,4 @@
-"""Writing files of a run folder whole or not at all, and JSON in the two forms they use."""
+"""Writing files of a run folder atomically, and JSON in the two forms they use."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Chunk = bytes | memoryview
 
 
 def write_whole(path: Path, *chunks: Chunk) -> None:
-    """Put a file in place so that a crash at any moment leaves the old one or the new one.
+    """Write a file so that a crash at any moment leaves the old or the new one.
 
     Raises:
-        EnvironmentFailure: Naming the file and the system's reason; nothing is left behind.
+        EnvironmentFailure: With the file and the system's reason; nothing is left behind.
     """
     try:
         with replaced_file(path) as file:
@@ -29,14 +29,14 @@ def write_whole(path: Path, *chunks: Chunk) -> None:
 
 
 def canonical_json(value: Mapping[str, object]) -> str:
-    """One text for one value: sorted keys, no spaces; NaN and infinities are refused."""
+    """The unique text of a value: sorted keys, no spaces; NaN and infinities are refused."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
 
 
 OWN_DIGEST = "manifest_sha256"
-"""Where a manifest has the digest of all its other fields."""
+"""Key of a manifest's digest of all its other fields."""
 
 
 def with_own_digest(document: Mapping[str, object]) -> dict[str, object]:
@@ -45,7 +45,7 @@ def with_own_digest(document: Mapping[str, object]) -> dict[str, object]:
 
 
 def fits_own_digest(raw: Mapping[str, object]) -> bool:
-    """Whether a document that has its own digest is what was written."""
+    """Whether a document matches its own digest."""
     document = {name: value for name, value in raw.items() if name != OWN_DIGEST}
     return raw[OWN_DIGEST] == _document_digest(document)
 

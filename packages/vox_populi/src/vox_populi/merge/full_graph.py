@@ -1,4 +1,4 @@
-"""What a merge does to a whole model: which base tensors change, and by what.
+"""The effect of a merge on a whole model: which base tensors change, and how.
 
 Rotation is applied after the projections, so folding an update into q and k of a RoPE model is
 exact (D6). The sum is formed in float32 and rounded once, to the number type of the output.
@@ -57,10 +57,10 @@ class MergedTensor:
 
     key: TensorKey
     source: TensorInfo
-    """Of the base; for a head that was tied, the embedding table."""
+    """Key of the base tensor; for a tied head, the embedding table."""
     update: LowRankUpdate | None
     rounded: RoundedWeight | None = None
-    """The values as training saw them; `None`: as the base stores them."""
+    """The values as training saw them; `None`: as stored in the base."""
     dtype: str = ""
     """Number type of the output, by its safetensors name; empty: that of the source."""
 
@@ -70,7 +70,7 @@ class MergedTensor:
 
     @property
     def is_copied(self) -> bool:
-        """Whether the bytes of the base are taken over."""
+        """Whether the base's bytes are copied."""
         is_as_stored = self.dtype == self.source.dtype
         return self.update is None and self.rounded is None and is_as_stored
 
@@ -90,7 +90,7 @@ class MergedGraph:
 
     @property
     def total_bytes(self) -> int:
-        """Of all numbers; the index calls it `total_size`."""
+        """Bytes of all numbers; called `total_size` in the index."""
         return sum(tensor.n_bytes for tensor in self.tensors)
 
     def in_number_type(self, name: str) -> MergedGraph:
@@ -100,10 +100,10 @@ class MergedGraph:
 
 
 def refuse_no_op(adapter: AdapterFile, where: str) -> None:
-    """Refuse an adapter that adds zero everywhere, as a fresh one does, or adapts nothing.
+    """Refuse an adapter that adds zero everywhere, like a fresh one, or adapts nothing.
 
     Raises:
-        ArtifactError: Naming the file.
+        ArtifactError: With the file.
     """
     if not adapter.header.modules:
         raise ArtifactError(say.merge_adapter_without_modules(where))
@@ -122,14 +122,14 @@ def merged_graph(
 ) -> MergedGraph:
     """Decide for each tensor of the model whether it is copied or changed.
 
-    A head that shares the embedding's table and carries an adapter becomes a tensor of its own;
-    a copy of the table under the head's name is left out as long as the two stay tied.
+    A tied head with an adapter becomes a separate tensor; a copy of the table under the head's
+    name is omitted as long as the two stay tied.
 
     Args:
         inventory: The base.
         adapter: What is added.
         modules: The projections that it adapts.
-        trained: Makes the output of the rounded weights; without it, of those that are stored.
+        trained: Uses the rounded weights; without it, the stored ones.
     """
     updates = _updates(adapter, modules)
     is_head_tied = inventory.tied_head and HEAD_WEIGHT not in updates
@@ -174,7 +174,7 @@ def _merged_tensors(
 
 
 def dense_info(key: TensorKey, packed: Nf4Stored) -> TensorInfo:
-    """What a packed weight would be if it were stored as it was made; it lies in no file."""
+    """The entry a packed weight would have if it were stored dense; it is in no file."""
     dtype = STORED_NAME_OF[packed.dtype]
     n_bytes = bytes_of_values(dtype, key.shape)
     return TensorInfo(key.theirs, dtype, key.shape, shard="", start=0, end=n_bytes)
@@ -182,14 +182,14 @@ def dense_info(key: TensorKey, packed: Nf4Stored) -> TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class BlockChange:
-    """What was done to some rows of a tensor."""
+    """The change of some rows of a tensor."""
 
     largest: float
     """Greatest `|update|`."""
     total: float
     """Sum of `|update|`."""
     changed_values: int
-    """Numbers that differ after the rounding."""
+    """Number of values that differ after rounding."""
     squared_delta: float
     """Sum of `update ** 2`."""
     squared_error: float
@@ -203,9 +203,9 @@ def merge_rows(
 
     Args:
         values_NI: The rows, oriented as the base stores them; not changed.
-        update: Of the whole tensor.
+        update: Update of the whole tensor.
         first: Number of the first of these rows.
-        dtype: Of the output; `None`: that of the rows.
+        dtype: Dtype of the output; `None`: that of the rows.
 
     Raises:
         ValueError: When a result is not finite.

@@ -1,7 +1,7 @@
-"""Whether the files of a merge compute what base and adapter compute, in bounded memory.
+"""Checking that the files of a merge compute the same as base and adapter, in bounded memory.
 
-Both sides run through our transformer in float32, with weights that stay in their files. What is
-checked is what was written, read back. Shape letters: T tokens, V vocabulary.
+Both sides run through our transformer in float32, with weights that stay in their files. The check
+reads back what was written. Shape letters: T tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def check_logits(
     """Run fixed prompts through base and adapter, and through the merged files.
 
     Args:
-        base: The files that were merged into.
-        merged: The files that came out.
-        adapter: Put beside the base, unmerged.
+        base: The base's files.
+        merged: The merged files.
+        adapter: Attached to the base, unmerged.
         modules: The projections that it adapts.
         workers: Computes the two sides at once where it has two threads.
 
@@ -83,9 +83,9 @@ class QloraMerge:
     modules: Sequence[AdapterModule]
     trained: TrainedBase
     onto_trained: bool
-    """Whether the files hold the rounded weights; else those that the base stores."""
+    """Whether the files have the rounded weights; otherwise those stored in the base."""
     other: MergedGraph | None
-    """What the merge onto the other weights would write; `None` where there are none."""
+    """What the merge onto the other weights would write; `None` if there are none."""
 
 
 def check_qlora_logits(
@@ -94,8 +94,8 @@ def check_qlora_logits(
     """Judge the files of a merge, and measure both merges against what was trained.
 
     Returns:
-        The files against the adapter beside the weights it was merged onto; then, as distances
-        from the adapter beside the weights it was trained on, the files and the other merge.
+        The files compared with the unmerged adapter on the weights it was merged into; then, as
+        distances from the adapter on the weights it was trained on, the files and the other merge.
 
     Raises:
         ModelError: When a file cannot be read any more.
@@ -150,7 +150,7 @@ def _distance(expected_TV: Tensor, found_TV: Tensor) -> LogitDistance:
 def adapted_model(
     model: Transformer, adapter: AdapterFile, modules: Sequence[AdapterModule]
 ) -> Transformer:
-    """Put an adapter beside the weights of a model, unmerged; changes the model."""
+    """Attach an adapter to a model, unmerged; changes the model."""
     adapted = attach_adapters(model, modules, adapter.header.lora, torch.Generator())
     load_adapter_tensors(adapted, adapter.tensors)
     return model.eval()
@@ -158,13 +158,13 @@ def adapted_model(
 
 @torch.no_grad()
 def _logits(prompts: Sequence[tuple[int, ...]], build: Callable[[], Transformer]) -> Tensor:
-    """`[T, V]` for all prompts behind each other; each is a row of its own."""
+    """Logits `[T, V]` of all prompts, one after another; each is a separate row."""
     rows = [EncodedRow(ids, (IGNORE_INDEX,) * len(ids)) for ids in prompts]
     return build().logits(collate_window(rows))
 
 
 def _number_types(stored: ModelInventory, changed: Iterable[str]) -> set[str]:
-    """Of the stored tensors that are not the base's; a tied head's is the embedding table."""
+    """Number types of the changed tensors; a tied head's is that of the embedding table."""
     keys = {key.ours: key.theirs for key in tensor_keys(stored.config)}
     own = [keys[ours] for ours in changed]
     names = [name if name in stored.tensors else keys[EMBED_WEIGHT] for name in own]

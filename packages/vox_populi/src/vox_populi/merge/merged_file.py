@@ -1,7 +1,7 @@
 """`model_merged.bin`: a whole model under our names, a safetensors container with our header.
 
-Tensors are stored as the base stores them, GPT-2's Conv1D weights `[in, out]` as well; the header
-lists those. The weights are read like those of a model folder: `MergedFile.inventory`.
+Tensors are stored as in the base, also GPT-2's Conv1D weights `[in, out]`, which the header lists.
+The weights are read like those of a model folder: `MergedFile.inventory`.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ MERGED_FILE = "model_merged.bin"
 MERGED_FORMAT = "vox_mens_merged_bin"
 MERGED_VERSION = "1"
 NO_DIGEST = "sha256:" + "0" * 64
-"""Stands in a file that is not finished; as long as a real one."""
+"""Placeholder digest of an unfinished file; as long as a real one."""
 _TRANSPOSED = "stored_transposed"
 _BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergedFile:
-    """What a merged model says about itself; its weights are still in the file."""
+    """The header of a merged model; its weights stay in the file."""
 
     path: Path
     inventory: ModelInventory
-    """As of a model folder: `model.hf_load.load_base` reads it."""
+    """Inventory as for a model folder, for `model.hf_load.load_base`."""
     adapter: AdapterHeader
-    """Of the adapter that was merged: tokenizer, template, base and more."""
+    """Header of the merged adapter: tokenizer, template, base and more."""
     config: Mapping[str, object]
     """Content of the model's `config.json`."""
 
@@ -55,7 +55,7 @@ def merged_metadata(
 
     Args:
         config: Content of the model's `config.json`.
-        adapter: Of the adapter that was merged.
+        adapter: Header of the merged adapter.
         digest: `content_digest` of the file, once it is known.
     """
     parsed = parse_model_config(config, "config")
@@ -76,7 +76,7 @@ def merged_content_digest(path: Path) -> str:
     """Digest over the header and the numbers in the order of their names; reads all of the file.
 
     Raises:
-        ArtifactError: When the file is no sound container or cannot be read.
+        ArtifactError: When the file is not a valid container or cannot be read.
     """
     container = _container(path)
     content = hashlib.sha256(container.metadata.get("header", "").encode())
@@ -92,7 +92,7 @@ def merged_content_digest(path: Path) -> str:
 
 
 def sign_merged_file(path: Path) -> None:
-    """Put the digest of a finished file in the place that `NO_DIGEST` kept free for it.
+    """Write the digest of a finished file in place of `NO_DIGEST`.
 
     Raises:
         ArtifactError: When the file cannot be read.

@@ -25,12 +25,12 @@ from vox_tensor.tokenizer import VoxTokenizer
 
 
 def copied_files(base: Path, header: AdapterHeader) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """What is taken over byte for byte, by name, and notes about it.
+    """Files that are copied byte for byte, by name, and notes about them.
 
-    An adapter that was trained with our vocabulary on a base of another gets ours.
+    An adapter trained with our vocabulary on a base with a different one gets ours.
 
     Raises:
-        ModelError: When a file is there and cannot be read, or is a link out of the folder.
+        ModelError: When a file exists but cannot be read, or is a link out of the folder.
     """
     names = [name for name in OTHER_FILES if os.path.lexists(base / name)]
     files = {name: read_published_file(base / name, base) for name in names}
@@ -55,11 +55,11 @@ def merged_card(
     """`README.md` of the output, without dates and paths.
 
     Args:
-        header: Of the adapter.
-        inventory: Of the base.
-        changes: Tensors that carry an update.
-        dtype: Number type of the output, as a config has it.
-        onto: Of a QLoRA adapter: `original` or `dequant`, the weights it was added to.
+        header: The adapter's header.
+        inventory: The base's inventory.
+        changes: Tensors with an update.
+        dtype: Number type of the output, as in a config.
+        onto: For a QLoRA adapter: `original` or `dequant`, the weights it was added to.
     """
     return ("\n".join(_card_lines(header, inventory, changes, dtype, onto)) + "\n").encode()
 

@@ -1,8 +1,8 @@
 """Which number types a merge may write, nearest to the base first. No torch here.
 
-A merge never goes below the base's own type by itself: that would round weights that no adapter
-touches. float16 comes after bfloat16 because it takes the same room and has three more bits of
-precision; what it cannot hold (beyond 65504) is refused, and float32 holds it.
+A merge never chooses a type below the base's own: that would round weights that no adapter changes.
+float16 comes after bfloat16 because it takes the same space and has three more bits of precision;
+what it cannot hold (beyond 65504) is refused, and float32 is used.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class NumberType:
     """A number type of an output."""
 
     config_name: str
-    """As a model's config has it: `float32`, `bfloat16` or `float16`."""
+    """Name in a model's config: `float32`, `bfloat16` or `float16`."""
     stored_name: str | None
-    """As a safetensors header has it; `None`: every tensor keeps the type it is stored in."""
+    """Name in a safetensors header; `None`: every tensor keeps its stored type."""
 
 
 _BF16, _F16, _F32 = (NumberType(CONFIG_NAME_OF[name], name) for name in ("BF16", "F16", "F32"))
@@ -39,11 +39,11 @@ _WIDER = {"bfloat16": (_F16, _F32), "float16": (_F32,), "float32": ()}
 
 
 def number_types(asked: MergeDtype, base: str) -> tuple[NumberType, ...]:
-    """What to try, in this order.
+    """The types to try, in this order.
 
     Args:
-        asked: What the operator wants.
-        base: The base's type, as its config has it.
+        asked: The operator's choice.
+        base: The base's type, as in its config.
     """
     as_stored = NumberType(base, None)
     if asked is MergeDtype.AUTO:

@@ -15,11 +15,11 @@ RECEIPT_SCHEMA_VERSION = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorChange:
-    """One tensor that carries an update."""
+    """One tensor with an update."""
 
     name: str
     dtype: str
-    """Of base and output, in the format's words: `F32`, `BF16`, `F16`."""
+    """Number type of base and output, in the format's names: `F32`, `BF16`, `F16`."""
     shape: tuple[int, ...]
     max_delta: float
     """Greatest absolute value of the update."""
@@ -31,7 +31,7 @@ class TensorChange:
     squared_delta: float
     """Sum of the squares of the update."""
     squared_error: float
-    """Sum of the squares of what the rounding of the output adds to it or takes away."""
+    """Sum of the squares of the output's rounding errors."""
 
     @property
     def is_changed(self) -> bool:
@@ -40,12 +40,12 @@ class TensorChange:
 
     @property
     def relative_error(self) -> float:
-        """Norm of the rounding error over the norm of the update; 0 where the update is zero."""
+        """Norm of the rounding error over the norm of the update; 0 if the update is zero."""
         return relative_error([self])
 
 
 def relative_error(changes: Iterable[TensorChange]) -> float:
-    """Of several updates as one: `||written - (W + update)|| / ||update||`, Frobenius norms."""
+    """Relative error of updates as one: `||written - (W + update)|| / ||update||` (Frobenius)."""
     taken = list(changes)
     squared_delta = sum(change.squared_delta for change in taken)
     squared_error = sum(change.squared_error for change in taken)
@@ -75,12 +75,12 @@ LOGIT_TOLERANCES: Mapping[str, LogitTolerance] = {
         share=5e-2, why="each merged weight is rounded to 8 bits, and errors add up over layers"
     ),
 }
-"""By the number type of the changed tensors; the coarsest decides."""
+"""Tolerances by number type of the changed tensors; the coarsest applies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogitCheck:
-    """Base with adapter beside it, against what was written, on the same tokens."""
+    """Comparison of base plus unmerged adapter with the written model, on the same tokens."""
 
     prompts: tuple[tuple[int, ...], ...]
     """Token ids."""
@@ -119,15 +119,15 @@ TIE_TOLERANCE = LogitTolerance(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowTolerance:
-    """What of an adapter a merge may lose on rows laid out as in training."""
+    """How much of an adapter a merge may lose on rows formatted as in training."""
 
     agreement: float
     """Least share of learned positions at which adapter and merged model pick the same token."""
     kept_changes: float
-    """The same, of the positions at which the adapter picks another token than its base: that is
-    what was trained. Long answers cannot hide there that the few tokens that matter are lost."""
+    """The same for positions at which adapter and base pick different tokens: that is what was
+    trained. Here, long answers cannot hide the loss of the few tokens that matter."""
     lost_gain: float
-    """Greatest share of the adapter's gain in loss that may be gone."""
+    """Largest share of the adapter's gain in loss that may be lost."""
     why: str
 
 
@@ -147,14 +147,14 @@ ROW_TOLERANCES: Mapping[str, RowTolerance] = {
         " training, so that single choices say little of the update; its gain must stay",
     ),
 }
-"""`merged`: against the adapter beside the weights it was merged onto. `other`: against the adapter
-as it was trained, where a QLoRA adapter goes onto the original weights."""
+"""`merged`: compared with the unmerged adapter on the weights it was merged into. `other`: compared
+with the adapter as trained, if a QLoRA adapter is merged into the original weights."""
 LOSS_ROUNDING = 1e-4
 """Nats by which two sums of the same losses in f32 may differ, whatever the adapter gained."""
 
 UPDATE_TOLERANCE = 0.25
-"""Relative error of the update up to which `auto` takes a number type without check rows. In the
-runs above f16 has 0.07 to 0.23 where it keeps everything, bf16 0.45 to 0.9."""
+"""Relative error of the update up to which `auto` accepts a number type without check rows. In the
+runs above f16 has 0.07 to 0.23 if it keeps everything, bf16 0.45 to 0.9."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +172,7 @@ class RowCheck:
     same: int
     """Positions at which adapter and merged model pick the same token."""
     kept: int
-    """Of the changed positions, those at which the merged model picks the adapter's token."""
+    """Number of changed positions at which the merged model picks the adapter's token."""
     base_loss: float
     """Mean over the learned positions, as the other two."""
     adapter_loss: float
@@ -186,12 +186,12 @@ class RowCheck:
 
     @property
     def kept_changes(self) -> float | None:
-        """Share of the changed choices that the merged model has; `None` where there are none."""
+        """Share of the changed choices that the merged model keeps; `None` if there are none."""
         return self.kept / self.changed if self.changed else None
 
     @property
     def gain_kept(self) -> float | None:
-        """Share of the adapter's gain in loss that the merged model has; `None` without a gain."""
+        """Share of the adapter's gain in loss that is kept; `None` without a gain."""
         gain = self.base_loss - self.adapter_loss
         return None if gain <= LOSS_ROUNDING else (self.base_loss - self.merged_loss) / gain
 
@@ -235,14 +235,14 @@ class LogitDistance:
     max_difference: float
     mean_difference: float
     largest_logit: float
-    """Greatest absolute logit of the model that is measured from."""
+    """Largest absolute logit of the reference model."""
     same_top_token: float
     """Share of positions whose likeliest token is the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QloraReceipt:
-    """What a merge of a QLoRA adapter says besides."""
+    """Additional facts about a merge of a QLoRA adapter."""
 
     onto: str
     """`original` or `dequant`: the weights that the update was added to."""
@@ -250,10 +250,10 @@ class QloraReceipt:
     """What the adapter was trained in."""
     quantization: Mapping[str, object]
     rounded_tensors: int
-    """Tensors that lay in NF4 during training."""
+    """Number of tensors that were in NF4 during training."""
     distances: Mapping[str, LogitDistance]
-    """By `original` and `dequant`: the merge onto these weights, from the adapter beside the
-    weights it was trained on."""
+    """Differences by `original` and `dequant`: of the merge into these weights from the adapter on
+    the weights it was trained on."""
 
     def as_json(self) -> dict[str, object]:
         """The receipt's `qlora`."""
@@ -296,9 +296,9 @@ class NumberTypeChoice:
     asked: str
     """`auto`, `bf16`, `f16` or `f32`."""
     written: str
-    """In a config's words: `float32`, `bfloat16`, `float16`."""
+    """Name in a config: `float32`, `bfloat16`, `float16`."""
     tried: tuple[TriedType, ...] = ()
-    """Smaller or nearer ones that `auto` passed over."""
+    """Smaller or closer types that `auto` rejected."""
 
     def as_json(self) -> dict[str, object]:
         """The receipt's `number_type`."""
@@ -315,7 +315,7 @@ class MergeReceipt:
 
     output_format: str
     adapter: Mapping[str, object]
-    """What the adapter says about itself, for whoever serves the result."""
+    """The adapter's header, for the person who serves the result."""
     base: Mapping[str, object]
     changes: tuple[TensorChange, ...]
     """In forward order."""
@@ -323,13 +323,13 @@ class MergeReceipt:
     total_bytes: int
     is_head_tied: bool
     logits: LogitCheck | None
-    """`None` for a part of a model, which computes nothing by itself."""
+    """The logit check; `None` for a part of a model, which cannot be run."""
     number_type: NumberTypeChoice
-    """Of the output, and how it was found."""
+    """The output's number type, and how it was chosen."""
     rows: RowCheck | None = None
-    """`None` where the adapter's run left no rows to check, and for a part of a model."""
+    """The row check; `None` if the adapter's run has no check rows, and for a part of a model."""
     training_rows: RowCheck | None = None
-    """The same against what was trained; only of a QLoRA adapter on the original weights."""
+    """The row check against the trained model; only for a QLoRA adapter on the original weights."""
     read: Mapping[str, str]
     """Digest by name of file."""
     written: Mapping[str, str]
@@ -344,7 +344,7 @@ class MergeReceipt:
 
     @property
     def changed_share(self) -> float:
-        """Of the numbers of adapted tensors, the share that differs from the base's."""
+        """Share of the values of adapted tensors that differ from the base's."""
         values = sum(change.values for change in self.changes)
         return sum(change.changed_values for change in self.changes) / values
 

@@ -1,4 +1,4 @@
-"""Weights as a QLoRA adapter saw them in training: rounded to NF4 and made dense again.
+"""Weights as a QLoRA adapter saw them in training: rounded to NF4 and dequantised.
 
 Shape letters: O output features, I input features; N rows of a tensor as it is stored.
 """
@@ -24,7 +24,7 @@ from vox_tensor.nf4_levels import Nf4Settings
 
 @dataclass(frozen=True, slots=True)
 class RoundedWeight:
-    """One weight of a base, to be rounded when it is asked for."""
+    """One weight of a base, rounded when it is needed."""
 
     inventory: ModelInventory
     key: TensorKey
@@ -35,7 +35,7 @@ class RoundedWeight:
         """The weight in float32, oriented as the base stores it.
 
         Raises:
-            ModelError: When the base cannot be read any more, or holds what is not finite.
+            ModelError: When the base cannot be read any more, or has a value that is not finite.
         """
         dense_OI = dequantize_nf4(quantize_stored(self.inventory, self.key, self.settings))
         return dense_OI.t() if self.key.transposed else dense_OI
@@ -43,7 +43,7 @@ class RoundedWeight:
 
 @dataclass(frozen=True, slots=True)
 class TrainedBase:
-    """A base of which some weights are rounded."""
+    """A base with some weights rounded."""
 
     inventory: ModelInventory
     settings: Nf4Settings
@@ -51,7 +51,7 @@ class TrainedBase:
     """Our names of the rounded tensors."""
 
     def weight(self, key: TensorKey) -> RoundedWeight | None:
-        """A tensor as training saw it; `None` where that is how it is stored.
+        """A tensor as training saw it; `None` if that is how it is stored.
 
         A tied head that was quantised is a rounded copy of the embedding table.
         """
@@ -65,9 +65,9 @@ class TrainedBase:
 
 
 def with_table_as_head(inventory: ModelInventory) -> ModelInventory:
-    """A base of which the embedding table is the head, whatever head it brings.
+    """A base with the embedding table as its head, even if it has a separate head.
 
-    So the proxy graphs are trained; where the base has a head of its own, they do not see it.
+    The proxy graphs are trained this way and never see a separate head.
     """
     tensors = {name: info for name, info in inventory.tensors.items() if name != HEAD_WEIGHT}
     return replace(inventory, tensors=MappingProxyType(tensors), tied_head=True)
@@ -79,10 +79,10 @@ def trained_base(
     quantization: Quantization,
     modules: Sequence[AdapterModule],
 ) -> TrainedBase:
-    """What an adapter was trained on.
+    """The base that an adapter was trained on.
 
-    In the full graph every linear layer of the blocks lies in NF4, adapted or not; in the proxy
-    graphs those that are adapted, the head among them, and nothing else takes part.
+    In the full graph every linear layer of the blocks is in NF4, adapted or not; in the proxy
+    graphs only the adapted ones, including the head, and nothing else takes part.
     """
     if header.graph.is_proxy:
         names = frozenset(f"{module.ours}.weight" for module in modules)

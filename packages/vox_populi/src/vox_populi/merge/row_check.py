@@ -1,9 +1,9 @@
-"""Whether a merged model does on rows of training what base and adapter do. Needs torch.
+"""Checking that a merged model does the same as base and adapter on training rows. Needs torch.
 
-Logits can differ by little and everything be lost: a run of a few steps moves most weights by less
-than half a unit of bfloat16. So a merge is measured where it counts, at the learned positions of
-rows laid out as in training: by the loss, and by the token that greedy decoding picks.
-Shape letters: P learned positions, C positions of a chunk, D width, V vocabulary.
+Logits can differ only slightly although everything is lost: a run of a few steps moves most weights
+by less than half a unit of bfloat16. So a merge is measured where it counts, at the learned
+positions of rows formatted as in training: by the loss, and by the token that greedy decoding
+picks. Shape letters: P learned positions, C positions of a chunk, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from vox_tensor.lora import project_shared, projection_of
 from vox_tensor.records import EncodedRow
 
 _PRODUCTS = 250_000_000_000
-"""Multiplications of one pass over the rows that a model may cost, roughly."""
+"""Approximate limit on multiplications for one pass over the rows."""
 _LEAST_TOKENS, _MOST_TOKENS = 256, 1024
 _CHUNK_LOGITS = 1 << 23
-"""Scores held at once: 32 MiB in float32."""
+"""Number of scores in memory at a time: 32 MiB in float32."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowScores:
-    """What a model makes of the learned positions of some rows."""
+    """A model's results at the learned positions of some rows."""
 
     loss: float
     """Mean cross entropy."""
     top_P2: Tensor
-    """Its two likeliest tokens."""
+    """Its two most likely tokens."""
     logits_P2: Tensor
     """Their scores."""
     largest_logit: float
-    """Greatest absolute score of a likeliest token."""
+    """Largest absolute score of a most likely token."""
 
 
 def tokens_to_check(config: ModelConfig) -> int:
@@ -54,8 +54,8 @@ def score_rows(build: Callable[[], Transformer], rows: Sequence[EncodedRow]) -> 
     """Run rows through a model in one window, each seeing itself alone.
 
     Args:
-        build: Makes the model; called here, so that a worker thread makes what it uses.
-        rows: Each with a learned token.
+        build: Builds the model; called here, so that a worker thread builds what it uses.
+        rows: Rows with at least one learned token each.
     """
     model, batch = build(), collate_window(rows)
     hidden_PD = model.hidden(batch, batch.supervised_P)
@@ -86,13 +86,13 @@ def row_check(
     sides: tuple[RowScores, RowScores, RowScores],
     tolerance: RowTolerance,
 ) -> RowCheck:
-    """Put the three sides beside each other.
+    """Compare the three models.
 
     Args:
-        origin: What the rows are, `held_out` or `train`.
-        rows: What was run.
-        sides: Of the base, of base and adapter, and of the merged model.
-        tolerance: By which it is judged.
+        origin: Origin of the rows, `held_out` or `train`.
+        rows: The rows that were run.
+        sides: Scores of the base, of base plus adapter, and of the merged model.
+        tolerance: Thresholds for the verdict.
     """
     base, adapter, merged = sides
     is_same_P = _same_choices(adapter, merged)
@@ -113,9 +113,9 @@ def row_check(
 
 
 def _same_choices(adapter: RowScores, other: RowScores) -> Tensor:
-    """`[P]`: where another model picks the adapter's token.
+    """Positions `[P]` at which a model picks the adapter's token.
 
-    Where the adapter's two best tokens are equal up to the rounding of float32, either counts.
+    If the adapter's two best tokens are equal up to float32 rounding, either counts.
     """
     chosen_P = other.top_P2[:, 0]
     margin_P = adapter.logits_P2[:, 0] - adapter.logits_P2[:, 1]

@@ -1,8 +1,8 @@
-"""Writing the merged tensors as safetensors files, a block at a time.
+"""Writing the merged tensors as safetensors files, block by block.
 
-The layout follows from the tensors alone, not from the files of the base. A file is written from
-its start to its end by one thread, and hashed on the way: two threads at one file would wait for
-each other in the kernel. No more than one block per thread is in memory.
+The layout depends only on the tensors, not on the files of the base. Each file is written from
+start to end by one thread, and hashed on the way: two threads writing one file would wait for each
+other in the kernel. At most one block per thread is in memory.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import merge as say_merge
 
 BLOCK_VALUES = 1 << 18
-"""A block of f32 stays in a core's second cache through sum, rounding and statistics."""
+"""Values per block; a block of f32 stays in a core's L2 cache through sum, rounding and
+statistics."""
 _COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedTensor:
-    """A tensor of the output with its name there."""
+    """A tensor of the output and its name."""
 
     name: str
     tensor: MergedTensor
@@ -48,20 +49,20 @@ class PlacedTensor:
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """One file of the output, decided to the byte."""
+    """One file of the output, laid out to the byte."""
 
     file: str
     preamble: bytes
     tensors: tuple[PlacedTensor, ...]
-    """In the order of their bytes."""
+    """Tensors in the order of their bytes."""
 
 
 def plan_shards(tensors: Sequence[MergedTensor], max_shard_bytes: int) -> tuple[ShardPlan, ...]:
-    """Cut a model into files of at most so many bytes, in forward order, named as the hub does.
+    """Split a model into files of limited size, in forward order, with the names used on the hub.
 
     Args:
-        tensors: In forward order.
-        max_shard_bytes: Of numbers in a file; a larger tensor gets a file of its own.
+        tensors: Tensors in forward order.
+        max_shard_bytes: Largest size of the numbers in a file; a larger tensor gets its own file.
     """
     groups = list(_groups(tensors, max_shard_bytes))
     if len(groups) == 1:
@@ -76,7 +77,7 @@ def plan_shards(tensors: Sequence[MergedTensor], max_shard_bytes: int) -> tuple[
 def plan_file(
     file: str, named: Sequence[tuple[str, MergedTensor]], metadata: Mapping[str, str]
 ) -> ShardPlan:
-    """Lay tensors out in one file, wider number types first, so that each starts aligned.
+    """Lay tensors out in one file, wider number types first, so that each is aligned.
 
     Args:
         file: Name of the file.
@@ -92,7 +93,7 @@ def plan_file(
 
 
 def index_json(shards: Sequence[ShardPlan]) -> dict[str, object] | None:
-    """Content of `model.safetensors.index.json`; `None` for a single file, which has none."""
+    """Content of `model.safetensors.index.json`; `None` for a single file."""
     if len(shards) == 1:
         return None
     weight_map = {placed.name: shard.file for shard in shards for placed in shard.tensors}
@@ -114,7 +115,7 @@ class WrittenShard:
 
 
 def write_shard(shard: ShardPlan, base: Path, folder: Path) -> WrittenShard:
-    """Write one file and say what changed in it.
+    """Write one file and report the changes.
 
     Raises:
         ModelError: When the base cannot be read any more, or a sum is not finite.
@@ -155,7 +156,7 @@ def _plan_shard(file: str, group: Sequence[MergedTensor]) -> ShardPlan:
 
 
 def _blocks(tensor: MergedTensor, base: Path, changes: list[BlockChange]) -> Iterator[memoryview]:
-    """The bytes of one tensor in order; what an update does to each block goes to `changes`."""
+    """The bytes of one tensor in order; the change of each block goes to `changes`."""
     source = tensor.source
     path = base / source.shard
     try:
@@ -183,7 +184,7 @@ def _width(source: TensorInfo) -> int:
 
 
 def _stored_rows(reader: RangeReader, source: TensorInfo) -> Iterator[torch.Tensor]:
-    """Rows of a matrix, a block at a time; each block takes the place of the one before."""
+    """Rows of a matrix, block by block; each block overwrites the previous one."""
     width = _width(source)
     size = bytes_of_values(source.dtype, (_rows_of_block(source), width))
     for block in reader.blocks(source.start, source.n_bytes, size):
@@ -193,7 +194,7 @@ def _stored_rows(reader: RangeReader, source: TensorInfo) -> Iterator[torch.Tens
 def _merged_blocks(
     tensor: MergedTensor, rows: Iterator[torch.Tensor], changes: list[BlockChange]
 ) -> Iterator[memoryview]:
-    """The rows with the update added, if there is one, in the number type of the output."""
+    """The rows with any update added, in the number type of the output."""
     first, dtype = 0, TORCH_DTYPE_OF[tensor.dtype]
     for values_NI in rows:
         if tensor.update is None:
@@ -207,7 +208,7 @@ def _merged_blocks(
 
 
 def _change(placed: PlacedTensor, blocks: Sequence[BlockChange]) -> TensorChange:
-    """The blocks of a changed tensor as one, in the order of its rows."""
+    """The total change of a tensor from its blocks, in the order of its rows."""
     source = placed.tensor.source
     n_values = source.shape[0] * source.shape[1]
     return TensorChange(

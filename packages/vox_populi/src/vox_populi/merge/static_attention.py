@@ -1,8 +1,8 @@
-"""GPT-2's attention as `torch.nn.MultiheadAttention`, for programs that know only that (D6).
+"""GPT-2's attention as `torch.nn.MultiheadAttention`, for programs that support only that (D6).
 
-The weights are the same numbers in the same places: the fused projection is `in_proj`, rows
-0 to D q, D to 2 D k, 2 D to 3 D v. A model that rotates queries and keys has no such form.
-Shape letters: D model width.
+The weights are the same numbers in the same places: the fused projection is `in_proj`, rows 0 to D
+q, D to 2 D k, 2 D to 3 D v. A model that rotates queries and keys cannot be written this way. Shape
+letters: D model width.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vox_tensor.lora import LoraLinear
 
 @torch.no_grad()
 def static_attention(model: Transformer, layer: int) -> nn.MultiheadAttention:
-    """The attention of one GPT-2 layer, adapters folded in, behind the layer's norm.
+    """The attention of one GPT-2 layer after the layer's norm, with adapters folded in.
 
     The caller supplies the causal mask, as to any `MultiheadAttention`. Its input is what the
     layer's `attn_norm` returns, `[B, T, D]` (`batch_first`); `model` does not change.
@@ -58,5 +58,5 @@ def _plain(layer: nn.Module) -> nn.Linear:
 
 
 def _frozen(values: torch.Tensor) -> nn.Parameter:
-    """A copy, so that two owners of the same numbers cannot change each other's."""
+    """A frozen copy, so that neither owner of the numbers can change the other's."""
     return nn.Parameter(values.detach().clone(), requires_grad=False)

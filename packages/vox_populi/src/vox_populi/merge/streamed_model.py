@@ -1,4 +1,4 @@
-"""Our transformer with matrices that stay in their files: a product reads rows and forgets them.
+"""Our transformer with matrices that stay in their files: a product reads rows and discards them.
 
 Shape letters: T tokens, I input features, O output features; N rows of a matrix as it is stored.
 """
@@ -33,14 +33,14 @@ class WeightRows(Protocol):
         """Rows and columns as stored."""
 
     def blocks(self, step: int) -> Iterator[Tensor]:
-        """All rows, so many at a time; a block is valid until the next one."""
+        """All rows, a number at a time; a block is valid until the next one."""
 
     def row(self, row: int) -> Tensor:
         """One row, `[1, I]`."""
 
 
 class StoredRows:
-    """Those of a file."""
+    """Rows of a matrix in a file."""
 
     def __init__(self, folder: Path, info: TensorInfo) -> None:
         self._path, self._info = folder / info.shard, info
@@ -49,21 +49,21 @@ class StoredRows:
         self._row_bytes = info.n_bytes // n_rows
 
     def blocks(self, step: int) -> Iterator[Tensor]:
-        """Read into one buffer."""
+        """Read blocks into one buffer."""
         info = self._info
         with open_ranges(self._path) as reader:
             for block in reader.blocks(info.start, info.n_bytes, step * self._row_bytes):
                 yield values_of(block, info.dtype).float().view(-1, self.shape[1])
 
     def row(self, row: int) -> Tensor:
-        """Read alone."""
+        """Read one row."""
         start = self._info.start + row * self._row_bytes
         data = read_range(self._path, start, self._row_bytes)
         return values_of(data, self._info.dtype).float().view(1, -1)
 
 
 class RoundedRows:
-    """Those of a weight that training held in NF4; rounded again for each product."""
+    """Rows of a weight that was in NF4 during training; rounded again for each product."""
 
     def __init__(self, weight: RoundedWeight) -> None:
         self._weight = weight
@@ -71,11 +71,11 @@ class RoundedRows:
         self.shape = (n_rows, width)
 
     def blocks(self, step: int) -> Iterator[Tensor]:
-        """Views of the whole matrix."""
+        """Yield views of the whole rounded matrix."""
         yield from self._weight.values_NI().split(step)
 
     def row(self, row: int) -> Tensor:
-        """A view; the whole matrix is made for it."""
+        """One row as a view; the whole matrix is computed for it."""
         return self._weight.values_NI()[row : row + 1]
 
 
@@ -87,14 +87,14 @@ class MergedRows:
         self.shape = base.shape
 
     def blocks(self, step: int) -> Iterator[Tensor]:
-        """Those of the base, changed."""
+        """Yield the base's blocks with the update added."""
         first = 0
         for values_NI in self._base.blocks(step):
             yield self._merged(values_NI, first)
             first += values_NI.shape[0]
 
     def row(self, row: int) -> Tensor:
-        """That of the base, changed."""
+        """The base's row with the update added."""
         return self._merged(self._base.row(row), row)
 
     def _merged(self, values_NI: Tensor, first: int) -> Tensor:
@@ -104,7 +104,7 @@ class MergedRows:
 
 
 def stored_model(inventory: ModelInventory) -> Transformer:
-    """A folder's model as it is stored; it must not be quantised."""
+    """A folder's model as stored; it must not be quantised."""
     return streamed_model(
         inventory, lambda key: StoredRows(inventory.model_dir, _info(inventory, key))
     )
@@ -124,7 +124,7 @@ def trained_model(trained: TrainedBase) -> Transformer:
 
 
 def planned_model(inventory: ModelInventory, graph: MergedGraph) -> Transformer:
-    """What a merge would write, without its being written."""
+    """The model a merge would write, without writing it."""
     planned = {tensor.key.ours: tensor for tensor in graph.tensors}
 
     def rows(key: TensorKey) -> WeightRows:
@@ -136,14 +136,14 @@ def planned_model(inventory: ModelInventory, graph: MergedGraph) -> Transformer:
 
 
 def merged_rows(tensor: MergedTensor, folder: Path) -> WeightRows:
-    """The rows of a matrix as a merge writes them."""
+    """The rows of a matrix as written by a merge."""
     rounded = tensor.rounded
     base = StoredRows(folder, tensor.source) if rounded is None else RoundedRows(rounded)
     return MergedRows(base, tensor.update, TORCH_DTYPE_OF[tensor.dtype])
 
 
 def _info(inventory: ModelInventory, key: TensorKey) -> TensorInfo:
-    """Where a tensor lies; a tied head has none of its own."""
+    """Location of a tensor; a tied head uses the embedding's."""
     tensors = inventory.tensors
     return tensors.get(key.theirs) or tensors[embedding_key(inventory.config)]
 
@@ -169,9 +169,9 @@ def streamed_model(
 
 
 class StreamedWeight:
-    """Stands where torch expects a weight `[O, I]`, and reads it while it is used.
+    """A replacement for a torch weight `[O, I]` that reads it while it is used.
 
-    Products know it as a `FrozenWeight`; torch hands lookups in a table with such an argument to
+    Products use it as a `FrozenWeight`; torch passes table lookups with such an argument to
     `__torch_function__`.
     """
 
@@ -220,7 +220,7 @@ class StreamedWeight:
         return y_TO if bias_O is None else y_TO.add_(bias_O)
 
     def input_gradient(self, g_TO: Tensor, dx_TI: Tensor | None) -> Tensor:
-        """Nothing is trained through a file.
+        """Refuse, since nothing is trained through a file.
 
         Raises:
             TypeError: Always.
