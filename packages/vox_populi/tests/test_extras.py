@@ -62,10 +62,10 @@ def test_every_missing_extra_is_named_once_with_its_modules_and_its_install_line
 ) -> None:
     monkeypatch.setattr(extras, "is_installed", lambda module: module == "torch")
     with pytest.raises(MissingExtraError) as caught:
-        extras.require("torch", "tokenizers", "gguf", "safetensors")
+        extras.require("torch", "tokenizers", "gguf")
     assert [problem.code for problem in caught.value.problems] == ["MENS-X001", "MENS-X001"]
     mens_gpu, gguf = caught.value.problems
-    assert all(name in mens_gpu.what for name in ("mens-gpu", "tokenizers", "safetensors"))
+    assert all(name in mens_gpu.what for name in ("mens-gpu", "tokenizers"))
     assert "torch" not in mens_gpu.what
     assert extras.install_line("mens-gpu") in (mens_gpu.fix or "")
     assert extras.install_line("gguf") in (gguf.fix or "")

@@ -49,18 +49,18 @@ def test_a_bare_install_is_told_how_to_get_more(vox: Vox, install: Callable[...,
     assert [each["install"] for each in document["extras"]["missing"]] == [
         extras.install_line(extra) for extra in ("mens-gpu", "mens-train", "gguf")
     ]
-    assert document["extras"]["missing"][0]["modules"] == ["torch", "tokenizers", "safetensors"]
+    assert document["extras"]["missing"][0]["modules"] == ["torch", "tokenizers"]
 
 
 def test_without_torch_it_works_for_people_too(vox: Vox, install: Callable[..., None]) -> None:
-    install("tokenizers", "safetensors")
+    install("tokenizers")
     outcome = vox("mens", "doctor")
     assert outcome.code == 0
     assert f"missing; run: {extras.install_line('mens-gpu')}" in outcome.out
 
 
 def test_a_cpu_computes_in_f32_by_default(vox: Vox, install: Callable[..., None]) -> None:
-    install("torch", "tokenizers", "safetensors", torch=fake_torch())
+    install("torch", "tokenizers", torch=fake_torch())
     document = vox("mens", "doctor", "--json").document
     assert (document["device"], document["dtypes"]) == ("cpu", ["f32", "bf16"])
     assert document["extras"]["present"] == ["mens-gpu"]

@@ -17,7 +17,6 @@ from vox_populi.operator_messages import usage as say
 EXTRA_OF_MODULE = {
     "torch": "mens-gpu",
     "tokenizers": "mens-gpu",
-    "safetensors": "mens-gpu",
     "transformers": "mens-train",
     "bitsandbytes": "mens-train",
     "gguf": "gguf",

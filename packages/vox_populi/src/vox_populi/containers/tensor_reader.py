@@ -1,6 +1,6 @@
 """Reading tensors out of safetensors files, and the check that their values are finite.
 
-Bytes are read into the tensors themselves, not mapped (decision 0020): a mapped tensor changes
+Bytes are read into the tensors themselves, not mapped (decision 0025): a mapped tensor changes
 when somebody writes into its file, and its pages count as this process's memory beside a copy.
 """
 

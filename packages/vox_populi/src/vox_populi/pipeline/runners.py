@@ -15,7 +15,7 @@ from vox_populi.operator_messages import environment as say
 if sys.platform != "win32":  # Windows has no such limits.
     import resource
 
-NEEDED_TO_RUN = ("torch", "safetensors", "tokenizers")
+NEEDED_TO_RUN = ("torch", "tokenizers")
 """Modules of the extra `mens-gpu`, required before anything is read."""
 
 _ADDRESS_SPACE = 768 * 2**20

@@ -30,7 +30,7 @@ MANIFEST_SCHEMA_VERSION = 6
 QLORA_MANIFEST_SCHEMA_VERSION = 7
 """Version for a run on a 4-bit base: 6 plus the source system's keys for QLoRA."""
 
-_DISTRIBUTIONS = ("vox-tensor", "vox-populi", "vox-mens-cli", "torch", "tokenizers", "safetensors")
+_DISTRIBUTIONS = ("vox-tensor", "vox-populi", "vox-mens-cli", "torch", "tokenizers")
 _MAX_MANIFEST_BYTES = 16 << 20
 
 
