@@ -1,13 +1,16 @@
-"""Events of a run: their names and the `Sink` protocol."""
+"""Events of a run: their names, and the sinks that they go to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 TELEMETRY_SCHEMA_VERSION = 1
+
+logger = logging.getLogger(__name__)
 
 
 class EventName(StrEnum):
@@ -39,3 +42,20 @@ class Sink(Protocol):
     def emit(self, event: Event) -> None:
         """Record or show one event."""
         ...
+
+
+class SinkGroup:
+    """Passes each event to all sinks; one that fails is skipped from then on."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = list(sinks)
+
+    def emit(self, event: Event) -> None:
+        """Pass an event on."""
+        for sink in tuple(self._sinks):
+            try:
+                sink.emit(event)
+            except (OSError, ValueError, RuntimeError) as error:
+                self._sinks.remove(sink)
+                name = type(sink).__name__
+                logger.warning("%s takes no more events (%s); the run goes on", name, error)

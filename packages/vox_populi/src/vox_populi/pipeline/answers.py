@@ -1,17 +1,21 @@
-"""Generating answers to encoded prompts with loaded weights. Needs torch."""
+"""Generating answers with loaded weights, and scoring them. Needs torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from vox_populi.data.supervision import encode_prompt, end_of_answer_id
 from vox_populi.hf.generation_config import read_stop_ids
 from vox_populi.infer.cached_model import CachedModel
-from vox_populi.infer.generate import Generated, generate_ids
+from vox_populi.infer.generate import Generated, StopReason, generate_ids
+from vox_populi.infer.python_syntax import is_python
 from vox_populi.infer.sampling import SamplingSpec
 from vox_populi.model.transformer import Transformer
+from vox_populi.pipeline.evaluate import AnswerScore
+from vox_populi.pipeline.generate import GenerateRequest
 from vox_populi.pipeline.weights import FoundWeights
-from vox_tensor.records import Message
+from vox_tensor.records import Message, Role, TrainingRecord
 
 SMALL_MODEL_BYTES = 32 << 20
 """Stored size up to which one thread is faster. With smaller weights, a product of one token takes
@@ -80,3 +84,50 @@ class Answerer:
 def longest_prompt(found: FoundWeights) -> int:
     """Largest prompt that leaves the model a position for an answer."""
     return found.inventory.config.max_positions - 1
+
+
+def sampling_of(request: GenerateRequest, index: int) -> SamplingSpec:
+    """How to choose tokens after one prompt; each prompt has its own random stream."""
+    return SamplingSpec(
+        temperature=request.temperature,
+        top_k=request.top_k or 0,
+        top_p=request.top_p,
+        repetition_penalty=request.repetition_penalty,
+        seed=request.seed + index,
+    )
+
+
+def score_answers(
+    answerer: Answerer, records: Sequence[TrainingRecord], max_new_tokens: int
+) -> AnswerScore | None:
+    """Answer rows greedily, each up to its last answer; `None` for no rows."""
+    if not records:
+        return None
+    answers = [_answered(answerer, record, max_new_tokens) for record in records]
+    return AnswerScore(
+        rows=len(answers),
+        exact=sum(each.text.strip() == each.expected.strip() for each in answers),
+        python=sum(is_python(each.text) for each in answers),
+        expected_python=sum(is_python(each.expected) for each in answers),
+        blank=sum(not each.text.strip() for each in answers),
+        cut=sum(each.is_cut for each in answers),
+    )
+
+
+class _Answer(NamedTuple):
+    text: str
+    expected: str
+    is_cut: bool
+
+
+def _answered(answerer: Answerer, record: TrainingRecord, max_new_tokens: int) -> _Answer:
+    """The model's answer in place of the row's last answer, and that answer."""
+    messages = record.messages
+    last = max(i for i, message in enumerate(messages) if message.role is Role.ASSISTANT)
+    prompt_ids = answerer.encode(messages[:last])
+    expected = messages[last].content
+    if not 0 < len(prompt_ids) <= answerer.most_prompt_tokens:
+        return _Answer("", expected, is_cut=False)
+    made = answerer.answer(prompt_ids, max_new_tokens, SamplingSpec())
+    is_cut = made.stop_reason is not StopReason.STOP_TOKEN
+    return _Answer(answerer.decode(made.ids), expected, is_cut)

@@ -13,6 +13,9 @@ from vox_populi.number_ranges import require_ranges
 from vox_populi.pipeline.early_refusals import refuse_all, require_rows, weights_checks
 from vox_populi.pipeline.runners import load_runner
 from vox_populi.pipeline.weights_choice import WeightsChoice
+from vox_tensor.records import TrainingRecord
+
+UNKNOWN_SOURCE = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,3 +221,14 @@ def evaluate(request: EvalRequest) -> EvalReport:
 def _refuse_early(request: EvalRequest) -> None:
     """Refuse early what an evaluation would refuse."""
     refuse_all(lambda: require_rows(request.data), *weights_checks(request.weights))
+
+
+def source_label(record: TrainingRecord) -> str:
+    """The row's source without the position in it, otherwise its category.
+
+    `json.decoder:JSONDecoder.decode` and `notes.md:12` come from `json.decoder` and `notes.md`;
+    an address such as `https://host/page` stays whole.
+    """
+    source = record.source or record.category or UNKNOWN_SOURCE
+    head, _, place = source.rpartition(":")
+    return head if head and not place.startswith("//") else source

@@ -41,12 +41,7 @@ def export_gguf(request: GgufRequest) -> GgufReport:
     a type that loses what was trained is not published.
 
     Raises:
-        PreflightError: When the output file exists.
-        ModelError: For a folder that cannot be used.
-        ArtifactError: For a model or a tokenizer that the format cannot describe, and for an
-            adapter that cannot be merged.
-        MergeMismatchError: When the numbers of the file do not do what was trained.
-        EnvironmentFailure: When the system refuses, or the file reads back differently.
+        VoxError: As `pipeline.gguf.export_gguf` says; nothing is published.
     """
     require_new_file(request.output, say_export.export_target_exists)
     if not means_adapter(request.source):

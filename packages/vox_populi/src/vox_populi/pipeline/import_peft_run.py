@@ -19,10 +19,7 @@ def import_adapter(request: ImportRequest) -> ImportReport:
     """Read a PEFT folder strictly against its base and write one new adapter file.
 
     Raises:
-        PreflightError: When the output file exists.
-        ArtifactError: For settings we cannot represent and tensors that do not fit, by name.
-        ModelError: For a base or a tokenizer that cannot be used.
-        EnvironmentFailure: When the system refuses to write.
+        VoxError: As `pipeline.import_peft.import_adapter` says.
     """
     require_new_file(request.output, say.export_target_exists)
     folder = request.model_dir

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vox_populi.adapters.header import AdapterHeader
 from vox_populi.errors import RunFailedError
-from vox_populi.events import Event, EventName, Sink
+from vox_populi.events import Event, EventName, Sink, SinkGroup
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import IfOccupied
 from vox_populi.pipeline.checkpoint_saver import CheckpointSaver
@@ -37,7 +37,6 @@ from vox_populi.pipeline.run_facts import (
     run_request,
     train_start_payload,
 )
-from vox_populi.pipeline.run_sinks import SinkGroup
 from vox_populi.pipeline.train import PlannedRun, RunOptions, TrainReport
 from vox_populi.pipeline.train_results import (
     complete_payload,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vox_populi.events import Event, EventName
-from vox_populi.pipeline.run_sinks import SinkGroup
+from vox_populi.events import Event, EventName, SinkGroup
 
 
 class Recorder:
