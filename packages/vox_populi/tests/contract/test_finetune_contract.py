@@ -205,3 +205,19 @@ def test_a_lora_out_of_range_is_reported_with_every_flag() -> None:
     assert [p.where for p in caught.value.problems] == ["--rank", "--alpha", "--dropout"]
     assert caught.value.kind is FailureKind.USAGE
     assert contract(rank=4, alpha=8.0, use_rslora=True).lora.use_rslora
+
+
+def test_the_record_has_its_names_in_the_order_of_older_files() -> None:
+    """`request.json` and checkpoints are written in this order, and compared byte by byte."""
+    qlora = {"backend": Backend.QLORA, "tokenizer": TokenizerKind.HF, "max_skip_rate": 0.5}
+    asked = contract(**qlora, optimizer=OptimizerKind.LION).canonical()
+    text = """qlora contract_schema_version backend tokenizer lora targets template system_prompt
+        epochs max_steps learning_rate schedule warmup_steps optimizer weight_decay max_grad_norm
+        seq_len batch_size grad_accum seed min_rating context_filter validation_split_ratio
+        eval_every early_stopping_patience on_bad_row on_long_row device dtype deployment_target
+        preset"""
+    assert list(asked) == text.split()
+    text = """graph double_quant block_size ce_last_k proxy_max_layers lm_head_only max_skip_rate
+        require_full_proxy_stack allow_partial_proxy_stack"""
+    assert isinstance(asked["qlora"], dict)
+    assert list(asked["qlora"]) == text.split()

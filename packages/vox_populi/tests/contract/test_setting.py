@@ -16,6 +16,7 @@ from vox_populi.contract.setting import (
     Recorded,
     SettingSpec,
     build,
+    in_order,
     out_of_range,
     record_of,
     setting,
@@ -126,6 +127,16 @@ def test_a_record_has_json_values_and_leaves_out_what_it_is_told_to() -> None:
     assert record_of(changed) == {"colour": "red", "list_": "b,c"}
     assert record_of(Inner(width=3)) == {"width": 3.0, "hidden": True}
     assert isinstance(record_of(Inner(width=3))["width"], float)
+
+
+def test_a_record_can_keep_some_names_first_and_some_last() -> None:
+    record = {"a": 1, "b": 2, "c": 3, "d": 4}
+    assert list(in_order(record, first=("c",), last=("b",)).items()) == [
+        ("c", 3),
+        ("a", 1),
+        ("d", 4),
+        ("b", 2),
+    ]
 
 
 def test_a_setting_that_is_recorded_if_changed_is_recorded_then_alone() -> None:

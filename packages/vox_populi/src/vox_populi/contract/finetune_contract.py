@@ -34,6 +34,7 @@ from vox_populi.contract.setting import (
     Setting,
     SettingSpec,
     build,
+    in_order,
     out_of_range,
     setting,
     settings_in,
@@ -59,6 +60,14 @@ CONTRACT_SCHEMA_VERSION = 1
 
 _GROUPS_OF_THE_RECORD = ("lora", "qlora")
 """Groups that `canonical()` has as objects; it has the fields of the others beside each other."""
+_FIRST_IN_RECORD = (
+    *("contract_schema_version", "backend", "tokenizer", "lora", "targets"),
+    *("template", "system_prompt"),
+)
+_LAST_IN_RECORD = (
+    *("on_bad_row", "on_long_row", "device", "dtype", "deployment_target", "preset"),
+)
+"""The others stand between them, in the order of the fields."""
 
 MOBILE_EDGE_MAX_SEQ_LEN = 512
 MOBILE_EDGE_MAX_RANK = 32
@@ -293,9 +302,8 @@ class FinetuneContract:
         record: dict[str, object] = {each.field: each.record(each.of(self)) for each in own}
         record["contract_schema_version"] = CONTRACT_SCHEMA_VERSION
         record["lora"] = {e.field: e.record(e.of(self)) for e in settings if e.group == "lora"}
-        if self.backend is Backend.QLORA:
-            record["qlora"] = self.qlora.canonical()
-        return record
+        qlora = {"qlora": self.qlora.canonical()} if self.backend is Backend.QLORA else {}
+        return {**qlora, **in_order(record, _FIRST_IN_RECORD, _LAST_IN_RECORD)}
 
     def digest(self, inputs: Mapping[str, str]) -> str:
         """`sha256:` and the hash of the canonical JSON of this request and its inputs.

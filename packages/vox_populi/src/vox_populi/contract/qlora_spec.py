@@ -8,7 +8,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from vox_populi.contract.choices import Backend, Kernel
-from vox_populi.contract.setting import Recorded, out_of_range, record_of, setting, settings_of
+from vox_populi.contract.setting import (
+    Recorded,
+    in_order,
+    out_of_range,
+    record_of,
+    setting,
+    settings_of,
+)
 from vox_populi.number_ranges import COUNT, NF4_BLOCK, PROXY_LAYERS, SHARE, NumberRange
 from vox_populi.operator_messages import contract as say
 from vox_tensor.errors import Problem
@@ -158,9 +165,14 @@ class QloraSpec:
     def canonical(self) -> dict[str, object]:
         """The values that decide what is learned or refused, as JSON."""
         decided = {"graph": self.resolved_graph.value, "ce_last_k": self.resolved_ce_last_k}
-        return {**record_of(self), **decided}
+        return in_order({**record_of(self), **decided}, last=_LAST_IN_RECORD)
 
 
+_LAST_IN_RECORD = (
+    "max_skip_rate",
+    "require_full_proxy_stack",
+    "allow_partial_proxy_stack",
+)
 _PROXY_FIELDS = (
     "proxy_max_layers",
     "lm_head_only",

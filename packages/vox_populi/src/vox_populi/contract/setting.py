@@ -7,7 +7,7 @@ are all made from `settings_of`, so a new field is a new setting everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import cache
@@ -184,6 +184,14 @@ def record_of(request: object) -> dict[str, object]:
         for each in settings_of(type(request))
         if each.group is None and each.spec.recorded is not Recorded.NEVER
     }
+
+
+def in_order(
+    record: Mapping[str, object], first: Sequence[str] = (), last: Sequence[str] = ()
+) -> dict[str, object]:
+    """The same record with some names first and some last, as files have always had them."""
+    middle = (name for name in record if name not in (*first, *last))
+    return {name: record[name] for name in (*first, *middle, *last)}
 
 
 def out_of_range(
