@@ -8,6 +8,7 @@ import pytest
 from vox_populi.hf.keymap import (
     ProjectionRole,
     adapter_modules,
+    conv1d_part,
     ordered_middle_projection_keys,
     tensor_keys,
 )
@@ -151,3 +152,20 @@ def test_hf_keymap_middle_projections_in_layer_order(llama: Config, gpt2: Config
         "transformer.h.0.attn.c_proj.weight",
         "transformer.h.1.attn.c_proj.weight",
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("transformer.h.0.attn.c_attn", "attn.qkv"),
+        ("h.11.attn.c_proj", "attn.o"),
+        ("transformer.h.3.mlp.c_fc", "mlp.up"),
+        ("h.3.mlp.c_proj", "mlp.down"),
+        ("transformer.h.0.ln_1", None),
+        ("transformer.h.x.mlp.c_fc", None),
+        ("model.layers.0.mlp.down_proj", None),
+        ("lm_head", None),
+    ],
+)
+def test_layers_that_are_stored_turned_are_known_by_name(path: str, part: str | None) -> None:
+    assert conv1d_part(path) == part

@@ -131,6 +131,36 @@ def test_70b_is_the_size_its_name_says(make_config: MakeConfig) -> None:
     assert count_parameters(config) == 70_553_706_496  # Llama 3.1 70B
 
 
+PUBLISHED_PHI = {
+    "Phi-3-mini-4k": (
+        {"hidden_size": 3072, "num_hidden_layers": 32, "num_attention_heads": 32},
+        {"num_key_value_heads": 32, "intermediate_size": 8192, "vocab_size": 32064},
+        3_821_079_552,
+    ),
+    "Phi-4": (
+        {"hidden_size": 5120, "num_hidden_layers": 40, "num_attention_heads": 40},
+        {"num_key_value_heads": 10, "intermediate_size": 17920, "vocab_size": 100352},
+        14_659_507_200,
+    ),
+    "Phi-4-mini": (
+        {"hidden_size": 3072, "num_hidden_layers": 32, "num_attention_heads": 24},
+        {
+            "num_key_value_heads": 8,
+            "intermediate_size": 8192,
+            "vocab_size": 200064,
+            "tie_word_embeddings": True,
+        },
+        3_836_021_760,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_PHI)
+def test_fused_matrices_are_counted_whole(make_config: MakeConfig, name: str) -> None:
+    shape, rest, published = PUBLISHED_PHI[name]
+    assert count_parameters(make_config("phi3", **shape, **rest)) == published
+
+
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2", "phi3"])
 @pytest.mark.parametrize("lengths", [(48,), (20, 16, 12)])
 def test_the_activation_formula_is_what_the_model_keeps(

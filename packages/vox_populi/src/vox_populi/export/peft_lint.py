@@ -23,13 +23,15 @@ from vox_populi.containers.safetensors_header import TensorInfo, read_header
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.export.consumers import VLLM_MAX_RANK, Consumer, obstacles
 from vox_populi.files.strict_json import read_json_object
+from vox_populi.hf.keymap import conv1d_part
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import export as say
 from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
 _HALF = re.compile(re.escape(PEFT_PREFIX) + r"(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
-_CONV1D = re.compile(r"\.h\.\d+\.(attn\.c_attn|mlp\.c_fc|mlp\.c_proj)$")
+_WIDENS = {"attn.qkv": True, "mlp.up": True, "mlp.down": False}
+"""Whether a layer has more outputs than inputs; those with as many of both tell nothing."""
 _MAX_CONFIG_BYTES = 4 * 2**20
 
 
@@ -50,10 +52,9 @@ class PeftFolder:
     def has_turned_conv1d(self) -> bool | None:
         """Whether A and B of GPT-2's layers are swapped for the converter; `None` if not GPT-2."""
         for module, (a, b) in self.pairs.items():
-            match = _CONV1D.search(module)
-            if match is not None:
-                grows = not module.endswith("mlp.c_proj")
-                return (b.shape[0] > a.shape[1]) is not grows
+            widens = _WIDENS.get(conv1d_part(module) or "")
+            if widens is not None:
+                return (b.shape[0] > a.shape[1]) is not widens
         return None
 
 

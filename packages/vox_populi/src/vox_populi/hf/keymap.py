@@ -8,6 +8,7 @@ Our linear weights are always `[out, in]`; GPT-2's Conv1D weights are stored `[i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -139,6 +140,22 @@ def is_derived(name: str) -> bool:
         and name.removeprefix(family.tensors.blocks).partition(".")[2] in family.tensors.derived
         for family in FAMILIES
     )
+
+
+def conv1d_part(path: str) -> str | None:
+    """Our name, within a block, of a Hugging Face module that its family stores `[in, out]`.
+
+    The path may lack the prefix that some checkpoints leave out; `None` for any other module.
+    """
+    for names in (family.tensors for family in FAMILIES if family.tensors.conv1d):
+        blocks = names.blocks.removeprefix(names.optional_prefix)
+        part = re.fullmatch(
+            rf"{re.escape(blocks)}\d+\.(.+)", path.removeprefix(names.optional_prefix)
+        )
+        for ours, theirs in names.block.items():
+            if part is not None and theirs == part[1] and ours in BLOCK_PARTS:
+                return ours
+    return None
 
 
 def block_weight_keys(config: ModelConfig) -> tuple[TensorKey, ...]:

@@ -6,7 +6,6 @@ Shape letters: R rank, I input features, O output features. Needs torch.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -35,6 +34,7 @@ from vox_populi.hf.keymap import (
     HEAD_WEIGHT,
     TensorKey,
     canonical_name,
+    conv1d_part,
     embedding_key,
     tensor_keys,
 )
@@ -51,10 +51,6 @@ from vox_populi.runs.base_location import find_base
 from vox_populi.runs.checkpoint_dir import check_checkpoint, checkpoint_at
 from vox_tensor.errors import Problem
 from vox_tensor.nf4_levels import Nf4Settings
-
-_GPT2_CONV1D = re.compile(
-    r"(transformer\.)?h\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +278,7 @@ def _stored(stated: str, base: SubsetBase) -> tuple[TensorKey, TensorInfo] | str
         info = base.tensors.get(stated)
         if info is None:
             return stated
-        is_conv1d = _GPT2_CONV1D.fullmatch(stated) is not None
+        is_conv1d = conv1d_part(stated.removesuffix(".weight")) is not None
         return TensorKey(stated, stated, info.shape, transposed=is_conv1d, required=True), info
     config = base.inventory.config
     name = canonical_name(config, stated)
