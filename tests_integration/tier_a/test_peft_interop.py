@@ -165,8 +165,8 @@ def test_an_imported_adapter_computes_what_peft_computes(name: str, tmp_path: Pa
     base = write_tiny_model(tmp_path / "base", name, tokenizer=True)
     folder = tmp_path / "theirs"
     save_with_peft(base, block_modules(tmp_path / "base"), torch.float32, folder)
-    adapter = read_peft_adapter(folder, read_inventory(tmp_path / "base").config)
-    ours = our_logits(tmp_path / "base", adapter.lora, dict(adapter.tensors))
+    adapter, _ = read_peft_adapter(folder, read_inventory(tmp_path / "base").config)
+    ours = our_logits(tmp_path / "base", adapter.header.lora, dict(adapter.tensors))
     assert_parity(ours, peft_logits(tmp_path / "base", folder), F32_LOGITS)
 
 

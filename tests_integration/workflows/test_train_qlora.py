@@ -11,7 +11,7 @@ import torch
 
 from tests_integration.tiny_models import FAMILY_CASES, N_LAYERS, write_tiny_model
 from tests_integration.tolerances import F32_ACCUMULATED, F32_GRAD, assert_parity, differs
-from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.adapters.adapter import Adapter
 from vox_populi.adapters.v3.files import read_qlora_adapter
 from vox_populi.contract.choices import Backend, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
@@ -66,9 +66,9 @@ def train(tmp_path: Path, run: str, graph: QloraGraph, **changes: Any) -> TrainR
     return run_training(request(tmp_path, run, graph, **changes), RunOptions())
 
 
-def adapter_of(report: TrainReport) -> AdapterFile:
-    found = read_qlora_adapter(report.artifacts["adapter"])
-    assert isinstance(found, AdapterFile)
+def adapter_of(report: TrainReport) -> Adapter:
+    found, sidecar = read_qlora_adapter(report.artifacts["adapter"])
+    assert sidecar.ours is not None
     return found
 
 

@@ -12,7 +12,7 @@ import pytest
 from packages.vox_populi.tests.schemas import meets_schema
 from tests_integration.tiny_models import write_tiny_model
 from vox_cli.app import run
-from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.adapters.adapter import Adapter
 from vox_populi.adapters.v3.files import read_qlora_adapter
 
 WORDS = ("red", "green", "blue", "one", "two", "three", "north", "south")
@@ -77,7 +77,7 @@ def train_start(run_folder: Path) -> dict[str, Any]:
     return payload
 
 
-def check_run(run_folder: Path, graph: str, note: str) -> AdapterFile:
+def check_run(run_folder: Path, graph: str, note: str) -> Adapter:
     """Manifest, telemetry, version 3 manifest and adapter of a finished run."""
     manifest = read_json(run_folder / "training_manifest.json")
     assert manifest["execution_kernel"] == "candle_qlora"
@@ -95,8 +95,9 @@ def check_run(run_folder: Path, graph: str, note: str) -> AdapterFile:
     assert adapter_manifest["quant"]["base_quant"] == "nf4"
     assert adapter_manifest["graph_id"] == graph
 
-    adapter = read_qlora_adapter(run_folder)
-    assert isinstance(adapter, AdapterFile)
+    adapter, sidecar = read_qlora_adapter(run_folder)
+
+    assert sidecar.ours is not None
     moved = [n for n, t in adapter.tensors.items() if n.endswith("lora_B") and t.abs().sum() > 0]
     assert len(moved) == len(adapter.tensors) // 2, "every B starts at zero and must have moved"
     return adapter

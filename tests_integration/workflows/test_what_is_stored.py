@@ -22,7 +22,7 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.corpus.mix import mix_corpus
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.export.consumers import Consumer
-from vox_populi.pipeline.convert import AdapterForm, ConvertRequest, convert_adapter
+from vox_populi.pipeline.convert import ConvertRequest, convert_adapter
 from vox_populi.pipeline.export import ExportRequest, export_adapter
 from vox_populi.pipeline.gguf import GgufRequest, export_gguf
 from vox_populi.pipeline.import_peft import ImportRequest, import_adapter
@@ -36,6 +36,7 @@ from vox_populi.pipeline.merge import (
 )
 from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
 from vox_populi.pipeline.train import RunOptions, run_training
+from vox_populi.runs.adapter_place import AdapterForm
 from vox_tensor.lora_spec import LoraSpec
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "src" / "reference" / "stored-data.md"

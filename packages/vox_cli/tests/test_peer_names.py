@@ -26,8 +26,8 @@ from vox_populi.operator_messages.peer_names import (
     PEER_SETTINGS,
     PEER_WORDS,
 )
-from vox_populi.pipeline.convert import AdapterForm
 from vox_populi.pipeline.merge import MergeFormat
+from vox_populi.runs.adapter_place import AdapterForm
 from vox_tensor.schedule import ScheduleKind
 
 Vox = Callable[..., Any]

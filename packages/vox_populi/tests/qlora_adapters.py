@@ -17,8 +17,9 @@ from vox_populi.adapters.header import (
     AdapterHeader,
     Quantization,
 )
-from vox_populi.adapters.v3.files import QLORA_ADAPTER_FILE, write_qlora_adapter
+from vox_populi.adapters.v3.files import write_qlora_adapter
 from vox_populi.adapters.v3.manifest import V3Facts
+from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.contract.choices import GraphId, TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.hf.inventory import base_digest, read_inventory

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from vox_populi.pipeline.convert import AdapterForm, ConvertReport, ConvertRequest
+from vox_populi.pipeline.convert import ConvertReport, ConvertRequest
+from vox_populi.runs.adapter_place import AdapterForm
 
 Vox = Callable[..., Any]
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
+from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.contract.choices import (
     ComputeDtype,
     DeviceKind,
@@ -49,7 +50,6 @@ from vox_populi.pipeline.progress_lines import ProgressLines
 from vox_populi.pipeline.train import PlannedRun, Resume, RunOptions, TrainReport, run_training
 from vox_populi.pipeline.train import plan_training as plan
 from vox_populi.pipeline.weights_choice import WeightsChoice
-from vox_populi.runs.run_dir import QLORA_ADAPTER_FILE
 from vox_tensor.visible_text import one_line
 
 PathLike = str | Path

@@ -25,16 +25,15 @@ from vox_populi.adapters.header import (
     ImportedText,
     Quantization,
 )
-from vox_populi.adapters.lora_bin import AdapterFile, read_adapter_bin, write_adapter_bin
+from vox_populi.adapters.lora_bin import read_adapter_bin, write_adapter_bin
 from vox_populi.adapters.v3.facts import Provenance
 from vox_populi.adapters.v3.files import (
-    SourceAdapter,
-    read_adapter_facts,
     read_qlora_adapter,
     write_qlora_adapter,
 )
 from vox_populi.adapters.v3.manifest import MANIFEST_V3_FILE, V3Facts
 from vox_populi.adapters.v3.names import logical_names
+from vox_populi.adapters.v3.sidecar import find_sidecar
 from vox_populi.contract.choices import GraphId, TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_tensor.lora_spec import LoraSpec
@@ -263,9 +262,9 @@ LINEAGE = Provenance(
 @pytest.mark.parametrize("name", SOURCE_FOLDERS)
 def test_files_of_the_source_system_are_read_to_the_number(name: str) -> None:
     layers, _, sidecars = SOURCE_FOLDERS[name]
-    adapter = read_qlora_adapter(GOLDEN / name)
-    assert isinstance(adapter, SourceAdapter)
-    facts, said = adapter.facts, next(iter(sidecars.values()))
+    adapter, sidecar = read_qlora_adapter(GOLDEN / name)
+    assert sidecar.ours is None, "our header is not in it"
+    facts, said = sidecar.facts, next(iter(sidecars.values()))
     assert facts.layer_order == layers
     assert facts.base_key_map == said["base_key_map"]
     assert (facts.vocab, facts.d_model, facts.rank, facts.alpha) == (VOCAB, D_MODEL, RANK, 4.0)
@@ -274,33 +273,31 @@ def test_files_of_the_source_system_are_read_to_the_number(name: str) -> None:
     assert facts.graph == ("proxy_stack_v1_residual" if "mid0" in layers else "full_graph_v1")
     assert (facts.method, facts.base_quant) == ("qlora", "nf4")
     shapes = square_layers(layers)
-    assert adapter.tensors.keys() == shapes.keys()
+    stored = {f"{name[:-1]}{name[-1].lower()}": each for name, each in adapter.tensors.items()}
+    assert stored.keys() == shapes.keys()
     for tensor, shape in shapes.items():
         assert (
-            adapter.tensors[tensor].tolist()
-            == torch.tensor(values(tensor, shape)).reshape(shape).tolist()
+            stored[tensor].tolist() == torch.tensor(values(tensor, shape)).reshape(shape).tolist()
         )
 
 
 def test_quantisation_and_provenance_of_the_source_system_survive() -> None:
-    second = read_adapter_facts(GOLDEN / "v3_second_era").facts
+    second = find_sidecar(GOLDEN / "v3_second_era").facts
     assert second.double_quant is False
     assert second.base_model == "example/base"
     assert second.provenance == LINEAGE
-    first = read_adapter_facts(GOLDEN / "v3_first_era").facts
+    first = find_sidecar(GOLDEN / "v3_first_era").facts
     assert (first.double_quant, first.base_model, first.provenance) == (True, None, None)
 
 
 @pytest.mark.parametrize("name", our_headers())
 def test_files_of_ours_are_read_to_the_number(name: str) -> None:
     header = our_headers()[name]
-    adapter = read_qlora_adapter(GOLDEN / name)
-    assert isinstance(adapter, AdapterFile)
+    adapter, sidecar = read_qlora_adapter(GOLDEN / name)
     assert adapter.header == header
     expected = tensors_of(header)
     assert adapter.tensors.keys() == expected.keys()
     assert all(torch.equal(adapter.tensors[each], expected[each]) for each in expected)
-    sidecar = read_adapter_facts(GOLDEN / name)
     assert sidecar.ours is not None
     assert sidecar.ours.training_objective_note == OBJECTIVES[name]
     assert sidecar.facts.layer_order == tuple(logical_names(header.graph, header.modules).values())

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from packages.vox_populi.tests.qlora_adapters import QUANTIZATION, qlora_header, qlora_tensors
-from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.adapters.adapter import Adapter
 from vox_populi.containers.safetensors_header import read_header
 from vox_populi.contract.choices import GraphId
 from vox_populi.hf.inventory import ModelInventory, read_inventory
@@ -170,9 +170,7 @@ def test_merge_check_runs_what_would_be_written(
     known = {module.ours: module for module in adapter_modules(inventory.config)}
     modules = tuple(known[module.ours] for module in header.modules)
     base = trained(inventory)
-    graph = merged_graph(
-        inventory, AdapterFile(header, tensors), modules, base if is_rounded else None
-    )
+    graph = merged_graph(inventory, Adapter(header, tensors), modules, base if is_rounded else None)
     model = dense_model(inventory, base.rounded if is_rounded else frozenset())
     if inventory.tied_head:
         model.lm_head.weight = torch.nn.Parameter(model.embed.weight.clone())

@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from vox_populi.adapters.adapter import Adapter
 from vox_populi.adapters.header import (
     AdaptedModule,
     AdapterHeader,
     Quantization,
 )
-from vox_populi.adapters.lora_bin import AdapterFile, read_adapter_bin, write_adapter_bin
+from vox_populi.adapters.lora_bin import read_adapter_bin, write_adapter_bin
 from vox_populi.adapters.v3.files import read_qlora_adapter, write_qlora_adapter
 from vox_populi.adapters.v3.manifest import V3Facts
 from vox_populi.containers.tensor_container import container_chunks
@@ -28,10 +29,11 @@ from vox_populi.files.whole_file import write_whole
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import adapter_modules
-from vox_populi.pipeline.convert import AdapterForm, ConvertReport, ConvertRequest
+from vox_populi.pipeline.convert import ConvertReport, ConvertRequest
 from vox_populi.pipeline.convert_run import convert_adapter
 from vox_populi.pipeline.merge import MergeRequest
 from vox_populi.pipeline.merge_run import merge
+from vox_populi.runs.adapter_place import AdapterForm
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.nf4_levels import Nf4Settings
 
@@ -115,7 +117,7 @@ def convert(source: Path, target: AdapterForm, output: Path, **more: Any) -> Con
     return convert_adapter(request)
 
 
-def same(left: AdapterFile, right: AdapterFile) -> bool:
+def same(left: Adapter, right: Adapter) -> bool:
     names = left.tensors.keys() == right.tensors.keys()
     return names and all(torch.equal(left.tensors[n], right.tensors[n]) for n in left.tensors)
 
@@ -173,8 +175,8 @@ def test_peft_and_back_keeps_every_number(qlora: Path, tmp_path: Path) -> None:
         assert after.header.base_digest == before.header.base_digest
         assert any("are not named in" in note for note in back.notes)
     convert(tmp_path / "peft", AdapterForm.V3, tmp_path / "v3")
-    third = read_qlora_adapter(tmp_path / "v3")
-    assert isinstance(third, AdapterFile)
+    third, sidecar = read_qlora_adapter(tmp_path / "v3")
+    assert sidecar.ours is not None
     assert same(before, third)
 
 
@@ -256,12 +258,12 @@ def test_a_source_adapter_becomes_ours_on_its_base(base: Path, tmp_path: Path) -
             convert(source, AdapterForm.V3, output)
         report = convert(source, AdapterForm.V3, output, base=base)
         assert (report.graph, report.base_quant, report.alpha) == (graph, "nf4", 8.0)
-        ours, theirs = read_qlora_adapter(output), read_qlora_adapter(source)
-        assert isinstance(ours, AdapterFile)
+        (ours, sidecar), (theirs, _) = read_qlora_adapter(output), read_qlora_adapter(source)
+        assert sidecar.ours is not None
         assert ours.header.base_digest == base_digest(read_inventory(base))
         held = {name.lower() for name in ours.tensors}
         assert len(held) == len(theirs.tensors)
-        assert torch.equal(ours.tensors["lm_head.lora_B"], theirs.tensors["lm_head.lora_b"])
+        assert torch.equal(ours.tensors["lm_head.lora_B"], theirs.tensors["lm_head.lora_B"])
         manifest = json.loads((output / "populi_adapter_manifest_v3.json").read_text("utf-8"))
         assert manifest["layer_order"] == list(layers)
 

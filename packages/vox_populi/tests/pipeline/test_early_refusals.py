@@ -21,7 +21,8 @@ from pathlib import Path as P
 from vox_populi.export.consumers import Consumer
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.pipeline.chat import open_chat
-from vox_populi.pipeline.convert import AdapterForm, ConvertRequest, convert_adapter
+from vox_populi.runs.adapter_place import AdapterForm
+from vox_populi.pipeline.convert import ConvertRequest, convert_adapter
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 from vox_populi.pipeline.export import ExportRequest, export_adapter
 from vox_populi.pipeline.generate import GenerateRequest, generate

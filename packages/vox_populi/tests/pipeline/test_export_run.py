@@ -21,9 +21,10 @@ from vox_populi.files import staged_folder as publishing
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import adapter_modules
-from vox_populi.pipeline.adapter_base import base_folder
 from vox_populi.pipeline.export import ExportRequest
 from vox_populi.pipeline.export_run import export_adapter
+from vox_populi.runs.adapter_place import AdapterForm, AdapterPlace
+from vox_populi.runs.find_adapter import FoundAdapter
 from vox_tensor.atomic_file import sync_folder
 from vox_tensor.lora_spec import LoraSpec
 
@@ -129,9 +130,12 @@ def test_a_base_of_another_family_is_refused(run: Path, tmp_path: Path) -> None:
 
 
 def test_an_adapter_right_below_the_root_has_no_run_to_ask(run: Path) -> None:
-    header = read_adapter_bin(run / "model_final.bin").header
-    adapter = Path("/step-9/adapter.bin")
-    assert base_folder(None, adapter, header) is None
+    adapter = read_adapter_bin(run / "model_final.bin")
+    place = AdapterPlace(AdapterForm.LORA_BIN, Path("/step-9/adapter.bin"))
+    assert place.run == Path("/")
+    found = FoundAdapter(place=place, adapter=adapter, base=None)
+    assert found.base_folder() is None
+    moved = replace(adapter, header=replace(adapter.header, base_name="elsewhere"))
     with pytest.raises(ArtifactError) as caught:
-        base_folder(None, adapter, replace(header, base_name="elsewhere"))
+        replace(found, adapter=moved).base_folder()
     assert [problem.code for problem in caught.value.problems] == ["MENS-A012"]

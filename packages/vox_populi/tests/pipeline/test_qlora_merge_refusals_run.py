@@ -20,9 +20,9 @@ from packages.vox_populi.tests.qlora_adapters import (
 )
 from packages.vox_populi.tests.qlora_refusals import content, refused
 from vox_populi.adapters.lora_bin import write_adapter_bin
-from vox_populi.adapters.v3.artifact_bridge import MERGE_QLORA_REJECTS_BURN_BIN
-from vox_populi.adapters.v3.files import QLORA_ADAPTER_FILE
+from vox_populi.adapters.v3.burn_bin import MERGE_QLORA_REJECTS_BURN_BIN
 from vox_populi.adapters.v3.manifest import MANIFEST_V3_FILE
+from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.files.whole_file import canonical_json
 from vox_populi.merge.receipt import LOGIT_TOLERANCES

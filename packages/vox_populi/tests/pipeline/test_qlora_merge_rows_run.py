@@ -13,7 +13,6 @@ import pytest
 from packages.vox_populi.tests.pipeline.test_qlora_merge_run import receipt_of
 from packages.vox_populi.tests.qlora_adapters import write_own
 from packages.vox_populi.tests.qlora_refusals import refused
-from vox_populi.adapters.lora_bin import AdapterFile
 from vox_populi.adapters.v3.files import read_qlora_adapter
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.receipt import ROW_TOLERANCES, RowCheck, RowTolerance
@@ -41,8 +40,8 @@ def request_hf(make_base: MakeBase, tmp_path: Path) -> QloraMergeRequest:
 def write_check_rows(run: Path) -> None:
     ids = tuple(range(20, 52))
     rows = [EncodedRow(ids, (IGNORE_INDEX,) * 4 + ids[4:])]
-    found = read_qlora_adapter(run)
-    assert isinstance(found, AdapterFile), "written by us"
+    found, sidecar = read_qlora_adapter(run)
+    assert sidecar.ours is not None
     digest = found.header.contract_digest
     picked = pick_check_rows(rows, RowOrigin.TRAIN, digest)
     (run / CHECK_ROWS_FILE).write_text(json.dumps(picked.as_json()), encoding="utf-8")

@@ -25,7 +25,6 @@ from packages.vox_populi.tests.qlora_refusals import content, refused
 from vox_populi.adapters.header import (
     AdapterHeader,
 )
-from vox_populi.adapters.lora_bin import AdapterFile
 from vox_populi.adapters.v3.files import read_qlora_adapter
 from vox_populi.contract.choices import GraphId
 from vox_populi.contract.finetune_contract import FinetuneContract
@@ -357,7 +356,7 @@ def test_merge_qlora_reads_what_training_writes(make_qlora: MakeContract, tmp_pa
     merged = qlora_merge_run.merge(
         QloraMergeRequest(adapter=report.artifacts["adapter"], output=tmp_path / "merged")
     )
-    found = read_qlora_adapter(report.artifacts["adapter"])
-    assert isinstance(found, AdapterFile)
+    found, sidecar = read_qlora_adapter(report.artifacts["adapter"])
+    assert sidecar.ours is not None
     assert merged.receipt.n_changed == len(found.header.modules)
     assert merged.receipt.adapter["rank"] == found.header.lora.rank

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from vox_populi.adapters.lora_bin import AdapterFile, read_adapter_bin
-from vox_populi.adapters.v3 import files
+from vox_populi.adapters.adapter import Adapter
+from vox_populi.adapters.lora_bin import read_adapter_bin
 from vox_populi.adapters.v3.files import read_qlora_adapter
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import DenseCopiesChoice, QloraGraph
@@ -26,7 +26,6 @@ from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.status import RunState, run_status
 from vox_populi.pipeline.train import Resume, RunOptions, TrainReport, plan_training, run_training
 from vox_populi.pipeline.trial import try_one_step
-from vox_populi.runs import run_dir
 from vox_populi.runs.checkpoint_dir import list_checkpoints
 from vox_tensor.lora import FrozenLinear
 from vox_tensor.lora_spec import LoraSpec
@@ -51,9 +50,9 @@ class StopAt:
             signal.raise_signal(signal.SIGTERM)
 
 
-def adapter_of(report: TrainReport) -> AdapterFile:
-    found = read_qlora_adapter(report.artifacts["adapter"])
-    assert isinstance(found, AdapterFile)
+def adapter_of(report: TrainReport) -> Adapter:
+    found, sidecar = read_qlora_adapter(report.artifacts["adapter"])
+    assert sidecar.ours is not None
     return found
 
 
@@ -65,10 +64,6 @@ def manifest_of(report: TrainReport) -> dict[str, Any]:
 def assert_same_bytes(run: Path, other: Path) -> None:
     for name in REPRODUCIBLE:
         assert (run / name).read_bytes() == (other / name).read_bytes(), name
-
-
-def test_file_names_are_those_of_the_writer() -> None:
-    assert run_dir.QLORA_ADAPTER_FILE == files.QLORA_ADAPTER_FILE
 
 
 @pytest.mark.parametrize("graph", GRAPHS)

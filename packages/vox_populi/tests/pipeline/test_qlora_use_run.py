@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.adapters.adapter import Adapter
 from vox_populi.adapters.v3.files import read_qlora_adapter
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
@@ -36,9 +36,9 @@ GRAPHS = (QloraGraph.FULL, QloraGraph.PROXY)
 TOTAL_STEPS = 6
 
 
-def adapter_of(report: TrainReport) -> AdapterFile:
-    found = read_qlora_adapter(report.artifacts["adapter"])
-    assert isinstance(found, AdapterFile)
+def adapter_of(report: TrainReport) -> Adapter:
+    found, sidecar = read_qlora_adapter(report.artifacts["adapter"])
+    assert sidecar.ours is not None
     return found
 
 

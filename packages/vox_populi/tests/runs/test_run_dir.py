@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError
 from vox_populi.files.folder_lock import LOCK_NAME, lock_holder
 from vox_populi.files.whole_file import write_whole
@@ -234,7 +235,7 @@ def test_every_known_file_has_a_kind() -> None:
 
 def test_the_final_adapter_is_found_whichever_kernel_left_it(tmp_path: Path) -> None:
     assert run_dir.final_adapter(tmp_path) is None
-    for kernel, name in (("lora", "model_final.bin"), ("qlora", run_dir.QLORA_ADAPTER_FILE)):
+    for kernel, name in (("lora", "model_final.bin"), ("qlora", QLORA_ADAPTER_FILE)):
         run = tmp_path / kernel
         run.mkdir()
         (run / "telemetry.jsonl").write_bytes(b"")

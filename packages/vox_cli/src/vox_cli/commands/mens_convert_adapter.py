@@ -8,8 +8,9 @@ from typing import Annotated
 from vox_cli import flags, value_parsers
 from vox_cli.console import Console
 from vox_cli.report_text import aligned
-from vox_populi.pipeline.convert import AdapterForm, ConvertReport, ConvertRequest
+from vox_populi.pipeline.convert import ConvertReport, ConvertRequest
 from vox_populi.pipeline.convert import convert_adapter as convert
+from vox_populi.runs.adapter_place import AdapterForm
 
 _SHOWN_NAMES = 4
 

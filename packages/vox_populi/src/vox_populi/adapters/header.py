@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from vox_populi.contract.choices import ComputeDtype, GraphId, TokenizerKind
@@ -136,6 +136,37 @@ class AdapterHeader:
     """`None`: the base was held as it is stored."""
     base_sizes: tuple[int, int] | None = field(default=None, compare=False)
     """Vocabulary and width of the base, where the file beside the adapter says them (version 3)."""
+
+    @classmethod
+    def of_foreign(
+        cls,
+        lora: LoraSpec,
+        modules: Iterable[AdaptedModule],
+        base_name: str | None,
+        *,
+        graph: GraphId = GraphId.FULL,
+        quantization: Quantization | None = None,
+        imported: ImportedText | None = None,
+    ) -> AdapterHeader:
+        """What another program's files say; `header_on_base` adds what the base says."""
+        return cls(
+            lora=lora,
+            modules=tuple(modules),
+            base_name=base_name or "",
+            base_digest="",
+            model_type="",
+            tokenizer=TokenizerKind.HF,
+            tokenizer_digest="",
+            template=ChatTemplate.CHATML,
+            template_digest="",
+            system_prompt=None,
+            seq_len=1,
+            contract_digest="",
+            step=0,
+            imported=imported,
+            graph=graph,
+            quantization=quantization,
+        )
 
     @property
     def version(self) -> str:

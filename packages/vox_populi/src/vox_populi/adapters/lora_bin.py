@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from vox_populi.adapters.adapter import Adapter
 from vox_populi.adapters.header import ADAPTER_FORMAT, ADAPTER_VERSIONS, AdapterHeader, parse_header
 from vox_populi.containers.safetensors_header import SafetensorsHeader, read_header
 from vox_populi.containers.tensor_comparison import (
@@ -32,15 +32,6 @@ from vox_populi.files.whole_file import Chunk, write_whole
 from vox_populi.operator_messages import adapter as say
 from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterFile:
-    """A trained adapter, as read."""
-
-    header: AdapterHeader
-    tensors: Mapping[str, Tensor]
-    """`<module>.lora_A` `[R, I]` and `<module>.lora_B` `[O, R]`, float32, on the CPU."""
 
 
 def write_adapter_bin(path: Path, header: AdapterHeader, tensors: Mapping[str, Tensor]) -> None:
@@ -84,7 +75,7 @@ def adapter_bin_chunks(header: AdapterHeader, tensors: Mapping[str, Tensor]) -> 
     return container_chunks(ready, metadata)
 
 
-def read_adapter_bin(path: Path) -> AdapterFile:
+def read_adapter_bin(path: Path) -> Adapter:
     """Read an adapter file; the whole of it is checked before anything is returned.
 
     Raises:
@@ -103,16 +94,7 @@ def read_adapter_bin(path: Path) -> AdapterFile:
         raise ArtifactError(say.adapter_damaged(str(path)))
     if broken := not_finite(tensors):
         raise ArtifactError(*capped([say.adapter_not_finite(str(path), n) for n in broken]))
-    return AdapterFile(header, tensors)
-
-
-def read_adapter_header(path: Path) -> AdapterHeader:
-    """Read and check everything but the numbers; no tensor is read.
-
-    Raises:
-        ArtifactError: As `read_adapter_bin`, as far as the numbers are not concerned.
-    """
-    return _read_headers(path)[1]
+    return Adapter(header, tensors)
 
 
 def _read_headers(path: Path) -> tuple[SafetensorsHeader, AdapterHeader]:

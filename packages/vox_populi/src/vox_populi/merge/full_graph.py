@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.adapters.adapter import Adapter
 from vox_populi.containers.dtypes import STORED_NAME_OF, bytes_of_values
 from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.containers.tensor_reader import is_finite
@@ -99,7 +99,7 @@ class MergedGraph:
         return replace(self, tensors=tensors)
 
 
-def refuse_no_op(adapter: AdapterFile, where: str) -> None:
+def refuse_no_op(adapter: Adapter, where: str) -> None:
     """Refuse an adapter that adds zero everywhere, like a fresh one, or adapts nothing.
 
     Raises:
@@ -116,7 +116,7 @@ def refuse_no_op(adapter: AdapterFile, where: str) -> None:
 
 def merged_graph(
     inventory: ModelInventory,
-    adapter: AdapterFile,
+    adapter: Adapter,
     modules: tuple[AdapterModule, ...],
     trained: TrainedBase | None = None,
 ) -> MergedGraph:
@@ -139,9 +139,7 @@ def merged_graph(
     )
 
 
-def _updates(
-    adapter: AdapterFile, modules: tuple[AdapterModule, ...]
-) -> Mapping[str, LowRankUpdate]:
+def _updates(adapter: Adapter, modules: tuple[AdapterModule, ...]) -> Mapping[str, LowRankUpdate]:
     scale = adapter.header.lora.scale
     return {
         f"{module.ours}.weight": LowRankUpdate(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.adapters.adapter import Adapter
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import EMBED_WEIGHT, AdapterModule, tensor_keys
 from vox_populi.hf.model_config import ModelConfig
@@ -47,7 +47,7 @@ def fixed_prompts(config: ModelConfig) -> tuple[tuple[int, ...], ...]:
 def check_logits(
     base: ModelInventory,
     merged: ModelInventory,
-    adapter: AdapterFile,
+    adapter: Adapter,
     modules: Sequence[AdapterModule],
     workers: Executor,
 ) -> LogitCheck:
@@ -79,7 +79,7 @@ def check_logits(
 class QloraMerge:
     """A merge of an adapter that was trained on rounded weights."""
 
-    adapter: AdapterFile
+    adapter: Adapter
     modules: Sequence[AdapterModule]
     trained: TrainedBase
     onto_trained: bool
@@ -148,7 +148,7 @@ def _distance(expected_TV: Tensor, found_TV: Tensor) -> LogitDistance:
 
 
 def adapted_model(
-    model: Transformer, adapter: AdapterFile, modules: Sequence[AdapterModule]
+    model: Transformer, adapter: Adapter, modules: Sequence[AdapterModule]
 ) -> Transformer:
     """Attach an adapter to a model, unmerged; changes the model."""
     adapted = attach_adapters(model, modules, adapter.header.lora, torch.Generator())

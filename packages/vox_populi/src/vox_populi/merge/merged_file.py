@@ -24,7 +24,7 @@ from vox_populi.files.whole_file import canonical_json
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import HEAD_WEIGHT, tensor_keys
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
-from vox_populi.operator_messages import merge as say_merge
+from vox_populi.operator_messages import merge as say
 
 MERGED_FILE = "model_merged.bin"
 MERGED_FORMAT = "vox_mens_merged_bin"
@@ -122,12 +122,10 @@ def read_merged_file(path: Path, *, verify: bool = True) -> MergedFile:
     container = _container(path)
     metadata = container.metadata
     if metadata.get("format") != MERGED_FORMAT or "header" not in metadata:
-        raise ArtifactError(say_merge.merged_file_invalid(str(path), "it names another format"))
+        raise ArtifactError(say.merged_file_invalid(str(path), "it names another format"))
     version = metadata.get("version")
     if version != MERGED_VERSION:
-        raise ArtifactError(
-            say_merge.merged_file_version_unknown(str(path), version, MERGED_VERSION)
-        )
+        raise ArtifactError(say.merged_file_version_unknown(str(path), version, MERGED_VERSION))
     try:
         raw = parse_json_object(metadata["header"].encode("utf-8", "surrogatepass"), "header")
         config = take_object(raw, "config")
@@ -136,12 +134,12 @@ def read_merged_file(path: Path, *, verify: bool = True) -> MergedFile:
         _require_orientation(raw, parsed)
     except ModelError as error:
         reason = error.problems[0].what
-        raise ArtifactError(say_merge.merged_file_invalid(str(path), reason)) from error
+        raise ArtifactError(say.merged_file_invalid(str(path), reason)) from error
     except FieldError as error:
-        raise ArtifactError(say_merge.merged_file_invalid(str(path), str(error))) from error
+        raise ArtifactError(say.merged_file_invalid(str(path), str(error))) from error
     inventory = _inventory(path, container, parsed)
     if verify and metadata.get("digest") != merged_content_digest(path):
-        raise ArtifactError(say_merge.merged_file_damaged(str(path)))
+        raise ArtifactError(say.merged_file_damaged(str(path)))
     return MergedFile(path=path, inventory=inventory, adapter=adapter, config=config)
 
 
@@ -172,7 +170,7 @@ def _inventory(path: Path, container: SafetensorsHeader, config: ModelConfig) ->
         reason = f"the tensor {difference.name} is missing or misshaped"
         if isinstance(difference, Unexpected):
             reason = f"it has no use for the tensor {difference.name}"
-        raise ArtifactError(say_merge.merged_file_invalid(str(path), reason))
+        raise ArtifactError(say.merged_file_invalid(str(path), reason))
     tensors = {keys[name].theirs: container.tensors[name] for name in expected}
     # The writer names a head only when it is one of its own.
     is_tied = config.tie_word_embeddings and HEAD_WEIGHT not in tensors

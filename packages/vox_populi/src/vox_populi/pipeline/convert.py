@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import require_new_file
-from vox_populi.operator_messages import adapter as say_adapter_forms
+from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import export as say_export
 from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.pipeline.early_refusals import (
@@ -19,17 +18,7 @@ from vox_populi.pipeline.early_refusals import (
     require_present,
 )
 from vox_populi.pipeline.runners import load_runner
-
-
-class AdapterForm(StrEnum):
-    """The formats of adapters."""
-
-    LORA_BIN = "lora-bin"
-    """One `.bin` file, as written by the LoRA backend and all checkpoints."""
-    PEFT = "peft"
-    """A folder as written by PEFT's `save_pretrained`."""
-    V3 = "v3"
-    """A safetensors file with its version 3 manifest and, for QLoRA, a version 2 sidecar."""
+from vox_populi.runs.adapter_place import AdapterForm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +98,7 @@ def _refuse_early(request: ConvertRequest) -> None:
     refuse_all(
         lambda: require_present(
             request.source,
-            lambda path: say_adapter_forms.form_container_refused(
+            lambda path: say_adapter.form_container_refused(
                 say_model_folder.model_file_missing(path)
             ),
         ),

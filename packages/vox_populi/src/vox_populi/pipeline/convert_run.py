@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vox_populi.adapters.base import fitting_modules
 from vox_populi.adapters.lora_bin import write_adapter_bin
+from vox_populi.adapters.v3.facts import Provenance
 from vox_populi.adapters.v3.files import write_qlora_adapter
 from vox_populi.adapters.v3.manifest import V3Facts
 from vox_populi.adapters.v3.names import logical_names
@@ -19,10 +21,10 @@ from vox_populi.export.forms import consumer_form, write_form
 from vox_populi.files.output_guard import Reads, require_new_file, require_new_folder
 from vox_populi.files.staged_folder import new_folder
 from vox_populi.hf.keymap import embedding_key
-from vox_populi.operator_messages import export as say_export
-from vox_populi.pipeline.adapter_base import fitting_modules
-from vox_populi.pipeline.convert import AdapterForm, ConvertReport, ConvertRequest
-from vox_populi.pipeline.convert_sources import FoundAdapter, find_adapter
+from vox_populi.operator_messages import export as say
+from vox_populi.pipeline.convert import ConvertReport, ConvertRequest
+from vox_populi.runs.adapter_place import AdapterForm
+from vox_populi.runs.find_adapter import FoundAdapter, find_adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +45,15 @@ def convert_adapter(request: ConvertRequest) -> ConvertReport:
         EnvironmentFailure: When the system refuses to write.
     """
     _check_output(request)
-    found = find_adapter(request)
-    if found.form is request.target is not AdapterForm.V3:
-        raise ArtifactError(say_export.convert_same_form(str(request.source), request.target))
-    header = found.header
+    found = find_adapter(request.source, request.base, request.meta).on_its_base()
+    if found.place.form is request.target is not AdapterForm.V3:
+        raise ArtifactError(say.convert_same_form(str(request.source), request.target))
+    header = found.adapter.header
     if request.base is not None:
-        fitting_modules(found.base.inventory(), header, found.where)
+        fitting_modules(found.inventory(), header, found.where)
     if header.graph.is_proxy and request.target is not AdapterForm.V3:
         raise ArtifactError(
-            say_export.proxy_has_no_other_form(
-                str(request.source), header.graph, request.target.value
-            )
+            say.proxy_has_no_other_form(str(request.source), header.graph, request.target.value)
         )
     written = _WRITERS[request.target](found, request.output)
     quantization = header.quantization
@@ -75,64 +75,71 @@ def convert_adapter(request: ConvertRequest) -> ConvertReport:
 
 def _check_output(request: ConvertRequest) -> None:
     if request.target is AdapterForm.LORA_BIN:
-        require_new_file(request.output, say_export.export_target_exists)
+        require_new_file(request.output, say.export_target_exists)
         return
     named = (request.source, request.base, request.meta)
     reads = Reads(whole=tuple(path for path in named if path is not None))
-    require_new_folder(request.output, reads, occupied=say_export.export_target_exists)
+    require_new_folder(request.output, reads, occupied=say.export_target_exists)
 
 
 def _write_bin(found: FoundAdapter, output: Path) -> _Written:
-    write_adapter_bin(output, found.header, found.tensors)
+    header = found.adapter.header
+    write_adapter_bin(output, header, found.adapter.tensors)
     notes = []
-    if found.header.quantization is not None:
-        notes.append(say_export.NOTE_STAYS_QLORA)
-    if found.provenance is not None:
-        notes.append(say_export.NOTE_PROVENANCE_DROPPED)
+    if header.quantization is not None:
+        notes.append(say.NOTE_STAYS_QLORA)
+    if _provenance(found) is not None:
+        notes.append(say.NOTE_PROVENANCE_DROPPED)
     return _Written((output.name,), _from_their_names(found), tuple(notes))
 
 
 def _write_peft(found: FoundAdapter, output: Path) -> _Written:
-    inventory = found.base.inventory()
-    config = inventory.config
-    modules = fitting_modules(inventory, found.header, found.where)
-    form = consumer_form(Consumer.PEFT, found.header, modules, found.tensors, config)
+    inventory = found.inventory()
+    config, header = inventory.config, found.adapter.header
+    modules = fitting_modules(inventory, header, found.where)
+    form = consumer_form(Consumer.PEFT, header, modules, found.adapter.tensors, config)
     with new_folder(output) as folder:
         write_form(folder.path, form, modules, config)
         files = folder.files()
-    is_quantised = found.header.quantization is not None
-    notes = (say_export.NOTE_PEFT_LOSES_QUANTISATION,) if is_quantised else ()
+    is_quantised = header.quantization is not None
+    notes = (say.NOTE_PEFT_LOSES_QUANTISATION,) if is_quantised else ()
     renamed = tuple(f"{module.ours} -> base_model.model.{module.theirs}" for module in modules)
     return _Written(files, renamed, (*form.notes, *notes))
 
 
 def _write_v3(found: FoundAdapter, output: Path) -> _Written:
-    facts = found.v3 or _facts_of_base(found)
+    ours = None if found.sidecar is None else found.sidecar.ours
+    facts = _facts_of_base(found) if ours is None else ours.v3_facts()
+    header = found.adapter.header
     with new_folder(output) as folder:
-        paths = write_qlora_adapter(folder.path, found.header, found.tensors, facts)
-    names = logical_names(found.header.graph, found.header.modules)
+        paths = write_qlora_adapter(folder.path, header, found.adapter.tensors, facts)
+    names = logical_names(header.graph, header.modules)
     renamed = tuple(f"{ours} -> {theirs}" for ours, theirs in names.items() if ours != theirs)
-    if found.form is AdapterForm.V3:
+    if found.place.form is AdapterForm.V3:
         renamed = ()
     return _Written(tuple(path.name for path in paths), renamed)
 
 
 def _facts_of_base(found: FoundAdapter) -> V3Facts:
-    inventory = found.base.inventory()
-    fitting_modules(inventory, found.header, found.where)
+    inventory = found.inventory()
+    fitting_modules(inventory, found.adapter.header, found.where)
     config = inventory.config
     return V3Facts(
         vocab=config.vocab_size,
         d_model=config.hidden_size,
         embed_key=embedding_key(config),
         is_head_tied=inventory.tied_head,
-        provenance=found.provenance,
+        provenance=_provenance(found),
     )
 
 
+def _provenance(found: FoundAdapter) -> Provenance | None:
+    return None if found.sidecar is None else found.sidecar.facts.provenance
+
+
 def _from_their_names(found: FoundAdapter) -> tuple[str, ...]:
-    header = found.header
-    if found.form is AdapterForm.PEFT:
+    header = found.adapter.header
+    if found.place.form is AdapterForm.PEFT:
         names = {module.ours: module.base_key for module in header.modules}
         prefix = "base_model.model."
     else:

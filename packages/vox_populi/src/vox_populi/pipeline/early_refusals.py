@@ -21,7 +21,7 @@ from vox_populi.operator_messages import export as say_export
 from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_populi.plan.findings import Findings
-from vox_populi.runs.run_dir import required_adapter
+from vox_populi.runs.adapter_place import require_run_adapter
 from vox_tensor.errors import Problem, VoxError
 from vox_tensor.regular_file import open_regular_file
 
@@ -52,7 +52,7 @@ def weights_checks(choice: WeightsChoice) -> tuple[Callable[[], object], ...]:
         return ()  # They exclude each other, whatever lies there; the runner says so.
     return (
         lambda: _require_model_or_merged_file(choice.model_dir),
-        lambda: None if choice.run is None else required_adapter(choice.run),
+        lambda: None if choice.run is None else require_run_adapter(choice.run),
         lambda: None if choice.checkpoint is None else require_adapter(choice.checkpoint),
         lambda: None if choice.adapter is None else require_peft(choice.adapter),
     )

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from vox_populi.data.dataset import DatasetOptions, RowDataset, open_dataset
 from vox_populi.errors import ConfigError, RunFailedError
@@ -59,7 +60,7 @@ def evaluate(request: EvalRequest) -> EvalReport:
         seconds = time.perf_counter() - started
     return EvalReport(
         model=found.name,
-        adapter=None if adapter is None else adapter.where,
+        adapter=None if adapter is None else Path(adapter.where),
         measured=measured,
         base=base,
         rows=len(rows),

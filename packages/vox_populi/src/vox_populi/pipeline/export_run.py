@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vox_populi.adapters.base import fitting_modules
 from vox_populi.adapters.header import (
     AdapterHeader,
 )
@@ -15,12 +16,10 @@ from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import export as say_export
-from vox_populi.pipeline.adapter_base import base_folder, fitting_modules
-from vox_populi.pipeline.adapter_choice import adapter_path, hint_of_run
 from vox_populi.pipeline.export import ExportReport, ExportRequest
-from vox_populi.pipeline.own_adapter import read_own_adapter
-from vox_populi.pipeline.weights_choice import WeightsChoice
+from vox_populi.runs.adapter_place import require_run_adapter
 from vox_populi.runs.checkpoint_dir import checkpoint_at
+from vox_populi.runs.find_adapter import find_own_adapter
 
 
 def export_adapter(request: ExportRequest) -> ExportReport:
@@ -33,21 +32,23 @@ def export_adapter(request: ExportRequest) -> ExportReport:
         ModelError: For a base folder that cannot be used.
         EnvironmentFailure: When the system refuses to write.
     """
-    path = _adapter_path(request.source)
-    reads = (path,) if request.model_dir is None else (path, request.model_dir)
-    _check_output(request, reads)
-    adapter = read_own_adapter(path)
-    if adapter.header.graph.is_proxy:
-        raise ArtifactError(say_export.proxy_has_no_consumer(str(path), adapter.header.graph))
-    folder = base_folder(request.model_dir or hint_of_run(path), path, adapter.header)
+    if request.source.is_dir() and checkpoint_at(request.source) is None:
+        require_run_adapter(request.source)
+    reads = (request.source, request.model_dir)
+    _check_output(request, tuple(path for path in reads if path is not None))
+    found = find_own_adapter(request.source, request.model_dir)
+    header, where = found.adapter.header, found.where
+    if header.graph.is_proxy:
+        raise ArtifactError(say_export.proxy_has_no_consumer(where, header.graph))
+    folder = found.base_folder()
     if folder is not None:
         _check_output(request, (folder,))
-    is_quantized = adapter.header.quantization is not None
+    is_quantized = header.quantization is not None
     inventory = read_inventory(folder or embedded_model_dir(), allow_nf4=is_quantized)
     config = inventory.config
-    _require_family(inventory, adapter.header, str(path))
-    modules = fitting_modules(inventory, adapter.header, str(path))
-    form = consumer_form(request.consumer, adapter.header, modules, adapter.tensors, config)
+    _require_family(inventory, header, where)
+    modules = fitting_modules(inventory, header, where)
+    form = consumer_form(request.consumer, header, modules, found.adapter.tensors, config)
     with new_folder(request.output_dir) as output:
         write_form(output.path, form, modules, config)
         files = output.files()
@@ -60,7 +61,7 @@ def export_adapter(request: ExportRequest) -> ExportReport:
         alpha=form.lora.alpha,
         renamed=form.renamed,
         rescaled=form.rescaled,
-        notes=(*form.notes, *_notes(adapter.header)),
+        notes=(*form.notes, *_notes(header)),
     )
 
 
@@ -86,12 +87,3 @@ def _require_family(inventory: ModelInventory, header: AdapterHeader, where: str
 
 def _notes(header: AdapterHeader) -> tuple[str, ...]:
     return () if header.quantization is None else (say_export.note_exported_from_nf4(),)
-
-
-def _adapter_path(source: Path) -> Path:
-    """The adapter file of a run or of one of its checkpoints, or the file itself."""
-    is_run = source.is_dir() and checkpoint_at(source) is None
-    choice = WeightsChoice(run=source) if is_run else WeightsChoice(checkpoint=source)
-    path = adapter_path(choice)
-    assert path is not None, "one of the two is named"
-    return path

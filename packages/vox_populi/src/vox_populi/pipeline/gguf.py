@@ -13,7 +13,7 @@ from vox_populi.merge.receipt import RowCheck
 from vox_populi.operator_messages import export as say
 from vox_populi.pipeline.early_refusals import refuse_all, require_model
 from vox_populi.pipeline.runners import load_runner
-from vox_populi.runs.run_dir import means_adapter
+from vox_populi.runs.adapter_place import means_adapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

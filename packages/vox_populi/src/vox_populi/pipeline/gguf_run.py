@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from vox_populi.adapters.base import require_base
+from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.errors import ArtifactError, MergeMismatchError
 from vox_populi.export.consumers import GgufType
 from vox_populi.export.gguf.merged_model import gguf_model, merged_source
@@ -21,7 +23,6 @@ from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.merge.receipt import RowCheck
 from vox_populi.operator_messages import export as say_export
 from vox_populi.operator_messages import merge as say_merge
-from vox_populi.pipeline.adapter_base import require_base
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.gguf import GgufReport, GgufRequest
 from vox_populi.pipeline.merge import QloraMergeRequest
@@ -29,7 +30,7 @@ from vox_populi.pipeline.merge_proof import MergeInputs, MergeProof, row_figures
 from vox_populi.pipeline.merge_run import lora_inputs
 from vox_populi.pipeline.merge_steps import most_threads, workers_of
 from vox_populi.pipeline.qlora_merge_run import qlora_inputs
-from vox_populi.runs.run_dir import QLORA_ADAPTER_FILE, means_adapter
+from vox_populi.runs.adapter_place import means_adapter
 from vox_tensor.atomic_file import staged_file
 from vox_tensor.errors import Problem
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from vox_populi.adapters.base import header_on_base
 from vox_populi.adapters.lora_bin import write_adapter_bin
 from vox_populi.adapters.peft.adapter import read_peft_adapter
 from vox_populi.data.training_text import TextPolicy
@@ -11,7 +10,6 @@ from vox_populi.files.output_guard import require_new_file
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.operator_messages import export as say
-from vox_populi.pipeline.assumed_header import assumed_header
 from vox_populi.pipeline.import_peft import ImportReport, ImportRequest
 
 
@@ -24,23 +22,21 @@ def import_adapter(request: ImportRequest) -> ImportReport:
     require_new_file(request.output, say.export_target_exists)
     folder = request.model_dir
     inventory = read_inventory(folder or embedded_model_dir())
-    adapter = read_peft_adapter(request.source, inventory.config)
-    plain, notes = assumed_header(
+    adapter, found_notes = read_peft_adapter(request.source, inventory.config)
+    header, notes = header_on_base(
+        adapter.header,
         folder,
         inventory,
-        adapter.lora,
-        adapter.modules,
         policy=TextPolicy(template=request.template, system_prompt=request.system_prompt),
         tokenizer=request.tokenizer,
     )
-    header = replace(plain, imported=adapter.imported)
     write_adapter_bin(request.output, header, adapter.tensors)
     return ImportReport(
         output=request.output,
         base=header.base_name,
-        modules=len(adapter.modules),
-        rank=adapter.lora.rank,
-        alpha=adapter.lora.alpha,
-        use_rslora=adapter.lora.use_rslora,
-        notes=(*adapter.notes, *notes, say.note_template_assumed()),
+        modules=len(header.modules),
+        rank=header.lora.rank,
+        alpha=header.lora.alpha,
+        use_rslora=header.lora.use_rslora,
+        notes=(*found_notes, *notes, say.note_template_assumed()),
     )

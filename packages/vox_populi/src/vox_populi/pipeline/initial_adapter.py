@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-
-from torch import Tensor
+from collections.abc import Iterator
+from dataclasses import replace
 
 from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.errors import ArtifactError
 from vox_populi.operator_messages import checkpoint as say_checkpoint
-from vox_populi.operator_messages import run as say_use
-from vox_populi.pipeline.own_adapter import read_own_adapter
+from vox_populi.operator_messages import run as say_run
 from vox_populi.pipeline.train import PlannedRun
+from vox_populi.runs.find_adapter import FoundAdapter, find_own_adapter
 from vox_populi.runs.manifest import InputFacts
 
 
-@dataclass(frozen=True, slots=True)
-class InitialAdapter:
-    """The adapter that training starts from."""
-
-    tensors: Mapping[str, Tensor]
-    notes: tuple[str, ...]
-    """Notes for the operator."""
-
-
-def read_initial_adapter(planned: PlannedRun, inputs: InputFacts) -> InitialAdapter | None:
+def read_initial_adapter(planned: PlannedRun, inputs: InputFacts) -> FoundAdapter | None:
     """The values to start from, or `None` for fresh ones.
 
     An adapter of a dense base may start a run on the same base in NF4, and vice versa, since the
@@ -38,21 +27,22 @@ def read_initial_adapter(planned: PlannedRun, inputs: InputFacts) -> InitialAdap
     path = planned.contract.init_from
     if path is None:
         return None
-    adapter = read_own_adapter(path)
+    found = find_own_adapter(path)
+    header = found.adapter.header
     problems = [
         say_checkpoint.init_adapter_unfit(str(path), *each)
-        for each in _differences(planned, inputs, adapter.header)
+        for each in _differences(planned, inputs, header)
     ]
     if problems:
         raise ArtifactError(*problems)
-    return InitialAdapter(adapter.tensors, tuple(_notes(planned, adapter.header, path.name)))
+    return replace(found, notes=tuple(_notes(planned, header, path.name)))
 
 
 def _notes(planned: PlannedRun, header: AdapterHeader, name: str) -> Iterator[str]:
     if planned.plan.quant is not None and header.quantization is None:
-        yield say_use.note_starts_on_nf4(name)
+        yield say_run.note_starts_on_nf4(name)
     if planned.plan.quant is None and header.quantization is not None:
-        yield say_use.note_starts_on_dense(name)
+        yield say_run.note_starts_on_dense(name)
 
 
 def _differences(

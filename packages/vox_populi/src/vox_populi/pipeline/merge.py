@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from vox_populi import number_ranges
-from vox_populi.adapters.v3.artifact_bridge import refuse_burn_bin
+from vox_populi.adapters.v3.burn_bin import refuse_burn_bin
 from vox_populi.files.output_guard import require_new_folder
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.receipt import RECEIPT_FILE, MergeReceipt

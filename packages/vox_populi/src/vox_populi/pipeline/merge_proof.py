@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vox_populi.adapters.lora_bin import AdapterFile
+from vox_populi.adapters.adapter import Adapter
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.merge.full_graph import MergedGraph
@@ -47,7 +47,7 @@ class MergeInputs:
     """The adapter's file."""
     sidecars: tuple[Path, ...] = ()
     """Read with it."""
-    adapter: AdapterFile
+    adapter: Adapter
     inventory: ModelInventory
     modules: tuple[AdapterModule, ...]
     graph: MergedGraph

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from vox_populi.adapters.lora_bin import read_adapter_bin
-from vox_populi.adapters.v3.artifact_bridge import require_lora
+from vox_populi.adapters.base import fitting_modules, require_lora
+from vox_populi.adapters.v3.names import LORA_ADAPTER_FILE
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.merge.full_graph import merged_graph, refuse_no_op
 from vox_populi.operator_messages import merge as say
-from vox_populi.pipeline.adapter_base import base_folder, check_rows_of, fitting_modules
 from vox_populi.pipeline.merge import MergeReport, MergeRequest
 from vox_populi.pipeline.merge_proof import MergeInputs
 from vox_populi.pipeline.merge_steps import run_merge
-from vox_populi.runs.checkpoint_dir import checkpoint_at
-from vox_populi.runs.checkpoint_state import ADAPTER_FILE as CHECKPOINT_ADAPTER_FILE
-from vox_populi.runs.run_dir import ADAPTER_FILE, QLORA_ADAPTER_FILE
+from vox_populi.runs.adapter_place import AdapterForm, AdapterPlace, adapter_at
+from vox_populi.runs.check_rows import check_rows_of_run
+from vox_populi.runs.find_adapter import FoundAdapter, read_adapter
+from vox_populi.runs.run_dir import ADAPTER_FILE
 
 
 def merge(request: MergeRequest) -> MergeReport:
@@ -39,34 +40,29 @@ def lora_inputs(path: Path, model_dir: Path | None) -> MergeInputs:
     Raises:
         VoxError: As `pipeline.merge.merge_weights` says.
     """
-    checkpoint = _adapter_file(path)
-    where = str(checkpoint)
-    adapter = read_adapter_bin(checkpoint)
-    require_lora(adapter.header, checkpoint)
+    found = _find_lora(path, model_dir)
+    adapter, where = found.adapter, found.where
+    require_lora(adapter.header, found.place.file)
     refuse_no_op(adapter, where)
-    folder = base_folder(model_dir, checkpoint, adapter.header)
+    folder = found.base_folder()
     inventory = read_inventory(folder or embedded_model_dir())
     modules = fitting_modules(inventory, adapter.header, where)
     return MergeInputs(
-        checkpoint=checkpoint,
+        checkpoint=found.place.file,
         adapter=adapter,
         inventory=inventory,
         modules=modules,
         graph=merged_graph(inventory, adapter, modules),
-        check_rows=check_rows_of(checkpoint, adapter.header, inventory),
+        check_rows=check_rows_of_run(found.place.run, adapter.header, inventory),
     )
 
 
-def _adapter_file(checkpoint: Path) -> Path:
-    """The adapter that a path means: itself, or that of a checkpoint or run folder."""
-    if checkpoint.is_dir():
-        if checkpoint_at(checkpoint) is not None:
-            return checkpoint / CHECKPOINT_ADAPTER_FILE
-        if (checkpoint / QLORA_ADAPTER_FILE).exists():
-            raise ArtifactError(say.merge_checkpoint_is_qlora(str(checkpoint)))
-        return checkpoint / ADAPTER_FILE
-    name = checkpoint.name.lower()
-    is_foreign = "candle_qlora" in name or "qlora_adapter" in name or name == "adapter.safetensors"
-    if checkpoint.suffix == ".safetensors" and is_foreign:
-        raise ArtifactError(say.merge_checkpoint_is_qlora(str(checkpoint)))
-    return checkpoint
+def _find_lora(path: Path, model_dir: Path | None) -> FoundAdapter:
+    place = adapter_at(path)
+    if place is None or place.form is AdapterForm.PEFT:
+        place = AdapterPlace(AdapterForm.LORA_BIN, path / ADAPTER_FILE if path.is_dir() else path)
+    name = place.file.name.lower()
+    if place.form is AdapterForm.V3 and ("qlora_adapter" in name or name == LORA_ADAPTER_FILE):
+        raise ArtifactError(say.merge_checkpoint_is_qlora(str(path)))
+    # Whatever else it is, the reader of `.bin` files says what is wrong with it.
+    return read_adapter(replace(place, form=AdapterForm.LORA_BIN), model_dir)

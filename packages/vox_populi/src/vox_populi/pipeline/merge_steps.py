@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from vox_populi.adapters.base import require_base
 from vox_populi.adapters.header import AdapterHeader
 from vox_populi.errors import (
     ArtifactError,
@@ -30,8 +31,7 @@ from vox_populi.merge.receipt import (
     TriedType,
 )
 from vox_populi.operator_messages import environment as say_environment
-from vox_populi.operator_messages import merge as say
-from vox_populi.pipeline.adapter_base import require_base
+from vox_populi.operator_messages import merge as say_merge
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.machine_probe import require_threads
 from vox_populi.pipeline.merge import MergeReport, MergeRequest, QloraMergeRequest
@@ -63,7 +63,11 @@ def run_merge(inputs: MergeInputs, request: MergeRequest | QloraMergeRequest) ->
         with StagedFolder.create(request.output, force=request.force) as staged:
             receipt = _build(request, inputs, read, staged, (workers, disk))
             kept = staged.publish()
-    notes = receipt.notes if kept is None else (*receipt.notes, say.note_merge_kept_old(kept.name))
+    notes = (
+        receipt.notes
+        if kept is None
+        else (*receipt.notes, say_merge.note_merge_kept_old(kept.name))
+    )
     return MergeReport(
         output=request.output,
         receipt=receipt,
@@ -188,12 +192,12 @@ def _first_that_keeps(
 
 
 def _refusal(problem: Problem) -> VoxError:
-    is_idle = problem.code == say.merge_changed_nothing("", "").code
+    is_idle = problem.code == say_merge.merge_changed_nothing("", "").code
     return ArtifactError(problem) if is_idle else MergeMismatchError(problem)
 
 
 def _tried(made: Attempt, problem: Problem | None) -> TriedType:
-    rounded = say.note_update_rounded(made.kind.config_name, made.relative_error)
+    rounded = say_merge.note_update_rounded(made.kind.config_name, made.relative_error)
     return TriedType(
         name=made.kind.config_name,
         relative_error=made.relative_error,
@@ -205,11 +209,11 @@ def _tried(made: Attempt, problem: Problem | None) -> TriedType:
 def _notes(made: Attempt, tried: Sequence[TriedType]) -> Iterator[str]:
     if tried:
         passed_over = " and ".join(each.name for each in tried)
-        yield say.note_wider_type(made.kind.config_name, passed_over)
+        yield say_merge.note_wider_type(made.kind.config_name, passed_over)
     if made.verdict.rows is None:
-        yield say.note_no_check_rows()
+        yield say_merge.note_no_check_rows()
         if made.relative_error > UPDATE_TOLERANCE:
-            yield say.note_update_rounded(made.kind.config_name, made.relative_error)
+            yield say_merge.note_update_rounded(made.kind.config_name, made.relative_error)
 
 
 def _adapter_facts(header: AdapterHeader) -> dict[str, object]:

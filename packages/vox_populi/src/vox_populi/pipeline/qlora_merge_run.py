@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from vox_populi.adapters.header import (
-    AdapterHeader,
-)
-from vox_populi.adapters.lora_bin import AdapterFile
-from vox_populi.adapters.v3.artifact_bridge import refuse_burn_bin, require_qlora
-from vox_populi.adapters.v3.files import LORA_ADAPTER_FILE, QLORA_ADAPTER_FILE, read_adapter_facts
+from vox_populi.adapters.adapter import Adapter
+from vox_populi.adapters.base import fitting_modules
+from vox_populi.adapters.header import AdapterHeader
+from vox_populi.adapters.v3.burn_bin import refuse_burn_bin
+from vox_populi.adapters.v3.facts import require_qlora
 from vox_populi.adapters.v3.sidecar import Sidecar
 from vox_populi.errors import ArtifactError, ConfigError
 from vox_populi.hf.embedded import embedded_model_dir
@@ -18,19 +18,16 @@ from vox_populi.hf.keymap import HEAD, HEAD_WEIGHT, AdapterModule, canonical_nam
 from vox_populi.merge.full_graph import MergedGraph, merged_graph, refuse_no_op
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.rounded_weight import TrainedBase, trained_base, with_table_as_head
-from vox_populi.operator_messages import adapter as say_adapter_forms
+from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import merge as say_merge
-from vox_populi.pipeline.adapter_base import check_rows_of, fitting_modules
-from vox_populi.pipeline.convert import AdapterForm, ConvertRequest
-from vox_populi.pipeline.convert_sources import FoundAdapter, find_adapter, find_v3_adapter
 from vox_populi.pipeline.merge import MergeFormat, MergeReport, Onto, QloraMergeRequest
 from vox_populi.pipeline.merge_proof import MergeInputs, QloraSide
 from vox_populi.pipeline.merge_steps import run_merge
 from vox_populi.pipeline.qlora_subset_run import merge_subset
 from vox_populi.pipeline.subset_inputs import subset_adapter
-from vox_populi.runs.checkpoint_dir import checkpoint_at
-from vox_populi.runs.checkpoint_state import ADAPTER_FILE as CHECKPOINT_ADAPTER_FILE
-from vox_populi.runs.run_dir import ADAPTER_FILE
+from vox_populi.runs.adapter_place import AdapterForm, AdapterPlace, adapter_at
+from vox_populi.runs.check_rows import check_rows_of_run
+from vox_populi.runs.find_adapter import FoundAdapter, read_adapter
 
 
 def merge(request: QloraMergeRequest) -> MergeReport:
@@ -43,10 +40,42 @@ def merge(request: QloraMergeRequest) -> MergeReport:
         raise ConfigError(say_merge.subset_no_format("--format"))
     if request.subset and request.dtype not in (MergeDtype.AUTO, MergeDtype.F32):
         raise ConfigError(say_merge.subset_has_one_type("--dtype"))
-    file, sidecar = _what_is_merged(request)
     if request.subset:
-        return merge_subset(request, subset_adapter(request, file, sidecar))
-    return run_merge(_find_inputs(request, file, sidecar), request)
+        return merge_subset(request, subset_adapter(find_qlora(request)))
+    return run_merge(qlora_inputs(request), request)
+
+
+def find_qlora(request: QloraMergeRequest) -> FoundAdapter:
+    """An adapter of the QLoRA backend; the adapter of a checkpoint has nothing beside it.
+
+    Raises:
+        ArtifactError: For what is not a QLoRA adapter by its name, first bytes, form or sidecar.
+    """
+    path = request.adapter
+    place = adapter_at(path)
+    if place is None or (place.form is AdapterForm.PEFT and path.is_dir()):
+        raise ArtifactError(say_adapter.no_adapter_there(str(path)))
+    if place.checkpoint is not None:
+        if request.meta is not None:
+            raise ArtifactError(say_merge.checkpoint_needs_no_sidecar(str(request.meta)))
+        return _of_checkpoint(place, request.base)
+    # Before anything beside it is looked at: a .bin has none of that.
+    refuse_burn_bin(place.file)
+    if not place.file.exists():
+        raise ArtifactError(say_adapter.no_adapter_there(str(path)))
+    if request.meta is not None and not request.meta.exists():
+        raise ArtifactError(say_adapter.no_sidecar_there(str(request.meta)))
+    found = read_adapter(replace(place, form=AdapterForm.V3), request.base, request.meta)
+    assert found.sidecar is not None, "without one it was refused"
+    require_qlora(found.sidecar.facts, path)
+    return found
+
+
+def _of_checkpoint(place: AdapterPlace, base: Path | None) -> FoundAdapter:
+    found = read_adapter(place, base)
+    if found.adapter.header.quantization is None:
+        raise ArtifactError(say_adapter.burn_bin_refused(found.where))
+    return found
 
 
 def qlora_inputs(request: QloraMergeRequest) -> MergeInputs:
@@ -55,43 +84,14 @@ def qlora_inputs(request: QloraMergeRequest) -> MergeInputs:
     Raises:
         VoxError: As `pipeline.merge.merge_qlora` says.
     """
-    return _find_inputs(request, *_what_is_merged(request))
-
-
-def _what_is_merged(request: QloraMergeRequest) -> tuple[Path, Sidecar | None]:
-    """The adapter's file and what was read beside it; the adapter of a checkpoint has nothing.
-
-    Raises:
-        ArtifactError: For what is no QLoRA adapter by its name, first bytes, form or sidecar.
-    """
-    path = request.adapter
-    if path.is_dir() and checkpoint_at(path) is not None:
-        if request.meta is not None:
-            raise ArtifactError(say_merge.checkpoint_needs_no_sidecar(str(request.meta)))
-        return path / CHECKPOINT_ADAPTER_FILE, None
-    file = path / QLORA_ADAPTER_FILE if path.is_dir() else path
-    if not file.exists() and (path / ADAPTER_FILE).exists():
-        file = path / ADAPTER_FILE  # The run of the other backend.
-    # Before anything beside it is looked at: a .bin has none of that.
-    refuse_burn_bin(file)
-    if not any(each.exists() for each in (file, path / LORA_ADAPTER_FILE)):
-        raise ArtifactError(say_adapter_forms.no_adapter_there(str(path)))
-    if request.meta is not None and not request.meta.exists():
-        raise ArtifactError(say_adapter_forms.no_sidecar_there(str(request.meta)))
-    sidecar = read_adapter_facts(path, request.meta)
-    require_qlora(sidecar.facts, path)
-    return file, sidecar
-
-
-def _find_inputs(request: QloraMergeRequest, file: Path, sidecar: Sidecar | None) -> MergeInputs:
-    found = _read_adapter(request, sidecar)
-    header = found.header
-    if header.quantization is None:
-        # Only a checkpoint gets here: a sidecar says so itself.
-        raise ArtifactError(say_adapter_forms.burn_bin_refused(str(file)))
-    adapter = AdapterFile(header, found.tensors)
+    # Weights are merged the same with and without a tokenizer beside them.
+    found = find_qlora(request).on_its_base(needs_tokenizer=False)
+    adapter, sidecar, file = found.adapter, found.sidecar, found.place.file
+    header = adapter.header
+    assert header.quantization is not None, "others were refused"
     refuse_no_op(adapter, str(file))
-    stored = read_inventory(_base_folder(found), allow_nf4=True)
+    folder = found.base_folder(say_merge.base_not_found(found.where))
+    stored = read_inventory(folder or embedded_model_dir(), allow_nf4=True)
     modules = fitting_modules(stored, header, str(file))
     inventory = _as_trained(stored, header, sidecar)
     trained = trained_base(inventory, header, header.quantization, modules)
@@ -106,31 +106,10 @@ def _find_inputs(request: QloraMergeRequest, file: Path, sidecar: Sidecar | None
         inventory=inventory,
         modules=modules,
         graph=graph,
-        check_rows=check_rows_of(file, header, inventory),
+        check_rows=check_rows_of_run(found.place.run, header, inventory),
         qlora=QloraSide(trained=trained, onto=onto, other=other),
         notes=(*found.notes, *_notes(request, header, stored, graph)),
     )
-
-
-def _read_adapter(request: QloraMergeRequest, sidecar: Sidecar | None) -> FoundAdapter:
-    asked = ConvertRequest(
-        source=request.adapter,
-        target=AdapterForm.V3,
-        output=request.output,
-        base=request.base,
-        meta=request.meta,
-    )
-    if sidecar is None:
-        return find_adapter(asked)
-    # Weights are merged the same with and without a tokenizer beside them.
-    return find_v3_adapter(asked, needs_tokenizer=False)
-
-
-def _base_folder(found: FoundAdapter) -> Path:
-    base = found.base
-    if base.folder is None and not base.is_embedded:
-        raise ArtifactError(say_merge.base_not_found(found.where))
-    return base.folder or embedded_model_dir()
 
 
 def _as_trained(
@@ -150,7 +129,7 @@ def _as_trained(
 
 
 def _both_graphs(
-    adapter: AdapterFile, modules: tuple[AdapterModule, ...], trained: TrainedBase, onto: Onto
+    adapter: Adapter, modules: tuple[AdapterModule, ...], trained: TrainedBase, onto: Onto
 ) -> tuple[MergedGraph, MergedGraph | None]:
     """The merge that was asked for, and the one onto the other weights."""
     inventory = trained.inventory

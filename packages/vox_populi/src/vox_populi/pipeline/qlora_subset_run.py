@@ -7,7 +7,9 @@ into a model themselves, as users of the source system do.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
+from vox_populi.adapters.base import require_base
 from vox_populi.errors import ArtifactError, EnvironmentFailure
 from vox_populi.files.file_digest import content_digest, digest_of_contents
 from vox_populi.files.new_file import sync_file
@@ -19,23 +21,23 @@ from vox_populi.merge.receipt import RECEIPT_FILE, MergeReceipt, NumberTypeChoic
 from vox_populi.merge.shard_writer import WrittenShard, plan_file, write_shard
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import merge as say_merge
-from vox_populi.pipeline.adapter_base import require_base
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.merge import MergeReport, Onto, QloraMergeRequest
 from vox_populi.pipeline.merge_steps import check_output
 from vox_populi.pipeline.subset_inputs import (
-    SubsetAdapter,
     SubsetBase,
+    graph_of,
     is_table,
     subset_base,
     subset_tensors,
 )
+from vox_populi.runs.find_adapter import FoundAdapter
 
 SUBSET_FILE = "merged_subset.safetensors"
 SUBSET_FORMAT = "subset"
 
 
-def merge_subset(request: QloraMergeRequest, adapter: SubsetAdapter) -> MergeReport:
+def merge_subset(request: QloraMergeRequest, adapter: FoundAdapter) -> MergeReport:
     """Write `base + scale * B @ A` of every layer of the adapter, in float32.
 
     Raises:
@@ -43,20 +45,20 @@ def merge_subset(request: QloraMergeRequest, adapter: SubsetAdapter) -> MergeRep
     """
     started = time.perf_counter()
     onto = request.onto or Onto.ORIGINAL
-    base = subset_base(request.base, adapter)
+    base = subset_base(adapter)
     tensors = subset_tensors(adapter, base, onto)
     total = sum(tensor.n_bytes for tensor in tensors)
-    check_output(request, (base.path, *adapter.sources), total)
+    check_output(request, (base.path, *_sources(adapter)), total)
     read = _digests(adapter, base)
     notes = _notes(request, adapter, base, tensors, onto)
     with on_device("cpu", 1), StagedFolder.create(request.output, force=request.force) as staged:
         written = _write(tensors, base, staged)
         if not any(change.is_changed for change in written.changes):
-            raise ArtifactError(say_merge.merge_adapter_is_no_op(str(adapter.file)))
+            raise ArtifactError(say_merge.merge_adapter_is_no_op(adapter.where))
         receipt = MergeReceipt(
             output_format=SUBSET_FORMAT,
             adapter=_adapter_json(adapter, onto),
-            base={"name": adapter.base_name, "dtypes": list(base.number_types())},
+            base={"name": _base_name(adapter), "dtypes": list(base.number_types())},
             changes=written.changes,
             n_tensors=len(tensors),
             total_bytes=total,
@@ -91,24 +93,24 @@ def _write(tensors: list[MergedTensor], base: SubsetBase, staged: StagedFolder) 
     return written
 
 
-def _digests(adapter: SubsetAdapter, base: SubsetBase) -> dict[str, str]:
+def _digests(adapter: FoundAdapter, base: SubsetBase) -> dict[str, str]:
     """Of every file that is read, by name; the base must be that of an adapter that knows it.
 
     Raises:
         ArtifactError: For another one.
     """
     contents = {name: content_digest(base.folder / name) for name in base.files}
-    if adapter.header is not None and base.inventory is not None:
+    if not adapter.is_of_source_system and base.inventory is not None:
         digest = digest_of_contents(contents)
-        require_base(base.inventory, digest, adapter.header, str(adapter.file))
-    own = {f"adapter/{path.name}": content_digest(path) for path in adapter.sources}
+        require_base(base.inventory, digest, adapter.adapter.header, adapter.where)
+    own = {f"adapter/{path.name}": content_digest(path) for path in _sources(adapter)}
     found = own | {f"base/{name}": value for name, value in contents.items()}
     return {name: f"sha256:{found[name]}" for name in sorted(found)}
 
 
 def _notes(
     request: QloraMergeRequest,
-    adapter: SubsetAdapter,
+    adapter: FoundAdapter,
     base: SubsetBase,
     tensors: list[MergedTensor],
     onto: Onto,
@@ -121,17 +123,28 @@ def _notes(
         for tensor in tensors
         if is_table(tensor)
     ]
-    if adapter.header is not None and base.inventory is None:
+    if not adapter.is_of_source_system and base.inventory is None:
         notes.append(say_merge.note_subset_base_unchecked())
     return tuple(notes)
 
 
-def _adapter_json(adapter: SubsetAdapter, onto: Onto) -> dict[str, object]:
+def _sources(adapter: FoundAdapter) -> tuple[Path, ...]:
+    sidecar = () if adapter.sidecar is None else (adapter.sidecar.path,)
+    return (adapter.place.file, *sidecar)
+
+
+def _base_name(adapter: FoundAdapter) -> str | None:
+    header, sidecar = adapter.adapter.header, adapter.sidecar
+    return header.base_name if sidecar is None else sidecar.facts.base_model
+
+
+def _adapter_json(adapter: FoundAdapter, onto: Onto) -> dict[str, object]:
+    lora = adapter.adapter.header.lora
     return {
-        "rank": adapter.rank,
-        "alpha": adapter.alpha,
-        "scale": adapter.scale,
-        "modules": len(adapter.layers),
-        "graph_id": adapter.graph,
+        "rank": lora.rank,
+        "alpha": lora.alpha,
+        "scale": lora.scale,
+        "modules": len(adapter.adapter.header.modules),
+        "graph_id": graph_of(adapter),
         "onto": onto.value,
     }

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.errors import ArtifactError, RunFailedError
 from vox_populi.files.json_fields import FieldError, take, take_object
 from vox_populi.files.removal import free_name
@@ -29,7 +30,6 @@ from vox_populi.runs.manifest import read_manifest
 from vox_populi.runs.request import RunRequest, read_run_request
 from vox_populi.runs.run_dir import (
     MANIFEST_FILE,
-    QLORA_ADAPTER_FILE,
     QLORA_FILES,
     REQUEST_FILE,
     RunDir,

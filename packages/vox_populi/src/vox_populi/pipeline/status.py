@@ -13,7 +13,7 @@ from vox_populi.errors import ArtifactError
 from vox_populi.events import EventName
 from vox_populi.files.folder_lock import lock_holder
 from vox_populi.files.json_numbers import JsonObject
-from vox_populi.operator_messages import adapter as say
+from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.runs.checkpoint_dir import list_checkpoints
 from vox_populi.runs.manifest import read_manifest
@@ -174,7 +174,7 @@ def _read_history(path: Path) -> _History:
         for line in read_telemetry(path):
             history.add(line)
     except OSError as error:
-        raise ArtifactError(say.artifact_unreadable(str(path), error)) from error
+        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
     return history
 
 

@@ -7,26 +7,17 @@ Shape letters: R rank, I input features, O output features. Needs torch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from torch import Tensor
-
-from vox_populi.adapters.header import (
-    AdapterHeader,
-    Quantization,
-)
-from vox_populi.adapters.lora_bin import AdapterFile, read_adapter_bin
-from vox_populi.adapters.v3.files import SourceAdapter, read_qlora_adapter
-from vox_populi.adapters.v3.layers import SOURCE_BLOCK_SIZE
+from vox_populi.adapters.header import AdaptedModule
 from vox_populi.adapters.v3.names import logical_names
-from vox_populi.adapters.v3.sidecar import Sidecar
 from vox_populi.containers.dtypes import CONFIG_NAME_OF
 from vox_populi.containers.safetensors_header import TensorInfo, read_header
 from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError
-from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
+from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import (
     EMBED_WEIGHT,
@@ -41,50 +32,11 @@ from vox_populi.hf.keymap import (
 from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.merge.full_graph import LowRankUpdate, MergedTensor, dense_info
 from vox_populi.merge.rounded_weight import RoundedWeight
-from vox_populi.model.lora_transformer import A_SUFFIX, B_SUFFIX
-from vox_populi.operator_messages import adapter as say_adapter_forms
-from vox_populi.operator_messages import merge as say_merge_qlora
+from vox_populi.operator_messages import merge as say
 from vox_populi.operator_messages.wording import capped
-from vox_populi.pipeline.adapter_choice import hint_of_run
-from vox_populi.pipeline.merge import Onto, QloraMergeRequest
-from vox_populi.runs.base_location import find_base
-from vox_populi.runs.checkpoint_dir import check_checkpoint, checkpoint_at
+from vox_populi.pipeline.merge import Onto
+from vox_populi.runs.find_adapter import FoundAdapter
 from vox_tensor.errors import Problem
-from vox_tensor.nf4_levels import Nf4Settings
-
-
-@dataclass(frozen=True, slots=True)
-class SubsetLayer:
-    """One layer of an adapter and the base tensor it names."""
-
-    name: str
-    base_key: str
-    a_RI: Tensor
-    b_OR: Tensor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubsetAdapter:
-    """An adapter by its layers."""
-
-    file: Path
-    sidecar: Path | None
-    layers: tuple[SubsetLayer, ...]
-    rank: int
-    alpha: float
-    scale: float
-    graph: GraphId | None
-    quantization: Quantization
-    base_name: str | None
-    header: AdapterHeader | None
-    """Of an adapter of ours, which knows the digest of its base."""
-    base_hint: Path | None
-    """Where its run says the base is."""
-
-    @property
-    def sources(self) -> tuple[Path, ...]:
-        """The files it was read from."""
-        return (self.file,) if self.sidecar is None else (self.file, self.sidecar)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,101 +55,34 @@ class SubsetBase:
         return tuple(sorted({info.dtype for info in self.tensors.values()}))
 
 
-def subset_adapter(
-    request: QloraMergeRequest, file: Path, sidecar: Sidecar | None
-) -> SubsetAdapter:
-    """Read an adapter with all its numbers.
-
-    Args:
-        request: Says where it is.
-        file: The adapter's file.
-        sidecar: What lies beside it; `None` for the adapter of a checkpoint.
-
-    Raises:
-        ArtifactError: For an adapter that cannot be read, or is none of the QLoRA backend.
-    """
-    if sidecar is None:
-        checkpoint = checkpoint_at(request.adapter)
-        assert checkpoint is not None, "without a sidecar it is a checkpoint"
-        check_checkpoint(checkpoint)
-        return _own(read_adapter_bin(file), file, None)
-    adapter = read_qlora_adapter(request.adapter, request.meta)
-    if isinstance(adapter, AdapterFile):
-        return _own(adapter, file, sidecar)
-    return _source(adapter, file, sidecar)
-
-
-def _own(adapter: AdapterFile, file: Path, sidecar: Sidecar | None) -> SubsetAdapter:
-    header, lora = adapter.header, adapter.header.lora
-    if header.quantization is None:
-        raise ArtifactError(say_adapter_forms.burn_bin_refused(str(file)))
-    keys = {module.ours: module.base_key for module in header.modules}
+def subset_adapter(found: FoundAdapter) -> FoundAdapter:
+    """An adapter by its layers: modules have the names and base keys that its files state."""
+    header, sidecar = found.adapter.header, found.sidecar
+    if found.is_of_source_system:
+        return found
     names = logical_names(header.graph, header.modules)
-    if sidecar is not None:
-        keys = {ours: sidecar.facts.base_key_map[name] for ours, name in names.items()}
-    return SubsetAdapter(
-        file=file,
-        sidecar=None if sidecar is None else sidecar.path,
-        layers=tuple(
-            SubsetLayer(
-                name,
-                keys[ours],
-                adapter.tensors[ours + A_SUFFIX],
-                adapter.tensors[ours + B_SUFFIX],
-            )
-            for ours, name in names.items()
-        ),
-        rank=lora.rank,
-        alpha=lora.alpha,
-        scale=lora.scale,
-        graph=header.graph,
-        quantization=header.quantization,
-        base_name=header.base_name,
-        header=header,
-        base_hint=hint_of_run(file) if sidecar is None else find_base(file.parent),
-    )
+    modules = {
+        module.ours: replace(
+            module,
+            ours=names[module.ours],
+            base_key=module.base_key
+            if sidecar is None
+            else sidecar.facts.base_key_map[names[module.ours]],
+        )
+        for module in header.modules
+    }
+    return replace(found, adapter=found.adapter.with_modules(modules))
 
 
-def _source(adapter: SourceAdapter, file: Path, sidecar: Sidecar) -> SubsetAdapter:
-    facts, tensors = adapter.facts, adapter.tensors
-    return SubsetAdapter(
-        file=file,
-        sidecar=sidecar.path,
-        layers=tuple(
-            SubsetLayer(
-                name,
-                facts.base_key_map[name],
-                tensors[f"{name}.lora_a"],
-                tensors[f"{name}.lora_b"],
-            )
-            for name in facts.layer_order
-        ),
-        rank=facts.rank,
-        alpha=facts.alpha,
-        scale=facts.scale,
-        graph=facts.graph,
-        quantization=Quantization(
-            nf4=Nf4Settings(block_size=SOURCE_BLOCK_SIZE, double_quant=facts.double_quant),
-            compute_dtype="f32",
-        ),
-        base_name=facts.base_model,
-        header=None,
-        base_hint=find_base(file.parent),
-    )
-
-
-def subset_base(named: Path | None, adapter: SubsetAdapter) -> SubsetBase:
+def subset_base(found: FoundAdapter) -> SubsetBase:
     """The base that the request names, or that of the run: a folder, or one of its files.
 
     Raises:
         ArtifactError: When nothing says where it is, and for a folder without weights.
         ModelError: For files that cannot be used.
     """
-    path = named or adapter.base_hint
-    if path is None and adapter.base_name == EMBEDDED_NAME:
-        path = embedded_model_dir()
-    if path is None:
-        raise ArtifactError(say_merge_qlora.base_not_found(str(adapter.file)))
+    unknown = say.base_not_found(found.where)
+    path = found.base_folder(unknown) or embedded_model_dir()
     if (path / CONFIG_NAME).exists():
         inventory = read_inventory(path, complete=False, allow_nf4=True)
         return SubsetBase(
@@ -213,13 +98,13 @@ def subset_base(named: Path | None, adapter: SubsetAdapter) -> SubsetBase:
 def _base_of_files(path: Path) -> SubsetBase:
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not files:
-        raise ArtifactError(say_merge_qlora.base_has_no_weights(str(path)))
+        raise ArtifactError(say.base_has_no_weights(str(path)))
     tensors: dict[str, TensorInfo] = {}
     for file in files:
         for name, info in read_header(file).tensors.items():
             first = tensors.setdefault(name, info)
             if first is not info:
-                problem = say_merge_qlora.subset_tensor_in_two_files(str(file), name, first.shard)
+                problem = say.subset_tensor_in_two_files(str(file), name, first.shard)
                 raise ArtifactError(problem)
     return SubsetBase(
         path=path,
@@ -230,7 +115,7 @@ def _base_of_files(path: Path) -> SubsetBase:
     )
 
 
-def subset_tensors(adapter: SubsetAdapter, base: SubsetBase, onto: Onto) -> list[MergedTensor]:
+def subset_tensors(found: FoundAdapter, base: SubsetBase, onto: Onto) -> list[MergedTensor]:
     """Every layer with its base tensor, in float32, in the adapter's order.
 
     Raises:
@@ -238,27 +123,28 @@ def subset_tensors(adapter: SubsetAdapter, base: SubsetBase, onto: Onto) -> list
             or that of another layer; for original weights that are not there; for rounding a
             base without a config.
     """
-    where, inventory = str(base.path), base.inventory
+    where, inventory, adapter = str(base.path), base.inventory, found.adapter
     if onto is Onto.DEQUANT and inventory is None:
-        raise ArtifactError(say_merge_qlora.subset_needs_full_base(where))
+        raise ArtifactError(say.subset_needs_full_base(where))
     if onto is Onto.ORIGINAL and inventory is not None and inventory.nf4:
-        raise ArtifactError(say_merge_qlora.original_is_packed(where))
+        raise ArtifactError(say.original_is_packed(where))
     problems: list[Problem] = []
     taken: dict[str, str] = {}
     tensors = []
-    for layer in adapter.layers:
-        found = _stored(layer.base_key, base)
-        if isinstance(found, str):
-            near = next(iter(get_close_matches(found, list(base.tensors), n=1)), None)
-            problems.append(say_merge_qlora.subset_key_missing(where, layer.name, found, near))
+    for layer in adapter.header.modules:
+        stored = _stored(layer.base_key, base)
+        if isinstance(stored, str):
+            near = next(iter(get_close_matches(stored, list(base.tensors), n=1)), None)
+            problems.append(say.subset_key_missing(where, layer.ours, stored, near))
             continue
-        key, info = found
-        other = taken.setdefault(info.name, layer.name)
-        if other != layer.name:
-            problems.append(say_merge_qlora.subset_key_twice(where, layer.name, other, info.name))
+        key, info = stored
+        other = taken.setdefault(info.name, layer.ours)
+        if other != layer.ours:
+            problems.append(say.subset_key_twice(where, layer.ours, other, info.name))
         problems += _misfits(where, layer, key, info)
-        update = LowRankUpdate(layer.a_RI, layer.b_OR, adapter.scale, key.transposed)
-        rounded = _rounded(adapter, layer, key, inventory) if onto is Onto.DEQUANT else None
+        a_RI, b_OR = adapter.pair(layer.ours)
+        update = LowRankUpdate(a_RI, b_OR, adapter.header.lora.scale, key.transposed)
+        rounded = _rounded(found, layer.ours, key, inventory) if onto is Onto.DEQUANT else None
         tensors.append(MergedTensor(key, info, update, rounded, "F32"))
     if problems:
         raise ArtifactError(*capped(problems))
@@ -293,23 +179,31 @@ def _stored(stated: str, base: SubsetBase) -> tuple[TensorKey, TensorInfo] | str
     return name if found is None else (key, found)
 
 
-def _misfits(where: str, layer: SubsetLayer, key: TensorKey, info: TensorInfo) -> Iterator[Problem]:
-    shape = (layer.b_OR.shape[0], layer.a_RI.shape[1])
+def _misfits(
+    where: str, layer: AdaptedModule, key: TensorKey, info: TensorInfo
+) -> Iterator[Problem]:
+    shape = (layer.out_features, layer.in_features)
     expected = shape[::-1] if key.transposed else shape
     if info.shape != expected:
-        yield say_merge_qlora.subset_misshaped(where, info.name, info.shape, expected)
+        yield say.subset_misshaped(where, info.name, info.shape, expected)
     if info.dtype not in CONFIG_NAME_OF:
-        yield say_merge_qlora.subset_dtype_unsupported(where, info.name, info.dtype)
+        yield say.subset_dtype_unsupported(where, info.name, info.dtype)
+
+
+def graph_of(found: FoundAdapter) -> GraphId | None:
+    """What it was trained in; `None` where the source system's names are of no one graph."""
+    return found.adapter.header.graph if found.sidecar is None else found.sidecar.facts.graph
 
 
 def _rounded(
-    adapter: SubsetAdapter, layer: SubsetLayer, key: TensorKey, inventory: ModelInventory | None
+    found: FoundAdapter, layer: str, key: TensorKey, inventory: ModelInventory | None
 ) -> RoundedWeight | None:
     """A tensor as training saw it: in the full graph the head is as it is stored."""
     assert inventory is not None, "a base without a config was refused"
-    if layer.name == HEAD and not (adapter.graph is not None and adapter.graph.is_proxy):
+    graph, quantization = graph_of(found), found.adapter.header.quantization
+    assert quantization is not None, "others were refused"
+    if layer == HEAD and not (graph is not None and graph.is_proxy):
         return None
-    in_blocks = key in inventory.quantized_keys()
-    if adapter.graph == GraphId.FULL and not in_blocks:
+    if graph is GraphId.FULL and key not in inventory.quantized_keys():
         return None
-    return RoundedWeight(inventory, key, adapter.quantization.nf4)
+    return RoundedWeight(inventory, key, quantization.nf4)

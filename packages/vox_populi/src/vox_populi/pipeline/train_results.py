@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import FieldError, take, take_number, take_object
 from vox_populi.files.json_numbers import JsonObject
-from vox_populi.operator_messages import checkpoint as say_checkpoint
+from vox_populi.operator_messages import checkpoint as say
 from vox_populi.pipeline.resume import StartingPoint
 from vox_populi.pipeline.train import HeldoutPoint, PlannedRun, TrainReport
 from vox_populi.runs.manifest import ResultFacts, WrittenFile
@@ -17,7 +18,6 @@ from vox_populi.runs.qlora_facts import qlora_facts, skip_counts
 from vox_populi.runs.run_dir import (
     ADAPTER_FILE,
     MANIFEST_FILE,
-    QLORA_ADAPTER_FILE,
     RunDir,
     run_files,
 )
@@ -146,11 +146,11 @@ def finished_report(
             artifacts=run_files(run_dir.path),
             resumed_from=take(results, "steps", int),
             tokens_before=take(results, "tokens", int),
-            notes=(*planned.notes, say_checkpoint.note_run_complete()),
+            notes=(*planned.notes, say.note_run_complete()),
         )
     except FieldError as error:
         path = str(run_dir.file(MANIFEST_FILE))
-        raise ArtifactError(say_checkpoint.manifest_invalid(path, str(error))) from error
+        raise ArtifactError(say.manifest_invalid(path, str(error))) from error
 
 
 def _written_file(path: Path) -> WrittenFile:

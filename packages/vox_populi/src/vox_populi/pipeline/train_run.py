@@ -19,7 +19,7 @@ from vox_populi.pipeline.engine_setup import (
     plan_optimizer,
 )
 from vox_populi.pipeline.final_adapter import write_final_adapter
-from vox_populi.pipeline.initial_adapter import InitialAdapter, read_initial_adapter
+from vox_populi.pipeline.initial_adapter import read_initial_adapter
 from vox_populi.pipeline.interruption import RunInterruptedError, StopRequest, stop_on_signals
 from vox_populi.pipeline.resume import (
     StartingPoint,
@@ -50,6 +50,7 @@ from vox_populi.runs.check_rows import CHECK_ROWS_FILE
 from vox_populi.runs.checkpoint_bounds import RunExtent
 from vox_populi.runs.checkpoint_dir import damaged, list_checkpoints
 from vox_populi.runs.checkpoint_state import read_state
+from vox_populi.runs.find_adapter import FoundAdapter
 from vox_populi.runs.manifest import InputFacts, manifest_values
 from vox_populi.runs.model_card import model_card
 from vox_populi.runs.request import RunRequest
@@ -80,7 +81,7 @@ class _Job:
     options: RunOptions
     inputs: InputFacts
     request: RunRequest
-    initial: InitialAdapter | None
+    initial: FoundAdapter | None
     """The adapter to start from (`--init-from`)."""
 
     @property
@@ -223,7 +224,7 @@ class _Run:
     def _engine(self, objective: Objective) -> Engine:
         found, plan = self.job.planned.preflight, self.job.planned.plan
         if self.job.initial is not None:
-            objective.restore(self.job.initial.tensors)
+            objective.restore(self.job.initial.adapter.tensors)
         policy = CheckpointPolicy(self.saver, self.job.options.checkpoint_every)
         engine = Engine(
             objective,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from vox_populi.adapters.base import fitting_modules
 from vox_populi.adapters.header import Quantization
 from vox_populi.containers.dtypes import BYTES_OF_VALUE
 from vox_populi.containers.torch_dtypes import TORCH_DTYPES
@@ -25,15 +26,16 @@ from vox_populi.model.nf4_load import load_nf4_base
 from vox_populi.model.transformer import Transformer
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import plan as say_plan
-from vox_populi.operator_messages import run as say_use
+from vox_populi.operator_messages import run as say_run
 from vox_populi.pipeline.machine_probe import probe_machine, require_threads
-from vox_populi.pipeline.model_choice import ChosenAdapter, choose_model
+from vox_populi.pipeline.model_choice import choose_model
 from vox_populi.pipeline.trained_text import TrainedText
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_populi.plan.device_choice import DeviceChoice, choose_device, device_problems
 from vox_populi.plan.memory_estimate import count_parameters
 from vox_populi.plan.nf4_plan import choose_dense_copies
 from vox_populi.plan.tokenizer_choice import TokenizerChoice, choose_tokenizer
+from vox_populi.runs.find_adapter import FoundAdapter
 from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DenseCopies, DensePool
 from vox_tensor.tokenizer import TextTokenizer
@@ -46,7 +48,7 @@ class FoundWeights:
     inventory: ModelInventory
     name: str
     """Name of the base or merged folder."""
-    adapter: ChosenAdapter | None
+    adapter: FoundAdapter | None
     tokenizer: TextTokenizer
     policy: TextPolicy
     device: DeviceChoice
@@ -76,7 +78,7 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
     policy = _policy(choice, text)
     text_notes = _text_notes(choice, policy, text)
     adapter_notes = () if adapter is None else adapter.notes
-    quantization = None if adapter is None else adapter.quantization
+    quantization = None if adapter is None else adapter.adapter.header.quantization
     nf4_notes = _nf4_notes(device, model.inventory, quantization)
     return FoundWeights(
         inventory=model.inventory,
@@ -100,15 +102,16 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
 
 def load_weights(found: FoundWeights) -> AdaptedObjective[Transformer]:
     """Load the base and attach the adapter, unmerged, with the arithmetic of training."""
-    adapter = found.adapter
     if found.inventory.nf4 or found.quantization is not None:
         model, pool = _load_in_nf4(found)
     else:
         dtype = TORCH_DTYPES[found.device.compute_dtype]
         model, pool = load_base(found.inventory, dtype, found.device.device), None
-    if adapter is None:
+    if found.adapter is None:
         return AdaptedObjective(model, {}, pool)
-    adapted = attach_adapters(model, adapter.modules, adapter.lora, torch.Generator())
+    adapter = found.adapter.adapter
+    modules = fitting_modules(found.inventory, adapter.header, found.adapter.where)
+    adapted = attach_adapters(model, modules, adapter.header.lora, torch.Generator())
     load_adapter_tensors(adapted, adapter.tensors)
     model.eval()
     return AdaptedObjective(model, adapted, pool)
@@ -195,6 +198,6 @@ def _text_notes(
         return ()
     if not choice.force_template:
         if text.withholds_system_prompt and choice.system_prompt is None:
-            raise ArtifactError(say_use.system_prompt_withheld(text.where))
-        raise ArtifactError(say_use.adapter_text_differs(text.where))
-    return (say_use.note_text_differs_from_training(),)
+            raise ArtifactError(say_run.system_prompt_withheld(text.where))
+        raise ArtifactError(say_run.adapter_text_differs(text.where))
+    return (say_run.note_text_differs_from_training(),)

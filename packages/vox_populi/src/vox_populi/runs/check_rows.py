@@ -14,9 +14,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
+from vox_populi.adapters.header import AdapterHeader
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take, take_member
 from vox_populi.files.strict_json import read_json_object
+from vox_populi.hf.inventory import ModelInventory
 from vox_populi.operator_messages import run as say
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
@@ -132,6 +134,14 @@ def read_check_rows(path: Path, contract_digest: str, vocab_size: int) -> CheckR
     except FieldError as error:
         raise ArtifactError(say.check_rows_invalid(str(path), str(error))) from error
     return CheckRows(origin=origin, contract_digest=contract_digest, rows=rows)
+
+
+def check_rows_of_run(
+    run: Path, header: AdapterHeader, inventory: ModelInventory
+) -> CheckRows | None:
+    """The rows that an adapter's run left for a merge; `None` where there are none."""
+    path = run / CHECK_ROWS_FILE
+    return read_check_rows(path, header.contract_digest, inventory.config.vocab_size)
 
 
 def _require(raw: Mapping[str, object], name: str, value: int) -> None:

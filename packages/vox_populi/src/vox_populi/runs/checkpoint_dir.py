@@ -26,6 +26,7 @@ from vox_populi.operator_messages import environment as say_environment
 from vox_tensor.atomic_file import is_temporary, sync_folder, temporary_name
 
 CHECKPOINTS_FOLDER = "checkpoints"
+CHECKPOINT_ADAPTER = "adapter.bin"
 CHECKPOINT_MANIFEST = "manifest.json"
 LATEST_FILE = "latest"
 CHECKPOINT_SCHEMA_VERSION = 1

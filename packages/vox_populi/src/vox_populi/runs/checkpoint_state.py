@@ -27,13 +27,17 @@ from vox_populi.files.strict_json import read_json_object
 from vox_populi.files.whole_file import Chunk, pretty_json
 from vox_populi.operator_messages import checkpoint as say
 from vox_populi.runs.checkpoint_bounds import Counters, check_counters
-from vox_populi.runs.checkpoint_dir import Checkpoint, check_checkpoint, damaged
+from vox_populi.runs.checkpoint_dir import (
+    CHECKPOINT_ADAPTER,
+    Checkpoint,
+    check_checkpoint,
+    damaged,
+)
 from vox_populi.runs.request import RunRequest
 from vox_populi.train.engine_state import EngineState
 from vox_populi.train.optimizers.optimizer import fits
 from vox_populi.train.outcome import Evaluation
 
-ADAPTER_FILE = "adapter.bin"
 BEST_ADAPTER_FILE = "best_adapter.bin"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
@@ -64,7 +68,7 @@ def state_files(
         request: The run's request.
         header_at: The header of this run's adapter at a step.
     """
-    files = {ADAPTER_FILE: adapter_bin_chunks(header_at(state.step), state.adapter)}
+    files = {CHECKPOINT_ADAPTER: adapter_bin_chunks(header_at(state.step), state.adapter)}
     if state.best is not None and state.best_adapter is not None:
         header = header_at(state.best.step)
         files[BEST_ADAPTER_FILE] = adapter_bin_chunks(header, state.best_adapter)
@@ -84,7 +88,7 @@ def read_state(checkpoint: Checkpoint) -> SavedState:
     """
     check_checkpoint(checkpoint)
     values = _read_values(checkpoint)
-    saved = read_adapter_bin(checkpoint.file(ADAPTER_FILE))
+    saved = read_adapter_bin(checkpoint.file(CHECKPOINT_ADAPTER))
     header, adapter = saved.header, saved.tensors
     tensors = _read_tensors(checkpoint)
     try:
@@ -99,7 +103,7 @@ def read_state(checkpoint: Checkpoint) -> SavedState:
         best = read_adapter_bin(checkpoint.file(BEST_ADAPTER_FILE)).tensors
         state = dataclasses.replace(state, best_adapter=best)
     if not fits(facts, state.adapter, state.optimizer):
-        raise damaged(checkpoint, f"{OPTIMIZER_FILE} does not fit {ADAPTER_FILE}")
+        raise damaged(checkpoint, f"{OPTIMIZER_FILE} does not fit {CHECKPOINT_ADAPTER}")
     return SavedState(checkpoint, state, request)
 
 

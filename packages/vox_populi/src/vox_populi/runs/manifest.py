@@ -20,7 +20,7 @@ from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take, take_count, take_object, take_positive
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.files.whole_file import OWN_DIGEST, fits_own_digest, with_own_digest
-from vox_populi.operator_messages import checkpoint as say_adapter
+from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.runs.qlora_facts import qlora_facts, skip_counts
@@ -138,22 +138,22 @@ def read_manifest(path: Path) -> dict[str, object]:
     except ModelError as error:
         # In the words of a manifest: nobody can fetch this file again.
         reasons = "; ".join(problem.what.rstrip(".") for problem in error.problems)
-        raise ArtifactError(say_adapter.manifest_invalid(str(path), reasons)) from error
+        raise ArtifactError(say_checkpoint.manifest_invalid(str(path), reasons)) from error
     try:
         version = (
             take_count(values, "manifest_schema_version", lowest=1) if _has_version(values) else 1
         )
         newest = QLORA_MANIFEST_SCHEMA_VERSION
         if version > newest:
-            raise ArtifactError(say_adapter.manifest_too_new(str(path), version, newest))
+            raise ArtifactError(say_checkpoint.manifest_too_new(str(path), version, newest))
         if version >= MANIFEST_SCHEMA_VERSION:
             take_object(values, "results")
             take(values, "finetune_contract_digest", str)
         take_positive(values, "vocab_size")
     except FieldError as error:
-        raise ArtifactError(say_adapter.manifest_invalid(str(path), str(error))) from error
+        raise ArtifactError(say_checkpoint.manifest_invalid(str(path), str(error))) from error
     if OWN_DIGEST in values and not fits_own_digest(values):
-        raise ArtifactError(say_adapter.manifest_changed(str(path)))
+        raise ArtifactError(say_checkpoint.manifest_changed(str(path)))
     return values
 
 

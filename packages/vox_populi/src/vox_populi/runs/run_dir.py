@@ -9,22 +9,20 @@ from types import TracebackType
 from typing import Self
 
 from vox_populi.adapters.v3.manifest import MANIFEST_V3_FILE
+from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.adapters.v3.version2 import META_V2_FILE
 from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError
 from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.files.made_folders import make_folders, remove_empty
 from vox_populi.files.removal import move_aside, remove_entries
 from vox_populi.files.whole_file import Chunk, pretty_json, write_whole
-from vox_populi.hf.model_place import is_gguf
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.runs.check_rows import CHECK_ROWS_FILE
-from vox_populi.runs.checkpoint_dir import checkpoint_at, remove_leftovers, require_own_checkpoints
+from vox_populi.runs.checkpoint_dir import remove_leftovers, require_own_checkpoints
 from vox_tensor.atomic_file import is_temporary
 
 ADAPTER_FILE = "model_final.bin"
-QLORA_ADAPTER_FILE = "candle_qlora_adapter.safetensors"
-"""Copy of `adapter_v3.QLORA_ADAPTER_FILE`, whose module needs torch; a test compares them."""
 MANIFEST_FILE = "training_manifest.json"
 PREFLIGHT_FILE = "training-preflight.json"
 TELEMETRY_FILE = "telemetry.jsonl"
@@ -81,27 +79,6 @@ def require_regular_files(run: Path) -> None:
 
 def _is_special(path: Path) -> bool:
     return os.path.lexists(path) and not path.is_symlink() and not path.is_file()
-
-
-def required_adapter(run: Path) -> Path:
-    """The final adapter of a run.
-
-    Raises:
-        ArtifactError: For a run without one, or a folder that is not a run.
-    """
-    path = final_adapter(run)
-    if path is not None:
-        return path
-    if run_files(run):
-        raise ArtifactError(say_checkpoint.run_has_no_adapter(str(run)))
-    raise ArtifactError(say_checkpoint.not_a_run_folder(str(run)))
-
-
-def means_adapter(path: Path) -> bool:
-    """Whether a path is an adapter file, or a run or checkpoint folder with one."""
-    if path.is_dir():
-        return final_adapter(path) is not None or checkpoint_at(path) is not None
-    return path.is_file() and not is_gguf(path)
 
 
 class RunDir:

@@ -96,9 +96,9 @@ def test_what_is_written_is_read(
     tensors: dict[str, Tensor],
     llama_config: ModelConfig,
 ) -> None:
-    read = read_peft_adapter(folder, llama_config)
-    assert read.lora == SPEC
-    assert [m.ours for m in read.modules] == [m.ours for m in modules]
+    read, _ = read_peft_adapter(folder, llama_config)
+    assert read.header.lora == SPEC
+    assert [m.ours for m in read.header.modules] == [m.ours for m in modules]
     assert read.tensors.keys() == tensors.keys()
     assert all(torch.equal(read.tensors[name], tensors[name]) for name in tensors)
 
@@ -112,9 +112,10 @@ def test_files_of_narrow_numbers_come_back_to_the_byte(
     dtype: torch.dtype,
 ) -> None:
     changed(folder, **{name: t.to(dtype) for name, t in load_file(folder / WEIGHTS).items()})
-    read = read_peft_adapter(folder, llama_config)
+    read, _ = read_peft_adapter(folder, llama_config)
+    assert read.header.imported is not None
     assert all(tensor.dtype == torch.float32 for tensor in read.tensors.values())
-    again = write(tmp_path / "again", imported_files(read.imported, modules, read.tensors))
+    again = write(tmp_path / "again", imported_files(read.header.imported, modules, read.tensors))
     for entry in folder.iterdir():
         assert (again / entry.name).read_bytes() == entry.read_bytes()
 
@@ -124,9 +125,10 @@ def test_other_numbers_are_not_passed_off_as_the_imported_file(
 ) -> None:
     halves = {name: t.to(torch.float16) for name, t in load_file(folder / WEIGHTS).items()}
     changed(folder, **halves)
-    read = read_peft_adapter(folder, llama_config)
+    read, _ = read_peft_adapter(folder, llama_config)
+    assert read.header.imported is not None
     moved = {name: tensor + 1e-7 for name, tensor in read.tensors.items()}
-    assert imported_files(read.imported, modules, moved) is None
+    assert imported_files(read.header.imported, modules, moved) is None
 
 
 def test_missing_and_unexpected_tensors_name_each_other(
@@ -163,9 +165,9 @@ def test_a_pattern_leaves_the_choice_to_the_tensors(
     path = folder / "adapter_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(settings | {"target_modules": r".*\.(q|v)_proj"}), encoding="utf-8")
-    read = read_peft_adapter(folder, llama_config)
-    assert len(read.modules) == 4
-    assert read.notes
+    read, notes = read_peft_adapter(folder, llama_config)
+    assert len(read.header.modules) == 4
+    assert notes
 
 
 def test_a_base_of_another_family_fits_nowhere(folder: Path, gpt2_config: ModelConfig) -> None:

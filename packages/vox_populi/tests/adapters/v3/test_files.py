@@ -20,14 +20,12 @@ from vox_populi.adapters.header import (
     AdapterHeader,
     Quantization,
 )
-from vox_populi.adapters.lora_bin import AdapterFile
 from vox_populi.adapters.v3.files import (
-    SourceAdapter,
-    read_adapter_facts,
     read_qlora_adapter,
     write_qlora_adapter,
 )
 from vox_populi.adapters.v3.manifest import V3Facts
+from vox_populi.adapters.v3.sidecar import find_sidecar
 from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError, EnvironmentFailure
 from vox_tensor.nf4_levels import Nf4Settings
@@ -78,14 +76,15 @@ def test_an_adapter_survives_the_round_trip(
     written: Path, qlora: AdapterHeader, tensors: dict[str, Tensor]
 ) -> None:
     for path in (written, written / ADAPTER):
-        read = read_qlora_adapter(path)
-        assert isinstance(read, AdapterFile)
+        read, sidecar = read_qlora_adapter(path)
+        assert sidecar.ours is not None
         assert read.header == qlora
         assert read.tensors.keys() == tensors.keys()
         assert all(torch.equal(read.tensors[name], tensors[name]) for name in tensors)
-    read = read_qlora_adapter(written / ADAPTER, written / META)
-    assert isinstance(read, SourceAdapter), "version 2 does not hold our header"
-    assert read.facts.scale == pytest.approx(qlora.lora.scale, rel=1e-15)
+    read, sidecar = read_qlora_adapter(written / ADAPTER, written / META)
+    assert sidecar.ours is None, "version 2 does not hold our header"
+    assert read.header.lora.scale == sidecar.facts.scale
+    assert sidecar.facts.scale == pytest.approx(qlora.lora.scale, rel=1e-15)
 
 
 def test_same_adapter_same_bytes_whatever_the_order(
@@ -108,8 +107,8 @@ def test_an_adapter_of_the_lora_backend_has_no_version_2(
     assert manifest["adapter_method"] == "lora"
     assert manifest["quant"] == {"base_quant": "none", "double_quant": False}
     assert manifest["candle_compat_mode"] is False
-    read = read_qlora_adapter(tmp_path)
-    assert isinstance(read, AdapterFile)
+    read, sidecar = read_qlora_adapter(tmp_path)
+    assert sidecar.ours is not None
     assert read.header == header
 
 
@@ -123,8 +122,8 @@ def test_the_head_is_mapped_to_what_the_base_stores(
         document = json.loads((tmp_path / name).read_text(encoding="utf-8"))
         assert document["base_key_map"]["lm_head"] == key
         assert document["embed_key"] == "wte.weight"
-    read = read_qlora_adapter(tmp_path)
-    assert isinstance(read, AdapterFile)
+    read, sidecar = read_qlora_adapter(tmp_path)
+    assert sidecar.ours is not None
     assert read.header == qlora
 
 
@@ -170,7 +169,7 @@ def test_any_flipped_bit_of_the_numbers_is_noticed(written: Path) -> None:
         with pytest.raises(ArtifactError):
             read_qlora_adapter(written)
     (written / ADAPTER).write_bytes(data)
-    assert read_qlora_adapter(written).tensors
+    assert read_qlora_adapter(written)[0].tensors
 
 
 Change = Callable[[dict[str, Any]], None]
@@ -212,7 +211,7 @@ def setting(**fields: Any) -> Change:
     ],
 )
 def test_unsound_sidecars_are_refused(source: Path, change: Change, code: str) -> None:
-    assert read_qlora_adapter(source).tensors
+    assert read_qlora_adapter(source)[0].tensors
     rewrite(source / META, change)
     with pytest.raises(ArtifactError, match=code):
         read_qlora_adapter(source)
@@ -295,9 +294,9 @@ def test_all_tensor_problems_come_at_once(source: Path) -> None:
 
 
 def test_names_with_and_without_ending_are_the_same_tensors(source: Path) -> None:
-    before = read_qlora_adapter(source)
+    before, _ = read_qlora_adapter(source)
     rewrite_tensors(source / ADAPTER, renamed("mid1.lora_b", "mid1.lora_b.weight"))
-    after = read_qlora_adapter(source)
+    after, _ = read_qlora_adapter(source)
     assert before.tensors.keys() == after.tensors.keys()
     assert all(torch.equal(before.tensors[name], after.tensors[name]) for name in after.tensors)
 
@@ -328,11 +327,11 @@ def test_a_sidecar_is_found_under_each_of_its_names(source: Path, name: str) -> 
     text = (source / META).read_bytes()
     (source / META).unlink()
     (source / name).write_bytes(text)
-    assert read_qlora_adapter(source).tensors
+    assert read_qlora_adapter(source)[0].tensors
     (source / name).rename(source / "elsewhere.json")
     with pytest.raises(ArtifactError, match="MENS-A502"):
         read_qlora_adapter(source)
-    assert read_qlora_adapter(source, source / "elsewhere.json").tensors
+    assert read_qlora_adapter(source, source / "elsewhere.json")[0].tensors
 
 
 def test_sidecars_that_contradict_each_other_are_refused(source: Path, written: Path) -> None:
@@ -340,7 +339,7 @@ def test_sidecars_that_contradict_each_other_are_refused(source: Path, written: 
     (source / "meta.json").write_text(json.dumps({**document, "alpha": 5}), encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"MENS-A509.*alpha"):
         read_qlora_adapter(source)
-    assert read_adapter_facts(source, source / "meta.json").facts.alpha == 5.0
+    assert find_sidecar(source, source / "meta.json").facts.alpha == 5.0
     rewrite(written / META, setting(rank=1))
     with pytest.raises(ArtifactError, match=r"MENS-A509.*rank"):
         read_qlora_adapter(written)
@@ -351,12 +350,12 @@ def test_sidecars_that_name_different_bases_are_refused(written: Path) -> None:
     with pytest.raises(ArtifactError, match=r"MENS-A509.*base_model"):
         read_qlora_adapter(written)
     rewrite(written / META, lambda document: document.pop("base_model"))
-    assert read_qlora_adapter(written).tensors  # Files of the source system may not name it.
+    assert read_qlora_adapter(written)[0].tensors  # Files of the source system may not name it.
 
 
 def test_a_foreign_file_of_a_common_name_is_passed_over(source: Path) -> None:
     (source / "meta.json").write_text('{"title": "notes"}', encoding="utf-8")
-    assert read_qlora_adapter(source).tensors
+    assert read_qlora_adapter(source)[0].tensors
     (source / META).unlink()
     with pytest.raises(ArtifactError, match=r"MENS-A503.*names no format"):
         read_qlora_adapter(source)

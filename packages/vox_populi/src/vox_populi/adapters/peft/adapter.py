@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vox_populi.adapters.header import AdaptedModule, ImportedText
+from vox_populi.adapters.adapter import Adapter
+from vox_populi.adapters.header import AdaptedModule, AdapterHeader, ImportedText
 from vox_populi.adapters.peft.config import (
     PEFT_CONFIG_FILE,
     PEFT_WEIGHTS_FILE,
@@ -44,22 +44,6 @@ PEFT_METADATA = {"format": "pt"}
 
 _HALVES = (".lora_A", ".lora_B")
 _LENGTH_BYTES = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeftAdapter:
-    """An adapter of a PEFT folder in our terms."""
-
-    lora: LoraSpec
-    modules: tuple[AdaptedModule, ...]
-    """In forward order."""
-    tensors: Mapping[str, Tensor]
-    """`<ours>.lora_A` `[R, I]` and `<ours>.lora_B` `[O, R]`, float32, on the CPU."""
-    base_name: str | None
-    """What the folder calls its base."""
-    imported: ImportedText
-    """What gives back the same two files."""
-    notes: tuple[str, ...]
 
 
 def peft_files(
@@ -134,8 +118,10 @@ def _stored_again(
         yield bytes_of(narrow)
 
 
-def read_peft_adapter(folder: Path, config: ModelConfig) -> PeftAdapter:
-    """Read a PEFT folder for a base; all of it must fit, and nothing may be left over.
+def read_peft_adapter(folder: Path, config: ModelConfig) -> tuple[Adapter, tuple[str, ...]]:
+    """Read a PEFT folder for a base, and notes; all of it must fit, and nothing may be left over.
+
+    The header has what gives back the same two files.
 
     Args:
         folder: With `adapter_config.json` and `adapter_model.safetensors`.
@@ -151,14 +137,13 @@ def read_peft_adapter(folder: Path, config: ModelConfig) -> PeftAdapter:
     modules = check_peft_tensors(settings, container.tensors, config, str(path))
     tensors = _read_tensors(path, container, modules)
     notes = () if settings.names_its_modules else (say_export.note_targets_not_compared(),)
-    return PeftAdapter(
-        lora=settings.lora,
-        modules=tuple(AdaptedModule.of(module) for module in modules),
-        tensors=tensors,
-        base_name=settings.base_name,
+    header = AdapterHeader.of_foreign(
+        settings.lora,
+        map(AdaptedModule.of, modules),
+        settings.base_name,
         imported=ImportedText(adapter_config=settings.text, container=header_text),
-        notes=notes,
     )
+    return Adapter(header, tensors), notes
 
 
 def _read_container(folder: Path, path: Path) -> tuple[SafetensorsHeader, str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vox_populi import number_ranges
+from vox_populi.adapters.header import Quantization
 from vox_populi.adapters.v3.names import features_of, graph_of_names
 from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError
@@ -15,12 +16,17 @@ from vox_populi.hf.keymap import HEAD
 from vox_populi.operator_messages import adapter as say
 from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem
+from vox_tensor.nf4_levels import Nf4Settings
 
 _FAMILIES = (
     ("gpt2-like", ("h.", "transformer.h.", "wte.", "transformer.wte.")),
     ("qwen3.5-like", ("model.language_model.",)),
     ("llama-like", ("model.layers.", "model.embed_tokens.")),
 )
+
+
+SOURCE_BLOCK_SIZE = 64
+"""The source system's quantiser has no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +70,14 @@ class AdapterFacts:
     def scale(self) -> float:
         """Factor of the product B A."""
         return self.alpha / self.rank
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """How the base was held in training; the source system's quantiser has one block size."""
+        if self.base_quant == "none":
+            return None
+        nf4 = Nf4Settings(block_size=SOURCE_BLOCK_SIZE, double_quant=self.double_quant)
+        return Quantization(nf4=nf4, compute_dtype="f32")
 
     @property
     def graph(self) -> GraphId | None:
@@ -134,3 +148,13 @@ def require_head(facts: AdapterFacts, path: Path) -> None:
     """
     if HEAD not in facts.base_key_map:
         raise ArtifactError(say.head_mapping_missing(str(path)))
+
+
+def require_qlora(facts: AdapterFacts, path: Path) -> None:
+    """Refuse a sidecar of an adapter that was trained on a base as it is stored.
+
+    Raises:
+        ArtifactError: Pointing to `merge-weights`.
+    """
+    if (facts.method, facts.base_quant) != ("qlora", "nf4"):
+        raise ArtifactError(say.form_is_not_qlora(str(path), facts.method, facts.base_quant))

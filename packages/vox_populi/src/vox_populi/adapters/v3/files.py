@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vox_populi.adapters.header import AdapterHeader
-from vox_populi.adapters.lora_bin import AdapterFile
-from vox_populi.adapters.v3.artifact_bridge import facts_to_v2, refuse_burn_bin
+from vox_populi.adapters.adapter import Adapter
+from vox_populi.adapters.header import AdaptedModule, AdapterHeader
+from vox_populi.adapters.v3.burn_bin import header_of_qlora
 from vox_populi.adapters.v3.facts import AdapterFacts
 from vox_populi.adapters.v3.manifest import (
     MANIFEST_V3_FILE,
@@ -25,10 +24,16 @@ from vox_populi.adapters.v3.manifest import (
     adapter_facts,
     our_manifest_json,
 )
-from vox_populi.adapters.v3.names import logical_names
+from vox_populi.adapters.v3.names import (
+    HALVES,
+    LORA_ADAPTER_FILE,
+    QLORA_ADAPTER_FILE,
+    logical_names,
+    v3_file,
+)
 from vox_populi.adapters.v3.sidecar import Sidecar, find_sidecar
-from vox_populi.adapters.v3.version2 import META_V2_FILE, meta_v2_json
-from vox_populi.containers.safetensors_header import TensorInfo, read_header
+from vox_populi.adapters.v3.version2 import META_V2_FILE, facts_to_v2, meta_v2_json
+from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.containers.tensor_comparison import (
     Difference,
     Misshaped,
@@ -39,32 +44,16 @@ from vox_populi.containers.tensor_comparison import (
 )
 from vox_populi.containers.tensor_container import container_chunks
 from vox_populi.containers.tensor_reader import not_finite, read_tensors
+from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.file_digest import content_digest
 from vox_populi.files.whole_file import Chunk, pretty_json, write_whole
-from vox_populi.operator_messages import adapter as say_adapter
+from vox_populi.operator_messages import adapter as say
 from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem
+from vox_tensor.lora_spec import LoraSpec
 
-QLORA_ADAPTER_FILE = "candle_qlora_adapter.safetensors"
-LORA_ADAPTER_FILE = "adapter.safetensors"
-"""Of a version 3 set whose method is lora."""
-
-_HALVES = ((".lora_a", ".lora_A"), (".lora_b", ".lora_B"))
 _SUFFIX = ".weight"
-
-
-@dataclass(frozen=True, slots=True)
-class SourceAdapter:
-    """An adapter that the source system wrote: all it says, in its own names.
-
-    Sizes that neither the names nor the sidecar tell are those of the tensors; whoever puts the
-    adapter on a base compares them with the base.
-    """
-
-    facts: AdapterFacts
-    tensors: Mapping[str, Tensor]
-    """`<layer>.lora_a` `[R, I]` and `<layer>.lora_b` `[O, R]`, float32, on the CPU."""
 
 
 def write_qlora_adapter(
@@ -112,7 +101,7 @@ def qlora_adapter_files(
     named = {
         names[module.ours] + theirs: tensors[module.ours + ours]
         for module in header.modules
-        for theirs, ours in _HALVES
+        for theirs, ours in HALVES
     }
     # No metadata: the source system's files have none.
     chunks = container_chunks(named, {})
@@ -130,8 +119,12 @@ def qlora_adapter_files(
     }
 
 
-def read_qlora_adapter(path: Path, meta: Path | None = None) -> AdapterFile | SourceAdapter:
+def read_qlora_adapter(path: Path, meta: Path | None = None) -> tuple[Adapter, Sidecar]:
     """Read an adapter with its sidecar; all of it is checked before anything is returned.
+
+    The modules of an adapter that the source system wrote have the names and base keys of its
+    files. Sizes that neither the names nor the sidecar tell are those of the tensors; whoever
+    puts the adapter on a base compares them with the base.
 
     Args:
         path: The safetensors file, or the folder it lies in.
@@ -143,38 +136,19 @@ def read_qlora_adapter(path: Path, meta: Path | None = None) -> AdapterFile | So
             misshaped, of another type or not finite; for a file that is not the one its
             manifest was written with.
     """
-    file = _adapter_file(path)
-    refuse_burn_bin(file)
+    file = v3_file(path) if path.is_dir() else path
     try:
-        found = read_header(file).tensors
+        found = header_of_qlora(file).tensors
     except ModelError as error:
-        raise ArtifactError(*map(say_adapter.form_container_refused, error.problems)) from error
+        raise ArtifactError(*map(say.form_container_refused, error.problems)) from error
     sidecar = find_sidecar(file, meta)
     infos = _stored_tensors(found, sidecar.facts, str(file))
     if sidecar.ours is not None:
         _require_digest(file, sidecar.ours)
     tensors = _read_tensors(file, infos)
     if sidecar.ours is None:
-        return SourceAdapter(sidecar.facts, tensors)
-    return _adapter_of(sidecar.ours, tensors)
-
-
-def read_adapter_facts(path: Path, meta: Path | None = None) -> Sidecar:
-    """The sidecar of an adapter alone; the numbers are not looked at.
-
-    Raises:
-        ArtifactError: As `read_qlora_adapter`, as far as the sidecar is concerned.
-    """
-    return find_sidecar(_adapter_file(path), meta)
-
-
-def _adapter_file(path: Path) -> Path:
-    """The safetensors file that a path means."""
-    if not path.is_dir():
-        return path
-    lora = path / LORA_ADAPTER_FILE
-    qlora = path / QLORA_ADAPTER_FILE
-    return lora if lora.exists() and not qlora.exists() else qlora
+        return _source_adapter(sidecar.facts, tensors), sidecar
+    return _adapter_of(sidecar.ours, tensors), sidecar
 
 
 def _require_digest(path: Path, manifest: OurManifest) -> None:
@@ -183,7 +157,7 @@ def _require_digest(path: Path, manifest: OurManifest) -> None:
     except ModelError as error:
         raise ArtifactError(*error.problems) from error
     if digest != manifest.adapter_sha256:
-        raise ArtifactError(say_adapter.adapter_damaged(str(path)))
+        raise ArtifactError(say.adapter_damaged(str(path)))
 
 
 def _stored_tensors(
@@ -195,7 +169,7 @@ def _stored_tensors(
     for name in found:
         short = name.removesuffix(_SUFFIX)
         if short in stored:
-            problems.append(say_adapter.form_tensor_twice(where, short))
+            problems.append(say.form_tensor_twice(where, short))
         stored[short] = name
     infos = {short: found[name] for short, name in stored.items()}
     differences = tensor_differences(_expected_shapes(facts), infos, {"F32"})
@@ -217,28 +191,53 @@ def _expected_shapes(facts: AdapterFacts) -> dict[str, tuple[int | None, int | N
 def _problem(difference: Difference, stored: Mapping[str, str], where: str) -> Problem:
     match difference:
         case Missing(name, near):
-            return say_adapter.form_tensor_missing(where, name, near)
+            return say.form_tensor_missing(where, name, near)
         case Unexpected(name, near):
-            return say_adapter.form_tensor_unexpected(where, stored[name], near)
+            return say.form_tensor_unexpected(where, stored[name], near)
         case Misshaped(name, found, shape):
             text = f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
-            return say_adapter.form_tensor_misshaped(where, stored[name], found, text)
+            return say.form_tensor_misshaped(where, stored[name], found, text)
         case WrongType(name, dtype):
-            return say_adapter.adapter_tensor_wrong_type(where, stored[name], dtype)
+            return say.adapter_tensor_wrong_type(where, stored[name], dtype)
 
 
 def _read_tensors(path: Path, infos: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
     try:
         tensors = read_tensors(path, infos)
     except ModelError as error:
-        refused = map(say_adapter.form_container_refused, error.problems)
+        refused = map(say.form_container_refused, error.problems)
         raise ArtifactError(*refused) from error
     if broken := not_finite(tensors):
-        raise ArtifactError(*capped([say_adapter.adapter_not_finite(str(path), n) for n in broken]))
+        raise ArtifactError(*capped([say.adapter_not_finite(str(path), n) for n in broken]))
     return tensors
 
 
-def _adapter_of(manifest: OurManifest, tensors: Mapping[str, Tensor]) -> AdapterFile:
+def _source_adapter(facts: AdapterFacts, tensors: Mapping[str, Tensor]) -> Adapter:
+    """The source system's adapter, under the names of its layers."""
+    named = {
+        name + ours: tensors[name + theirs] for name in facts.layer_order for theirs, ours in HALVES
+    }
+    header = AdapterHeader.of_foreign(
+        LoraSpec(rank=facts.rank, alpha=facts.alpha),
+        (
+            AdaptedModule(
+                ours=name,
+                base_key=facts.base_key_map[name],
+                roles=(),
+                in_features=named[f"{name}.lora_A"].shape[1],
+                out_features=named[f"{name}.lora_B"].shape[0],
+                fan_in_fan_out=False,
+            )
+            for name in facts.layer_order
+        ),
+        facts.base_model,
+        graph=facts.graph or GraphId.FULL,
+        quantization=facts.quantization,
+    )
+    return Adapter(header, named)
+
+
+def _adapter_of(manifest: OurManifest, tensors: Mapping[str, Tensor]) -> Adapter:
     """Our own adapter, under our names again.
 
     Raises:
@@ -249,16 +248,14 @@ def _adapter_of(manifest: OurManifest, tensors: Mapping[str, Tensor]) -> Adapter
     ours = {
         module.ours + half: tensors[names[module.ours] + theirs]
         for module in header.modules
-        for theirs, half in _HALVES
+        for theirs, half in HALVES
     }
     expected = header.tensor_shapes()
     problems = [
-        say_adapter.adapter_tensor_misshaped(
-            MANIFEST_V3_FILE, name, tuple(tensor.shape), expected[name]
-        )
+        say.adapter_tensor_misshaped(MANIFEST_V3_FILE, name, tuple(tensor.shape), expected[name])
         for name, tensor in ours.items()
         if tuple(tensor.shape) != expected[name]
     ]
     if problems:
         raise ArtifactError(*capped(problems))
-    return AdapterFile(header, ours)
+    return Adapter(header, ours)

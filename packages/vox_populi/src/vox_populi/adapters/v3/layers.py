@@ -6,17 +6,13 @@ Shape letters: R rank, I input features, O output features.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
-from torch import Tensor
-
+from vox_populi.adapters.adapter import Adapter
 from vox_populi.adapters.header import (
     AdaptedModule,
-    Quantization,
 )
 from vox_populi.adapters.v3.facts import AdapterFacts
-from vox_populi.adapters.v3.files import SourceAdapter
-from vox_populi.adapters.v3.names import logical_names, ours_of_full
+from vox_populi.adapters.v3.names import HALVES, logical_names, ours_of_full
 from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.keymap import (
@@ -30,32 +26,18 @@ from vox_populi.hf.keymap import (
 )
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import adapter as say_adapter
-from vox_populi.operator_messages import export as say
+from vox_populi.operator_messages import export as say_export
 from vox_tensor.errors import Problem
-from vox_tensor.nf4_levels import Nf4Settings
-
-SOURCE_BLOCK_SIZE = 64
-"""The source system's quantiser has no other."""
-
-_HALVES = ((".lora_a", ".lora_A"), (".lora_b", ".lora_B"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlacedAdapter:
-    """A source system's adapter under our names."""
-
-    graph: GraphId
-    modules: tuple[AdaptedModule, ...]
-    tensors: Mapping[str, Tensor]
-    """`<ours>.lora_A` `[R, I]` and `<ours>.lora_B` `[O, R]`."""
-    quantization: Quantization | None
-
-
-def place_source_adapter(adapter: SourceAdapter, config: ModelConfig, where: str) -> PlacedAdapter:
-    """Find every layer of an adapter in a base.
+def place_source_adapter(
+    adapter: Adapter, facts: AdapterFacts, config: ModelConfig, where: str
+) -> Adapter:
+    """A source system's adapter under our names, every layer found in a base.
 
     Args:
         adapter: As read.
+        facts: Of its sidecar.
         config: Of the base.
         where: The adapter's file, for messages.
 
@@ -63,40 +45,28 @@ def place_source_adapter(adapter: SourceAdapter, config: ModelConfig, where: str
         ArtifactError: For layers that the base does not have, that name another of its tensors,
             or whose sizes are not those of the base.
     """
-    facts = adapter.facts
     graph = facts.graph
     if graph is None:
         reason = "they are not the layers of one graph"
-        raise ArtifactError(say.layers_unlike_base(where, facts.layer_order, reason))
+        raise ArtifactError(say_export.layers_unlike_base(where, facts.layer_order, reason))
     problems = list(_size_problems(facts, config, where))
     found = {name: _module_of(name, facts, graph, config) for name in facts.layer_order}
     lacking = [name for name, module in found.items() if module is None]
     if lacking:
         reason = "the base has no such projection under that key"
-        problems.append(say.layers_unlike_base(where, lacking, reason))
+        problems.append(say_export.layers_unlike_base(where, lacking, reason))
     placed = {name: module for name, module in found.items() if module is not None}
     problems += _shape_problems(placed, adapter, where)
     if problems:
         raise ArtifactError(*problems)
-    modules = tuple(AdaptedModule.of(module) for module in _in_forward_order(placed, config))
-    _require_same_names(graph, modules, placed, where)
-    tensors = {
-        module.ours + ours: adapter.tensors[name + theirs]
-        for name, module in placed.items()
-        for theirs, ours in _HALVES
+    names = {module.ours: name for name, module in placed.items()}
+    modules = {
+        names[module.ours]: AdaptedModule.of(module)
+        for module in adapter_modules(config)
+        if module.ours in names
     }
-    return PlacedAdapter(
-        graph=graph, modules=modules, tensors=tensors, quantization=_quantization(facts)
-    )
-
-
-def _quantization(facts: AdapterFacts) -> Quantization | None:
-    if facts.base_quant == "none":
-        return None
-    return Quantization(
-        nf4=Nf4Settings(block_size=SOURCE_BLOCK_SIZE, double_quant=facts.double_quant),
-        compute_dtype="f32",
-    )
+    _require_same_names(graph, tuple(modules.values()), placed, where)
+    return adapter.with_modules(modules)
 
 
 def _size_problems(facts: AdapterFacts, config: ModelConfig, where: str) -> Iterator[Problem]:
@@ -106,7 +76,7 @@ def _size_problems(facts: AdapterFacts, config: ModelConfig, where: str) -> Iter
     ):
         if stated != size:
             reason = f"{name} is {stated} there and {size} in the base"
-            yield say.layers_unlike_base(where, facts.layer_order, reason)
+            yield say_export.layers_unlike_base(where, facts.layer_order, reason)
 
 
 def _module_of(
@@ -127,23 +97,16 @@ def _module_of(
 
 
 def _shape_problems(
-    placed: Mapping[str, AdapterModule], adapter: SourceAdapter, where: str
+    placed: Mapping[str, AdapterModule], adapter: Adapter, where: str
 ) -> Iterator[Problem]:
-    rank = adapter.facts.rank
+    rank = adapter.header.lora.rank
     for name, module in placed.items():
         expected = ((rank, module.in_features), (module.out_features, rank))
-        for (half, _), shape in zip(_HALVES, expected, strict=True):
-            found = tuple(adapter.tensors[name + half].shape)
+        for (half, _), tensor, shape in zip(HALVES, adapter.pair(name), expected, strict=True):
+            found = tuple(tensor.shape)
             if found != shape:
                 said = str(list(shape))
                 yield say_adapter.form_tensor_misshaped(where, name + half, found, said)
-
-
-def _in_forward_order(
-    placed: Mapping[str, AdapterModule], config: ModelConfig
-) -> Iterator[AdapterModule]:
-    taken = {module.ours for module in placed.values()}
-    yield from (module for module in adapter_modules(config) if module.ours in taken)
 
 
 def _require_same_names(
@@ -164,4 +127,4 @@ def _require_same_names(
             "layers of the full graph carry their place in their names"
         )
         reason = "they are not numbered in the order of the base's layers"
-        raise ArtifactError(say.layers_unlike_base(where, moved, reason))
+        raise ArtifactError(say_export.layers_unlike_base(where, moved, reason))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from vox_populi.adapters.header import (
     AdaptedModule,
@@ -16,9 +17,21 @@ from vox_populi.hf.keymap import BLOCK_PARTS, HEAD
 
 _PATHS = {path.rpartition(".")[2]: path for path in BLOCK_PARTS}
 """Our path within a block of every projection, by its last word."""
+QLORA_ADAPTER_FILE = "candle_qlora_adapter.safetensors"
+LORA_ADAPTER_FILE = "adapter.safetensors"
+"""Of a version 3 set whose method is lora."""
+HALVES = ((".lora_a", ".lora_A"), (".lora_b", ".lora_B"))
+"""How names of tensors end in the file, and with us."""
+
 _OURS = re.compile(rf"blocks\.(\d+)\.({'|'.join(map(re.escape, BLOCK_PARTS))})")
 _FULL = re.compile(rf"l(?P<layer>0|[1-9]\d*)\.(?P<part>{'|'.join(_PATHS)}|lin_[a-z]+)")
 _MIDDLE = re.compile(r"mid(?P<number>0|[1-9]\d*)")
+
+
+def v3_file(folder: Path) -> Path:
+    """The safetensors file of a folder; that of a QLoRA adapter where neither exists."""
+    lora, qlora = folder / LORA_ADAPTER_FILE, folder / QLORA_ADAPTER_FILE
+    return lora if lora.exists() and not qlora.exists() else qlora
 
 
 def logical_names(graph: GraphId, modules: Sequence[AdaptedModule]) -> dict[str, str]:

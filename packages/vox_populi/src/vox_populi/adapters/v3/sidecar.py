@@ -45,7 +45,7 @@ class Sidecar:
 
 
 def find_sidecar(adapter: Path, meta: Path | None = None) -> Sidecar:
-    """The sidecar that an operator names, or the one that lies beside an adapter.
+    """The sidecar that an operator names, or the one beside an adapter, or in its folder.
 
     Where several lie there, they must describe the same adapter.
 
@@ -54,7 +54,7 @@ def find_sidecar(adapter: Path, meta: Path | None = None) -> Sidecar:
     """
     if meta is not None:
         return read_sidecar(meta)
-    found = list(_beside(adapter.parent))
+    found = list(_beside(adapter if adapter.is_dir() else adapter.parent))
     if not found:
         raise ArtifactError(say.sidecar_missing(str(adapter), SIDECAR_NAMES))
     first, *others = found

@@ -8,9 +8,16 @@ such an adapter alpha is scale x rank, so that alpha / rank is what was trained.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from vox_populi.adapters.v3.facts import AdapterFacts, check_layers, take_layers
+from vox_populi.adapters.v3.facts import (
+    AdapterFacts,
+    check_layers,
+    require_head,
+    require_qlora,
+    take_layers,
+)
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import (
     FieldError,
@@ -98,3 +105,26 @@ def meta_v2_json(facts: AdapterFacts) -> dict[str, object]:
 def exact_number(value: float) -> int | float:
     """A number as JSON readers of either kind take it: whole where it is whole."""
     return int(value) if float(value).is_integer() else value
+
+
+def facts_to_v2(facts: AdapterFacts, path: Path) -> AdapterFacts:
+    """Version 3 as version 2, which cannot say provenance and quantisation.
+
+    The key of the embedding table is the one that is stated, else that of the head, which
+    is the same table wherever the source system wrote the file.
+
+    Args:
+        facts: Of version 3.
+        path: Where they were read, for messages.
+
+    Raises:
+        ArtifactError: For another method than qlora on nf4, and without either key.
+        ValueError: For facts of another version.
+    """
+    if facts.version != 3:
+        message = f"these facts are of version {facts.version}, not 3"
+        raise ValueError(message)
+    require_qlora(facts, path)
+    if facts.embed_key is None:
+        require_head(facts, path)
+    return replace(facts, version=2, double_quant=True, provenance=None)

@@ -1,0 +1,131 @@
+"""Whether an adapter belongs to a base, and what the base says of one that does not say it itself.
+
+No torch here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from vox_populi.adapters.header import AdaptedModule, AdapterHeader
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.training_text import TextPolicy
+from vox_populi.errors import ArtifactError, ModelError
+from vox_populi.hf.embedded import EMBEDDED_NAME
+from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
+from vox_populi.hf.inventory import ModelInventory, base_digest
+from vox_populi.hf.keymap import AdapterModule, adapter_modules
+from vox_populi.operator_messages import adapter as say_adapter
+from vox_populi.operator_messages import plan as say_plan
+from vox_populi.plan.tokenizer_choice import choose_tokenizer
+
+_SEQ_LEN = 512
+"""Other programs' files do not say how long the rows were; this is the trainer's default."""
+
+
+def require_lora(header: AdapterHeader, path: Path) -> None:
+    """Refuse an adapter that was trained on NF4 weights or in another graph than the transformer.
+
+    Raises:
+        ArtifactError: Pointing to `merge-qlora`.
+    """
+    if header.quantization is not None or header.graph.is_proxy:
+        raise ArtifactError(say_adapter.quantised_adapter_refused(str(path), header.graph))
+
+
+def require_base(inventory: ModelInventory, digest: str, header: AdapterHeader, where: str) -> None:
+    """Refuse a base that is not the one the adapter was trained on.
+
+    Raises:
+        ArtifactError: Naming both.
+    """
+    if digest == header.base_digest:
+        _require_facts(inventory, header, where)
+        return
+    folder = str(inventory.model_dir)
+    raise ArtifactError(
+        say_adapter.adapter_not_for_base(where, header.base_name, header.base_digest, folder)
+    )
+
+
+def _require_facts(inventory: ModelInventory, header: AdapterHeader, where: str) -> None:
+    """Refuse an adapter that has the base's digest but contradicts its config."""
+    config = inventory.config
+    facts: list[tuple[str, object, object]] = [("model_type", header.model_type, config.model_type)]
+    if header.base_sizes is not None:
+        vocab, d_model = header.base_sizes
+        facts += [("vocab", vocab, config.vocab_size), ("d_model", d_model, config.hidden_size)]
+    problems = [
+        say_adapter.adapter_says_otherwise(where, name, theirs, ours)
+        for name, theirs, ours in facts
+        if theirs != ours
+    ]
+    if problems:
+        raise ArtifactError(*problems)
+
+
+def fitting_modules(
+    inventory: ModelInventory, header: AdapterHeader, where: str
+) -> tuple[AdapterModule, ...]:
+    """The base's modules that the adapter names, which must fit in every particular.
+
+    Raises:
+        ArtifactError: Naming modules that the base does not have.
+    """
+    known = {module.ours: module for module in adapter_modules(inventory.config)}
+    unknown = [
+        module.ours
+        for module in header.modules
+        if module.ours not in known or module != AdaptedModule.of(known[module.ours])
+    ]
+    if unknown:
+        raise ArtifactError(say_adapter.adapter_modules_unknown(where, unknown))
+    return tuple(known[module.ours] for module in header.modules)
+
+
+def header_on_base(
+    header: AdapterHeader,
+    folder: Path | None,
+    inventory: ModelInventory,
+    *,
+    policy: TextPolicy | None = None,
+    tokenizer: TokenizerKind | None = None,
+    needs_tokenizer: bool = True,
+) -> tuple[AdapterHeader, tuple[str, ...]]:
+    """The header of another program's adapter with what its base says, and notes on the tokenizer.
+
+    Args:
+        header: As `AdapterHeader.of_foreign` makes it.
+        folder: The base's folder; `None` for the embedded one.
+        inventory: Of the same folder; all of it is read for its digest.
+        policy: Layout of the rows the adapter was trained on, as far as anybody knows.
+        tokenizer: `None`: `vox` for the embedded base, else `hf`.
+        needs_tokenizer: Refuse a folder without one; else the digest stays empty.
+
+    Raises:
+        ModelError: For a base or a tokenizer that cannot be used.
+    """
+    config, policy = inventory.config, policy or TextPolicy()
+    kind = tokenizer or (TokenizerKind.VOX if folder is None else TokenizerKind.HF)
+    digest = ""
+    notes: tuple[str, ...] = ()
+    if needs_tokenizer or folder is None or (folder / TOKENIZER_NAME).exists():
+        chosen = choose_tokenizer(kind, folder, config.eos_ids)
+        ids, where = chosen.tokenizer.vocab_size, str(chosen.path)
+        if ids > config.vocab_size:
+            raise ModelError(say_plan.tokenizer_beyond_embedding(where, ids, config.vocab_size))
+        digest, notes = chosen.tokenizer.digest, chosen.notes
+    completed = replace(
+        header,
+        base_name=EMBEDDED_NAME if folder is None else folder.resolve().name,
+        base_digest=base_digest(inventory),
+        model_type=config.model_type,
+        tokenizer=kind,
+        tokenizer_digest=digest,
+        template=policy.template,
+        template_digest=policy.digest,
+        system_prompt=policy.system_prompt,
+        seq_len=min(_SEQ_LEN, config.max_positions),
+    )
+    return completed, notes

@@ -1,0 +1,68 @@
+"""`.bin` files and archives, which are not QLoRA adapters, by name or first bytes. No torch."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path, PureWindowsPath
+
+from vox_populi.adapters.header import ADAPTER_FORMAT
+from vox_populi.containers.safetensors_header import SafetensorsHeader, read_header
+from vox_populi.errors import ArtifactError, ModelError
+from vox_populi.files.model_file import open_model_file
+from vox_populi.operator_messages import adapter as say
+from vox_populi.operator_messages.model_folder import container_foreign
+
+MERGE_QLORA_REJECTS_BURN_BIN = say.MERGE_QLORA_REJECTS_BURN_BIN
+
+_ARCHIVES = (b"PK", b"\x80", b"\x1f\x8b")
+"""A zip, a pickle, a gzip file: what torch saves, and what people make of it."""
+_BIN_NAME = re.compile(r"\.bin(\.(gz|zip|bz2|xz|zst))?")
+
+
+def is_burn_bin_name(name: str) -> bool:
+    """Whether a file name, or the last part of a path of either system, is that of a `.bin`."""
+    # Windows drops dots and spaces at the end of a name, and finds the file without them.
+    last = PureWindowsPath(name).name.rstrip(". ").lower()
+    found = _BIN_NAME.search(last)
+    return found is not None and found.end() == len(last)
+
+
+def refuse_burn_bin(path: Path) -> None:
+    """Refuse what can be no QLoRA adapter: a `.bin` by name, a pickle, zip or gzip by first bytes.
+
+    A container with the header of a LoRA adapter is refused under any name. Whatever else is
+    wrong with the file, the reader of adapters says.
+
+    Raises:
+        ArtifactError: With `MERGE_QLORA_REJECTS_BURN_BIN`.
+    """
+    with suppress(ModelError):
+        header_of_qlora(path)
+
+
+def header_of_qlora(path: Path) -> SafetensorsHeader:
+    """The container's header of what may be a QLoRA adapter.
+
+    Raises:
+        ArtifactError: As `refuse_burn_bin`.
+        ModelError: For another file that is not a sound container.
+    """
+    refused = ArtifactError(say.burn_bin_refused(str(path)))
+    if is_burn_bin_name(str(path)):
+        raise refused
+    try:
+        container = read_header(path)
+    except ModelError as error:
+        is_foreign = error.problems[0].code == container_foreign("", "").code
+        if is_foreign and _first_bytes(path).startswith(_ARCHIVES):
+            raise refused from error
+        raise
+    if container.metadata.get("format") == ADAPTER_FORMAT:
+        raise refused
+    return container
+
+
+def _first_bytes(path: Path) -> bytes:
+    with open_model_file(path) as file:
+        return file.read(2)

@@ -1,0 +1,112 @@
+"""Which adapter a path means, by names and first bytes: of a run, a checkpoint, a folder, a file.
+
+No torch here; `find_adapter` reads what is found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from vox_populi.adapters.header import ADAPTER_FORMAT
+from vox_populi.adapters.peft.config import PEFT_CONFIG_FILE, PEFT_WEIGHTS_FILE
+from vox_populi.adapters.v3.burn_bin import is_burn_bin_name
+from vox_populi.adapters.v3.names import v3_file
+from vox_populi.containers.safetensors_header import read_header
+from vox_populi.errors import ArtifactError, ModelError
+from vox_populi.hf.model_place import is_gguf
+from vox_populi.operator_messages import checkpoint as say
+from vox_populi.runs.checkpoint_dir import (
+    CHECKPOINT_ADAPTER,
+    CHECKPOINTS_FOLDER,
+    Checkpoint,
+    checkpoint_at,
+)
+from vox_populi.runs.run_dir import ADAPTER_FILE, final_adapter, run_files
+
+
+class AdapterForm(StrEnum):
+    """The forms an adapter can be stored in."""
+
+    LORA_BIN = "lora-bin"
+    """One `.bin` file, as the LoRA backend and all checkpoints have it."""
+    PEFT = "peft"
+    """A folder as PEFT's `save_pretrained` writes it."""
+    V3 = "v3"
+    """A safetensors file with its manifest of version 3 and, for QLoRA, sidecar of version 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterPlace:
+    """Where an adapter is stored, and in which form."""
+
+    form: AdapterForm
+    file: Path
+    """The file with the numbers."""
+    checkpoint: Checkpoint | None = None
+    """The checkpoint that was named."""
+
+    @property
+    def where(self) -> str:
+        """What messages call it: the file, or the folder of PEFT's two."""
+        return str(self.file.parent if self.form is AdapterForm.PEFT else self.file)
+
+    @property
+    def run(self) -> Path:
+        """The folder of the run; a checkpoint is two folders below it."""
+        folder = self.file.parent
+        is_checkpoint = folder.absolute().parent.name == CHECKPOINTS_FOLDER
+        if is_checkpoint or checkpoint_at(folder) is not None:
+            return self.file.resolve().parent.parent.parent
+        return folder
+
+
+def adapter_at(path: Path) -> AdapterPlace | None:
+    """The adapter that a path means; `None` for a folder without one.
+
+    A path that is not a folder is an adapter's file, whether it exists or not.
+    """
+    folder = path.parent if path.name == PEFT_WEIGHTS_FILE else path
+    if (folder / PEFT_CONFIG_FILE).is_file():
+        return AdapterPlace(AdapterForm.PEFT, folder / PEFT_WEIGHTS_FILE)
+    if not path.is_dir():
+        return AdapterPlace(_form_of(path), path)
+    checkpoint = checkpoint_at(path)
+    if checkpoint is not None:
+        return AdapterPlace(AdapterForm.LORA_BIN, path / CHECKPOINT_ADAPTER, checkpoint)
+    if v3_file(path).exists():
+        return AdapterPlace(AdapterForm.V3, v3_file(path))
+    file = path / ADAPTER_FILE
+    return AdapterPlace(AdapterForm.LORA_BIN, file) if file.exists() else None
+
+
+def _form_of(file: Path) -> AdapterForm:
+    if is_burn_bin_name(str(file)):
+        return AdapterForm.LORA_BIN
+    try:
+        is_ours = read_header(file).metadata.get("format") == ADAPTER_FORMAT
+    except ModelError:
+        is_ours = False  # Whoever reads it says what is wrong.
+    return AdapterForm.LORA_BIN if is_ours else AdapterForm.V3
+
+
+def require_run_adapter(run: Path) -> Path:
+    """The adapter that a run has left.
+
+    Raises:
+        ArtifactError: For a run without one, or a folder that is not a run.
+    """
+    path = final_adapter(run)
+    if path is not None:
+        return path
+    if run_files(run):
+        raise ArtifactError(say.run_has_no_adapter(str(run)))
+    raise ArtifactError(say.not_a_run_folder(str(run)))
+
+
+def means_adapter(path: Path) -> bool:
+    """Whether a path is that of an adapter file, or of a run or checkpoint folder with one."""
+    if path.is_dir():
+        return final_adapter(path) is not None or checkpoint_at(path) is not None
+    return path.is_file() and not is_gguf(path)

@@ -1,0 +1,185 @@
+"""From a path to an adapter in memory, its base and what is to be said about it. Needs torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vox_populi.adapters.adapter import Adapter
+from vox_populi.adapters.base import header_on_base
+from vox_populi.adapters.lora_bin import read_adapter_bin
+from vox_populi.adapters.peft.adapter import read_peft_adapter
+from vox_populi.adapters.peft.config import read_peft_config
+from vox_populi.adapters.v3.files import read_qlora_adapter
+from vox_populi.adapters.v3.layers import place_source_adapter
+from vox_populi.adapters.v3.sidecar import Sidecar
+from vox_populi.errors import ArtifactError
+from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
+from vox_populi.hf.inventory import ModelInventory, read_inventory
+from vox_populi.operator_messages import adapter as say_adapter
+from vox_populi.operator_messages import export as say_export
+from vox_populi.operator_messages import run as say_run
+from vox_populi.runs.adapter_place import AdapterForm, AdapterPlace, adapter_at
+from vox_populi.runs.base_location import find_base
+from vox_populi.runs.checkpoint_dir import check_checkpoint
+from vox_tensor.errors import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundAdapter:
+    """What a path means."""
+
+    place: AdapterPlace
+    adapter: Adapter
+    """The source system's has the names of its own layers until `on_its_base`."""
+    base: Path | None
+    """Where its base is, as far as anything says; the embedded base needs no place."""
+    sidecar: Sidecar | None = None
+    """Of the forms that have one."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return self.place.where
+
+    @property
+    def words(self) -> str:
+        """Name of the form it was found in."""
+        if self.sidecar is None:
+            return "a PEFT folder" if self.place.form is AdapterForm.PEFT else "a .bin"
+        version = self.sidecar.facts.version
+        if self.is_of_source_system:
+            return f"a version {version} adapter of the source system"
+        return f"version {version} files"
+
+    @property
+    def is_of_source_system(self) -> bool:
+        """Whether its files do not have our header."""
+        return self.sidecar is not None and self.sidecar.ours is None
+
+    def base_folder(self, unknown: Problem | None = None) -> Path | None:
+        """Where its base is; `None` for the embedded one.
+
+        Args:
+            unknown: What to say when nothing tells.
+
+        Raises:
+            ArtifactError: When nothing tells.
+        """
+        name = self.adapter.header.base_name
+        if self.base is None and name != EMBEDDED_NAME:
+            raise ArtifactError(unknown or say_adapter.adapter_base_unknown(self.where, name))
+        return self.base
+
+    def inventory(self) -> ModelInventory:
+        """What the base has; weights that are missing there do not matter here.
+
+        Raises:
+            ArtifactError: When nothing says where it is.
+            ModelError: For a folder that cannot be used.
+        """
+        folder = self.base_folder(say_export.convert_needs_base(self.where, self.words))
+        return _read_base(folder)
+
+    def on_its_base(self, *, needs_tokenizer: bool = True) -> FoundAdapter:
+        """The same with what the files of the source system lack, as far as the base has it.
+
+        Args:
+            needs_tokenizer: Refuse a base without one for files that do not name it themselves.
+
+        Raises:
+            ArtifactError: When nothing says where the base is, or the adapter does not fit it.
+            ModelError: For a base that cannot be used.
+        """
+        if self.sidecar is None or self.sidecar.ours is not None:
+            return self
+        inventory, facts = self.inventory(), self.sidecar.facts
+        placed = place_source_adapter(self.adapter, facts, inventory.config, self.where)
+        header, notes = header_on_base(
+            placed.header, self.base, inventory, needs_tokenizer=needs_tokenizer
+        )
+        quantiser = () if header.quantization is None else (say_export.NOTE_SOURCE_QUANTISER,)
+        return replace(
+            self,
+            adapter=Adapter(header, placed.tensors),
+            notes=(*notes, say_export.note_facts_assumed(self.words), *quantiser),
+        )
+
+
+def find_adapter(path: Path, base: Path | None = None, meta: Path | None = None) -> FoundAdapter:
+    """Read the adapter that a path means.
+
+    Args:
+        path: An adapter's file, the folder of a run or of a checkpoint, or a PEFT folder.
+        base: Its base, if not where it was in training; PEFT folders do not say where it is.
+        meta: The sidecar of a version 2 or 3 file, if it is not beside it under a known name.
+
+    Raises:
+        ArtifactError: For what is not an adapter, cannot be read or does not fit its base.
+        ModelError: For a base folder that cannot be used.
+    """
+    place = adapter_at(path)
+    if place is None:
+        raise ArtifactError(say_export.convert_source_unknown(str(path)))
+    return read_adapter(place, base, meta)
+
+
+def find_own_adapter(path: Path, base: Path | None = None) -> FoundAdapter:
+    """The same for an adapter of this program: one that says what it belongs to.
+
+    Raises:
+        ArtifactError: For an adapter of the source system, and as `find_adapter`.
+    """
+    place = adapter_at(path)
+    if place is None or not _may_be_ours(place):
+        place = AdapterPlace(AdapterForm.LORA_BIN, path)
+    found = read_adapter(place, base)
+    if found.is_of_source_system:
+        raise ArtifactError(say_run.adapter_of_the_source_system(found.where))
+    return found
+
+
+def _may_be_ours(place: AdapterPlace) -> bool:
+    is_v3 = place.form is AdapterForm.V3 and place.file.suffix.lower() == ".safetensors"
+    return is_v3 or place.form is AdapterForm.LORA_BIN
+
+
+def read_adapter(
+    place: AdapterPlace, base: Path | None = None, meta: Path | None = None
+) -> FoundAdapter:
+    """Read the adapter at a place.
+
+    Raises:
+        ArtifactError: As `find_adapter`.
+        ModelError: As `find_adapter`.
+    """
+    if place.form is AdapterForm.PEFT:
+        return _read_peft(place, base)
+    base = base or find_base(place.run)
+    if place.form is AdapterForm.V3:
+        adapter, sidecar = read_qlora_adapter(place.file, meta)
+        return FoundAdapter(place=place, adapter=adapter, base=base, sidecar=sidecar)
+    if place.checkpoint is not None:
+        check_checkpoint(place.checkpoint)
+    return FoundAdapter(place=place, adapter=read_adapter_bin(place.file), base=base)
+
+
+def _read_peft(place: AdapterPlace, base: Path | None) -> FoundAdapter:
+    """A PEFT folder tells its modules only beside a base."""
+    folder, words = place.file.parent, "a PEFT folder"
+    if base is None and read_peft_config(folder).base_name != EMBEDDED_NAME:
+        raise ArtifactError(say_export.convert_needs_base(str(folder), words))
+    inventory = _read_base(base)
+    adapter, notes = read_peft_adapter(folder, inventory.config)
+    header, said = header_on_base(adapter.header, base, inventory)
+    return FoundAdapter(
+        place=place,
+        adapter=Adapter(header, adapter.tensors),
+        base=base,
+        notes=(*notes, *said, say_export.note_facts_assumed(words)),
+    )
+
+
+def _read_base(folder: Path | None) -> ModelInventory:
+    return read_inventory(folder or embedded_model_dir(), complete=False, allow_nf4=True)
