@@ -29,6 +29,7 @@ from vox_populi.files.whole_file import write_whole
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import adapter_modules
+from vox_populi.operator_messages.export import note_facts_assumed
 from vox_populi.pipeline.convert import ConvertReport, ConvertRequest
 from vox_populi.pipeline.convert_run import convert_adapter
 from vox_populi.pipeline.merge import MergeRequest
@@ -173,7 +174,7 @@ def test_peft_and_back_keeps_every_number(qlora: Path, tmp_path: Path) -> None:
         assert same(before, after)
         assert after.header.quantization is None, "PEFT cannot say it"
         assert after.header.base_digest == before.header.base_digest
-        assert any("are not named in" in note for note in back.notes)
+        assert note_facts_assumed("a PEFT folder") in back.notes
     convert(tmp_path / "peft", AdapterForm.V3, tmp_path / "v3")
     third, sidecar = read_qlora_adapter(tmp_path / "v3")
     assert sidecar.ours is not None

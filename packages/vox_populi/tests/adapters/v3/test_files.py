@@ -357,5 +357,5 @@ def test_a_foreign_file_of_a_common_name_is_passed_over(source: Path) -> None:
     (source / "meta.json").write_text('{"title": "notes"}', encoding="utf-8")
     assert read_qlora_adapter(source)[0].tensors
     (source / META).unlink()
-    with pytest.raises(ArtifactError, match=r"MENS-A503.*names no format"):
+    with pytest.raises(ArtifactError, match="MENS-A503"):
         read_qlora_adapter(source)
