@@ -13,14 +13,14 @@ from vox_populi.adapters.base import fitting_modules
 from vox_populi.adapters.lora_bin import write_adapter_bin
 from vox_populi.adapters.v3.facts import Provenance
 from vox_populi.adapters.v3.files import write_qlora_adapter
-from vox_populi.adapters.v3.manifest import V3Facts
+from vox_populi.adapters.v3.manifest import OurManifest, V3Facts
 from vox_populi.adapters.v3.names import logical_names
 from vox_populi.errors import ArtifactError
 from vox_populi.export.consumers import Consumer
 from vox_populi.export.forms import consumer_form, write_form
 from vox_populi.files.output_guard import Reads, require_new_file, require_new_folder
 from vox_populi.files.staged_folder import new_folder
-from vox_populi.hf.keymap import embedding_key
+from vox_populi.hf.keymap import HEAD, embedding_key
 from vox_populi.operator_messages import export as say
 from vox_populi.pipeline.convert import ConvertReport, ConvertRequest
 from vox_populi.runs.adapter_place import AdapterForm
@@ -109,7 +109,7 @@ def _write_peft(found: FoundAdapter, output: Path) -> _Written:
 
 def _write_v3(found: FoundAdapter, output: Path) -> _Written:
     ours = None if found.sidecar is None else found.sidecar.ours
-    facts = _facts_of_base(found) if ours is None else ours.v3_facts()
+    facts = _facts_of_base(found) if ours is None else _v3_facts(ours)
     header = found.adapter.header
     with new_folder(output) as folder:
         paths = write_qlora_adapter(folder.path, header, found.adapter.tensors, facts)
@@ -118,6 +118,20 @@ def _write_v3(found: FoundAdapter, output: Path) -> _Written:
     if found.place.form is AdapterForm.V3:
         renamed = ()
     return _Written(tuple(path.name for path in paths), renamed)
+
+
+def _v3_facts(manifest: OurManifest) -> V3Facts:
+    """What a manifest says and the header does not."""
+    facts = manifest.facts
+    assert facts.embed_key is not None, "a manifest of ours names it"
+    return V3Facts(
+        vocab=facts.vocab,
+        d_model=facts.d_model,
+        embed_key=facts.embed_key,
+        is_head_tied=facts.base_key_map.get(HEAD) == facts.embed_key,
+        training_objective_note=manifest.training_objective_note,
+        provenance=facts.provenance,
+    )
 
 
 def _facts_of_base(found: FoundAdapter) -> V3Facts:

@@ -96,19 +96,6 @@ class OurManifest:
     """Of the safetensors file it belongs to."""
     training_objective_note: str | None
 
-    def v3_facts(self) -> V3Facts:
-        """What it says that the header does not."""
-        facts = self.facts
-        assert facts.embed_key is not None, "a manifest of ours names it"
-        return V3Facts(
-            vocab=facts.vocab,
-            d_model=facts.d_model,
-            embed_key=facts.embed_key,
-            is_head_tied=facts.base_key_map.get(HEAD) == facts.embed_key,
-            training_objective_note=self.training_objective_note,
-            provenance=facts.provenance,
-        )
-
 
 def adapter_facts(header: AdapterHeader, v3: V3Facts) -> AdapterFacts:
     """An adapter of ours by logical layers.
