@@ -109,7 +109,7 @@ def test_every_test_across_packages_is_reached_or_listed(
     assert all((ROOT / path).is_file() for path in MANIFEST.outside)
 
 
-def test_what_is_left_out_is_not_there(collected: tuple[CollectedTest, ...]) -> None:
+def test_filters_listed_as_left_out_match_no_test(collected: tuple[CollectedTest, ...]) -> None:
     built = [name for name in MANIFEST.left_out if any(name in test.id for test in collected)]
     assert built == [], "it is built by now: give it a row"
 

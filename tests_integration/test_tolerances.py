@@ -38,7 +38,7 @@ def test_a_difference_beyond_the_row_fails_and_names_the_reason() -> None:
         assert_parity(near, one, EXACT)
 
 
-def test_numbers_are_compared_alike() -> None:
+def test_single_numbers_are_compared_with_the_same_tolerance() -> None:
     assert_close_number(1.0 + F32_LINEAR.atol / 2, 1.0, F32_LINEAR)
     for wrong in (1.0 + 3 * F32_LINEAR.atol, float("nan"), float("inf")):
         with pytest.raises(AssertionError, match="dot product"):

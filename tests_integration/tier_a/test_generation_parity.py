@@ -127,7 +127,7 @@ def test_scores_of_every_step_are_those_of_one_pass(name: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_conversation_goes_on_behind_what_was_read(name: str, tmp_path: Path) -> None:
+def test_a_conversation_continues_after_the_cached_tokens(name: str, tmp_path: Path) -> None:
     _, model = tiny(tmp_path, name)
     cached, first = CachedModel(model), prompt(SHORT_CONTEXT)
     cached.next_logits(first)

@@ -64,7 +64,7 @@ def assert_alike(one: dict[str, Any], other: dict[str, Any], row: Tolerance) -> 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ["llama", "bf16", "nf4_step", "proxy"])
-def test_a_run_is_that_of_the_cpu(
+def test_a_run_on_a_device_matches_the_cpu(
     device: DeviceKind, name: str, inputs: Path, tmp_path: Path
 ) -> None:
     case = Case("llama", CASES[name].changes)
@@ -87,7 +87,7 @@ def test_a_run_is_that_of_the_cpu(
     ],
     ids=["lora", "qlora", "proxy"],
 )
-def test_a_run_with_dropout_goes_on_as_if_undisturbed(
+def test_a_run_with_dropout_resumes_as_if_uninterrupted(
     device: DeviceKind, changes: dict[str, Any], inputs: Path, tmp_path: Path
 ) -> None:
     found = run_case(inputs, Case("llama", changes), tmp_path / "run", device)

@@ -128,7 +128,7 @@ def their_dense(quantized: Nf4Tensor, dtype: torch.dtype) -> Tensor:
     return dense
 
 
-def test_the_tables_are_theirs() -> None:
+def test_level_tables_equal_those_of_bitsandbytes() -> None:
     assert torch.equal(torch.tensor(NF4_LEVELS), peer.get_4bit_type("nf4", device="cpu"))
     assert torch.equal(dynamic_levels(), peer.create_dynamic_map())
 
@@ -137,14 +137,18 @@ def test_the_tables_are_theirs() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(300, 400), (1024, 1024), (7, 9), (33, 65), (1,), (2,), (63,)])
 @pytest.mark.requirement("tier-b")
-def test_random_tensors(shape: tuple[int, ...], dtype: torch.dtype, nested: bool) -> None:
+def test_nf4_bytes_of_random_tensors_equal_bitsandbytes(
+    shape: tuple[int, ...], dtype: torch.dtype, nested: bool
+) -> None:
     assert_same_bytes(gaussian(*shape).to(dtype), nested=nested)
 
 
 @pytest.mark.parametrize("nested", NESTED)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block_size", BLOCK_SIZES)
-def test_block_sizes(block_size: int, dtype: torch.dtype, nested: bool) -> None:
+def test_nf4_bytes_of_every_block_size_equal_bitsandbytes(
+    block_size: int, dtype: torch.dtype, nested: bool
+) -> None:
     assert_same_bytes(gaussian(300, 401).to(dtype), block_size, nested=nested)
 
 
@@ -152,7 +156,7 @@ def test_block_sizes(block_size: int, dtype: torch.dtype, nested: bool) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("make", ADVERSARIAL)
 @pytest.mark.requirement("tier-b")
-def test_adversarial_tensors(
+def test_nf4_bytes_of_adversarial_tensors_equal_bitsandbytes(
     make: Callable[[torch.dtype], Tensor], dtype: torch.dtype, nested: bool
 ) -> None:
     weight = make(dtype).to(dtype)
@@ -218,7 +222,7 @@ def test_their_kernel_restarts_the_blocks_at_every_row_and_we_do_not() -> None:
     assert torch.equal(peer.dequantize_4bit(codes, state).view(300, 400), dense)
 
 
-def test_where_they_store_nan_we_refuse() -> None:
+def test_overflowing_scales_are_refused_where_bitsandbytes_stores_nan() -> None:
     weight = torch.full((4, 64), 3e38)
     _, state = peer.quantize_4bit(weight, compress_statistics=True, quant_type="nf4")
     assert not bool(torch.isfinite(state.offset))

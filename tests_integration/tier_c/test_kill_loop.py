@@ -26,7 +26,7 @@ KILLS = 2
     ],
 )
 @pytest.mark.requirement("tier-c")
-def test_a_stopped_run_goes_on_to_the_bytes_of_the_undisturbed_one(
+def test_a_resumed_run_ends_in_the_bytes_of_an_uninterrupted_one(
     tmp_path: Path, number: signal.Signals, backend: str
 ) -> None:
     tally = stop_and_go_on(tmp_path, KILLS, number, seed=int(number), backend=backend)

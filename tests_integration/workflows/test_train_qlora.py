@@ -75,7 +75,7 @@ def adapter_of(report: TrainReport) -> Adapter:
 @pytest.mark.parametrize("graph", list(QloraGraph))
 @pytest.mark.parametrize("name", FAMILY_CASES)
 @pytest.mark.requirement("12")
-def test_every_family_learns_on_four_bits(
+def test_every_family_learns_on_a_4_bit_base(
     name: str, graph: QloraGraph, tmp_path: Path, data_dir: Path
 ) -> None:
     write_tiny_model(tmp_path / "base", name, tokenizer=True, sharded=True)

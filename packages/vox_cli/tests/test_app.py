@@ -110,7 +110,7 @@ def test_a_failure_with_a_report_prints_both(failing: Vox) -> None:
         (RecursionError(), 1, "MENS-B001"),
     ],
 )
-def test_what_nobody_expected_is_one_line_without_a_traceback(
+def test_an_unexpected_exception_is_one_line_without_a_traceback(
     failing: Vox, error: BaseException, code: int, problem: str
 ) -> None:
     outcome = failing(error, "--json")
@@ -269,7 +269,7 @@ def test_a_terminated_command_ends_with_143() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes differ on Windows")
-def test_a_closed_pipe_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     call = "from vox_cli.app import main; import sys; sys.argv = ['vox', '--help']; main()"

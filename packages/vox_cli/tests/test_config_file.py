@@ -37,7 +37,7 @@ def test_values_are_the_text_as_written(tmp_path: Path) -> None:
     }
 
 
-def test_every_value_knows_its_line(tmp_path: Path) -> None:
+def test_every_config_value_has_its_line(tmp_path: Path) -> None:
     path = write(tmp_path, "# a comment\nrank: 4\n\nbatch-size: 2\n")
     values = read_config_file(path).values
     assert {key: value.where for key, value in values.items()} == {

@@ -65,7 +65,7 @@ def test_quiet_says_nothing_but_results(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr() == ("result\n", "")
 
 
-def test_a_document_says_that_all_went_well(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_json_document_has_ok_true_on_success(capsys: pytest.CaptureFixture[str]) -> None:
     Console(as_json=True).document({"loss": 1.5})
     assert json.loads(capsys.readouterr().out) == {"ok": True, "loss": 1.5}
 

@@ -77,7 +77,7 @@ def test_a_short_config_has_the_defaults_and_null_is_one(tmp_path: Path) -> None
     assert read_mix_config(path) == MixConfig(file=path, sources=(MixSource(path="a"),))
 
 
-def test_a_source_knows_its_line(tmp_path: Path) -> None:
+def test_a_mix_source_records_its_config_line(tmp_path: Path) -> None:
     path = written(tmp_path, FULL)
     assert [each.where for each in read_mix_config(path).sources] == [f"{path}:2", f"{path}:3"]
 
@@ -131,7 +131,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         ("sources: [\n", [("MENS-U021", "2")]),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_its_line(
+def test_invalid_entries_of_a_mix_config_are_refused_with_their_line(
     tmp_path: Path, text: str, problems: list[tuple[str, str]]
 ) -> None:
     assert refused(tmp_path, text) == problems

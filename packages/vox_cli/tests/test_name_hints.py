@@ -67,7 +67,7 @@ def test_a_setting_that_is_none_here_says_what_is_done_instead(
 
 
 @pytest.mark.parametrize("typed", ["--flavour", "--xy", "--z", "--mode-of-work", "--" + "a" * 500])
-def test_nothing_is_suggested_where_nothing_is_near(vox: Vox, typed: str) -> None:
+def test_no_name_is_suggested_if_none_is_close(vox: Vox, typed: str) -> None:
     outcome = vox("mens", "train", typed)
     assert outcome.codes == ["MENS-U002"]
     assert "See: vox mens train --help" in outcome.err

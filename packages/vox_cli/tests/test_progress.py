@@ -127,7 +127,7 @@ def test_the_width_is_asked_for_at_each_drawing() -> None:
     assert cells(narrow) < 40
 
 
-def test_what_was_said_is_known() -> None:
+def test_progress_sinks_record_the_notes_they_showed() -> None:
     for sink in (ProgressLines(window(io.StringIO()).line, 1), ProgressBar(window(io.StringIO()))):
         sink.emit(Event(EventName.TRAIN_RESUMED, {"notes": ["from step-5", "two\nlines"]}))
         assert sink.said == {"from step-5", "two\nlines"}

@@ -216,7 +216,7 @@ def test_a_misspelt_variable_is_noticed(vox: Vox, monkeypatch: pytest.MonkeyPatc
     assert vox("mens", "train", "--print-config", "-q").err == ""
 
 
-def test_what_is_printed_can_be_given_back(
+def test_print_config_output_can_be_used_as_a_config(
     vox: Vox, settings: Callable[..., Any], config: Callable[[str], Path]
 ) -> None:
     argv = ["--data-dir", "d", "--output-dir", "o", "--system-prompt", "Say: #1 'yes'"]

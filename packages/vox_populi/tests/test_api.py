@@ -127,7 +127,7 @@ def test_the_vocabulary_follows_from_the_base(data: Path) -> None:
         ({"model": "absent"}, VoxError, "absent"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(
+def test_invalid_settings_are_refused_before_a_run_folder_exists(
     data: Path, settings: dict[str, Any], error: type[Exception], match: str
 ) -> None:
     with pytest.raises(error, match=match):

@@ -90,7 +90,7 @@ def test_applying_is_what_the_definition_says(pieces: dict[bytes, int], piece: b
     assert [tokens[symbol] for symbol in merged] == apply_by_the_book(piece, merges)
 
 
-def test_a_case_by_hand() -> None:
+def test_merges_of_a_small_case_computed_by_hand() -> None:
     # 'ab' 5 times, then 'abc' 3 times; 'xy' once is left alone.
     assert learn_merges({b"abc": 3, b"ab": 2, b"xy": 1}, n_merges=9) == [
         (b"a", b"b"),

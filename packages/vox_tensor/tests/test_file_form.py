@@ -87,7 +87,7 @@ def test_a_bad_line_of_json_lines_is_no_other_form(content: bytes) -> None:
         ("json", None),
     ],
 )
-def test_a_name_promises_a_form(name: str, form: FileForm | None) -> None:
+def test_the_format_suggested_by_a_file_name(name: str, form: FileForm | None) -> None:
     assert form_of_name(name) == form
 
 

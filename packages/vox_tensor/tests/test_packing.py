@@ -60,7 +60,7 @@ def _by_the_book(lengths: list[int]) -> list[list[int]]:
     return [sorted(window) for window in windows]
 
 
-def test_a_small_case_by_hand() -> None:
+def test_packing_of_a_small_case_computed_by_hand() -> None:
     assert pack_rows([3, 6, 4, 7], capacity=10) == (
         Window((Segment(0, 0, 3), Segment(3, 3, 7))),
         Window((Segment(1, 0, 6), Segment(2, 6, 4))),

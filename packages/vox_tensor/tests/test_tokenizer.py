@@ -88,7 +88,7 @@ def test_pieces_are_the_whole_text(text: str) -> None:
     assert "".join(re.findall(PIECE_PATTERN, text)) == text
 
 
-def test_where_text_is_cut() -> None:
+def test_text_is_split_into_pieces_at_these_places() -> None:
     text = "def f_1(x):\n\t  return 'naïve' + 12345\r\n  # a"
     pieces = re.findall(PIECE_PATTERN, text)
     assert pieces[:7] == ["def", " f_", "1", "(", "x", "):", "\n\t  "]

@@ -27,7 +27,7 @@ CONVERTED = ConvertReport(
 )
 
 
-def test_convert_says_what_it_did(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convert_reports_its_changes(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[ConvertRequest] = []
 
     def convert_adapter(request: ConvertRequest) -> ConvertReport:

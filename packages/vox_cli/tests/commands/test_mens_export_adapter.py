@@ -27,7 +27,7 @@ EXPORTED = ExportReport(
 )
 
 
-def test_export_says_what_was_done(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_reports_its_changes(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[ExportRequest] = []
 
     def export_adapter(request: ExportRequest) -> ExportReport:

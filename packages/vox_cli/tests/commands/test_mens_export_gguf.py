@@ -23,7 +23,7 @@ WRITTEN = GgufReport(
 )
 
 
-def test_it_says_what_was_compared(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_gguf_reports_what_was_compared(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[GgufRequest] = []
 
     def export_gguf(request: GgufRequest) -> GgufReport:

@@ -21,7 +21,7 @@ IMPORTED = ImportReport(
 )
 
 
-def test_import_says_what_it_read(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_reports_what_it_read(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[ImportRequest] = []
 
     def import_adapter(request: ImportRequest) -> ImportReport:

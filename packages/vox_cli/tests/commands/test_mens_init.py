@@ -18,7 +18,7 @@ def files_below(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_it_writes_a_config_data_and_a_readme(vox: Vox, tmp_path: Path) -> None:
+def test_init_writes_a_config_data_and_a_readme(vox: Vox, tmp_path: Path) -> None:
     outcome = vox("mens", "init", tmp_path / "new" / "demo")
     assert outcome.code == 0
     assert files_below(tmp_path / "new" / "demo") == {"run.yaml", "data/train.jsonl", "README.md"}
@@ -46,7 +46,7 @@ def test_an_occupied_folder_is_left_alone(vox: Vox, tmp_path: Path, name: str) -
     assert files_below(tmp_path) == {name}
 
 
-def test_a_file_is_no_folder(vox: Vox, tmp_path: Path) -> None:
+def test_init_refuses_a_file_in_place_of_the_folder(vox: Vox, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     outcome = vox("mens", "init", tmp_path / "file")
     assert (outcome.code, outcome.codes) == (5, ["MENS-E090"])

@@ -158,7 +158,7 @@ def test_mlx_reads_its_own_form(vox: Vox, tmp_path: Path) -> None:
         assert vox("mens", "lint", folder, "--for", "mlx").code == 3
 
 
-def test_what_mlx_would_leave_out_without_a_word_is_said(vox: Vox, tmp_path: Path) -> None:
+def test_lint_lists_tensors_that_mlx_would_silently_ignore(vox: Vox, tmp_path: Path) -> None:
     """Its loader takes what fits, so half a pair or a layer it does not adapt does nothing."""
     first, second = (mlx_pair(f"model.layers.{n}.self_attn.q_proj") for n in (0, 1))
     half = {name: shape for name, shape in first.items() if name.endswith("lora_a")}
@@ -230,7 +230,7 @@ LONG = {"type": "longrope", "short_factor": [1.0, 1.0], "long_factor": [2.0, 4.0
         ({"head_dim": 8}, "heads"),
     ],
 )
-def test_what_mlx_makes_of_a_phi3(
+def test_lint_of_a_phi3_folder_for_mlx(
     vox: Vox, tmp_path: Path, changes: dict[str, object], said: str
 ) -> None:
     folder = model_folder(tmp_path / "phi3", {**PHI3, **changes})
@@ -318,7 +318,7 @@ def test_a_tokenizer_beyond_the_embedding_is_refused(vox: Vox, tmp_path: Path) -
     assert "999999" in outcome.err
 
 
-def test_a_torn_file_is_said(vox: Vox, tmp_path: Path) -> None:
+def test_lint_reports_a_truncated_file(vox: Vox, tmp_path: Path) -> None:
     folder = peft_folder(tmp_path / "a")
     weights = folder / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -332,7 +332,7 @@ def test_a_run_needs_an_export(vox: Vox, tmp_path: Path) -> None:
     assert "export-adapter" in outcome.err
 
 
-def test_nothing_is_no_folder_to_lint(vox: Vox, tmp_path: Path) -> None:
+def test_lint_refuses_an_empty_folder(vox: Vox, tmp_path: Path) -> None:
     assert vox("mens", "lint", tmp_path).codes == ["MENS-A073"]
 
 

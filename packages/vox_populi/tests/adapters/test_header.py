@@ -94,7 +94,7 @@ def test_wrong_fields_are_named(header: AdapterHeader, name: str, value: object)
 @pytest.mark.parametrize(
     "text", ["", "[]", "{", '{"rank": 1, "rank": 2}', '{"alpha": NaN}', "[" * 100_000, "\ud800"]
 )
-def test_what_is_no_strict_json_object_is_refused(text: str) -> None:
+def test_a_header_that_is_not_strict_json_is_refused(text: str) -> None:
     with pytest.raises(FieldError):
         parse_header(text)
 

@@ -262,7 +262,7 @@ def test_an_adapter_that_starts_like_a_pickle_is_read(
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder"])
-def test_no_file_is_one_line(tmp_path: Path, kind: str) -> None:
+def test_a_missing_adapter_file_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "model_final.bin"
     if kind == "folder":
         path.mkdir()

@@ -33,7 +33,7 @@ def code_of(path: Path) -> str:
     return " ".join(problem.code for problem in problems)
 
 
-def test_a_sound_file(tmp_path: Path, container: Container) -> None:
+def test_a_valid_safetensors_header_is_read(tmp_path: Path, container: Container) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(container({"__metadata__": {"format": "pt"}, **TWO}, bytes(28)))
     header = read_header(path)

@@ -15,7 +15,7 @@ def test_two_ways_to_write_a_request_are_one_request(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["all", "ALL", "all,q", "q,all"])
-def test_all_stands_for_the_default(text: str) -> None:
+def test_targets_all_is_the_default(text: str) -> None:
     assert parse_targets(text) is None
 
 

@@ -22,7 +22,7 @@ SOURCE_TABLE = {
 }
 
 
-def test_the_table_is_the_source_systems() -> None:
+def test_presets_have_the_source_systems_values() -> None:
     ours = {
         name: (
             preset.rank,

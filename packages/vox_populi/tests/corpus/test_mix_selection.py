@@ -57,7 +57,7 @@ def test_a_shuffle_is_a_permutation_that_depends_on_the_seed() -> None:
 
 
 @given(st.lists(st.integers(0, 2**64 - 1) | st.integers(1, 50), max_size=3000))
-def test_a_key_set_is_a_set(keys: list[int]) -> None:
+def test_a_key_set_behaves_like_a_python_set(keys: list[int]) -> None:
     mine, plain = KeySet(), set[int]()
     for key in keys:
         key = key or 1

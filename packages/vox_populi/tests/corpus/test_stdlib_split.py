@@ -109,7 +109,7 @@ def test_files_that_do_not_parse_are_left_out(tmp_path: Path, content: bytes) ->
     assert [m.name for m in iter_python_files(tmp_path)] == ["bad", "good"]
 
 
-def test_a_file_says_its_own_encoding(tmp_path: Path) -> None:
+def test_a_source_file_is_decoded_by_its_coding_line(tmp_path: Path) -> None:
     path = tmp_path / "a.py"
     path.write_bytes(b"# coding: latin-1\r\nx = '\xe9'\r\n")
     parsed = parse_module(path)

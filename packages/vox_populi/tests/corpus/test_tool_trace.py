@@ -173,6 +173,6 @@ def test_code_from_speech_becomes_a_row() -> None:
     assert len(problems({"transcript_alternatives": "won"}, kind)) == 3
 
 
-def test_a_row_is_taken_as_it_is() -> None:
+def test_a_row_in_our_format_is_used_unchanged() -> None:
     value = {"messages": [], "tools": 1, "anything": None}
     assert row_of_record(value, RecordFormat.ROWS, PLACE) == value

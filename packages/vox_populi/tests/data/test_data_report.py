@@ -14,7 +14,7 @@ def test_percentiles_are_lengths_that_rows_have() -> None:
     assert (report.shortest, report.longest) == (1, 100)
 
 
-def test_counts_add_up() -> None:
+def test_the_counts_of_a_data_report_add_up() -> None:
     tally = DataTally()
     tally.keep(5, 2, truncated=False)
     tally.keep(7, 3, truncated=True)

@@ -106,7 +106,7 @@ def test_context_filter_is_a_substring_of_the_category_in_any_case(write_rows: R
     assert dataset.report.dropped[DropReason.CONTEXT_FILTER] == 2
 
 
-def test_a_filter_that_leaves_nothing_says_what_it_dropped(write_rows: RowWriter) -> None:
+def test_a_filter_that_leaves_no_rows_reports_what_it_dropped(write_rows: RowWriter) -> None:
     path = write_rows(pair("p", "r", rating=1), pair("p", "r"))
     with pytest.raises(DataError, match=r"MENS-D047.*1 low_rating, 1 context_filter"):
         opened(path, DatasetOptions(min_rating=3, context_filter="code"))

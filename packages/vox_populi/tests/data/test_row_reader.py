@@ -17,7 +17,7 @@ def held(cache: EncodedRowCache, lines: range) -> list[int]:
     return [line for line in lines if cache.get(line) is not None]
 
 
-def test_what_was_put_comes_back() -> None:
+def test_a_cached_row_is_returned_unchanged() -> None:
     cache = EncodedRowCache()
     cache.put(row(7))
     assert cache.get(7) == row(7)
@@ -27,7 +27,7 @@ def test_what_was_put_comes_back() -> None:
     assert cache.get(9) == heavy != row(9)
 
 
-def test_memory_is_bounded() -> None:
+def test_the_row_cache_keeps_a_bounded_number_of_tokens() -> None:
     cache = EncodedRowCache(max_tokens=1000)
     for line in range(1, 10_000):
         cache.put(row(line))

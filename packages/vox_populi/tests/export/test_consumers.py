@@ -69,7 +69,9 @@ def test_blocks_of_gpt2_have_another_place_in_mlx() -> None:
         ("phi3", {"sliding_window": 3}, ["no sliding window", "long list"]),
     ],
 )
-def test_what_mlx_makes_of_a_model(name: str, raw: dict[str, object], said: list[str]) -> None:
+def test_reasons_why_mlx_cannot_load_a_model(
+    name: str, raw: dict[str, object], said: list[str]
+) -> None:
     reasons = list(mlx_model_reasons(config_of(name, **raw), raw, ()))
     assert len(reasons) == len(said)
     assert all(part in reason for part, reason in zip(said, reasons, strict=True))

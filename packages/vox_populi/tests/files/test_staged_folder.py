@@ -16,7 +16,7 @@ from vox_populi.files.whole_file import write_whole
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs POSIX links and signals")
 
 
-def test_it_appears_when_the_block_ends_well(tmp_path: Path) -> None:
+def test_a_new_folder_appears_when_the_block_succeeds(tmp_path: Path) -> None:
     target = tmp_path / "a" / "out"
     with new_folder(target) as folder:
         write_whole(folder.path / "x", b"1")
@@ -42,7 +42,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_there_stays(tmp_path: Path) -> None:
+def test_a_new_folder_does_not_replace_an_existing_one(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_bytes(b"1")
     with pytest.raises(PreflightError), new_folder(tmp_path / "out"):
@@ -50,7 +50,7 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["mine"]
 
 
-def test_what_appears_meanwhile_stays_too(tmp_path: Path) -> None:
+def test_a_folder_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     target = tmp_path / "out"
 
     def somebody_else() -> None:
@@ -82,7 +82,7 @@ with new_folder(Path(sys.argv[1])) as staged:
 
 
 @posix_only
-def test_what_a_killed_command_left_goes_with_the_next(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_command_are_removed_by_the_next(tmp_path: Path) -> None:
     target = tmp_path / "out"
     subprocess.run([sys.executable, "-c", LEAVE_HALF, str(target)], check=False)
     (left,) = tmp_path.iterdir()
@@ -94,7 +94,7 @@ def test_what_a_killed_command_left_goes_with_the_next(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_nothing_is_emptied_behind_a_link_or_in_a_folder_of_somebody_else(tmp_path: Path) -> None:
+def test_links_and_foreign_folders_are_never_emptied(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis").write_bytes(b"keep")

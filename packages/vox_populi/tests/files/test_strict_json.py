@@ -28,7 +28,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
-def test_what_is_no_strict_object_is_refused(data: bytes) -> None:
+def test_json_that_is_not_a_strict_object_is_refused(data: bytes) -> None:
     with pytest.raises(ModelError) as caught:
         parse_json_object(data, "config.json")
     (problem,) = caught.value.problems

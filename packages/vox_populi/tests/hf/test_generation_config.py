@@ -33,6 +33,6 @@ def test_without_the_file_there_are_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [{"eos_token_id": "</s>"}, {"eos_token_id": [True]}, []])
-def test_what_is_no_id_is_refused(tmp_path: Path, value: object) -> None:
+def test_stop_ids_that_are_not_ids_are_refused(tmp_path: Path, value: object) -> None:
     with pytest.raises(ModelError, match=GENERATION_CONFIG_NAME):
         read_stop_ids(write(tmp_path, value), 20)

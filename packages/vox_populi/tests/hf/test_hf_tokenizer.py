@@ -129,7 +129,7 @@ def test_text_survives_and_never_makes_a_control_token(tokenizer: HfTokenizer, t
     assert len(ids) == len(text.encode())
 
 
-def test_it_is_a_text_tokenizer(tokenizer: HfTokenizer) -> None:
+def test_an_hf_tokenizer_fulfils_the_protocol(tokenizer: HfTokenizer) -> None:
     as_protocol: TextTokenizer = tokenizer
     assert as_protocol.eos_id == 2
     assert "259" not in repr(tokenizer)
@@ -139,7 +139,7 @@ def test_the_size_is_the_largest_id_plus_one(tokenizer: HfTokenizer) -> None:
     assert tokenizer.vocab_size == 1001
 
 
-def test_control_ids(tokenizer: HfTokenizer) -> None:
+def test_an_hf_tokenizer_knows_its_control_tokens(tokenizer: HfTokenizer) -> None:
     assert tokenizer.control_id("<|im_start|>") == 1
     assert tokenizer.control_id("<think>") is None
     assert tokenizer.control_id("a") is None
@@ -276,7 +276,9 @@ UNUSABLE: dict[str, Callable[[], Definition]] = {
 
 
 @pytest.mark.parametrize("make", UNUSABLE.values(), ids=UNUSABLE.keys())
-def test_what_is_no_tokenizer_is_refused(write: Write, make: Callable[[], Definition]) -> None:
+def test_a_file_that_is_not_a_tokenizer_json_is_refused(
+    write: Write, make: Callable[[], Definition]
+) -> None:
     with pytest.raises(ModelError, match="MENS-H050"):
         load_hf_tokenizer(write(make()))
 

@@ -162,7 +162,9 @@ def test_ids_outside_the_vocabulary_end_nothing(llama: Config, gpt2: Config) -> 
         ("gelu_fast", Activation.GELU_TANH),
     ],
 )
-def test_activations(llama: Config, name: str, activation: Activation) -> None:
+def test_activation_names_of_configs_are_read(
+    llama: Config, name: str, activation: Activation
+) -> None:
     assert parsed(llama, hidden_act=name).activation is activation
 
 

@@ -28,7 +28,7 @@ def test_the_names_are_those_of_the_later_layers() -> None:
         ("quantised", {"model-q8_0.gguf": b"GGUF"}, "MENS-H091"),
     ],
 )
-def test_a_folder_says_what_it_is(
+def test_a_folder_passed_as_a_model_is_recognised(
     tmp_path: Path, name: str, entries: dict[str, bytes] | None, code: str | None
 ) -> None:
     if entries is not None:
@@ -45,7 +45,7 @@ def test_a_folder_says_what_it_is(
 @pytest.mark.parametrize(
     ("content", "code"), [(b"GGUF\x03\0\0\0", "MENS-H091"), (b"\x08\0", "MENS-H001")]
 )
-def test_a_file_says_what_it_is(tmp_path: Path, content: bytes, code: str) -> None:
+def test_a_file_passed_as_a_model_is_recognised(tmp_path: Path, content: bytes, code: str) -> None:
     (tmp_path / "model.bin").write_bytes(content)
     problem = model_place_problem(tmp_path / "model.bin")
     assert problem is not None
@@ -63,7 +63,7 @@ def test_a_name_of_the_hub_is_told_how_to_fetch_it(
 
 
 @pytest.mark.parametrize("where", ["models/nix", "a/b/c", "./a/b", "../a/b", "gpt2", "/a/b"])
-def test_what_is_a_path_is_no_name_of_the_hub(
+def test_a_path_is_not_taken_for_a_hub_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     (tmp_path / "models").mkdir()

@@ -42,12 +42,12 @@ def test_published_patterns_need_no_trial(regex: str) -> None:
 @pytest.mark.parametrize(
     "regex", ["(x+x+)+y", "(a*)*", "(?:a|b+)*c", "((ab)+)+", "(x{2,})+", "(a+){100}", "(a{1,50})+"]
 )
-def test_a_repetition_of_a_repetition_needs_one(regex: str) -> None:
+def test_a_tokenizer_with_nested_repetitions_needs_a_trial(regex: str) -> None:
     assert needs_trial(split_at(regex))
     assert needs_trial(normalized(replace({"Regex": regex}, "")))
 
 
-def test_an_unknown_part_needs_one() -> None:
+def test_a_tokenizer_with_an_unknown_part_needs_a_trial() -> None:
     assert needs_trial(normalized({"type": "Novel"}))
     assert needs_trial({"model": {"type": "Novel"}})
     assert not needs_trial(normalized({"type": "NFC"}, {"type": "Lowercase"}))

@@ -19,7 +19,7 @@ def report_of(folder: Path) -> str:
     return str(caught.value)
 
 
-def test_one_file(tmp_path: Path) -> None:
+def test_a_single_weight_file_needs_no_index(tmp_path: Path) -> None:
     (tmp_path / SINGLE_NAME).touch()
     files = find_weight_files(tmp_path)
     assert (files.shards, files.promised) == ((SINGLE_NAME,), None)

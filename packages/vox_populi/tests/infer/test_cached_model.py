@@ -124,6 +124,6 @@ def test_an_interrupted_pass_leaves_nothing_behind(
     torch.testing.assert_close(cached.next_logits(IDS[:4]), fresh(model, IDS[:4]))
 
 
-def test_nothing_cannot_be_continued(model: Transformer) -> None:
+def test_a_cached_model_needs_at_least_one_token(model: Transformer) -> None:
     with pytest.raises(ValueError, match="nothing to continue"):
         CachedModel(model).next_logits([])

@@ -34,5 +34,5 @@ def test_python_and_fenced_python_are_python(text: str) -> None:
         "(" * 9999,
     ],
 )
-def test_everything_else_is_not(text: str) -> None:
+def test_text_that_is_not_python_is_rejected(text: str) -> None:
     assert not is_python(text)

@@ -60,7 +60,9 @@ ON_DEVICES = [pytest.param("cpu"), pytest.param("cuda", marks=pytest.mark.gpu)]
 @pytest.mark.parametrize("device", ON_DEVICES)
 @pytest.mark.parametrize("block_size", BLOCK_SIZES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_it_writes_where_it_is_told_to(device: str, dtype: torch.dtype, block_size: int) -> None:
+def test_the_peer_dequantiser_writes_into_the_given_buffer(
+    device: str, dtype: torch.dtype, block_size: int
+) -> None:
     pytest.importorskip("bitsandbytes", reason="the peer to compare with")
     weight = torch.randn(96, block_size, generator=torch.Generator().manual_seed(0))
     quantized = quantize_nf4(weight, block_size=block_size)
@@ -124,7 +126,7 @@ def test_what_is_probed_is_what_the_plan_will_ask_for(
     ],
 )
 @pytest.mark.parametrize("is_import", [True, False])
-def test_a_broken_build_is_passed_over_and_said(
+def test_a_broken_bitsandbytes_build_is_skipped_with_a_note(
     choose_as_if_on_cuda: Callable[[Callable[[], Peer]], DequantizerChoice],
     error: Exception,
     *,

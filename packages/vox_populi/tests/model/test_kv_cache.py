@@ -29,7 +29,7 @@ def test_room_doubles_so_that_most_tokens_copy_nothing() -> None:
     assert len(places) <= 4
 
 
-def test_what_was_cut_off_is_replaced() -> None:
+def test_truncated_cache_entries_are_overwritten() -> None:
     cache = KvCache(2)
     for layer in cache.layers:
         layer.append(tokens(5), tokens(5))

@@ -103,7 +103,7 @@ def test_linear_layers_of_blocks_are_packed_and_nothing_else(
     assert not model.training
 
 
-def test_it_computes_what_the_dequantised_weights_compute(gpt2: ModelInventory) -> None:
+def test_an_nf4_model_computes_the_same_as_its_dequantised_weights(gpt2: ModelInventory) -> None:
     model, dense = load(gpt2), load_base(gpt2, torch.float32)
     before = dense.logits(ROW)
     for key in gpt2.quantized_keys():

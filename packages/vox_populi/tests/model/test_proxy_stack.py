@@ -117,7 +117,7 @@ def test_logits_rank3_contract() -> None:
     assert tuple(stack().logits(torch.tensor([3, 9, 1])).shape) == (3, VOCAB)
 
 
-def test_names_stack() -> None:
+def test_layers_of_the_proxy_stack_have_logical_names() -> None:
     adapted = objective(n_middle=2).adapted
     modules = [
         AdaptedModule(

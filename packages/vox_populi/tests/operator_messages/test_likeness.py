@@ -38,5 +38,5 @@ def test_a_slip_or_a_beginning_is_recognised(typed: str, known: tuple[str, ...],
         ("abc", ()),
     ],
 )
-def test_what_is_not_near_is_not_offered(typed: str, known: tuple[str, ...]) -> None:
+def test_a_distant_name_is_not_suggested(typed: str, known: tuple[str, ...]) -> None:
     assert nearest(typed, known) is None

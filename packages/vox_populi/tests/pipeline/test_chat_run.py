@@ -49,7 +49,7 @@ def test_the_first_answer_is_that_of_a_single_prompt(
     assert chat.model == "base"
 
 
-def test_what_was_said_counts_until_it_is_forgotten(chat: Conversation) -> None:
+def test_a_conversation_is_remembered_until_reset(chat: Conversation) -> None:
     first = chat.answer("Say.", unheard)
     second = chat.answer("Say.", unheard)
     assert first.ids != second.ids
@@ -57,13 +57,13 @@ def test_what_was_said_counts_until_it_is_forgotten(chat: Conversation) -> None:
     assert chat.answer("Say.", unheard).ids == first.ids
 
 
-def test_a_full_conversation_says_so_and_goes_on_without_the_message(chat: Conversation) -> None:
+def test_a_message_that_does_not_fit_is_refused_and_the_chat_continues(chat: Conversation) -> None:
     with pytest.raises(DataError, match=r"MENS-R013.*/reset"):
         chat.answer("x" * 90, unheard)
     assert chat.answer("Say.", unheard).ids
 
 
-def test_an_interrupted_answer_counts_as_said(
+def test_an_interrupted_answer_stays_in_the_conversation(
     chat: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = chat.answer("Say.", unheard)

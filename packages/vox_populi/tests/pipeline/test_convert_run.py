@@ -315,7 +315,7 @@ def test_nothing_is_replaced_and_the_same_form_is_no_conversion(lora: Path, tmp_
         convert(lora, AdapterForm.LORA_BIN, tmp_path / "out.bin")
 
 
-def test_what_is_no_adapter_is_named(tmp_path: Path, lora: Path) -> None:
+def test_convert_refuses_sources_that_are_not_adapters(tmp_path: Path, lora: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     foreign = tmp_path / "pytorch_model.bin"

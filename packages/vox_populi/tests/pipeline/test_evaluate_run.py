@@ -232,7 +232,7 @@ def test_numbers_of_answers_are_checked(contract: FinetuneContract, wrong: dict[
         evaluate(EvalRequest(data=contract.data_dir / "valid.jsonl", **wrong))
 
 
-def test_what_is_no_finished_run_is_refused(
+def test_evaluation_refuses_a_run_that_is_not_finished(
     contract: FinetuneContract, run: TrainReport, tmp_path: Path
 ) -> None:
     data = contract.data_dir / "valid.jsonl"

@@ -52,7 +52,7 @@ def test_init_from_starts_with_an_adapters_values_and_fresh_moments(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_a_run_from_an_adapter_can_be_stopped_and_gone_on_with(
+def test_a_run_started_from_an_adapter_can_be_stopped_and_resumed(
     make_contract: MakeContract, tmp_path: Path, first: TrainReport
 ) -> None:
     adapter = first.artifacts["adapter"]

@@ -202,7 +202,7 @@ def test_rows_of_another_run_are_refused(
     refused(request, "MENS-A087")
 
 
-def test_auto_goes_on_to_the_type_whose_rows_pass(
+def test_auto_chooses_the_first_type_whose_rows_pass(
     make_request: Callable[[float], MergeRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = make_request(WIDE)

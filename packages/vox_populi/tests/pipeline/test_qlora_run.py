@@ -94,7 +94,7 @@ def test_a_run_learns_and_leaves_its_adapter_as_a_set_of_files(
     assert status.artifacts == report.artifacts
 
 
-def test_the_two_graphs_say_which_loss_theirs_is(make_qlora: MakeContract, tmp_path: Path) -> None:
+def test_each_graph_records_the_name_of_its_loss(make_qlora: MakeContract, tmp_path: Path) -> None:
     said = {}
     for graph in GRAPHS:
         contract = make_qlora(graph, output_dir=tmp_path / graph, max_steps=1)
@@ -107,7 +107,7 @@ def test_the_two_graphs_say_which_loss_theirs_is(make_qlora: MakeContract, tmp_p
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_what_the_plan_says_lies_in_four_bits_does(
+def test_the_layers_planned_for_nf4_are_stored_in_4_bits(
     make_qlora: MakeContract, graph: QloraGraph
 ) -> None:
     planned = plan_training(make_qlora(graph))
@@ -140,7 +140,7 @@ def test_the_same_run_twice_gives_the_same_bytes(
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_stopped_at_every_step_it_goes_on_to_the_same_bytes(
+def test_a_run_resumed_after_any_step_ends_in_the_same_bytes(
     make_qlora: MakeContract, tmp_path: Path, graph: QloraGraph
 ) -> None:
     undisturbed = run_training(make_qlora(graph, output_dir=tmp_path / "u", **WAYS), RunOptions())
@@ -157,7 +157,7 @@ def test_stopped_at_every_step_it_goes_on_to_the_same_bytes(
         assert_same_bytes(report.run, undisturbed.run)
 
 
-def test_a_run_goes_on_from_the_checkpoint_of_another_folder(
+def test_a_run_resumes_from_a_checkpoint_in_another_folder(
     make_qlora: MakeContract, tmp_path: Path
 ) -> None:
     watched = run_training(

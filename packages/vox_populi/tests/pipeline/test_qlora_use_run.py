@@ -65,7 +65,7 @@ def test_run_and_checkpoint_have_the_losses_of_training(make_qlora: MakeContract
     assert bare != report.heldout_loss_before, "the base without NF4 has another loss"
 
 
-def test_it_is_said_when_torch_takes_the_place_of_bitsandbytes(
+def test_a_note_says_if_torch_is_used_instead_of_bitsandbytes(
     make_qlora: MakeContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said, asked = "bitsandbytes is not used", []
@@ -131,7 +131,7 @@ def test_an_adapter_without_our_manifest_does_not_say_where_it_belongs(
         loss_of(contract.data_dir / "valid.jsonl", checkpoint=file, model_dir=contract.model_dir)
 
 
-def test_a_run_answers(make_qlora: MakeContract) -> None:
+def test_a_qlora_run_can_generate(make_qlora: MakeContract) -> None:
     report = run_training(make_qlora(), RunOptions())
     weights = WeightsChoice(run=report.run, threads=1)
     request = GenerateRequest(weights=weights, prompts=(Prompt(text="Say one."),))
@@ -140,7 +140,7 @@ def test_a_run_answers(make_qlora: MakeContract) -> None:
 
 
 @pytest.mark.parametrize("lm_head_only", [False, True])
-def test_a_proxy_adapter_is_no_language_model(
+def test_a_proxy_adapter_is_refused_as_a_language_model(
     make_qlora: MakeContract, tmp_path: Path, *, lm_head_only: bool
 ) -> None:
     spec = {"lm_head_only": lm_head_only}

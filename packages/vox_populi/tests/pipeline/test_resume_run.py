@@ -226,7 +226,7 @@ def test_without_a_checkpoint_it_starts_at_the_beginning_and_says_so(
     assert_same_bytes(new.run, undisturbed.run)
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(
+def test_a_run_killed_before_its_first_checkpoint_starts_over(
     make_contract: MakeContract, undisturbed: TrainReport
 ) -> None:
     contract = make_contract(**WAYS)
@@ -312,7 +312,7 @@ class WrittenCurve:
         return self.given[digest.hexdigest()]
 
 
-def test_early_stopping_goes_on_with_its_best_adapter(
+def test_early_stopping_keeps_its_best_adapter_when_resumed(
     make_contract: MakeContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     curve = WrittenCurve(5.0, 4.0, 6.0, 3.0, 3.0, 4.0)

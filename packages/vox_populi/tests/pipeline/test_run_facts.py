@@ -127,7 +127,7 @@ def test_a_full_graph_names_its_own_layers_and_has_no_stack(
     assert "candle_qlora_proxy_stack_complete" not in start
 
 
-def test_a_lora_run_says_none_of_it(planned: Callable[..., PlannedRun]) -> None:
+def test_a_lora_run_records_no_qlora_facts(planned: Callable[..., PlannedRun]) -> None:
     run = planned()
     start = train_start_payload(run, facts(run))
     assert start["trainer"] == "lora_full"

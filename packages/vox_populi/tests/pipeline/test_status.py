@@ -28,7 +28,7 @@ STEP = ("step", {"epoch": 0, "step": 4, "loss": 2.5, "tokens_per_sec": 100.0,
                  "supervised_tokens_total": 40, "eta_seconds_remaining": 6.0})  # fmt: skip
 
 
-def test_a_run_that_is_going_on(tmp_path: Path) -> None:
+def test_status_of_a_running_run(tmp_path: Path) -> None:
     with RunDir.create(tmp_path):
         write_telemetry(tmp_path, START, ("evaluation", {"step": 0, "val_loss": 3.0}), STEP)
         report = run_status(tmp_path)
@@ -63,7 +63,7 @@ def test_an_abandoned_run_is_interrupted(tmp_path: Path) -> None:
         ({"message": "boom", "interrupted": True}, RunState.INTERRUPTED),
     ],
 )
-def test_a_run_that_stopped_says_why(
+def test_status_of_a_failed_run_has_the_reason(
     tmp_path: Path, payload: dict[str, Any], state: RunState
 ) -> None:
     write_telemetry(tmp_path, START, STEP, ("train_failed", payload))
@@ -71,7 +71,7 @@ def test_a_run_that_stopped_says_why(
     assert (report.state, report.failure) == (state, "boom")
 
 
-def test_what_ended_an_earlier_session_is_no_failure_of_a_run_that_went_on(tmp_path: Path) -> None:
+def test_a_failure_of_an_earlier_session_does_not_fail_a_resumed_run(tmp_path: Path) -> None:
     failed = ("train_failed", {"message": "boom", "interrupted": False})
     write_telemetry(tmp_path, START, STEP, failed, ("train_resumed", {"step": 4}))
     report = run_status(tmp_path)
@@ -94,7 +94,7 @@ def test_checkpoints_are_listed_by_step(tmp_path: Path) -> None:
     assert run_status(tmp_path).checkpoints == ("step-9", "step-10")
 
 
-def test_what_is_no_run_folder_is_refused(tmp_path: Path) -> None:
+def test_status_refuses_a_folder_that_is_not_a_run(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ArtifactError, match="MENS-A022"):
             run_status(path)

@@ -52,7 +52,7 @@ def test_the_best_device_and_its_usual_dtype(
 @pytest.mark.parametrize(
     ("machine", "word"), [(BAD_MAC, "metal: TypeError"), (BUSY_GPU, "cuda: CUDA error")]
 )
-def test_best_passes_over_what_failed_and_says_why(machine: MachineFacts, word: str) -> None:
+def test_best_skips_a_device_that_failed_and_says_why(machine: MachineFacts, word: str) -> None:
     chosen = choose_device(ComputeSettings(), machine)
     assert (chosen.device, chosen.memory_bytes) == ("cpu", 100)
     assert len(chosen.notes) == 1

@@ -197,7 +197,9 @@ def test_a_gpu_by_name_is_strict_and_can_be_told_not_to_be(
 
 
 @pytest.mark.parametrize(("most", "n_middle"), [(0, 0), (1, 1), (2, 2), (9, 2)])
-def test_the_middle_can_be_cut(plan: MakePlan, most: int, n_middle: int) -> None:
+def test_the_number_of_middle_layers_can_be_limited(
+    plan: MakePlan, most: int, n_middle: int
+) -> None:
     made = plan(qlora=QloraSpec(proxy_max_layers=most))
     assert made.proxy is not None
     assert len(made.proxy.middle) == n_middle

@@ -21,7 +21,7 @@ def raises(error: Exception) -> None:
     raise error
 
 
-def test_nothing_found_raises_nothing() -> None:
+def test_findings_without_problems_raise_nothing() -> None:
     found = Findings()
     assert found.attempt(lambda: 3) == 3
     found.raise_if_any()

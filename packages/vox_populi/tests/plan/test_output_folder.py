@@ -89,7 +89,7 @@ def test_a_folder_that_is_new_or_empty_is_fine(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model_final.bin", ".hidden", "sub"])
-def test_any_file_makes_it_occupied(tmp_path: Path, name: str) -> None:
+def test_any_file_makes_an_output_folder_occupied(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     error = error_of(tmp_path)
     assert isinstance(error, PreflightError)
@@ -248,7 +248,7 @@ def test_the_working_folder_is_never_moved(
     assert error_of(Path(), if_occupied=IfOccupied.MOVE_ASIDE) is None, "an empty one stays"
 
 
-def test_a_run_is_not_made_inside_the_run_that_it_goes_on_from(tmp_path: Path) -> None:
+def test_an_output_folder_inside_the_resumed_run_is_refused(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "checkpoints" / "step-1").mkdir(parents=True)
     (run / run_dir.REQUEST_FILE).touch()

@@ -158,7 +158,7 @@ def test_a_missing_train_file(make_contract: MakeContract, model: Path, data_dir
         ("notes.txt", b"", "MENS-P012", ["no such file"]),
     ],
 )
-def test_what_lies_in_the_folder_instead_is_named_with_a_way(
+def test_other_files_in_the_data_folder_are_listed_with_a_conversion(
     make_contract: MakeContract,
     model: Path,
     data_dir: Path,
@@ -201,7 +201,7 @@ def test_held_out_rows_are_found_under_their_usual_names(
     assert any("test.jsonl" in note and name in note for note in report.notes)
 
 
-def test_a_train_file_that_is_no_file(
+def test_a_folder_named_train_jsonl_is_refused(
     make_contract: MakeContract, model: Path, data_dir: Path
 ) -> None:
     (data_dir / "train.jsonl").unlink()

@@ -37,7 +37,7 @@ def test_a_warmup_that_the_run_does_not_outlast_becomes_a_tenth(
     assert "--warmup 30" in steps.notes[0]
 
 
-def test_a_warmup_shorter_than_the_run_stands(make_contract: MakeContract) -> None:
+def test_a_warmup_shorter_than_the_run_is_kept(make_contract: MakeContract) -> None:
     steps = count_steps(make_contract(warmup_steps=29), 160)
     assert (steps.warmup, steps.notes) == (29, ())
 

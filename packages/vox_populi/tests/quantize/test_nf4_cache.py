@@ -42,7 +42,9 @@ def entries(cache: Path) -> list[Path]:
     return sorted(cache.iterdir()) if cache.exists() else []
 
 
-def test_made_once_and_used_again(base: ModelInventory, settings: Nf4Settings, cache: Path) -> None:
+def test_a_quantised_base_is_cached_once_and_reused(
+    base: ModelInventory, settings: Nf4Settings, cache: Path
+) -> None:
     first = cached_base(base, settings, cache, DIGEST)
     (entry,) = entries(cache)
     assert entry.name == cache_entry_name(settings, DIGEST)
@@ -78,7 +80,7 @@ def damage_bytes(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", CACHE_MANIFEST])
 @pytest.mark.parametrize("how", ["changed", "cut", "gone"])
-def test_a_damaged_entry_is_seen_and_made_again(
+def test_a_damaged_cache_entry_is_detected_and_rebuilt(
     base: ModelInventory, settings: Nf4Settings, cache: Path, name: str, how: str
 ) -> None:
     cached_base(base, settings, cache, DIGEST)
@@ -122,7 +124,7 @@ def test_an_entry_whose_manifest_leaves_a_file_out_is_not_used(
     assert "says nothing about" in cached_base(base, settings, cache, DIGEST).notes[0]
 
 
-def test_a_run_beside_the_one_that_writes_goes_on_without_the_cache(
+def test_a_second_run_does_without_a_cache_that_is_being_written(
     base: ModelInventory, settings: Nf4Settings, cache: Path
 ) -> None:
     staging = cache / f".{cache_entry_name(settings, DIGEST)}.merging"
@@ -135,7 +137,7 @@ def test_a_run_beside_the_one_that_writes_goes_on_without_the_cache(
     assert cached_base(base, settings, cache, DIGEST).inventory is not base
 
 
-def test_what_a_killed_run_left_is_made_again(
+def test_a_cache_entry_left_by_a_killed_run_is_rebuilt(
     base: ModelInventory, settings: Nf4Settings, cache: Path
 ) -> None:
     staging = cache / f".{cache_entry_name(settings, DIGEST)}.merging"
@@ -147,7 +149,7 @@ def test_what_a_killed_run_left_is_made_again(
     assert len(entries(cache)) == 1
 
 
-def test_where_it_cannot_help_it_says_so(
+def test_a_note_says_if_the_cache_has_no_effect(
     base: ModelInventory, settings: Nf4Settings, cache: Path, tmp_path: Path
 ) -> None:
     assert cached_base(base, settings, None, DIGEST).notes == ()

@@ -33,10 +33,10 @@ def test_folders_that_share_only_the_root_give_no_hint() -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b"[]", b'{"path": "/etc"}', b'{"path": "a\\u0000b"}', b'{"path": "no"}']
 )
-def test_a_broken_hint_is_no_hint(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_base_location_is_ignored(tmp_path: Path, content: bytes) -> None:
     (tmp_path / BASE_LOCATION_FILE).write_bytes(content)
     assert find_base(tmp_path) is None
 
 
-def test_no_hint_at_all(tmp_path: Path) -> None:
+def test_a_run_without_a_base_location_has_no_base(tmp_path: Path) -> None:
     assert find_base(tmp_path) is None

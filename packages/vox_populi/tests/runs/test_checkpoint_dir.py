@@ -53,7 +53,7 @@ def test_a_checkpoint_is_complete_and_the_pointer_names_it(tmp_path: Path) -> No
     assert {entry.name for entry in (tmp_path / "checkpoints").iterdir()} == {"step-7", "latest"}
 
 
-def test_what_lies_behind_a_link_is_no_leftover(tmp_path: Path) -> None:
+def test_files_behind_a_link_are_not_removed_as_leftovers(tmp_path: Path) -> None:
     elsewhere, run = tmp_path / "elsewhere", tmp_path / "run"
     left = elsewhere / ".step-1.7.tmp" / "thesis.txt"
     left.parent.mkdir(parents=True)
@@ -92,7 +92,7 @@ def test_checkpoints_are_not_written_through_a_link(tmp_path: Path) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_only_so_many_remain(tmp_path: Path) -> None:
+def test_older_checkpoints_are_removed(tmp_path: Path) -> None:
     for step in (1, 2, 9, 10):
         write(tmp_path, step)
     assert steps_of(tmp_path) == [9, 10]
@@ -116,7 +116,7 @@ def test_a_damaged_one_of_the_same_step_gives_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["step-", "step-x", "step-007", "step--1", "step-²", "latest"])
-def test_other_names_are_no_checkpoints(name: str) -> None:
+def test_folders_with_other_names_are_not_checkpoints(name: str) -> None:
     assert checkpoint_at(Path(name)) is None
     assert checkpoint_at(Path("step-0")) == Checkpoint(Path("step-0"), 0)
 
@@ -230,7 +230,7 @@ def test_a_manifest_that_does_not_fit_is_refused(
         check_checkpoint(checkpoint)
 
 
-def test_a_missing_file_is_damage(tmp_path: Path) -> None:
+def test_a_checkpoint_with_a_missing_file_is_damaged(tmp_path: Path) -> None:
     checkpoint = write(tmp_path, 4)
     checkpoint.file("a.bin").unlink()
     with pytest.raises(CheckpointDamagedError, match=r"a\.bin"):

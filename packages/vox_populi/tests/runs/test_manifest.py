@@ -131,7 +131,7 @@ def values(
     return manifest_values(request, plan_of(request), inputs, results)
 
 
-def test_it_has_the_source_systems_keys_and_no_paths(
+def test_a_manifest_has_the_source_systems_keys_and_no_paths(
     inputs: InputFacts, results: ResultFacts
 ) -> None:
     manifest = values(inputs, results)
@@ -170,7 +170,9 @@ def test_mobile_edge_is_named(inputs: InputFacts, results: ResultFacts) -> None:
     assert manifest["training_deployment_note"]
 
 
-def test_it_can_be_read_back(tmp_path: Path, inputs: InputFacts, results: ResultFacts) -> None:
+def test_a_written_manifest_can_be_read_back(
+    tmp_path: Path, inputs: InputFacts, results: ResultFacts
+) -> None:
     manifest = values(inputs, results)
     path = tmp_path / "training_manifest.json"
     path.write_bytes(pretty_json(manifest))
@@ -211,7 +213,7 @@ def test_the_source_systems_manifests_can_be_read(tmp_path: Path) -> None:
         ("{", "MENS-A020"),
     ],
 )
-def test_what_is_no_manifest_is_refused(tmp_path: Path, content: str, code: str) -> None:
+def test_a_file_that_is_not_a_manifest_is_refused(tmp_path: Path, content: str, code: str) -> None:
     path = tmp_path / "training_manifest.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ArtifactError, match=code):

@@ -149,14 +149,14 @@ def test_the_full_graph_says_that_it_learns_the_whole_turn() -> None:
     ]
 
 
-def test_a_lora_manifest_is_as_it_was() -> None:
+def test_a_lora_manifest_has_no_qlora_keys_and_the_lower_version() -> None:
     found = manifest(QloraSpec(), backend=Backend.LORA)
     assert found["manifest_schema_version"] == QLORA_MANIFEST_SCHEMA_VERSION - 1
     assert not [name for name in found if "candle" in name or "quant" in name or "nf4" in name]
 
 
 @pytest.mark.parametrize("qlora", [QloraSpec(), PROXY])
-def test_it_can_be_read_again(tmp_path: Path, qlora: QloraSpec) -> None:
+def test_a_qlora_manifest_can_be_read_back(tmp_path: Path, qlora: QloraSpec) -> None:
     written = manifest(qlora)
     path = tmp_path / "training_manifest.json"
     path.write_bytes(pretty_json(written))

@@ -95,7 +95,7 @@ def test_a_digest_that_differs_alone_is_a_difference() -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"schema_version": 99}', "[]"])
-def test_what_is_no_request_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_not_a_request_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "request.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ArtifactError):

@@ -21,7 +21,7 @@ def test_stages_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert document["peak_memory_bytes"] is None
 
 
-def test_the_clock_can_be_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_date_epoch_fixes_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     document = RunTimes().as_json(tokens=0, peak_memory_bytes=7)
     assert document["started_at"] == document["ended_at"] == "1970-01-01T00:00:00+00:00"

@@ -12,7 +12,7 @@ def measured(*steps: float) -> TimeLeft:
     return left
 
 
-def test_nothing_is_said_before_enough_steps_are_measured() -> None:
+def test_there_is_no_time_left_before_enough_steps_are_measured() -> None:
     left = TimeLeft()
     for _ in range(WARM_UP_STEPS + FEWEST_STEPS - 1):
         left.step_took(1.0)
@@ -25,7 +25,7 @@ def test_slow_first_steps_and_a_hiccup_do_not_count() -> None:
     assert measured(30.0, 9.0, 2.0, 2.0, 40.0, 2.0, 2.0).seconds(steps=100) == 200.0
 
 
-def test_it_follows_a_run_that_has_become_slower() -> None:
+def test_the_time_left_follows_a_run_that_has_become_slower() -> None:
     assert measured(*[1.0] * 60, *[3.0] * 40).seconds(steps=10) == 30.0
 
 
@@ -36,7 +36,7 @@ def test_evaluations_and_saves_that_are_due_are_counted() -> None:
     assert left.seconds(steps=10, evaluations=2, saves=4) == 26.0
 
 
-def test_at_the_end_nothing_is_left() -> None:
+def test_the_time_left_is_zero_after_the_last_step() -> None:
     assert measured().seconds(steps=0) == 0.0
 
 
@@ -44,7 +44,7 @@ def test_at_the_end_nothing_is_left() -> None:
     ("step", "total", "every", "due"),
     [(1, 10, 5, 2), (5, 10, 5, 2), (6, 10, 5, 1), (10, 10, 5, 1), (3, 10, None, 0), (8, 9, 5, 0)],
 )
-def test_what_comes_every_so_many_steps_is_counted(
+def test_events_due_every_n_steps_are_counted(
     step: int, total: int, every: int | None, due: int
 ) -> None:
     assert due_from(step, total, every) == due

@@ -56,7 +56,7 @@ def on_other_devices(
 @pytest.mark.parametrize("attention", [on_a_cpu, on_other_devices])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(2, 2), (4, 2), (4, 1)])
 @pytest.mark.parametrize("window", [None, 1, 3, 8])
-def test_matches_the_definition(
+def test_attention_matches_its_definition(
     attention: Attention, heads: int, kv_heads: int, window: int | None
 ) -> None:
     ours, oracle = (tensors(heads, kv_heads) for _ in ("ours", "the oracle's"))
@@ -75,7 +75,9 @@ def test_matches_the_definition(
         torch.testing.assert_close(actual.grad, wanted.grad)
 
 
-def test_which_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_flash_kernel_is_used_on_a_cpu_without_a_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     taken = []
     for name, way in (("flash_segments", flash_segments), ("sdpa_segments", sdpa_segments)):
 

@@ -74,7 +74,7 @@ def test_names_are_as_short_as_they_may_be() -> None:
     assert target_names(one_layer, GPT2_PATHS) == ("1.mlp.c_fc",)
 
 
-def test_what_is_read_is_what_matters(tmp_path: Path) -> None:
+def test_a_peft_config_is_read_into_our_settings(tmp_path: Path) -> None:
     config = read_peft_config(written(tmp_path, use_rslora=True, lora_dropout=0.25))
     assert config.lora == LoraSpec(rank=4, alpha=8.0, dropout=0.25, use_rslora=True)
     assert config.base_name == "somewhere/base"
@@ -98,7 +98,7 @@ def test_what_is_read_is_what_matters(tmp_path: Path) -> None:
         ("a_setting_of_tomorrow", {"on": True}),
     ],
 )
-def test_what_we_cannot_represent_is_refused_by_name(
+def test_unsupported_peft_settings_are_refused_by_name(
     field: str, value: object, tmp_path: Path
 ) -> None:
     with pytest.raises(ArtifactError) as caught:

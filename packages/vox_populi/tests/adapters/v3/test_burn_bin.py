@@ -60,7 +60,7 @@ def test_a_bin_is_known_by_its_name(name: str) -> None:
     "name",
     ["candle_qlora_adapter.safetensors", "x.bin.safetensors", "bin", "robin", r"a.bin\x.json", ""],
 )
-def test_other_names_are_no_bin(name: str) -> None:
+def test_other_names_are_not_taken_for_a_bin(name: str) -> None:
     assert not is_burn_bin_name(name)
 
 

@@ -310,7 +310,7 @@ def test_a_pickle_under_any_name_is_refused_and_not_opened(source: Path, name: s
         read_qlora_adapter(source / name)
 
 
-def test_other_files_are_named(tmp_path: Path, source: Path) -> None:
+def test_a_missing_or_wrong_adapter_path_is_reported(tmp_path: Path, source: Path) -> None:
     for path in (tmp_path / "absent.safetensors", tmp_path):
         with pytest.raises(ArtifactError, match="MENS-A525"):
             read_qlora_adapter(path)

@@ -43,7 +43,7 @@ def test_the_proxy_graph_counts_what_it_has(llama_config: ModelConfig) -> None:
     assert logical_names(GraphId.HEAD_ONLY, [head]) == {"lm_head": "lm_head"}
 
 
-def test_what_has_no_name_is_refused(llama_config: ModelConfig) -> None:
+def test_modules_without_a_logical_name_are_refused(llama_config: ModelConfig) -> None:
     modules = modules_of(llama_config)
     for graph, chosen in (
         (GraphId.HEAD_ONLY, modules[:1]),
@@ -66,11 +66,11 @@ def test_what_has_no_name_is_refused(llama_config: ModelConfig) -> None:
         ((), None),
     ],
 )
-def test_names_tell_their_graph(names: tuple[str, ...], graph: str | None) -> None:
+def test_the_graph_follows_from_the_layer_names(names: tuple[str, ...], graph: str | None) -> None:
     assert graph_of_names(names) == graph
 
 
-def test_names_tell_sizes() -> None:
+def test_layer_sizes_follow_from_their_names() -> None:
     sizes = {name: features_of(name, vocab=7, d_model=4) for name in ("lm_head", "mid3")}
     assert sizes == {"lm_head": (4, 7), "mid3": (4, 4)}
     assert features_of("l0.down", vocab=7, d_model=4) == (None, 4)
