@@ -75,7 +75,9 @@ class DatasetOptions(RowRules):
                 raise ValueError(message)
 
     @classmethod
-    def of(cls, rules: RowRules, *, seq_len: int | None, ce_last_k: int | None) -> DatasetOptions:
+    def of(
+        cls, rules: RowRules, *, seq_len: int | None, ce_last_k: int | None = None
+    ) -> DatasetOptions:
         """Add the lengths of a run to its rules."""
         values = {each.name: getattr(rules, each.name) for each in fields(RowRules)}
         return cls(**values, seq_len=seq_len, ce_last_k=ce_last_k)

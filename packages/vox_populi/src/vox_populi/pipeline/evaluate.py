@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi import number_ranges
-from vox_populi.data.dataset import OnBadRow, OnLongRow
+from vox_populi.data.dataset import RowRules
 from vox_populi.files.json_numbers import JsonObject, finite_or_none, perplexity_of
 from vox_populi.number_ranges import require_ranges
 from vox_populi.pipeline.early_refusals import refuse_all, require_rows, weights_checks
@@ -19,17 +19,13 @@ UNKNOWN_SOURCE = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvalRequest:
+class EvalRequest(RowRules):
     """A file of rows to measure a model on."""
 
     data: Path
     weights: WeightsChoice = field(default_factory=WeightsChoice)
     seq_len: int | None = None
     """Longest row; `None`: the run's, or the trainer's default for a base model."""
-    min_rating: int | None = None
-    context_filter: str | None = None
-    on_bad_row: OnBadRow = OnBadRow.ERROR
-    on_long_row: OnLongRow = OnLongRow.TRUNCATE
     generate: int = 0
     """Number of rows to answer and compare with their answers: the first of each source, in the
     order of their names, then the second of each, and so on."""

@@ -40,13 +40,7 @@ def evaluate(request: EvalRequest) -> EvalReport:
     if request.compare_base and adapter is None:
         raise ConfigError(say_run.nothing_to_compare())
     seq_len, notes = _seq_len(request, found)
-    options = DatasetOptions(
-        min_rating=request.min_rating,
-        context_filter=request.context_filter,
-        on_bad_row=request.on_bad_row,
-        on_long_row=request.on_long_row,
-        seq_len=seq_len,
-    )
+    options = DatasetOptions.of(request, seq_len=seq_len)
     rows = open_dataset(request.data, found.tokenizer, found.policy, options)
     base = None
     with on_device(found.device.device, request.weights.threads):

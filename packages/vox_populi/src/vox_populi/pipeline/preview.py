@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vox_populi import number_ranges
 from vox_populi.contract.choices import TokenizerKind
-from vox_populi.data.dataset import DatasetOptions, OnBadRow, OnLongRow, open_dataset
+from vox_populi.data.dataset import DatasetOptions, RowRules, open_dataset
 from vox_populi.data.training_text import ChatTemplate, TextPolicy, training_pieces
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.number_ranges import require_ranges
@@ -20,7 +20,7 @@ from vox_tensor.tokenizer import TextTokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PreviewRequest:
+class PreviewRequest(RowRules):
     """A request to show rows exactly as the trainer would see them."""
 
     data: Path
@@ -35,9 +35,6 @@ class PreviewRequest:
     ce_last_k: int | None = None
     """Show only this many supervised tokens at the end of a row as learned."""
     min_rating: int | None = 3
-    context_filter: str | None = None
-    on_bad_row: OnBadRow = OnBadRow.ERROR
-    on_long_row: OnLongRow = OnLongRow.TRUNCATE
 
     def __post_init__(self) -> None:
         require_ranges(
@@ -91,14 +88,7 @@ def preview_rows(request: PreviewRequest) -> Iterator[PreviewRow]:
         kind = TokenizerKind.VOX if request.model_dir is None else TokenizerKind.HF
     tokenizer = choose_tokenizer(kind, request.model_dir).tokenizer
     policy = TextPolicy(template=request.template, system_prompt=request.system_prompt)
-    options = DatasetOptions(
-        min_rating=request.min_rating,
-        context_filter=request.context_filter,
-        on_bad_row=request.on_bad_row,
-        on_long_row=request.on_long_row,
-        seq_len=request.seq_len,
-        ce_last_k=request.ce_last_k,
-    )
+    options = DatasetOptions.of(request, seq_len=request.seq_len, ce_last_k=request.ce_last_k)
     rows = open_dataset(request.data, tokenizer, policy, options)
     for index in islice(range(len(rows)), request.count):
         record, row = rows.record(index), rows[index]

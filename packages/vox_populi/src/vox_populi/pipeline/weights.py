@@ -149,14 +149,13 @@ def _nf4_notes(
     return () if note is None else (note,)
 
 
-def _device(choice: WeightsChoice) -> DeviceChoice:
-    asked = ComputeSettings(device=choice.device, dtype=choice.dtype, threads=choice.threads)
+def _device(choice: ComputeSettings) -> DeviceChoice:
     require_threads(choice.threads)
     machine = probe_machine(choice.device, choice.dtype)
     absent = tuple(device_problems(choice.device, machine))
     if absent:
         raise EnvironmentFailure(*absent)
-    return choose_device(asked, machine)
+    return choose_device(choice, machine)
 
 
 def _tokenizer(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi.contract.choices import ComputeDtype, DeviceKind, TokenizerKind
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.setting_groups import ComputeSettings
 from vox_populi.data.training_text import ChatTemplate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WeightsChoice:
+class WeightsChoice(ComputeSettings):
     """The weights to run and how text becomes ids; a run supplies what is omitted."""
 
     model_dir: Path | None = None
@@ -27,6 +28,3 @@ class WeightsChoice:
     system_prompt: str | None = None
     force_template: bool = False
     """Use template and system prompt even if the adapter was trained with different ones."""
-    device: DeviceKind = DeviceKind.BEST
-    dtype: ComputeDtype = ComputeDtype.AUTO
-    threads: int | None = None
