@@ -23,6 +23,7 @@ from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, CommandEntry
 from vox_cli.exit_codes import EXIT_CODE_OF_KIND, MEANING_OF_CODE
 from vox_cli.lazy_group import PROGRAM, load_command
 from vox_populi.contract.presets import PRESETS, TrainPreset
+from vox_populi.operator_messages import tensors
 
 BAR = "\\|"
 
@@ -63,6 +64,7 @@ def error_entries() -> list[ErrorEntry]:
     gate = ROOT / "tests_integration" / "gate" / "messages.py"
     sources = [*sorted((ROOT / "packages").glob("*/src/**/*.py")), gate]
     entries = [entry for path in sources for entry in _entries_of(path)]
+    entries += _entries_of_tensors()
     homeless = [entry.code for entry in entries if entry.code[5:6] not in AREAS]
     assert not homeless, f"no area for {homeless}: name it in AREAS"
     return sorted(entries, key=lambda entry: entry.code)
@@ -81,6 +83,25 @@ def _entries_of(path: Path) -> Iterator[ErrorEntry]:
                     yield ErrorEntry(
                         str(code.value), summary, _sentence(given["what"]), _sentence(given["fix"])
                     )
+
+
+def _entries_of_tensors() -> Iterator[ErrorEntry]:
+    """The sentences that several kinds of files share, with the codes of each."""
+    for file in tensors.TENSOR_FILES:
+        made = {
+            tensors.tensor_missing: tensors.tensor_missing(file, "", "…", "…"),
+            tensors.tensor_unexpected: tensors.tensor_unexpected(file, "", "…", "…"),
+            tensors.tensor_misshaped: tensors.tensor_misshaped(file, "", "…", (), ()),
+            tensors.tensor_wrong_type: tensors.tensor_wrong_type(file, "", "…", "…"),
+        }
+        if file.not_finite is not None:
+            made[tensors.tensor_not_finite] = tensors.tensor_not_finite(file, "", "…")
+        for function, problem in made.items():
+            if file is tensors.SIDECAR and problem.code == tensors.LORA_BIN.wrong_type:
+                continue  # It is the same code.
+            summary = (function.__doc__ or "").split("\n\n")[0]
+            what = problem.what.replace("[]", "…")
+            yield ErrorEntry(problem.code, summary, what, problem.fix)
 
 
 def _sentence(node: ast.expr) -> str:

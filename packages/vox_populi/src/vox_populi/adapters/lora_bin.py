@@ -16,22 +16,15 @@ from torch import Tensor
 from vox_populi.adapters.adapter import Adapter
 from vox_populi.adapters.header import ADAPTER_FORMAT, ADAPTER_VERSIONS, AdapterHeader, parse_header
 from vox_populi.containers.safetensors_header import SafetensorsHeader, read_header
-from vox_populi.containers.tensor_comparison import (
-    Difference,
-    Misshaped,
-    Missing,
-    Unexpected,
-    WrongType,
-    tensor_differences,
-)
+from vox_populi.containers.tensor_comparison import tensor_differences, tensor_problem
 from vox_populi.containers.tensor_container import bytes_of, container_chunks
 from vox_populi.containers.tensor_reader import not_finite, read_tensors
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError
 from vox_populi.files.whole_file import Chunk, write_whole
 from vox_populi.operator_messages import adapter as say
+from vox_populi.operator_messages.tensors import LORA_BIN, tensor_not_finite
 from vox_populi.operator_messages.wording import capped
-from vox_tensor.errors import Problem
 
 
 def write_adapter_bin(path: Path, header: AdapterHeader, tensors: Mapping[str, Tensor]) -> None:
@@ -93,7 +86,7 @@ def read_adapter_bin(path: Path) -> Adapter:
     if container.metadata.get("digest") != content:
         raise ArtifactError(say.adapter_damaged(str(path)))
     if broken := not_finite(tensors):
-        raise ArtifactError(*capped([say.adapter_not_finite(str(path), n) for n in broken]))
+        raise ArtifactError(*capped([tensor_not_finite(LORA_BIN, str(path), n) for n in broken]))
     return Adapter(header, tensors)
 
 
@@ -105,7 +98,7 @@ def _read_headers(path: Path) -> tuple[SafetensorsHeader, AdapterHeader]:
     header = _parse_metadata(path, container.metadata)
     differences = tensor_differences(header.tensor_shapes(), container.tensors, {"F32"})
     if differences:
-        problems = (_problem(str(path), each) for each in differences)
+        problems = (tensor_problem(LORA_BIN, str(path), each) for each in differences)
         raise ArtifactError(*capped(sorted(problems, key=str)))
     return container, header
 
@@ -125,18 +118,6 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> AdapterHeader:
         reason = f"it says version {version} and holds what version {header.version} has"
         raise ArtifactError(say.adapter_header_invalid(str(path), reason))
     return header
-
-
-def _problem(where: str, difference: Difference) -> Problem:
-    match difference:
-        case Missing(name):
-            return say.adapter_tensor_missing(where, name)
-        case Unexpected(name):
-            return say.adapter_tensor_unexpected(where, name)
-        case Misshaped(name, found, expected):
-            return say.adapter_tensor_misshaped(where, name, found, expected)
-        case WrongType(name, dtype):
-            return say.adapter_tensor_wrong_type(where, name, dtype)
 
 
 def _digest(header_text: str, tensors: Sequence[Tensor]) -> str:

@@ -1,6 +1,6 @@
 """Comparing the expected tensors of a file with those it contains. No torch here.
 
-Every reader of a container uses this comparison and words its findings itself.
+Every reader of a container uses this comparison; the kind of file gives the codes of its findings.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Protocol
 
+from vox_populi.operator_messages import tensors as say
 from vox_populi.operator_messages.wording import MAX_SHOWN
+from vox_tensor.errors import Problem
 
 Shape = Sequence[int | None]
 """`None`: any size of at least 1."""
@@ -106,6 +108,32 @@ def tensor_differences(
             differences.append(WrongType(name, there.dtype))
     known = _Lookup(list(expected) if possible is None else possible)
     return [*differences, *(Unexpected(name, known.nearest(name)) for name in unexpected)]
+
+
+def tensor_problem(
+    file: say.TensorFile,
+    where: str,
+    difference: Difference,
+    stored: Mapping[str, str] | None = None,
+) -> Problem:
+    """A difference in words.
+
+    Args:
+        file: The kind of file.
+        where: The file or folder.
+        difference: What differs.
+        stored: The name in the file of each tensor, where it is not the one that was compared.
+    """
+    name = (stored or {}).get(difference.name, difference.name)
+    match difference:
+        case Missing(near=near):
+            return say.tensor_missing(file, where, name, near)
+        case Unexpected(near=near):
+            return say.tensor_unexpected(file, where, name, near)
+        case Misshaped(found=found, expected=expected):
+            return say.tensor_misshaped(file, where, name, found, expected)
+        case WrongType(dtype=dtype):
+            return say.tensor_wrong_type(file, where, name, dtype)
 
 
 class _Lookup:

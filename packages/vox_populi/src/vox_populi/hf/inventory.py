@@ -15,14 +15,7 @@ from types import MappingProxyType
 from vox_populi.containers.dtypes import CONFIG_NAME_OF
 from vox_populi.containers.file_ranges import open_ranges
 from vox_populi.containers.safetensors_header import TensorInfo, read_header
-from vox_populi.containers.tensor_comparison import (
-    Difference,
-    Misshaped,
-    Missing,
-    Unexpected,
-    WrongType,
-    tensor_differences,
-)
+from vox_populi.containers.tensor_comparison import Missing, tensor_differences, tensor_problem
 from vox_populi.errors import ModelError
 from vox_populi.files.file_digest import digest_of_files
 from vox_populi.hf.keymap import (
@@ -46,6 +39,7 @@ from vox_populi.hf.nf4_stored import (
 from vox_populi.hf.weight_files import WeightFiles, find_weight_files
 from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.operator_messages import quantize as say_quantize
+from vox_populi.operator_messages.tensors import MODEL_FOLDER, tensor_missing
 from vox_tensor.errors import Problem
 from vox_tensor.problem_log import ProblemLog
 
@@ -195,7 +189,8 @@ class _FoundTensors:
             if isinstance(difference, Missing):
                 self._note_missing(keys[difference.name], complete=complete)
             else:
-                self.problems.add([_problem(self._place(found[difference.name]), difference)])
+                where = self._place(found[difference.name])
+                self.problems.add([tensor_problem(MODEL_FOLDER, where, difference)])
 
     def _by_canonical_name(self, stored: Sequence[TensorInfo]) -> dict[str, TensorInfo]:
         by_name: dict[str, TensorInfo] = {}
@@ -250,24 +245,12 @@ class _FoundTensors:
 
     def _note_missing(self, key: TensorKey, *, complete: bool) -> None:
         if complete or key.ours == EMBED_WEIGHT:
-            self.problems.add([_problem(str(self.model_dir), Missing(key.theirs))])
+            self.problems.add([tensor_missing(MODEL_FOLDER, str(self.model_dir), key.theirs)])
         else:
             self.missing.append(key.theirs)
 
     def _place(self, info: TensorInfo) -> str:
         return f"{self.model_dir}/{info.shard}"
-
-
-def _problem(where: str, difference: Difference) -> Problem:
-    match difference:
-        case Missing(name):
-            return say_model_folder.tensor_missing(where, name)
-        case Unexpected(name):
-            return say_model_folder.tensor_unexpected(where, name)
-        case Misshaped(name, found, expected):
-            return say_model_folder.tensor_misshaped(where, name, found, expected)
-        case WrongType(name, dtype):
-            return say_model_folder.tensor_dtype_unsupported(where, name, dtype)
 
 
 def _with_true_tie(

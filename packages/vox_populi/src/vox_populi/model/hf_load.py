@@ -12,7 +12,7 @@ from vox_populi.errors import ModelError
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import TensorKey, tensor_keys
 from vox_populi.model.transformer import Transformer
-from vox_populi.operator_messages import model_folder as say
+from vox_populi.operator_messages.tensors import MODEL_FOLDER, tensor_not_finite
 
 
 def load_base(
@@ -69,5 +69,5 @@ def read_weight(inventory: ModelInventory, key: TensorKey) -> Tensor:
     path = inventory.model_dir / info.shard
     stored = read_tensor(path, info)
     if not is_finite(stored):
-        raise ModelError(say.base_not_finite(str(path), key.theirs))
+        raise ModelError(tensor_not_finite(MODEL_FOLDER, str(path), key.theirs))
     return stored.t() if key.transposed else stored

@@ -22,8 +22,8 @@ from vox_populi.hf.keymap import TensorKey, tensor_keys
 from vox_populi.hf.nf4_stored import Nf4Stored
 from vox_populi.model.hf_load import read_weight
 from vox_populi.model.transformer import Transformer
-from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.operator_messages import quantize as say_quantize
+from vox_populi.operator_messages.tensors import MODEL_FOLDER, tensor_not_finite
 from vox_tensor.lora import FrozenLinear
 from vox_tensor.nf4 import NestedScales, Nf4Tensor, quantize_nf4
 from vox_tensor.nf4_levels import Nf4Settings
@@ -145,5 +145,5 @@ def _read_part(model_dir: Path, weight: Nf4Stored, name: str) -> Tensor:
     info = weight.parts[name]
     part = read_tensor(model_dir / info.shard, info)
     if part.dtype != torch.uint8 and not is_finite(part):
-        raise ModelError(say_model_folder.base_not_finite(str(model_dir / info.shard), info.name))
+        raise ModelError(tensor_not_finite(MODEL_FOLDER, str(model_dir / info.shard), info.name))
     return part

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vox_populi.operator_messages.model_folder import container_foreign
-from vox_populi.operator_messages.wording import and_nearest, cause, clipped
+from vox_populi.operator_messages.wording import cause, clipped
 from vox_tensor.errors import Problem
 
 FORMATS_PAGE = "docs/src/reference/adapter-formats.md"
@@ -80,58 +80,6 @@ def adapter_header_invalid(path: str, reason: str) -> Problem:
     return Problem(
         code="MENS-A005",
         what=f"its header cannot be used: {clipped(reason)}.",
-        fix=_COPY_AGAIN,
-        where=path,
-    )
-
-
-def adapter_tensor_missing(path: str, name: str) -> Problem:
-    """The header lists a tensor that is missing."""
-    return Problem(
-        code="MENS-A006",
-        what=f"the tensor {clipped(name)} is missing.",
-        fix=_COPY_AGAIN,
-        where=path,
-    )
-
-
-def adapter_tensor_unexpected(path: str, name: str) -> Problem:
-    """A tensor that the header does not list."""
-    return Problem(
-        code="MENS-A007",
-        what=f"the tensor {clipped(name)} is not in its header.",
-        fix=_COPY_AGAIN,
-        where=path,
-    )
-
-
-def adapter_tensor_misshaped(
-    path: str, name: str, found: Sequence[int], expected: Sequence[int | None]
-) -> Problem:
-    """A tensor whose shape does not follow from rank and layer."""
-    return Problem(
-        code="MENS-A008",
-        what=f"the tensor {clipped(name)} is {clipped(list(found))}, not {list(expected)}.",
-        fix=_COPY_AGAIN,
-        where=path,
-    )
-
-
-def adapter_tensor_wrong_type(path: str, name: str, found: str) -> Problem:
-    """A tensor whose number type is not float32."""
-    return Problem(
-        code="MENS-A009",
-        what=f"the tensor {clipped(name)} has the dtype {found}, not F32.",
-        fix=_COPY_AGAIN,
-        where=path,
-    )
-
-
-def adapter_not_finite(path: str, name: str) -> Problem:
-    """NaN or infinity in a trained tensor."""
-    return Problem(
-        code="MENS-A010",
-        what=f"the tensor {clipped(name)} has values that are not finite.",
         fix=_COPY_AGAIN,
         where=path,
     )
@@ -239,36 +187,6 @@ def sidecar_invalid(path: str, reason: str) -> Problem:
     return Problem(
         code="MENS-A504",
         what=f"not a valid sidecar: {clipped(reason)}.",
-        fix=_WRITE_AGAIN,
-        where=path,
-    )
-
-
-def form_tensor_missing(path: str, name: str, near: str | None) -> Problem:
-    """The sidecar lists a layer, but one of its two tensors is missing."""
-    return Problem(
-        code="MENS-A505",
-        what=f"the tensor {clipped(name)} is missing{and_nearest(near)}.",
-        fix=_WRITE_AGAIN,
-        where=path,
-    )
-
-
-def form_tensor_unexpected(path: str, name: str, near: str | None) -> Problem:
-    """A tensor of a layer that the sidecar does not list."""
-    return Problem(
-        code="MENS-A506",
-        what=f"the tensor {clipped(name)} belongs to no layer of the sidecar{and_nearest(near)}.",
-        fix=_WRITE_AGAIN,
-        where=path,
-    )
-
-
-def form_tensor_misshaped(path: str, name: str, found: Sequence[int], expected: str) -> Problem:
-    """A tensor whose shape does not match rank and layer exactly; nothing is broadcast."""
-    return Problem(
-        code="MENS-A507",
-        what=f"the tensor {clipped(name)} is {clipped(list(found))}, not {expected}.",
         fix=_WRITE_AGAIN,
         where=path,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vox_populi.operator_messages.wording import and_nearest, clipped
+from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
 NOTE_PEFT_LOSES_QUANTISATION = (
@@ -54,49 +54,6 @@ def peft_setting_unsupported(path: str, field: str, value: object, reason: str) 
         code="MENS-A062",
         what=f"{field} is {clipped(value)}: {reason}.",
         fix="Merge it into its base with PEFT (merge_and_unload), or train without that setting.",
-        where=path,
-    )
-
-
-def peft_tensor_missing(path: str, name: str, near: str | None) -> Problem:
-    """A tensor is missing for a module that the config lists or that has only one tensor."""
-    return Problem(
-        code="MENS-A063",
-        what=f"the tensor {clipped(name)} is missing{and_nearest(near)}.",
-        fix=_SAVE_AGAIN,
-        where=path,
-    )
-
-
-def peft_tensor_unexpected(path: str, name: str, near: str | None) -> Problem:
-    """A tensor that belongs to no projection of the base, or to none that the config lists."""
-    return Problem(
-        code="MENS-A064",
-        what=f"the tensor {clipped(name)} belongs to no adapted projection of the base"
-        f"{and_nearest(near)}.",
-        fix="Pass the folder of the adapter's own base with --model, or save it with PEFT again.",
-        where=path,
-    )
-
-
-def peft_tensor_misshaped(
-    path: str, name: str, found: Sequence[int], expected: Sequence[int | None]
-) -> Problem:
-    """A tensor whose shape does not follow from rank and base."""
-    return Problem(
-        code="MENS-A065",
-        what=f"the tensor {clipped(name)} is {clipped(list(found))}, not {list(expected)}.",
-        fix="Pass the folder of the adapter's own base with --model, or correct r.",
-        where=path,
-    )
-
-
-def peft_tensor_wrong_type(path: str, name: str, found: str) -> Problem:
-    """A number type that float32 cannot hold, or that is not floating-point."""
-    return Problem(
-        code="MENS-A066",
-        what=f"the tensor {clipped(name)} has the dtype {clipped(found)}, not F32, BF16 or F16.",
-        fix=_SAVE_AGAIN,
         where=path,
     )
 

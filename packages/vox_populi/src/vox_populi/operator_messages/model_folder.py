@@ -253,49 +253,6 @@ def tensor_not_in_index(where: str, name: str) -> Problem:
     )
 
 
-def tensor_missing(where: str, name: str) -> Problem:
-    """The config requires a tensor that no file contains."""
-    return Problem(
-        code="MENS-H040",
-        what=f"the tensor {clipped(name)} is missing.",
-        fix="Download the weights again, or the config.json that belongs to them.",
-        where=where,
-    )
-
-
-def tensor_unexpected(where: str, name: str) -> Problem:
-    """A tensor that does not belong to the config's model."""
-    return Problem(
-        code="MENS-H041",
-        what=f"the tensor {clipped(name)} does not belong to this model.",
-        fix="Use the config.json that belongs to these weights.",
-        where=where,
-    )
-
-
-def tensor_misshaped(
-    where: str, name: str, found: Sequence[int], expected: Sequence[int | None]
-) -> Problem:
-    """A tensor whose shape differs from the config's."""
-    kind = "the 2D matrix " if len(expected) == 2 != len(found) else ""
-    return Problem(
-        code="MENS-H042",
-        what=f"the tensor {clipped(name)} is {clipped(list(found))}, not {kind}{list(expected)}.",
-        fix="Use the config.json that belongs to these weights.",
-        where=where,
-    )
-
-
-def tensor_dtype_unsupported(where: str, name: str, dtype: str) -> Problem:
-    """A tensor of a type that the transformer cannot use."""
-    return Problem(
-        code="MENS-H043",
-        what=f"the tensor {clipped(name)} has the dtype {dtype}, not F32, BF16 or F16.",
-        fix="Use unquantised weights of this model.",
-        where=where,
-    )
-
-
 def tensor_named_twice(where: str, name: str) -> Problem:
     """A GPT-2 tensor both with and without the `transformer.` prefix."""
     return Problem(
@@ -352,15 +309,5 @@ def embedded_model_missing(where: str) -> Problem:
         code="MENS-H060",
         what="the embedded model is not part of this installation.",
         fix="Reinstall Vox Mens, or pass a model folder with --model.",
-        where=where,
-    )
-
-
-def base_not_finite(where: str, name: str) -> Problem:
-    """A weight that is infinite or not a number."""
-    return Problem(
-        code="MENS-H061",
-        what=f"the tensor {clipped(name)} has a value that is not finite.",
-        fix="Download the weights again, or train from a sound checkpoint.",
         where=where,
     )

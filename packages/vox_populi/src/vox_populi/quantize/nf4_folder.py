@@ -42,8 +42,8 @@ from vox_populi.hf.saved_path import without_saved_path
 from vox_populi.hf.weight_files import INDEX_NAME, SINGLE_NAME
 from vox_populi.model.nf4_load import quantize_stored
 from vox_populi.operator_messages import environment as say_environment
-from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.operator_messages import quantize as say_quantize
+from vox_populi.operator_messages.tensors import MODEL_FOLDER, tensor_not_finite
 from vox_tensor.nf4 import NF4_LEVELS, NestedScales, Nf4Tensor
 from vox_tensor.nf4_levels import Nf4Settings
 
@@ -244,7 +244,7 @@ def _tensors(entry: _Entry, inventory: ModelInventory, settings: Nf4Settings) ->
     path = inventory.model_dir / info.shard
     stored = read_tensor(path, info)
     if not is_finite(stored):
-        raise ModelError(say_model_folder.base_not_finite(str(path), entry.key.theirs))
+        raise ModelError(tensor_not_finite(MODEL_FOLDER, str(path), entry.key.theirs))
     yield stored
 
 

@@ -35,8 +35,8 @@ from vox_populi.files.strict_json import parse_json_object
 from vox_populi.files.whole_file import Chunk
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.hf.model_config import ModelConfig
-from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import export as say_export
+from vox_populi.operator_messages.tensors import LORA_BIN, tensor_not_finite
 from vox_populi.operator_messages.wording import capped
 from vox_tensor.lora_spec import LoraSpec
 
@@ -170,5 +170,5 @@ def _read_tensors(
     except ModelError as error:
         raise ArtifactError(*error.problems) from error
     if broken := not_finite(tensors):
-        raise ArtifactError(*capped([say_adapter.adapter_not_finite(str(path), n) for n in broken]))
+        raise ArtifactError(*capped([tensor_not_finite(LORA_BIN, str(path), n) for n in broken]))
     return tensors

@@ -14,16 +14,16 @@ from vox_populi.containers.dtypes import CONFIG_NAME_OF
 from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.containers.tensor_comparison import (
     Misshaped,
-    Missing,
     Shape,
-    Unexpected,
     WrongType,
     tensor_differences,
+    tensor_problem,
 )
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import export as say
+from vox_populi.operator_messages.tensors import PEFT_FOLDER
 from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem
 
@@ -78,12 +78,4 @@ def _tensor_problems(
     differences = tensor_differences(expected, found, CONFIG_NAME_OF, possible)
     # Names first: a tensor under another name explains more than its shape does.
     for each in sorted(differences, key=lambda each: isinstance(each, Misshaped | WrongType)):
-        match each:
-            case Missing(name, near):
-                yield say.peft_tensor_missing(where, name, near)
-            case Unexpected(name, near):
-                yield say.peft_tensor_unexpected(where, name, near)
-            case Misshaped(name, shape, wanted):
-                yield say.peft_tensor_misshaped(where, name, shape, wanted)
-            case WrongType(name, dtype):
-                yield say.peft_tensor_wrong_type(where, name, dtype)
+        yield tensor_problem(PEFT_FOLDER, where, each)

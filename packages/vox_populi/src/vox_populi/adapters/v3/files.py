@@ -34,14 +34,7 @@ from vox_populi.adapters.v3.names import (
 from vox_populi.adapters.v3.sidecar import Sidecar, find_sidecar
 from vox_populi.adapters.v3.version2 import META_V2_FILE, facts_to_v2, meta_v2_json
 from vox_populi.containers.safetensors_header import TensorInfo
-from vox_populi.containers.tensor_comparison import (
-    Difference,
-    Misshaped,
-    Missing,
-    Unexpected,
-    WrongType,
-    tensor_differences,
-)
+from vox_populi.containers.tensor_comparison import tensor_differences, tensor_problem
 from vox_populi.containers.tensor_container import container_chunks
 from vox_populi.containers.tensor_reader import not_finite, read_tensors
 from vox_populi.contract.choices import GraphId
@@ -49,6 +42,12 @@ from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.file_digest import content_digest
 from vox_populi.files.whole_file import Chunk, pretty_json, write_whole
 from vox_populi.operator_messages import adapter as say
+from vox_populi.operator_messages.tensors import (
+    LORA_BIN,
+    SIDECAR,
+    tensor_misshaped,
+    tensor_not_finite,
+)
 from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem
 from vox_tensor.lora_spec import LoraSpec
@@ -173,7 +172,7 @@ def _stored_tensors(
         stored[short] = name
     infos = {short: found[name] for short, name in stored.items()}
     differences = tensor_differences(_expected_shapes(facts), infos, {"F32"})
-    problems += [_problem(each, stored, where) for each in differences]
+    problems += [tensor_problem(SIDECAR, where, each, stored) for each in differences]
     if problems:
         raise ArtifactError(*capped(sorted(problems, key=str)))
     return infos
@@ -188,19 +187,6 @@ def _expected_shapes(facts: AdapterFacts) -> dict[str, tuple[int | None, int | N
     return shapes
 
 
-def _problem(difference: Difference, stored: Mapping[str, str], where: str) -> Problem:
-    match difference:
-        case Missing(name, near):
-            return say.form_tensor_missing(where, name, near)
-        case Unexpected(name, near):
-            return say.form_tensor_unexpected(where, stored[name], near)
-        case Misshaped(name, found, shape):
-            text = f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
-            return say.form_tensor_misshaped(where, stored[name], found, text)
-        case WrongType(name, dtype):
-            return say.adapter_tensor_wrong_type(where, stored[name], dtype)
-
-
 def _read_tensors(path: Path, infos: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
     try:
         tensors = read_tensors(path, infos)
@@ -208,7 +194,7 @@ def _read_tensors(path: Path, infos: Mapping[str, TensorInfo]) -> dict[str, Tens
         refused = map(say.form_container_refused, error.problems)
         raise ArtifactError(*refused) from error
     if broken := not_finite(tensors):
-        raise ArtifactError(*capped([say.adapter_not_finite(str(path), n) for n in broken]))
+        raise ArtifactError(*capped([tensor_not_finite(LORA_BIN, str(path), n) for n in broken]))
     return tensors
 
 
@@ -252,7 +238,7 @@ def _adapter_of(manifest: OurManifest, tensors: Mapping[str, Tensor]) -> Adapter
     }
     expected = header.tensor_shapes()
     problems = [
-        say.adapter_tensor_misshaped(MANIFEST_V3_FILE, name, tuple(tensor.shape), expected[name])
+        tensor_misshaped(LORA_BIN, MANIFEST_V3_FILE, name, tuple(tensor.shape), expected[name])
         for name, tensor in ours.items()
         if tuple(tensor.shape) != expected[name]
     ]

@@ -25,8 +25,8 @@ from vox_populi.hf.keymap import (
     embedding_key,
 )
 from vox_populi.hf.model_config import ModelConfig
-from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import export as say_export
+from vox_populi.operator_messages.tensors import SIDECAR, tensor_misshaped
 from vox_tensor.errors import Problem
 
 
@@ -105,8 +105,7 @@ def _shape_problems(
         for (half, _), tensor, shape in zip(HALVES, adapter.pair(name), expected, strict=True):
             found = tuple(tensor.shape)
             if found != shape:
-                said = str(list(shape))
-                yield say_adapter.form_tensor_misshaped(where, name + half, found, said)
+                yield tensor_misshaped(SIDECAR, where, name + half, found, shape)
 
 
 def _require_same_names(
