@@ -126,6 +126,8 @@ class _PairIndex:
 
     def merge(self, key: int, symbol: int) -> None:
         """Replace the pair by `symbol` in every word, and bring the counts up to date."""
+        # A word stays in the sets of pairs that it has lost to earlier merges: looking at it in vain
+        # is cheaper than keeping every set exact.
         grown: set[int] = set()
         for i in self.words_with.pop(key):
             old = self.words[i]
@@ -134,6 +136,10 @@ class _PairIndex:
                 continue
             self.words[i] = new
             weight = self.weights[i]
+            # Subtract the whole old word and add the whole new one: pairs that overlap, as in
+            # "aaa", then need no case of their own. A count that falls keeps its stale entry in
+            # the queue, which `pop_most_frequent` corrects; one that grows needs a new entry,
+            # or the pair would come too late.
             for pair in _keys(old):
                 self.counts[pair] -= weight
             for pair in _keys(new):

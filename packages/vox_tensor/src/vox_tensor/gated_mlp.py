@@ -87,6 +87,8 @@ class _ActivatedDown(torch.autograd.Function):
         needs_dx = any(ctx.needs_input_grad[:2])
         dh_TF, (grad_a, grad_b) = project_backward(grads[0], h_TF, down, None, needs_dx=needs_dx)
         du, dup = _inner_gradients(dh_TF, u_TF, up_TF, act_TF, ctx.kind)
+        # One entry per argument of `forward`: u, up, kind, fixed, then the down projection's
+        # weight, bias, a, b, keep (`lora.flatten`).
         return du, dup, None, None, None, None, grad_a, grad_b, None
 
 
@@ -117,5 +119,7 @@ def _inner_gradients(
         return None, None
     if up_TF is None:
         return _activate_backward(dh_TF, u_TF, kind), None
+    # In place and in this order: `dup` needs act and dh, `du` needs dh alone, so neither buffer
+    # is overwritten before its last use.
     dup_TF = act_TF.mul_(dh_TF)
     return _activate_backward(dh_TF.mul_(up_TF), u_TF, kind), dup_TF

@@ -96,6 +96,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         weight, _, a, b, _ = flat
         (head,) = unflatten(flat, fixed)
+        # Indices of `forward`'s arguments: 0 is h, 4 to 8 are the head's weight, bias, a, b, keep.
         wants_h, wants_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[4]
         wants_low_rank = a is not None and ctx.needs_input_grad[6]
         grads = _Gradients(
@@ -108,6 +109,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, h_PD.shape[0], chunk_rows):
             rows = slice(start, start + chunk_rows)
             losses.add(_chunk(h_PD, head, wanted, rows, grads))
+        # The gradients are complete here up to the factor that `backward` receives, so only they
+        # are saved: neither the hidden states nor the logits.
         ctx.save_for_backward(*grads)
         is_f64 = h_PD.dtype == torch.float64
         return losses.total().to(torch.float64 if is_f64 else torch.float32)
@@ -140,6 +143,8 @@ def _chunk(
         loss_C.mul_(weights_C)
     if all(t is None for t in grads):
         return loss_C
+    # The gradient of the loss with respect to the logits is softmax minus one-hot, made in the
+    # buffer of the log-probabilities, whose last use was the line above.
     g_CV = log_p_CV.exp_()
     g_CV.scatter_add_(1, target_C, -torch.ones_like(target_C, dtype=wide))
     if weights_C is not None:

@@ -155,7 +155,9 @@ class _ProjectShared(torch.autograd.Function):
             dx, (grad_a, grad_b) = project_backward(
                 g_TO, x_TI, p, dx, needs_dx=ctx.needs_input_grad[0]
             )
+            # As in `flatten`: weight, bias, a, b, keep. Only a and b are trained.
             out.extend((None, None, grad_a, grad_b, None))
+        # One entry per argument of `forward`: x, fixed, then the flat tensors.
         return dx, None, *out
 
 
@@ -169,6 +171,9 @@ class Fixed(NamedTuple):
 
 def flatten(projections: Sequence[Projection]) -> tuple[tuple[Fixed, ...], tuple[Any, ...]]:
     """Split projections into fixed parts and a flat tuple of tensors, for autograd functions."""
+    # Autograd tracks only tensors that are arguments of `apply` themselves, not those inside a
+    # tuple, so each projection is passed as five arguments: weight, bias, a, b, keep. `backward`
+    # must return one gradient for each, in this order.
     fixed: list[Fixed] = []
     flat: list[Any] = []
     for p in projections:

@@ -265,6 +265,8 @@ def _cells(device: torch.device) -> tuple[Tensor, Tensor]:
     """Per cell: the number of midpoints in the cells before it, and its own (2 if it has none)."""
     levels = torch.tensor(NF4_LEVELS)
     midpoints = (levels[:-1] + levels[1:]) / 2
+    # Computed exactly like the cell of a value, rounding included: a value at or below a midpoint
+    # then never gets a later cell, and one above it never an earlier one.
     own = _cell_of(midpoints)
     assert own.unique().numel() == own.numel(), "a cell with two midpoints"
     cells = torch.arange(_N_CELLS + 1)

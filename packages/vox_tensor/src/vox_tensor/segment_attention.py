@@ -69,10 +69,14 @@ def continued_attention(
         k_LKE, v_LKE = k_LKE[-n_keys:], v_LKE[-n_keys:]
     k, v = _heads_first(k_LKE), _heads_first(v_LKE)
     if n_new == 1:
+        # The common case of generation, with one new token. It attends to everything, so no mask
+        # is needed, and without a mask torch uses its fast kernels.
         # The query heads of a key head see the same keys: they go in as its queries.
         n_groups = k_LKE.shape[1]
         grouped = q_THE.reshape(1, n_groups, n_heads // n_groups, -1)
         return F.scaled_dot_product_attention(grouped, k, v, scale=scale).reshape(q_THE.shape)
+    # torch's `is_causal` aligns a query with the key of the same index, but here the queries are
+    # the last of the keys, so the mask is written out.
     mask_TL = sliding_window_mask(n_new, n_keys, window or n_keys, q_THE.device)
     out = F.scaled_dot_product_attention(
         _heads_first(q_THE), k, v, attn_mask=mask_TL, scale=scale, enable_gqa=True

@@ -51,6 +51,7 @@ class _NormedProject(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x_TD, *flat = ctx.saved_tensors
+        # Recomputed rather than saved: the norm is cheap, and its output as large as its input.
         with torch.no_grad():
             normed_TD = ctx.norm(x_TD)
         needs_dx = ctx.needs_input_grad[0]
@@ -59,7 +60,9 @@ class _NormedProject(torch.autograd.Function):
         for g_TO, p in zip(grads, unflatten(flat, ctx.fixed), strict=True):
             g_TD, (grad_a, grad_b) = project_backward(g_TO, normed_TD, p, g_TD, needs_dx=needs_dx)
             out.extend((None, None, grad_a, grad_b, None))
+        # The projections' gradients add up at the norm's output, so the norm's backward pass runs once.
         dx = None if g_TD is None else ctx.norm.input_gradient(g_TD, x_TD)
+        # One entry per argument of `forward`: x, norm, fixed, then the tensors of `lora.flatten`.
         return dx, None, None, *out
 
 
