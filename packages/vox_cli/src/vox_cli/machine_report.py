@@ -169,5 +169,5 @@ def _devices() -> tuple[tuple[Device, ...], str | None]:
     failure = metal_failure()
     if failure is None:
         return (*found, Device("metal", "Apple GPU", None, ("f32", "bf16")), cpu), None
-    name = f"Apple GPU, passed over by best: {failure}"
+    name = f"Apple GPU, skipped by best: {failure}"
     return (*found, cpu, Device("metal", name, None, ("f32", "bf16"))), None

@@ -15,7 +15,7 @@ _JSON_HELP = "Print JSON on stdout, also on failure."
 LinesConsole = Annotated[
     Console, "Print JSON lines on stdout, one per row; a failure is the last line."
 ]
-"""Of a command whose result is JSON lines."""
+"""The console of a command that prints JSON lines."""
 DocumentOrLinesConsole = Annotated[
     Console, "Print JSON on stdout, also on failure; JSON lines with --prompts or --interactive."
 ]

@@ -22,7 +22,7 @@ _METAVARS: dict[type, str] = {int: "N", float: "X", Path: "DIR", str: "TEXT"}
 
 
 def takes_settings(*requests: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for each setting of these requests, after its required parameters.
+    """Add an option for each setting of these requests to a command, after its required parameters.
 
     The command finds their values in its context.
     """

@@ -51,7 +51,7 @@ ForceTemplateFlag = Annotated[
     ),
 ]
 DeviceFlag = Annotated[
-    DeviceKind, flags.choice("Where to compute.", DeviceKind, "best", DEVICE_WORDS)
+    DeviceKind, flags.choice("Device to compute on.", DeviceKind, "best", DEVICE_WORDS)
 ]
 DtypeFlag = Annotated[
     ComputeDtype, flags.choice("Arithmetic of the base.", ComputeDtype, "auto", DTYPE_WORDS)

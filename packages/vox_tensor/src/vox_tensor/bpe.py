@@ -126,8 +126,8 @@ class _PairIndex:
 
     def merge(self, key: int, symbol: int) -> None:
         """Replace the pair by `symbol` in every word, and bring the counts up to date."""
-        # A word stays in the sets of pairs that it has lost to earlier merges: looking at it in vain
-        # is cheaper than keeping every set exact.
+        # A word stays in the sets of pairs that earlier merges took from it: a look in vain is
+        # cheaper than keeping every set exact.
         grown: set[int] = set()
         for i in self.words_with.pop(key):
             old = self.words[i]

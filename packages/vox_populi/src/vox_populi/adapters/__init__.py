@@ -1,1 +1,1 @@
-"""Adapters on disk: headers, and every form they are read from."""
+"""Adapters on disk: headers and all formats."""

@@ -1,4 +1,4 @@
-"""An adapter in memory, whichever files it was read from: a header and its numbers.
+"""An adapter in memory, independent of its files: a header and its numbers.
 
 Shape letters: R rank, I input features, O output features.
 """
@@ -27,7 +27,7 @@ class Adapter:
         return self.tensors[module + A_SUFFIX], self.tensors[module + B_SUFFIX]
 
     def with_modules(self, modules: Mapping[str, AdaptedModule]) -> Adapter:
-        """The same numbers under other modules, each given by its present name."""
+        """The same numbers under other modules, each given by its current name."""
         header = replace(self.header, modules=tuple(modules.values()))
         return Adapter(header, renamed(self.tensors, {n: m.ours for n, m in modules.items()}))
 

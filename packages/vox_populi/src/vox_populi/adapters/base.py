@@ -1,4 +1,4 @@
-"""Whether an adapter belongs to a base, and what the base says of one that does not say it itself.
+"""Checking that an adapter belongs to a base, and completing its header from the base.
 
 No torch here.
 """
@@ -21,7 +21,7 @@ from vox_populi.operator_messages import plan as say_plan
 from vox_populi.plan.tokenizer_choice import choose_tokenizer
 
 _SEQ_LEN = 512
-"""Other programs' files do not say how long the rows were; this is the trainer's default."""
+"""Row length for other programs' files, which do not record it: the trainer's default."""
 
 
 def require_lora(header: AdapterHeader, path: Path) -> None:
@@ -68,10 +68,10 @@ def _require_facts(inventory: ModelInventory, header: AdapterHeader, where: str)
 def fitting_modules(
     inventory: ModelInventory, header: AdapterHeader, where: str
 ) -> tuple[AdapterModule, ...]:
-    """The base's modules that the adapter names, which must fit in every particular.
+    """The base's modules that the adapter adapts, which must match exactly.
 
     Raises:
-        ArtifactError: Naming modules that the base does not have.
+        ArtifactError: With the modules that the base does not have.
     """
     known = {module.ours: module for module in adapter_modules(inventory.config)}
     unknown = [
@@ -93,15 +93,15 @@ def header_on_base(
     tokenizer: TokenizerKind | None = None,
     needs_tokenizer: bool = True,
 ) -> tuple[AdapterHeader, tuple[str, ...]]:
-    """The header of another program's adapter with what its base says, and notes on the tokenizer.
+    """The header of another program's adapter, completed from its base, and notes on the tokenizer.
 
     Args:
-        header: As `AdapterHeader.of_foreign` makes it.
+        header: A header from `AdapterHeader.of_foreign`.
         folder: The base's folder; `None` for the embedded one.
-        inventory: Of the same folder; all of it is read for its digest.
-        policy: Layout of the rows the adapter was trained on, as far as anybody knows.
-        tokenizer: `None`: `vox` for the embedded base, else `hf`.
-        needs_tokenizer: Refuse a folder without one; else the digest stays empty.
+        inventory: The same folder; all of it is read for its digest.
+        policy: Template of the adapter's training rows, as far as known.
+        tokenizer: `None`: `vox` for the embedded base, otherwise `hf`.
+        needs_tokenizer: Refuse a folder without one; otherwise the digest stays empty.
 
     Raises:
         ModelError: For a base or a tokenizer that cannot be used.

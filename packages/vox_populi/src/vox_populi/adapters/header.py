@@ -1,4 +1,4 @@
-"""What an adapter file says about itself: a versioned header of plain values. No torch here."""
+"""The header of an adapter file: versioned, plain values. No torch here."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from vox_tensor.nf4_levels import BLOCK_SIZES, Nf4Settings
 ADAPTER_FORMAT = "vox_mens_lora_bin"
 ADAPTER_VERSION = "1"
 IMPORTED_VERSION = "2"
-"""Of a header with `imported`; everything else is as in version 1, and both are read."""
+"""Version of a header with `imported`; otherwise like version 1, and both are read."""
 QLORA_VERSION = "3"
-"""Of a header with `graph` or `quantization`; everything else is as in version 2."""
+"""Version of a header with `graph` or `quantization`; otherwise like version 2."""
 ADAPTER_VERSIONS = (ADAPTER_VERSION, IMPORTED_VERSION, QLORA_VERSION)
 
 COMPUTE_DTYPES = (ComputeDtype.F32.value, ComputeDtype.BF16.value)
-"""Of the arithmetic on quantised weights."""
+"""Dtypes of the arithmetic on quantised weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class AdaptedModule:
     base_key: str
     """The base tensor it belongs to, in the checkpoint's naming."""
     roles: tuple[str, ...]
-    """`q`, `k`, …; more than one where the base fuses projections."""
+    """`q`, `k`, …; more than one if the base fuses projections."""
     in_features: int
     out_features: int
     fan_in_fan_out: bool
@@ -68,26 +68,26 @@ class AdaptedModule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedText:
-    """What a PEFT folder said beside its numbers: enough to write the same bytes again."""
+    """The text files of a PEFT folder: enough to write the same bytes again."""
 
     adapter_config: str
-    """`adapter_config.json`, to the letter."""
+    """`adapter_config.json`, verbatim."""
     container: str
     """The JSON header of `adapter_model.safetensors`, padding included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantization:
-    """How the frozen weights were stored that an adapter was trained on.
+    """How the frozen weights were quantised when an adapter was trained.
 
     Raises:
-        ValueError: Naming the field that is out of its set.
+        ValueError: With the field that has an invalid value.
     """
 
     base_quant: str = "nf4"
     nf4: Nf4Settings
     compute_dtype: str
-    """`f32` or `bf16`: of the arithmetic on the dequantised weights."""
+    """Dtype of the arithmetic on the dequantised weights: `f32` or `bf16`."""
 
     def __post_init__(self) -> None:
         allowed: tuple[tuple[str, object, tuple[object, ...]], ...] = (
@@ -111,7 +111,7 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterHeader:
-    """Everything needed to put an adapter on its base, apart from the numbers."""
+    """Everything needed to attach an adapter to its base, except the numbers."""
 
     lora: LoraSpec
     modules: tuple[AdaptedModule, ...]
@@ -129,13 +129,13 @@ class AdapterHeader:
     contract_digest: str
     step: int
     imported: ImportedText | None = None
-    """Of an adapter that another program trained."""
+    """Files of an adapter trained by another program."""
     graph: GraphId = GraphId.FULL
-    """What the adapter was trained in."""
+    """The graph in which the adapter was trained."""
     quantization: Quantization | None = None
-    """`None`: the base was held as it is stored."""
+    """Quantisation of the base; `None`: the base was used as stored."""
     base_sizes: tuple[int, int] | None = field(default=None, compare=False)
-    """Vocabulary and width of the base, where the file beside the adapter says them (version 3)."""
+    """Vocabulary and width of the base, if the adapter's sidecar has them (version 3)."""
 
     @classmethod
     def of_foreign(
@@ -148,7 +148,7 @@ class AdapterHeader:
         quantization: Quantization | None = None,
         imported: ImportedText | None = None,
     ) -> AdapterHeader:
-        """What another program's files say; `header_on_base` adds what the base says."""
+        """The header from another program's files; `header_on_base` completes it from the base."""
         return cls(
             lora=lora,
             modules=tuple(modules),
@@ -170,14 +170,14 @@ class AdapterHeader:
 
     @property
     def version(self) -> str:
-        """The lowest version of the format that can say this."""
+        """The lowest version of the format that can represent this header."""
         if self.graph != GraphId.FULL or self.quantization is not None:
             return QLORA_VERSION
         return ADAPTER_VERSION if self.imported is None else IMPORTED_VERSION
 
     @property
     def withholds_system_prompt(self) -> bool:
-        """Whether there was one in training, of which the header has the digest alone."""
+        """Whether training used a system prompt of which the header has only the digest."""
         policy = TextPolicy(template=self.template, system_prompt=self.system_prompt)
         return policy.lacks_prompt_of(self.template_digest)
 
@@ -191,7 +191,7 @@ class AdapterHeader:
         return shapes
 
     def to_json(self) -> str:
-        """Canonical JSON: the same header is always the same text."""
+        """Canonical JSON: the same header always gives the same text."""
         lora = self.lora
         return canonical_json(
             {
@@ -220,16 +220,16 @@ class AdapterHeader:
         )
 
     def for_publishing(self, *, include_system_prompt: bool) -> AdapterHeader:
-        """The header that a model carries with which it is published.
+        """The header for a model that is published.
 
-        `template_digest` is over the system prompt as well, so that a reader can still tell whether
-        a prompt is the trained one. What an imported adapter came with is not needed any more.
+        `template_digest` includes the system prompt, so that a reader can still check a prompt.
+        The files of an imported adapter are not needed any more.
         """
         prompt = self.system_prompt if include_system_prompt else None
         return replace(self, system_prompt=prompt, imported=None)
 
     def _newer_fields(self) -> dict[str, object]:
-        """What version 1 does not have; left out where it says nothing."""
+        """Fields that version 1 does not have, omitted if empty."""
         fields: dict[str, object] = {}
         if self.imported is not None:
             fields["imported"] = asdict(self.imported)
@@ -244,7 +244,7 @@ def parse_header(text: str) -> AdapterHeader:
     """Read what `AdapterHeader.to_json` wrote.
 
     Raises:
-        FieldError: Naming the field that is missing or wrong.
+        FieldError: With the field that is missing or wrong.
     """
     try:
         raw = parse_json_object(text.encode("utf-8", "surrogatepass"), "header")
@@ -285,7 +285,7 @@ def take_quantization(raw: Mapping[str, object]) -> Quantization:
     """Read what `Quantization.as_json` wrote.
 
     Raises:
-        FieldError: Naming the field that is missing or wrong.
+        FieldError: With the field that is missing or wrong.
     """
     base_quant, compute_dtype = take(raw, "base_quant", str), take(raw, "compute_dtype", str)
     block_size, double_quant = take(raw, "block_size", int), take(raw, "double_quant", bool)
@@ -309,7 +309,7 @@ def take_lora(raw: Mapping[str, object]) -> LoraSpec:
     """Rank, alpha, dropout and scale rule; `scale` must be what they give.
 
     Raises:
-        FieldError: Naming the field that is missing or wrong.
+        FieldError: With the field that is missing or wrong.
     """
     rank, use_rslora = take_positive(raw, "rank"), take(raw, "use_rslora", bool)
     alpha, dropout = take_number(raw, "alpha"), take_number(raw, "dropout")
@@ -324,15 +324,15 @@ def take_lora(raw: Mapping[str, object]) -> LoraSpec:
 
 
 def take_step(raw: Mapping[str, object]) -> int:
-    """The step that an adapter is of, within what a run can have."""
+    """The step of an adapter, within the limits of a run."""
     return take_count(raw, "step", highest=int(COUNT_OR_NONE.highest))
 
 
 def take_imported(raw: Mapping[str, object]) -> ImportedText | None:
-    """What a PEFT folder said, or `None` for an adapter that was trained here.
+    """The text files of a PEFT folder, or `None` for an adapter trained by this program.
 
     Raises:
-        FieldError: Naming the field that is missing or wrong.
+        FieldError: With the field that is missing or wrong.
     """
     if raw.get("imported") is None:
         return None

@@ -1,4 +1,4 @@
-"""Adapter files (`model_final.bin`, D2): a safetensors container with a header of our own.
+"""Adapter files (`model_final.bin`, D2): a safetensors container with our own header.
 
 Nothing here unpickles. A foreign `.bin` is refused by its first bytes.
 Shape letters: R rank, I input features, O output features.
@@ -28,15 +28,15 @@ from vox_populi.operator_messages.wording import capped
 
 
 def write_adapter_bin(path: Path, header: AdapterHeader, tensors: Mapping[str, Tensor]) -> None:
-    """Write an adapter file whole; the same adapter is always the same bytes.
+    """Write an adapter file atomically; the same adapter always gives the same bytes.
 
     Args:
-        path: Where to; a link there is replaced.
+        path: The file; a link there is replaced.
         header: Must describe exactly these tensors.
         tensors: Float32 CPU tensors.
 
     Raises:
-        EnvironmentFailure: When the system refuses; no torn file is left.
+        EnvironmentFailure: When the system refuses; no partial file is left.
         ValueError: For tensors that the header does not describe.
     """
     write_whole(path, *adapter_bin_chunks(header, tensors))
@@ -69,7 +69,7 @@ def adapter_bin_chunks(header: AdapterHeader, tensors: Mapping[str, Tensor]) -> 
 
 
 def read_adapter_bin(path: Path) -> Adapter:
-    """Read an adapter file; the whole of it is checked before anything is returned.
+    """Read an adapter file; all of it is checked before anything is returned.
 
     Raises:
         ArtifactError: For a pickle, a zip, a truncated or foreign file, an unknown version,
@@ -121,7 +121,7 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> AdapterHeader:
 
 
 def _digest(header_text: str, tensors: Sequence[Tensor]) -> str:
-    """Over the header and the numbers of contiguous tensors in the order of their names."""
+    """Digest of the header and the numbers of contiguous tensors in the order of their names."""
     content = hashlib.sha256(header_text.encode())
     for tensor in tensors:
         content.update(bytes_of(tensor))

@@ -116,13 +116,13 @@ def tensor_problem(
     difference: Difference,
     stored: Mapping[str, str] | None = None,
 ) -> Problem:
-    """A difference in words.
+    """The problem for a difference.
 
     Args:
         file: The kind of file.
         where: The file or folder.
         difference: What differs.
-        stored: The name in the file of each tensor, where it is not the one that was compared.
+        stored: The name in the file of each tensor, if it differs from the compared one.
     """
     name = (stored or {}).get(difference.name, difference.name)
     match difference:

@@ -70,4 +70,4 @@ PEER_TARGETS: Mapping[str, tuple[str, ...]] = {
     "all-linear": (WholeBlocks.ALL,),
     "all_linear": (WholeBlocks.ALL,),
 }
-"""What other programs call the same layers; whatever stands before a dot is where they lie."""
+"""Other programs' names for the same layers, without the path before the last dot."""

@@ -13,7 +13,7 @@ ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
 
 
 class Backend(StrEnum):
-    """Which training kernel the operator asked for."""
+    """The training method requested by the operator."""
 
     LORA = "lora"
     QLORA = "qlora"
@@ -38,7 +38,7 @@ class GraphId(StrEnum):
 
     @property
     def is_proxy(self) -> bool:
-        """Whether an adapter of it says nothing about the transformer."""
+        """Whether its adapters do not belong in the transformer."""
         return self is not GraphId.FULL
 
 
@@ -121,12 +121,12 @@ def parse_choice(flag: str, text: str, words: Mapping[str, ChoiceT]) -> ChoiceT:
     """Read a word for a member of a closed set, case and surrounding space aside.
 
     Args:
-        flag: What the word was given to.
+        flag: The flag of the word.
         text: The word.
-        words: Every word that is understood; of those for one member, any order.
+        words: Every accepted word; the order among words for one member does not matter.
 
     Raises:
-        ConfigError: For another word, naming the members.
+        ConfigError: For any other word, with the members.
     """
     word = text.strip().lower()
     if word not in words:
@@ -137,8 +137,8 @@ def parse_choice(flag: str, text: str, words: Mapping[str, ChoiceT]) -> ChoiceT:
 def default_tokenizer(backend: object, model_dir: object) -> TokenizerKind:
     """The vocabulary of a request that does not choose one.
 
-    A foreign base has a vocabulary of its own, `vox` is the embedded base's; QLoRA takes every
-    base's own file.
+    A foreign base has its own vocabulary, and `vox` is the embedded base's; QLoRA uses the base's
+    own file in any case.
     """
     is_own = backend is not Backend.QLORA and model_dir is None
     return TokenizerKind.VOX if is_own else TokenizerKind.HF

@@ -1,4 +1,4 @@
-"""Settings that travel together: the contract holds them, the plan and the engine hand them on."""
+"""Settings that belong together: the contract has them, the plan and the engine pass them on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ScheduleSettings:
     )
 
     def over(self, total_steps: int, warmup_steps: int) -> LearningRateSchedule:
-        """The rate of every step of a run of so many; its warm-up may be shorter than asked."""
+        """The rate of every step of a run; its warm-up may be shorter than requested."""
         return LearningRateSchedule(
             kind=self.schedule,
             peak=self.learning_rate,
@@ -44,7 +44,7 @@ class ScheduleSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizationSettings:
-    """How a step changes the adapters, at whatever rate."""
+    """How a step changes the adapters, apart from the rate."""
 
     optimizer: OptimizerKind = field(
         default=OptimizerKind.ADAMW,
@@ -60,7 +60,7 @@ class OptimizationSettings:
     """Gradients of a step are scaled down to this joint L2 norm; 0 leaves them as they are."""
 
     def __str__(self) -> str:
-        """As a plan shows it."""
+        """The settings as shown in a plan."""
         norm = f"clipped to {self.max_grad_norm:g}" if self.max_grad_norm else "not clipped"
         title = OPTIMIZERS[self.optimizer].title
         return f"{title}, weight decay {self.weight_decay:g}, gradient norm {norm}"
@@ -84,7 +84,7 @@ class BatchSettings:
 
     @property
     def window_tokens(self) -> int:
-        """Most tokens of one forward pass, rows packed."""
+        """Largest number of tokens in a forward pass, with packed rows."""
         return self.batch_size * self.seq_len
 
     @property
@@ -95,7 +95,7 @@ class BatchSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSettings:
-    """When a run measures itself, and what ends it early."""
+    """When a run is evaluated, and what stops it early."""
 
     eval_every: int | None = field(
         default=None,
@@ -110,15 +110,15 @@ class EvaluationSettings:
             "Evaluations without improvement before stopping.", allowed=number_ranges.COUNT
         ),
     )
-    """The adapter of the best evaluation is then kept; `None` never stops early."""
+    """Evaluations before stopping, keeping the best adapter; `None` never stops early."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeSettings:
-    """Where and in which arithmetic to compute."""
+    """Device, number type and threads of a run."""
 
     device: DeviceKind = field(
-        default=DeviceKind.BEST, metadata=setting("Where to compute.", words=DEVICE_WORDS)
+        default=DeviceKind.BEST, metadata=setting("Device to compute on.", words=DEVICE_WORDS)
     )
     dtype: ComputeDtype = field(
         default=ComputeDtype.AUTO, metadata=setting("Arithmetic of the base.", words=DTYPE_WORDS)

@@ -96,7 +96,7 @@ class TrainingSettings(TypedDict, total=False):
     early_stopping_patience: int | None
     """Evaluations without improvement before stopping."""
     device: Literal["cpu", "cuda", "metal", "best"]
-    """Where to compute."""
+    """Device to compute on."""
     dtype: Literal["auto", "f32", "bf16"]
     """Arithmetic of the base."""
     threads: int | None

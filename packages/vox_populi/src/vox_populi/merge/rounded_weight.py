@@ -28,7 +28,7 @@ class RoundedWeight:
 
     inventory: ModelInventory
     key: TensorKey
-    """Of the tensor that is read."""
+    """Key of the tensor to read."""
     settings: Nf4Settings
 
     def values_NI(self) -> Tensor:

@@ -60,7 +60,7 @@ class _NormedProject(torch.autograd.Function):
         for g_TO, p in zip(grads, unflatten(flat, ctx.fixed), strict=True):
             g_TD, (grad_a, grad_b) = project_backward(g_TO, normed_TD, p, g_TD, needs_dx=needs_dx)
             out.extend((None, None, grad_a, grad_b, None))
-        # The projections' gradients add up at the norm's output, so the norm's backward pass runs once.
+        # The projections' gradients add up at the norm's output, and the norm follows once.
         dx = None if g_TD is None else ctx.norm.input_gradient(g_TD, x_TD)
         # One entry per argument of `forward`: x, norm, fixed, then the tensors of `lora.flatten`.
         return dx, None, None, *out

@@ -1,6 +1,6 @@
-"""Tensors that a file of weights must have, in the same words for every kind of file.
+"""Problems with the tensors of a weight file, worded the same for every kind of file.
 
-A kind of file has its own problem codes, and its own way to mend each problem.
+Each kind of file has its own problem codes and its own fixes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vox_tensor.errors import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorFile:
-    """The codes of a kind of file, and what is particular to it."""
+    """The codes and fixes of a kind of file."""
 
     missing: str
     unexpected: str
@@ -22,10 +22,10 @@ class TensorFile:
     wrong_type: str
     not_finite: str | None = None
     fix: str
-    """For every code that is not in `fixes`."""
+    """Fix for every code that is not in `fixes`."""
     fixes: dict[str, str] = field(default_factory=dict)
     no_place: str
-    """What an unexpected tensor is not part of."""
+    """Text for an unexpected tensor, which is not part of something."""
     dtypes: str = "F32, BF16 or F16"
 
     def problem(self, code: str, what: str, where: str) -> Problem:

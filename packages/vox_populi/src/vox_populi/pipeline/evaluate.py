@@ -32,7 +32,7 @@ class EvalRequest(RowRules):
     max_new_tokens: int = 256
     """Largest number of tokens per answer."""
     compare_base: bool = False
-    """Also measure the base without its adapter."""
+    """Whether to measure the base without its adapter as well."""
 
     def __post_init__(self) -> None:
         require_ranges(

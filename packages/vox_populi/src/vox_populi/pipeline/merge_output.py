@@ -48,29 +48,29 @@ class WrittenWeights:
     """The weights in the staging folder."""
 
     changes: tuple[TensorChange, ...]
-    """In forward order."""
+    """Changes in forward order."""
     digests: dict[str, Future[str]]
-    """By file; done when the file is on the disk as well."""
+    """Digests by file; a digest is done when the file is synced to disk."""
 
     def wait(self) -> None:
-        """Until nothing is written any more."""
+        """Wait until everything is written."""
         wait(self.digests.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A model written in one number type, and what came of running it."""
+    """A model written in one number type, and the results of running it."""
 
     kind: NumberType
     graph: MergedGraph
     written: WrittenWeights
     small: dict[str, Path]
-    """Other files, by name."""
+    """Other files by name."""
     verdict: Verdict
 
     @property
     def relative_error(self) -> float:
-        """Of the whole update, by the rounding."""
+        """Relative rounding error of the whole update."""
         return relative_error(self.written.changes)
 
     def problem(self, inputs: MergeInputs) -> Problem | None:
@@ -83,21 +83,21 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class ModelWriter:
-    """Writes one model in whatever number type."""
+    """Writes one model in any number type."""
 
     request: MergeRequest | QloraMergeRequest
     inputs: MergeInputs
     header: AdapterHeader
-    """Of the adapter, as it may be published."""
+    """The adapter's header, as it may be published."""
     copied: Mapping[str, bytes]
-    """Files that are taken over, by name."""
+    """Copied files by name."""
     staged: StagedFolder
     pools: tuple[Executor, Executor]
 
     def attempt(
         self, kind: NumberType, proof: MergeProof, *, may_overflow: bool
     ) -> Attempt | TriedType:
-        """Write and run the model; with `may_overflow` a sum that does not fit is no error."""
+        """Write and run the model; with `may_overflow`, a sum that does not fit is not an error."""
         inputs = self.inputs
         graph = _in_type(inputs.graph, kind)
         header, is_hf = self.header, self.request.output_format is MergeFormat.HF
@@ -165,7 +165,7 @@ def _plan(
 def _write_weights(
     shards: Sequence[ShardPlan], base: Path, folder: Path, pools: tuple[Executor, Executor]
 ) -> WrittenWeights:
-    """Write one file a thread; each is put on the disk while others are computed."""
+    """Write one file per thread; each is synced to disk while others are computed."""
     workers, disk = pools
     jobs = [workers.submit(write_shard, shard, base, folder) for shard in shards]
     changes: list[TensorChange] = []
@@ -186,7 +186,7 @@ def _write_weights(
 
 
 def _finish_file(written: WrittenShard) -> str:
-    """Put a file on the disk; its digest. A merged model of ours gets its own one inside first."""
+    """Sync a file to disk and return its digest; our merged models are signed first."""
     digest = written.digest
     try:
         if written.path.name == MERGED_FILE:

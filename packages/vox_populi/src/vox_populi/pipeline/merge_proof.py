@@ -1,4 +1,4 @@
-"""Whether what a merge wrote does what was trained: its files are read and run. Needs torch."""
+"""Checking that the output of a merge does what was trained, by running it. Needs torch."""
 
 from __future__ import annotations
 
@@ -31,46 +31,46 @@ from vox_tensor.errors import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QloraSide:
-    """What a merge must know of an adapter that was trained on rounded weights."""
+    """Facts for merging an adapter that was trained on rounded weights."""
 
     trained: TrainedBase
     onto: Onto
     other: MergedGraph | None
-    """The merge onto the other weights; `None` where the base has no others."""
+    """The merge into the other weights; `None` if the base has no others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeInputs:
-    """What is read, checked to belong together; nothing is written yet."""
+    """The inputs of a merge, checked to belong together."""
 
     checkpoint: Path
     """The adapter's file."""
     sidecars: tuple[Path, ...] = ()
-    """Read with it."""
+    """Sidecars read with it."""
     adapter: Adapter
     inventory: ModelInventory
     modules: tuple[AdapterModule, ...]
     graph: MergedGraph
     check_rows: CheckRows | None = None
-    """Rows that the adapter's run left for this."""
+    """Check rows of the adapter's run."""
     qlora: QloraSide | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def is_onto_other_weights(self) -> bool:
-        """Whether the update is added to weights that it was not trained on."""
+        """Whether the update is added to weights other than those it was trained on."""
         return self.qlora is not None and self.qlora.onto is Onto.ORIGINAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What running the output showed."""
+    """The results of running the output."""
 
     logits: LogitCheck
     rows: RowCheck | None
-    """Against the adapter beside the weights that it was merged onto."""
+    """Comparison with the unmerged adapter on the weights it was merged into."""
     training_rows: RowCheck | None
-    """Against the adapter beside the weights it was trained on, where those are others."""
+    """Comparison with the adapter on the weights it was trained on, if those differ."""
     qlora: QloraReceipt | None
 
     def problem(self, where: str, dtype: str) -> Problem | None:
@@ -78,7 +78,7 @@ class Verdict:
 
         Args:
             where: The adapter's file.
-            dtype: Number type of the output, as a config has it.
+            dtype: Number type of the output, as in a config.
         """
         if not self.logits.is_within:
             found, allowed = f"{self.logits.max_difference:.3g}", f"{self.logits.allowed:.3g}"
@@ -90,11 +90,11 @@ class Verdict:
 
 
 class MergeProof:
-    """One merge's yardsticks; what base and adapter do is computed once, whatever is written.
+    """The reference results of a merge; base and adapter are run once for all outputs.
 
     Args:
-        inputs: What is merged.
-        workers: Threads, with one thread for products each.
+        inputs: The inputs of the merge.
+        workers: Threads, each with one thread for products.
     """
 
     def __init__(self, inputs: MergeInputs, workers: Executor) -> None:
@@ -104,11 +104,11 @@ class MergeProof:
         self._rows = () if rows is None else rows.limited(limit)
 
     def judge(self, merged: ModelInventory, other: MergedGraph | None) -> Verdict:
-        """Read an output as anyone would, and compare what it computes.
+        """Read an output like any reader, and compare what it computes.
 
         Args:
             merged: The files.
-            other: Of a QLoRA adapter: the merge onto the other weights, in the same number type.
+            other: For a QLoRA adapter: the merge into the other weights, in the same number type.
 
         Raises:
             ModelError: When a file cannot be read any more.
@@ -126,7 +126,7 @@ class MergeProof:
         )
 
     def score(self, build: Callable[[], Transformer]) -> RowCheck | None:
-        """Compare any model with the adapter on the check rows; `None` where there are none."""
+        """Compare any model with the adapter on the check rows; `None` if there are none."""
         if not self._rows:
             return None
         return self._compared(self._expected, self._scores(build).result(), "merged")
@@ -142,7 +142,7 @@ class MergeProof:
 
     @cached_property
     def _expected(self) -> tuple[Future[RowScores], Future[RowScores]]:
-        """Of the base that is merged into, and of the adapter beside it."""
+        """Scores of the base that is merged into, and of the unmerged adapter on it."""
         side = self._inputs.qlora
         if side is None or self._inputs.is_onto_other_weights:
             return self._without_and_with(lambda: stored_model(self._inputs.inventory))
@@ -150,7 +150,7 @@ class MergeProof:
 
     @cached_property
     def _training(self) -> tuple[Future[RowScores], Future[RowScores]]:
-        """Of the rounded base that a QLoRA adapter was trained on, and of both together."""
+        """Scores of the rounded base that a QLoRA adapter was trained on, and of both together."""
         side = self._inputs.qlora
         assert side is not None, "a LoRA adapter is trained on the base as it is stored"
         return self._without_and_with(lambda: trained_model(side.trained))
@@ -197,7 +197,7 @@ class MergeProof:
 
 
 def row_figures(rows: RowCheck) -> say.RowFigures:
-    """What a refusal says."""
+    """The figures for a refusal."""
     return say.RowFigures(
         learned=rows.learned,
         agreement=rows.agreement,

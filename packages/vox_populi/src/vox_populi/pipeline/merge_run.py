@@ -1,4 +1,4 @@
-"""`vox mens merge-weights`: a LoRA adapter folded into its base, proved, published. Needs torch."""
+"""`vox mens merge-weights`: a LoRA adapter folded into its base and checked. Needs torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def lora_inputs(path: Path, model_dir: Path | None) -> MergeInputs:
 
     Args:
         path: The adapter's file, or the folder of a run or checkpoint.
-        model_dir: The base, if not where it was in training.
+        model_dir: The base, if it has moved since training.
 
     Raises:
         VoxError: As `pipeline.merge.merge_weights` says.

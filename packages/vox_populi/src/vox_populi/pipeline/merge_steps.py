@@ -1,4 +1,4 @@
-"""What every merge does, whatever trained the adapter: check, write, prove. Needs torch."""
+"""The steps of every merge, for adapters of either backend: check, write, verify. Needs torch."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from vox_tensor.errors import Problem, VoxError
 
 _MOST_THREADS = 8
 _BESIDES_TENSORS = 64 * 2**20
-"""Room for tokenizer, headers and receipt."""
+"""Space for tokenizer, headers and receipt."""
 
 
 def run_merge(inputs: MergeInputs, request: MergeRequest | QloraMergeRequest) -> MergeReport:
-    """Write a merged model; it appears complete and proved, or not at all.
+    """Write a merged model; it appears complete and verified, or not at all.
 
     Raises:
         VoxError: As `pipeline.merge.merge_weights` says; nothing was published.
@@ -79,10 +79,10 @@ def run_merge(inputs: MergeInputs, request: MergeRequest | QloraMergeRequest) ->
 def check_output(
     request: MergeRequest | QloraMergeRequest, sources: Sequence[Path], tensor_bytes: int
 ) -> None:
-    """Refuse a place where the output cannot go, before any weight is read.
+    """Refuse an output path that cannot be used, before any weights are read.
 
     Raises:
-        PreflightError: When it overlaps what is read, or holds something.
+        PreflightError: When it overlaps an input, or is not empty.
         EnvironmentFailure: When it cannot be written, or the disk is too small.
     """
     require_new_folder(request.output, Reads(whole=tuple(sources)), force=request.force)
@@ -92,10 +92,10 @@ def check_output(
 
 
 def _digests_of_inputs(inputs: MergeInputs, workers: Executor) -> dict[str, str]:
-    """Digest of every file that is read, by name; the base's must be the adapter's.
+    """Digest of every input file, by name; the base's must match the adapter's.
 
     Raises:
-        ArtifactError: For another base than the adapter was trained on.
+        ArtifactError: For a base other than the one the adapter was trained on.
     """
     inventory, header = inputs.inventory, inputs.adapter.header
     names = (CONFIG_NAME, *inventory.shards)
@@ -121,7 +121,7 @@ def _build(
     staged: StagedFolder,
     pools: tuple[Executor, Executor],
 ) -> MergeReceipt:
-    """Fill the staging folder and prove it; the receipt is written last."""
+    """Fill the staging folder and verify it; the receipt is written last."""
     trained = inputs.adapter.header
     header = trained.for_publishing(include_system_prompt=request.include_system_prompt)
     proof = MergeProof(inputs, pools[0])
@@ -162,12 +162,12 @@ def _build(
 def _first_that_keeps(
     writer: ModelWriter, proof: MergeProof
 ) -> tuple[Attempt, tuple[TriedType, ...]]:
-    """Write number type after number type until one keeps what was trained.
+    """Try number types in turn until one keeps what was trained.
 
     Raises:
         ModelError: For a sum that even the last type cannot hold.
-        ArtifactError: When nothing of the update is left in the last one.
-        MergeMismatchError: When the last one does not do what base and adapter do.
+        ArtifactError: When the last one loses the whole update.
+        MergeMismatchError: When the last one does not do the same as base and adapter.
     """
     inputs, tried = writer.inputs, []
     kinds = number_types(writer.request.dtype, inputs.inventory.config.dtype)
@@ -236,13 +236,13 @@ def _adapter_facts(header: AdapterHeader) -> dict[str, object]:
 
 
 def most_threads() -> int:
-    """How many threads a merge takes unless told."""
+    """Default number of threads of a merge."""
     return min(torch.get_num_threads(), _MOST_THREADS)
 
 
 @contextmanager
 def workers_of(count: int) -> Iterator[Executor]:
-    """Threads that compute with one thread each; what waits is dropped when something fails."""
+    """Worker threads with one compute thread each; pending work is dropped when something fails."""
     pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
     try:
         yield pool

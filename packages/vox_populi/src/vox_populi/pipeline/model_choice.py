@@ -1,4 +1,4 @@
-"""Which model is meant: a base or a merged one, or a base with an adapter of whatever origin."""
+"""Choosing the model: a base, a merged one, or a base with an adapter of any origin."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class ChosenModel:
     """A base or merged model, and perhaps an adapter on it."""
 
     folder: Path | None
-    """Where its tokenizer is; `None` for the embedded base."""
+    """Folder of its tokenizer; `None` for the embedded base."""
     inventory: ModelInventory
     adapter: FoundAdapter | None = None
     text: TrainedText | None = None
-    """How it was trained; `None` for a base, and for an adapter of another program."""
+    """Text format of its training; `None` for a base, and for an adapter of another program."""
 
 
 def choose_model(choice: WeightsChoice) -> ChosenModel:
-    """Find all of it and check that it belongs together.
+    """Find all parts and check that they belong together.
 
     Raises:
         ConfigError: For more than one adapter, or a PEFT folder without its base.

@@ -1,4 +1,4 @@
-"""`vox schola merge-qlora`: a QLoRA adapter folded into the base it names. Needs torch."""
+"""`vox schola merge-qlora`: a QLoRA adapter folded into its base. Needs torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from vox_populi.runs.find_adapter import FoundAdapter, read_adapter
 
 
 def merge(request: QloraMergeRequest) -> MergeReport:
-    """Merge a QLoRA adapter into the weights that the request names.
+    """Merge a QLoRA adapter into the chosen weights.
 
     Raises:
         VoxError: As `pipeline.merge.merge_qlora` says; nothing was published.
@@ -46,7 +46,7 @@ def merge(request: QloraMergeRequest) -> MergeReport:
 
 
 def find_qlora(request: QloraMergeRequest) -> FoundAdapter:
-    """An adapter of the QLoRA backend; the adapter of a checkpoint has nothing beside it.
+    """An adapter of the QLoRA backend; a checkpoint's adapter has no sidecar.
 
     Raises:
         ArtifactError: For what is not a QLoRA adapter by its name, first bytes, form or sidecar.
@@ -131,7 +131,7 @@ def _as_trained(
 def _both_graphs(
     adapter: Adapter, modules: tuple[AdapterModule, ...], trained: TrainedBase, onto: Onto
 ) -> tuple[MergedGraph, MergedGraph | None]:
-    """The merge that was asked for, and the one onto the other weights."""
+    """The requested merge, and the one into the other weights."""
     inventory = trained.inventory
     rounded = merged_graph(inventory, adapter, modules, trained)
     plain = None if inventory.nf4 else merged_graph(inventory, adapter, modules)

@@ -1,7 +1,7 @@
 """`merge-qlora --subset`: the tensors that an adapter changes, and nothing else. Needs torch.
 
-What comes out is a part of a model, in float32, under the base's own names: for whoever puts it
-into a model themselves, as users of the source system do.
+The result is a part of a model, in float32, under the base's own names, for users who load it into
+a model themselves, as with the source system.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def _write(tensors: list[MergedTensor], base: SubsetBase, staged: StagedFolder) 
 
 
 def _digests(adapter: FoundAdapter, base: SubsetBase) -> dict[str, str]:
-    """Of every file that is read, by name; the base must be that of an adapter that knows it.
+    """Digests of all input files, by name; the base must match an adapter that records its digest.
 
     Raises:
-        ArtifactError: For another one.
+        ArtifactError: For a different base.
     """
     contents = {name: content_digest(base.folder / name) for name in base.files}
     if not adapter.is_of_source_system and base.inventory is not None:

@@ -1,4 +1,4 @@
-"""Where a run starts: at step 0, at a checkpoint, or not at all because it is complete."""
+"""Finding the start of a run: step 0, a checkpoint, or none because it is complete."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What `merge-qlora --subset` reads: an adapter by its layers, and the base tensors they name.
+"""The inputs of `merge-qlora --subset`: an adapter by its layers, and their base tensors.
 
-The base may be a whole folder, or files without a config: then names and shapes are all there is.
+The base may be a complete folder, or files without a config: then only names and shapes are known.
 Shape letters: R rank, I input features, O output features. Needs torch.
 """
 
@@ -41,22 +41,22 @@ from vox_tensor.errors import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubsetBase:
-    """Base tensors by name: canonical ones of a folder with a config, else as they are stored."""
+    """Base tensors by name: canonical names if the folder has a config, otherwise as stored."""
 
     path: Path
-    """What must not be written into."""
+    """Path that must not be written to."""
     folder: Path
     files: tuple[str, ...]
     tensors: Mapping[str, TensorInfo]
     inventory: ModelInventory | None
 
     def number_types(self) -> tuple[str, ...]:
-        """Of the tensors, by their safetensors names."""
+        """Number types of the tensors, by their safetensors names."""
         return tuple(sorted({info.dtype for info in self.tensors.values()}))
 
 
 def subset_adapter(found: FoundAdapter) -> FoundAdapter:
-    """An adapter by its layers: modules have the names and base keys that its files state."""
+    """An adapter by its layers: modules have the names and base keys of its files."""
     header, sidecar = found.adapter.header, found.sidecar
     if found.is_of_source_system:
         return found
@@ -75,10 +75,10 @@ def subset_adapter(found: FoundAdapter) -> FoundAdapter:
 
 
 def subset_base(found: FoundAdapter) -> SubsetBase:
-    """The base that the request names, or that of the run: a folder, or one of its files.
+    """The base in the request, or that of the run: a folder, or one of its files.
 
     Raises:
-        ArtifactError: When nothing says where it is, and for a folder without weights.
+        ArtifactError: When the base is not known, and for a folder without weights.
         ModelError: For files that cannot be used.
     """
     unknown = say.base_not_found(found.where)
@@ -119,9 +119,9 @@ def subset_tensors(found: FoundAdapter, base: SubsetBase, onto: Onto) -> list[Me
     """Every layer with its base tensor, in float32, in the adapter's order.
 
     Raises:
-        ArtifactError: With every layer whose tensor is absent, of another shape or number type,
-            or that of another layer; for original weights that are not there; for rounding a
-            base without a config.
+        ArtifactError: With every layer whose tensor is missing, has a different shape or number
+            type, or belongs to another layer; for missing original weights; for rounding a base
+            without a config.
     """
     where, inventory, adapter = str(base.path), base.inventory, found.adapter
     if onto is Onto.DEQUANT and inventory is None:
@@ -159,7 +159,7 @@ def is_table(tensor: MergedTensor) -> bool:
 
 
 def _stored(stated: str, base: SubsetBase) -> tuple[TensorKey, TensorInfo] | str:
-    """A base tensor with its orientation; the name that was looked for when there is none."""
+    """A base tensor with its orientation; if there is none, the name that was looked for."""
     if base.inventory is None:
         info = base.tensors.get(stated)
         if info is None:
@@ -191,14 +191,14 @@ def _misfits(
 
 
 def graph_of(found: FoundAdapter) -> GraphId | None:
-    """What it was trained in; `None` where the source system's names are of no one graph."""
+    """The graph of its training; `None` if the source system's names do not belong to one graph."""
     return found.adapter.header.graph if found.sidecar is None else found.sidecar.facts.graph
 
 
 def _rounded(
     found: FoundAdapter, layer: str, key: TensorKey, inventory: ModelInventory | None
 ) -> RoundedWeight | None:
-    """A tensor as training saw it: in the full graph the head is as it is stored."""
+    """A tensor as training saw it: in the full graph the head is as stored."""
     assert inventory is not None, "a base without a config was refused"
     graph, quantization = graph_of(found), found.adapter.header.quantization
     assert quantization is not None, "others were refused"

@@ -1,4 +1,4 @@
-"""Which adapter a path means, by names and first bytes: of a run, a checkpoint, a folder, a file.
+"""Locating the adapter of a path (run, checkpoint, folder or file) by names and first bytes.
 
 No torch here; `find_adapter` reads what is found.
 """
@@ -27,29 +27,29 @@ from vox_populi.runs.run_dir import ADAPTER_FILE, final_adapter, run_files
 
 
 class AdapterForm(StrEnum):
-    """The forms an adapter can be stored in."""
+    """The formats of adapters."""
 
     LORA_BIN = "lora-bin"
-    """One `.bin` file, as the LoRA backend and all checkpoints have it."""
+    """One `.bin` file, as written by the LoRA backend and all checkpoints."""
     PEFT = "peft"
-    """A folder as PEFT's `save_pretrained` writes it."""
+    """A folder as written by PEFT's `save_pretrained`."""
     V3 = "v3"
-    """A safetensors file with its manifest of version 3 and, for QLoRA, sidecar of version 2."""
+    """A safetensors file with its version 3 manifest and, for QLoRA, a version 2 sidecar."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterPlace:
-    """Where an adapter is stored, and in which form."""
+    """The location and format of a stored adapter."""
 
     form: AdapterForm
     file: Path
     """The file with the numbers."""
     checkpoint: Checkpoint | None = None
-    """The checkpoint that was named."""
+    """The given checkpoint."""
 
     @property
     def where(self) -> str:
-        """What messages call it: the file, or the folder of PEFT's two."""
+        """Its place in messages: the file, or the folder of PEFT's two files."""
         return str(self.file.parent if self.form is AdapterForm.PEFT else self.file)
 
     @property
@@ -63,7 +63,7 @@ class AdapterPlace:
 
 
 def adapter_at(path: Path) -> AdapterPlace | None:
-    """The adapter that a path means; `None` for a folder without one.
+    """The adapter of a path; `None` for a folder without one.
 
     A path that is not a folder is an adapter's file, whether it exists or not.
     """
@@ -92,7 +92,7 @@ def _form_of(file: Path) -> AdapterForm:
 
 
 def require_run_adapter(run: Path) -> Path:
-    """The adapter that a run has left.
+    """The final adapter of a run.
 
     Raises:
         ArtifactError: For a run without one, or a folder that is not a run.
@@ -106,7 +106,7 @@ def require_run_adapter(run: Path) -> Path:
 
 
 def means_adapter(path: Path) -> bool:
-    """Whether a path is that of an adapter file, or of a run or checkpoint folder with one."""
+    """Whether a path is an adapter file, or a run or checkpoint folder with one."""
     if path.is_dir():
         return final_adapter(path) is not None or checkpoint_at(path) is not None
     return path.is_file() and not is_gguf(path)

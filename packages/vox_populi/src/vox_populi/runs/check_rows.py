@@ -139,7 +139,7 @@ def read_check_rows(path: Path, contract_digest: str, vocab_size: int) -> CheckR
 def check_rows_of_run(
     run: Path, header: AdapterHeader, inventory: ModelInventory
 ) -> CheckRows | None:
-    """The rows that an adapter's run left for a merge; `None` where there are none."""
+    """The check rows of an adapter's run; `None` if there are none."""
     path = run / CHECK_ROWS_FILE
     return read_check_rows(path, header.contract_digest, inventory.config.vocab_size)
 

@@ -1,4 +1,4 @@
-"""From a path to an adapter in memory, its base and what is to be said about it. Needs torch."""
+"""Finding the adapter of a path, with its base and notes about it. Needs torch."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from vox_tensor.errors import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundAdapter:
-    """What a path means."""
+    """The adapter of a path."""
 
     place: AdapterPlace
     adapter: Adapter
-    """The source system's has the names of its own layers until `on_its_base`."""
+    """The adapter; one of the source system has the names of its own layers until `on_its_base`."""
     base: Path | None
-    """Where its base is, as far as anything says; the embedded base needs no place."""
+    """The folder of its base, if known; the embedded base does not need one."""
     sidecar: Sidecar | None = None
-    """Of the forms that have one."""
+    """The sidecar of formats that have one."""
     notes: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
-        """What messages call it."""
+        """Its place in messages."""
         return self.place.where
 
     @property
     def words(self) -> str:
-        """Name of the form it was found in."""
+        """Display name of its format."""
         if self.sidecar is None:
             return "a PEFT folder" if self.place.form is AdapterForm.PEFT else "a .bin"
         version = self.sidecar.facts.version
@@ -59,13 +59,13 @@ class FoundAdapter:
         return self.sidecar is not None and self.sidecar.ours is None
 
     def base_folder(self, unknown: Problem | None = None) -> Path | None:
-        """Where its base is; `None` for the embedded one.
+        """The folder of its base; `None` for the embedded one.
 
         Args:
-            unknown: What to say when nothing tells.
+            unknown: The problem to raise if it is not known.
 
         Raises:
-            ArtifactError: When nothing tells.
+            ArtifactError: When it is not known.
         """
         name = self.adapter.header.base_name
         if self.base is None and name != EMBEDDED_NAME:
@@ -73,23 +73,23 @@ class FoundAdapter:
         return self.base
 
     def inventory(self) -> ModelInventory:
-        """What the base has; weights that are missing there do not matter here.
+        """The inventory of the base; missing weights do not matter here.
 
         Raises:
-            ArtifactError: When nothing says where it is.
+            ArtifactError: When the base is not known.
             ModelError: For a folder that cannot be used.
         """
         folder = self.base_folder(say_export.convert_needs_base(self.where, self.words))
         return _read_base(folder)
 
     def on_its_base(self, *, needs_tokenizer: bool = True) -> FoundAdapter:
-        """The same with what the files of the source system lack, as far as the base has it.
+        """The adapter completed from its base with what files of the source system lack.
 
         Args:
-            needs_tokenizer: Refuse a base without one for files that do not name it themselves.
+            needs_tokenizer: Refuse a base without a tokenizer for files that do not record it.
 
         Raises:
-            ArtifactError: When nothing says where the base is, or the adapter does not fit it.
+            ArtifactError: When the base is not known, or the adapter does not fit it.
             ModelError: For a base that cannot be used.
         """
         if self.sidecar is None or self.sidecar.ours is not None:
@@ -108,12 +108,12 @@ class FoundAdapter:
 
 
 def find_adapter(path: Path, base: Path | None = None, meta: Path | None = None) -> FoundAdapter:
-    """Read the adapter that a path means.
+    """Read the adapter of a path.
 
     Args:
         path: An adapter's file, the folder of a run or of a checkpoint, or a PEFT folder.
-        base: Its base, if not where it was in training; PEFT folders do not say where it is.
-        meta: The sidecar of a version 2 or 3 file, if it is not beside it under a known name.
+        base: Its base, if it has moved since training; PEFT folders do not record it.
+        meta: The sidecar of a version 2 or 3 file, if it is not next to it under a known name.
 
     Raises:
         ArtifactError: For what is not an adapter, cannot be read or does not fit its base.
@@ -126,7 +126,7 @@ def find_adapter(path: Path, base: Path | None = None, meta: Path | None = None)
 
 
 def find_own_adapter(path: Path, base: Path | None = None) -> FoundAdapter:
-    """The same for an adapter of this program: one that says what it belongs to.
+    """Read an adapter of this program, which records its base.
 
     Raises:
         ArtifactError: For an adapter of the source system, and as `find_adapter`.
@@ -166,7 +166,7 @@ def read_adapter(
 
 
 def _read_peft(place: AdapterPlace, base: Path | None) -> FoundAdapter:
-    """A PEFT folder tells its modules only beside a base."""
+    """Read a PEFT folder, whose modules are only known together with a base."""
     folder, words = place.file.parent, "a PEFT folder"
     if base is None and read_peft_config(folder).base_name != EMBEDDED_NAME:
         raise ArtifactError(say_export.convert_needs_base(str(folder), words))

@@ -1,1 +1,1 @@
-"""Adapters in PEFT's form."""
+"""Adapters in PEFT's format."""

@@ -1,7 +1,7 @@
 """PEFT adapter folders: `adapter_config.json` and `adapter_model.safetensors`, both ways.
 
 Names in the container are `base_model.model.<module path>.lora_A.weight` `[R, I]` and
-`.lora_B.weight` `[O, R]`, the update of the weight is scale x B A.
+`.lora_B.weight` `[O, R]`; the update of the weight is scale x B A.
 Shape letters: R rank, I input features, O output features.
 """
 
@@ -53,13 +53,13 @@ def peft_files(
     config: ModelConfig,
     base_name: str,
 ) -> dict[str, list[Chunk]]:
-    """Both files of a PEFT folder; the same adapter is always the same bytes.
+    """Both files of a PEFT folder; the same adapter always gives the same bytes.
 
     Args:
-        lora: As the reader shall see it.
+        lora: LoRA settings for the reader.
         modules: The adapted projections.
         tensors: By our names; those of the modules are written, with their dtype.
-        config: Of the base; tells which target names select these modules alone.
+        config: The base's config, to find target names that select only these modules.
         base_name: Name of the base, never a path.
     """
     every = [module.theirs for module in adapter_modules(config)]
@@ -79,7 +79,7 @@ def peft_files(
 def imported_files(
     imported: ImportedText, modules: Sequence[AdapterModule], tensors: Mapping[str, Tensor]
 ) -> dict[str, list[Chunk]] | None:
-    """The two files as they were before the import, or `None` where they would not be exact."""
+    """The two files as before the import, or `None` if they would not be exact."""
     preamble = imported.container.encode()
     try:
         entries = parse_json_object(preamble, "header")
@@ -121,15 +121,15 @@ def _stored_again(
 def read_peft_adapter(folder: Path, config: ModelConfig) -> tuple[Adapter, tuple[str, ...]]:
     """Read a PEFT folder for a base, and notes; all of it must fit, and nothing may be left over.
 
-    The header has what gives back the same two files.
+    The header keeps what is needed to write the same two files again.
 
     Args:
-        folder: With `adapter_config.json` and `adapter_model.safetensors`.
-        config: Of the base it goes on.
+        folder: Folder with `adapter_config.json` and `adapter_model.safetensors`.
+        config: The base's config.
 
     Raises:
         ArtifactError: For settings we cannot represent, each by name; for tensors that are
-            missing, unexpected, misshaped or not finite, each with the nearest name.
+            missing, unexpected, misshaped or not finite, each with the closest name.
     """
     settings = read_peft_config(folder)
     path = folder / PEFT_WEIGHTS_FILE

@@ -75,21 +75,21 @@ _PLAIN_INITS = (True, False, "gaussian", "orthogonal", "eva")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeftConfig:
-    """What a PEFT config says that matters to what the adapter computes."""
+    """The settings of a PEFT config that affect what the adapter computes."""
 
     lora: LoraSpec
     base_name: str | None
     targets: tuple[str, ...] | str
-    """Names, or a pattern in one string."""
+    """Target names, or a pattern in one string."""
     layers: frozenset[int] | None
     """The only layers that are adapted, or `None` for all."""
     excluded: tuple[str, ...]
     text: str
-    """The file as it is."""
+    """The file's text, verbatim."""
 
     @property
     def names_its_modules(self) -> bool:
-        """Whether the config alone says which projections are adapted."""
+        """Whether the config alone determines the adapted projections."""
         return not isinstance(self.targets, str) or self.targets == "all-linear"
 
     def covers(self, module: AdapterModule) -> bool:
@@ -107,12 +107,12 @@ class PeftConfig:
 def peft_config_text(
     lora: LoraSpec, modules: Sequence[AdapterModule], targets: Sequence[str], base_name: str
 ) -> str:
-    """The file for an adapter of ours: indent 2, keys and lists sorted, no key of ours.
+    """The file for one of our adapters: indent 2, keys and lists sorted, only PEFT's keys.
 
     Args:
         lora: Rank, alpha and scale rule.
         modules: The adapted projections.
-        targets: What selects them, see `target_names`.
+        targets: Names that select them, see `target_names`.
         base_name: Name of the base, never a path.
     """
     alpha = int(lora.alpha) if lora.alpha.is_integer() else lora.alpha
@@ -140,8 +140,8 @@ def peft_config_text(
 def target_names(adapted: Sequence[str], every: Sequence[str]) -> tuple[str, ...]:
     """The shortest sorted names that select the adapted projections of a base and no others.
 
-    PEFT takes a name for every module path that ends in it. GPT-2 has two `c_proj`, so theirs
-    stay longer; projections that are adapted in some layers only are named in full.
+    PEFT matches a name with every module path that ends in it. GPT-2 has two `c_proj`, so their
+    names are longer; projections that are adapted only in some layers get their full path.
 
     Args:
         adapted: Module paths of adapted projections.
@@ -156,10 +156,10 @@ def target_names(adapted: Sequence[str], every: Sequence[str]) -> tuple[str, ...
 
 
 def read_peft_config(folder: Path) -> PeftConfig:
-    """Read the config of a PEFT folder; whatever we could not honour is refused by name.
+    """Read the config of a PEFT folder; unsupported settings are refused by name.
 
     Raises:
-        ArtifactError: With every setting that stands in the way.
+        ArtifactError: With every unsupported setting.
     """
     path = folder / PEFT_CONFIG_FILE
     if not path.is_file():
@@ -195,7 +195,7 @@ def unsupported_settings(raw: Mapping[str, object], where: str) -> Iterator[Prob
 
 
 def _is_off(name: str, value: object, raw: Mapping[str, object]) -> bool:
-    """Whether a setting is at the value that leaves a plain LoRA."""
+    """Whether a setting has the value of a plain LoRA."""
     if value is None or value is False or value in ({}, []):
         return True
     if name == "bias":

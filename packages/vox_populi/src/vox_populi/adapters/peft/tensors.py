@@ -1,7 +1,7 @@
 """Names and shapes of the tensors in a PEFT container, checked against a base. No torch here.
 
-PEFT loads a folder with missing or unexpected tensors with a warning at most; here that is an
-error that names the tensor and the nearest name.
+PEFT loads a folder with missing or unexpected tensors with at most a warning; here that is an
+error with the tensor and the closest name.
 Shape letters: R rank, I input features, O output features.
 """
 
@@ -41,7 +41,7 @@ def check_peft_tensors(
 
     Raises:
         ArtifactError: With every tensor that is missing, unexpected, misshaped or of a type
-            that holds no plain numbers.
+            without plain numbers.
     """
     every = adapter_modules(config)
     modules = tuple(module for module in every if _is_adapted(module, settings, found))

@@ -16,12 +16,12 @@ from vox_populi.operator_messages.model_folder import container_foreign
 MERGE_QLORA_REJECTS_BURN_BIN = say.MERGE_QLORA_REJECTS_BURN_BIN
 
 _ARCHIVES = (b"PK", b"\x80", b"\x1f\x8b")
-"""A zip, a pickle, a gzip file: what torch saves, and what people make of it."""
+"""First bytes of a zip, a pickle and a gzip file: what torch saves, possibly compressed."""
 _BIN_NAME = re.compile(r"\.bin(\.(gz|zip|bz2|xz|zst))?")
 
 
 def is_burn_bin_name(name: str) -> bool:
-    """Whether a file name, or the last part of a path of either system, is that of a `.bin`."""
+    """Whether a file name, or the last part of a Unix or Windows path, is that of a `.bin`."""
     # Windows drops dots and spaces at the end of a name, and finds the file without them.
     last = PureWindowsPath(name).name.rstrip(". ").lower()
     found = _BIN_NAME.search(last)
@@ -29,10 +29,10 @@ def is_burn_bin_name(name: str) -> bool:
 
 
 def refuse_burn_bin(path: Path) -> None:
-    """Refuse what can be no QLoRA adapter: a `.bin` by name, a pickle, zip or gzip by first bytes.
+    """Refuse files that cannot be QLoRA adapters: a `.bin` by name, archives by first bytes.
 
-    A container with the header of a LoRA adapter is refused under any name. Whatever else is
-    wrong with the file, the reader of adapters says.
+    A container with the header of a LoRA adapter is refused under any name. Other problems of the
+    file are reported by the reader of adapters.
 
     Raises:
         ArtifactError: With `MERGE_QLORA_REJECTS_BURN_BIN`.
@@ -42,11 +42,11 @@ def refuse_burn_bin(path: Path) -> None:
 
 
 def header_of_qlora(path: Path) -> SafetensorsHeader:
-    """The container's header of what may be a QLoRA adapter.
+    """The container's header of a possible QLoRA adapter.
 
     Raises:
         ArtifactError: As `refuse_burn_bin`.
-        ModelError: For another file that is not a sound container.
+        ModelError: For any other file that is not a valid container.
     """
     refused = ArtifactError(say.burn_bin_refused(str(path)))
     if is_burn_bin_name(str(path)):

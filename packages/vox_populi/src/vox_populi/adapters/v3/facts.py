@@ -1,4 +1,4 @@
-"""What any sidecar of an adapter says, whichever version and era wrote it. No torch here."""
+"""The contents of an adapter's sidecar, for any version and era. No torch here."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _FAMILIES = (
 
 
 SOURCE_BLOCK_SIZE = 64
-"""The source system's quantiser has no other."""
+"""The only block size of the source system's quantiser."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where the base of an adapter comes from, as the operator stated it."""
+    """The origin of an adapter's base, as stated by the operator."""
 
     base_family: str | None = None
     upstream_model_id: str | None = None
@@ -39,7 +39,7 @@ class Provenance:
     attribution_required: bool = False
 
     def as_json(self) -> dict[str, object]:
-        """The fields of `provenance`; those that say nothing are left out."""
+        """The fields of `provenance` that are not empty."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -56,7 +56,7 @@ class AdapterFacts:
     double_quant: bool
     layer_order: tuple[str, ...]
     base_key_map: Mapping[str, str]
-    """Logical layer to the base tensor it belongs to."""
+    """Base tensor of each logical layer."""
     vocab: int
     d_model: int
     rank: int
@@ -73,7 +73,7 @@ class AdapterFacts:
 
     @property
     def quantization(self) -> Quantization | None:
-        """How the base was held in training; the source system's quantiser has one block size."""
+        """Quantisation of the base in training; the source system has one block size."""
         if self.base_quant == "none":
             return None
         nf4 = Nf4Settings(block_size=SOURCE_BLOCK_SIZE, double_quant=self.double_quant)
@@ -81,11 +81,11 @@ class AdapterFacts:
 
     @property
     def graph(self) -> GraphId | None:
-        """The graph that the layers' names tell, or `None`."""
+        """The graph that follows from the layers' names, or `None`."""
         return graph_of_names(self.layer_order)
 
     def features(self, logical: str) -> tuple[int | None, int | None]:
-        """Input and output features of a layer; `None` where its name does not tell."""
+        """Input and output features of a layer; `None` if they do not follow from its name."""
         return features_of(logical, vocab=self.vocab, d_model=self.d_model)
 
 
@@ -93,7 +93,7 @@ def take_layers(raw: Mapping[str, object]) -> tuple[tuple[str, ...], dict[str, s
     """`layer_order` and `base_key_map`.
 
     Raises:
-        FieldError: Naming the field that is missing or wrong.
+        FieldError: With the field that is missing or wrong.
     """
     keys = take_object(raw, "base_key_map")
     return take_names(raw, "layer_order"), {name: take_name(keys, name) for name in keys}
@@ -144,14 +144,14 @@ def require_head(facts: AdapterFacts, path: Path) -> None:
     """Refuse an adapter without a mapped head, as the source system's merge does.
 
     Raises:
-        ArtifactError: Naming the file.
+        ArtifactError: With the file.
     """
     if HEAD not in facts.base_key_map:
         raise ArtifactError(say.head_mapping_missing(str(path)))
 
 
 def require_qlora(facts: AdapterFacts, path: Path) -> None:
-    """Refuse a sidecar of an adapter that was trained on a base as it is stored.
+    """Refuse a sidecar of an adapter that was trained on the base as stored.
 
     Raises:
         ArtifactError: Pointing to `merge-weights`.

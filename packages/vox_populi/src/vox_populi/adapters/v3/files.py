@@ -58,7 +58,7 @@ _SUFFIX = ".weight"
 def write_qlora_adapter(
     folder: Path, header: AdapterHeader, tensors: Mapping[str, Tensor], facts: V3Facts
 ) -> tuple[Path, ...]:
-    """Write the files of an adapter, the manifest last; the same adapter is the same bytes.
+    """Write the files of an adapter, the manifest last; the same adapter gives the same bytes.
 
     An adapter without quantisation has the method lora, and no sidecar of version 2.
 
@@ -121,17 +121,17 @@ def qlora_adapter_files(
 def read_qlora_adapter(path: Path, meta: Path | None = None) -> tuple[Adapter, Sidecar]:
     """Read an adapter with its sidecar; all of it is checked before anything is returned.
 
-    The modules of an adapter that the source system wrote have the names and base keys of its
-    files. Sizes that neither the names nor the sidecar tell are those of the tensors; whoever
-    puts the adapter on a base compares them with the base.
+    The modules of an adapter written by the source system have the names and base keys of its
+    files. Sizes that follow from neither the names nor the sidecar are those of the tensors; they
+    are compared with the base when the adapter is attached.
 
     Args:
-        path: The safetensors file, or the folder it lies in.
-        meta: Its sidecar, if it is not one of `SIDECAR_NAMES` beside it.
+        path: The safetensors file, or its folder.
+        meta: Its sidecar, if it is not next to it under one of `SIDECAR_NAMES`.
 
     Raises:
         ArtifactError: For a `.bin`, a pickle or another foreign file; without a sidecar, or with
-            one that is not sound; for tensors that are missing, unexpected, there twice,
+            an invalid one; for tensors that are missing, unexpected, duplicated,
             misshaped, of another type or not finite; for a file that is not the one its
             manifest was written with.
     """
@@ -162,7 +162,7 @@ def _require_digest(path: Path, manifest: OurManifest) -> None:
 def _stored_tensors(
     found: Mapping[str, TensorInfo], facts: AdapterFacts, where: str
 ) -> dict[str, TensorInfo]:
-    """Every tensor by its canonical name, once all of them are what the sidecar says."""
+    """Every tensor by its canonical name, after checking them all against the sidecar."""
     stored: dict[str, str] = {}
     problems: list[Problem] = []
     for name in found:

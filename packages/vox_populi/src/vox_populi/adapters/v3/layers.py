@@ -1,4 +1,4 @@
-"""The layers of a source system's adapter on a base of ours: names, keys and sizes must agree.
+"""Matching the layers of a source system's adapter with a base: names, keys and sizes must agree.
 
 Shape letters: R rank, I input features, O output features.
 """
@@ -33,17 +33,17 @@ from vox_tensor.errors import Problem
 def place_source_adapter(
     adapter: Adapter, facts: AdapterFacts, config: ModelConfig, where: str
 ) -> Adapter:
-    """A source system's adapter under our names, every layer found in a base.
+    """A source system's adapter under our names, with every layer matched to a base.
 
     Args:
-        adapter: As read.
-        facts: Of its sidecar.
-        config: Of the base.
+        adapter: The adapter as read.
+        facts: The facts of its sidecar.
+        config: The base's config.
         where: The adapter's file, for messages.
 
     Raises:
-        ArtifactError: For layers that the base does not have, that name another of its tensors,
-            or whose sizes are not those of the base.
+        ArtifactError: For layers that the base does not have, that refer to a different tensor, or
+            whose sizes do not match the base.
     """
     graph = facts.graph
     if graph is None:
@@ -114,10 +114,10 @@ def _require_same_names(
     placed: Mapping[str, AdapterModule],
     where: str,
 ) -> None:
-    """Refuse middle blocks that are numbered otherwise than in the order of their layers.
+    """Refuse middle blocks that are not numbered in the order of their layers.
 
     Raises:
-        ArtifactError: Naming them.
+        ArtifactError: With these blocks.
     """
     names = logical_names(graph, modules)
     moved = [name for name, module in placed.items() if names[module.ours] != name]

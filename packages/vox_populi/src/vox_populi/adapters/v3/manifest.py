@@ -1,7 +1,7 @@
-"""The manifest of version 3: `populi_adapter_manifest_v3.json`, of ours and of old. No torch here.
+"""The manifest of version 3, `populi_adapter_manifest_v3.json`, ours and older ones. No torch here.
 
-Ours has the source system's keys and, with `schema_version`, all that our header holds, so that
-nothing is lost. The source system's own files give the facts alone.
+Ours has the source system's keys and, with `schema_version`, everything in our header, so that
+nothing is lost. The source system's own files have only the facts.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _PROVENANCE_FIELDS = ("base_family", "upstream_model_id", "license_class", "attr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class V3Facts:
-    """What a manifest says and an adapter's header does not."""
+    """Facts of a manifest that an adapter's header does not have."""
 
     vocab: int
     """Rows of the embedding table."""
@@ -81,7 +81,7 @@ class V3Facts:
     embed_key: str
     """Base tensor of the embedding table, in the checkpoint's naming."""
     is_head_tied: bool
-    """The base stores no head of its own. In the proxy graphs the head is the table anyway."""
+    """Whether the base has no separate head; in the proxy graphs the head is the table anyway."""
     training_objective_note: str | None = None
     provenance: Provenance | None = None
 
@@ -93,12 +93,12 @@ class OurManifest:
     facts: AdapterFacts
     header: AdapterHeader
     adapter_sha256: str
-    """Of the safetensors file it belongs to."""
+    """SHA-256 of its safetensors file."""
     training_objective_note: str | None
 
 
 def adapter_facts(header: AdapterHeader, v3: V3Facts) -> AdapterFacts:
-    """An adapter of ours by logical layers.
+    """The facts of one of our adapters, by logical layers.
 
     Raises:
         ValueError: For modules that have no logical names, or a head under another key.
@@ -135,9 +135,9 @@ def manifest_v3_json(
     """The source system's keys, in its order.
 
     Args:
-        facts: Of the adapter.
-        alpha: As trained, where the scale rule is another one than alpha / rank.
-        quant: More than the source system says about quantisation.
+        facts: The adapter's facts.
+        alpha: Alpha as trained, if the scale rule is not alpha / rank.
+        quant: Details of the quantisation that the source system does not record.
     """
     provenance = {} if facts.provenance is None else {"provenance": facts.provenance.as_json()}
     return {
@@ -161,7 +161,7 @@ def manifest_v3_json(
 
 
 def our_manifest_json(header: AdapterHeader, v3: V3Facts, adapter_sha256: str) -> dict[str, object]:
-    """The manifest of an adapter of ours, its own digest last.
+    """The manifest of one of our adapters, its own digest last.
 
     Raises:
         ValueError: As `adapter_facts`.
@@ -202,7 +202,7 @@ def parse_manifest_v3(raw: Mapping[str, object], path: Path) -> AdapterFacts | O
 
     Args:
         raw: The document.
-        path: Where it lies, for messages.
+        path: Its path, for messages.
 
     Raises:
         ArtifactError: With everything that is missing, wrong or contradictory.
@@ -231,7 +231,7 @@ def parse_manifest_v3(raw: Mapping[str, object], path: Path) -> AdapterFacts | O
 
 
 def _plain_alpha(header: AdapterHeader) -> float:
-    """Alpha of the rule alpha / rank that gives the scale of training."""
+    """Alpha that gives the scale of training with the rule alpha / rank."""
     lora = header.lora
     return lora.scale * lora.rank if lora.use_rslora else lora.alpha
 
@@ -275,7 +275,7 @@ def _embed_key(raw: Mapping[str, object], base_key_map: Mapping[str, str]) -> st
 
 
 def _stored_weights(quant: Mapping[str, object]) -> tuple[str, bool | None]:
-    """`base_quant` and `double_quant`; the others may be there and must be valid."""
+    """`base_quant` and `double_quant`; other fields are optional but must be valid."""
     check_keys(quant, ("base_quant",), ("double_quant", "block_size", "compute_dtype"))
     if "block_size" in quant:
         take_one_of(quant, "block_size", BLOCK_SIZES)
@@ -369,7 +369,7 @@ def _module(raw: Mapping[str, object], base_key: str) -> AdaptedModule:
 
 
 def _contradictions(ours: OurManifest) -> Iterator[str]:
-    """What a manifest of ours says twice, and differently."""
+    """Contradictions within one of our manifests."""
     header, facts = ours.header, ours.facts
     try:
         names = logical_names(header.graph, header.modules)

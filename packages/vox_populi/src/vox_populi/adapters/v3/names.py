@@ -19,9 +19,9 @@ _PATHS = {path.rpartition(".")[2]: path for path in BLOCK_PARTS}
 """Our path within a block of every projection, by its last word."""
 QLORA_ADAPTER_FILE = "candle_qlora_adapter.safetensors"
 LORA_ADAPTER_FILE = "adapter.safetensors"
-"""Of a version 3 set whose method is lora."""
+"""Adapter file of a version 3 set whose method is lora."""
 HALVES = ((".lora_a", ".lora_A"), (".lora_b", ".lora_B"))
-"""How names of tensors end in the file, and with us."""
+"""Endings of tensor names in the file, and ours."""
 
 _OURS = re.compile(rf"blocks\.(\d+)\.({'|'.join(map(re.escape, BLOCK_PARTS))})")
 _FULL = re.compile(rf"l(?P<layer>0|[1-9]\d*)\.(?P<part>{'|'.join(_PATHS)}|lin_[a-z]+)")
@@ -29,13 +29,13 @@ _MIDDLE = re.compile(r"mid(?P<number>0|[1-9]\d*)")
 
 
 def v3_file(folder: Path) -> Path:
-    """The safetensors file of a folder; that of a QLoRA adapter where neither exists."""
+    """The safetensors file of a folder; a QLoRA adapter's if neither exists."""
     lora, qlora = folder / LORA_ADAPTER_FILE, folder / QLORA_ADAPTER_FILE
     return lora if lora.exists() and not qlora.exists() else qlora
 
 
 def logical_names(graph: GraphId, modules: Sequence[AdaptedModule]) -> dict[str, str]:
-    """Our module names to the names in the file, in the order given.
+    """The names in the file of our modules, in the given order.
 
     Args:
         graph: The graph they are adapted in.
@@ -55,7 +55,7 @@ def logical_names(graph: GraphId, modules: Sequence[AdaptedModule]) -> dict[str,
 
 
 def ours_of_full(logical: str) -> str | None:
-    """Our name of a layer that a full graph names, or `None` where we have no such layer."""
+    """Our name of a full graph's layer, or `None` if we have no such layer."""
     if logical == HEAD:
         return HEAD
     found = _FULL.fullmatch(logical)
@@ -64,7 +64,7 @@ def ours_of_full(logical: str) -> str | None:
 
 
 def graph_of_names(names: Sequence[str]) -> GraphId | None:
-    """The graph that a list of layers belongs to, or `None` where they are of no one graph."""
+    """The graph that a list of layers belongs to, or `None` if there is none."""
     others = [name for name in names if name != HEAD]
     if not others:
         return GraphId.HEAD_ONLY if names else None
@@ -74,7 +74,7 @@ def graph_of_names(names: Sequence[str]) -> GraphId | None:
 
 
 def features_of(logical: str, *, vocab: int, d_model: int) -> tuple[int | None, int | None]:
-    """Input and output features that a layer must have; `None` where the name does not tell."""
+    """Input and output features of a layer; `None` if they do not follow from its name."""
     if logical == HEAD:
         return d_model, vocab
     if _MIDDLE.fullmatch(logical):

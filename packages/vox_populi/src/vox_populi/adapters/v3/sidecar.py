@@ -1,4 +1,4 @@
-"""Finding and reading what lies beside an adapter of version 2 or 3. No torch here."""
+"""Finding and reading the sidecar of an adapter of version 2 or 3. No torch here."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ SIDECAR_NAMES = (
     "adapter_meta_v2.json",
     "meta.json",
 )
-"""In the order in which they are looked for."""
+"""Names of sidecars, in search order."""
 
 _ANYBODYS_NAMES = frozenset({"adapter_manifest.json", "meta.json"})
 _MAX_BYTES = 16 * 2**20
 _COMPARED = ("layer_order", "base_key_map", "vocab", "d_model", "rank", "alpha", "method")
 _COMPARED_IF_SAID = ("embed_key", "base_model")
-"""Files of the source system may leave these out."""
+"""Fields that files of the source system may omit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """A sidecar as read."""
+    """The contents of a sidecar."""
 
     path: Path
     facts: AdapterFacts
     ours: OurManifest | None
-    """All that a manifest of this program says."""
+    """The contents of one of our manifests."""
 
 
 def find_sidecar(adapter: Path, meta: Path | None = None) -> Sidecar:
-    """The sidecar that an operator names, or the one beside an adapter, or in its folder.
+    """The sidecar chosen by the operator, or the one next to an adapter or in its folder.
 
-    Where several lie there, they must describe the same adapter.
+    If there are several, they must describe the same adapter.
 
     Raises:
         ArtifactError: When there is none, for one that cannot be used, and for contradictions.
@@ -69,7 +69,7 @@ def read_sidecar(path: Path) -> Sidecar:
     """Read one sidecar; its format says which version it is.
 
     Raises:
-        ArtifactError: For a file that is none, and for everything wrong in one.
+        ArtifactError: For a file that is not a sidecar, and for every problem of one.
     """
     try:
         raw = read_json_object(path, _MAX_BYTES)

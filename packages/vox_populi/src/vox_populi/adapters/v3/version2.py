@@ -1,8 +1,8 @@
 """The sidecar of version 2: `candle_qlora_adapter_meta.json` and its other names. No torch here.
 
-The source system stores alpha as an integer. A number that is none is written as it is: a reader
-that cannot hold it fails, which is better than a rounded scale. This version knows no rsLoRA; for
-such an adapter alpha is scale x rank, so that alpha / rank is what was trained.
+The source system stores alpha as an integer. Any other number is written as it is: a reader that
+does not accept it fails, which is better than a rounded scale. This version does not support
+rsLoRA; for such an adapter alpha is scale x rank, so that alpha / rank is the trained scale.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def parse_meta_v2(raw: Mapping[str, object], path: Path) -> AdapterFacts:
 
     Args:
         raw: The document.
-        path: Where it lies, for messages.
+        path: Its path, for messages.
 
     Raises:
         ArtifactError: With everything that is missing, wrong or contradictory.
@@ -103,23 +103,23 @@ def meta_v2_json(facts: AdapterFacts) -> dict[str, object]:
 
 
 def exact_number(value: float) -> int | float:
-    """A number as JSON readers of either kind take it: whole where it is whole."""
+    """A number that all JSON readers accept: an integer if it is whole."""
     return int(value) if float(value).is_integer() else value
 
 
 def facts_to_v2(facts: AdapterFacts, path: Path) -> AdapterFacts:
-    """Version 3 as version 2, which cannot say provenance and quantisation.
+    """Version 3 as version 2, which has no provenance and quantisation.
 
-    The key of the embedding table is the one that is stated, else that of the head, which
-    is the same table wherever the source system wrote the file.
+    The key of the embedding table is the stated one, otherwise that of the head, which is the same
+    table in files of the source system.
 
     Args:
-        facts: Of version 3.
-        path: Where they were read, for messages.
+        facts: Facts of version 3.
+        path: Their path, for messages.
 
     Raises:
-        ArtifactError: For another method than qlora on nf4, and without either key.
-        ValueError: For facts of another version.
+        ArtifactError: For any method other than qlora on nf4, and without either key.
+        ValueError: For facts of a different version.
     """
     if facts.version != 3:
         message = f"these facts are of version {facts.version}, not 3"
