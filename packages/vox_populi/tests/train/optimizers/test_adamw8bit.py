@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vox_populi.contract.optimizer_choice import (
     LEAST_QUANTISED,
@@ -61,6 +62,24 @@ def test_every_value_is_kept_as_the_nearest_level_of_its_block(*, signed: bool) 
     off = np.abs(found - values.double().numpy()) - np.abs(expected - values.double().numpy())
     assert off.max() < ROUNDED * float(values.abs().max())
     assert np.abs(found - values.double().numpy()).max() > 0
+
+
+@SIGNS
+def test_every_float_has_the_code_that_a_search_finds(*, signed: bool) -> None:
+    levels = dynamic_map(signed=signed)
+    borders = (levels[1:] + levels[:-1]) / 2
+    up, down = torch.tensor(2.0), torch.tensor(-2.0)
+    cells = (torch.arange(1 << 16, dtype=torch.int32) << 16).view(torch.float32)
+    near = [borders, borders.nextafter(up), borders.nextafter(down), levels, cells, -cells]
+    values = torch.cat([each[each.abs() <= 1] for each in near])
+    if not signed:
+        values = values[values >= 0]
+    # Each block has a 1 in it, so that values are not scaled.
+    rows = F.pad(F.pad(values, (0, -len(values) % 255)).view(-1, 255), (1, 0), value=1.0)
+    codes, scales = quantize(rows, signed=signed)
+    assert bool((scales == 1).all())
+    assert torch.equal(codes.long(), torch.bucketize(rows, borders))
+    assert codes.unique().numel() == levels.unique().numel()
 
 
 @SIGNS

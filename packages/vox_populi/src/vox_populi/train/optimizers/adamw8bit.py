@@ -11,6 +11,7 @@ Shape letters: N blocks.
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from vox_populi.train.optimizers.optimizer import Optimizer
 
 EPSILON = 1e-8
 _DECADES = 7
+_CELL_BITS, _CELLS = 16, 1 << 16
 
 
 class AdamW8bit(Optimizer):
@@ -65,17 +67,47 @@ def quantize(values: Tensor, *, signed: bool) -> tuple[Tensor, Tensor]:
     scales_N = blocks.abs().amax(dim=1)
     # A block of zeros has nothing to scale.
     units = blocks / scales_N.masked_fill(scales_N == 0, 1.0).unsqueeze(1)
-    levels = dynamic_map(signed=signed).to(values.device)
-    # Halfway between two levels lies the border between their codes.
-    codes = torch.bucketize(units, (levels[1:] + levels[:-1]) / 2)
-    return codes.flatten()[: len(flat)].view(values.shape).to(torch.uint8), scales_N
+    units = units.flatten()[: len(flat)]
+    book = _codebook(values.device, signed=signed)
+    cells = units.view(torch.int32).bitwise_right_shift(_CELL_BITS).bitwise_and(_CELLS - 1)
+    codes = book.lowest.index_select(0, cells)
+    codes.add_(units > book.border.index_select(0, cells))
+    return codes.view(values.shape), scales_N
 
 
 def dequantize(codes: Tensor, scales_N: Tensor, *, signed: bool) -> Tensor:
     """The 32-bit values that codes and scales stand for."""
-    flat = dynamic_map(signed=signed).to(codes.device)[codes.flatten().int()]
+    levels = _codebook(codes.device, signed=signed).levels
+    flat = levels.index_select(0, codes.flatten().int())
     scales = scales_N.repeat_interleave(QUANT_BLOCK)[: len(flat)]
     return flat.mul_(scales).view(codes.shape)
+
+
+class _Codebook(NamedTuple):
+    """Levels, and a way from a value to its code that needs no search.
+
+    The upper 16 bits of a float32 name its cell. A cell is so narrow that at most one border
+    between two codes lies in it, so the code is the lowest one of the cell, or the next.
+    """
+
+    levels: Tensor
+    lowest: Tensor
+    """Code of the least value of each cell."""
+    border: Tensor
+    """Values of a cell above this have the next code."""
+
+
+@cache
+def _codebook(device: torch.device, *, signed: bool) -> _Codebook:
+    levels = dynamic_map(signed=signed)
+    borders = torch.cat([(levels[1:] + levels[:-1]) / 2, torch.tensor([torch.inf])])
+    cells = torch.arange(_CELLS, dtype=torch.int32) << _CELL_BITS
+    ends = torch.stack([cells, cells | ((1 << _CELL_BITS) - 1)]).view(torch.float32)
+    # The cells of NaN and infinity are never asked for.
+    least = ends.nan_to_num(0.0, 0.0, 0.0).amin(dim=0)
+    lowest = torch.bucketize(least, borders[:-1])
+    parts = (levels, lowest.to(torch.uint8), borders[lowest])
+    return _Codebook(*(part.to(device) for part in parts))
 
 
 @cache
