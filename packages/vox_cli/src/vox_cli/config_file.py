@@ -98,7 +98,7 @@ def compose_yaml(path: Path) -> yaml.Node | None:
         where = str(path) if mark is None else f"{path}:{mark.line + 1}"
         raise ConfigError(say.config_not_yaml(where, error.problem or "malformed")) from None
     except (yaml.YAMLError, RecursionError):
-        cause = "it holds control characters or is nested too deeply"
+        cause = "it has control characters or is nested too deeply"
         raise ConfigError(say.config_not_yaml(str(path), cause)) from None
     return node
 
@@ -132,7 +132,7 @@ def _text_of(node: yaml.Node) -> str | None:
     if isinstance(node, yaml.SequenceNode) and node.tag == _LIST_TAG:
         parts = [_text_of(item) for item in node.value]
         if any(isinstance(item, yaml.SequenceNode) for item in node.value) or None in parts:
-            message = "a list holds plain values"
+            message = "a list must have plain values"
             raise ValueError(message)
         return ",".join(part for part in parts if part is not None)
     if isinstance(node, yaml.ScalarNode) and node.tag in _SCALAR_TAGS:

@@ -58,4 +58,4 @@ class SinkGroup:
             except (OSError, ValueError, RuntimeError) as error:
                 self._sinks.remove(sink)
                 name = type(sink).__name__
-                logger.warning("%s takes no more events (%s); the run goes on", name, error)
+                logger.warning("%s takes no more events (%s); the run continues", name, error)

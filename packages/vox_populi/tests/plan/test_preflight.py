@@ -154,7 +154,7 @@ def test_a_missing_train_file(make_contract: MakeContract, model: Path, data_dir
         ),
         ("train.json", b"[\n{}\n]", "MENS-P052", ["train.json (a JSON array)", "jq -c '.[]'"]),
         ("train.parquet", b"PAR1", "MENS-P052", ["train.parquet (Parquet)", "read_parquet"]),
-        ("rows.jsonl", b"{}\n", "MENS-P052", ["rows.jsonl is there", "mv "]),
+        ("rows.jsonl", b"{}\n", "MENS-P052", ["rows.jsonl", "mv "]),
         ("notes.txt", b"", "MENS-P012", ["no such file"]),
     ],
 )

@@ -28,13 +28,13 @@ class LoraSpec:
 
     def __post_init__(self) -> None:
         if not 1 <= self.rank <= MAX_RANK:
-            message = f"rank must lie in [1, {MAX_RANK}], got {self.rank}"
+            message = f"rank must be in [1, {MAX_RANK}], got {self.rank}"
             raise ValueError(message)
         if not MIN_ALPHA <= self.alpha <= MAX_ALPHA:
-            message = f"alpha must lie in [{MIN_ALPHA:g}, {MAX_ALPHA:g}], got {self.alpha}"
+            message = f"alpha must be in [{MIN_ALPHA:g}, {MAX_ALPHA:g}], got {self.alpha}"
             raise ValueError(message)
         if not 0.0 <= self.dropout < 1.0:
-            message = f"dropout must lie in [0, 1), got {self.dropout}"
+            message = f"dropout must be in [0, 1), got {self.dropout}"
             raise ValueError(message)
 
     @property

@@ -49,7 +49,7 @@ def pack_rows(lengths: Sequence[int], capacity: int) -> tuple[Window, ...]:
     """
     for row, length in enumerate(lengths):
         if not 0 < length <= capacity:
-            message = f"row {row} has {length} tokens, a window holds 1 to {capacity}"
+            message = f"row {row} has {length} tokens, but a window takes 1 to {capacity}"
             raise ValueError(message)
     # (free space, window), sorted: the tightest fit is found by bisection, so that packing a
     # whole validation set takes no time to speak of.

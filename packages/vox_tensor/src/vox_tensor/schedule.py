@@ -53,8 +53,8 @@ class LearningRateSchedule:
             math.isfinite(self.warmup_start) and self.warmup_start >= 0,
             "warmup_start must be finite and not negative",
         )
-        _require(0 <= self.final_fraction <= 1, "final_fraction must lie in [0, 1]")
-        _require(0 < self.decay_fraction <= 1, "decay_fraction must lie in (0, 1]")
+        _require(0 <= self.final_fraction <= 1, "final_fraction must be in [0, 1]")
+        _require(0 < self.decay_fraction <= 1, "decay_fraction must be in (0, 1]")
 
     def at(self, step: int) -> float:
         """Learning rate of a step, counted from 0.

@@ -198,7 +198,7 @@ class VoxTokenizer:
         content = parse_json(text, where)
         merges = _merges_of(content)
         if not isinstance(content, dict) or merges is None:
-            raise DataError(say.not_a_vox_tokenizer("it holds no BPE merges of bytes", where))
+            raise DataError(say.not_a_vox_tokenizer("it has no BPE merges of bytes", where))
         try:
             tokenizer = cls(merges)
         except ValueError as error:

@@ -115,7 +115,7 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> AdapterHeader:
     except FieldError as error:
         raise ArtifactError(say.adapter_header_invalid(str(path), str(error))) from error
     if header.version != version:
-        reason = f"it says version {version} and holds what version {header.version} has"
+        reason = f"it claims version {version} but has the contents of version {header.version}"
         raise ArtifactError(say.adapter_header_invalid(str(path), reason))
     return header
 

@@ -115,18 +115,20 @@ def _header_bytes(handle: BufferedReader, where: str) -> tuple[bytes, int]:
         if first.startswith(magic):
             raise ModelError(say.container_foreign(where, kind))
     if not fits:
-        reason = f"it is cut short: its header needs {length:,} bytes, {file_size:,} are there"
+        reason = f"it is truncated: its header needs {length:,} bytes, but there are {file_size:,}"
     elif length > MAX_HEADER_BYTES:
         reason = f"its header has {length:,} bytes, more than {MAX_HEADER_BYTES:,}"
     else:
-        reason = "its header is no JSON object"
+        reason = "its header is not a JSON object"
     raise ModelError(say.container_broken(where, reason))
 
 
 def _metadata(value: object, path: Path) -> dict[str, str]:
     if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
         return value
-    raise ModelError(say.container_broken(str(path), f"{_METADATA_KEY} is no object of strings"))
+    raise ModelError(
+        say.container_broken(str(path), f"{_METADATA_KEY} is not an object of strings")
+    )
 
 
 def _tensors(
@@ -181,7 +183,7 @@ def _layout_problems(
             yield say.container_broken(str(path), f"the tensor {clipped(info.name)} {kind}")
         position = info.end
     if not tensors:
-        yield say.container_broken(str(path), "it holds no tensor")
+        yield say.container_broken(str(path), "it has no tensors")
     elif position > file_size:
         reason = f"it is cut short: {position:,} bytes are announced, {file_size:,} are there"
         yield say.container_broken(str(path), reason)

@@ -68,12 +68,12 @@ def obstacles(
     """Why a consumer cannot load an adapter in any format; empty if it can."""
     adapts_head = any(ProjectionRole.LM_HEAD in module.roles for module in modules)
     if consumer is not Consumer.PEFT and adapts_head and config.tie_word_embeddings:
-        yield "lm_head is adapted, and it is tied to the embedding, which has no adapter there"
+        yield "lm_head is adapted and tied to the embedding, which cannot have an adapter there"
     if consumer is Consumer.VLLM:
         if not config.family.vllm_has_lora:
             yield f"its {config.family.label} has no LoRA layers"
         if rank > VLLM_MAX_RANK:
-            yield f"the rank is {rank}, and its largest is {VLLM_MAX_RANK}"
+            yield f"the rank is {rank}, but its largest is {VLLM_MAX_RANK}"
     if consumer is Consumer.MLX and config.family.mlx.always_ties_head and adapts_head:
         its = f"its {config.family.label}"
         yield f"lm_head is adapted, and {its} always ties the head to the embedding"

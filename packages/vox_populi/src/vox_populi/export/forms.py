@@ -122,7 +122,7 @@ def _for_mlx(
             "A [rank, in] -> <module>.lora_a [in, rank]",
             "B [out, rank] -> <module>.lora_b [rank, out]",
         ),
-        notes=(f"scale {header.lora.scale:g} stands in adapter_config.json as a number",),
+        notes=(f"scale {header.lora.scale:g} is stored in adapter_config.json as a number",),
     )
 
 

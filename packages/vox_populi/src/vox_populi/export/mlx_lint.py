@@ -120,11 +120,11 @@ def _tensor_reason(
     module, _, half = name.rpartition(".")
     shown = clipped(name)
     if half not in _TWINS or len(info.shape) != 2:
-        return f"it would leave {shown} out without a word."
+        return f"it would silently leave {shown} out."
     if info.shape[_RANK_AT[half]] != values.get("rank"):
-        return f"{shown} is {list(info.shape)}, which is not of the config's rank."
+        return f"{shown} is {list(info.shape)}, which does not match the config's rank."
     if f"{module}.{_TWINS[half]}" not in tensors:
-        return f"{shown} has no {_TWINS[half]} beside it, and does nothing without."
+        return f"{shown} has no {_TWINS[half]}, without which it does nothing."
     keys = values.get("keys")
     layer = _LAYER.search(name)
     paths = (module, module if layer is None else module[layer.end() :])
@@ -145,7 +145,7 @@ def _layer_reasons(
     n_layers = 1 + max(numbers.values(), default=0) if base is None else base.n_layers
     for name, number in numbers.items():
         if 0 < count < n_layers - number:
-            yield f"num_layers is {count}, which leaves {clipped(name)} out without a word."
+            yield f"num_layers is {count}, which silently leaves {clipped(name)} out."
 
 
 def _base_reason(name: str, info: TensorInfo, known: Mapping[str, AdapterModule]) -> str | None:
@@ -153,8 +153,8 @@ def _base_reason(name: str, info: TensorInfo, known: Mapping[str, AdapterModule]
     path, _, half = name.rpartition(".")
     module, shown = known.get(path), clipped(name)
     if module is None:
-        return f"the base has no layer for {shown}, which it would leave out without a word."
+        return f"the base has no layer for {shown}, which it would silently leave out."
     features = module.in_features if half == "lora_a" else module.out_features
     if info.shape[1 - _RANK_AT[half]] != features:
-        return f"{shown} is {list(info.shape)}, and the base's layer has {features} features there."
+        return f"{shown} is {list(info.shape)}, but the base's layer has {features} features there."
     return None

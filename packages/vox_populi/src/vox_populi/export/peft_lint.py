@@ -130,12 +130,12 @@ def _vllm_reasons(folder: PeftFolder) -> Iterator[str]:
     yield from _shape_reasons(folder)
     for name in ("modules_to_save", "use_dora", "rank_pattern", "alpha_pattern", "lora_bias"):
         if settings.get(name):
-            yield f"{name} is set, and it does not read that."
+            yield f"{name} is set, but it does not read that."
     if settings.get("bias") not in (None, "none"):
-        yield "bias is not none, and it has no trained biases."
+        yield "bias is not none, but it does not support trained biases."
     rank = settings.get("r")
     if isinstance(rank, int) and rank > VLLM_MAX_RANK:
-        yield f"r is {rank}, and its largest --max-lora-rank is {VLLM_MAX_RANK}."
+        yield f"r is {rank}, but its largest --max-lora-rank is {VLLM_MAX_RANK}."
     if folder.has_turned_conv1d is not None:
         yield "its GPT-2 has no LoRA layers."
     for name in folder.others:

@@ -153,7 +153,7 @@ def read_packed_weight(
         return None, [_wrong(model_dir, parts[QUANT_STATE], reason)]
     problems = list(_part_problems(model_dir, weight, stored))
     if not problems and _read(model_dir, parts[QUANT_MAP]) != _LEVEL_BYTES:
-        problems.append(_wrong(model_dir, parts[QUANT_MAP], "does not hold the 16 levels of nf4"))
+        problems.append(_wrong(model_dir, parts[QUANT_MAP], "does not have the 16 levels of nf4"))
     return (None if problems else stored), problems
 
 
@@ -165,9 +165,7 @@ def _part_problems(model_dir: Path, weight: str, stored: Nf4Stored) -> Iterator[
         if part == QUANT_STATE:
             continue
         if part not in expected:
-            yield _wrong(
-                model_dir, info, "has no place beside a weight that was quantised like this"
-            )
+            yield _wrong(model_dir, info, "does not belong to a weight quantised like this")
             continue
         dtype, shape = expected[part]
         if (info.dtype, info.shape) != (dtype, shape):
@@ -181,12 +179,12 @@ def _read_state(
     """The weight as its quant state describes it, or the state's problem."""
     info = parts[QUANT_STATE]
     if info.dtype != "U8" or len(info.shape) != 1 or info.n_bytes > _MAX_STATE_BYTES:
-        return None, "is no JSON object in bytes"
+        return None, "is not a JSON object in bytes"
     try:
         state = parse_json_object(_read(model_dir, info), info.name)
     except ModelError as error:
         details = "; ".join(problem.what.rstrip(".") for problem in error.problems)
-        return None, f"is no usable quant state: {details}"
+        return None, f"is not a valid quant state: {details}"
     double_quant = bool(_NESTED_KEYS & state.keys())
     reason = _state_problem(state, key, double_quant=double_quant)
     if reason:
@@ -217,7 +215,7 @@ def _state_problem(state: Mapping[str, object], key: TensorKey, *, double_quant:
     for name, values in allowed.items():
         if not _is_one_of(state[name], values):
             expects = ", ".join(str(value) for value in values)
-            return f"says {name} {clipped(state[name])}, which is not {expects}"
+            return f"has {name} {clipped(state[name])}, which is not {expects}"
     return _offset_problem(state["nested_offset"]) if double_quant else ""
 
 
@@ -232,7 +230,7 @@ def _offset_problem(value: object) -> str:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and isinstance(value, int | float) and abs(value) <= _LARGEST_F32:
         return ""
-    return f"says nested_offset {clipped(value)}, which is no finite number"
+    return f"has nested_offset {clipped(value)}, which is not a finite number"
 
 
 def _read(model_dir: Path, info: TensorInfo) -> bytes:

@@ -86,13 +86,13 @@ def _read_index(path: Path) -> WeightFiles:
 def _why_not_a_shard_name(name: object) -> str | None:
     """Why a name is refused: only bare file names are followed; links in the folder are allowed."""
     if not isinstance(name, str):
-        return "names no file"
+        return "is not a file name"
     if not name or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME:
-        return "names no file"
+        return "is not a file name"
     if any(character in name for character in '/\\:\0*?"<>|') or name in (".", ".."):
         return f"leads out of the folder: {clipped(name)}"
     if not name.isprintable() or name.split(".", maxsplit=1)[0].lower() in _WINDOWS_DEVICES:
-        return f"is no usable file name: {clipped(name)}"
+        return f"is not a valid file name: {clipped(name)}"
     if not name.endswith(".safetensors"):
         return f"is not a .safetensors file: {clipped(name)}"
     return None

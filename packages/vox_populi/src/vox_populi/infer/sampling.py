@@ -38,7 +38,7 @@ class SamplingSpec:
             message = "temperature and top_k must not be negative"
             raise ValueError(message)
         if not 0 < self.top_p <= 1:
-            message = f"top_p must lie in (0, 1], got {self.top_p}"
+            message = f"top_p must be in (0, 1], got {self.top_p}"
             raise ValueError(message)
         if not self.repetition_penalty > 0:
             message = f"repetition_penalty must be positive, got {self.repetition_penalty}"

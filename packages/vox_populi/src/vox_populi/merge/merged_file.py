@@ -122,7 +122,7 @@ def read_merged_file(path: Path, *, verify: bool = True) -> MergedFile:
     container = _container(path)
     metadata = container.metadata
     if metadata.get("format") != MERGED_FORMAT or "header" not in metadata:
-        raise ArtifactError(say.merged_file_invalid(str(path), "it names another format"))
+        raise ArtifactError(say.merged_file_invalid(str(path), "it has a different format"))
     version = metadata.get("version")
     if version != MERGED_VERSION:
         raise ArtifactError(say.merged_file_version_unknown(str(path), version, MERGED_VERSION))
@@ -149,7 +149,7 @@ def _stored_transposed(config: ModelConfig) -> list[str]:
 
 def _require_orientation(raw: Mapping[str, object], config: ModelConfig) -> None:
     if raw.get(_TRANSPOSED) != _stored_transposed(config):
-        message = f"{_TRANSPOSED} is not what the config gives"
+        message = f"{_TRANSPOSED} does not match the config"
         raise FieldError(message)
 
 
@@ -169,7 +169,7 @@ def _inventory(path: Path, container: SafetensorsHeader, config: ModelConfig) ->
     for difference in tensor_differences(expected, found, CONFIG_NAME_OF):
         reason = f"the tensor {difference.name} is missing or misshaped"
         if isinstance(difference, Unexpected):
-            reason = f"it has no use for the tensor {difference.name}"
+            reason = f"the tensor {difference.name} does not belong to it"
         raise ArtifactError(say.merged_file_invalid(str(path), reason))
     tensors = {keys[name].theirs: container.tensors[name] for name in expected}
     # The writer names a head only when it is one of its own.

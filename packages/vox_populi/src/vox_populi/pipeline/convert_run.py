@@ -121,9 +121,9 @@ def _write_v3(found: FoundAdapter, output: Path) -> _Written:
 
 
 def _v3_facts(manifest: OurManifest) -> V3Facts:
-    """What a manifest says and the header does not."""
+    """Facts of a manifest that the header does not have."""
     facts = manifest.facts
-    assert facts.embed_key is not None, "a manifest of ours names it"
+    assert facts.embed_key is not None, "our manifests have it"
     return V3Facts(
         vocab=facts.vocab,
         d_model=facts.d_model,

@@ -140,7 +140,7 @@ def _notes(request: LintRequest, consumer: Consumer, kind: str) -> Iterator[str]
     if kind != (_MLX if consumer is Consumer.MLX else _PEFT):
         return
     if request.model_dir is None:
-        yield "names and shapes were not compared with a base; --model DIR does that"
+        yield "names and shapes were not compared with a base; pass --model DIR for that"
     if consumer is Consumer.GGUF and (request.folder / GGUF_ADAPTER_FILE).is_file():
         yield f"{GGUF_ADAPTER_FILE} is there as well, and needs no converter"
 
@@ -182,7 +182,7 @@ def _of_model(
         for reason in _tokenizer_reasons(folder, config.vocab_size):
             yield say.consumer_file_unsound(consumer, reason, str(folder))
     if consumer is Consumer.VLLM and not raw.get("architectures"):
-        reason = f"{CONFIG_NAME} names no architectures."
+        reason = f"{CONFIG_NAME} has no architectures."
         yield say.consumer_file_unsound(consumer, reason, str(folder))
     if consumer is Consumer.MLX:
         stored = [info.name for info in inventory.tensors.values()]

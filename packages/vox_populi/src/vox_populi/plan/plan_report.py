@@ -178,7 +178,7 @@ def _qlora_rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
             f"{len(proxy.middle)} middle layers; {proxy.matched} of {proxy.expected} output"
             " projections can be used",
         )
-        yield "", "The loss of this graph is no full-graph loss."
+        yield "", "The loss of this graph is not a full-graph loss."
 
 
 def _memory_rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:

@@ -129,10 +129,10 @@ def _read_entry(entry: Path, facts: Mapping[str, object]) -> ModelInventory | st
             return f"{CACHE_MANIFEST} does not describe it"
         for name, digest in files.items():
             if Path(name).name != name or content_digest(entry / name) != digest:
-                return f"{name} has other bytes than were written"
+                return f"{name} has changed since it was written"
         found = read_inventory(entry, allow_nf4=True)
         if unnamed := {CONFIG_NAME, *found.shards} - files.keys():
-            return f"{CACHE_MANIFEST} says nothing about {min(unnamed)}"
+            return f"{CACHE_MANIFEST} does not list {min(unnamed)}"
     except ModelError as error:
         return error.problems[0].what.rstrip(".")
     return found

@@ -189,7 +189,7 @@ def _write(path: Path, chunks: Sequence[Chunk]) -> dict[str, object]:
 
 def _size_and_digest(files: Mapping[str, object], name: str) -> tuple[int, str]:
     if Path(name).name != name or name == CHECKPOINT_MANIFEST:
-        message = f"{name!r} is no name of a file in it"
+        message = f"{name!r} is not the name of a file in it"
         raise FieldError(message)
     facts = take_object(files, name)
     return take_count(facts, "bytes"), take(facts, "sha256", str)

@@ -189,7 +189,7 @@ def _evaluation(value: object) -> Evaluation:
         case [int(step), float() | int() as loss]:
             return Evaluation(step, float(loss))
         case _:
-            message = "an evaluation is no pair of step and loss"
+            message = "an evaluation is not a pair of step and loss"
             raise FieldError(message)
 
 

@@ -54,8 +54,8 @@ def _lines(manifest: Mapping[str, object]) -> Iterator[str]:
     yield f"- held-out loss after: {_loss(results['heldout_loss_after'])}"
     yield from _section("Notes")
     if "candle_qlora_proxy_stack_complete" in manifest:
-        yield "THESE LOSSES ARE NO LOSSES OF A LANGUAGE MODEL. The proxy graph predicts from the"
-        yield "token before alone; compare its losses with those of no full graph."
+        yield "THESE ARE NOT LANGUAGE-MODEL LOSSES. The proxy graph predicts only from the previous"
+        yield "token; do not compare its losses with those of a full graph."
         yield ""
     yield "Losses are means over supervised tokens, in nats. `training_manifest.json` has the rest."
 

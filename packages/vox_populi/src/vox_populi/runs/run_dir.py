@@ -174,7 +174,7 @@ class RunDir:
     def file(self, name: str) -> Path:
         """Path of a file in the folder; `name` is a bare file name."""
         if Path(name).name != name:
-            message = f"{name!r} is no bare file name"
+            message = f"{name!r} is not a bare file name"
             raise ValueError(message)
         return self.path / name
 

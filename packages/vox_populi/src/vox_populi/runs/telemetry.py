@@ -97,7 +97,7 @@ class TelemetryFile:
         with suppress(OSError):
             self.close()
         logger.warning(
-            "%s cannot be written (%s); the run goes on without telemetry", self.path, error
+            "%s cannot be written (%s); the run continues without telemetry", self.path, error
         )
 
 

@@ -57,15 +57,15 @@ _NEUTRAL = frozenset(
     }
 )
 _REASONS: Mapping[str, str] = {
-    "use_dora": "DoRA trains magnitudes beside the low-rank update, and they would be lost",
-    "modules_to_save": "whole modules were trained and lie in the folder; they would be lost",
-    "bias": "trained biases lie in the folder; they would be lost",
-    "lora_bias": "the low-rank branch has biases; they would be lost",
-    "trainable_token_indices": "rows of the embedding were trained; they would be lost",
-    "rank_pattern": "our form has one rank for all projections",
-    "alpha_pattern": "our form has one alpha for all projections",
-    "layer_replication": "it names layers that the base does not have",
-    "target_parameters": "it adapts parameters that are no projections of the base",
+    "use_dora": "DoRA also trains magnitudes, which would be lost",
+    "modules_to_save": "the folder has complete trained modules, which would be lost",
+    "bias": "the folder has trained biases, which would be lost",
+    "lora_bias": "the low-rank branch has biases, which would be lost",
+    "trainable_token_indices": "rows of the embedding were trained, which would be lost",
+    "rank_pattern": "our format has one rank for all projections",
+    "alpha_pattern": "our format has one alpha for all projections",
+    "layer_replication": "it refers to layers that the base does not have",
+    "target_parameters": "it adapts parameters that are not projections of the base",
     "use_qalora": "QALoRA pools its inputs",
     "loftq_config": "LoftQ changes the weights of the base",
     "init_lora_weights": "this initialisation changes the weights of the base",
@@ -211,7 +211,7 @@ def _is_off(name: str, value: object, raw: Mapping[str, object]) -> bool:
 def _config(raw: Mapping[str, object], text: str) -> PeftConfig:
     rslora = raw.get("use_rslora", False)
     if not isinstance(rslora, bool):
-        message = "use_rslora is no truth value"
+        message = "use_rslora is not a boolean"
         raise FieldError(message)
     lora = LoraSpec(
         rank=take_positive(raw, "r"),
@@ -233,7 +233,7 @@ def _config(raw: Mapping[str, object], text: str) -> PeftConfig:
 
 def _words(value: object, name: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        message = f"{name} is missing or no list of names"
+        message = f"{name} is missing or not a list of names"
         raise FieldError(message)
     return tuple(value)
 
@@ -243,7 +243,7 @@ def _layers(value: object) -> frozenset[int] | None:
         return None
     numbers = value if isinstance(value, list) else [value]
     if not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
-        message = "layers_to_transform is no list of layers"
+        message = "layers_to_transform is not a list of layers"
         raise FieldError(message)
     return frozenset(numbers)
 

@@ -377,10 +377,10 @@ def _contradictions(ours: OurManifest) -> Iterator[str]:
         yield str(error)
         return
     if tuple(names.values()) != facts.layer_order:
-        yield f"layer_order names other layers than the modules have in {header.graph}"
+        yield f"layer_order does not match the modules in {header.graph}"
         return
     if facts.method == "lora" and header.graph != GraphId.FULL:
-        yield f"{header.graph} is no graph of the method lora"
+        yield f"{header.graph} is not a graph of the method lora"
     known = {HEAD_WEIGHT, facts.embed_key} if header.graph == GraphId.FULL else {facts.embed_key}
     if HEAD in facts.base_key_map and facts.base_key_map[HEAD] not in known:
         yield f"lm_head is mapped to {facts.base_key_map[HEAD]}"

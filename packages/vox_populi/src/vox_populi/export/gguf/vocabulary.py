@@ -81,7 +81,7 @@ def read_gguf_vocabulary(model_dir: Path, rows: int) -> GgufVocabulary:
     raw = parse_json_object(read_published_file(path, model_dir), str(path))
     model = raw.get("model")
     if not isinstance(model, dict) or model.get("type") != "BPE" or model.get("byte_fallback"):
-        raise ArtifactError(_unsupported(path, "its tokenizer is no byte-level BPE"))
+        raise ArtifactError(_unsupported(path, "its tokenizer is not a byte-level BPE"))
     pre = _pre_tokenizer(raw, path)
     added_tokens: Any = raw.get("added_tokens") or []
     try:
@@ -92,9 +92,9 @@ def read_gguf_vocabulary(model_dir: Path, rows: int) -> GgufVocabulary:
             types[int(added["id"])] = CONTROL if added.get("special") else USER_DEFINED
         merges = tuple(_merge_text(each) for each in model["merges"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(_unsupported(path, "its vocabulary has no known form")) from error
+        raise ArtifactError(_unsupported(path, "its vocabulary has an unknown format")) from error
     if max(by_id, default=0) >= rows:
-        reason = f"its tokenizer has ids up to {max(by_id)}, and its embedding {rows} rows"
+        reason = f"its tokenizer has ids up to {max(by_id)}, but its embedding has {rows} rows"
         raise ArtifactError(_unsupported(path, reason))
     return GgufVocabulary(
         pre=pre,
@@ -123,7 +123,7 @@ def read_chat_template(model_dir: Path) -> str | None:
 def _pre_tokenizer(raw: Mapping[str, object], path: Path) -> str:
     found = _known_pattern(raw.get("pre_tokenizer"))
     if found is None:
-        raise ArtifactError(_unsupported(path, "llama.cpp has no name for how it splits text"))
+        raise ArtifactError(_unsupported(path, "llama.cpp does not support how it splits text"))
     normalizer = raw.get("normalizer")
     kind = normalizer.get("type") if isinstance(normalizer, dict) else normalizer
     if kind not in _NORMALIZERS[found]:

@@ -42,7 +42,7 @@ FAMILY = ModelFamily(
             FixedSetting("scale_attn_weights", (True,), "attention without the 1/sqrt(d) scale"),
             FixedSetting("scale_attn_by_inverse_layer_idx", (False,), "a scale per layer"),
             FixedSetting(
-                "reorder_and_upcast_attn", (False,), "another order of attention arithmetic"
+                "reorder_and_upcast_attn", (False,), "a different order of attention arithmetic"
             ),
         ),
     ),
