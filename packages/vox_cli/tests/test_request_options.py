@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,13 +31,11 @@ class Colour(StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    ratio: float = field(default=0.25, metadata=setting("A ratio.", name="share"))
-    colour: Colour = field(
-        default=Colour.RED, metadata=setting("A colour.", words={"rot": Colour.RED})
-    )
-    place: Path | None = field(default=None, metadata=setting("A place.", metavar="FILE"))
-    loud: bool = field(default=False, metadata=setting("Be loud."))
-    quiet: bool = field(default=False, metadata=setting("Whisper.", name="no_voice", negated=True))
+    ratio: float = setting(0.25, "A ratio.", name="share")
+    colour: Colour = setting(Colour.RED, "A colour.", words={"rot": Colour.RED})
+    place: Path | None = setting(None, "A place.", metavar="FILE")
+    loud: bool = setting(False, "Be loud.")
+    quiet: bool = setting(False, "Whisper.", name="no_voice", negated=True)
 
 
 SHARE, COLOUR, PLACE, LOUD, QUIET = settings_of(Request)

@@ -20,6 +20,7 @@ from vox_populi.contract.setting import (
     out_of_range,
     record_of,
     setting,
+    setting_metadata,
     settings_in,
     settings_of,
 )
@@ -36,8 +37,8 @@ class Colour(StrEnum):
 
 @dataclass(frozen=True)
 class Inner:
-    width: float = field(default=2.0, metadata=setting("Width.", allowed=COUNT))
-    hidden: bool = field(default=True, metadata=setting("Show.", name="no_hidden", negated=True))
+    width: float = setting(2.0, "Width.", allowed=COUNT)
+    hidden: bool = setting(True, "Show.", name="no_hidden", negated=True)
 
 
 @dataclass(frozen=True)
@@ -48,21 +49,17 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Request:
-    place: Path = field(metadata=setting("Place.", recorded=Recorded.NEVER))
+    place: Path = field(metadata=setting_metadata("Place.", recorded=Recorded.NEVER))
     inner: Inner = field(default_factory=lambda: Inner(width=5.0))
     foreign: Foreign = field(
         default_factory=Foreign, metadata=settings_in(Foreign, size=SettingSpec(help="Size."))
     )
-    colour: Colour = field(
-        default=Colour.RED, metadata=setting("Colour.", recorded=Recorded.IF_CHANGED)
-    )
-    list_: tuple[str, ...] | None = field(
-        default=None,
-        metadata=setting(
-            "List.",
-            parse=lambda text: None if text == "all" else tuple(text.split(",")),
-            as_text=lambda value: "all" if value is None else ",".join(value),
-        ),
+    colour: Colour = setting(Colour.RED, "Colour.", recorded=Recorded.IF_CHANGED)
+    list_: tuple[str, ...] | None = setting(
+        None,
+        "List.",
+        parse=lambda text: None if text == "all" else tuple(text.split(",")),
+        as_text=lambda value: "all" if value is None else ",".join(value),
     )
     other: int = 1
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vox_populi import number_ranges
 from vox_populi.contract.adapter_target import (
     TARGET_WORDS,
     TargetRoles,
@@ -37,6 +36,7 @@ from vox_populi.contract.setting import (
     in_order,
     out_of_range,
     setting,
+    setting_metadata,
     settings_in,
     settings_of,
 )
@@ -50,7 +50,7 @@ from vox_populi.contract.setting_groups import (
 from vox_populi.data.dataset import RowRules
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import ContractError
-from vox_populi.number_ranges import require_ranges
+from vox_populi.number_ranges import ALPHA, COUNT, EPOCHS, PART, RANK, RATING, SEED, require_ranges
 from vox_populi.operator_messages import contract as say_contract
 from vox_tensor.errors import Problem
 from vox_tensor.lora_spec import LoraSpec
@@ -64,9 +64,7 @@ _FIRST_IN_RECORD = (
     *("contract_schema_version", "backend", "tokenizer", "lora", "targets"),
     *("template", "system_prompt"),
 )
-_LAST_IN_RECORD = (
-    *("on_bad_row", "on_long_row", "device", "dtype", "deployment_target", "preset"),
-)
+_LAST_IN_RECORD = ("on_bad_row", "on_long_row", "device", "dtype", "deployment_target", "preset")
 """The others stand between them, in the order of the fields."""
 
 MOBILE_EDGE_MAX_SEQ_LEN = 512
@@ -86,89 +84,74 @@ class FinetuneContract:
     """
 
     data_dir: Path = field(
-        metadata=setting(
+        metadata=setting_metadata(
             "Folder with train.jsonl, and valid.jsonl if any. Required.", recorded=Recorded.NEVER
         )
     )
-    output_dir: Path = field(metadata=setting("New run folder. Required.", recorded=Recorded.NEVER))
-    model_dir: Path | None = field(
-        default=None,
-        metadata=setting(
-            "Base model folder (save_pretrained).",
-            name="model",
-            default_text="vox-nano",
-            recorded=Recorded.NEVER,
-        ),
+    output_dir: Path = field(
+        metadata=setting_metadata("New run folder. Required.", recorded=Recorded.NEVER)
     )
-    init_from: Path | None = field(
-        default=None,
-        metadata=setting(
-            "Adapter file to start from, with fresh optimizer state.",
-            metavar="FILE",
-            recorded=Recorded.NEVER,
-        ),
+    model_dir: Path | None = setting(
+        None,
+        "Base model folder (save_pretrained).",
+        name="model",
+        default_text="vox-nano",
+        recorded=Recorded.NEVER,
     )
-    backend: Backend = field(
-        default=Backend.LORA,
-        metadata=setting("lora: the base as stored. qlora: the base in NF4.", words=BACKEND_WORDS),
+    init_from: Path | None = setting(
+        None,
+        "Adapter file to start from, with fresh optimizer state.",
+        metavar="FILE",
+        recorded=Recorded.NEVER,
     )
-    force_kernel: Kernel | None = field(
-        default=None,
-        metadata=setting(
-            "Refuse to run on any other kernel.",
-            name="kernel",
-            default_text="the backend's",
-            recorded=Recorded.NEVER,
-        ),
+    backend: Backend = setting(
+        Backend.LORA, "lora: the base as stored. qlora: the base in NF4.", words=BACKEND_WORDS
     )
-    base_quant: BaseQuant | None = field(
-        default=None,
-        metadata=setting(
-            "How the base is stored in memory.",
-            default_text="as the backend needs it",
-            recorded=Recorded.NEVER,
-        ),
+    force_kernel: Kernel | None = setting(
+        None,
+        "Refuse to run on any other kernel.",
+        name="kernel",
+        default_text="the backend's",
+        recorded=Recorded.NEVER,
     )
-    tokenizer: TokenizerKind = field(
-        default=TokenizerKind.VOX,
-        metadata=setting(
-            "Vocabulary.", default_text="hf with --model or --backend qlora, else vox"
-        ),
+    base_quant: BaseQuant | None = setting(
+        None,
+        "How the base is stored in memory.",
+        default_text="as the backend needs it",
+        recorded=Recorded.NEVER,
     )
-    targets: TargetRoles | None = field(
-        default=None,
-        metadata=setting(
-            f"Projections to adapt, comma-separated: {', '.join(TARGET_WORDS)}.",
-            parse=parse_targets,
-            as_text=targets_as_text,
-            metavar="LIST",
-        ),
+    tokenizer: TokenizerKind = setting(
+        TokenizerKind.VOX,
+        "Vocabulary.",
+        default_text="hf with --model or --backend qlora, else vox",
+    )
+    targets: TargetRoles | None = setting(
+        None,
+        f"Projections to adapt, comma-separated: {', '.join(TARGET_WORDS)}.",
+        parse=parse_targets,
+        as_text=targets_as_text,
+        metavar="LIST",
     )
     """Projections to adapt; `None` for all in the family's blocks."""
     lora: LoraSpec = field(
         default_factory=lambda: LoraSpec(rank=16, alpha=32.0),
         metadata=settings_in(
             LoraSpec,
-            rank=SettingSpec(help="Adapter rank.", allowed=number_ranges.RANK),
-            alpha=SettingSpec(help="Adapter alpha.", allowed=number_ranges.ALPHA),
-            dropout=SettingSpec(help="Dropout of the adapter.", allowed=number_ranges.PART),
+            rank=SettingSpec(help="Adapter rank.", allowed=RANK),
+            alpha=SettingSpec(help="Adapter alpha.", allowed=ALPHA),
+            dropout=SettingSpec(help="Dropout of the adapter.", allowed=PART),
             use_rslora=SettingSpec(help="Scale by alpha/sqrt(rank).", name="rslora"),
         ),
     )
     qlora: QloraSpec = field(default_factory=QloraSpec)
     """Settings of QLoRA; defaults for other backends."""
-    epochs: int = field(
-        default=3, metadata=setting("Passes over the rows.", allowed=number_ranges.EPOCHS)
-    )
-    max_steps: int | None = field(
-        default=None,
-        metadata=setting("Largest number of optimizer steps.", allowed=number_ranges.COUNT),
-    )
+    epochs: int = setting(3, "Passes over the rows.", allowed=EPOCHS)
+    max_steps: int | None = setting(None, "Largest number of optimizer steps.", allowed=COUNT)
     """Takes precedence over `epochs`."""
     lr_schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     optimization: OptimizationSettings = field(default_factory=OptimizationSettings)
     batching: BatchSettings = field(default_factory=BatchSettings)
-    seed: int = field(default=42, metadata=setting("Random seed.", allowed=number_ranges.SEED))
+    seed: int = setting(42, "Random seed.", allowed=SEED)
     """0 is a seed like any other."""
     text: TextPolicy = field(
         default_factory=TextPolicy,
@@ -182,28 +165,20 @@ class FinetuneContract:
         default_factory=lambda: RowRules(min_rating=3),
         metadata=settings_in(
             RowRules,
-            min_rating=SettingSpec(
-                help="Skip rows with a lower rating, 1 to 5.", allowed=number_ranges.RATING
-            ),
+            min_rating=SettingSpec(help="Skip rows with a lower rating, 1 to 5.", allowed=RATING),
             context_filter=SettingSpec(help="Use only rows whose category contains this."),
             on_bad_row=SettingSpec(help="What to do with rows that cannot be used."),
             on_long_row=SettingSpec(help="What to do with rows longer than --seq-len."),
         ),
     )
-    validation_split_ratio: float = field(
-        default=0.05, metadata=setting("Share of rows held out.", allowed=number_ranges.PART)
-    )
+    validation_split_ratio: float = setting(0.05, "Share of rows held out.", allowed=PART)
     """Share of rows to hold out; no effect if there is a `valid.jsonl`."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
-    deployment_target: DeploymentTarget = field(
-        default=DeploymentTarget.WORKSTATION,
-        metadata=setting("What the adapter is for.", words=DEPLOYMENT_WORDS),
+    deployment_target: DeploymentTarget = setting(
+        DeploymentTarget.WORKSTATION, "What the adapter is for.", words=DEPLOYMENT_WORDS
     )
-    preset: str | None = field(
-        default=None,
-        metadata=setting(f"Named settings: {', '.join(PRESETS)}.", metavar="NAME"),
-    )
+    preset: str | None = setting(None, f"Named settings: {', '.join(PRESETS)}.", metavar="NAME")
     """The preset that values were taken from. The planner may adapt those of its values that
     have not been changed to a small data set, and says so; nothing else is ever adapted."""
 
@@ -229,11 +204,7 @@ class FinetuneContract:
     def __post_init__(self) -> None:
         # Those of `qlora` are told with its contradictions, so that they stand together.
         others = [each for each in settings_of(type(self)) if each.group != "qlora"]
-        problems = (
-            *self._contradictions(),
-            *out_of_range(self, others),
-            *self._unusable_text(),
-        )
+        problems = (*self._contradictions(), *out_of_range(self, others), *self._unusable_text())
         if problems:
             raise ContractError(*problems)
 

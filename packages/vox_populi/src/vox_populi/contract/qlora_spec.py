@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -52,87 +52,67 @@ class DenseCopiesChoice(StrEnum):
 class QloraSpec:
     """Settings of a QLoRA run; all at their defaults in a LoRA run."""
 
-    graph: QloraGraph | None = field(
-        default=None,
-        metadata=setting(
-            "What QLoRA trains: the transformer, or a bounded proxy.",
-            name="qlora_graph",
-            default_text="full",
-        ),
+    graph: QloraGraph | None = setting(
+        None,
+        "What QLoRA trains: the transformer, or a bounded proxy.",
+        name="qlora_graph",
+        default_text="full",
     )
     """`None`: the full graph, or the proxy if another field requires it."""
-    double_quant: bool = field(
-        default=True,
-        metadata=setting(
-            "Keep the magnitudes of NF4 blocks in f32.", name="qlora_no_double_quant", negated=True
-        ),
+    double_quant: bool = setting(
+        True,
+        "Keep the magnitudes of NF4 blocks in f32.",
+        name="qlora_no_double_quant",
+        negated=True,
     )
     """Hold the magnitudes of blocks in 8 bits."""
-    block_size: int = field(
-        default=BLOCK_SIZE,
-        metadata=setting("Values per block, 32 to 4096.", name="nf4_block_size", allowed=NF4_BLOCK),
+    block_size: int = setting(
+        BLOCK_SIZE, "Values per block, 32 to 4096.", name="nf4_block_size", allowed=NF4_BLOCK
     )
-    dense_copies: DenseCopiesChoice = field(
-        default=DenseCopiesChoice.AUTO,
-        metadata=setting(
-            "How long to keep dense copies of NF4 weights.",
-            name="nf4_cache",
-            recorded=Recorded.NEVER,
-        ),
+    dense_copies: DenseCopiesChoice = setting(
+        DenseCopiesChoice.AUTO,
+        "How long to keep dense copies of NF4 weights.",
+        name="nf4_cache",
+        recorded=Recorded.NEVER,
     )
-    cache_dir: Path | None = field(
-        default=None,
-        metadata=setting(
-            "Folder that keeps quantised bases for later runs.",
-            name="nf4_cache_dir",
-            recorded=Recorded.NEVER,
-        ),
+    cache_dir: Path | None = setting(
+        None,
+        "Folder that keeps quantised bases for later runs.",
+        name="nf4_cache_dir",
+        recorded=Recorded.NEVER,
     )
-    ce_last_k: int | None = field(
-        default=None,
-        metadata=setting(
-            "Learn only the last N supervised tokens of a row.",
-            name="qlora_ce_last_k",
-            allowed=COUNT,
-            default_text="all, with proxy 1",
-        ),
+    ce_last_k: int | None = setting(
+        None,
+        "Learn only the last N supervised tokens of a row.",
+        name="qlora_ce_last_k",
+        allowed=COUNT,
+        default_text="all, with proxy 1",
     )
     """`None`: all of them in the full graph, one in the proxy."""
-    max_skip_rate: float | None = field(
-        default=None,
-        metadata=setting(
-            "Largest share of rows that may be skipped, 0 to 1.",
-            name="qlora_max_skip_rate",
-            allowed=SHARE,
-        ),
+    max_skip_rate: float | None = setting(
+        None,
+        "Largest share of rows that may be skipped, 0 to 1.",
+        name="qlora_max_skip_rate",
+        allowed=SHARE,
     )
-    proxy_max_layers: int | None = field(
-        default=None,
-        metadata=setting(
-            "Largest number of middle layers in the proxy; 0 is only the LM head.",
-            name="qlora_proxy_max_layers",
-            allowed=PROXY_LAYERS,
-        ),
+    proxy_max_layers: int | None = setting(
+        None,
+        "Largest number of middle layers in the proxy; 0 is only the LM head.",
+        name="qlora_proxy_max_layers",
+        allowed=PROXY_LAYERS,
     )
-    lm_head_only: bool = field(
-        default=False,
-        metadata=setting(
-            "Train only the LM head (proxy without middle layers).", name="qlora_lm_head_only"
-        ),
+    lm_head_only: bool = setting(
+        False, "Train only the LM head (proxy without middle layers).", name="qlora_lm_head_only"
     )
-    require_full_proxy_stack: bool = field(
-        default=False,
-        metadata=setting(
-            "Refuse a base that lacks an output projection.",
-            name="qlora_require_full_proxy_stack",
-        ),
+    require_full_proxy_stack: bool = setting(
+        False,
+        "Refuse a base that lacks an output projection.",
+        name="qlora_require_full_proxy_stack",
     )
-    allow_partial_proxy_stack: bool = field(
-        default=False,
-        metadata=setting(
-            "Fall back to the LM head, even with --device cuda.",
-            name="qlora_allow_partial_proxy_stack",
-        ),
+    allow_partial_proxy_stack: bool = setting(
+        False,
+        "Fall back to the LM head, even with --device cuda.",
+        name="qlora_allow_partial_proxy_stack",
     )
 
     @property

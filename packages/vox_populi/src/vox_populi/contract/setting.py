@@ -8,7 +8,7 @@ are all made from `settings_of`, so a new field is a new setting everywhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import cache
 from types import NoneType
@@ -19,6 +19,7 @@ from vox_populi.operator_messages import contract as say
 from vox_tensor.errors import Problem
 
 RequestT = TypeVar("RequestT")
+ValueT = TypeVar("ValueT")
 
 _SPEC = "setting"
 
@@ -126,11 +127,21 @@ class Setting:
         return float(value) if self.kind is float and isinstance(value, int) else value
 
 
-def setting(
-    help_text: str, *, recorded: Recorded = Recorded.ALWAYS, **details: Any
-) -> Mapping[str, SettingSpec]:
-    """Metadata that makes a field a setting; `details` are the other fields of `SettingSpec`."""
-    return {_SPEC: SettingSpec(help=help_text, recorded=recorded, **details)}
+def setting(default: ValueT, help_text: str, **details: Any) -> ValueT:
+    """Declare a field that is a setting, with its default.
+
+    Args:
+        default: Of the field.
+        help_text: One line.
+        details: The other fields of `SettingSpec`.
+    """
+    declared: Any = field(default=default, metadata=setting_metadata(help_text, **details))
+    return declared  # type: ignore[no-any-return] # a dataclass makes the default of it
+
+
+def setting_metadata(help_text: str, **details: Any) -> Mapping[str, SettingSpec]:
+    """Metadata of a field that is a setting; without a default it must be given."""
+    return {_SPEC: SettingSpec(help=help_text, **details)}
 
 
 def settings_in(group: type, **specs: SettingSpec) -> Mapping[str, Mapping[str, SettingSpec]]:

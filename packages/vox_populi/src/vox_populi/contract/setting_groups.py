@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from vox_populi import number_ranges
 from vox_populi.contract.choices import DEVICE_WORDS, DTYPE_WORDS, ComputeDtype, DeviceKind
 from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
 from vox_populi.contract.setting import Recorded, setting
+from vox_populi.number_ranges import (
+    BATCH_SIZE,
+    COUNT,
+    COUNT_OR_NONE,
+    FACTOR,
+    GRAD_ACCUM,
+    LEARNING_RATE,
+    NORM,
+    SEQ_LEN,
+    THREADS,
+)
 from vox_tensor.schedule import LearningRateSchedule, ScheduleKind
 
 
@@ -15,22 +25,13 @@ from vox_tensor.schedule import LearningRateSchedule, ScheduleKind
 class ScheduleSettings:
     """The learning rate over a run."""
 
-    learning_rate: float = field(
-        default=2e-4,
-        metadata=setting(
-            "Peak learning rate.",
-            name="lr",
-            allowed=number_ranges.LEARNING_RATE,
-            default_text="2e-4",
-        ),
+    learning_rate: float = setting(
+        2e-4, "Peak learning rate.", name="lr", allowed=LEARNING_RATE, default_text="2e-4"
     )
-    schedule: ScheduleKind = field(
-        default=ScheduleKind.COSINE, metadata=setting("Learning rate schedule after the warm-up.")
+    schedule: ScheduleKind = setting(
+        ScheduleKind.COSINE, "Learning rate schedule after the warm-up."
     )
-    warmup_steps: int = field(
-        default=100,
-        metadata=setting("Warm-up steps.", name="warmup", allowed=number_ranges.COUNT_OR_NONE),
-    )
+    warmup_steps: int = setting(100, "Warm-up steps.", name="warmup", allowed=COUNT_OR_NONE)
 
     def over(self, total_steps: int, warmup_steps: int) -> LearningRateSchedule:
         """The rate of every step of a run; its warm-up may be shorter than requested."""
@@ -46,17 +47,11 @@ class ScheduleSettings:
 class OptimizationSettings:
     """How a step changes the adapters, apart from the rate."""
 
-    optimizer: OptimizerKind = field(
-        default=OptimizerKind.ADAMW,
-        metadata=setting("Optimizer.", recorded=Recorded.IF_CHANGED),
+    optimizer: OptimizerKind = setting(
+        OptimizerKind.ADAMW, "Optimizer.", recorded=Recorded.IF_CHANGED
     )
-    weight_decay: float = field(
-        default=0.01, metadata=setting("Weight decay.", allowed=number_ranges.FACTOR)
-    )
-    max_grad_norm: float = field(
-        default=1.0,
-        metadata=setting("Clip the gradients of a step to this norm.", allowed=number_ranges.NORM),
-    )
+    weight_decay: float = setting(0.01, "Weight decay.", allowed=FACTOR)
+    max_grad_norm: float = setting(1.0, "Clip the gradients of a step to this norm.", allowed=NORM)
     """Gradients of a step are scaled down to this joint L2 norm; 0 leaves them as they are."""
 
     def __str__(self) -> str:
@@ -70,17 +65,9 @@ class OptimizationSettings:
 class BatchSettings:
     """How many rows and tokens are computed together."""
 
-    seq_len: int = field(
-        default=512,
-        metadata=setting("Largest number of tokens per row.", allowed=number_ranges.SEQ_LEN),
-    )
-    batch_size: int = field(
-        default=4, metadata=setting("Rows per forward pass.", allowed=number_ranges.BATCH_SIZE)
-    )
-    grad_accum: int = field(
-        default=4,
-        metadata=setting("Forward passes per optimizer step.", allowed=number_ranges.GRAD_ACCUM),
-    )
+    seq_len: int = setting(512, "Largest number of tokens per row.", allowed=SEQ_LEN)
+    batch_size: int = setting(4, "Rows per forward pass.", allowed=BATCH_SIZE)
+    grad_accum: int = setting(4, "Forward passes per optimizer step.", allowed=GRAD_ACCUM)
 
     @property
     def window_tokens(self) -> int:
@@ -97,18 +84,12 @@ class BatchSettings:
 class EvaluationSettings:
     """When a run is evaluated, and what stops it early."""
 
-    eval_every: int | None = field(
-        default=None,
-        metadata=setting(
-            "Steps between evaluations.", allowed=number_ranges.COUNT, default_text="an epoch's"
-        ),
+    eval_every: int | None = setting(
+        None, "Steps between evaluations.", allowed=COUNT, default_text="an epoch's"
     )
     """Optimizer steps between evaluations; `None` evaluates at the end of each epoch."""
-    early_stopping_patience: int | None = field(
-        default=None,
-        metadata=setting(
-            "Evaluations without improvement before stopping.", allowed=number_ranges.COUNT
-        ),
+    early_stopping_patience: int | None = setting(
+        None, "Evaluations without improvement before stopping.", allowed=COUNT
     )
     """Evaluations before stopping, keeping the best adapter; `None` never stops early."""
 
@@ -117,18 +98,8 @@ class EvaluationSettings:
 class ComputeSettings:
     """Device, number type and threads of a run."""
 
-    device: DeviceKind = field(
-        default=DeviceKind.BEST, metadata=setting("Device to compute on.", words=DEVICE_WORDS)
-    )
-    dtype: ComputeDtype = field(
-        default=ComputeDtype.AUTO, metadata=setting("Arithmetic of the base.", words=DTYPE_WORDS)
-    )
-    threads: int | None = field(
-        default=None,
-        metadata=setting(
-            "CPU threads.",
-            allowed=number_ranges.THREADS,
-            default_text="torch's",
-            recorded=Recorded.NEVER,
-        ),
+    device: DeviceKind = setting(DeviceKind.BEST, "Device to compute on.", words=DEVICE_WORDS)
+    dtype: ComputeDtype = setting(ComputeDtype.AUTO, "Arithmetic of the base.", words=DTYPE_WORDS)
+    threads: int | None = setting(
+        None, "CPU threads.", allowed=THREADS, default_text="torch's", recorded=Recorded.NEVER
     )

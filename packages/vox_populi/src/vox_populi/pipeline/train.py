@@ -36,37 +36,26 @@ class RunOptions:
 
     force: bool = False
     """Rename an existing output folder (`<name>.old-1`, …) and start over."""
-    log_every: int = field(
-        default=20,
-        metadata=setting(
-            "Steps between progress lines.",
-            allowed=number_ranges.COUNT,
-            refused_at_once=True,
-        ),
+    log_every: int = setting(
+        20, "Steps between progress lines.", allowed=number_ranges.COUNT, refused_at_once=True
     )
     """Telemetry has every step."""
-    checkpoint_every: int | None = field(
-        default=None,
-        metadata=setting(
-            "Steps between checkpoints.",
-            allowed=number_ranges.COUNT,
-            refused_at_once=True,
-            default_text="only when stopped",
-        ),
+    checkpoint_every: int | None = setting(
+        None,
+        "Steps between checkpoints.",
+        allowed=number_ranges.COUNT,
+        refused_at_once=True,
+        default_text="only when stopped",
     )
     """`None`: only when a signal stops the run."""
-    keep_checkpoints: int = field(
-        default=2,
-        metadata=setting(
-            "Number of checkpoints to keep.", allowed=number_ranges.COUNT, refused_at_once=True
-        ),
+    keep_checkpoints: int = setting(
+        2, "Number of checkpoints to keep.", allowed=number_ranges.COUNT, refused_at_once=True
     )
     """How many to keep; the one before the newest is used if the newest is damaged."""
     resume: Resume | None = None
     """Resume from a checkpoint; `force` takes precedence and starts over."""
-    check_rows: bool = field(
-        default=True,
-        metadata=setting("Keep a few rows as token ids in the run folder, to check merges with."),
+    check_rows: bool = setting(
+        True, "Keep a few rows as token ids in the run folder, to check merges with."
     )
     on_stop: Callable[[str], None] | None = field(default=None, compare=False)
     """Called with a message, in a separate thread, as soon as a signal asks the run to stop."""
