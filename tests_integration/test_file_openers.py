@@ -11,6 +11,7 @@ OPENERS = {
     Path("packages/vox_tensor/src/vox_tensor/atomic_file.py"),
     # These read what ships with the package, what the system gives, or what they wrote themselves.
     Path("packages/vox_populi/src/vox_populi/pipeline/machine_probe.py"),
+    Path("packages/vox_populi/src/vox_populi/pipeline/runners.py"),
     Path("packages/vox_cli/src/vox_cli/commands/mens_init.py"),
 }
 
