@@ -74,3 +74,9 @@ def test_every_file_of_a_family_is_in_the_registry() -> None:
     assert files == {family.name for family in FAMILIES}
     names = [name for family in FAMILIES for name in (family.name, *family.other_names)]
     assert len(names) == len(set(names)), "no model_type may mean two families"
+
+
+def test_rows_are_only_paired_where_queries_and_keys_have_matrices_of_their_own() -> None:
+    paired = [family for family in FAMILIES if family.gguf.paired_rotation]
+    assert paired
+    assert all({"attn.q", "attn.k"} <= family.tensors.block.keys() for family in paired)

@@ -68,7 +68,7 @@ def peft_model(base: Any, folder: Path, adapted: dict[str, LoraLinear]) -> Any:
     return model
 
 
-@pytest.mark.parametrize("name", FAMILY_CASES)
+@pytest.mark.parametrize("name", [*FAMILY_CASES, "phi3_longrope", "phi3_sliding"])
 @pytest.mark.requirement("tier-a")
 def test_loss_and_adapter_gradients_match_peft(name: str, tmp_path: Path) -> None:
     base = write_tiny_model(tmp_path, name)

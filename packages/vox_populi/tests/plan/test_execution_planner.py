@@ -54,7 +54,7 @@ def plan(
 MakePlan = Callable[..., ExecutionPlan]
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2", "phi3"])
 @pytest.mark.parametrize("tokenizer", list(TokenizerKind))
 def test_lora_selects_the_full_graph_of_every_family_with_either_tokenizer(
     plan: MakePlan, family: str, tokenizer: TokenizerKind
