@@ -31,9 +31,14 @@ from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
+from vox_populi.merge.choices import MergeFormat
 from vox_populi.merge.merged_file import MERGED_FILE, read_merged_file
 from vox_populi.model.hf_load import load_base
-from vox_populi.pipeline.merge import MergeFormat, MergeReport, MergeRequest, merge_weights
+from vox_populi.pipeline.merge import (
+    MergeReport,
+    MergeRequest,
+    merge_weights,
+)
 from vox_tensor.collate import collate_window
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.records import IGNORE_INDEX, EncodedRow

@@ -16,11 +16,15 @@ from tests_integration.tier_a.test_gguf_interop import write_adapter
 from tests_integration.tiny_models import FAMILY_CASES, VOCAB, write_tiny_model
 from tests_integration.tolerances import F32_LOSS, assert_parity, differs
 from vox_populi.export.consumers import Consumer, GgufTypeChoice
+from vox_populi.merge.choices import MergeFormat
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.receipt import RowCheck
 from vox_populi.pipeline.export import ExportRequest, export_adapter
 from vox_populi.pipeline.gguf import GgufRequest, export_gguf
-from vox_populi.pipeline.merge import MergeFormat, MergeRequest, merge_weights
+from vox_populi.pipeline.merge import (
+    MergeRequest,
+    merge_weights,
+)
 from vox_populi.runs.check_rows import CHECK_ROWS_FILE, RowOrigin, pick_check_rows
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 

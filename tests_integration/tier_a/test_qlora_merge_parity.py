@@ -34,11 +34,16 @@ from vox_populi.adapters.header import (
 from vox_populi.contract.choices import GraphId
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
+from vox_populi.merge.choices import Onto
+from vox_populi.merge.subset import SUBSET_FILE
 from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
 from vox_populi.model.nf4_load import load_nf4_base
 from vox_populi.model.transformer import Transformer
-from vox_populi.pipeline.merge import MergeReport, Onto, QloraMergeRequest, merge_qlora
-from vox_populi.pipeline.qlora_subset_run import SUBSET_FILE
+from vox_populi.pipeline.merge import (
+    MergeReport,
+    QloraMergeRequest,
+    merge_qlora,
+)
 from vox_tensor.collate import collate_window
 from vox_tensor.nf4 import dequantize_nf4, quantize_nf4
 from vox_tensor.nf4_levels import Nf4Settings

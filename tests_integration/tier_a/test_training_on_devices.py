@@ -26,11 +26,10 @@ from tests_integration.tolerances import (
 )
 from vox_populi.contract.choices import ComputeDtype, DeviceKind
 from vox_populi.contract.qlora_spec import DenseCopiesChoice, QloraGraph
+from vox_populi.merge.choices import MergeFormat, Onto
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 from vox_populi.pipeline.merge import (
-    MergeFormat,
     MergeRequest,
-    Onto,
     QloraMergeRequest,
     merge_qlora,
     merge_weights,

@@ -21,10 +21,14 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError
 from vox_populi.export.consumers import Consumer
+from vox_populi.merge.choices import MergeFormat
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 from vox_populi.pipeline.export import ExportRequest, export_adapter
 from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
-from vox_populi.pipeline.merge import MergeFormat, MergeRequest, merge_weights
+from vox_populi.pipeline.merge import (
+    MergeRequest,
+    merge_weights,
+)
 from vox_populi.pipeline.train import RunOptions, run_training
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_tensor.lora_spec import LoraSpec

@@ -22,14 +22,13 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.corpus.mix import mix_corpus
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.export.consumers import Consumer
+from vox_populi.merge.choices import MergeFormat, Onto
 from vox_populi.pipeline.convert import ConvertRequest, convert_adapter
 from vox_populi.pipeline.export import ExportRequest, export_adapter
 from vox_populi.pipeline.gguf import GgufRequest, export_gguf
 from vox_populi.pipeline.import_peft import ImportRequest, import_adapter
 from vox_populi.pipeline.merge import (
-    MergeFormat,
     MergeRequest,
-    Onto,
     QloraMergeRequest,
     merge_qlora,
     merge_weights,

@@ -18,6 +18,7 @@ from vox_populi.contract.setting import settings_of
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.export.consumers import Consumer, GgufType
+from vox_populi.merge.choices import MergeFormat
 from vox_populi.operator_messages.peer_names import (
     ABSENT_SETTINGS,
     COMMAND_NOTES,
@@ -26,7 +27,6 @@ from vox_populi.operator_messages.peer_names import (
     PEER_SETTINGS,
     PEER_WORDS,
 )
-from vox_populi.pipeline.merge import MergeFormat
 from vox_populi.runs.adapter_place import AdapterForm
 from vox_tensor.schedule import ScheduleKind
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vox_populi.pipeline import qlora_merge_run
+from vox_populi.pipeline import merge_run
 from vox_populi.pipeline.merge import QloraMergeRequest
 from vox_tensor.errors import FailureKind, VoxError
 
@@ -22,7 +22,7 @@ def refused(
     """The refusal of a request: a line for each problem, its kind, nothing left behind."""
     before = content(request.output) if request.output.is_dir() else None
     with pytest.raises(VoxError) as caught:
-        qlora_merge_run.merge(request)
+        merge_run.merge(request)
     assert tuple(problem.code for problem in caught.value.problems) == codes
     assert caught.value.kind is kind
     assert all("\n" not in str(problem) for problem in caught.value.problems)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from vox_cli.commands import mens_merge_qlora
+from vox_populi.merge.choices import MergeFormat, Onto
 from vox_populi.merge.receipt import (
     LOGIT_TOLERANCES,
     ROW_TOLERANCES,
@@ -22,7 +23,10 @@ from vox_populi.merge.receipt import (
     RowCheck,
     TensorChange,
 )
-from vox_populi.pipeline.merge import MergeFormat, MergeReport, Onto, QloraMergeRequest
+from vox_populi.pipeline.merge import (
+    MergeReport,
+    QloraMergeRequest,
+)
 
 Vox = Callable[..., Any]
 COMMANDS = (("mens", "merge-qlora"), ("mens", "merge-adapter"), ("schola", "merge-qlora"))

@@ -8,6 +8,7 @@ import pytest
 
 from vox_cli import merge_text
 from vox_cli.commands import mens_merge_weights
+from vox_populi.merge.choices import MergeFormat
 from vox_populi.merge.receipt import (
     LOGIT_TOLERANCES,
     ROW_TOLERANCES,
@@ -17,7 +18,10 @@ from vox_populi.merge.receipt import (
     RowCheck,
     TensorChange,
 )
-from vox_populi.pipeline.merge import MergeFormat, MergeReport, MergeRequest
+from vox_populi.pipeline.merge import (
+    MergeReport,
+    MergeRequest,
+)
 
 Vox = Callable[..., Any]
 

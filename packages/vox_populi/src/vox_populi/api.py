@@ -30,6 +30,7 @@ from vox_populi.contract.training_settings import TrainingSettings
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.events import Event, Sink
 from vox_populi.export.consumers import Consumer
+from vox_populi.merge.choices import MergeFormat, Onto
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.pipeline.evaluate import EvalReport, EvalRequest, evaluate
 from vox_populi.pipeline.export import ExportReport, ExportRequest
@@ -38,10 +39,8 @@ from vox_populi.pipeline.generate import LoadedModel
 from vox_populi.pipeline.generate import load_model as load
 from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.merge import (
-    MergeFormat,
     MergeReport,
     MergeRequest,
-    Onto,
     QloraMergeRequest,
     merge_qlora,
     merge_weights,

@@ -26,8 +26,12 @@ from vox_populi.files.folder_lock import LOCK_NAME
 from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules, tensor_keys
 from vox_populi.hf.model_config import parse_model_config
-from vox_populi.pipeline import merge_run, qlora_merge_run
-from vox_populi.pipeline.merge import MergeFormat, MergeRequest, QloraMergeRequest
+from vox_populi.merge.choices import MergeFormat
+from vox_populi.pipeline import merge_run
+from vox_populi.pipeline.merge import (
+    MergeRequest,
+    QloraMergeRequest,
+)
 from vox_tensor.lora_spec import LoraSpec
 
 LLAMA = {
@@ -112,7 +116,7 @@ def merge(request: Asked) -> None:
     if isinstance(request, MergeRequest):
         merge_run.merge(request)
     else:
-        qlora_merge_run.merge(request)
+        merge_run.merge(request)
 
 
 def content(folder: Path) -> dict[str, bytes]:

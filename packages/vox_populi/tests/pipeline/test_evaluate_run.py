@@ -17,12 +17,16 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError, ConfigError, DataError, RunFailedError
 from vox_populi.kernel.adapted_objective import AdaptedObjective
+from vox_populi.merge.choices import MergeFormat
 from vox_populi.model.transformer import Transformer
 from vox_populi.pipeline import evaluate_run
 from vox_populi.pipeline.evaluate import EvalReport, EvalRequest, evaluate
 from vox_populi.pipeline.evaluate_run import DEFAULT_SEQ_LEN
 from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
-from vox_populi.pipeline.merge import MergeFormat, MergeRequest, merge_weights
+from vox_populi.pipeline.merge import (
+    MergeRequest,
+    merge_weights,
+)
 from vox_populi.pipeline.train import RunOptions, TrainReport, run_training
 from vox_populi.pipeline.weights import FoundWeights, load_weights
 from vox_populi.pipeline.weights_choice import WeightsChoice

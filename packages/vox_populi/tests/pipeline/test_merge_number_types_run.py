@@ -21,12 +21,16 @@ from packages.vox_populi.tests.pipeline.test_merge_run import (
 )
 from vox_populi.adapters.lora_bin import read_adapter_bin, write_adapter_bin
 from vox_populi.hf.inventory import read_inventory
+from vox_populi.merge import prove
+from vox_populi.merge.choices import MergeFormat
 from vox_populi.merge.merged_file import MERGED_FILE, read_merged_file
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.receipt import RECEIPT_FILE, ROW_TOLERANCES, RowCheck
 from vox_populi.merge.row_check import row_check
-from vox_populi.pipeline import merge_proof, merge_run
-from vox_populi.pipeline.merge import MergeFormat, MergeRequest
+from vox_populi.pipeline import merge_run
+from vox_populi.pipeline.merge import (
+    MergeRequest,
+)
 from vox_populi.runs.check_rows import CHECK_ROWS_FILE, RowOrigin, pick_check_rows
 from vox_tensor.errors import FailureKind
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
@@ -98,7 +102,7 @@ def fail_first(monkeypatch: pytest.MonkeyPatch, count: int) -> list[RowCheck]:
         seen.append(found)
         return found
 
-    monkeypatch.setattr(merge_proof, "row_check", judge)
+    monkeypatch.setattr(prove, "row_check", judge)
     return seen
 
 

@@ -30,10 +30,14 @@ from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules
 from vox_populi.merge import shard_writer
+from vox_populi.merge.choices import MergeFormat
 from vox_populi.merge.merged_file import MERGED_FILE, read_merged_file
 from vox_populi.merge.receipt import LOGIT_TOLERANCES, RECEIPT_FILE, LogitTolerance
-from vox_populi.pipeline import merge_output, merge_run
-from vox_populi.pipeline.merge import MergeFormat, MergeReport, MergeRequest
+from vox_populi.pipeline import merge_run
+from vox_populi.pipeline.merge import (
+    MergeReport,
+    MergeRequest,
+)
 from vox_tensor.errors import FailureKind, VoxError
 from vox_tensor.lora_spec import LoraSpec
 
@@ -373,16 +377,16 @@ def test_merge_publishes_nothing_when_the_logits_differ(
 def test_merge_notices_a_wrong_number_in_what_it_wrote(
     request_hf: MergeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = shard_writer.write_shard
+    write_rightly = shard_writer.write_shard
 
     def write_wrongly(*given: Any) -> Any:
-        written = write(*given)
+        written = write_rightly(*given)
         data = bytearray(written.path.read_bytes())
         data[-400:] = bytes(400)
         written.path.write_bytes(bytes(data))
         return written
 
-    monkeypatch.setattr(merge_output, "write_shard", write_wrongly)
+    monkeypatch.setattr(write, "write_shard", write_wrongly)
     refused(request_hf, "MENS-A045", FailureKind.GATE_MISSED)
 
 

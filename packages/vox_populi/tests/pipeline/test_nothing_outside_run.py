@@ -20,7 +20,11 @@ from hypothesis import strategies as st
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.corpus.mix import MixOptions, mix_corpus
 from vox_populi.corpus.mix_config import MixConfig, MixSource
-from vox_populi.pipeline.merge import MergeFormat, MergeRequest, merge_weights
+from vox_populi.merge.choices import MergeFormat
+from vox_populi.pipeline.merge import (
+    MergeRequest,
+    merge_weights,
+)
 from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
 from vox_populi.pipeline.train import Resume, RunOptions, run_training
 from vox_tensor.errors import FailureKind, VoxError

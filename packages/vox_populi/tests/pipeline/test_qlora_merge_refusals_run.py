@@ -25,9 +25,12 @@ from vox_populi.adapters.v3.manifest import MANIFEST_V3_FILE
 from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.files.whole_file import canonical_json
+from vox_populi.merge.choices import Onto
 from vox_populi.merge.receipt import LOGIT_TOLERANCES
-from vox_populi.pipeline import qlora_merge_run
-from vox_populi.pipeline.merge import Onto, QloraMergeRequest
+from vox_populi.pipeline import merge_run
+from vox_populi.pipeline.merge import (
+    QloraMergeRequest,
+)
 from vox_populi.pipeline.train import RunOptions, run_training
 from vox_populi.runs.checkpoint_dir import list_checkpoints
 from vox_tensor.errors import FailureKind, VoxError
@@ -108,7 +111,7 @@ def test_merge_qlora_refuses_a_damaged_adapter(request_hf: QloraMergeRequest) ->
     data[-1] ^= 1
     path.write_bytes(bytes(data))
     with pytest.raises(VoxError, match="MENS-A"):
-        qlora_merge_run.merge(request_hf)
+        merge_run.merge(request_hf)
     assert not request_hf.output.parent.exists()
 
 
@@ -173,7 +176,7 @@ def test_merge_qlora_refuses_an_occupied_folder_and_force_keeps_it(
     request_hf.output.mkdir(parents=True)
     (request_hf.output / "old.txt").write_bytes(b"stale")
     refused(request_hf, "MENS-E001")
-    report = qlora_merge_run.merge(replace(request_hf, force=True))
+    report = merge_run.merge(replace(request_hf, force=True))
     assert content(request_hf.output.with_name("merged.old-1")) == {"old.txt": b"stale"}
     assert any("merged.old-1" in note for note in report.notes)
 
@@ -195,7 +198,7 @@ def test_merge_qlora_refuses_an_output_in_its_inputs(
     request = replace(request_hf, output=places[place], force=True, meta=meta)
     before = content(base) | content(meta.parent)
     with pytest.raises(VoxError, match="MENS-A046"):
-        qlora_merge_run.merge(request)
+        merge_run.merge(request)
     assert content(base) | content(meta.parent) == before
 
 

@@ -14,11 +14,15 @@ from packages.vox_populi.tests.pipeline.test_qlora_merge_run import receipt_of
 from packages.vox_populi.tests.qlora_adapters import write_own
 from packages.vox_populi.tests.qlora_refusals import refused
 from vox_populi.adapters.v3.files import read_qlora_adapter
+from vox_populi.merge import prove
+from vox_populi.merge.choices import Onto
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.receipt import ROW_TOLERANCES, RowCheck, RowTolerance
 from vox_populi.merge.row_check import row_check
-from vox_populi.pipeline import merge_proof, qlora_merge_run
-from vox_populi.pipeline.merge import Onto, QloraMergeRequest
+from vox_populi.pipeline import merge_run
+from vox_populi.pipeline.merge import (
+    QloraMergeRequest,
+)
 from vox_populi.runs.check_rows import CHECK_ROWS_FILE, RowOrigin, pick_check_rows
 from vox_tensor.errors import FailureKind
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
@@ -53,9 +57,9 @@ def test_rows_are_compared_with_the_weights_that_are_merged_onto(
 ) -> None:
     # An adapter of random numbers gains nothing that could come along to another base.
     easy = replace(ROW_TOLERANCES["other"], agreement=0.0, lost_gain=1e9)
-    monkeypatch.setattr(merge_proof, "ROW_TOLERANCES", {**ROW_TOLERANCES, "other": easy})
+    monkeypatch.setattr(prove, "ROW_TOLERANCES", {**ROW_TOLERANCES, "other": easy})
     write_check_rows(request_hf.adapter)
-    report = qlora_merge_run.merge(replace(request_hf, onto=onto))
+    report = merge_run.merge(replace(request_hf, onto=onto))
     rows, trained = report.receipt.rows, report.receipt.training_rows
     assert rows is not None
     # float32 on both sides: the sum is the adapter beside these weights.
@@ -83,8 +87,8 @@ def test_a_gain_that_does_not_come_along_is_refused(
         lost = replace(found, base_loss=3.0, adapter_loss=1.0, merged_loss=1.3)
         return lost if is_other else found
 
-    monkeypatch.setattr(merge_proof, "row_check", lose)
-    assert qlora_merge_run.merge(replace(request_hf, onto=Onto.DEQUANT)).receipt.rows is not None
+    monkeypatch.setattr(prove, "row_check", lose)
+    assert merge_run.merge(replace(request_hf, onto=Onto.DEQUANT)).receipt.rows is not None
     request = replace(request_hf, onto=Onto.ORIGINAL, output=request_hf.output.with_name("other"))
     error = refused(request, "MENS-A085", kind=FailureKind.GATE_MISSED)
     assert "85.0 % of the gain (at least 90.0 %)" in str(error)
@@ -93,6 +97,6 @@ def test_a_gain_that_does_not_come_along_is_refused(
 def test_a_subset_is_float32_and_says_so(request_hf: QloraMergeRequest) -> None:
     subset = replace(request_hf, subset=True)
     refused(replace(subset, dtype=MergeDtype.BF16), "MENS-A086", kind=FailureKind.USAGE)
-    qlora_merge_run.merge(replace(subset, dtype=MergeDtype.F32))
+    merge_run.merge(replace(subset, dtype=MergeDtype.F32))
     found = receipt_of(request_hf.output)["number_type"]
     assert found == {"asked": "f32", "written": "float32", "tried": []}

@@ -29,10 +29,14 @@ from vox_populi.adapters.v3.files import read_qlora_adapter
 from vox_populi.contract.choices import GraphId
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.hf.inventory import read_inventory
+from vox_populi.merge.choices import MergeFormat, Onto
 from vox_populi.merge.merged_file import MERGED_FILE, read_merged_file
 from vox_populi.merge.receipt import LOGIT_TOLERANCES, RECEIPT_FILE
-from vox_populi.pipeline import qlora_merge_run
-from vox_populi.pipeline.merge import MergeFormat, Onto, QloraMergeRequest
+from vox_populi.operator_messages.merge import note_proxy_merged
+from vox_populi.pipeline import merge_run
+from vox_populi.pipeline.merge import (
+    QloraMergeRequest,
+)
 from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
 from vox_populi.pipeline.train import RunOptions, run_training
 from vox_populi.runs.checkpoint_dir import list_checkpoints
@@ -87,7 +91,7 @@ def deltas(header: AdapterHeader, tensors: Mapping[str, Tensor]) -> dict[str, Te
 def test_merge_qlora_writes_a_folder_and_measures_both_merges(
     request_hf: QloraMergeRequest, base: Path
 ) -> None:
-    report = qlora_merge_run.merge(request_hf)
+    report = merge_run.merge(request_hf)
     receipt = receipt_of(request_hf.output)
     found = receipt["qlora"]
     assert isinstance(found, dict)
@@ -115,7 +119,7 @@ def test_merge_qlora_writes_the_sums_that_a_hand_computes(
     request_hf: QloraMergeRequest, base: Path, onto: Onto
 ) -> None:
     header = qlora_header(base)
-    qlora_merge_run.merge(replace(request_hf, onto=onto))
+    merge_run.merge(replace(request_hf, onto=onto))
     before = load_file(base / "model.safetensors")
     after = load_file(request_hf.output / "model.safetensors")
     added = deltas(header, qlora_tensors(header))
@@ -139,13 +143,13 @@ def test_merge_qlora_is_the_same_bytes_on_every_run(
     for number, threads in enumerate((1, 2, 2)):
         output = tmp_path / f"merged-{number}"
         request = replace(request_hf, output=output, threads=threads, onto=onto)
-        qlora_merge_run.merge(replace(request, output_format=output_format))
+        merge_run.merge(replace(request, output_format=output_format))
         outputs.append(content(output))
     assert outputs[0] == outputs[1] == outputs[2]
 
 
 def test_merge_qlora_to_one_file_is_read_again(request_hf: QloraMergeRequest) -> None:
-    qlora_merge_run.merge(replace(request_hf, output_format=MergeFormat.VOX))
+    merge_run.merge(replace(request_hf, output_format=MergeFormat.VOX))
     assert read_merged_file(request_hf.output / MERGED_FILE).adapter.step == 5
 
 
@@ -156,7 +160,7 @@ def test_merge_qlora_of_a_proxy_adapter_makes_a_head_of_the_table(
 ) -> None:
     header, tensors = write_own(tmp_path / "proxy", base, graph)
     request = replace(request_hf, adapter=tmp_path / "proxy", onto=onto)
-    report = qlora_merge_run.merge(request)
+    report = merge_run.merge(request)
     before = load_file(base / "model.safetensors")
     after = load_file(request.output / "model.safetensors")
     added = deltas(header, tensors)
@@ -172,7 +176,7 @@ def test_merge_qlora_of_a_proxy_adapter_makes_a_head_of_the_table(
     config = json.loads((request.output / "config.json").read_text(encoding="utf-8"))
     assert config["tie_word_embeddings"] is False
     assert not read_inventory(request.output).tied_head
-    assert any("no language model" in note for note in report.notes)
+    assert note_proxy_merged(graph) in report.notes
     assert any("head is not in it" in note for note in report.notes)
 
 
@@ -183,7 +187,7 @@ def test_merge_qlora_of_a_checkpoint_is_that_of_its_run(
     (checkpoint,) = list_checkpoints(report.run)
     merged = []
     for name, adapter in (("one", report.run), ("other", checkpoint.path)):
-        qlora_merge_run.merge(QloraMergeRequest(adapter=adapter, output=tmp_path / name))
+        merge_run.merge(QloraMergeRequest(adapter=adapter, output=tmp_path / name))
         merged.append((tmp_path / name / "model.safetensors").read_bytes())
     assert merged[0] == merged[1]
     base = make_qlora().model_dir
@@ -204,8 +208,8 @@ def test_merge_qlora_onto_a_folder_in_four_bits_is_the_merge_onto_what_was_train
     other = replace(
         request_hf, base=packed, adapter=tmp_path / "packed-run", output=tmp_path / "other"
     )
-    qlora_merge_run.merge(request_hf)
-    report = qlora_merge_run.merge(other)
+    merge_run.merge(request_hf)
+    report = merge_run.merge(other)
     one, two = (load_file(each.output / "model.safetensors") for each in (request_hf, other))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -226,7 +230,7 @@ def test_merge_qlora_judges_by_every_number_type_it_rounds_to(
     header = qlora_header(base)
     queries = tuple(module for module in header.modules if "attn.q" in module.ours)
     write_own(tmp_path / "q", base, modules=queries)
-    report = qlora_merge_run.merge(replace(request_hf, adapter=tmp_path / "q"))
+    report = merge_run.merge(replace(request_hf, adapter=tmp_path / "q"))
     assert report.receipt.logits is not None
     assert report.receipt.logits.tolerance == LOGIT_TOLERANCES["BF16"]
     assert report.receipt.logits.max_difference > LOGIT_TOLERANCES["F32"].share
@@ -271,7 +275,7 @@ def test_merge_qlora_takes_the_source_systems_adapters(
         (base / "tokenizer.json").unlink()
     request = replace(request_hf, adapter=tmp_path / "old", onto=Onto.ORIGINAL)
     refused(request, "MENS-A502")
-    report = qlora_merge_run.merge(replace(request, meta=elsewhere))
+    report = merge_run.merge(replace(request, meta=elsewhere))
     before = load_file(base / "model.safetensors")
     after = load_file(request.output / "model.safetensors")
     for name, (key, a, b) in layers.items():
@@ -315,7 +319,7 @@ def test_merge_qlora_refuses_a_sidecar_that_contradicts(
     said: dict[str, Any] = {"vocab": 264, "d_model": 16, field: value}
     write_source(tmp_path / "old", few, **said)
     with pytest.raises(VoxError) as caught:
-        qlora_merge_run.merge(replace(request_hf, adapter=tmp_path / "old"))
+        merge_run.merge(replace(request_hf, adapter=tmp_path / "old"))
     assert {problem.code for problem in caught.value.problems} == {code}
     assert not request_hf.output.parent.exists()
 
@@ -346,14 +350,14 @@ def test_merge_qlora_refuses_tensors_that_are_not_those_of_the_sidecar(
     write_source(tmp_path / "old", few, vocab=264, d_model=16)
     rewrite_tensors(tmp_path / "old", **changes)
     with pytest.raises(VoxError) as caught:
-        qlora_merge_run.merge(replace(request_hf, adapter=tmp_path / "old"))
+        merge_run.merge(replace(request_hf, adapter=tmp_path / "old"))
     assert code in {problem.code for problem in caught.value.problems}
     assert not request_hf.output.parent.exists()
 
 
 def test_merge_qlora_reads_what_training_writes(make_qlora: MakeContract, tmp_path: Path) -> None:
     report = run_training(make_qlora(), RunOptions())
-    merged = qlora_merge_run.merge(
+    merged = merge_run.merge(
         QloraMergeRequest(adapter=report.artifacts["adapter"], output=tmp_path / "merged")
     )
     found, sidecar = read_qlora_adapter(report.artifacts["adapter"])

@@ -25,9 +25,12 @@ from vox_populi.contract.choices import GraphId
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import parse_model_config
-from vox_populi.pipeline import qlora_merge_run
-from vox_populi.pipeline.merge import MergeFormat, Onto, QloraMergeRequest
-from vox_populi.pipeline.qlora_subset_run import SUBSET_FILE
+from vox_populi.merge.choices import MergeFormat, Onto
+from vox_populi.merge.subset import SUBSET_FILE
+from vox_populi.pipeline import merge_run
+from vox_populi.pipeline.merge import (
+    QloraMergeRequest,
+)
 from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
 from vox_populi.pipeline.train import RunOptions, run_training
 from vox_populi.runs.checkpoint_dir import list_checkpoints
@@ -62,7 +65,7 @@ def request_subset(make_base: MakeBase, tmp_path: Path) -> QloraMergeRequest:
 
 def written(request: QloraMergeRequest) -> dict[str, Tensor]:
     """What a request gives."""
-    qlora_merge_run.merge(request)
+    merge_run.merge(request)
     return load_file(request.output / SUBSET_FILE)
 
 
@@ -124,7 +127,7 @@ def test_merge_v2_merged_output_loads_in_safetensors(tmp_path: Path, dtype: torc
     weight = ramp(4, 3).to(dtype)
     base = write_file(tmp_path / "base", {"wte.weight": weight})
     output = tmp_path / "out"
-    qlora_merge_run.merge(
+    merge_run.merge(
         QloraMergeRequest(adapter=tmp_path / "run", output=output, base=base, subset=True)
     )
     assert {path.name for path in output.iterdir()} == {SUBSET_FILE, "merge_receipt.json"}
@@ -180,7 +183,7 @@ def test_merge_subset_equals_the_tensors_of_the_whole_merge(
 ) -> None:
     part = written(replace(request_subset, onto=onto))
     whole = replace(request_subset, onto=onto, subset=False, output=tmp_path / "whole")
-    qlora_merge_run.merge(whole)
+    merge_run.merge(whole)
     merged = load_file(whole.output / "model.safetensors")
     assert len(part) == 15
     assert all(torch.equal(part[name], merged[name]) for name in part)
@@ -265,7 +268,7 @@ def test_merge_subset_is_the_same_bytes_on_every_run(
     outputs: list[dict[str, bytes]] = []
     for threads in (1, 2, 2):
         output = tmp_path / f"part-{len(outputs)}"
-        qlora_merge_run.merge(replace(request_subset, output=output, threads=threads))
+        merge_run.merge(replace(request_subset, output=output, threads=threads))
         outputs.append({path.name: path.read_bytes() for path in output.iterdir()})
     assert outputs[0] == outputs[1] == outputs[2]
 
@@ -291,7 +294,7 @@ def test_merge_subset_says_when_the_base_is_not_known(
 ) -> None:
     assert request_subset.base is not None
     file = request_subset.base / "model.safetensors"
-    report = qlora_merge_run.merge(replace(request_subset, base=file))
+    report = merge_run.merge(replace(request_subset, base=file))
     assert any("was not checked" in note for note in report.notes)
 
 
@@ -392,5 +395,5 @@ def test_merge_subset_refuses_an_output_over_its_inputs(tmp_path: Path) -> None:
     )
     for output in (base.parent, tmp_path / "run", tmp_path):
         with pytest.raises(VoxError, match="MENS-A046"):
-            qlora_merge_run.merge(replace(request, output=output))
+            merge_run.merge(replace(request, output=output))
     assert written(replace(request, output=base.parent / "beside"))

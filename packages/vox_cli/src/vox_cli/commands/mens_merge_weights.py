@@ -8,9 +8,12 @@ from typing import Annotated
 from vox_cli import flags
 from vox_cli.console import Console
 from vox_cli.merge_text import merge_text
+from vox_populi.merge.choices import MergeFormat
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.number_ranges import THREADS
-from vox_populi.pipeline.merge import MergeFormat, MergeRequest
+from vox_populi.pipeline.merge import (
+    MergeRequest,
+)
 from vox_populi.pipeline.merge import merge_weights as merge
 
 

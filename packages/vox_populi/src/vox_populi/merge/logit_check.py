@@ -6,20 +6,21 @@ reads back what was written. Shape letters: T tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vox_populi.adapters.adapter import Adapter
+from vox_populi.adapters.header import AdapterHeader
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import EMBED_WEIGHT, AdapterModule, tensor_keys
 from vox_populi.hf.model_config import ModelConfig
+from vox_populi.merge.choices import Onto
 from vox_populi.merge.full_graph import MergedGraph
-from vox_populi.merge.receipt import LOGIT_TOLERANCES, LogitCheck, LogitDistance
-from vox_populi.merge.rounded_weight import TrainedBase
+from vox_populi.merge.inputs import MergeInputs, QloraSide
+from vox_populi.merge.receipt import LOGIT_TOLERANCES, LogitCheck, LogitDistance, QloraReceipt
 from vox_populi.merge.streamed_model import planned_model, stored_model, trained_model
 from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
 from vox_populi.model.transformer import Transformer
@@ -45,80 +46,64 @@ def fixed_prompts(config: ModelConfig) -> tuple[tuple[int, ...], ...]:
 
 
 def check_logits(
-    base: ModelInventory,
-    merged: ModelInventory,
-    adapter: Adapter,
-    modules: Sequence[AdapterModule],
-    workers: Executor,
-) -> LogitCheck:
+    inputs: MergeInputs, merged: ModelInventory, other: MergedGraph | None, workers: Executor
+) -> tuple[LogitCheck, QloraReceipt | None]:
     """Run fixed prompts through base and adapter, and through the merged files.
 
+    A QLoRA adapter was trained on rounded weights. Both of its merges are measured against what
+    was trained: the files, and the merge onto the other weights, which is not written.
+
     Args:
-        base: The base's files.
+        inputs: What was merged; the adapter is attached to its base, unmerged.
         merged: The merged files.
-        adapter: Attached to the base, unmerged.
-        modules: The projections that it adapts.
-        workers: Computes the two sides at once where it has two threads.
+        other: What the merge onto the other weights would write; `None` if there are none.
+        workers: Computes the sides at once where it has more threads.
 
     Raises:
         ModelError: When a file cannot be read any more.
     """
-    prompts = fixed_prompts(base.config)
-    sides = [
-        workers.submit(
-            _logits, prompts, lambda: adapted_model(stored_model(base), adapter, modules)
-        ),
-        workers.submit(_logits, prompts, lambda: stored_model(merged)),
-    ]
-    expected_TV, found_TV = (side.result() for side in sides)
-    changed = [f"{module.ours}.weight" for module in modules]
-    return _judged(prompts, expected_TV, found_TV, _number_types(merged, changed))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QloraMerge:
-    """A merge of an adapter that was trained on rounded weights."""
-
-    adapter: Adapter
-    modules: Sequence[AdapterModule]
-    trained: TrainedBase
-    onto_trained: bool
-    """Whether the files have the rounded weights; otherwise those stored in the base."""
-    other: MergedGraph | None
-    """What the merge onto the other weights would write; `None` if there are none."""
-
-
-def check_qlora_logits(
-    merge: QloraMerge, merged: ModelInventory, workers: Executor
-) -> tuple[LogitCheck, LogitDistance, LogitDistance | None]:
-    """Judge the files of a merge, and measure both merges against what was trained.
-
-    Returns:
-        The files compared with the unmerged adapter on the weights it was merged into; then, as
-        distances from the adapter on the weights it was trained on, the files and the other merge.
-
-    Raises:
-        ModelError: When a file cannot be read any more.
-    """
-    base = merge.trained.inventory
+    base, side = inputs.inventory, inputs.qlora
     prompts = fixed_prompts(base.config)
 
-    def beside(model: Callable[[], Transformer]) -> Future[Tensor]:
-        return workers.submit(
-            _logits, prompts, lambda: adapted_model(model(), merge.adapter, merge.modules)
-        )
+    def logits_of(build: Callable[[], Transformer]) -> Future[Tensor]:
+        return workers.submit(_logits, prompts, build)
 
-    other = merge.other
-    trained = beside(lambda: trained_model(merge.trained))
-    found = workers.submit(_logits, prompts, lambda: stored_model(merged))
-    expected = trained if merge.onto_trained else beside(lambda: stored_model(base))
-    apart = other and workers.submit(_logits, prompts, lambda: planned_model(base, other))
-    changed = {f"{module.ours}.weight" for module in merge.modules}
-    if merge.onto_trained:
-        changed |= merge.trained.rounded
-    check = _judged(prompts, expected.result(), found.result(), _number_types(merged, changed))
-    own = _distance(trained.result(), found.result())
-    return check, own, _distance(trained.result(), apart.result()) if apart else None
+    def adapted(build: Callable[[], Transformer]) -> Future[Tensor]:
+        return logits_of(lambda: adapted_model(build(), inputs.adapter, inputs.modules))
+
+    found = logits_of(lambda: stored_model(merged))
+    changed = {f"{module.ours}.weight" for module in inputs.modules}
+    if side is None:
+        expected = adapted(lambda: stored_model(base))
+        types = _number_types(merged, changed)
+        return _judged(prompts, expected.result(), found.result(), types), None
+    trained = adapted(lambda: trained_model(side.trained))
+    if side.onto is Onto.DEQUANT:
+        expected = trained
+        changed |= side.trained.rounded
+    else:
+        expected = adapted(lambda: stored_model(base))
+    planned = None if other is None else logits_of(lambda: planned_model(base, other))
+    types = _number_types(merged, changed)
+    check = _judged(prompts, expected.result(), found.result(), types)
+    distances = {side.onto.value: _distance(trained.result(), found.result())}
+    if planned is not None:
+        other_name = next(each.value for each in Onto if each is not side.onto)
+        distances[other_name] = _distance(trained.result(), planned.result())
+    return check, _qlora_receipt(inputs.adapter.header, side, distances)
+
+
+def _qlora_receipt(
+    header: AdapterHeader, side: QloraSide, distances: Mapping[str, LogitDistance]
+) -> QloraReceipt:
+    assert header.quantization is not None, "a QLoRA adapter says how its base was held"
+    return QloraReceipt(
+        onto=side.onto.value,
+        graph=header.graph,
+        quantization=header.quantization.as_json(),
+        rounded_tensors=len(side.trained.rounded),
+        distances={name: distances[name] for name in sorted(distances)},
+    )
 
 
 def _judged(

@@ -20,16 +20,14 @@ from vox_populi.export.gguf.vocabulary import (
 from vox_populi.files.made_folders import made_folder
 from vox_populi.files.output_guard import require_new_file
 from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
+from vox_populi.merge.inputs import MergeInputs, lora_inputs, qlora_inputs
+from vox_populi.merge.prove import MergeProof, row_figures
 from vox_populi.merge.receipt import RowCheck
+from vox_populi.merge.steps import most_threads, workers_of
 from vox_populi.operator_messages import export as say_export
 from vox_populi.operator_messages import merge as say_merge
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.gguf import GgufReport, GgufRequest
-from vox_populi.pipeline.merge import QloraMergeRequest
-from vox_populi.pipeline.merge_proof import MergeInputs, MergeProof, row_figures
-from vox_populi.pipeline.merge_run import lora_inputs
-from vox_populi.pipeline.merge_steps import most_threads, workers_of
-from vox_populi.pipeline.qlora_merge_run import qlora_inputs
 from vox_populi.runs.adapter_place import means_adapter
 from vox_tensor.atomic_file import staged_file
 from vox_tensor.errors import Problem
@@ -50,7 +48,7 @@ def export_gguf(request: GgufRequest) -> GgufReport:
         found = _Files.of(inventory)
         return _publish(request, stored_source(inventory), found, request.kind.candidates[0])
     inputs = _merge_inputs(request)
-    inventory, where = inputs.inventory, str(inputs.checkpoint)
+    inventory, where = inputs.inventory, inputs.where
     require_base(inventory, base_digest(inventory), inputs.adapter.header, where)
     found = _Files.of(inventory)
     kind, rows, notes = _kind_that_keeps(request, inputs)
@@ -83,8 +81,7 @@ class _Files:
 def _merge_inputs(request: GgufRequest) -> MergeInputs:
     source = request.source
     if source.name == QLORA_ADAPTER_FILE or (source / QLORA_ADAPTER_FILE).is_file():
-        asked = QloraMergeRequest(adapter=source, output=request.output, base=request.model_dir)
-        return qlora_inputs(asked)
+        return qlora_inputs(source, request.model_dir)
     return lora_inputs(source, request.model_dir)
 
 
@@ -96,7 +93,7 @@ def _kind_that_keeps(
     Raises:
         MergeMismatchError: When the last one does not.
     """
-    where = str(inputs.checkpoint)
+    where = inputs.where
     lost: list[Problem] = []
     notes: list[str] = []
     with on_device("cpu", 1), workers_of(most_threads()) as workers:

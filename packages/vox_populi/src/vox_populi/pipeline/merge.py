@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
-from vox_populi import number_ranges
 from vox_populi.adapters.v3.burn_bin import refuse_burn_bin
 from vox_populi.files.output_guard import require_new_folder
-from vox_populi.merge.number_type import MergeDtype
+from vox_populi.merge.choices import MergeFormat, MergeOutput, Onto
 from vox_populi.merge.receipt import RECEIPT_FILE, MergeReceipt
-from vox_populi.number_ranges import require_ranges
 from vox_populi.operator_messages import adapter as say
 from vox_populi.pipeline.early_refusals import (
     reads_of,
@@ -23,84 +20,31 @@ from vox_populi.pipeline.early_refusals import (
 from vox_populi.pipeline.runners import load_runner
 
 
-class MergeFormat(StrEnum):
-    """Output formats of a merge."""
-
-    VOX = "vox"
-    """`model_merged.bin`, for this program."""
-    HF = "hf"
-    """A `save_pretrained` folder, for everything else."""
-
-
-MAX_SHARD_BYTES = 1_000_000_000
-"""Largest size of a file in a merged folder."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MergeRequest:
+class MergeRequest(MergeOutput):
     """An adapter to fold into its base."""
 
     checkpoint: Path
     """An adapter file, or the folder of a run or of a checkpoint."""
-    output: Path
     model_dir: Path | None = None
     """Folder of the base, if it has moved since training."""
-    output_format: MergeFormat = MergeFormat.VOX
-    include_system_prompt: bool = False
-    """Publish the text of the training's system prompt, not only its digest."""
-    dtype: MergeDtype = MergeDtype.AUTO
-    force: bool = False
-    """Rename an existing output folder (`<name>.old-1`, …)."""
-    threads: int | None = None
-    """`None`: torch's, at most 8. The bytes do not depend on it."""
-    max_shard_bytes: int = MAX_SHARD_BYTES
-
-    def __post_init__(self) -> None:
-        _require_merge_numbers(self.threads, self.max_shard_bytes)
-
-
-class Onto(StrEnum):
-    """The weights that the update of a QLoRA adapter is added to."""
-
-    ORIGINAL = "original"
-    """The weights of the base folder, in 16 or 32 bits."""
-    DEQUANT = "dequant"
-    """The weights it was trained on: rounded to NF4 and dequantised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QloraMergeRequest:
+class QloraMergeRequest(MergeOutput):
     """A QLoRA adapter to fold into its base."""
 
     adapter: Path
     """The safetensors file, or the folder of a run or of a checkpoint."""
-    output: Path
     base: Path | None = None
     """Folder of the base, if it has moved since training."""
     meta: Path | None = None
-    """Sidecar of the adapter, if it is in another place."""
+    """Sidecar of the adapter, if it is not next to it."""
     onto: Onto | None = None
-    """`None`: the weights used in training; for a subset, the base's own weights."""
+    """`None`: what was trained on; for a subset, the base's own weights."""
     subset: bool = False
-    """Write only the merged tensors, in float32, as the source system does."""
+    """Write the merged tensors alone, in float32, as the source system does."""
     output_format: MergeFormat = MergeFormat.HF
-    include_system_prompt: bool = False
-    """Publish the text of the training's system prompt, not only its digest."""
-    dtype: MergeDtype = MergeDtype.AUTO
-    force: bool = False
-    """Rename an existing output folder (`<name>.old-1`, …)."""
-    threads: int | None = None
-    max_shard_bytes: int = MAX_SHARD_BYTES
-
-    def __post_init__(self) -> None:
-        _require_merge_numbers(self.threads, self.max_shard_bytes)
-
-
-def _require_merge_numbers(threads: int | None, max_shard_bytes: int) -> None:
-    require_ranges(
-        ("--threads", threads, number_ranges.THREADS),
-        ("max_shard_bytes", max_shard_bytes, number_ranges.SHARD_BYTES),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +95,7 @@ def merge_qlora(request: QloraMergeRequest) -> MergeReport:
             adapter on the same weights.
         EnvironmentFailure: For a full disk, a locked or unwritable folder.
     """
-    module = load_runner("qlora_merge_run", lambda: _refuse_qlora_early(request))
+    module = load_runner("merge_run", lambda: _refuse_qlora_early(request))
     report: MergeReport = module.merge(request)
     return report
 

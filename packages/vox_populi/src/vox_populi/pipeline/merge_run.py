@@ -1,68 +1,84 @@
-"""`vox mens merge-weights`: a LoRA adapter folded into its base and checked. Needs torch."""
+"""`merge-weights` and `merge-qlora`: an adapter folded into its base, proved, published."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+import time
 
-from vox_populi.adapters.base import fitting_modules, require_lora
-from vox_populi.adapters.v3.names import LORA_ADAPTER_FILE
-from vox_populi.errors import ArtifactError
-from vox_populi.hf.embedded import embedded_model_dir
-from vox_populi.hf.inventory import read_inventory
-from vox_populi.merge.full_graph import merged_graph, refuse_no_op
-from vox_populi.operator_messages import merge as say
-from vox_populi.pipeline.merge import MergeReport, MergeRequest
-from vox_populi.pipeline.merge_proof import MergeInputs
-from vox_populi.pipeline.merge_steps import run_merge
-from vox_populi.runs.adapter_place import AdapterForm, AdapterPlace, adapter_at
-from vox_populi.runs.check_rows import check_rows_of_run
-from vox_populi.runs.find_adapter import FoundAdapter, read_adapter
-from vox_populi.runs.run_dir import ADAPTER_FILE
+from vox_populi.errors import ConfigError
+from vox_populi.files.output_guard import Reads, require_new_folder, require_room
+from vox_populi.files.staged_folder import StagedFolder
+from vox_populi.files.whole_file import pretty_json
+from vox_populi.merge.choices import MergeFormat
+from vox_populi.merge.inputs import MergeInputs, lora_inputs, qlora_inputs
+from vox_populi.merge.number_type import MergeDtype
+from vox_populi.merge.receipt import RECEIPT_FILE
+from vox_populi.merge.steps import digests_of_inputs, merge_model, most_threads, workers_of
+from vox_populi.merge.subset import SubsetInputs, merge_subset, subset_inputs
+from vox_populi.operator_messages import environment as say_environment
+from vox_populi.operator_messages import merge as say_merge
+from vox_populi.pipeline.engine_setup import on_device
+from vox_populi.pipeline.machine_probe import require_threads
+from vox_populi.pipeline.merge import MergeReport, MergeRequest, QloraMergeRequest
+from vox_populi.train.allocator import keep_freed_memory
 
-
-def merge(request: MergeRequest) -> MergeReport:
-    """Merge an adapter into its base.
-
-    Raises:
-        VoxError: As `pipeline.merge.merge_weights` says; nothing was published.
-    """
-    return run_merge(lora_inputs(request.checkpoint, request.model_dir), request)
+_BESIDES_TENSORS = 64 * 2**20
+"""Space for tokenizer, headers and receipt."""
 
 
-def lora_inputs(path: Path, model_dir: Path | None) -> MergeInputs:
-    """An adapter of the LoRA backend and its base.
-
-    Args:
-        path: The adapter's file, or the folder of a run or checkpoint.
-        model_dir: The base, if it has moved since training.
+def merge(request: MergeRequest | QloraMergeRequest) -> MergeReport:
+    """Write a merge; it appears complete and proved, or not at all.
 
     Raises:
-        VoxError: As `pipeline.merge.merge_weights` says.
+        VoxError: As the functions of `pipeline.merge` say; nothing was published.
     """
-    found = _find_lora(path, model_dir)
-    adapter, where = found.adapter, found.where
-    require_lora(adapter.header, found.place.file)
-    refuse_no_op(adapter, where)
-    folder = found.base_folder()
-    inventory = read_inventory(folder or embedded_model_dir())
-    modules = fitting_modules(inventory, adapter.header, where)
-    return MergeInputs(
-        checkpoint=found.place.file,
-        adapter=adapter,
-        inventory=inventory,
-        modules=modules,
-        graph=merged_graph(inventory, adapter, modules),
-        check_rows=check_rows_of_run(found.place.run, adapter.header, inventory),
+    started = time.perf_counter()
+    inputs = _inputs(request)
+    require_threads(request.threads)
+    _check_output(request, inputs)
+    keep_freed_memory()
+    threads = request.threads or most_threads()
+    # Blocks are handed to threads; inside of one a product must not depend on their number.
+    with on_device("cpu", 1), workers_of(threads) as workers, workers_of(2) as disk:
+        read, pools = digests_of_inputs(inputs, workers), (workers, disk)
+        with StagedFolder.create(request.output, force=request.force) as staged:
+            if isinstance(inputs, SubsetInputs):
+                receipt = merge_subset(inputs, read, staged, pools)
+            else:
+                receipt = merge_model(inputs, request, read, staged, pools)
+            staged.write(RECEIPT_FILE, pretty_json(receipt.as_json()))
+            kept = staged.publish()
+    notes = () if kept is None else (say_merge.note_merge_kept_old(kept.name),)
+    return MergeReport(
+        output=request.output,
+        receipt=receipt,
+        notes=(*receipt.notes, *notes),
+        seconds=time.perf_counter() - started,
     )
 
 
-def _find_lora(path: Path, model_dir: Path | None) -> FoundAdapter:
-    place = adapter_at(path)
-    if place is None or place.form is AdapterForm.PEFT:
-        place = AdapterPlace(AdapterForm.LORA_BIN, path / ADAPTER_FILE if path.is_dir() else path)
-    name = place.file.name.lower()
-    if place.form is AdapterForm.V3 and ("qlora_adapter" in name or name == LORA_ADAPTER_FILE):
-        raise ArtifactError(say.merge_checkpoint_is_qlora(str(path)))
-    # Whatever else it is, the reader of `.bin` files says what is wrong with it.
-    return read_adapter(replace(place, form=AdapterForm.LORA_BIN), model_dir)
+def _inputs(request: MergeRequest | QloraMergeRequest) -> MergeInputs | SubsetInputs:
+    if isinstance(request, MergeRequest):
+        return lora_inputs(request.checkpoint, request.model_dir)
+    if not request.subset:
+        return qlora_inputs(request.adapter, request.base, request.meta, request.onto)
+    if request.output_format is MergeFormat.VOX:
+        raise ConfigError(say_merge.subset_no_format("--format"))
+    if request.dtype not in (MergeDtype.AUTO, MergeDtype.F32):
+        raise ConfigError(say_merge.subset_has_one_type("--dtype"))
+    return subset_inputs(request.adapter, request.base, request.meta, request.onto)
+
+
+def _check_output(
+    request: MergeRequest | QloraMergeRequest, inputs: MergeInputs | SubsetInputs
+) -> None:
+    """Refuse an output path that cannot be used, before any weights are read.
+
+    Raises:
+        PreflightError: When it overlaps an input, or is not empty.
+        EnvironmentFailure: When it cannot be written, or the disk is too small.
+    """
+    base = inputs.base.path if isinstance(inputs, SubsetInputs) else inputs.folder
+    reads = Reads(whole=(base, *inputs.found.files))
+    require_new_folder(request.output, reads, force=request.force)
+    room = inputs.graph.total_bytes + _BESIDES_TENSORS
+    require_room(request.output, room, say_environment.merge_disk_too_small)

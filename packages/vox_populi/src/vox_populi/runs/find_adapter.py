@@ -44,6 +44,11 @@ class FoundAdapter:
         return self.place.where
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The file with the numbers and the sidecar it was read with."""
+        return (self.place.file,) if self.sidecar is None else (self.place.file, self.sidecar.path)
+
+    @property
     def words(self) -> str:
         """Display name of its format."""
         if self.sidecar is None:

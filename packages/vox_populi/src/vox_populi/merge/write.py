@@ -18,7 +18,9 @@ from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.hf.saved_path import without_saved_path
 from vox_populi.hf.weight_files import INDEX_NAME
+from vox_populi.merge.choices import MergeFormat, MergeOutput
 from vox_populi.merge.full_graph import MergedGraph
+from vox_populi.merge.inputs import MergeInputs
 from vox_populi.merge.merged_file import (
     MERGED_FILE,
     merged_metadata,
@@ -27,6 +29,7 @@ from vox_populi.merge.merged_file import (
 )
 from vox_populi.merge.model_files import merged_card
 from vox_populi.merge.number_type import NumberType
+from vox_populi.merge.prove import MergeProof, Verdict
 from vox_populi.merge.receipt import TensorChange, TriedType, relative_error
 from vox_populi.merge.shard_writer import (
     ShardPlan,
@@ -38,9 +41,10 @@ from vox_populi.merge.shard_writer import (
 )
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import merge as say_merge
-from vox_populi.pipeline.merge import MergeFormat, MergeRequest, QloraMergeRequest
-from vox_populi.pipeline.merge_proof import MergeInputs, MergeProof, Verdict
 from vox_tensor.errors import Problem
+
+Pools = tuple[Executor, Executor]
+"""Threads that compute, and threads that put files on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Attempt:
 
     def problem(self, inputs: MergeInputs) -> Problem | None:
         """Why it may not be published, if so."""
-        where, dtype = str(inputs.checkpoint), self.kind.config_name
+        where, dtype = inputs.where, self.kind.config_name
         if not any(change.is_changed for change in self.written.changes):
             return say_merge.merge_changed_nothing(where, dtype)
         return self.verdict.problem(where, dtype)
@@ -85,14 +89,14 @@ class Attempt:
 class ModelWriter:
     """Writes one model in any number type."""
 
-    request: MergeRequest | QloraMergeRequest
+    output: MergeOutput
     inputs: MergeInputs
     header: AdapterHeader
     """The adapter's header, as it may be published."""
     copied: Mapping[str, bytes]
     """Copied files by name."""
     staged: StagedFolder
-    pools: tuple[Executor, Executor]
+    pools: Pools
 
     def attempt(
         self, kind: NumberType, proof: MergeProof, *, may_overflow: bool
@@ -100,12 +104,12 @@ class ModelWriter:
         """Write and run the model; with `may_overflow`, a sum that does not fit is not an error."""
         inputs = self.inputs
         graph = _in_type(inputs.graph, kind)
-        header, is_hf = self.header, self.request.output_format is MergeFormat.HF
+        header, is_hf = self.header, self.output.output_format is MergeFormat.HF
         dtype = kind.config_name
         config = published_config(inputs.inventory, is_head_tied=graph.is_head_tied, dtype=dtype)
-        shards = _plan(self.request, graph, header, config)
+        shards = _plan(self.output, graph, header, config)
         try:
-            written = _write_weights(
+            written = write_weights(
                 shards, inputs.inventory.model_dir, self.staged.path, self.pools
             )
         except ModelError as error:
@@ -137,7 +141,7 @@ class ModelWriter:
         )
 
     def _read_back(self) -> ModelInventory:
-        if self.request.output_format is MergeFormat.HF:
+        if self.output.output_format is MergeFormat.HF:
             return read_inventory(self.staged.path)
         return read_merged_file(self.staged.path / MERGED_FILE, verify=False).inventory
 
@@ -151,19 +155,19 @@ def _in_type(graph: MergedGraph, kind: NumberType) -> MergedGraph:
 
 
 def _plan(
-    request: MergeRequest | QloraMergeRequest,
+    output: MergeOutput,
     graph: MergedGraph,
     header: AdapterHeader,
     config: bytes,
 ) -> tuple[ShardPlan, ...]:
-    if request.output_format is MergeFormat.HF:
-        return plan_shards(graph.tensors, request.max_shard_bytes)
+    if output.output_format is MergeFormat.HF:
+        return plan_shards(graph.tensors, output.max_shard_bytes)
     named = [(tensor.key.ours, tensor) for tensor in graph.tensors]
     return (plan_file(MERGED_FILE, named, merged_metadata(config_of(config), header)),)
 
 
-def _write_weights(
-    shards: Sequence[ShardPlan], base: Path, folder: Path, pools: tuple[Executor, Executor]
+def write_weights(
+    shards: Sequence[ShardPlan], base: Path, folder: Path, pools: Pools
 ) -> WrittenWeights:
     """Write one file per thread; each is synced to disk while others are computed."""
     workers, disk = pools

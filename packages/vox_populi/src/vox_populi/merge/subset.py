@@ -1,4 +1,7 @@
-"""The inputs of `merge-qlora --subset`: an adapter by its layers, and their base tensors.
+"""`merge-qlora --subset`: the tensors that an adapter changes, and nothing else.
+
+The result is a part of a model, in float32, under the base's own names: for whoever puts it into
+a model themselves, as users of the source system do.
 
 The base may be a complete folder, or files without a config: then only names and shapes are known.
 Shape letters: R rank, I input features, O output features. Needs torch.
@@ -17,6 +20,7 @@ from vox_populi.containers.dtypes import CONFIG_NAME_OF
 from vox_populi.containers.safetensors_header import TensorInfo, read_header
 from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError
+from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import (
@@ -30,13 +34,21 @@ from vox_populi.hf.keymap import (
     tensor_keys,
 )
 from vox_populi.hf.model_config import CONFIG_NAME
-from vox_populi.merge.full_graph import LowRankUpdate, MergedTensor, dense_info
+from vox_populi.merge.choices import Onto
+from vox_populi.merge.full_graph import LowRankUpdate, MergedGraph, MergedTensor, dense_info
+from vox_populi.merge.inputs import find_qlora
+from vox_populi.merge.number_type import MergeDtype
+from vox_populi.merge.receipt import MergeReceipt, NumberTypeChoice
 from vox_populi.merge.rounded_weight import RoundedWeight
+from vox_populi.merge.shard_writer import plan_file
+from vox_populi.merge.write import Pools, write_weights
 from vox_populi.operator_messages import merge as say
 from vox_populi.operator_messages.wording import capped
-from vox_populi.pipeline.merge import Onto
 from vox_populi.runs.find_adapter import FoundAdapter
 from vox_tensor.errors import Problem
+
+SUBSET_FILE = "merged_subset.safetensors"
+SUBSET_FORMAT = "subset"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +62,103 @@ class SubsetBase:
     tensors: Mapping[str, TensorInfo]
     inventory: ModelInventory | None
 
-    def number_types(self) -> tuple[str, ...]:
-        """Number types of the tensors, by their safetensors names."""
-        return tuple(sorted({info.dtype for info in self.tensors.values()}))
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubsetInputs:
+    """The layers of an adapter and their base tensors; nothing is written yet."""
+
+    found: FoundAdapter
+    base: SubsetBase
+    onto: Onto
+    graph: MergedGraph
+    """The layers alone, in float32, in the adapter's order."""
+    notes: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where the base's files are."""
+        return self.base.folder
+
+    @property
+    def base_files(self) -> tuple[str, ...]:
+        """The files of the base that are read."""
+        return self.base.files
+
+    @property
+    def inventory(self) -> ModelInventory | None:
+        """What the base has; `None` where it has no config."""
+        return self.base.inventory
 
 
-def subset_adapter(found: FoundAdapter) -> FoundAdapter:
+def subset_inputs(
+    path: Path, base: Path | None, meta: Path | None, onto: Onto | None
+) -> SubsetInputs:
+    """An adapter of the QLoRA backend, by its layers, and the base tensors they name.
+
+    Args:
+        path: The adapter's file, or the folder of a run or checkpoint.
+        base: The base, if not where it was in training: a folder, or one file.
+        meta: The adapter's sidecar, if it is not beside it.
+        onto: The weights to add the update to; `None`: the base's own.
+
+    Raises:
+        VoxError: As `pipeline.merge.merge_qlora` says.
+    """
+    found = _by_layer(find_qlora(path, base, meta))
+    kept = _subset_base(found)
+    chosen = onto or Onto.ORIGINAL
+    tensors = _subset_tensors(found, kept, chosen)
+    notes = [say.note_onto_default(chosen.value)] if onto is None else []
+    notes += [
+        say.note_subset_changes_table(each.source.name) for each in tensors if _is_table(each)
+    ]
+    if not found.is_of_source_system and kept.inventory is None:
+        notes.append(say.note_subset_base_unchecked())
+    graph = MergedGraph(tensors=tuple(tensors), is_head_tied=False)
+    return SubsetInputs(found=found, base=kept, onto=chosen, graph=graph, notes=tuple(notes))
+
+
+def merge_subset(
+    inputs: SubsetInputs, read: Mapping[str, str], staged: StagedFolder, pools: Pools
+) -> MergeReceipt:
+    """Write `base + scale * B @ A` of every layer of the adapter, in float32.
+
+    Raises:
+        VoxError: As `pipeline.merge.merge_qlora` says.
+    """
+    graph, found, base = inputs.graph, inputs.found, inputs.base
+    header, sidecar = found.adapter.header, found.sidecar
+    shard = plan_file(SUBSET_FILE, [(each.source.name, each) for each in graph.tensors], {})
+    written = write_weights((shard,), inputs.folder, staged.path, pools)
+    if not any(change.is_changed for change in written.changes):
+        raise ArtifactError(say.merge_adapter_is_no_op(found.where))
+    return MergeReceipt(
+        output_format=SUBSET_FORMAT,
+        adapter={
+            "rank": header.lora.rank,
+            "alpha": header.lora.alpha,
+            "scale": header.lora.scale,
+            "modules": len(header.modules),
+            "graph_id": _graph_of(found),
+            "onto": inputs.onto.value,
+        },
+        base={
+            "name": header.base_name if sidecar is None else sidecar.facts.base_model,
+            "dtypes": sorted({info.dtype for info in base.tensors.values()}),
+        },
+        changes=written.changes,
+        n_tensors=len(graph.tensors),
+        total_bytes=graph.total_bytes,
+        is_head_tied=False,
+        logits=None,
+        number_type=NumberTypeChoice(asked=MergeDtype.F32.value, written="float32"),
+        read={name: read[name] for name in sorted(read)},
+        written={SUBSET_FILE: f"sha256:{written.digests[SUBSET_FILE].result()}"},
+        notes=inputs.notes,
+    )
+
+
+def _by_layer(found: FoundAdapter) -> FoundAdapter:
     """An adapter by its layers: modules have the names and base keys of its files."""
     header, sidecar = found.adapter.header, found.sidecar
     if found.is_of_source_system:
@@ -74,7 +177,7 @@ def subset_adapter(found: FoundAdapter) -> FoundAdapter:
     return replace(found, adapter=found.adapter.with_modules(modules))
 
 
-def subset_base(found: FoundAdapter) -> SubsetBase:
+def _subset_base(found: FoundAdapter) -> SubsetBase:
     """The base in the request, or that of the run: a folder, or one of its files.
 
     Raises:
@@ -115,7 +218,7 @@ def _base_of_files(path: Path) -> SubsetBase:
     )
 
 
-def subset_tensors(found: FoundAdapter, base: SubsetBase, onto: Onto) -> list[MergedTensor]:
+def _subset_tensors(found: FoundAdapter, base: SubsetBase, onto: Onto) -> list[MergedTensor]:
     """Every layer with its base tensor, in float32, in the adapter's order.
 
     Raises:
@@ -151,7 +254,7 @@ def subset_tensors(found: FoundAdapter, base: SubsetBase, onto: Onto) -> list[Me
     return tensors
 
 
-def is_table(tensor: MergedTensor) -> bool:
+def _is_table(tensor: MergedTensor) -> bool:
     """Whether a tensor is an embedding table, to which the update of a head was added."""
     return tensor.key.ours == EMBED_WEIGHT or tensor.key.ours.endswith(
         ("wte.weight", "embed_tokens.weight")
@@ -190,7 +293,7 @@ def _misfits(
         yield say.subset_dtype_unsupported(where, info.name, info.dtype)
 
 
-def graph_of(found: FoundAdapter) -> GraphId | None:
+def _graph_of(found: FoundAdapter) -> GraphId | None:
     """The graph of its training; `None` if the source system's names do not belong to one graph."""
     return found.adapter.header.graph if found.sidecar is None else found.sidecar.facts.graph
 
@@ -200,7 +303,7 @@ def _rounded(
 ) -> RoundedWeight | None:
     """A tensor as training saw it: in the full graph the head is as stored."""
     assert inventory is not None, "a base without a config was refused"
-    graph, quantization = graph_of(found), found.adapter.header.quantization
+    graph, quantization = _graph_of(found), found.adapter.header.quantization
     assert quantization is not None, "others were refused"
     if layer == HEAD and not (graph is not None and graph.is_proxy):
         return None

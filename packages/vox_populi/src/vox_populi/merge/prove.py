@@ -6,60 +6,17 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-from vox_populi.adapters.adapter import Adapter
 from vox_populi.hf.inventory import ModelInventory
-from vox_populi.hf.keymap import AdapterModule
 from vox_populi.merge.full_graph import MergedGraph
-from vox_populi.merge.logit_check import (
-    QloraMerge,
-    adapted_model,
-    check_logits,
-    check_qlora_logits,
-)
+from vox_populi.merge.inputs import MergeInputs
+from vox_populi.merge.logit_check import adapted_model, check_logits
 from vox_populi.merge.receipt import ROW_TOLERANCES, LogitCheck, QloraReceipt, RowCheck
-from vox_populi.merge.rounded_weight import TrainedBase
 from vox_populi.merge.row_check import RowScores, row_check, score_rows, tokens_to_check
 from vox_populi.merge.streamed_model import stored_model, trained_model
 from vox_populi.model.transformer import Transformer
 from vox_populi.operator_messages import merge as say
-from vox_populi.pipeline.merge import Onto
-from vox_populi.runs.check_rows import CheckRows
 from vox_tensor.errors import Problem
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QloraSide:
-    """Facts for merging an adapter that was trained on rounded weights."""
-
-    trained: TrainedBase
-    onto: Onto
-    other: MergedGraph | None
-    """The merge into the other weights; `None` if the base has no others."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MergeInputs:
-    """The inputs of a merge, checked to belong together."""
-
-    checkpoint: Path
-    """The adapter's file."""
-    sidecars: tuple[Path, ...] = ()
-    """Sidecars read with it."""
-    adapter: Adapter
-    inventory: ModelInventory
-    modules: tuple[AdapterModule, ...]
-    graph: MergedGraph
-    check_rows: CheckRows | None = None
-    """Check rows of the adapter's run."""
-    qlora: QloraSide | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def is_onto_other_weights(self) -> bool:
-        """Whether the update is added to weights other than those it was trained on."""
-        return self.qlora is not None and self.qlora.onto is Onto.ORIGINAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +70,7 @@ class MergeProof:
         Raises:
             ModelError: When a file cannot be read any more.
         """
-        logits, qlora = self._prompts(merged, other)
+        logits, qlora = check_logits(self._inputs, merged, other, self._workers)
         if not self._rows:
             return Verdict(logits=logits, rows=None, training_rows=None, qlora=qlora)
         found = self._scores(lambda: stored_model(merged)).result()
@@ -166,34 +123,6 @@ class MergeProof:
 
     def _scores(self, build: Callable[[], Transformer]) -> Future[RowScores]:
         return self._workers.submit(score_rows, build, self._rows)
-
-    def _prompts(
-        self, merged: ModelInventory, other: MergedGraph | None
-    ) -> tuple[LogitCheck, QloraReceipt | None]:
-        inputs, side = self._inputs, self._inputs.qlora
-        adapter, modules = inputs.adapter, inputs.modules
-        if side is None:
-            return check_logits(inputs.inventory, merged, adapter, modules, self._workers), None
-        merge = QloraMerge(
-            adapter=adapter,
-            modules=modules,
-            trained=side.trained,
-            onto_trained=side.onto is Onto.DEQUANT,
-            other=other,
-        )
-        logits, own, apart = check_qlora_logits(merge, merged, self._workers)
-        distances = {side.onto.value: own}
-        if apart is not None:
-            distances[next(each for each in Onto if each is not side.onto).value] = apart
-        header = adapter.header
-        assert header.quantization is not None, "a QLoRA adapter says how its base was held"
-        return logits, QloraReceipt(
-            onto=side.onto.value,
-            graph=header.graph,
-            quantization=header.quantization.as_json(),
-            rounded_tensors=len(side.trained.rounded),
-            distances={name: distances[name] for name in sorted(distances)},
-        )
 
 
 def row_figures(rows: RowCheck) -> say.RowFigures:
