@@ -386,7 +386,7 @@ def test_merge_notices_a_wrong_number_in_what_it_wrote(
         written.path.write_bytes(bytes(data))
         return written
 
-    monkeypatch.setattr(write, "write_shard", write_wrongly)
+    monkeypatch.setattr("vox_populi.merge.write.write_shard", write_wrongly)
     refused(request_hf, "MENS-A045", FailureKind.GATE_MISSED)
 
 
