@@ -70,5 +70,6 @@ def test_every_exported_name_is_there() -> None:
 def test_names_that_are_not_exported_do_not_exist() -> None:
     attribute = lazy_exports("vox_tensor", {"vox_tensor.lora_spec": ("LoraSpec",)})
     assert attribute("LoraSpec") is vox_tensor.LoraSpec
+    assert "LoraSpec" in vars(vox_tensor), "it is looked up once"
     with pytest.raises(AttributeError, match="'vox_tensor' has no attribute 'lora_spek'"):
         attribute("lora_spek")

@@ -107,6 +107,7 @@ def test_without_targets_all_linear_layers_but_the_head_are_adapted() -> None:
         (["q_proj", "k_proj"], ValueError, "no module is named k_proj"),
         ([], ValueError, "no linear layer is named"),
         ("q_proj", ValueError, "no linear layer is named by 'q_proj'"),
+        (r"layers\.0\.q", ValueError, "no linear layer is named"),
         (["norm"], TypeError, r"not linear layers: layers\.0\.norm, layers\.1\.norm"),
     ],
 )
@@ -140,12 +141,21 @@ def test_only_the_adapters_learn_and_a_fresh_one_changes_nothing() -> None:
 
 
 def test_a_generator_decides_the_first_values_layer_by_layer() -> None:
-    first, again = (
-        add_lora(net(), LoraSpec(rank=2), generator=torch.Generator().manual_seed(5))
-        for _ in range(2)
-    )
+    adapted = []
+    for number, seed in enumerate((5, 5, 6)):
+        model = net()
+        torch.manual_seed(number)
+        generator = torch.Generator().manual_seed(seed)
+        adapted.append(add_lora(model, LoraSpec(rank=2), generator=generator))
+    first, again, other = adapted
     assert all(torch.equal(first[name].a_RI, again[name].a_RI) for name in QV)
+    assert not any(torch.equal(first[name].a_RI, other[name].a_RI) for name in QV)
     assert not torch.equal(first[QV[0]].a_RI, first[QV[1]].a_RI)
+
+
+def test_a_model_that_is_one_layer_has_no_place_for_an_adapter() -> None:
+    with pytest.raises(ValueError, match="no linear layer"):
+        add_lora(nn.Linear(6, 6), LoraSpec(rank=2))
 
 
 def test_dropout_follows_the_mode_of_the_model() -> None:
