@@ -8,17 +8,24 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import pytest
 
 import vox_populi
-from vox_populi import EventName, TrainingSettings, VoxError, plan_training
+from vox_populi import Event, EventName, TrainingSettings, VoxError, plan_training
 from vox_populi.api import Weights
-from vox_populi.contract.choices import Backend, DeviceKind, TokenizerKind
+from vox_populi.contract.choices import Backend, ComputeDtype, DeviceKind, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.setting import settings_of
+from vox_populi.data.training_text import ChatTemplate
+from vox_populi.export.consumers import Consumer
+from vox_populi.merge.number_type import MergeDtype
+from vox_populi.pipeline.evaluate import EvalRequest
+from vox_populi.pipeline.export import ExportRequest
+from vox_populi.pipeline.merge import MergeFormat, MergeRequest, Onto, QloraMergeRequest
 from vox_populi.pipeline.train import Resume, RunOptions, TrainReport
+from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_populi.runs.checkpoint_dir import list_checkpoints
 
 SETTINGS: TrainingSettings = {
@@ -159,6 +166,56 @@ def test_resume_is_a_wish_or_a_checkpoint(
     assert options.checkpoint_every == 2
 
 
+def test_progress_shows_control_characters_and_does_not_send_them(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed = Event(EventName.TRAIN_RESUMED, {"notes": ["from \x1b[31mstep-5"]})
+    monkeypatch.setattr(
+        "vox_populi.api.run_training", lambda _, __, sinks: [sink.emit(resumed) for sink in sinks]
+    )
+    lines: list[str] = []
+    vox_populi.train_adapter(data, data.with_name("run"), progress=lines.append)
+    (line,) = lines
+    assert "\x1b" not in line
+    assert line.endswith("step-5")
+
+
+def test_arguments_reach_the_requests_of_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    for name in ("evaluate", "merge_weights", "merge_qlora", "export", "load"):
+        monkeypatch.setattr(f"vox_populi.api.{name}", asked.append)
+    weights: Weights = {"model": "base", "adapter": "peft", "dtype": "f32", "template": "plain"}
+    vox_populi.evaluate_model("rows", seq_len=8, max_new_tokens=3, generate=2, **weights)
+    vox_populi.load_model(**weights)
+    for onto in (None, "original"):
+        vox_populi.merge_adapter(
+            "a.bin", "out", model="base", onto=onto, format="vox", dtype="f32", force=True
+        )
+    vox_populi.export_adapter("a.bin", "out", "mlx", model="base")
+    choice = WeightsChoice(
+        model_dir=Path("base"),
+        adapter=Path("peft"),
+        dtype=ComputeDtype.F32,
+        template=ChatTemplate.PLAIN,
+    )
+    merged: dict[str, Any] = {
+        "output": Path("out"),
+        "output_format": MergeFormat.VOX,
+        "dtype": MergeDtype.F32,
+        "force": True,
+    }
+    base = Path("base")
+    assert asked == [
+        EvalRequest(data=Path("rows"), weights=choice, seq_len=8, max_new_tokens=3, generate=2),
+        choice,
+        MergeRequest(checkpoint=Path("a.bin"), model_dir=base, **merged),
+        QloraMergeRequest(adapter=Path("a.bin"), base=base, onto=Onto.ORIGINAL, **merged),
+        ExportRequest(
+            source=Path("a.bin"), consumer=Consumer.MLX, output_dir=Path("out"), model_dir=base
+        ),
+    ]
+
+
 @pytest.fixture
 def run(data: Path) -> TrainReport:
     pytest.importorskip("torch", reason="needs vox-populi[mens-gpu]")
@@ -170,7 +227,7 @@ def test_a_run_tells_its_progress_and_its_events(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines: list[str] = []
-    events: list[vox_populi.Event] = []
+    events: list[Event] = []
     settings: TrainingSettings = {**SETTINGS, "log_every": 2}
     report = vox_populi.train_adapter(
         data,
@@ -259,12 +316,16 @@ def test_a_run_is_evaluated_merged_exported_and_answers(
 
 
 @needs_torch
-@pytest.mark.parametrize("onto", [None, "original"])
-def test_a_qlora_run_is_merged_onto_what_is_asked_for(
-    tmp_path: Path, data: Path, onto: Any
-) -> None:
-    settings: TrainingSettings = {**SETTINGS, "backend": "qlora"}
-    run = vox_populi.train_adapter(data, data.with_name("run"), progress=None, **settings)
-    merged = vox_populi.merge_adapter(run.run, tmp_path / "merged", onto=onto)
-    assert merged.receipt.qlora is not None
-    assert merged.receipt.qlora.onto == (onto or "dequant")
+def test_a_qlora_run_is_merged_onto_what_is_asked_for(tmp_path: Path, data: Path) -> None:
+    settings: TrainingSettings = {**SETTINGS, "backend": "qlora", "checkpoint_every": 2}
+    run = vox_populi.train_adapter(data, data.with_name("run"), progress=None, **settings).run
+    (*_, checkpoint) = list_checkpoints(run)
+    wishes: list[tuple[Path, Literal["original"] | None]] = [
+        (run, None),
+        (run / "candle_qlora_adapter.safetensors", "original"),
+        (checkpoint.path, None),
+    ]
+    for number, (adapter, onto) in enumerate(wishes):
+        merged = vox_populi.merge_adapter(adapter, tmp_path / f"merged-{number}", onto=onto)
+        assert merged.receipt.qlora is not None
+        assert merged.receipt.qlora.onto == (onto or "dequant")

@@ -15,8 +15,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
+from vox_populi.adapters.v3.names import LORA_ADAPTER_FILE
 from vox_populi.contract.choices import (
+    Backend,
     ComputeDtype,
     DeviceKind,
     TokenizerKind,
@@ -28,6 +29,7 @@ from vox_populi.contract.presets import values_of_preset
 from vox_populi.contract.setting import Setting, settings_of
 from vox_populi.contract.training_settings import TrainingSettings
 from vox_populi.data.training_text import ChatTemplate
+from vox_populi.errors import ArtifactError
 from vox_populi.events import Event, Sink
 from vox_populi.export.consumers import Consumer
 from vox_populi.merge.choices import MergeFormat, Onto
@@ -37,7 +39,6 @@ from vox_populi.pipeline.export import ExportReport, ExportRequest
 from vox_populi.pipeline.export import export_adapter as export
 from vox_populi.pipeline.generate import LoadedModel
 from vox_populi.pipeline.generate import load_model as load
-from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.merge import (
     MergeReport,
     MergeRequest,
@@ -49,6 +50,9 @@ from vox_populi.pipeline.progress_lines import ProgressLines
 from vox_populi.pipeline.train import PlannedRun, Resume, RunOptions, TrainReport, run_training
 from vox_populi.pipeline.train import plan_training as plan
 from vox_populi.pipeline.weights_choice import WeightsChoice
+from vox_populi.runs.adapter_place import AdapterForm, adapter_at
+from vox_populi.runs.request import read_run_request
+from vox_populi.runs.run_dir import REQUEST_FILE
 from vox_tensor.visible_text import one_line
 
 PathLike = str | Path
@@ -169,9 +173,8 @@ class TrainingEvents:
                     yield event
                 self.report = run.result()
             finally:
+                # The pool waits for the run, which stops at the end of its step.
                 is_left = True
-                with suppress(RunInterruptedError):
-                    run.exception()
 
 
 def load_model(**weights: Unpack[Weights]) -> LoadedModel:
@@ -233,7 +236,7 @@ def merge_adapter(
         output: A new folder.
         model: Folder of the base, if it has moved since training.
         onto: For QLoRA, the weights to merge onto: those stored in the base, or those trained
-            on (the default). Required for the checkpoint folder of a QLoRA run.
+            on (the default).
         format: A folder that transformers loads, or `model_merged.bin`.
         dtype: Number type to write; `auto` is the narrowest that keeps what was trained.
         force: Move an occupied `output` aside.
@@ -242,14 +245,13 @@ def merge_adapter(
         VoxError: For an adapter or base that cannot be used, or a merge that loses too much.
     """
     source, base = Path(adapter), _path(model)
-    is_qlora = source.suffix == ".safetensors" or (source / QLORA_ADAPTER_FILE).exists()
     shared: dict[str, Any] = {
         "output": Path(output),
         "output_format": MergeFormat(format),
         "dtype": MergeDtype(dtype),
         "force": force,
     }
-    if is_qlora or onto is not None:
+    if onto is not None or _is_qlora(source):
         weights = None if onto is None else Onto(onto)
         return merge_qlora(QloraMergeRequest(adapter=source, base=base, onto=weights, **shared))
     return merge_weights(MergeRequest(checkpoint=source, model_dir=base, **shared))
@@ -291,6 +293,18 @@ class _Callback:
     def emit(self, event: Event) -> None:
         """Hand an event on."""
         self.call(event)
+
+
+def _is_qlora(path: Path) -> bool:
+    """Whether the QLoRA backend trained an adapter; a checkpoint's run has the request."""
+    place = adapter_at(path)
+    if place is None or place.checkpoint is None:
+        is_v3 = place is not None and place.form is AdapterForm.V3
+        return is_v3 and path.name != LORA_ADAPTER_FILE
+    with suppress(ArtifactError):
+        request = read_run_request(place.run / REQUEST_FILE)
+        return request.contract.get("backend") == Backend.QLORA
+    return False
 
 
 def _contract(data: PathLike, output: PathLike, settings: Mapping[str, object]) -> FinetuneContract:
