@@ -20,10 +20,11 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.setting import settings_of
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.export.consumers import Consumer
+from vox_populi.merge.choices import MergeFormat, Onto
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.pipeline.evaluate import EvalRequest
 from vox_populi.pipeline.export import ExportRequest
-from vox_populi.pipeline.merge import MergeFormat, MergeRequest, Onto, QloraMergeRequest
+from vox_populi.pipeline.merge import MergeRequest, QloraMergeRequest
 from vox_populi.pipeline.train import Resume, RunOptions, TrainReport
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_populi.runs.checkpoint_dir import list_checkpoints
