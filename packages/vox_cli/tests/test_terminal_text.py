@@ -24,6 +24,7 @@ from vox_cli.exit_codes import ExitCode
 from vox_cli.lazy_group import load_command
 from vox_populi import extras
 from vox_populi.events import Event, EventName
+from vox_populi.hf.family_registry import FAMILIES
 from vox_populi.pipeline.generate import GenerateResult
 from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.train import PlannedRun
@@ -218,6 +219,9 @@ def test_ctrl_c_is_acknowledged_at_once_and_is_no_error(
 def test_no_plan_reaches_a_terminal_raw(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
     train: Any = extras.load("vox_cli.commands.mens_train")
     made = hostile(typing.get_type_hints(PlannedRun)["plan"])
+    # A family is ours, never a file's; names in it are looked up.
+    config = dataclasses.replace(made.config, family=FAMILIES[0])
+    made = dataclasses.replace(made, config=config)
 
     @dataclasses.dataclass
     class Planned:

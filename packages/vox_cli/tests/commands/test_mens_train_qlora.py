@@ -150,7 +150,7 @@ def test_a_dry_run_shows_graph_and_quantisation(
     assert outcome.code == 0, outcome.err
     assert f"candle_qlora ({graph}" in outcome.out
     assert "nf4, blocks of 64, double quantisation" in outcome.out
-    assert ("no full-graph loss" in outcome.out) == (graph != "full_graph_v1")
+    assert ("not a full-graph loss" in outcome.out) == (graph != "full_graph_v1")
     document = vox("mens", "train", *where, "--backend", "qlora", *argv, "--json").document
     assert (document["graph"], document["candle_compat_mode"]) == (graph, True)
     assert ("proxy_stack" in document) == (graph != "full_graph_v1")

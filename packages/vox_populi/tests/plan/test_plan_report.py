@@ -87,7 +87,7 @@ def test_a_qlora_plan_shows_graph_quantisation_and_stack(
         "candle_qlora (proxy_stack_v1_residual, candle_qlora_proxy_v1_k2)",
         "nf4, blocks of 64, single quantisation",
         "2 of 2 output projections",
-        "no full-graph loss",
+        "not a full-graph loss",
         "memory: packed weights",
     ):
         assert words in text
