@@ -23,12 +23,12 @@ from vox_populi.pipeline import evaluate_run
 from vox_populi.pipeline.evaluate import EvalReport, EvalRequest, evaluate
 from vox_populi.pipeline.evaluate_run import DEFAULT_SEQ_LEN
 from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
+from vox_populi.pipeline.load_model import FoundWeights, load_weights
 from vox_populi.pipeline.merge import (
     MergeRequest,
     merge_weights,
 )
 from vox_populi.pipeline.train import RunOptions, TrainReport, run_training
-from vox_populi.pipeline.weights import FoundWeights, load_weights
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_tensor.tokenizer import VoxTokenizer
 

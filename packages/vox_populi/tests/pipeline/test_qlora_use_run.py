@@ -20,7 +20,7 @@ from vox_populi.export.consumers import Consumer
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.kernel import builders
 from vox_populi.kernel.nf4_backend import DequantizerChoice
-from vox_populi.pipeline import engine_setup, weights
+from vox_populi.pipeline import engine_setup, load_model
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 from vox_populi.pipeline.export import ExportRequest, export_adapter
 from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
@@ -74,7 +74,7 @@ def test_a_note_says_if_torch_is_used_instead_of_bitsandbytes(
         asked.append((device, dtype, block_size))
         return DequantizerChoice(dequantize_nf4, said)
 
-    for module in (engine_setup, builders, weights):
+    for module in (engine_setup, builders, load_model):
         monkeypatch.setattr(module, "choose_dequantizer", choose)
     spec = {"block_size": 32}
     proxy = make_qlora(QloraGraph.PROXY, spec=spec, output_dir=tmp_path / "proxy", max_steps=1)

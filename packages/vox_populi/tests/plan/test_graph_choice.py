@@ -15,8 +15,8 @@ from vox_populi.contract.qlora_spec import QloraSpec
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.pipeline import train
 from vox_populi.plan import graph_choice
-from vox_populi.plan.adapter_selection import AdapterSelection, select_adapters
 from vox_populi.plan.graph_choice import choose_graph, target_problems
+from vox_populi.plan.target_modules import TargetModules, select_adapters
 
 MakeContract = Callable[..., FinetuneContract]
 MakeInventory = Callable[..., ModelInventory]
@@ -67,9 +67,9 @@ def test_a_plan_selects_the_adapted_layers_once(
     data_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    calls: list[AdapterSelection] = []
+    calls: list[TargetModules] = []
 
-    def counted(*given: object) -> AdapterSelection:
+    def counted(*given: object) -> TargetModules:
         calls.append(select_adapters(*given))  # type: ignore[arg-type]
         return calls[-1]
 

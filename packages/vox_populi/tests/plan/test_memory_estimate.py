@@ -8,7 +8,6 @@ import pytest
 from vox_populi.contract.adapter_target import parse_targets
 from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.hf.model_config import ModelConfig
-from vox_populi.plan.adapter_selection import select_adapters
 from vox_populi.plan.memory_estimate import (
     CPU_RUNTIME_BYTES,
     CUDA_RUNTIME_BYTES,
@@ -20,6 +19,7 @@ from vox_populi.plan.memory_estimate import (
     count_parameters,
     estimate_memory,
 )
+from vox_populi.plan.target_modules import select_adapters
 from vox_tensor.lora_spec import LoraSpec
 
 MakeConfig = Callable[..., ModelConfig]

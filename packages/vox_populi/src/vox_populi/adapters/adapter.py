@@ -5,13 +5,22 @@ Shape letters: R rank, I input features, O output features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from vox_populi.adapters.header import AdaptedModule, AdapterHeader
-from vox_populi.model.lora_transformer import A_SUFFIX, B_SUFFIX
+from vox_populi.hf.keymap import AdapterModule
+from vox_populi.model.lora_transformer import (
+    A_SUFFIX,
+    B_SUFFIX,
+    attach_adapters,
+    load_adapter_tensors,
+)
+from vox_populi.model.transformer import Transformer
+from vox_tensor.lora import LoraLinear
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,17 @@ class Adapter:
     def pair(self, module: str) -> tuple[Tensor, Tensor]:
         """A and B of a module."""
         return self.tensors[module + A_SUFFIX], self.tensors[module + B_SUFFIX]
+
+    def attach(self, model: Transformer, modules: Sequence[AdapterModule]) -> dict[str, LoraLinear]:
+        """Put the adapter on a base, unmerged; returns the adapted layers by our module name.
+
+        Args:
+            model: The base; changed in place.
+            modules: The base's modules that the adapter names.
+        """
+        adapted = attach_adapters(model, modules, self.header.lora, torch.Generator())
+        load_adapter_tensors(adapted, self.tensors)
+        return adapted
 
     def with_modules(self, modules: Mapping[str, AdaptedModule]) -> Adapter:
         """The same numbers under other modules, each given by its current name."""

@@ -22,7 +22,6 @@ from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import HEAD_WEIGHT, AdapterModule, TensorKey, embedding_key, tensor_keys
 from vox_populi.hf.nf4_stored import Nf4Stored
 from vox_populi.merge.rounded_weight import RoundedWeight, TrainedBase
-from vox_populi.model.lora_transformer import A_SUFFIX, B_SUFFIX
 from vox_populi.operator_messages import merge as say
 from vox_tensor.lora import lora_delta
 
@@ -108,8 +107,7 @@ def refuse_no_op(adapter: Adapter, where: str) -> None:
     if not adapter.header.modules:
         raise ArtifactError(say.merge_adapter_without_modules(where))
     for module in adapter.header.modules:
-        pair = (adapter.tensors[module.ours + suffix] for suffix in (A_SUFFIX, B_SUFFIX))
-        if all(bool(tensor.any()) for tensor in pair):
+        if all(bool(tensor.any()) for tensor in adapter.pair(module.ours)):
             return
     raise ArtifactError(say.merge_adapter_is_no_op(where))
 
@@ -143,10 +141,7 @@ def _updates(adapter: Adapter, modules: tuple[AdapterModule, ...]) -> Mapping[st
     scale = adapter.header.lora.scale
     return {
         f"{module.ours}.weight": LowRankUpdate(
-            adapter.tensors[module.ours + A_SUFFIX],
-            adapter.tensors[module.ours + B_SUFFIX],
-            scale,
-            module.fan_in_fan_out,
+            *adapter.pair(module.ours), scale, module.fan_in_fan_out
         )
         for module in modules
     }

@@ -22,7 +22,6 @@ from vox_populi.merge.full_graph import MergedGraph
 from vox_populi.merge.inputs import MergeInputs, QloraSide
 from vox_populi.merge.receipt import LOGIT_TOLERANCES, LogitCheck, LogitDistance, QloraReceipt
 from vox_populi.merge.streamed_model import planned_model, stored_model, trained_model
-from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
 from vox_populi.model.transformer import Transformer
 from vox_tensor.collate import collate_window
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
@@ -136,8 +135,7 @@ def adapted_model(
     model: Transformer, adapter: Adapter, modules: Sequence[AdapterModule]
 ) -> Transformer:
     """Attach an adapter to a model, unmerged; changes the model."""
-    adapted = attach_adapters(model, modules, adapter.header.lora, torch.Generator())
-    load_adapter_tensors(adapted, adapter.tensors)
+    adapter.attach(model, modules)
     return model.eval()
 
 

@@ -245,8 +245,8 @@ def _subset_tensors(found: FoundAdapter, base: SubsetBase, onto: Onto) -> list[M
         if other != layer.ours:
             problems.append(say.subset_key_twice(where, layer.ours, other, info.name))
         problems += _misfits(where, layer, key, info)
-        a_RI, b_OR = adapter.pair(layer.ours)
-        update = LowRankUpdate(a_RI, b_OR, adapter.header.lora.scale, key.transposed)
+        pair, scale = adapter.pair(layer.ours), adapter.header.lora.scale
+        update = LowRankUpdate(*pair, scale, key.transposed)
         rounded = _rounded(found, layer.ours, key, inventory) if onto is Onto.DEQUANT else None
         tensors.append(MergedTensor(key, info, update, rounded, "F32"))
     if problems:

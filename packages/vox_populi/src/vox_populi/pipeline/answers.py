@@ -14,7 +14,7 @@ from vox_populi.infer.sampling import SamplingSpec
 from vox_populi.model.transformer import Transformer
 from vox_populi.pipeline.evaluate import AnswerScore
 from vox_populi.pipeline.generate import GenerateRequest
-from vox_populi.pipeline.weights import FoundWeights
+from vox_populi.pipeline.load_model import FoundWeights
 from vox_tensor.records import Message, Role, TrainingRecord
 
 SMALL_MODEL_BYTES = 32 << 20

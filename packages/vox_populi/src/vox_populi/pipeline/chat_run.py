@@ -9,7 +9,7 @@ from vox_populi.operator_messages import run as say
 from vox_populi.pipeline.answers import Answerer, answer_threads, sampling_of
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.generate import GenerateRequest, GenerateResult
-from vox_populi.pipeline.weights import FoundWeights, find_weights, load_weights
+from vox_populi.pipeline.load_model import FoundWeights, find_weights, load_weights
 from vox_tensor.records import Message, Role
 
 INTERRUPTED = "interrupted"

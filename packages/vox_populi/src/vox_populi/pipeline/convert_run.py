@@ -6,7 +6,7 @@ format cannot represent is refused or noted, never silently dropped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vox_populi.adapters.base import fitting_modules
@@ -20,7 +20,7 @@ from vox_populi.export.consumers import Consumer
 from vox_populi.export.forms import consumer_form, write_form
 from vox_populi.files.output_guard import Reads, require_new_file, require_new_folder
 from vox_populi.files.staged_folder import new_folder
-from vox_populi.hf.keymap import HEAD, embedding_key
+from vox_populi.hf.keymap import HEAD
 from vox_populi.operator_messages import export as say
 from vox_populi.pipeline.convert import ConvertReport, ConvertRequest
 from vox_populi.runs.adapter_place import AdapterForm
@@ -137,14 +137,8 @@ def _v3_facts(manifest: OurManifest) -> V3Facts:
 def _facts_of_base(found: FoundAdapter) -> V3Facts:
     inventory = found.inventory()
     fitting_modules(inventory, found.adapter.header, found.where)
-    config = inventory.config
-    return V3Facts(
-        vocab=config.vocab_size,
-        d_model=config.hidden_size,
-        embed_key=embedding_key(config),
-        is_head_tied=inventory.tied_head,
-        provenance=_provenance(found),
-    )
+    facts = V3Facts.of_base(inventory.config, is_head_tied=inventory.tied_head)
+    return replace(facts, provenance=_provenance(found))
 
 
 def _provenance(found: FoundAdapter) -> Provenance | None:

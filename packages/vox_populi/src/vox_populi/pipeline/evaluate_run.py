@@ -19,7 +19,7 @@ from vox_populi.operator_messages import run as say_run
 from vox_populi.pipeline.answers import Answerer, answer_threads, score_answers
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.evaluate import EvalReport, EvalRequest, Measured, SourceLoss, source_label
-from vox_populi.pipeline.weights import FoundWeights, find_weights, load_weights
+from vox_populi.pipeline.load_model import FoundWeights, find_weights, load_weights
 from vox_populi.train.evaluate import mean_loss
 from vox_populi.train.objective import Objective
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -11,7 +12,6 @@ from vox_populi.adapters.header import AdapterHeader
 from vox_populi.adapters.lora_bin import write_adapter_bin
 from vox_populi.adapters.v3.files import write_qlora_adapter
 from vox_populi.adapters.v3.manifest import V3Facts
-from vox_populi.hf.keymap import embedding_key
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.runs.run_dir import ADAPTER_FILE
 
@@ -28,16 +28,6 @@ def write_final_adapter(
         path = folder / ADAPTER_FILE
         write_adapter_bin(path, header, tensors)
         return (path,)
-    return write_qlora_adapter(folder, header, tensors, v3_facts(plan))
-
-
-def v3_facts(plan: ExecutionPlan) -> V3Facts:
-    """Facts for a version 3 manifest that an adapter's header does not have."""
-    config = plan.config
-    return V3Facts(
-        vocab=config.vocab_size,
-        d_model=config.hidden_size,
-        embed_key=embedding_key(config),
-        is_head_tied=config.tie_word_embeddings,
-        training_objective_note=plan.objective_note,
-    )
+    facts = V3Facts.of_base(plan.config, is_head_tied=plan.config.tie_word_embeddings)
+    facts = replace(facts, training_objective_note=plan.objective_note)
+    return write_qlora_adapter(folder, header, tensors, facts)

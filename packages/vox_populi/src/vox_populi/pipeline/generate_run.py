@@ -13,7 +13,7 @@ from vox_populi.operator_messages.wording import capped
 from vox_populi.pipeline.answers import Answerer, answer_threads, longest_prompt, sampling_of
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.generate import GenerateRequest, GenerateResult, Prompt
-from vox_populi.pipeline.weights import FoundWeights, find_weights, load_weights
+from vox_populi.pipeline.load_model import FoundWeights, find_weights, load_weights
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_tensor.records import Message, Role
 

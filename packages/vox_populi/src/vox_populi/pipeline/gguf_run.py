@@ -28,7 +28,7 @@ from vox_populi.operator_messages import export as say_export
 from vox_populi.operator_messages import merge as say_merge
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.gguf import GgufReport, GgufRequest
-from vox_populi.runs.adapter_place import means_adapter
+from vox_populi.runs.adapter_place import adapter_at, means_adapter
 from vox_tensor.atomic_file import staged_file
 from vox_tensor.errors import Problem
 
@@ -80,7 +80,8 @@ class _Files:
 
 def _merge_inputs(request: GgufRequest) -> MergeInputs:
     source = request.source
-    if source.name == QLORA_ADAPTER_FILE or (source / QLORA_ADAPTER_FILE).is_file():
+    place = adapter_at(source)
+    if place is not None and place.file.name == QLORA_ADAPTER_FILE:
         return qlora_inputs(source, request.model_dir)
     return lora_inputs(source, request.model_dir)
 

@@ -16,7 +16,7 @@ from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.operator_messages import quantize as say_quantize
-from vox_populi.plan.adapter_selection import select_adapters
+from vox_populi.plan.target_modules import select_adapters
 from vox_tensor.errors import Problem
 
 

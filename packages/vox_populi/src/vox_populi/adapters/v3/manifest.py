@@ -48,7 +48,8 @@ from vox_populi.files.json_fields import (
     take_sha256,
 )
 from vox_populi.files.whole_file import fits_own_digest, with_own_digest
-from vox_populi.hf.keymap import HEAD, HEAD_WEIGHT, ProjectionRole
+from vox_populi.hf.keymap import HEAD, HEAD_WEIGHT, ProjectionRole, embedding_key
+from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import adapter as say
 from vox_tensor.nf4_levels import BLOCK_SIZES
 
@@ -84,6 +85,16 @@ class V3Facts:
     """Whether the base has no separate head; in the proxy graphs the head is the table anyway."""
     training_objective_note: str | None = None
     provenance: Provenance | None = None
+
+    @classmethod
+    def of_base(cls, config: ModelConfig, *, is_head_tied: bool) -> V3Facts:
+        """What the base says."""
+        return cls(
+            vocab=config.vocab_size,
+            d_model=config.hidden_size,
+            embed_key=embedding_key(config),
+            is_head_tied=is_head_tied,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +191,10 @@ def our_manifest_json(header: AdapterHeader, v3: V3Facts, adapter_sha256: str) -
         "dropout": lora.dropout,
         "use_rslora": lora.use_rslora,
         "scale": lora.scale,
-        "modules": {names[module.ours]: _module_json(module) for module in header.modules},
+        "modules": {
+            names[module.ours]: {field: getattr(module, field) for field in _MODULE_FIELDS}
+            for module in header.modules
+        },
         "base_digest": header.base_digest,
         "model_type": header.model_type,
         "tokenizer": header.tokenizer.value,
@@ -234,12 +248,6 @@ def _plain_alpha(header: AdapterHeader) -> float:
     """Alpha that gives the scale of training with the rule alpha / rank."""
     lora = header.lora
     return lora.scale * lora.rank if lora.use_rslora else lora.alpha
-
-
-def _module_json(module: AdaptedModule) -> dict[str, object]:
-    values = asdict(module)
-    del values["base_key"]
-    return values
 
 
 def _facts(raw: Mapping[str, object]) -> AdapterFacts:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from vox_populi.adapters.base import fitting_modules
 from vox_populi.adapters.header import Quantization
 from vox_populi.containers.dtypes import BYTES_OF_VALUE
@@ -21,14 +19,13 @@ from vox_populi.hf.inventory import ModelInventory
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.kernel.nf4_backend import DequantizerChoice, choose_dequantizer
 from vox_populi.model.hf_load import load_base
-from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
 from vox_populi.model.nf4_load import load_nf4_base
 from vox_populi.model.transformer import Transformer
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.operator_messages import run as say_run
+from vox_populi.pipeline.find_model import choose_model
 from vox_populi.pipeline.machine_probe import probe_machine, require_threads
-from vox_populi.pipeline.model_choice import choose_model
 from vox_populi.pipeline.trained_text import TrainedText
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_populi.plan.device_choice import DeviceChoice, choose_device, device_problems
@@ -111,8 +108,7 @@ def load_weights(found: FoundWeights) -> AdaptedObjective[Transformer]:
         return AdaptedObjective(model, {}, pool)
     adapter = found.adapter.adapter
     modules = fitting_modules(found.inventory, adapter.header, found.adapter.where)
-    adapted = attach_adapters(model, modules, adapter.header.lora, torch.Generator())
-    load_adapter_tensors(adapted, adapter.tensors)
+    adapted = adapter.attach(model, modules)
     model.eval()
     return AdaptedObjective(model, adapted, pool)
 

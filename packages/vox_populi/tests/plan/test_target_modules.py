@@ -6,7 +6,7 @@ import pytest
 
 from vox_populi.contract.adapter_target import parse_targets
 from vox_populi.hf.model_config import ModelConfig
-from vox_populi.plan.adapter_selection import select_adapters
+from vox_populi.plan.target_modules import select_adapters
 
 MakeConfig = Callable[..., ModelConfig]
 

@@ -12,14 +12,14 @@ from vox_tensor.errors import Problem
 
 
 @dataclass(frozen=True, slots=True)
-class AdapterSelection:
+class TargetModules:
     """Either the layers to adapt, in forward order, or what is wrong with the request."""
 
     modules: tuple[AdapterModule, ...]
     problems: tuple[Problem, ...] = ()
 
 
-def select_adapters(config: ModelConfig, targets: TargetRoles | None) -> AdapterSelection:
+def select_adapters(config: ModelConfig, targets: TargetRoles | None) -> TargetModules:
     """Find every layer of the base model that a request selects.
 
     A role that no layer has is an error, since part of the adapter would silently be missing. So
@@ -41,8 +41,8 @@ def select_adapters(config: ModelConfig, targets: TargetRoles | None) -> Adapter
             whole = [role for role in offered if role in fused or role in wanted]
             problems.append(say.targets_split_fused_layer(named, fused, layer, whole))
     if problems:
-        return AdapterSelection((), tuple(problems))
-    return AdapterSelection(tuple(m for m in available if set(m.roles) & set(wanted)))
+        return TargetModules((), tuple(problems))
+    return TargetModules(tuple(m for m in available if set(m.roles) & set(wanted)))
 
 
 def _wanted_roles(
