@@ -51,7 +51,7 @@ def test_a_quantised_base_is_cached_once_and_reused(
     assert "kept it" in first.notes[0]
     stamps = {path.name: path.stat().st_mtime_ns for path in entry.iterdir()}
     second = cached_base(base, settings, cache, DIGEST)
-    assert "digests are right" in second.notes[0]
+    assert "checksums verified" in second.notes[0]
     assert stamps == {path.name: path.stat().st_mtime_ns for path in entry.iterdir()}
     for found in (first, second):
         assert found.inventory.model_dir == entry
@@ -94,12 +94,12 @@ def test_a_damaged_cache_entry_is_detected_and_rebuilt(
         (entry / name).unlink()
     found = cached_base(base, settings, cache, DIGEST)
     if (name, how) == (CACHE_MANIFEST, "cut"):
-        assert "digests are right" in found.notes[0], "only its last newline is gone"
+        assert "checksums verified" in found.notes[0], "only its last newline is gone"
         return
     assert "damaged" in found.notes[0]
     assert entries(cache) == [entry], "what was damaged is gone"
     assert {path.name: path.read_bytes() for path in entry.iterdir()} == good
-    assert "digests are right" in cached_base(base, settings, cache, DIGEST).notes[0]
+    assert "checksums verified" in cached_base(base, settings, cache, DIGEST).notes[0]
 
 
 def test_an_entry_that_speaks_of_another_base_is_not_used(
@@ -121,7 +121,7 @@ def test_an_entry_whose_manifest_leaves_a_file_out_is_not_used(
     assert len(manifest["files"]) == 2
     manifest["files"] = {}
     (entry / CACHE_MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    assert "says nothing about" in cached_base(base, settings, cache, DIGEST).notes[0]
+    assert "does not list" in cached_base(base, settings, cache, DIGEST).notes[0]
 
 
 def test_a_second_run_does_without_a_cache_that_is_being_written(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -89,7 +89,7 @@ def names_in(output: Path) -> tuple[str, ...]:
     return names
 
 
-def is_occupied(names: tuple[str, ...]) -> bool:
+def is_occupied(names: Iterable[str]) -> bool:
     """Whether a folder has more than the lock and partial files of a killed process."""
     return not all(name == LOCK_NAME or is_temporary(name) for name in names)
 

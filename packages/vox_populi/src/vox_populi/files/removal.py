@@ -1,12 +1,15 @@
-"""Removing and renaming our own files without following links."""
+"""Folders of ours that are removed, renamed or published, without a step through a link."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from vox_tensor.atomic_file import sync_folder
 
 
 def is_own_folder(path: Path) -> bool:
@@ -48,15 +51,33 @@ def free_name(path: Path, suffix: str) -> Path:
     return kept
 
 
-def move_aside(folder: Path) -> Path:
-    """Rename a folder to the next free name `<name>.old-N`, and return that.
+def name_aside(folder: Path) -> Path:
+    """The next free name `<name>.old-N`, under which a folder is kept that has to give way."""
+    return free_name(folder, ".old")
+
+
+def publish_folder(made: Path, target: Path, old: Path | None) -> None:
+    """Put a finished folder in place with one rename; the caller syncs the folder they are in.
+
+    Args:
+        made: Beside the target; every file in it is on the disk already.
+        target: Where it goes: nothing, or an empty folder, may be there without an `old`.
+        old: The name that the folder at the target gets first.
 
     Raises:
-        OSError: When the system refuses.
+        OSError: When the system refuses; the target is then what it was.
     """
-    kept = free_name(folder, ".old")
-    folder.rename(kept)
-    return kept
+    sync_folder(made)
+    if old is not None:
+        target.rename(old)
+    try:
+        if os.name == "nt" and target.is_dir():
+            target.rmdir()  # empty; a rename does not replace folders there
+        made.rename(target)
+    except OSError:
+        if old is not None:
+            old.rename(target)
+        raise
 
 
 def _is_there(path: Path) -> bool:

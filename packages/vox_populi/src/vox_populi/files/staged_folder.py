@@ -7,7 +7,6 @@ locked as well, so that no run is replaced while it is written.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -17,9 +16,16 @@ from typing import Self
 from vox_populi.errors import EnvironmentFailure, PreflightError
 from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.files.made_folders import make_folders, remove_empty
-from vox_populi.files.new_file import new_file, write_all
+from vox_populi.files.new_file import write_new_file
 from vox_populi.files.output_guard import is_occupied, names_in
-from vox_populi.files.removal import is_own_folder, move_aside, remove_entries, remove_entry
+from vox_populi.files.removal import (
+    is_own_folder,
+    name_aside,
+    publish_folder,
+    remove_entries,
+    remove_entry,
+)
+from vox_populi.files.whole_file import writing
 from vox_populi.operator_messages import environment as say_environment
 from vox_tensor.atomic_file import is_temporary, sync_folder
 
@@ -61,23 +67,15 @@ class StagedFolder:
         real = target.resolve()
         path = real.with_name(f".{real.name}.merging")
         with ExitStack() as undo:
-            try:
+            with writing(target):
                 made = make_folders(real.parent)
                 # Whoever finds it there must first get its lock.
                 path.mkdir(exist_ok=True)
-            except OSError as error:
-                raise EnvironmentFailure(
-                    say_environment.file_not_written(str(target), error)
-                ) from error
             _require_ours(path)
             lock = FolderLock.acquire(path)
             undo.callback(_abandon, path, lock, made)
-            try:
+            with writing(path):
                 _empty(path)
-            except OSError as error:
-                raise EnvironmentFailure(
-                    say_environment.file_not_written(str(path), error)
-                ) from error
             if names and not is_replaced:
                 _remove_leftovers(real)
             old = FolderLock.acquire(real) if is_replaced else None
@@ -107,16 +105,12 @@ class StagedFolder:
             EnvironmentFailure: When the system refuses.
         """
         path = self.path / name
-        try:
+        with writing(path):
             if path.parent != self.path:
                 path.parent.mkdir(exist_ok=True)
-            with new_file(path) as descriptor:
-                write_all(descriptor, data)
-                os.fsync(descriptor)
+            write_new_file(path, [data])
             if path.parent != self.path:
                 sync_folder(path.parent)
-        except OSError as error:
-            raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
         return path
 
     def files(self) -> tuple[str, ...]:
@@ -129,12 +123,8 @@ class StagedFolder:
         Raises:
             EnvironmentFailure: When the system refuses.
         """
-        try:
+        with writing(self.path):
             _empty(self.path)
-        except OSError as error:
-            raise EnvironmentFailure(
-                say_environment.file_not_written(str(self.path), error)
-            ) from error
 
     def publish(self) -> Path | None:
         """Move the folder into place with one rename; every file must be synced.
@@ -145,31 +135,18 @@ class StagedFolder:
         Raises:
             EnvironmentFailure: When the system refuses; the target is then unchanged.
         """
-        kept: Path | None = None
+        kept = None if self._old is None else name_aside(self._target)
         try:
-            sync_folder(self.path)
-            if self._old is not None:
-                kept = move_aside(self._target)
-                self._old.path = kept / LOCK_NAME
-            try:
-                self._take_place()
-            except OSError:
-                if kept is not None and self._old is not None:
-                    kept.rename(self._target)
-                    self._old.path = self._target / LOCK_NAME
-                raise
+            publish_folder(self.path, self._target, kept)
             self._is_published = True
             self._lock.path = self._target / LOCK_NAME
+            if self._old is not None and kept is not None:
+                self._old.path = kept / LOCK_NAME
             sync_folder(self._target.parent)
         except OSError as error:
             where = str(self._target)
             raise EnvironmentFailure(say_environment.folder_not_published(where, error)) from error
         return kept
-
-    def _take_place(self) -> None:
-        if os.name == "nt" and self._target.is_dir():
-            self._target.rmdir()  # empty; a rename does not replace folders there
-        self.path.rename(self._target)
 
 
 @contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from vox_populi.errors import EnvironmentFailure
@@ -14,18 +15,28 @@ from vox_tensor.atomic_file import replaced_file
 Chunk = bytes | memoryview
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Report what the system refuses in the block as a failure to write this file or folder.
+
+    Raises:
+        EnvironmentFailure: For an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+
+
 def write_whole(path: Path, *chunks: Chunk) -> None:
     """Write a file so that a crash at any moment leaves the old or the new one.
 
     Raises:
         EnvironmentFailure: With the file and the system's reason; nothing is left behind.
     """
-    try:
-        with replaced_file(path) as file:
-            for chunk in chunks:
-                file.write(chunk)
-    except OSError as error:
-        raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+    with writing(path), replaced_file(path) as file:
+        for chunk in chunks:
+            file.write(chunk)
 
 
 def canonical_json(value: Mapping[str, object]) -> str:

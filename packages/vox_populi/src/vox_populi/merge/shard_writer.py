@@ -7,7 +7,6 @@ other in the kernel. At most one block per thread is in memory.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.containers.tensor_container import bytes_of, container_preamble
 from vox_populi.containers.tensor_reader import values_of
 from vox_populi.containers.torch_dtypes import TORCH_DTYPE_OF
-from vox_populi.errors import EnvironmentFailure, ModelError
-from vox_populi.files.new_file import new_file, write_all
+from vox_populi.errors import ModelError
+from vox_populi.files.new_file import write_new_file
+from vox_populi.files.whole_file import Chunk, writing
 from vox_populi.hf.weight_files import SINGLE_NAME
 from vox_populi.merge.full_graph import (
     BlockChange,
@@ -30,7 +30,6 @@ from vox_populi.merge.full_graph import (
     require_finite,
 )
 from vox_populi.merge.receipt import TensorChange
-from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import merge as say_merge
 
 BLOCK_VALUES = 1 << 18
@@ -122,21 +121,20 @@ def write_shard(shard: ShardPlan, base: Path, folder: Path) -> WrittenShard:
         EnvironmentFailure: When the system refuses to write.
     """
     path = folder / shard.file
-    content = hashlib.sha256(shard.preamble)
-    changes = []
-    try:
-        with new_file(path) as descriptor:
-            write_all(descriptor, shard.preamble)
-            for placed in shard.tensors:
-                blocks: list[BlockChange] = []
-                for block in _blocks(placed.tensor, base, blocks):
-                    write_all(descriptor, block)
-                    content.update(block)
-                if blocks:
-                    changes.append(_change(placed, blocks))
-    except OSError as error:
-        raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
-    return WrittenShard(path, content.hexdigest(), tuple(changes))
+    changes: list[TensorChange] = []
+    with writing(path):
+        written = write_new_file(path, _chunks(shard, base, changes), synced=False)
+    return WrittenShard(path, written.sha256, tuple(changes))
+
+
+def _chunks(shard: ShardPlan, base: Path, changes: list[TensorChange]) -> Iterator[Chunk]:
+    """The bytes of one file in order; what changes in it goes to `changes`."""
+    yield shard.preamble
+    for placed in shard.tensors:
+        blocks: list[BlockChange] = []
+        yield from _blocks(placed.tensor, base, blocks)
+        if blocks:
+            changes.append(_change(placed, blocks))
 
 
 def _groups(tensors: Sequence[MergedTensor], limit: int) -> Iterator[list[MergedTensor]]:

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -21,11 +22,11 @@ from vox_populi.containers.dtypes import CONFIG_NAME_OF, DTYPE_BITS, bytes_of_va
 from vox_populi.containers.tensor_container import bytes_of, container_preamble
 from vox_populi.containers.tensor_reader import is_finite, read_tensor
 from vox_populi.containers.torch_dtypes import DTYPE_NAME_OF
-from vox_populi.errors import EnvironmentFailure, ModelError
-from vox_populi.files.new_file import new_file, sync_file, write_all
+from vox_populi.errors import ModelError
+from vox_populi.files.new_file import write_new_file
 from vox_populi.files.published_file import read_published_file
 from vox_populi.files.staged_folder import StagedFolder
-from vox_populi.files.whole_file import pretty_json
+from vox_populi.files.whole_file import pretty_json, writing
 from vox_populi.hf import nf4_stored
 from vox_populi.hf.companion_files import (
     OTHER_FILES,
@@ -41,7 +42,6 @@ from vox_populi.hf.quantization_config import FIELD, quantization_settings
 from vox_populi.hf.saved_path import without_saved_path
 from vox_populi.hf.weight_files import INDEX_NAME, SINGLE_NAME
 from vox_populi.model.nf4_load import quantize_stored
-from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import quantize as say_quantize
 from vox_populi.operator_messages.tensors import MODEL_FOLDER, tensor_not_finite
 from vox_tensor.nf4 import NF4_LEVELS, NestedScales, Nf4Tensor
@@ -218,19 +218,9 @@ def _write_shard(
 ) -> str:
     stored = {name: value for entry in entries for name, value in entry.stored.items()}
     preamble = container_preamble(stored, {"format": "pt"})
-    content = hashlib.sha256(preamble)
-    try:
-        with new_file(path) as descriptor:
-            write_all(descriptor, preamble)
-            for entry in entries:
-                for tensor in _tensors(entry, inventory, settings):
-                    view = bytes_of(tensor)
-                    write_all(descriptor, view)
-                    content.update(view)
-        sync_file(path)
-    except OSError as error:
-        raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
-    return content.hexdigest()
+    tensors = (t for entry in entries for t in _tensors(entry, inventory, settings))
+    with writing(path):
+        return write_new_file(path, chain([preamble], map(bytes_of, tensors))).sha256
 
 
 def _tensors(entry: _Entry, inventory: ModelInventory, settings: Nf4Settings) -> Iterator[Tensor]:

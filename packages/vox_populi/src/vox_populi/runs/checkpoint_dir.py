@@ -18,7 +18,8 @@ from pathlib import Path
 from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
 from vox_populi.files.json_fields import FieldError, take, take_count, take_object
 from vox_populi.files.model_file import open_model_file
-from vox_populi.files.removal import is_own_folder, remove_entries, remove_entry
+from vox_populi.files.new_file import write_new_file
+from vox_populi.files.removal import is_own_folder, publish_folder, remove_entries, remove_entry
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.files.whole_file import Chunk, pretty_json, write_whole
 from vox_populi.operator_messages import checkpoint as say_checkpoint
@@ -98,9 +99,9 @@ def write_checkpoint(
             folder.mkdir()
             sync_folder(run)
         _fill(temporary, step, files)
-        if target.is_dir():
-            target.rename(temporary_name(target, "replaced"))
-        temporary.rename(target)
+        # A kill in between leaves the damaged one under a name that the next run removes.
+        old = temporary_name(target, "replaced") if target.is_dir() else None
+        publish_folder(temporary, target, old)
         sync_folder(folder)
     except OSError as error:
         remove_entries(folder, temporary.name.__eq__)
@@ -168,23 +169,12 @@ def _fill(temporary: Path, step: int, files: Mapping[str, Sequence[Chunk]]) -> N
     if os.path.lexists(temporary):
         remove_entry(temporary)
     temporary.mkdir()
-    facts = {name: _write(temporary / name, chunks) for name, chunks in files.items()}
+    facts = {}
+    for name, chunks in files.items():
+        written = write_new_file(temporary / name, chunks)
+        facts[name] = {"bytes": written.size, "sha256": written.sha256}
     manifest = {"schema_version": CHECKPOINT_SCHEMA_VERSION, "step": step, "files": facts}
-    _write(temporary / CHECKPOINT_MANIFEST, [pretty_json(manifest)])
-    sync_folder(temporary)
-
-
-def _write(path: Path, chunks: Sequence[Chunk]) -> dict[str, object]:
-    """Write and sync one file; return its entry for the manifest."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("xb") as file:
-        for chunk in chunks:
-            file.write(chunk)
-            digest.update(chunk)
-            size += len(chunk)
-        file.flush()
-        os.fsync(file.fileno())
-    return {"bytes": size, "sha256": digest.hexdigest()}
+    write_new_file(temporary / CHECKPOINT_MANIFEST, [pretty_json(manifest)])
 
 
 def _size_and_digest(files: Mapping[str, object], name: str) -> tuple[int, str]:

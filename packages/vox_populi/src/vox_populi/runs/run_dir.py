@@ -14,8 +14,9 @@ from vox_populi.adapters.v3.version2 import META_V2_FILE
 from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError
 from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
 from vox_populi.files.made_folders import make_folders, remove_empty
-from vox_populi.files.removal import move_aside, remove_entries
-from vox_populi.files.whole_file import Chunk, pretty_json, write_whole
+from vox_populi.files.output_guard import is_occupied
+from vox_populi.files.removal import name_aside, remove_entries
+from vox_populi.files.whole_file import Chunk, pretty_json, write_whole, writing
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.runs.check_rows import CHECK_ROWS_FILE
@@ -111,7 +112,7 @@ class RunDir:
         """
         made, lock = _make_and_lock(path)
         try:
-            occupied = _is_occupied(path)
+            occupied = is_occupied(entry.name for entry in path.iterdir())
             if occupied and not force:
                 is_run = (path / REQUEST_FILE).is_file()
                 raise PreflightError(
@@ -133,7 +134,10 @@ class RunDir:
         """
         made, lock = _make_and_lock(path)
         try:
-            if _is_occupied(path) and not (path / REQUEST_FILE).is_file():
+            if (
+                is_occupied(entry.name for entry in path.iterdir())
+                and not (path / REQUEST_FILE).is_file()
+            ):
                 raise PreflightError(say_checkpoint.output_folder_is_no_run(str(path)))
             require_own_checkpoints(path)
             require_regular_files(path)
@@ -207,10 +211,6 @@ def _make_and_lock(path: Path) -> tuple[Sequence[Path], FolderLock]:
     return made, FolderLock.acquire(path)
 
 
-def _is_occupied(path: Path) -> bool:
-    return any(entry.name != LOCK_NAME and not is_temporary(entry.name) for entry in path.iterdir())
-
-
 def _remove_leftovers(path: Path) -> None:
     """Remove a killed process's leftovers; we have the lock, so nobody else writes here."""
     remove_entries(path, is_temporary)
@@ -218,8 +218,8 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def _move_aside(path: Path, lock: FolderLock) -> None:
-    try:
-        kept = move_aside(path.resolve())
-    except OSError as error:
-        raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
+    real = path.resolve()
+    kept = name_aside(real)
+    with writing(path):
+        real.rename(kept)
     lock.path = kept / LOCK_NAME

@@ -16,9 +16,8 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from vox_populi.errors import EnvironmentFailure
 from vox_populi.events import Event, EventName
-from vox_populi.operator_messages import environment as say
+from vox_populi.files.whole_file import writing
 from vox_tensor.atomic_file import replaced_file
 from vox_tensor.regular_file import NotRegularFileError, open_regular
 
@@ -159,14 +158,15 @@ def cut_telemetry(path: Path, last_step: int | None) -> None:
     """
     if not os.path.lexists(path):
         return
-    try:
-        with open_regular(path, follow_links=False) as file, replaced_file(path) as kept:
-            while line := file.readline(MAX_LINE_BYTES):
-                event = _parse(line) if line.endswith(b"\n") else None
-                if event is not None and last_step is not None and _step_of(event) <= last_step:
-                    kept.write(line)
-    except OSError as error:
-        raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+    with (
+        writing(path),
+        open_regular(path, follow_links=False) as file,
+        replaced_file(path) as kept,
+    ):
+        while line := file.readline(MAX_LINE_BYTES):
+            event = _parse(line) if line.endswith(b"\n") else None
+            if event is not None and last_step is not None and _step_of(event) <= last_step:
+                kept.write(line)
 
 
 def _step_of(line: TelemetryLine) -> int:

@@ -9,7 +9,6 @@ Shape letters: R rank, I input features, O output features, H heads, E head dim.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from torch import Tensor
 
 from vox_populi import extras
 from vox_populi.errors import EnvironmentFailure
+from vox_populi.files.new_file import sync_file
+from vox_populi.files.whole_file import writing
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole
 from vox_populi.hf.model_config import ModelConfig
-from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import export as say_export
 
 
@@ -48,7 +48,7 @@ def write_lora_gguf(
     gguf = extras.load("gguf")
     architecture = gguf.MODEL_ARCH[config.family.gguf.architecture]
     named = dict(_named(gguf, architecture, modules, tensors, config))
-    try:
+    with writing(path):
         writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
         writer.add_type(gguf.GGUFType.ADAPTER)
         writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
@@ -59,10 +59,7 @@ def write_lora_gguf(
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
+        sync_file(path)
     different = next(_differences(gguf, path, alpha, named), None)
     if different is not None:
         raise EnvironmentFailure(say_export.exported_file_differs(str(path), different))

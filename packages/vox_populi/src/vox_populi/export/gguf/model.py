@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,8 @@ from vox_populi.errors import ArtifactError, EnvironmentFailure
 from vox_populi.export.consumers import GgufType
 from vox_populi.export.gguf.file import rows_as_stored
 from vox_populi.export.gguf.vocabulary import GgufVocabulary
+from vox_populi.files.new_file import sync_file
+from vox_populi.files.whole_file import writing
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import (
     HEAD_WEIGHT,
@@ -35,7 +36,6 @@ from vox_populi.hf.keymap import (
 )
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.hf.rope_config import RopeKind, RopeSpec
-from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import export as say_export
 
 BLOCK = 32
@@ -123,7 +123,7 @@ def write_model_gguf(
     config = source.config
     architecture = gguf.MODEL_ARCH[config.family.gguf.architecture]
     stored = list(_tensors(gguf, architecture, source, kind))
-    try:
+    with writing(path):
         writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
         _add_settings(gguf, writer, config, source.name)
         _add_vocabulary(writer, config, vocabulary, template)
@@ -131,10 +131,7 @@ def write_model_gguf(
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         digests = _write_tensors(gguf, writer, stored, str(path))
         writer.close()
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
+        sync_file(path)
     found = {tensor.name: _digest(tensor.data) for tensor in gguf.GGUFReader(path).tensors}
     for name in sorted(found.keys() | digests.keys()):
         if found.get(name) != digests.get(name):
