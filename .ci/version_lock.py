@@ -1,6 +1,6 @@
 """The lock that names no host: `requirements.lock`, and the same pins in `pyproject.toml`.
 
-`write` resolves anew from the default index alone, whatever wheels this machine has of its own.
+`write` resolves again from the default index alone, whatever local wheels this machine has.
 `check` compares the lock with the pins, and with what `uv.lock` says here. Standard library only:
 it runs before anything is installed.
 """

@@ -80,7 +80,7 @@ def prepare_ours(
 
 
 def pool_of(variant: Variant, device: torch.device) -> DensePool | None:
-    """Where dense copies are made; a dense base needs none."""
+    """The pool that makes dense copies; a dense base needs none."""
     if variant.dense_copies is None:
         return None
     return DensePool(DenseCopies(variant.dense_copies), choose_dequantizer(str(device)).dequantize)

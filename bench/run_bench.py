@@ -137,7 +137,7 @@ def run_worker(name: str, job: Path) -> str:
 
 
 def measured(shape: Shape, name: str, job: Path) -> dict[str, Any]:
-    """What one process found; progress for whoever waits."""
+    """The measurements of one process; prints progress."""
     run: dict[str, Any] = json.loads(run_worker(name, job).splitlines()[-1])
     seconds = ", ".join(f"{s:.2f}" for s in run["seconds"])
     sys.stderr.write(f"{shape.name} {name}: {seconds} s, loss {run['losses'][-1]:.6f}\n")
@@ -145,7 +145,7 @@ def measured(shape: Shape, name: str, job: Path) -> dict[str, Any]:
 
 
 def check_losses(shape: Shape, runs: Runs, group: Sequence[Variant]) -> float:
-    """A faster step that computes something else is no faster step: the largest difference."""
+    """The largest difference in losses: a faster step must still compute the same thing."""
     all_runs = [run for variant in group for run in runs[variant.name]]
     if len({run["nf4_digest"] for run in all_runs}) > 1:
         sys.exit(f"{shape.name}: the quantised bases differ")

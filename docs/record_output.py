@@ -1,7 +1,7 @@
 """Run the commands of pages that show output, in order, and write what they print into the pages.
 
 A shell block (```bash) that is followed by a text block (```text) shows the output of its commands;
-`…` on a line of its own stands for lines that are left out. `--check` writes nothing and fails when
+`…` on a line of its own marks omitted lines. `--check` writes nothing and fails when
 a page shows something else than is printed. Numbers, digests and widths of columns may differ;
 words may not.
 """

@@ -95,7 +95,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def tokenizer_of(out: Path, texts: Sequence[str]) -> VoxTokenizer:
-    """The folder's tokenizer, trained on the train side where there is none yet."""
+    """The folder's tokenizer, trained on the train side if there is none yet."""
     path = out / "tokenizer.json"
     if not path.exists():
         started = time.perf_counter()

@@ -73,7 +73,7 @@ class Install:
 
     @property
     def site_packages(self) -> Path:
-        """Where this environment's packages are."""
+        """The folder of this environment's packages."""
         (found,) = self.folder.glob("lib/python*/site-packages")
         return found
 

@@ -115,7 +115,7 @@ def test_filters_listed_as_left_out_match_no_test(collected: tuple[CollectedTest
 
 
 def sections(page: str) -> dict[str, str]:
-    """Heading of the third level -> what stands below it."""
+    """Heading of the third level -> the text below it."""
     parts = re.split(r"^### (.+)$", page, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 

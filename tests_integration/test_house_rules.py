@@ -127,7 +127,7 @@ def test_lora_is_multiplied_in_one_file() -> None:
 
 
 def resolved_names(tree: ast.Module) -> Mapping[str, str]:
-    """What each imported name stands for: `import numpy as np` gives `np` -> `numpy`."""
+    """The full name of each imported name: `import numpy as np` gives `np` -> `numpy`."""
     names: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

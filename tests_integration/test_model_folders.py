@@ -113,7 +113,7 @@ def _config_of(model: PreTrainedModel) -> ModelConfig:
 
 
 def test_a_head_that_differs_from_a_tied_embedding_stays_its_own(tmp_path: Path) -> None:
-    """As transformers does; a folder may say it is tied and bring another head."""
+    """A folder may call the head tied and have a different one; transformers keeps it too."""
     untied = write_tiny_model(tmp_path, "llama")
     config = AutoConfig.from_pretrained(tmp_path)
     config.tie_word_embeddings = True

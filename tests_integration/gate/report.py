@@ -45,7 +45,7 @@ class RowResult:
 
     @property
     def seconds(self) -> float:
-        """Of its tests; a test of two rows counts for both."""
+        """The seconds that its tests took; a test of two rows counts for both."""
         return sum(test.seconds for test in self.tests.values())
 
     def count(self, outcome: TestOutcome) -> int:

@@ -69,7 +69,7 @@ def selection_problems(row: GateRow, tests: Sequence[CollectedTest]) -> tuple[Pr
 
 
 def outermost(paths: Iterable[str]) -> tuple[str, ...]:
-    """The paths without those that lie in another one, so that nothing is collected twice."""
+    """The paths that are not inside another of them, so that nothing is collected twice."""
     unique = sorted({path.rstrip("/") for path in paths})
     return tuple(
         path for path in unique if not any(path.startswith(f"{other}/") for other in unique)

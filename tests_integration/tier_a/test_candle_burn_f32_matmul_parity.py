@@ -1,8 +1,8 @@
 """Tier A, row 5 of the acceptance runbook: an f32 product, on the source system's own inputs.
 
-The source system holds two tensor libraries against each other. Here our projection stands
-against numpy in float64 and against the `Conv1D` of transformers, which keeps weights `[in, out]`
-as one of those libraries did.
+The source system compares two tensor libraries with each other. Here our projection is compared
+with numpy in float64 and with the `Conv1D` of transformers, which keeps weights `[in, out]` as one
+of those libraries did.
 
 Shape letters: T rows, I input features, O output features.
 """

@@ -104,7 +104,7 @@ def our_logits(model: Transformer, ids: Sequence[int] = IDS) -> Tensor:
 
 @torch.no_grad()
 def their_logits(folder: Path, ids: Sequence[int] = IDS) -> Tensor:
-    """Those of transformers, which must find every key it knows, and no other."""
+    """The logits of transformers, which must find every key that it expects, and no other."""
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
     )

@@ -214,7 +214,7 @@ def test_dense_values_are_their_kernels(block_size: int, dtype: torch.dtype, nes
 
 
 def test_their_kernel_restarts_the_blocks_at_every_row_and_we_do_not() -> None:
-    """Why whoever calls it must pass a matrix as one row; when it is mended, this fails."""
+    """The reason why a caller must pass a matrix as one row; this fails once it is fixed there."""
     ours, codes, state = both(gaussian(300, 400), 64, nested=False)
     dense = dequantize_nf4(ours)
     assert not torch.equal(peer.dequantize_4bit(codes, state), dense)

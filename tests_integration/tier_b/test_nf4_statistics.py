@@ -1,4 +1,4 @@
-"""Tier B: how far NF4 rounding lies from the weights, held to bitsandbytes' published figures.
+"""Tier B: the error of NF4 rounding, compared with bitsandbytes' published figures.
 
 Figures: `tests/test_functional.py::test_4bit_quant` of bitsandbytes at 95f9af30, for N(0, 1).
 """

@@ -1,4 +1,4 @@
-"""Stop runs at random moments, go on, and count how many end in the undisturbed run's bytes.
+"""Stop runs at random moments, resume them, and count how many end in the undisturbed run's bytes.
 
     python tests_integration/tier_c/kill_loop.py --kills 20 --signal KILL
     python tests_integration/tier_c/kill_loop.py --kills 20 --signal TERM
@@ -136,7 +136,7 @@ def wait_for_folder(process: subprocess.Popen[str] | subprocess.Popen[bytes], ru
 
 
 def newest_step(run: Path) -> int:
-    """Of the checkpoints by name; -1 without any."""
+    """The step of the newest checkpoint by name; -1 if there is none."""
     steps = [int(path.name[5:]) for path in run.glob("checkpoints/step-*")]
     return max(steps, default=-1)
 
@@ -144,7 +144,7 @@ def newest_step(run: Path) -> int:
 def stop_and_go_on(
     folder: Path, kills: int, number: signal.Signals, seed: int = 0, backend: str = "lora"
 ) -> Tally:
-    """Stop a run at so many random moments, a fresh run each time, and let each go on."""
+    """Stop a run at so many random moments, a fresh run each time, and resume each."""
     write_rows(folder / "data")
     expected, flags = folder / "undisturbed", BACKENDS[backend]
     begin, end = finish(command(folder, expected, STEPS, *flags), expected)
@@ -187,7 +187,7 @@ def stop_in(
 def resume_at_every_step(
     folder: Path, steps: int = STEPS_OF_EVERY_STEP, backend: str = "lora"
 ) -> Tally:
-    """Keep a checkpoint of each step and go on from every one of them in a new folder."""
+    """Keep a checkpoint of each step and resume from every one of them in a new folder."""
     write_rows(folder / "data")
     expected, tally, flags = folder / "undisturbed", Tally(backend), BACKENDS[backend]
     finish(command(folder, expected, steps, *flags))

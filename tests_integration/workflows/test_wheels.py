@@ -1,7 +1,7 @@
 """What the wheels ask for, and that an install of ours is ours, with strangers in reach.
 
 The strangers are made here: distributions under our names in a higher version, where pip and uv
-look beside the index. They stand for whoever registers the names (decision 0017).
+look beside the index. They represent anybody who registers the names (decision 0017).
 """
 
 from __future__ import annotations

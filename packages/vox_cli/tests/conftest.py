@@ -42,7 +42,7 @@ Vox = Callable[..., Outcome]
 
 @pytest.fixture
 def vox(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Vox:
-    """Run `vox ARGUMENTS…`; settings of whoever runs the tests do not reach it."""
+    """Run `vox ARGUMENTS…`; settings of the person who runs the tests do not reach it."""
     for name in list(os.environ):
         if name.startswith("VOX_") or name in ("NO_COLOR", "FORCE_COLOR", "CI", "TERM"):
             monkeypatch.delenv(name)

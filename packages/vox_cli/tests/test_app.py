@@ -181,7 +181,7 @@ def test_json_can_be_asked_for_by_the_environment(
     assert vox("mens", "init", tmp_path / "demo").document["ok"] is True
 
 
-def test_json_after_two_dashes_is_no_flag(vox: Vox) -> None:
+def test_json_after_two_dashes_is_not_a_flag(vox: Vox) -> None:
     outcome = vox("mens", "doctor", "--", "--json")
     assert outcome.code == 2
     assert outcome.out == ""

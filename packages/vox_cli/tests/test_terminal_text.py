@@ -193,7 +193,7 @@ def test_no_event_of_a_run_reaches_a_terminal_raw(
     assert_harmless(show("mens", "train", "--data-dir", "x", "--output-dir", "y"))
 
 
-def test_ctrl_c_is_acknowledged_at_once_and_is_no_error(
+def test_ctrl_c_is_acknowledged_at_once_and_is_not_an_error(
     show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train: Any = extras.load("vox_cli.commands.mens_train")

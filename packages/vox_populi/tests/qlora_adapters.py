@@ -32,7 +32,7 @@ V2_NAME = "candle_qlora_adapter_meta.json"
 
 
 def qlora_header(base: Path, graph: GraphId = GraphId.FULL, *, head: bool = False) -> AdapterHeader:
-    """Of an adapter on every projection, or on the proxy's layers of a base with square ones."""
+    """The header of an adapter on every projection, or on the layers that the proxy trains."""
     inventory = read_inventory(base, allow_nf4=True)
     is_proxy = graph != GraphId.FULL
     modules = [

@@ -96,7 +96,7 @@ def test_the_next_writer_removes_what_a_killed_one_left_and_nothing_else(tmp_pat
 
 
 @posix_only
-def test_a_file_that_somebody_is_writing_is_no_leftover(tmp_path: Path) -> None:
+def test_a_file_that_another_process_is_writing_is_not_a_leftover(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     with writer_of(path) as busy:
         assert busy.stdout is not None
@@ -110,7 +110,7 @@ def test_a_file_that_somebody_is_writing_is_no_leftover(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_special_files_and_links_are_no_leftovers(tmp_path: Path) -> None:
+def test_special_files_and_links_are_not_leftovers(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_bytes(b"keep")
     (tmp_path / ".a.1.tmp").symlink_to(precious)

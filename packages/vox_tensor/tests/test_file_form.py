@@ -71,7 +71,7 @@ def test_a_file_in_another_form_is_one_problem(
         b'{"a": 1,\n',
     ],
 )
-def test_a_bad_line_of_json_lines_is_no_other_form(content: bytes) -> None:
+def test_a_bad_line_of_json_lines_is_not_taken_for_another_form(content: bytes) -> None:
     assert form_of_content(content) is None
 
 

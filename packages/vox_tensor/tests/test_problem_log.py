@@ -70,7 +70,7 @@ def test_a_range_after_the_cap_does_not_lengthen_the_last_one_named() -> None:
     assert folded.where.endswith("19 and 3 more")
 
 
-def test_places_that_are_no_lines_stay_as_they_are() -> None:
+def test_places_that_are_not_lines_stay_as_they_are() -> None:
     log = ProblemLog("f")
     for where in ("f", "f", None):
         log.add([Problem(code="MENS-D001", what="w", fix="x", where=where)])

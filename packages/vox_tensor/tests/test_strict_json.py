@@ -113,11 +113,11 @@ def test_nesting_is_limited(opening: str, closing: str) -> None:
     assert code_of(nested(200_000)) == "MENS-D010"
 
 
-def test_brackets_in_strings_are_no_nesting() -> None:
+def test_brackets_in_strings_do_not_count_as_nesting() -> None:
     assert parse_json(json.dumps("[{" * 1000), WHERE) == "[{" * 1000
 
 
-def test_wide_values_are_no_nesting() -> None:
+def test_wide_values_do_not_count_as_nesting() -> None:
     assert parse_json("[" + "[],{}," * 500 + "1]", WHERE) == [[], {}] * 500 + [1]
 
 

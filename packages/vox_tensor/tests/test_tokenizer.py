@@ -58,7 +58,7 @@ def test_ids_of_control_tokens_and_bytes_never_move() -> None:
 
 
 @pytest.mark.parametrize("token", ["<|im_end", "", "im_end", "<|IM_END|>", "a"])
-def test_other_strings_are_no_control_tokens(token: str) -> None:
+def test_other_strings_are_not_control_tokens(token: str) -> None:
     assert VoxTokenizer().control_id(token) is None
 
 
@@ -160,12 +160,12 @@ def test_control_tokens_and_unknown_ids_have_no_text(ids: list[int]) -> None:
     assert VoxTokenizer().decode([70, *ids, 71]) == "AB"
 
 
-def test_bytes_that_are_no_utf8_become_a_replacement_character() -> None:
+def test_bytes_that_are_not_utf8_become_a_replacement_character() -> None:
     cut = VoxTokenizer().encode("é")[:1]
     assert VoxTokenizer().decode(cut) == "\ufffd"
 
 
-def test_a_lone_surrogate_is_no_text(trained: VoxTokenizer) -> None:
+def test_a_lone_surrogate_is_refused(trained: VoxTokenizer) -> None:
     with pytest.raises(ValueError, match="lone surrogate"):
         trained.encode("a\ud800")
     with pytest.raises(ValueError, match="surrogate"):
@@ -295,7 +295,9 @@ def test_a_file_that_means_something_else_is_refused_by_field(
         (b"\x80\x04", "MENS-D020"),
     ],
 )
-def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path, content: bytes, code: str) -> None:
+def test_a_file_that_is_not_a_tokenizer_is_refused(
+    tmp_path: Path, content: bytes, code: str
+) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:

@@ -186,7 +186,7 @@ def test_mlx_trains_in_three_ways(vox: Vox, tmp_path: Path) -> None:
 
 
 def gpt2_folder(folder: Path, prefix: str, **changes: object) -> Path:
-    """Of one layer; all numbers are zero."""
+    """A GPT-2 folder of one layer; all numbers are zero."""
     config = {"model_type": "gpt2", "vocab_size": 16, "n_embd": 8, "n_layer": 1, "n_head": 2}
     config |= {"n_positions": 12, "architectures": ["GPT2LMHeadModel"], **changes}
     return model_folder(folder, config, prefix)
@@ -296,7 +296,7 @@ def test_a_model_that_cannot_be_written_as_gguf_does_not_load_there(vox: Vox) ->
     assert "gguf  loads" not in outcome.out
 
 
-def test_a_model_without_tokenizer_is_no_model_to_serve(vox: Vox, tmp_path: Path) -> None:
+def test_a_model_without_tokenizer_cannot_be_served(vox: Vox, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(embedded_model_dir(), folder)
     (folder / "tokenizer.json").unlink()

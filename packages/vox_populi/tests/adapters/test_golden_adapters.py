@@ -135,7 +135,7 @@ SOURCE_FOLDERS: Mapping[str, tuple[tuple[str, ...], str, Mapping[str, Mapping[st
 
 
 def golden_header() -> AdapterHeader:
-    """Of our own files: two fused projections and the head of a GPT-2 of width 4."""
+    """The header of our own files: two fused projections and the head of a GPT-2 of width 4."""
     modules = [
         AdaptedModule(
             ours=f"blocks.{layer}.attn.o",

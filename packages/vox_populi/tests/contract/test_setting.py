@@ -86,7 +86,7 @@ def test_names_and_flags_follow_from_the_field_unless_the_spec_says_otherwise() 
     assert (hidden.name, hidden.flag, hidden.off_flag) == ("no_hidden", "--no-hidden", "--hidden")
 
 
-def test_null_is_a_value_only_where_no_word_stands_for_it() -> None:
+def test_null_is_a_value_only_where_no_word_means_it() -> None:
     (steps,) = [each for each in settings_of(FinetuneContract) if each.field == "max_steps"]
     assert steps.takes_null
     assert by_field("list_").is_nullable

@@ -163,7 +163,7 @@ def test_the_same_inputs_and_seed_give_the_same_bytes_wherever_they_lie(
     assert len(contents[0][0].split(b"\n")) == len(contents[2][0].split(b"\n"))
 
 
-def test_a_source_gives_the_same_rows_whatever_stands_beside_it(mix_folder: Any) -> None:
+def test_a_source_gives_the_same_rows_whatever_other_sources_are_mixed_in(mix_folder: Any) -> None:
     mix_folder.write("a.jsonl", rows(40, "a"))
     mix_folder.write("b.jsonl", rows(40, "b"))
     half = MixSource(path="a.jsonl", weight=0.5)

@@ -120,7 +120,7 @@ def test_functions_that_give_no_row(tmp_path: Path, source: str, reason: Rejecti
     assert {r for r, count in result.report.rejected.items() if count} == {reason}
 
 
-def test_odd_escapes_in_foreign_source_are_no_obstacle(tmp_path: Path) -> None:
+def test_odd_escapes_in_foreign_source_are_accepted(tmp_path: Path) -> None:
     (row,) = build_pairs(tree(tmp_path, os=function("f", "return '\\d'"))).train
     assert row["response"] == "def f(a):\n    return '\\d'\n"
 

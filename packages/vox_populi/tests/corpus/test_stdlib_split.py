@@ -117,7 +117,7 @@ def test_a_source_file_is_decoded_by_its_coding_line(tmp_path: Path) -> None:
     assert parsed[0] == "# coding: latin-1\nx = 'é'\n"
 
 
-def test_a_file_that_is_far_too_large_is_no_source(tmp_path: Path) -> None:
+def test_a_file_that_is_far_too_large_is_skipped_as_a_source(tmp_path: Path) -> None:
     path = tmp_path / "a.py"
     with path.open("wb") as handle:
         handle.truncate(2**30)

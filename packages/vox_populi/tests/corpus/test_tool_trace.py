@@ -75,7 +75,7 @@ def test_tool_trace_carries_its_rating_over() -> None:
 
 
 @pytest.mark.parametrize("text", ["no json", "", "{", '{"a": 1, "a": 2}', "NaN", "[" * 200])
-def test_tool_trace_keeps_text_that_is_no_json_as_a_string(text: str) -> None:
+def test_tool_trace_keeps_text_that_is_not_json_as_a_string(text: str) -> None:
     assert json.loads(row(result_json=text)["response"])["result"] == text
     assert json.loads(row(result_json='{"a": 1}')["response"])["result"] == {"a": 1}
 

@@ -185,7 +185,7 @@ def test_one_row_reports_everything_that_is_wrong_with_it() -> None:
     assert codes({**row, "rating": 7}) == ["MENS-D033", "MENS-D031", "MENS-D038"]
 
 
-def test_the_same_conversation_twice_is_no_conflict() -> None:
+def test_the_same_conversation_twice_is_not_a_conflict() -> None:
     talk = [said("user", "p"), said("assistant", "r")]
     assert messages({"messages": talk, "turns": talk}) == [(USER, "p"), (ASSISTANT, "r")]
 
@@ -251,7 +251,7 @@ def test_a_row_of_any_layout_has_a_weight(row: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "weight", [0, -1, 0.0009, 1000.5, 10**30, True, "2", SECRET, [1], {"a": 1}]
 )
-def test_a_weight_that_is_no_usable_number_is_one_problem(weight: object) -> None:
+def test_a_weight_that_is_not_a_usable_number_is_one_problem(weight: object) -> None:
     row = {"prompt": "p", "response": "r", "weight": weight}
     assert codes(row) == ["MENS-D031"]
     with pytest.raises(DataError) as caught:

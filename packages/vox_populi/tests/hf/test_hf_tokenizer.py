@@ -25,7 +25,7 @@ def byte_alphabet() -> list[str]:
 
 
 def definition_of(*, special: bool = True) -> Definition:
-    """A byte-level BPE without merges; ids 0 to 2 are control tokens, 1000 lies behind a gap."""
+    """A byte-level BPE without merges; ids 0 to 2 are control tokens, 1000 follows a gap."""
     contents = {0: "<|endoftext|>", 1: "<|im_start|>", 2: "<|im_end|>", 1000: "<think>"}
     added = [
         {
@@ -145,7 +145,7 @@ def test_an_hf_tokenizer_knows_its_control_tokens(tokenizer: HfTokenizer) -> Non
     assert tokenizer.control_id("a") is None
 
 
-def test_words_that_are_no_control_tokens_keep_their_id(tokenizer: HfTokenizer) -> None:
+def test_words_that_are_not_control_tokens_keep_their_id(tokenizer: HfTokenizer) -> None:
     assert tokenizer.encode("<think>") == [1000]
     assert tokenizer.decode([1000]) == "<think>"
 
@@ -196,7 +196,7 @@ def test_the_digest_is_of_content_not_of_layout(write: Write, tmp_path: Path) ->
     assert load_hf_tokenizer(write(swapped)).digest != digest
 
 
-def test_a_lone_surrogate_is_no_text(tokenizer: HfTokenizer) -> None:
+def test_a_lone_surrogate_is_refused(tokenizer: HfTokenizer) -> None:
     with pytest.raises(ValueError, match="surrogate"):
         tokenizer.encode("a\ud800")
 

@@ -149,7 +149,7 @@ def test_gpt2_layers_are_packed_in_our_orientation(
     unturned = packed_model(shapes_of_gpt2(prefix))
     texts = problems_of(write(gpt2, unturned))
     assert len(texts) == 6, "the square layers cannot tell"
-    assert "says shape [8, 24], which is not [24, 8]" in texts[0]
+    assert "has shape [8, 24], which is not [24, 8]" in texts[0]
 
 
 def test_layers_left_dense_on_purpose_stay_dense(
@@ -166,7 +166,7 @@ def test_layers_left_dense_on_purpose_stay_dense(
     assert len(inventory.quantized_keys()) == 13
 
 
-def test_whoever_does_not_ask_for_packed_weights_gets_a_refusal(
+def test_a_caller_that_does_not_ask_for_packed_weights_gets_a_refusal(
     write: Write, llama: Config, shapes_of_llama: Shapes
 ) -> None:
     path = write(llama, packed_model(shapes_of_llama))

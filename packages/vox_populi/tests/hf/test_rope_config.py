@@ -128,7 +128,7 @@ def test_what_is_not_built_or_contradicts_itself_is_refused(config: dict[str, An
     assert all("config.json" in problem for problem in problems)
 
 
-def test_one_spelling_twice_is_no_contradiction() -> None:
+def test_one_spelling_twice_is_not_a_contradiction() -> None:
     both = spec_of(rope_scaling=YARN, rope_parameters=YARN | {"rope_theta": 10_000.0})
     assert both == spec_of(rope_scaling=YARN)
 
@@ -151,7 +151,7 @@ def test_longrope_fields() -> None:
     assert spec_of(PHI, rope_scaling=su) == spec
 
 
-def test_the_original_context_of_longrope_stands_outside_or_is_the_family_s() -> None:
+def test_the_original_context_of_longrope_is_read_outside_rope_scaling_or_from_the_family() -> None:
     nested = LONGROPE | {"original_max_position_embeddings": 16}
     assert spec_of(PHI, rope_scaling=nested).original_max_positions == 32
     outer = spec_of(PHI, rope_scaling=nested, original_max_position_embeddings=64)

@@ -43,7 +43,7 @@ def test_top_k_and_top_p_leave_only_the_likely() -> None:
     assert torch.isfinite(kept).tolist() == [False, True, False, False, True]
 
 
-def test_repetition_makes_what_stands_there_less_likely_whatever_its_sign() -> None:
+def test_the_repetition_penalty_makes_earlier_tokens_less_likely_whatever_their_sign() -> None:
     scores = torch.tensor([2.0, -2.0, 2.0, -2.0])
     assert penalise_repetition(scores, [0, 1, 0, 0], 2.0).tolist() == [1.0, -4.0, 2.0, -2.0]
     assert scores.tolist() == [2.0, -2.0, 2.0, -2.0]
@@ -100,7 +100,7 @@ def test_prompts_that_do_not_fit_are_refused(length: int) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_scores_that_are_no_numbers_choose_nothing(temperature: float) -> None:
+def test_scores_that_are_not_numbers_choose_no_token(temperature: float) -> None:
     m = model(embedding=torch.inf)
     sampling = SamplingSpec(temperature=temperature)
     with pytest.raises(RunFailedError) as caught:

@@ -1,4 +1,4 @@
-"""Whoever makes the dense copy, it is the same copy."""
+"""The dense copy is the same, whichever policy makes it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ MakeContract = Callable[..., FinetuneContract]
 
 
 def unheard(text: str) -> None:
-    """For answers whose pieces do not matter."""
+    """Ignore a piece, for answers whose pieces do not matter."""
 
 
 @pytest.fixture

@@ -209,7 +209,7 @@ Layers = dict[str, tuple[str, int, int]]
 
 
 def full_layers() -> Layers:
-    """Of `make_base`: width 16, one key head of 8, 264 tokens."""
+    """All layers of `make_base`: width 16, one key head of 8, 264 tokens."""
     return {
         "l0.q": ("model.layers.0.self_attn.q_proj.weight", 16, 16),
         "l1.k": ("model.layers.1.self_attn.k_proj.weight", 16, 8),
@@ -304,7 +304,9 @@ def test_another_base_is_refused(lora: Path, base: Path, tmp_path: Path) -> None
         convert(lora, AdapterForm.V3, tmp_path / "out", base=tmp_path / "absent")
 
 
-def test_nothing_is_replaced_and_the_same_form_is_no_conversion(lora: Path, tmp_path: Path) -> None:
+def test_nothing_is_replaced_and_converting_to_the_same_form_is_refused(
+    lora: Path, tmp_path: Path
+) -> None:
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "file").touch()

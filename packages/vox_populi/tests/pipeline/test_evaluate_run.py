@@ -260,7 +260,7 @@ def test_bad_rows_are_errors_with_their_lines(
         measure(data, model_dir=contract.model_dir, tokenizer=TokenizerKind.VOX)
 
 
-def test_a_loss_that_is_not_finite_is_no_result(
+def test_a_loss_that_is_not_finite_is_refused_as_a_result(
     contract: FinetuneContract, run: TrainReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = AdaptedObjective.loss_sum

@@ -57,7 +57,7 @@ IN_BASE = ("LICENSE", "chat_template.jinja", "NOTICE", "generation_config.json")
 
 @dataclass(frozen=True)
 class Plant:
-    """Something that stands in the way."""
+    """An obstacle in the output folder."""
 
     place: str
     kind: str
@@ -85,7 +85,7 @@ KNOWN = (
 
 
 def put(plant: Plant, root: Path, output: Path) -> None:
-    """Plant it; where its parent is no folder of the tree, nothing happens."""
+    """Plant it; if its parent is not a folder of the tree, do nothing."""
     where, _, name = plant.place.partition("/")
     path = output / name if where == "OUT" else root / plant.place
     if where == "BESIDE":

@@ -354,7 +354,7 @@ def test_merge_subset_refuses_one_tensor_in_two_files(tmp_path: Path) -> None:
 
 
 def test_merge_subset_refuses_two_layers_of_one_tensor(tmp_path: Path) -> None:
-    """With and without GPT-2's prefix it is the same tensor."""
+    """A name with GPT-2's prefix and one without it mean the same tensor."""
     short, long = "h.0.attn.c_proj.weight", "transformer.h.0.attn.c_proj.weight"
     a, b = ramp(2, 8), ramp(8, 2)
     layers: Layers = {"mid0": (short, a, b), "mid1": (long, a + 1, b + 1)}

@@ -74,7 +74,7 @@ def undisturbed(make_contract: MakeContract, tmp_path: Path) -> TrainReport:
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
 
-def test_stopped_by_a_signal_at_every_step_it_goes_on_to_the_same_bytes(
+def test_a_run_stopped_by_a_signal_at_every_step_resumes_to_the_same_bytes(
     make_contract: MakeContract, tmp_path: Path, undisturbed: TrainReport
 ) -> None:
     assert undisturbed.steps == TOTAL_STEPS
@@ -258,7 +258,7 @@ def test_a_named_checkpoint_is_gone_on_from(
     assert_same_bytes(report.run, undisturbed.run)
 
 
-def test_a_source_that_is_no_checkpoint_is_refused(
+def test_a_source_that_is_not_a_checkpoint_is_refused(
     make_contract: MakeContract, tmp_path: Path
 ) -> None:
     contract = make_contract(**WAYS)

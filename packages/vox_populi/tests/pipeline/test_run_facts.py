@@ -78,7 +78,7 @@ def test_the_preflight_record_is_what_its_schema_asks_for(
         {"contract_digest": None},
     ],
 )
-def test_the_schema_refuses_what_is_no_record(
+def test_the_schema_refuses_what_is_not_a_record(
     planned: Callable[..., PlannedRun], broken: dict[str, Any]
 ) -> None:
     run = planned(PROXY)

@@ -181,7 +181,7 @@ def test_settings_without_effect_are_named(plan: MakePlan) -> None:
     assert not any("--validation-split-ratio" in note for note in plan(data=own_file).notes)
 
 
-def test_a_window_is_no_fuller_than_the_rows_of_a_step(plan: MakePlan) -> None:
+def test_a_window_is_not_fuller_than_the_rows_of_a_step(plan: MakePlan) -> None:
     short = plan(data=replace(DATA, longest_row=8)).memory.activations
     unknown = plan(data=replace(DATA, longest_row=None)).memory.activations
     assert short * 2048 == unknown * 16 * 8

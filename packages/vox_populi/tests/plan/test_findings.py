@@ -50,7 +50,7 @@ def test_what_the_system_refuses_names_the_file() -> None:
         found.raise_if_any()
 
 
-def test_a_missing_extra_is_no_finding() -> None:
+def test_a_missing_extra_is_not_a_finding() -> None:
     with pytest.raises(MissingExtraError):
         Findings().attempt(lambda: raises(MissingExtraError(problem("X"))))
 

@@ -182,7 +182,7 @@ def test_the_embedding_is_found_in_the_second_shard(check: Check, make_model: Ma
     assert check(model, QloraSpec()).inventory.missing == ()
 
 
-def test_an_embedding_that_is_no_matrix_is_rejected_by_name(
+def test_an_embedding_that_is_not_a_matrix_is_rejected_by_name(
     check: Check, make_model: MakeModel
 ) -> None:
     model = make_model("gpt2", only=[GPT2_EMBEDDING], shapes={GPT2_EMBEDDING: (300, 4, 4)})

@@ -1,4 +1,4 @@
-"""A run that stops at any step and goes on must be the run that never stopped, to the last bit."""
+"""A run that stops at any step and resumes must equal the run that never stopped, bit for bit."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def weights(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> T
 
 
 def unpacked(quantized: Nf4Tensor) -> Tensor:
-    """One code a value; the even value of a byte lies in its high nibble."""
+    """One code per value; the high nibble of a byte has the even value."""
     codes = quantized.codes.view(-1).long()
     return torch.stack((codes >> 4, codes & 15), dim=1).view(-1)[: quantized.n_values]
 

@@ -175,7 +175,7 @@ def test_without_copies_all_layers_share_one_buffer() -> None:
 
 
 @pytest.mark.parametrize("copies", COPIES)
-def test_training_goes_on_after_an_answer_was_sampled(copies: DenseCopies) -> None:
+def test_training_continues_after_an_answer_was_sampled(copies: DenseCopies) -> None:
     fresh, used = (three_layers(DensePool(copies)) for _ in range(2))
     with torch.inference_mode():
         used(rand(2, 12))
@@ -216,7 +216,7 @@ def test_the_input_gradient_is_that_of_the_dense_weight_in_float64(assert_near_f
 
 
 def twins(spec: LoraSpec) -> tuple[LoraLinear, LoraLinear]:
-    """The same adapted layer over NF4 and over a dense copy of what that stands for."""
+    """The same adapted layer over NF4 and over a dense copy of the same weights."""
     weight, bias = nf4(7, 12), rand(7, seed=4)
     plain = nn.Linear(12, 7)
     plain.load_state_dict({"weight": dense_of(weight), "bias": bias})

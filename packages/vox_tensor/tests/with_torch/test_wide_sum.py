@@ -20,7 +20,7 @@ def draw(count: int, seed: int) -> torch.Tensor:
 
 
 def stated_bound(count: int) -> float:
-    """Of the relative error, as `TwoFloatSum` documents it."""
+    """The bound on the relative error that `TwoFloatSum` documents."""
     return 2.0**-24 + math.log2(max(count, 2)) ** 2 * 2.0**-48
 
 

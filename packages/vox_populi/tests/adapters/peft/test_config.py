@@ -155,7 +155,7 @@ def test_layers_and_exclusions_narrow_the_targets(tmp_path: Path) -> None:
     assert not config.covers(module("model.layers.1.self_attn.k_proj"))
 
 
-def test_a_missing_file_is_no_adapter(tmp_path: Path) -> None:
+def test_a_missing_config_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
         read_peft_config(tmp_path)
     assert caught.value.problems[0].code == "MENS-A060"

@@ -149,7 +149,7 @@ def test_only_what_can_be_read_again_is_written(
 def test_a_crash_between_the_files_leaves_nothing_that_is_read(
     written: Path, qlora: AdapterHeader, tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    """The manifest comes last; with the one of before, new numbers are no adapter."""
+    """The manifest is written last; new numbers with the old manifest are refused."""
     changed = {name: tensor + 1 for name, tensor in tensors.items()}
     write_qlora_adapter(tmp_path, qlora, changed, FACTS)
     shutil.copy(tmp_path / ADAPTER, written / ADAPTER)
@@ -220,7 +220,7 @@ def test_unsound_sidecars_are_refused(source: Path, change: Change, code: str) -
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"format": NaN}', '{"rank": 1, "rank": 1}', "[" * 9999]
 )
-def test_a_sidecar_that_is_no_strict_json_is_refused(source: Path, text: str) -> None:
+def test_a_sidecar_that_is_not_strict_json_is_refused(source: Path, text: str) -> None:
     (source / META).write_text(text, encoding="utf-8")
     with pytest.raises(ArtifactError, match="MENS-H0"):
         read_qlora_adapter(source)

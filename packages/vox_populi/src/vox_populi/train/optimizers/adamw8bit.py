@@ -84,10 +84,10 @@ def dequantize(codes: Tensor, scales_N: Tensor, *, signed: bool) -> Tensor:
 
 
 class _Codebook(NamedTuple):
-    """Levels, and a way from a value to its code that needs no search.
+    """Levels, and a table that finds the code of a value without a search.
 
-    The upper 16 bits of a float32 name its cell. A cell is so narrow that at most one border
-    between two codes lies in it, so the code is the lowest one of the cell, or the next.
+    The upper 16 bits of a float32 are its cell. A cell is so narrow that it holds at most one
+    border between two codes, so the code is the lowest one of the cell, or the next.
     """
 
     levels: Tensor
