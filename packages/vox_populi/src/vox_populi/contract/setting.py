@@ -131,9 +131,9 @@ def setting(default: ValueT, help_text: str, **details: Any) -> ValueT:
     """Declare a field that is a setting, with its default.
 
     Args:
-        default: Of the field.
+        default: The field's default.
         help_text: One line.
-        details: The other fields of `SettingSpec`.
+        details: Other fields of `SettingSpec`.
     """
     declared: Any = field(default=default, metadata=setting_metadata(help_text, **details))
     return declared  # type: ignore[no-any-return] # a dataclass makes the default of it

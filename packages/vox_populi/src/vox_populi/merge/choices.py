@@ -1,4 +1,4 @@
-"""What a merge writes and where, and the weights it adds an update to. No torch here."""
+"""The choices of a merge: output format and place, and the weights to update. No torch here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MergeFormat(StrEnum):
     VOX = "vox"
     """`model_merged.bin`, for this program."""
     HF = "hf"
-    """A `save_pretrained` folder, for everything else."""
+    """A `save_pretrained` folder, for all other programs."""
 
 
 class Onto(StrEnum):
@@ -29,7 +29,7 @@ class Onto(StrEnum):
     ORIGINAL = "original"
     """The weights of the base folder, in 16 or 32 bits."""
     DEQUANT = "dequant"
-    """The weights it was trained on: rounded to NF4 and dequantised."""
+    """The weights that training used: rounded to NF4 and dequantised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class MergeOutput:
     force: bool = False
     """Rename an existing output folder (`<name>.old-1`, …)."""
     threads: int | None = None
-    """`None`: torch's, at most 8. The bytes do not depend on it."""
+    """`None`: as many as torch uses, at most 8. The output does not depend on it."""
     max_shard_bytes: int = MAX_SHARD_BYTES
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a merge of a whole model reads: the adapter, its base and what becomes of each tensor."""
+"""The inputs of merging a whole model: the adapter, its base and the update of each tensor."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from vox_populi.runs.run_dir import ADAPTER_FILE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QloraSide:
-    """Facts for merging an adapter that was trained on rounded weights."""
+    """Additional inputs for an adapter that was trained on rounded weights."""
 
     trained: TrainedBase
     onto: Onto
@@ -54,12 +54,12 @@ class MergeInputs:
 
     @property
     def adapter(self) -> Adapter:
-        """What is merged."""
+        """The adapter to merge."""
         return self.found.adapter
 
     @property
     def where(self) -> str:
-        """What messages call the adapter."""
+        """The adapter's name in messages."""
         return self.found.where
 
     @property
@@ -79,7 +79,7 @@ class MergeInputs:
 
 
 def lora_inputs(path: Path, base: Path | None) -> MergeInputs:
-    """An adapter of the LoRA backend and its base.
+    """Find an adapter of the LoRA backend and its base.
 
     Args:
         path: The adapter's file, or the folder of a run or checkpoint.
@@ -115,10 +115,10 @@ def _find_lora(path: Path, base: Path | None) -> FoundAdapter:
 
 
 def find_qlora(path: Path, base: Path | None, meta: Path | None) -> FoundAdapter:
-    """An adapter of the QLoRA backend; a checkpoint's adapter has no sidecar.
+    """Find an adapter of the QLoRA backend; a checkpoint's adapter has no sidecar.
 
     Raises:
-        ArtifactError: For what is not a QLoRA adapter by its name, first bytes, form or sidecar.
+        ArtifactError: If name, first bytes, form or sidecar show that it is not a QLoRA adapter.
     """
     place = adapter_at(path)
     if place is None or (place.form is AdapterForm.PEFT and path.is_dir()):
@@ -145,7 +145,7 @@ def find_qlora(path: Path, base: Path | None, meta: Path | None) -> FoundAdapter
 def qlora_inputs(
     path: Path, base: Path | None, meta: Path | None = None, onto: Onto | None = None
 ) -> MergeInputs:
-    """An adapter of the QLoRA backend and its base.
+    """Find an adapter of the QLoRA backend and its base.
 
     Args:
         path: The adapter's file, or the folder of a run or checkpoint.
@@ -200,7 +200,7 @@ def _as_trained(
 def _sides(
     adapter: Adapter, modules: tuple[AdapterModule, ...], trained: TrainedBase, onto: Onto
 ) -> tuple[QloraSide, MergedGraph]:
-    """What is known of training, with the merge onto the other weights, and the merge asked for."""
+    """The facts about training, with the merge into the other weights, and the requested merge."""
     inventory = trained.inventory
     rounded = merged_graph(inventory, adapter, modules, trained)
     plain = None if inventory.nf4 else merged_graph(inventory, adapter, modules)

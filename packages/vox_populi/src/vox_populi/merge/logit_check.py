@@ -1,4 +1,4 @@
-"""Checking that the files of a merge compute the same as base and adapter, in bounded memory.
+"""The check that the files of a merge compute the same as base and adapter, in bounded memory.
 
 Both sides run through our transformer in float32, with weights that stay in their files. The check
 reads back what was written. Shape letters: T tokens, V vocabulary.
@@ -29,7 +29,7 @@ from vox_tensor.records import IGNORE_INDEX, EncodedRow
 METHOD = "float32 on the CPU, weights streamed from the files in blocks of rows"
 _PROMPT_LENGTHS = (3, 5, 8)
 _STRIDE = 2_654_435_761
-"""2^32 over the golden ratio: its multiples spread over any vocabulary (Knuth, TAOCP 3, 6.4)."""
+"""2^32 divided by the golden ratio: multiples spread over any vocabulary (Knuth, TAOCP 3, 6.4)."""
 _COARSEST_FIRST = ("BF16", "F16", "F32")
 
 

@@ -1,4 +1,4 @@
-"""The steps of every merge, whatever trained the adapter: digests, a model that keeps it, receipt.
+"""The steps of every merge, for adapters of any backend: digests, the merged model, the receipt.
 
 A whole model is written in one number type after another until one keeps what was trained.
 """
@@ -31,7 +31,7 @@ _MOST_THREADS = 8
 
 
 def digests_of_inputs(inputs: MergeInputs | SubsetInputs, workers: Executor) -> dict[str, str]:
-    """Digest of every file that is read, by name; an adapter of ours knows that of its base.
+    """Digest of every file that is read, by name; our adapters record the digest of their base.
 
     Raises:
         ArtifactError: For a base other than the one the adapter was trained on.
@@ -105,7 +105,7 @@ def _first_that_keeps(
     Raises:
         ModelError: For a sum that even the last type cannot hold.
         ArtifactError: When the last one loses the whole update.
-        MergeMismatchError: When the last one does not do the same as base and adapter.
+        MergeMismatchError: When the last one computes something else than base and adapter.
     """
     inputs, tried = writer.inputs, []
     kinds = number_types(writer.output.dtype, inputs.inventory.config.dtype)

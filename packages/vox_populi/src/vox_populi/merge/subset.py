@@ -1,7 +1,7 @@
 """`merge-qlora --subset`: the tensors that an adapter changes, and nothing else.
 
-The result is a part of a model, in float32, under the base's own names: for whoever puts it into
-a model themselves, as users of the source system do.
+The result is a part of a model, in float32, under the base's own names, for users who put it into
+a model themselves, as in the source system.
 
 The base may be a complete folder, or files without a config: then only names and shapes are known.
 Shape letters: R rank, I input features, O output features. Needs torch.
@@ -76,7 +76,7 @@ class SubsetInputs:
 
     @property
     def folder(self) -> Path:
-        """Where the base's files are."""
+        """The folder of the base's files."""
         return self.base.folder
 
     @property
@@ -86,14 +86,14 @@ class SubsetInputs:
 
     @property
     def inventory(self) -> ModelInventory | None:
-        """What the base has; `None` where it has no config."""
+        """The inventory of the base; `None` if it has no config."""
         return self.base.inventory
 
 
 def subset_inputs(
     path: Path, base: Path | None, meta: Path | None, onto: Onto | None
 ) -> SubsetInputs:
-    """An adapter of the QLoRA backend, by its layers, and the base tensors they name.
+    """Find an adapter of the QLoRA backend, by its layers, and the base tensors they name.
 
     Args:
         path: The adapter's file, or the folder of a run or checkpoint.

@@ -44,7 +44,7 @@ from vox_populi.operator_messages import merge as say_merge
 from vox_tensor.errors import Problem
 
 Pools = tuple[Executor, Executor]
-"""Threads that compute, and threads that put files on the disk."""
+"""Threads that compute, and threads that write files to the disk."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ class HeldoutPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainReport:
-    """A report of what a finished run did and where its files are."""
+    """The results of a finished run and the paths of its files."""
 
     run: Path
     steps: int

@@ -121,7 +121,7 @@ def find_adapter(path: Path, base: Path | None = None, meta: Path | None = None)
         meta: The sidecar of a version 2 or 3 file, if it is not next to it under a known name.
 
     Raises:
-        ArtifactError: For what is not an adapter, cannot be read or does not fit its base.
+        ArtifactError: If it is not an adapter, cannot be read or does not fit its base.
         ModelError: For a base folder that cannot be used.
     """
     place = adapter_at(path)
