@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from packages.vox_populi.tests.qlora_adapters import (
     QUANTIZATION,
+    V2_NAME,
     qlora_header,
     qlora_tensors,
     rewrite_tensors,
@@ -25,7 +27,10 @@ from packages.vox_populi.tests.qlora_refusals import content, refused
 from vox_populi.adapters.header import (
     AdapterHeader,
 )
+from vox_populi.adapters.v3 import burn_bin, sidecar
 from vox_populi.adapters.v3.files import read_qlora_adapter
+from vox_populi.adapters.v3.manifest import MANIFEST_V3_FILE
+from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.contract.choices import GraphId
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.hf.inventory import read_inventory
@@ -39,6 +44,7 @@ from vox_populi.pipeline.merge import (
 )
 from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
 from vox_populi.pipeline.train import RunOptions, run_training
+from vox_populi.runs import adapter_place
 from vox_populi.runs.checkpoint_dir import list_checkpoints
 from vox_tensor.errors import VoxError
 from vox_tensor.nf4 import dequantize_nf4, quantize_nf4
@@ -86,6 +92,29 @@ def deltas(header: AdapterHeader, tensors: Mapping[str, Tensor]) -> dict[str, Te
         @ tensors[f"{module.ours}.lora_A"].double()
         for module in header.modules
     }
+
+
+@pytest.mark.parametrize("by_file", [False, True])
+def test_one_merge_reads_a_sidecar_and_a_container_header_once(
+    request_hf: QloraMergeRequest, monkeypatch: pytest.MonkeyPatch, by_file: bool
+) -> None:
+    adapter = request_hf.adapter / QLORA_ADAPTER_FILE
+    if by_file:
+        request_hf = replace(request_hf, adapter=adapter)
+    reads: Counter[str] = Counter()
+
+    def counted(read: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(path: Path, *others: Any) -> Any:
+            reads[path.name] += 1
+            return read(path, *others)
+
+        return counting
+
+    for module in (sidecar, burn_bin, adapter_place):
+        name = "read_sidecar" if module is sidecar else "read_header"
+        monkeypatch.setattr(module, name, counted(getattr(module, name)))
+    merge_run.merge(request_hf)
+    assert reads == dict.fromkeys((adapter.name, V2_NAME, MANIFEST_V3_FILE), 1)
 
 
 def test_merge_qlora_writes_a_folder_and_measures_both_merges(
@@ -360,7 +389,7 @@ def test_merge_qlora_reads_what_training_writes(make_qlora: MakeContract, tmp_pa
     merged = merge_run.merge(
         QloraMergeRequest(adapter=report.artifacts["adapter"], output=tmp_path / "merged")
     )
-    found, sidecar = read_qlora_adapter(report.artifacts["adapter"])
-    assert sidecar.ours is not None
+    found, beside = read_qlora_adapter(report.artifacts["adapter"])
+    assert beside.ours is not None
     assert merged.receipt.n_changed == len(found.header.modules)
     assert merged.receipt.adapter["rank"] == found.header.lora.rank

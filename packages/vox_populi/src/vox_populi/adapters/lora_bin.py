@@ -68,7 +68,7 @@ def adapter_bin_chunks(header: AdapterHeader, tensors: Mapping[str, Tensor]) -> 
     return container_chunks(ready, metadata)
 
 
-def read_adapter_bin(path: Path) -> Adapter:
+def read_adapter_bin(path: Path, container: SafetensorsHeader | None = None) -> Adapter:
     """Read an adapter file; all of it is checked before anything is returned.
 
     Raises:
@@ -76,7 +76,7 @@ def read_adapter_bin(path: Path) -> Adapter:
             for content that does not match the file's own digest, and for tensors that are
             missing, unexpected, misshaped or not finite.
     """
-    container, header = _read_headers(path)
+    container, header = _read_headers(path, container)
     names = header.tensor_shapes()
     try:
         tensors = read_tensors(path, {name: container.tensors[name] for name in names})
@@ -90,9 +90,11 @@ def read_adapter_bin(path: Path) -> Adapter:
     return Adapter(header, tensors)
 
 
-def _read_headers(path: Path) -> tuple[SafetensorsHeader, AdapterHeader]:
+def _read_headers(
+    path: Path, container: SafetensorsHeader | None
+) -> tuple[SafetensorsHeader, AdapterHeader]:
     try:
-        container = read_header(path)
+        container = container or read_header(path)
     except ModelError as error:
         raise ArtifactError(*map(say.adapter_container_refused, error.problems)) from error
     header = _parse_metadata(path, container.metadata)

@@ -9,7 +9,7 @@ from pathlib import Path
 from vox_populi.adapters.adapter import Adapter
 from vox_populi.adapters.base import fitting_modules, require_lora
 from vox_populi.adapters.header import AdapterHeader
-from vox_populi.adapters.v3.burn_bin import refuse_burn_bin
+from vox_populi.adapters.v3.burn_bin import is_burn_bin_name
 from vox_populi.adapters.v3.facts import require_qlora
 from vox_populi.adapters.v3.names import LORA_ADAPTER_FILE
 from vox_populi.adapters.v3.sidecar import Sidecar
@@ -131,12 +131,15 @@ def find_qlora(path: Path, base: Path | None, meta: Path | None) -> FoundAdapter
             raise ArtifactError(say_adapter.burn_bin_refused(found.where))
         return found
     # Before anything beside it is looked at: a .bin has none of that.
-    refuse_burn_bin(place.file)
+    if is_burn_bin_name(str(place.file)):
+        raise ArtifactError(say_adapter.burn_bin_refused(str(place.file)))
     if not place.file.exists():
         raise ArtifactError(say_adapter.no_adapter_there(str(path)))
     if meta is not None and not meta.exists():
         raise ArtifactError(say_adapter.no_sidecar_there(str(meta)))
-    found = read_adapter(replace(place, form=AdapterForm.V3), base, meta)
+    if place.form is not AdapterForm.V3:
+        place = AdapterPlace(AdapterForm.V3, place.file)
+    found = read_adapter(place, base, meta)
     assert found.sidecar is not None, "without one it was refused"
     require_qlora(found.sidecar.facts, path)
     return found

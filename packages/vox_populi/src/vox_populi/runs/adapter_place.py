@@ -5,7 +5,7 @@ No torch here; `find_adapter` reads what is found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from vox_populi.adapters.header import ADAPTER_FORMAT
 from vox_populi.adapters.peft.config import PEFT_CONFIG_FILE, PEFT_WEIGHTS_FILE
 from vox_populi.adapters.v3.burn_bin import is_burn_bin_name
 from vox_populi.adapters.v3.names import v3_file
-from vox_populi.containers.safetensors_header import read_header
+from vox_populi.containers.safetensors_header import SafetensorsHeader, read_header
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.hf.model_place import is_gguf
 from vox_populi.operator_messages import checkpoint as say
@@ -46,6 +46,8 @@ class AdapterPlace:
     """The file with the numbers."""
     checkpoint: Checkpoint | None = None
     """The given checkpoint."""
+    container: SafetensorsHeader | None = field(default=None, compare=False, repr=False)
+    """The header of the file, if it was read to tell the form."""
 
     @property
     def where(self) -> str:
@@ -71,7 +73,7 @@ def adapter_at(path: Path) -> AdapterPlace | None:
     if (folder / PEFT_CONFIG_FILE).is_file():
         return AdapterPlace(AdapterForm.PEFT, folder / PEFT_WEIGHTS_FILE)
     if not path.is_dir():
-        return AdapterPlace(_form_of(path), path)
+        return _place_of_file(path)
     checkpoint = checkpoint_at(path)
     if checkpoint is not None:
         return AdapterPlace(AdapterForm.LORA_BIN, path / CHECKPOINT_ADAPTER, checkpoint)
@@ -81,14 +83,16 @@ def adapter_at(path: Path) -> AdapterPlace | None:
     return AdapterPlace(AdapterForm.LORA_BIN, file) if file.exists() else None
 
 
-def _form_of(file: Path) -> AdapterForm:
+def _place_of_file(file: Path) -> AdapterPlace:
     if is_burn_bin_name(str(file)):
-        return AdapterForm.LORA_BIN
+        return AdapterPlace(AdapterForm.LORA_BIN, file)
     try:
-        is_ours = read_header(file).metadata.get("format") == ADAPTER_FORMAT
-    except ModelError:
-        is_ours = False  # Whoever reads it says what is wrong.
-    return AdapterForm.LORA_BIN if is_ours else AdapterForm.V3
+        container = read_header(file)
+    except ModelError:  # Whoever reads it says what is wrong.
+        return AdapterPlace(AdapterForm.V3, file)
+    is_ours = container.metadata.get("format") == ADAPTER_FORMAT
+    form = AdapterForm.LORA_BIN if is_ours else AdapterForm.V3
+    return AdapterPlace(form, file, container=container)
 
 
 def require_run_adapter(run: Path) -> Path:

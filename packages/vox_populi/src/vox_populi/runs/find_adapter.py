@@ -163,11 +163,13 @@ def read_adapter(
         return _read_peft(place, base)
     base = base or find_base(place.run)
     if place.form is AdapterForm.V3:
-        adapter, sidecar = read_qlora_adapter(place.file, meta)
+        adapter, sidecar = read_qlora_adapter(place.file, meta, place.container)
         return FoundAdapter(place=place, adapter=adapter, base=base, sidecar=sidecar)
     if place.checkpoint is not None:
         check_checkpoint(place.checkpoint)
-    return FoundAdapter(place=place, adapter=read_adapter_bin(place.file), base=base)
+    return FoundAdapter(
+        place=place, adapter=read_adapter_bin(place.file, place.container), base=base
+    )
 
 
 def _read_peft(place: AdapterPlace, base: Path | None) -> FoundAdapter:

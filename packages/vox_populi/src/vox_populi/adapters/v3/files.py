@@ -33,7 +33,7 @@ from vox_populi.adapters.v3.names import (
 )
 from vox_populi.adapters.v3.sidecar import Sidecar, find_sidecar
 from vox_populi.adapters.v3.version2 import META_V2_FILE, facts_to_v2, meta_v2_json
-from vox_populi.containers.safetensors_header import TensorInfo
+from vox_populi.containers.safetensors_header import SafetensorsHeader, TensorInfo
 from vox_populi.containers.tensor_comparison import tensor_differences, tensor_problem
 from vox_populi.containers.tensor_container import container_chunks
 from vox_populi.containers.tensor_reader import not_finite, read_tensors
@@ -118,7 +118,9 @@ def qlora_adapter_files(
     }
 
 
-def read_qlora_adapter(path: Path, meta: Path | None = None) -> tuple[Adapter, Sidecar]:
+def read_qlora_adapter(
+    path: Path, meta: Path | None = None, container: SafetensorsHeader | None = None
+) -> tuple[Adapter, Sidecar]:
     """Read an adapter with its sidecar; all of it is checked before anything is returned.
 
     The modules of an adapter written by the source system have the names and base keys of its
@@ -128,6 +130,7 @@ def read_qlora_adapter(path: Path, meta: Path | None = None) -> tuple[Adapter, S
     Args:
         path: The safetensors file, or its folder.
         meta: Its sidecar, if it is not next to it under one of `SIDECAR_NAMES`.
+        container: Header of the file, if it was read to tell its form.
 
     Raises:
         ArtifactError: For a `.bin`, a pickle or another foreign file; without a sidecar, or with
@@ -137,7 +140,7 @@ def read_qlora_adapter(path: Path, meta: Path | None = None) -> tuple[Adapter, S
     """
     file = v3_file(path) if path.is_dir() else path
     try:
-        found = header_of_qlora(file).tensors
+        found = (container or header_of_qlora(file)).tensors
     except ModelError as error:
         raise ArtifactError(*map(say.form_container_refused, error.problems)) from error
     sidecar = find_sidecar(file, meta)
