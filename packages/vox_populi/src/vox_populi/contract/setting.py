@@ -186,14 +186,11 @@ def build(request: type[RequestT], values: Mapping[str, object]) -> RequestT:
 
 
 def record_of(request: object) -> dict[str, object]:
-    """A request's own settings, by the names of fields, as JSON values.
-
-    Those that are never recorded are left out; those at their default are not.
-    """
+    """What a record has of a request's own settings, by the names of fields, as JSON values."""
     return {
         each.field: each.record(each.of(request))
         for each in settings_of(type(request))
-        if each.group is None and each.spec.recorded is not Recorded.NEVER
+        if each.group is None and each.is_recorded(each.of(request))
     }
 
 

@@ -55,6 +55,7 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
             "learning_rate": plan.schedule.peak,
             "warmup_steps": plan.schedule.warmup_steps,
         },
+        "optimizer": plan.optimization.optimizer.value,
         **record_of(plan.optimization),
         **record_of(plan.evaluation),
         "seed": plan.seed,

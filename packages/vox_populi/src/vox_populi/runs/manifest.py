@@ -252,11 +252,11 @@ def _schedule_values(contract: FinetuneContract, plan: ExecutionPlan) -> dict[st
         "planned_steps_per_epoch": plan.steps_per_epoch,
         "planned_steps_total": plan.total_steps,
         "optimizer": {
-            "name": optimization.pop("optimizer"),
+            "name": plan.optimization.optimizer.value,
             "learning_rate": schedule.peak,
             "schedule": schedule.kind.value,
             "warmup_steps": schedule.warmup_steps,
-            **optimization,
+            **{name: each for name, each in optimization.items() if name != "optimizer"},
         },
         **record_of(plan.evaluation),
         "seed": plan.seed,
