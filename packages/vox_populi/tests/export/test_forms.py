@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vox_populi.adapters.adapter import Adapter
 from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.errors import ArtifactError
 from vox_populi.export.consumers import Consumer
@@ -23,7 +24,7 @@ RSLORA = LoraSpec(rank=4, alpha=6.0, use_rslora=True)
 """The root of 4 is 2: rescaling rounds nothing."""
 
 
-class Adapter:
+class Exported:
     """An adapter on every projection of a base, or on some."""
 
     def __init__(
@@ -47,7 +48,9 @@ class Adapter:
         }
 
     def form(self, consumer: Consumer) -> ConsumerForm:
-        return consumer_form(consumer, self.header, self.modules, self.tensors, self.config)
+        return consumer_form(
+            consumer, Adapter(self.header, self.tensors), self.modules, self.config
+        )
 
     def written(self, consumer: Consumer, folder: Path) -> Path:
         folder.mkdir()
@@ -63,7 +66,7 @@ class Adapter:
 def test_vllm_gets_the_plain_scale_rule(
     header: AdapterHeader, llama_config: ModelConfig, tmp_path: Path
 ) -> None:
-    adapter = Adapter(header, llama_config)
+    adapter = Exported(header, llama_config)
     folder = adapter.written(Consumer.VLLM, tmp_path / "out")
     settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     assert (settings["r"], settings["lora_alpha"], settings["use_rslora"]) == (4, 6, False)
@@ -76,16 +79,16 @@ def test_vllm_gets_the_plain_scale_rule(
 
 
 def test_nothing_is_rescaled_without_need(header: AdapterHeader, llama_config: ModelConfig) -> None:
-    adapter = Adapter(header, llama_config, lora=LoraSpec(rank=4, alpha=6.0))
+    adapter = Exported(header, llama_config, lora=LoraSpec(rank=4, alpha=6.0))
     for consumer in Consumer:
         assert adapter.form(consumer).rescaled == ()
-    assert Adapter(header, llama_config).form(Consumer.GGUF).rescaled != ()
+    assert Exported(header, llama_config).form(Consumer.GGUF).rescaled != ()
 
 
 def test_mlx_gets_transposed_halves_and_the_scale_as_a_number(
     header: AdapterHeader, llama_config: ModelConfig, tmp_path: Path
 ) -> None:
-    adapter = Adapter(header, llama_config, with_head=True)
+    adapter = Exported(header, llama_config, with_head=True)
     folder = adapter.written(Consumer.MLX, tmp_path / "out")
     settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     assert settings["fine_tune_type"] == "lora"
@@ -105,7 +108,7 @@ def test_mlx_gets_transposed_halves_and_the_scale_as_a_number(
 def test_mlx_calls_the_blocks_of_gpt2_otherwise(
     header: AdapterHeader, gpt2_config: ModelConfig, tmp_path: Path
 ) -> None:
-    adapter = Adapter(header, gpt2_config)
+    adapter = Exported(header, gpt2_config)
     folder = adapter.written(Consumer.MLX, tmp_path / "out")
     assert "model.h.0.attn.c_attn.lora_a" in load_file(folder / "adapters.safetensors")
 
@@ -113,7 +116,7 @@ def test_mlx_calls_the_blocks_of_gpt2_otherwise(
 def test_the_converter_turns_conv1d_back(
     header: AdapterHeader, gpt2_config: ModelConfig, tmp_path: Path
 ) -> None:
-    adapter = Adapter(header, gpt2_config)
+    adapter = Exported(header, gpt2_config)
     folder = adapter.written(Consumer.GGUF, tmp_path / "out")
     stored = load_file(folder / "adapter_model.safetensors")
     for module in adapter.modules:
@@ -130,12 +133,12 @@ def test_a_tied_head_cannot_be_adapted_elsewhere(
     consumer: Consumer, header: AdapterHeader, gpt2_config: ModelConfig
 ) -> None:
     with pytest.raises(ArtifactError) as caught:
-        Adapter(header, gpt2_config, with_head=True).form(consumer)
+        Exported(header, gpt2_config, with_head=True).form(consumer)
     assert {problem.code for problem in caught.value.problems} == {"MENS-A070"}
 
 
 def test_vllm_has_limits(header: AdapterHeader, gpt2_config: ModelConfig) -> None:
-    wide = Adapter(header, gpt2_config, lora=LoraSpec(rank=513, alpha=1.0))
+    wide = Exported(header, gpt2_config, lora=LoraSpec(rank=513, alpha=1.0))
     with pytest.raises(ArtifactError) as caught:
         wide.form(Consumer.VLLM)
     assert len(caught.value.problems) == 2
@@ -144,7 +147,7 @@ def test_vllm_has_limits(header: AdapterHeader, gpt2_config: ModelConfig) -> Non
 def test_peft_takes_everything(
     header: AdapterHeader, gpt2_config: ModelConfig, tmp_path: Path
 ) -> None:
-    folder = Adapter(header, gpt2_config, with_head=True).written(Consumer.PEFT, tmp_path / "out")
+    folder = Exported(header, gpt2_config, with_head=True).written(Consumer.PEFT, tmp_path / "out")
     settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     assert settings["fan_in_fan_out"] is True
     assert settings["use_rslora"] is True

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vox_populi import extras
-from vox_populi.adapters.header import AdapterHeader
+from vox_populi.adapters.adapter import Adapter
 from vox_populi.adapters.peft.adapter import imported_files, peft_files
 from vox_populi.errors import ArtifactError
 from vox_populi.export.consumers import GGUF_ADAPTER_FILE, Consumer, obstacles
@@ -45,33 +45,29 @@ class ConsumerForm:
 
 
 def consumer_form(
-    consumer: Consumer,
-    header: AdapterHeader,
-    modules: Sequence[AdapterModule],
-    tensors: Mapping[str, Tensor],
-    config: ModelConfig,
+    consumer: Consumer, adapter: Adapter, modules: Sequence[AdapterModule], config: ModelConfig
 ) -> ConsumerForm:
     """Decide the files of an export; nothing is written.
 
     Args:
         consumer: The program that will load them.
-        header: The adapter's header.
+        adapter: The adapter to export.
         modules: The adapted projections of the base.
-        tensors: Float32, by our names: A `[R, I]`, B `[O, R]`.
         config: The base's config.
 
     Raises:
         ArtifactError: With every reason why the consumer cannot load the adapter.
     """
+    header = adapter.header
     reasons = obstacles(consumer, config, modules, header.lora.rank)
     refused = [say.consumer_refuses(consumer, reason, header.base_name) for reason in reasons]
     if refused:
         raise ArtifactError(*refused)
     if consumer is Consumer.PEFT:
-        return _for_peft(header, modules, tensors, config)
+        return _for_peft(adapter, modules, config)
     if consumer is Consumer.MLX:
-        return _for_mlx(header, modules, tensors, config)
-    return _plain_scaled(consumer, header, modules, tensors, config)
+        return _for_mlx(adapter, modules, config)
+    return _plain_scaled(consumer, adapter, modules, config)
 
 
 def write_form(
@@ -90,11 +86,9 @@ def write_form(
 
 
 def _for_peft(
-    header: AdapterHeader,
-    modules: Sequence[AdapterModule],
-    tensors: Mapping[str, Tensor],
-    config: ModelConfig,
+    adapter: Adapter, modules: Sequence[AdapterModule], config: ModelConfig
 ) -> ConsumerForm:
+    header, tensors = adapter.header, adapter.tensors
     if header.imported is not None:
         files = imported_files(header.imported, modules, tensors)
         if files is not None:
@@ -109,11 +103,9 @@ def _for_peft(
 
 
 def _for_mlx(
-    header: AdapterHeader,
-    modules: Sequence[AdapterModule],
-    tensors: Mapping[str, Tensor],
-    config: ModelConfig,
+    adapter: Adapter, modules: Sequence[AdapterModule], config: ModelConfig
 ) -> ConsumerForm:
+    header, tensors = adapter.header, adapter.tensors
     return ConsumerForm(
         files=mlx_files(header.lora, modules, tensors, config),
         tensors=tensors,
@@ -127,15 +119,12 @@ def _for_mlx(
 
 
 def _plain_scaled(
-    consumer: Consumer,
-    header: AdapterHeader,
-    modules: Sequence[AdapterModule],
-    tensors: Mapping[str, Tensor],
-    config: ModelConfig,
+    consumer: Consumer, adapter: Adapter, modules: Sequence[AdapterModule], config: ModelConfig
 ) -> ConsumerForm:
     """The form for vLLM and llama.cpp, which read the scale as alpha / rank."""
+    header = adapter.header
     plain = replace(header.lora, use_rslora=False)
-    scaled, said = _rescaled(tensors, header.lora.scale / plain.scale, plain)
+    scaled, said = _rescaled(adapter.tensors, header.lora.scale / plain.scale, plain)
     renamed = ["<module>.lora_A -> base_model.model.<module>.lora_A.weight, the same for B"]
     stored: Mapping[str, Tensor] = scaled
     notes: tuple[str, ...] = ()

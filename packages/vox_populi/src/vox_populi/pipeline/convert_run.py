@@ -97,7 +97,7 @@ def _write_peft(found: FoundAdapter, output: Path) -> _Written:
     inventory = found.inventory()
     config, header = inventory.config, found.adapter.header
     modules = fitting_modules(inventory, header, found.where)
-    form = consumer_form(Consumer.PEFT, header, modules, found.adapter.tensors, config)
+    form = consumer_form(Consumer.PEFT, found.adapter, modules, config)
     with new_folder(output) as folder:
         write_form(folder.path, form, modules, config)
         files = folder.files()

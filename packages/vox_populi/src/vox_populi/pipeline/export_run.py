@@ -48,7 +48,7 @@ def export_adapter(request: ExportRequest) -> ExportReport:
     config = inventory.config
     _require_family(inventory, header, where)
     modules = fitting_modules(inventory, header, where)
-    form = consumer_form(request.consumer, header, modules, found.adapter.tensors, config)
+    form = consumer_form(request.consumer, found.adapter, modules, config)
     with new_folder(request.output_dir) as output:
         write_form(output.path, form, modules, config)
         files = output.files()
