@@ -1,4 +1,4 @@
-"""Files that are made new and written from start to end, through their descriptor."""
+"""Creating files and writing them from start to end, through their descriptor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 @dataclass(frozen=True, slots=True)
 class WrittenBytes:
-    """What was written into a file."""
+    """Size and digest of a written file."""
 
     size: int
     sha256: str
@@ -23,15 +23,15 @@ class WrittenBytes:
 
 
 def write_new_file(path: Path, chunks: Iterable[Chunk], *, synced: bool = True) -> WrittenBytes:
-    """Make a file, which must not exist yet, and write it from start to end.
+    """Create a file, which must not exist yet, and write it from start to end.
 
     Args:
-        path: Where to; what is there already, a link above all, is never written to.
+        path: The new file; an existing entry, in particular a link, is never written to.
         chunks: The content; a chunk may be overwritten once the next one is taken.
         synced: Wait until the content is on the disk; otherwise `sync_file` does that.
 
     Raises:
-        OSError: When there is something already, or the system refuses.
+        OSError: When the path exists, or the system refuses.
     """
     digest, size = hashlib.sha256(), 0
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
@@ -61,7 +61,7 @@ def sync_file(path: Path) -> None:
 
 
 def _write_all(descriptor: int, data: Chunk) -> None:
-    """Write all of it; the system may take less at a time."""
+    """Write all of the content; the system may take less at a time."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

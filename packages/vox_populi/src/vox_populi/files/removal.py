@@ -1,4 +1,4 @@
-"""Folders of ours that are removed, renamed or published, without a step through a link."""
+"""Removing, renaming and publishing our folders, without following a link."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def free_name(path: Path, suffix: str) -> Path:
 
 
 def name_aside(folder: Path) -> Path:
-    """The next free name `<name>.old-N`, under which a folder is kept that has to give way."""
+    """The next free name `<name>.old-N`, under which a replaced folder is kept."""
     return free_name(folder, ".old")
 
 
@@ -60,8 +60,8 @@ def publish_folder(made: Path, target: Path, old: Path | None) -> None:
     """Put a finished folder in place with one rename; the caller syncs the folder they are in.
 
     Args:
-        made: Beside the target; every file in it is on the disk already.
-        target: Where it goes: nothing, or an empty folder, may be there without an `old`.
+        made: The folder, next to the target; every file in it is on the disk already.
+        target: The new path; without an `old`, it does not exist or is an empty folder.
         old: The name that the folder at the target gets first.
 
     Raises:

@@ -39,11 +39,11 @@ class StagedFolder:
         path: Path,
         lock: FolderLock,
         old: FolderLock | None,
-        made: Sequence[Path],
+        created: Sequence[Path],
     ) -> None:
         self.path = path
         """The folder to write to."""
-        self._target, self._lock, self._old, self._made = target, lock, old, made
+        self._target, self._lock, self._old, self._created = target, lock, old, created
         self._is_published = False
 
     @classmethod
@@ -68,19 +68,19 @@ class StagedFolder:
         path = real.with_name(f".{real.name}.merging")
         with ExitStack() as undo:
             with writing(target):
-                made = make_folders(real.parent)
+                created = make_folders(real.parent)
                 # Whoever finds it there must first get its lock.
                 path.mkdir(exist_ok=True)
             _require_ours(path)
             lock = FolderLock.acquire(path)
-            undo.callback(_abandon, path, lock, made)
+            undo.callback(_abandon, path, lock, created)
             with writing(path):
                 _empty(path)
             if names and not is_replaced:
                 _remove_leftovers(real)
             old = FolderLock.acquire(real) if is_replaced else None
             undo.pop_all()
-        return cls(real, path, lock, old, made)
+        return cls(real, path, lock, old, created)
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +94,7 @@ class StagedFolder:
         if self._is_published:
             self._lock.release()
         else:
-            _abandon(self.path, self._lock, self._made)
+            _abandon(self.path, self._lock, self._created)
         if self._old is not None:
             self._old.release()
 
@@ -135,18 +135,18 @@ class StagedFolder:
         Raises:
             EnvironmentFailure: When the system refuses; the target is then unchanged.
         """
-        kept = None if self._old is None else name_aside(self._target)
+        old_path = None if self._old is None else name_aside(self._target)
         try:
-            publish_folder(self.path, self._target, kept)
+            publish_folder(self.path, self._target, old_path)
             self._is_published = True
             self._lock.path = self._target / LOCK_NAME
-            if self._old is not None and kept is not None:
-                self._old.path = kept / LOCK_NAME
+            if self._old is not None and old_path is not None:
+                self._old.path = old_path / LOCK_NAME
             sync_folder(self._target.parent)
         except OSError as error:
             where = str(self._target)
             raise EnvironmentFailure(say_environment.folder_not_published(where, error)) from error
-        return kept
+        return old_path
 
 
 @contextmanager
@@ -190,7 +190,7 @@ def _remove_leftovers(target: Path) -> None:
         lock.release()
 
 
-def _abandon(staging: Path, lock: FolderLock, made: Sequence[Path]) -> None:
+def _abandon(staging: Path, lock: FolderLock, created: Sequence[Path]) -> None:
     """Remove what was created; what cannot be removed stays, as after a killed command."""
     try:
         _empty(staging)
@@ -200,7 +200,7 @@ def _abandon(staging: Path, lock: FolderLock, made: Sequence[Path]) -> None:
     lock.release()
     with suppress(OSError):
         staging.rmdir()
-    remove_empty(made)
+    remove_empty(created)
 
 
 def _empty(folder: Path) -> None:

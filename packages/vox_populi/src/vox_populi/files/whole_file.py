@@ -17,7 +17,7 @@ Chunk = bytes | memoryview
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Report what the system refuses in the block as a failure to write this file or folder.
+    """Report every `OSError` in the block as a failure to write this file or folder.
 
     Raises:
         EnvironmentFailure: For an `OSError`.

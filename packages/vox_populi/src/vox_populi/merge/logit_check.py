@@ -70,12 +70,12 @@ def check_logits(
     def adapted(build: Callable[[], Transformer]) -> Future[Tensor]:
         return logits_of(lambda: adapted_model(build(), inputs.adapter, inputs.modules))
 
-    found = logits_of(lambda: stored_model(merged))
+    merged_logits = logits_of(lambda: stored_model(merged))
     changed = {f"{module.ours}.weight" for module in inputs.modules}
     if side is None:
         expected = adapted(lambda: stored_model(base))
         types = _number_types(merged, changed)
-        return _judged(prompts, expected.result(), found.result(), types), None
+        return _judged(prompts, expected.result(), merged_logits.result(), types), None
     trained = adapted(lambda: trained_model(side.trained))
     if side.onto is Onto.DEQUANT:
         expected = trained
@@ -84,8 +84,8 @@ def check_logits(
         expected = adapted(lambda: stored_model(base))
     planned = None if other is None else logits_of(lambda: planned_model(base, other))
     types = _number_types(merged, changed)
-    check = _judged(prompts, expected.result(), found.result(), types)
-    distances = {side.onto.value: _distance(trained.result(), found.result())}
+    check = _judged(prompts, expected.result(), merged_logits.result(), types)
+    distances = {side.onto.value: _distance(trained.result(), merged_logits.result())}
     if planned is not None:
         other_name = next(each.value for each in Onto if each is not side.onto)
         distances[other_name] = _distance(trained.result(), planned.result())
@@ -106,10 +106,10 @@ def _qlora_receipt(
 
 
 def _judged(
-    prompts: tuple[tuple[int, ...], ...], expected_TV: Tensor, found_TV: Tensor, used: set[str]
+    prompts: tuple[tuple[int, ...], ...], expected_TV: Tensor, merged_TV: Tensor, used: set[str]
 ) -> LogitCheck:
     tolerance = LOGIT_TOLERANCES[next(dtype for dtype in _COARSEST_FIRST if dtype in used)]
-    distance = _distance(expected_TV, found_TV)
+    distance = _distance(expected_TV, merged_TV)
     return LogitCheck(
         prompts=prompts,
         method=METHOD,
@@ -121,13 +121,13 @@ def _judged(
     )
 
 
-def _distance(expected_TV: Tensor, found_TV: Tensor) -> LogitDistance:
-    difference_TV = (found_TV - expected_TV).abs_()
+def _distance(expected_TV: Tensor, merged_TV: Tensor) -> LogitDistance:
+    difference_TV = (merged_TV - expected_TV).abs_()
     return LogitDistance(
         max_difference=float(difference_TV.max()),
         mean_difference=float(difference_TV.mean()),
         largest_logit=float(expected_TV.abs().max()),
-        same_top_token=float((expected_TV.argmax(-1) == found_TV.argmax(-1)).float().mean()),
+        same_top_token=float((expected_TV.argmax(-1) == merged_TV.argmax(-1)).float().mean()),
     )
 
 

@@ -38,8 +38,8 @@ class Verdict:
             dtype: Number type of the output, as in a config.
         """
         if not self.logits.is_within:
-            found, allowed = f"{self.logits.max_difference:.3g}", f"{self.logits.allowed:.3g}"
-            return say.merge_differs_from_adapter(where, found, allowed)
+            difference, allowed = f"{self.logits.max_difference:.3g}", f"{self.logits.allowed:.3g}"
+            return say.merge_differs_from_adapter(where, difference, allowed)
         for rows in (self.rows, self.training_rows):
             if rows is not None and not rows.is_within:
                 return say.merge_loses_training(where, dtype, row_figures(rows))
@@ -73,12 +73,12 @@ class MergeProof:
         logits, qlora = check_logits(self._inputs, merged, other, self._workers)
         if not self._rows:
             return Verdict(logits=logits, rows=None, training_rows=None, qlora=qlora)
-        found = self._scores(lambda: stored_model(merged)).result()
+        scores = self._scores(lambda: stored_model(merged)).result()
         is_elsewhere = self._inputs.is_onto_other_weights
         return Verdict(
             logits=logits,
-            rows=self._compared(self._expected, found, "merged"),
-            training_rows=self._compared(self._training, found, "other") if is_elsewhere else None,
+            rows=self._compared(self._expected, scores, "merged"),
+            training_rows=self._compared(self._training, scores, "other") if is_elsewhere else None,
             qlora=qlora,
         )
 
@@ -89,12 +89,12 @@ class MergeProof:
         return self._compared(self._expected, self._scores(build).result(), "merged")
 
     def _compared(
-        self, expected: tuple[Future[RowScores], Future[RowScores]], found: RowScores, row: str
+        self, expected: tuple[Future[RowScores], Future[RowScores]], scores: RowScores, row: str
     ) -> RowCheck:
         rows = self._inputs.check_rows
         assert rows is not None, "something was scored"
         base, adapter = (side.result() for side in expected)
-        sides = (base, adapter, found)
+        sides = (base, adapter, scores)
         return row_check(rows.origin.value, self._rows, sides, ROW_TOLERANCES[row])
 
     @cached_property

@@ -128,7 +128,7 @@ def write_shard(shard: ShardPlan, base: Path, folder: Path) -> WrittenShard:
 
 
 def _chunks(shard: ShardPlan, base: Path, changes: list[TensorChange]) -> Iterator[Chunk]:
-    """The bytes of one file in order; what changes in it goes to `changes`."""
+    """The bytes of one file, in order; its changed tensors are appended to `changes`."""
     yield shard.preamble
     for placed in shard.tensors:
         blocks: list[BlockChange] = []

@@ -67,10 +67,10 @@ def merge_model(
     proof = MergeProof(inputs, pools[0])
     copied, notes = copied_files(inputs.folder, trained)
     writer = ModelWriter(output, inputs, header, copied, staged, pools)
-    made, tried = _first_that_keeps(writer, proof)
-    digests = {name: job.result() for name, job in made.written.digests.items()}
-    digests |= {name: content_digest(path) for name, path in made.small.items()}
-    graph = made.graph
+    attempt, tried = _first_that_keeps(writer, proof)
+    digests = {name: job.result() for name, job in attempt.written.digests.items()}
+    digests |= {name: content_digest(path) for name, path in attempt.small.items()}
+    graph = attempt.graph
     return MergeReceipt(
         output_format=output.output_format.value,
         adapter=_adapter_facts(header),
@@ -80,20 +80,20 @@ def merge_model(
             "model_type": header.model_type,
             "dtype": inputs.inventory.config.dtype,
         },
-        changes=made.written.changes,
+        changes=attempt.written.changes,
         n_tensors=len(graph.tensors),
         total_bytes=graph.total_bytes,
         is_head_tied=graph.is_head_tied,
-        logits=made.verdict.logits,
-        rows=made.verdict.rows,
-        training_rows=made.verdict.training_rows,
+        logits=attempt.verdict.logits,
+        rows=attempt.verdict.rows,
+        training_rows=attempt.verdict.training_rows,
         number_type=NumberTypeChoice(
-            asked=output.dtype.value, written=made.kind.config_name, tried=tried
+            asked=output.dtype.value, written=attempt.kind.config_name, tried=tried
         ),
         read=read,
         written={name: f"sha256:{digests[name]}" for name in sorted(digests)},
-        notes=(*inputs.notes, *notes, *_notes(made, tried)),
-        qlora=made.verdict.qlora,
+        notes=(*inputs.notes, *notes, *_notes(attempt, tried)),
+        qlora=attempt.verdict.qlora,
     )
 
 
@@ -111,19 +111,21 @@ def _first_that_keeps(
     kinds = number_types(writer.output.dtype, inputs.inventory.config.dtype)
     for kind in kinds:
         is_last = kind is kinds[-1]
-        made = writer.attempt(kind, proof, may_overflow=not is_last)
-        if isinstance(made, TriedType):
-            tried.append(made)
+        attempt = writer.attempt(kind, proof, may_overflow=not is_last)
+        if isinstance(attempt, TriedType):
+            tried.append(attempt)
         else:
-            problem = made.problem(inputs)
-            is_enough = made.verdict.rows is not None or made.relative_error <= UPDATE_TOLERANCE
+            problem = attempt.problem(inputs)
+            is_enough = (
+                attempt.verdict.rows is not None or attempt.relative_error <= UPDATE_TOLERANCE
+            )
             if problem is None and (is_last or is_enough):
-                return made, tuple(tried)
+                return attempt, tuple(tried)
             if is_last:
                 assert problem is not None, "a last one without a problem was returned"
                 raise _refusal(problem)
-            tried.append(_tried(made, problem))
-            made.written.wait()
+            tried.append(_tried(attempt, problem))
+            attempt.written.wait()
         writer.staged.clear()
     message = "there is always a last number type"
     raise AssertionError(message)
@@ -134,24 +136,24 @@ def _refusal(problem: Problem) -> VoxError:
     return ArtifactError(problem) if is_idle else MergeMismatchError(problem)
 
 
-def _tried(made: Attempt, problem: Problem | None) -> TriedType:
-    rounded = say_merge.note_update_rounded(made.kind.config_name, made.relative_error)
+def _tried(attempt: Attempt, problem: Problem | None) -> TriedType:
+    rounded = say_merge.note_update_rounded(attempt.kind.config_name, attempt.relative_error)
     return TriedType(
-        name=made.kind.config_name,
-        relative_error=made.relative_error,
-        rows=made.verdict.rows,
+        name=attempt.kind.config_name,
+        relative_error=attempt.relative_error,
+        rows=attempt.verdict.rows,
         reason=rounded if problem is None else problem.what,
     )
 
 
-def _notes(made: Attempt, tried: Sequence[TriedType]) -> Iterator[str]:
+def _notes(attempt: Attempt, tried: Sequence[TriedType]) -> Iterator[str]:
     if tried:
         passed_over = " and ".join(each.name for each in tried)
-        yield say_merge.note_wider_type(made.kind.config_name, passed_over)
-    if made.verdict.rows is None:
+        yield say_merge.note_wider_type(attempt.kind.config_name, passed_over)
+    if attempt.verdict.rows is None:
         yield say_merge.note_no_check_rows()
-        if made.relative_error > UPDATE_TOLERANCE:
-            yield say_merge.note_update_rounded(made.kind.config_name, made.relative_error)
+        if attempt.relative_error > UPDATE_TOLERANCE:
+            yield say_merge.note_update_rounded(attempt.kind.config_name, attempt.relative_error)
 
 
 def _adapter_facts(header: AdapterHeader) -> dict[str, object]:

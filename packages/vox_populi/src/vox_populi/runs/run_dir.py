@@ -90,10 +90,15 @@ class RunDir:
     """
 
     def __init__(
-        self, path: Path, lock: FolderLock, made: Sequence[Path] = (), *, is_replaced: bool = False
+        self,
+        path: Path,
+        lock: FolderLock,
+        created: Sequence[Path] = (),
+        *,
+        is_replaced: bool = False,
     ) -> None:
         self.path = path
-        self._lock, self._made, self._is_replaced = lock, made, is_replaced
+        self._lock, self._created, self._is_replaced = lock, created, is_replaced
         self._is_begun = False
 
     @classmethod
@@ -110,7 +115,7 @@ class RunDir:
             EnvironmentFailure: For a path that is not a folder or is a link, a folder that is
                 locked by another process, or that cannot be written.
         """
-        made, lock = _make_and_lock(path)
+        created, lock = _make_and_lock(path)
         try:
             occupied = is_occupied(entry.name for entry in path.iterdir())
             if occupied and not force:
@@ -121,7 +126,7 @@ class RunDir:
         except BaseException:
             lock.release()
             raise
-        return cls(path, lock, made, is_replaced=occupied)
+        return cls(path, lock, created, is_replaced=occupied)
 
     @classmethod
     def reopen(cls, path: Path) -> RunDir:
@@ -132,7 +137,7 @@ class RunDir:
             ArtifactError: For a special file in place of one of the run's.
             EnvironmentFailure: As for `create`, and for a link in place of its checkpoints.
         """
-        made, lock = _make_and_lock(path)
+        created, lock = _make_and_lock(path)
         try:
             if (
                 is_occupied(entry.name for entry in path.iterdir())
@@ -144,7 +149,7 @@ class RunDir:
         except BaseException:
             lock.release()
             raise
-        return cls(path, lock, made)
+        return cls(path, lock, created)
 
     def begin(self) -> None:
         """Rename a folder with content, or remove a killed process's leftovers; done once.
@@ -173,7 +178,7 @@ class RunDir:
     ) -> None:
         self._lock.release()
         if not self._is_begun:
-            remove_empty(self._made)
+            remove_empty(self._created)
 
     def file(self, name: str) -> Path:
         """Path of a file in the folder; `name` is a bare file name."""
@@ -203,12 +208,12 @@ def _make_and_lock(path: Path) -> tuple[Sequence[Path], FolderLock]:
     if path.is_symlink():
         raise EnvironmentFailure(say_environment.output_folder_is_link(str(path)))
     try:
-        made = make_folders(path)
+        created = make_folders(path)
     except (FileExistsError, NotADirectoryError) as error:
         raise EnvironmentFailure(say_environment.output_not_a_folder(str(path))) from error
     except OSError as error:
         raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
-    return made, FolderLock.acquire(path)
+    return created, FolderLock.acquire(path)
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -219,7 +224,7 @@ def _remove_leftovers(path: Path) -> None:
 
 def _move_aside(path: Path, lock: FolderLock) -> None:
     real = path.resolve()
-    kept = name_aside(real)
+    old_path = name_aside(real)
     with writing(path):
-        real.rename(kept)
-    lock.path = kept / LOCK_NAME
+        real.rename(old_path)
+    lock.path = old_path / LOCK_NAME

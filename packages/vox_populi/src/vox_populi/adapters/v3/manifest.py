@@ -88,7 +88,7 @@ class V3Facts:
 
     @classmethod
     def of_base(cls, config: ModelConfig, *, is_head_tied: bool) -> V3Facts:
-        """What the base says."""
+        """The facts of a base without an adapter."""
         return cls(
             vocab=config.vocab_size,
             d_model=config.hidden_size,
