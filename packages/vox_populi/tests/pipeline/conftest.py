@@ -32,6 +32,7 @@ _NEED_TORCH = (
     "qlora",
     "qlora_use",
     "resume",
+    "optimizer_resume",
     "train",
     "trial",
     "evaluate",
