@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vox_cli.command_table import COMMANDS, CommandEntry
 from vox_populi.contract.optimizer_choice import OptimizerKind
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,3 +48,14 @@ def test_a_setting_is_a_field_and_where_it_is_used(setting: str, users: set[str]
     if users is not None:
         field = POPULI / "contract" / "setting_groups.py"
         assert mentions == {field, *(POPULI / user for user in users)}
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: " ".join(entry.words))
+def test_a_command_is_a_row_and_a_file_beside_its_verb(entry: CommandEntry) -> None:
+    """The table finds the module by the words; only another name of the command imports it."""
+    commands = ROOT / "packages/vox_cli/src/vox_cli/commands"
+    module = entry.module.rpartition(".")[2]
+    word = re.compile(rf"\b{module}\b")
+    mentions = {path for path in SOURCES if word.search(path.read_text(encoding="utf-8"))}
+    assert (commands / f"{module}.py").is_file()
+    assert {path.parent for path in mentions} <= {commands}
