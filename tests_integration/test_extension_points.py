@@ -55,7 +55,7 @@ def test_a_command_is_a_row_and_a_file_beside_its_verb(entry: CommandEntry) -> N
     """The table finds the module by the words; only another name of the command imports it."""
     commands = ROOT / "packages/vox_cli/src/vox_cli/commands"
     module = entry.module.rpartition(".")[2]
-    word = re.compile(rf"\b{module}\b")
-    mentions = {path for path in SOURCES if word.search(path.read_text(encoding="utf-8"))}
+    imported = re.compile(rf"\b(?:import |commands\.){module}\b")
+    mentions = {path for path in SOURCES if imported.search(path.read_text(encoding="utf-8"))}
     assert (commands / f"{module}.py").is_file()
     assert {path.parent for path in mentions} <= {commands}
