@@ -27,7 +27,7 @@ from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import run as say_run
 from vox_populi.operator_messages import usage as say_usage
 from vox_populi.pipeline.interruption import RunInterruptedError
-from vox_tensor.errors import Problem, VoxError
+from vox_tensor.errors import Problem, VoxError, cause
 
 COMPLETION_VARIABLE = "_VOX_COMPLETE"
 JSON_VARIABLE = f"{ENVIRONMENT_PREFIX}_JSON"
@@ -111,9 +111,7 @@ def _explain(error: Exception, argv: Sequence[str]) -> tuple[Sequence[Problem], 
         return [say_environment.memory_exhausted()], ExitCode.ENVIRONMENT
     if isinstance(error, OSError):
         where = None if error.filename is None else os.fsdecode(error.filename)
-        return [
-            say_environment.system_refused(where, error.strerror or str(error))
-        ], ExitCode.ENVIRONMENT
+        return [say_environment.system_refused(where, cause(error))], ExitCode.ENVIRONMENT
     return [say_usage.our_bug(type(error).__name__)], ExitCode.OUR_BUG
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from vox_populi.errors import ConfigError
 from vox_populi.operator_messages import usage as say
-from vox_tensor.errors import Problem
+from vox_tensor.errors import Problem, cause
 from vox_tensor.regular_file import NotRegularFileError, open_regular
 
 MAX_BYTES = 1 << 20
@@ -98,8 +98,8 @@ def compose_yaml(path: Path) -> yaml.Node | None:
         where = str(path) if mark is None else f"{path}:{mark.line + 1}"
         raise ConfigError(say.config_not_yaml(where, error.problem or "malformed")) from None
     except (yaml.YAMLError, RecursionError):
-        cause = "it has control characters or is nested too deeply"
-        raise ConfigError(say.config_not_yaml(str(path), cause)) from None
+        reason = "it has control characters or is nested too deeply"
+        raise ConfigError(say.config_not_yaml(str(path), reason)) from None
     return node
 
 
@@ -108,14 +108,13 @@ def _read_text(path: Path) -> str:
         with open_regular(path) as handle:
             data = handle.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            cause = f"it is larger than {MAX_BYTES} bytes"
-            raise ConfigError(say.config_unreadable(str(path), cause))
+            reason = f"it is larger than {MAX_BYTES} bytes"
+            raise ConfigError(say.config_unreadable(str(path), reason))
         return data.decode("utf-8-sig")
     except NotRegularFileError:
         raise ConfigError(say.config_unreadable(str(path), "it is not a file")) from None
     except OSError as error:
-        cause = error.strerror or "the system refused"
-        raise ConfigError(say.config_unreadable(str(path), cause)) from None
+        raise ConfigError(say.config_unreadable(str(path), cause(error))) from None
     except UnicodeDecodeError:
         raise ConfigError(say.config_unreadable(str(path), "it is not UTF-8 text")) from None
 

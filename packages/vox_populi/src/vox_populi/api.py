@@ -32,6 +32,7 @@ from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError
 from vox_populi.events import Event, Sink
 from vox_populi.export.consumers import Consumer
+from vox_populi.files.known_names import REQUEST_FILE
 from vox_populi.merge.choices import MergeFormat, Onto
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.pipeline.evaluate import EvalReport, EvalRequest, evaluate
@@ -52,7 +53,6 @@ from vox_populi.pipeline.train import plan_training as plan
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_populi.runs.adapter_place import AdapterForm, adapter_at
 from vox_populi.runs.request import read_run_request
-from vox_populi.runs.run_dir import REQUEST_FILE
 from vox_tensor.visible_text import one_line
 
 PathLike = str | Path

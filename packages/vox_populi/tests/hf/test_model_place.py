@@ -4,16 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from vox_populi.adapters.peft.config import PEFT_CONFIG_FILE
 from vox_populi.errors import ModelError
+from vox_populi.files.known_names import MANIFEST_FILE, PEFT_CONFIG_FILE, REQUEST_FILE
 from vox_populi.hf.model_config import CONFIG_NAME, read_model_config
-from vox_populi.hf.model_place import PEFT_CONFIG_NAME, RUN_NAMES, model_place_problem
-from vox_populi.runs.run_dir import MANIFEST_FILE, REQUEST_FILE
-
-
-def test_the_names_are_those_of_the_later_layers() -> None:
-    assert PEFT_CONFIG_NAME == PEFT_CONFIG_FILE
-    assert (REQUEST_FILE, MANIFEST_FILE) == RUN_NAMES
+from vox_populi.hf.model_place import model_place_problem
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import QloraSpec
 from vox_populi.errors import EnvironmentFailure, PreflightError
 from vox_populi.files.folder_lock import FolderLock
+from vox_populi.files.known_names import REQUEST_FILE
 from vox_populi.files.output_guard import IfOccupied
 from vox_populi.plan.findings import Findings
 from vox_populi.plan.memory_estimate import AdapterSize
@@ -22,7 +23,6 @@ from vox_populi.plan.output_folder import (
     check_cache_folder,
     check_output_folder,
 )
-from vox_populi.runs import run_dir
 from vox_tensor.errors import VoxError
 
 NO_ROWS = Path(os.sep) / "no" / "rows"
@@ -171,7 +171,7 @@ def test_only_the_folder_of_a_run_can_be_gone_on_with(tmp_path: Path) -> None:
     error = error_of(tmp_path, if_occupied=IfOccupied.CONTINUE)
     assert isinstance(error, PreflightError)
     assert [p.code for p in error.problems] == ["MENS-E008"]
-    (tmp_path / run_dir.REQUEST_FILE).touch()
+    (tmp_path / REQUEST_FILE).touch()
     assert error_of(tmp_path, if_occupied=IfOccupied.CONTINUE) is None
     assert isinstance(error_of(tmp_path), PreflightError), "only when asked to go on"
 
@@ -251,7 +251,7 @@ def test_the_working_folder_is_never_moved(
 def test_an_output_folder_inside_the_resumed_run_is_refused(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "checkpoints" / "step-1").mkdir(parents=True)
-    (run / run_dir.REQUEST_FILE).touch()
+    (run / REQUEST_FILE).touch()
     error = error_of(run / "next", if_occupied=IfOccupied.CONTINUE, resumed=run)
     assert isinstance(error, PreflightError)
     assert error.problems[0].code == "MENS-A046"

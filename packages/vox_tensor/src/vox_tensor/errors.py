@@ -63,3 +63,8 @@ class VoxError(Exception):
 
 class DataError(VoxError):
     """Rows, tokenizer or template files that cannot be used."""
+
+
+def cause(error: OSError) -> str:
+    """The system's own reason for a failure."""
+    return error.strerror or str(error) or type(error).__name__

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from vox_tensor import data_messages as say
-from vox_tensor.errors import DataError
+from vox_tensor.errors import DataError, cause
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -72,5 +72,4 @@ def open_regular_file(path: Path) -> Iterator[IO[bytes]]:
     except NotRegularFileError:
         raise DataError(say.not_a_regular_file(where)) from None
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise DataError(say.file_unreadable(reason, where)) from None
+        raise DataError(say.file_unreadable(cause(error), where)) from None

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi.adapters.peft.config import (
-    PEFT_CONFIG_FILE,
     PEFT_PREFIX,
     PEFT_WEIGHTS_FILE,
     read_peft_config,
@@ -22,6 +21,7 @@ from vox_populi.containers.dtypes import CONFIG_NAME_OF
 from vox_populi.containers.safetensors_header import TensorInfo, read_header
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.export.consumers import VLLM_MAX_RANK, Consumer, obstacles
+from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.keymap import conv1d_part
 from vox_populi.hf.model_config import ModelConfig

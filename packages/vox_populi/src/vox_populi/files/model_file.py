@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vox_populi.errors import ModelError
 from vox_populi.operator_messages import model_folder as say
-from vox_populi.operator_messages.wording import cause
+from vox_tensor.errors import cause
 from vox_tensor.regular_file import NotRegularFileError, open_regular
 
 

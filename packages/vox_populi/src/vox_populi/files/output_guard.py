@@ -17,9 +17,8 @@ from pathlib import Path
 from vox_populi.errors import EnvironmentFailure, PreflightError
 from vox_populi.files.folder_lock import LOCK_NAME, lock_holder
 from vox_populi.operator_messages import environment as say
-from vox_populi.operator_messages.wording import cause
 from vox_tensor.atomic_file import is_temporary
-from vox_tensor.errors import Problem
+from vox_tensor.errors import Problem, cause
 
 
 class IfOccupied(StrEnum):

@@ -10,15 +10,12 @@ import re
 from pathlib import Path
 
 from vox_populi.errors import ModelError
+from vox_populi.files.known_names import MANIFEST_FILE, PEFT_CONFIG_FILE, REQUEST_FILE
 from vox_populi.operator_messages import model_folder as say
 from vox_tensor.errors import Problem
 from vox_tensor.regular_file import open_regular
 
 _CONFIG_NAME = "config.json"
-PEFT_CONFIG_NAME = "adapter_config.json"
-"""`adapters.peft.config.PEFT_CONFIG_FILE`: that layer comes later; a test compares."""
-RUN_NAMES = ("request.json", "training_manifest.json")
-"""Two of `runs.run_dir`, by which a run folder is known; a test compares."""
 _GGUF_MAGIC = b"GGUF"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -62,9 +59,9 @@ def _folder_problem(path: Path) -> Problem | None:
     where = str(path)
     if os.path.lexists(path / _CONFIG_NAME):
         return None
-    if os.path.lexists(path / PEFT_CONFIG_NAME):
+    if os.path.lexists(path / PEFT_CONFIG_FILE):
         return say.model_is_adapter(where)
-    if any(os.path.lexists(path / name) for name in RUN_NAMES):
+    if any(os.path.lexists(path / name) for name in (REQUEST_FILE, MANIFEST_FILE)):
         return say.model_is_run(where)
     try:
         ggufs = sorted(each for each in path.glob("*.gguf"))

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from vox_populi.adapters.header import AdaptedModule
 from vox_populi.adapters.v3.names import logical_names
 from vox_populi.containers.dtypes import CONFIG_NAME_OF
 from vox_populi.containers.safetensors_header import TensorInfo, read_header
+from vox_populi.containers.tensor_comparison import nearest_name
 from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError
 from vox_populi.files.staged_folder import StagedFolder
@@ -237,7 +237,7 @@ def _subset_tensors(found: FoundAdapter, base: SubsetBase, onto: Onto) -> list[M
     for layer in adapter.header.modules:
         stored = _stored(layer.base_key, base)
         if isinstance(stored, str):
-            near = next(iter(get_close_matches(stored, list(base.tensors), n=1)), None)
+            near = nearest_name(stored, list(base.tensors))
             problems.append(say.subset_key_missing(where, layer.ours, stored, near))
             continue
         key, info = stored

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vox_populi.adapters.header import AdapterHeader
-from vox_populi.errors import EnvironmentFailure, ModelError
+from vox_populi.errors import ModelError
 from vox_populi.files.file_digest import content_digest
 from vox_populi.files.new_file import sync_file
 from vox_populi.files.staged_folder import StagedFolder
-from vox_populi.files.whole_file import pretty_json
+from vox_populi.files.whole_file import pretty_json, writing
 from vox_populi.hf.companion_files import CARD_FILE, config_of, published_config
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME
@@ -39,7 +39,6 @@ from vox_populi.merge.shard_writer import (
     plan_shards,
     write_shard,
 )
-from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import merge as say_merge
 from vox_tensor.errors import Problem
 
@@ -192,13 +191,9 @@ def write_weights(
 def _finish_file(written: WrittenShard) -> str:
     """Sync a file to disk and return its digest; our merged models are signed first."""
     digest = written.digest
-    try:
+    with writing(written.path):
         if written.path.name == MERGED_FILE:
             sign_merged_file(written.path)
             digest = content_digest(written.path)
         sync_file(written.path)
-    except OSError as error:
-        raise EnvironmentFailure(
-            say_environment.file_not_written(str(written.path), error)
-        ) from error
     return digest

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vox_populi.operator_messages.model_folder import container_foreign
-from vox_populi.operator_messages.wording import cause, clipped
-from vox_tensor.errors import Problem
+from vox_populi.operator_messages.wording import (
+    clipped,
+)
+from vox_tensor.errors import Problem, cause
 
 FORMATS_PAGE = "docs/src/reference/adapter-formats.md"
 

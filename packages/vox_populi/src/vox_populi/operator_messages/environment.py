@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from vox_populi.operator_messages.wording import cause, clipped, gib
-from vox_tensor.errors import Problem
+from vox_populi.operator_messages.wording import (
+    clipped,
+    gib,
+)
+from vox_tensor.errors import Problem, cause
 
 MOBILE_EDGE_MANIFEST_NOTE = "trained within the limits of mobile_edge on a CPU"
 

@@ -38,11 +38,6 @@ def capped(problems: Sequence[Problem], most: int = MAX_SHOWN) -> tuple[Problem,
     return (*problems[:most], rest)
 
 
-def cause(error: OSError) -> str:
-    """The system's description of an error."""
-    return error.strerror or type(error).__name__
-
-
 def and_nearest(near: str | None) -> str:
     """The end of a sentence about a name that is not there."""
     return "" if near is None else f"; the closest name is {clipped(near)}"

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from vox_populi.adapters.peft.config import PEFT_CONFIG_FILE
 from vox_populi.errors import ArtifactError
+from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.files.output_guard import Reads, require_new_folder
 from vox_populi.hf.model_place import is_gguf, refuse_other_place
 from vox_populi.merge.merged_file import MERGED_FILE

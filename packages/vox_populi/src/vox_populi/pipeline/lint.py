@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi.adapters.peft.config import PEFT_CONFIG_FILE, PEFT_WEIGHTS_FILE
+from vox_populi.adapters.peft.config import (
+    PEFT_WEIGHTS_FILE,
+)
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.export.consumers import GGUF_ADAPTER_FILE, MLX_WEIGHTS_FILE, Consumer
 from vox_populi.export.gguf.vocabulary import gguf_refusals
 from vox_populi.export.mlx_lint import mlx_folder_problems, mlx_model_reasons
 from vox_populi.export.peft_lint import open_peft_folder, peft_folder_problems
 from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config

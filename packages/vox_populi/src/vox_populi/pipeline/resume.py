@@ -12,6 +12,7 @@ from pathlib import Path
 from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.errors import ArtifactError, RunFailedError
 from vox_populi.files.json_fields import FieldError, take, take_object
+from vox_populi.files.known_names import MANIFEST_FILE, REQUEST_FILE
 from vox_populi.files.removal import free_name
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import checkpoint as say_checkpoint
@@ -29,9 +30,7 @@ from vox_populi.runs.checkpoint_state import STATE_FILE, SavedState, counters_of
 from vox_populi.runs.manifest import read_manifest
 from vox_populi.runs.request import RunRequest, read_run_request
 from vox_populi.runs.run_dir import (
-    MANIFEST_FILE,
     QLORA_FILES,
-    REQUEST_FILE,
     RunDir,
     final_adapter,
 )

@@ -13,12 +13,12 @@ from vox_populi.errors import ArtifactError
 from vox_populi.events import EventName
 from vox_populi.files.folder_lock import lock_holder
 from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.known_names import MANIFEST_FILE
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.runs.checkpoint_dir import list_checkpoints
 from vox_populi.runs.manifest import read_manifest
 from vox_populi.runs.run_dir import (
-    MANIFEST_FILE,
     TELEMETRY_FILE,
     final_adapter,
     require_regular_files,

@@ -10,6 +10,7 @@ from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import FieldError, take, take_number, take_object
 from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.known_names import MANIFEST_FILE
 from vox_populi.operator_messages import checkpoint as say
 from vox_populi.pipeline.resume import StartingPoint
 from vox_populi.pipeline.train import HeldoutPoint, PlannedRun, TrainReport
@@ -17,7 +18,6 @@ from vox_populi.runs.manifest import ResultFacts, WrittenFile
 from vox_populi.runs.qlora_facts import qlora_facts, skip_counts
 from vox_populi.runs.run_dir import (
     ADAPTER_FILE,
-    MANIFEST_FILE,
     RunDir,
     run_files,
 )

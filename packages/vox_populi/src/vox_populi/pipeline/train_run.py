@@ -10,6 +10,7 @@ from vox_populi.adapters.header import AdapterHeader
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName, Sink, SinkGroup
 from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.known_names import MANIFEST_FILE, REQUEST_FILE
 from vox_populi.files.output_guard import IfOccupied
 from vox_populi.pipeline.checkpoint_saver import CheckpointSaver
 from vox_populi.pipeline.engine_setup import (
@@ -56,10 +57,8 @@ from vox_populi.runs.model_card import model_card
 from vox_populi.runs.request import RunRequest
 from vox_populi.runs.run_dir import (
     BASE_LOCATION_FILE,
-    MANIFEST_FILE,
     MODEL_CARD_FILE,
     PREFLIGHT_FILE,
-    REQUEST_FILE,
     TELEMETRY_FILE,
     TIMES_FILE,
     RunDir,

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from vox_populi.errors import EnvironmentFailure, MissingExtraError, PreflightError
 from vox_populi.operator_messages import environment as say
-from vox_tensor.errors import FailureKind, Problem, VoxError
+from vox_tensor.errors import FailureKind, Problem, VoxError, cause
 
 _Value = TypeVar("_Value")
 
@@ -44,8 +44,7 @@ class Findings:
         except MissingExtraError:
             raise
         except OSError as error:
-            cause = error.strerror or type(error).__name__
-            self._environment.append(say.system_refused(_place_of(error), cause))
+            self._environment.append(say.system_refused(_place_of(error), cause(error)))
             return None
         except VoxError as error:
             is_environment = error.kind is FailureKind.ENVIRONMENT

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import PreflightError
+from vox_populi.files.known_names import REQUEST_FILE
 from vox_populi.files.output_guard import (
     IfOccupied,
     Reads,
@@ -22,12 +23,9 @@ from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import quantize as say_qlora
-from vox_populi.operator_messages.wording import cause
 from vox_populi.plan.findings import Findings
 from vox_populi.plan.memory_estimate import AdapterSize
-
-REQUEST_NAME = "request.json"
-"""`runs.run_dir.REQUEST_FILE`, the first file of every run folder; a test compares."""
+from vox_tensor.errors import cause
 
 _BESIDES_ADAPTER = 16 * 2**20
 """Room for telemetry, manifests and the model card."""
@@ -111,10 +109,10 @@ def _check_place(contract: FinetuneContract, use: FolderUse) -> bool:
         return True
     if use.if_occupied is IfOccupied.REFUSE:
         raise PreflightError(
-            say_environment.output_folder_occupied(where, is_run=REQUEST_NAME in names)
+            say_environment.output_folder_occupied(where, is_run=REQUEST_FILE in names)
         )
     if use.if_occupied is IfOccupied.MOVE_ASIDE:
         require_movable(path)
-    elif REQUEST_NAME not in names:
+    elif REQUEST_FILE not in names:
         raise PreflightError(say_checkpoint.output_folder_is_no_run(where))
     return True

@@ -10,11 +10,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from vox_populi.adapters.header import ADAPTER_FORMAT
-from vox_populi.adapters.peft.config import PEFT_CONFIG_FILE, PEFT_WEIGHTS_FILE
+from vox_populi.adapters.peft.config import (
+    PEFT_WEIGHTS_FILE,
+)
 from vox_populi.adapters.v3.burn_bin import is_burn_bin_name
 from vox_populi.adapters.v3.names import v3_file
 from vox_populi.containers.safetensors_header import SafetensorsHeader, read_header
 from vox_populi.errors import ArtifactError, ModelError
+from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.hf.model_place import is_gguf
 from vox_populi.operator_messages import checkpoint as say
 from vox_populi.runs.checkpoint_dir import (

@@ -13,6 +13,7 @@ from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.adapters.v3.version2 import META_V2_FILE
 from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError
 from vox_populi.files.folder_lock import LOCK_NAME, FolderLock
+from vox_populi.files.known_names import MANIFEST_FILE, REQUEST_FILE
 from vox_populi.files.made_folders import make_folders, remove_empty
 from vox_populi.files.output_guard import is_occupied
 from vox_populi.files.removal import name_aside, remove_entries
@@ -24,13 +25,11 @@ from vox_populi.runs.checkpoint_dir import remove_leftovers, require_own_checkpo
 from vox_tensor.atomic_file import is_temporary
 
 ADAPTER_FILE = "model_final.bin"
-MANIFEST_FILE = "training_manifest.json"
 PREFLIGHT_FILE = "training-preflight.json"
 TELEMETRY_FILE = "telemetry.jsonl"
 TIMES_FILE = "run_times.json"
 MODEL_CARD_FILE = "MODEL_CARD.md"
 BASE_LOCATION_FILE = "base_location.json"
-REQUEST_FILE = "request.json"
 
 KNOWN_FILES = {
     "request": REQUEST_FILE,

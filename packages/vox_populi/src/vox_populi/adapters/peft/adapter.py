@@ -18,7 +18,6 @@ from torch import Tensor
 from vox_populi.adapters.adapter import Adapter
 from vox_populi.adapters.header import AdaptedModule, AdapterHeader, ImportedText
 from vox_populi.adapters.peft.config import (
-    PEFT_CONFIG_FILE,
     PEFT_WEIGHTS_FILE,
     peft_config_text,
     read_peft_config,
@@ -31,6 +30,7 @@ from vox_populi.containers.tensor_container import bytes_of, container_chunks
 from vox_populi.containers.tensor_reader import not_finite, read_tensors
 from vox_populi.containers.torch_dtypes import TORCH_DTYPE_OF
 from vox_populi.errors import ArtifactError, ModelError
+from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.files.strict_json import parse_json_object
 from vox_populi.files.whole_file import Chunk
 from vox_populi.hf.keymap import AdapterModule, adapter_modules

@@ -13,16 +13,15 @@ from pathlib import Path
 
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take_number, take_positive
-from vox_populi.files.strict_json import read_json_object
+from vox_populi.files.known_names import PEFT_CONFIG_FILE
+from vox_populi.files.model_file import read_model_file
+from vox_populi.files.strict_json import parse_json_object
 from vox_populi.hf.keymap import AdapterModule
-from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import export as say_export
 from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem
 from vox_tensor.lora_spec import LoraSpec
-from vox_tensor.regular_file import open_regular
 
-PEFT_CONFIG_FILE = "adapter_config.json"
 PEFT_WEIGHTS_FILE = "adapter_model.safetensors"
 PEFT_PREFIX = "base_model.model."
 
@@ -165,18 +164,15 @@ def read_peft_config(folder: Path) -> PeftConfig:
     if not path.is_file():
         raise ArtifactError(say_export.not_a_peft_folder(str(folder), PEFT_CONFIG_FILE))
     try:
-        raw = read_json_object(path, _MAX_CONFIG_BYTES)
-        with open_regular(path) as file:
-            text = file.read(_MAX_CONFIG_BYTES).decode("utf-8")
+        data = read_model_file(path, _MAX_CONFIG_BYTES)
+        raw = parse_json_object(data, str(path))
     except ModelError as error:
         raise ArtifactError(*error.problems) from error
-    except OSError as error:
-        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
     problems = list(unsupported_settings(raw, str(path)))
     if problems:
         raise ArtifactError(*capped(problems))
     try:
-        return _config(raw, text)
+        return _config(raw, data.decode("utf-8"))
     except (FieldError, ValueError) as error:
         raise ArtifactError(say_export.peft_config_invalid(str(path), str(error))) from error
 
