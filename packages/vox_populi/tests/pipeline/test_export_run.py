@@ -17,6 +17,7 @@ from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError, EnvironmentFailure
 from vox_populi.export.consumers import Consumer
+from vox_populi.files import removal
 from vox_populi.files import staged_folder as publishing
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import read_inventory
@@ -103,6 +104,7 @@ def test_the_folder_is_synced_before_and_after_the_rename(
         synced.append(folder.name)
         sync_folder(folder)
 
+    monkeypatch.setattr(removal, "sync_folder", noted)
     monkeypatch.setattr(publishing, "sync_folder", noted)
     export_adapter(request(run))
     assert synced[0].startswith(".out.")
