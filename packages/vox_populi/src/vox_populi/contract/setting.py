@@ -186,7 +186,7 @@ def build(request: type[RequestT], values: Mapping[str, object]) -> RequestT:
 
 
 def record_of(request: object) -> dict[str, object]:
-    """What a record has of a request's own settings, by the names of fields, as JSON values."""
+    """The recorded settings of a request itself, by the names of fields, as JSON values."""
     return {
         each.field: each.record(each.of(request))
         for each in settings_of(type(request))
