@@ -46,7 +46,6 @@ RUNNERS = (
     "evaluate_run",
     "generate_run",
     "merge_run",
-    "qlora_merge_run",
     "export_run",
 )
 
