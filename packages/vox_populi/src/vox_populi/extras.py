@@ -17,6 +17,7 @@ from vox_populi.operator_messages import usage as say
 EXTRA_OF_MODULE = {
     "torch": "mens-gpu",
     "tokenizers": "mens-gpu",
+    "jinja2": "mens-gpu",
     "transformers": "mens-train",
     "bitsandbytes": "mens-train",
     "gguf": "gguf",

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from vox_populi import extras
 from vox_populi.errors import ModelError
 from vox_populi.files.strict_json import read_json_object
+from vox_populi.hf.rendered_text import RenderedTextEncoder, Span
 from vox_populi.hf.tokenizer_risk import MAX_GROWTH, growth_of, needs_trial
 from vox_populi.hf.tokenizer_trial import require_trial
 from vox_populi.operator_messages import model_folder as say
@@ -44,13 +45,16 @@ _T = TypeVar("_T")
 class HfTokenizer:
     """A `vox_tensor.tokenizer.TextTokenizer` over a loaded `tokenizers.Tokenizer`."""
 
-    __slots__ = ("_controls", "_digest", "_eos_id", "_tokenizer", "_vocab_size", "_where")
+    __slots__ = (
+        *("_controls", "_digest", "_eos_id", "_rendered", "_tokenizer", "_vocab_size", "_where"),
+    )
 
     def __init__(self, tokenizer: Any, *, eos_id: int | None, digest: str, where: str) -> None:
         self._tokenizer = tokenizer
         self._eos_id = eos_id
         self._digest = digest
         self._where = where
+        self._rendered: RenderedTextEncoder | None = None
         # The count of tokens is no bound of the ids: vocabularies have gaps.
         self._vocab_size: int = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self._controls: Mapping[str, int] = {
@@ -80,6 +84,34 @@ class HfTokenizer:
     def control_id(self, token: str) -> int | None:
         """The id of a control token such as `<|im_end|>`, or `None`."""
         return self._controls.get(token)
+
+    @property
+    def control_tokens(self) -> Collection[str]:
+        """Text of every control token."""
+        return self._controls.keys()
+
+    def encode_rendered(
+        self, text: str, typed: Sequence[Span] = ()
+    ) -> tuple[list[int], list[Span]]:
+        """Ids of a rendered conversation, and the characters that each id stands for.
+
+        Args:
+            text: Text with the template's control tokens.
+            typed: Characters that came with a row; none of them makes a control token.
+
+        Raises:
+            ValueError: For a lone surrogate, which is not text.
+            ModelError: When the tokenizer fails on this text.
+        """
+        if not text.isascii():
+            text.encode()
+        encoder = self._rendered
+        if encoder is None:
+            encoder = self._rendered = RenderedTextEncoder(self._tokenizer, self._controls)
+        started = time.monotonic()
+        ids, offsets = self._guarded(lambda: encoder.encode(text, typed))
+        self._check_cost(len(text), len(ids), time.monotonic() - started)
+        return ids, offsets
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, never a control token, with nothing added before or after.

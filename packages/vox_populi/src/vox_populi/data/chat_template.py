@@ -1,0 +1,108 @@
+"""A model's own chat template: its text, what it is rendered with, and the rendered text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from vox_populi import extras
+from vox_populi.errors import DataError, ModelError
+from vox_populi.operator_messages import chat_template as say
+
+TemplateMessage = Mapping[str, Any]
+"""A message as a template sees it: plain JSON values under `role`, `content` and other keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedChat:
+    """A conversation as one text."""
+
+    text: str
+    generated: tuple[tuple[int, int], ...] = ()
+    """Start and end of each generation block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelTemplate:
+    """A Jinja template with everything that decides its output.
+
+    Raises:
+        ModelError: When the text is not a template.
+        MissingExtraError: Without Jinja2.
+    """
+
+    text: str
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    """`bos_token`, `eos_token` and the others, by name."""
+    now: datetime
+    """The date that a template can ask for; fixed, so that a run can be repeated."""
+    where: str = "the chat template"
+    _compiled: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        extras.require("jinja2")
+        sandbox = extras.load("vox_populi.data.jinja_sandbox")
+        try:
+            compiled = sandbox.CompiledTemplate(self.text, self.now)
+        except ValueError as error:
+            raise ModelError(say.template_unusable(self.where, str(error))) from None
+        object.__setattr__(self, "_compiled", compiled)
+
+    @property
+    def marks_generated(self) -> bool:
+        """Whether the template says itself which text is the assistant's."""
+        return bool(self._compiled.marks_generated)
+
+    @property
+    def uses_date(self) -> bool:
+        """Whether the text depends on the date."""
+        return "strftime_now" in self.text
+
+    @property
+    def digest(self) -> str:
+        """`sha256:` and the hash of text, tokens and, where it is used, the date."""
+        day = self.now.date().isoformat() if self.uses_date else None
+        content = json.dumps([self.text, dict(sorted(self.tokens.items())), day])
+        return f"sha256:{hashlib.sha256(content.encode('ascii')).hexdigest()}"
+
+    def render(
+        self,
+        messages: Sequence[TemplateMessage],
+        *,
+        open_assistant: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        place: str = "",
+    ) -> RenderedChat:
+        """The conversation as one text, as `apply_chat_template` renders it.
+
+        Args:
+            messages: The turns; keys without a value are left out.
+            open_assistant: End where an assistant's answer starts.
+            tools: Definitions of tools.
+            place: File and line, for messages.
+
+        Raises:
+            DataError: When the template refuses the conversation or writes too much.
+        """
+        variables = {
+            **self.tokens,
+            "messages": [
+                {key: value for key, value in message.items() if value is not None}
+                for message in messages
+            ],
+            "tools": tools,
+            "documents": None,
+            "add_generation_prompt": open_assistant,
+        }
+        sandbox = extras.load("vox_populi.data.jinja_sandbox")
+        try:
+            return RenderedChat(*self._compiled.render(variables))
+        except sandbox.RenderedTooLargeError:
+            limit = sandbox.MAX_CHARACTERS
+            raise DataError(say.render_too_large(place, limit)) from None
+        except ValueError as error:
+            raise DataError(say.template_refused(place, str(error))) from None

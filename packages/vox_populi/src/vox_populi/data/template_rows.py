@@ -1,0 +1,229 @@
+"""Conversations under a model's own template: the ids a server would make, and which are learned.
+
+A conversation is rendered whole and encoded once. What is learned is decided by characters: the
+template's own generation blocks if it has them, otherwise what an assistant's message adds to the
+text with an open answer. A token is learned if any of its characters is, so a token across the
+border between prompt and answer belongs to the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from vox_populi.data.chat_template import ModelTemplate, RenderedChat, TemplateMessage
+from vox_populi.data.typed_controls import typed_controls
+from vox_populi.errors import DataError, ModelError
+from vox_populi.operator_messages import chat_template as say
+from vox_tensor.records import IGNORE_INDEX, EncodedRow, Message, Role, TrainingRecord
+
+Span = tuple[int, int]
+"""Start and end, in characters or in tokens."""
+
+
+class RenderTokenizer(Protocol):
+    """What encoding a rendered conversation needs from a tokenizer."""
+
+    @property
+    def control_tokens(self) -> Collection[str]:
+        """Text of every control token."""
+
+    def control_id(self, token: str) -> int | None:
+        """The id of a control token, or `None`."""
+
+    def encode_rendered(
+        self, text: str, typed: Sequence[Span] = ()
+    ) -> tuple[list[int], list[Span]]:
+        """Ids and the characters of each; `typed` characters are never part of a control token."""
+
+
+class History(StrEnum):
+    """What happens to a conversation whose earlier turns the template writes differently later."""
+
+    ERROR = "error"
+    """The row is refused."""
+    SPLIT = "split"
+    """Each answer becomes a row of its own, rendered as it would be at that turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateEncoder:
+    """A model's own template with its tokenizer."""
+
+    template: ModelTemplate
+    tokenizer: RenderTokenizer
+    history: History = History.ERROR
+    system_prompt: str | None = None
+    """System prompt for conversations without a system message."""
+
+    def rows(
+        self, record: TrainingRecord, max_tokens: int | None = None, where: str = ""
+    ) -> tuple[EncodedRow, ...]:
+        """A conversation as one row, or as one for each answer.
+
+        Args:
+            record: The conversation.
+            max_tokens: Number of tokens to keep, from the start of each row.
+            where: Name of the row's file, for messages.
+
+        Returns:
+            Ids and unshifted labels; rows that learn nothing are left out when split.
+
+        Raises:
+            DataError: When the template refuses the row or its learned text cannot be told.
+        """
+        place = f"{where}:{record.line}"
+        learned = [
+            i
+            for i, message in enumerate(record.messages)
+            if message.role is Role.ASSISTANT and message.learn
+        ]
+        if self.history is History.SPLIT:
+            parts = [(record.messages[: i + 1], [i]) for i in learned]
+        else:
+            parts = [(record.messages, learned)]
+        return tuple(
+            self._row(record, messages, turns, max_tokens, place) for messages, turns in parts
+        )
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Ids up to where an assistant's answer starts.
+
+        Raises:
+            DataError: When the template refuses the messages.
+        """
+        return self._encoded(self._turns(messages), "the prompt", open_assistant=True)[1]
+
+    def end_of_answer_id(self) -> int:
+        """The id that ends an answer under this template.
+
+        Raises:
+            ModelError: When there is none.
+        """
+        probe = (Message(Role.USER, "U"), Message(Role.ASSISTANT, "A"))
+        try:
+            (row,) = self.rows(TrainingRecord(messages=probe, line=0))
+        except DataError as error:
+            where = self.template.where
+            raise ModelError(*error.problems, say.template_has_no_end(where)) from None
+        controls = self._control_ids()
+        return next(label for label in reversed(row.labels) if label in controls)
+
+    def _row(
+        self,
+        record: TrainingRecord,
+        messages: Sequence[Message],
+        learned: Sequence[int],
+        max_tokens: int | None,
+        place: str,
+    ) -> EncodedRow:
+        turns = self._turns(messages)
+        shift = len(turns) - len(messages)
+        rendered, ids, offsets = self._encoded(turns, place)
+        spans = self._answers(turns, rendered, [i + shift for i in learned], place)
+        labels = [IGNORE_INDEX] * len(ids)
+        for message, span in zip(learned, spans, strict=False):
+            first, last = self._with_end(_tokens_of(span, offsets), ids, message, place)
+            labels[first:last] = ids[first:last]
+        return EncodedRow(
+            tuple(ids[:max_tokens]), tuple(labels[:max_tokens]), record.line, record.weight
+        )
+
+    def _turns(self, messages: Sequence[Message]) -> list[TemplateMessage]:
+        turns: list[TemplateMessage] = [
+            {"role": message.role.value, "content": message.content} for message in messages
+        ]
+        has_system = any(message.role is Role.SYSTEM for message in messages)
+        if self.system_prompt and not has_system:
+            turns.insert(0, {"role": Role.SYSTEM.value, "content": self.system_prompt})
+        return turns
+
+    def _encoded(
+        self, turns: Sequence[TemplateMessage], place: str, *, open_assistant: bool = False
+    ) -> tuple[RenderedChat, list[int], list[Span]]:
+        rendered = self.template.render(turns, open_assistant=open_assistant, place=place)
+        typed = typed_controls(
+            self.template,
+            turns,
+            rendered,
+            self.tokenizer.control_tokens,
+            open_assistant=open_assistant,
+            place=place,
+        )
+        ids, offsets = self.tokenizer.encode_rendered(rendered.text, typed)
+        controls = self._control_ids() if typed else set()
+        for token_id, (start, end) in zip(ids, offsets, strict=True):
+            if token_id in controls and any(start <= a < end for a, _ in typed):
+                raise DataError(say.text_makes_control_token(place))
+        return rendered, ids, offsets
+
+    def _answers(
+        self,
+        turns: Sequence[TemplateMessage],
+        rendered: RenderedChat,
+        learned: Sequence[int],
+        place: str,
+    ) -> list[Span]:
+        """The characters of each learned answer."""
+        if not self.template.marks_generated:
+            return [self._added_by(turns, i, rendered.text, place) for i in learned]
+        answers = [i for i, turn in enumerate(turns) if turn["role"] == Role.ASSISTANT]
+        blocks = rendered.generated
+        if len(blocks) == len(answers):
+            return [blocks[answers.index(i)] for i in learned]
+        raise DataError(say.blocks_do_not_match(place, len(blocks), len(answers)))
+
+    def _added_by(
+        self, turns: Sequence[TemplateMessage], index: int, whole: str, place: str
+    ) -> Span:
+        """What message `index` adds to the text in which an answer was open."""
+        before = turns[:index]
+        prompt = self.template.render(before, open_assistant=True, place=place).text
+        if index + 1 == len(turns):
+            until = whole
+        else:
+            until = self.template.render(turns[: index + 1], place=place).text
+        for end in _ends(until, self.tokenizer.control_tokens):
+            answer = until[:end]
+            if answer.startswith(prompt) and whole.startswith(answer):
+                return len(prompt), end
+        raise DataError(say.history_changes(place, index))
+
+    def _with_end(self, span: Span, ids: Sequence[int], message: int, place: str) -> Span:
+        """A span of tokens that includes the control token at its end."""
+        first, last = span
+        controls = self._control_ids()
+        if any(token_id in controls for token_id in ids[first:last][-_MOST_BLANKS:]):
+            return span
+        for i in range(last, min(last + _MOST_BLANKS, len(ids))):
+            if ids[i] in controls:
+                return first, i + 1
+        raise DataError(say.no_end_after(place, message))
+
+    def _control_ids(self) -> set[int]:
+        found = map(self.tokenizer.control_id, self.tokenizer.control_tokens)
+        return {token_id for token_id in found if token_id is not None}
+
+
+_MOST_BLANKS = 3
+
+
+def _tokens_of(span: Span, offsets: Sequence[Span]) -> Span:
+    """The tokens that share a character with a span of characters."""
+    start, end = span
+    inside = [i for i, (a, b) in enumerate(offsets) if a < end and b > start and a < b]
+    return (inside[0], inside[-1] + 1) if inside else (0, 0)
+
+
+def _ends(text: str, controls: Collection[str]) -> Iterator[int]:
+    """The end of a text, and where it ends without control tokens that close a conversation."""
+    end = len(text)
+    yield end
+    while True:
+        closing = next((c for c in controls if text[:end].rstrip().endswith(c)), None)
+        if closing is None:
+            return
+        end = len(text[:end].rstrip()) - len(closing)
+        yield end

@@ -1,0 +1,114 @@
+"""Chat templates: the template itself (MENS-H110 to H119), a row under it (MENS-D140 to D159)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vox_populi.operator_messages.wording import clipped
+from vox_tensor.errors import Problem
+
+_OTHER_TEMPLATE = "Pass a template file that does (--template FILE.jinja)."
+
+
+def template_unusable(where: str, reason: str) -> Problem:
+    """A template that cannot be read or compiled."""
+    return Problem(
+        code="MENS-H110",
+        what=f"the chat template cannot be used: {clipped(reason)}.",
+        fix="Restore the file of the model, or pass a template file of your own.",
+        where=where,
+    )
+
+
+def template_name_unknown(where: str, name: str, known: Sequence[str]) -> Problem:
+    """A folder with several templates, none of which has the name."""
+    return Problem(
+        code="MENS-H111",
+        what=f"the folder has no chat template named {name}.",
+        fix=f"It has: {', '.join(known)}. Save the one to use as a file and pass that.",
+        where=where,
+    )
+
+
+def template_has_no_end(where: str) -> Problem:
+    """An answer's end is not a token, so a model could not learn to stop."""
+    return Problem(
+        code="MENS-H112",
+        what="the chat template ends an assistant's message without a control token.",
+        fix="A model that learns no end never stops. Add eos_token after the content of an"
+        " assistant's message, in a template file of your own.",
+        where=where,
+    )
+
+
+def template_refused(place: str, reason: str) -> Problem:
+    """The template raises an exception for a conversation."""
+    return Problem(
+        code="MENS-D140",
+        what=f"the chat template refuses the conversation: {clipped(reason)}.",
+        fix="Change the row to what the model was made for, or remove it.",
+        where=place,
+    )
+
+
+def render_too_large(place: str, limit: int) -> Problem:
+    """A template that writes without end, or a row that is far too long."""
+    return Problem(
+        code="MENS-D141",
+        what=f"the chat template makes more than {limit:,} characters of the conversation.",
+        fix="Split the row, or correct the template.",
+        where=place,
+    )
+
+
+def control_text_moved(place: str) -> Problem:
+    """The row spells a control token, and the template changes the text around it."""
+    return Problem(
+        code="MENS-D142",
+        what="a message spells a control token, and the chat template rewrites the message, so the"
+        " spelled token cannot be told from a real one.",
+        fix="Remove it from the message.",
+        where=place,
+    )
+
+
+def history_changes(place: str, message: int) -> Problem:
+    """The text up to a turn is not the beginning of the whole text."""
+    return Problem(
+        code="MENS-D143",
+        what=f"the chat template writes messages[{message}] differently once other messages"
+        " follow, so training on the whole conversation is not what a server shows the model.",
+        fix="Make one row of each answer (history split).",
+        where=place,
+    )
+
+
+def blocks_do_not_match(place: str, blocks: int, messages: int) -> Problem:
+    """Generation blocks cannot be assigned to messages, and some messages are not to be learned."""
+    return Problem(
+        code="MENS-D144",
+        what=f"the chat template marks {blocks} parts as generated, but the conversation has"
+        f" {messages} assistant messages.",
+        fix="Make one row of each answer (history split).",
+        where=place,
+    )
+
+
+def no_end_after(place: str, message: int) -> Problem:
+    """One turn's text has no control token at its end."""
+    return Problem(
+        code="MENS-D145",
+        what=f"the chat template writes no control token at the end of messages[{message}].",
+        fix=_OTHER_TEMPLATE,
+        where=place,
+    )
+
+
+def text_makes_control_token(place: str) -> Problem:
+    """A tokenizer with a control token among the words of its vocabulary."""
+    return Problem(
+        code="MENS-D146",
+        what="a message spells a control token, and the tokenizer makes that token of plain text.",
+        fix="Remove it from the message.",
+        where=place,
+    )

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from vox_populi.data.chat_template import ModelTemplate
+from vox_populi.data.template_rows import History, TemplateEncoder
+from vox_populi.errors import DataError, ModelError
+from vox_tensor.records import IGNORE_INDEX, Message, Role, TrainingRecord
+
+pytest.importorskip("jinja2", reason="needs vox-populi[mens-gpu]")
+
+CONTROLS = {"<s>": 1, "</s>": 2, "<u>": 3, "<a>": 4}
+USER, ASSISTANT, SYSTEM = Role.USER, Role.ASSISTANT, Role.SYSTEM
+PLAIN = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{{ ('<a>' if m.role == 'assistant' else '<u>') + m.content + '</s>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<a>' }}{% endif %}"
+)
+
+
+class MarkupTokenizer:
+    """One id per character, and one for each control token that no typed character touches."""
+
+    control_tokens: Collection[str] = CONTROLS
+
+    def control_id(self, token: str) -> int | None:
+        return CONTROLS.get(token)
+
+    def encode_rendered(
+        self, text: str, typed: Sequence[tuple[int, int]] = ()
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        forged = {a for a, _ in typed}
+        for match in re.finditer(r"<s>|</s>|<u>|<a>|(?s:.)", text):
+            token = CONTROLS.get(match[0])
+            if token is not None and forged.isdisjoint(range(*match.span())):
+                ids.append(token)
+                offsets.append(match.span())
+                continue
+            ids += [100 + ord(letter) for letter in match[0]]
+            offsets += [(i, i + 1) for i in range(*match.span())]
+        return ids, offsets
+
+
+def encoder(
+    text: str = PLAIN, history: History = History.ERROR, system_prompt: str | None = None
+) -> TemplateEncoder:
+    template = ModelTemplate(
+        text=text, tokens={"bos_token": "<s>"}, now=datetime(2026, 3, 9, tzinfo=UTC)
+    )
+    return TemplateEncoder(
+        template=template,
+        tokenizer=MarkupTokenizer(),
+        history=history,
+        system_prompt=system_prompt,
+    )
+
+
+def record(*messages: Message) -> TrainingRecord:
+    return TrainingRecord(messages=messages, line=7, weight=0.5)
+
+
+def shown(ids: Sequence[int]) -> str:
+    names = {token_id: token for token, token_id in CONTROLS.items()}
+    return "".join(names.get(i) or chr(i - 100) for i in ids)
+
+
+def learned(labels: Sequence[int]) -> str:
+    return shown([label for label in labels if label != IGNORE_INDEX])
+
+
+TWO_TURNS = (
+    *(Message(USER, "q"), Message(ASSISTANT, "one")),
+    *(Message(USER, "r"), Message(ASSISTANT, "two")),
+)
+
+
+def test_answers_and_their_ends_are_learned_once_each() -> None:
+    (row,) = encoder().rows(record(*TWO_TURNS))
+    assert shown(row.ids) == "<s><u>q</s><a>one</s><u>r</s><a>two</s>"
+    assert learned(row.labels) == "one</s>two</s>"
+    assert (row.line, row.weight) == (7, 0.5)
+
+
+def test_an_answer_with_learn_off_is_not_learned() -> None:
+    turns = (TWO_TURNS[0], Message(ASSISTANT, "one", learn=False), *TWO_TURNS[2:])
+    (row,) = encoder().rows(record(*turns))
+    assert learned(row.labels) == "two</s>"
+    (row,) = encoder(history=History.SPLIT).rows(record(*turns))
+    assert learned(row.labels) == "two</s>"
+
+
+def test_a_row_is_cut_from_its_end() -> None:
+    (row,) = encoder().rows(record(*TWO_TURNS), max_tokens=7)
+    assert (shown(row.ids), learned(row.labels)) == ("<s><u>q</s><a>on", "on")
+
+
+def test_the_prompt_ends_where_an_answer_starts() -> None:
+    assert shown(encoder().prompt(TWO_TURNS[:3])) == "<s><u>q</s><a>one</s><u>r</s><a>"
+
+
+def test_a_system_prompt_is_put_before_conversations_that_have_none() -> None:
+    ours = encoder(system_prompt="S")
+    (row,) = ours.rows(record(*TWO_TURNS[:2]))
+    assert shown(row.ids) == "<s><u>S</s><u>q</s><a>one</s>"
+    assert learned(row.labels) == "one</s>"
+    (row,) = ours.rows(record(Message(SYSTEM, "T"), *TWO_TURNS[:2]))
+    assert shown(row.ids).startswith("<s><u>T</s><u>q")
+
+
+def test_generation_blocks_decide_and_the_end_after_one_is_learned() -> None:
+    block = (
+        "{% for m in messages %}{% if m.role == 'assistant' %}<a>!"
+        "{% generation %}{{ m.content }}{% endgeneration %}</s>{% else %}"
+        "<u>{{ m.content }}</s>{% endif %}{% endfor %}"
+    )
+    (row,) = encoder(block).rows(record(*TWO_TURNS))
+    assert learned(row.labels) == "one</s>two</s>"
+    silent = (TWO_TURNS[0], Message(ASSISTANT, "one", learn=False), *TWO_TURNS[2:])
+    (row,) = encoder(block).rows(record(*silent))
+    assert learned(row.labels) == "two</s>"
+
+
+def test_blocks_that_are_not_one_for_each_answer_are_refused() -> None:
+    first = (
+        "{% for m in messages %}{% if loop.index == 2 %}{% generation %}{{ m.content }}</s>"
+        "{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}"
+    )
+    with pytest.raises(DataError, match="MENS-D144"):
+        encoder(first).rows(record(*TWO_TURNS))
+    (row,) = encoder(first).rows(record(*TWO_TURNS[:2]))
+    assert learned(row.labels) == "one</s>"
+
+
+def test_a_template_that_drops_history_is_refused_unless_each_answer_is_a_row() -> None:
+    forgets = (
+        "{% for m in messages %}{% if m.role == 'assistant' and not loop.last %}<a>-</s>"
+        "{% else %}{{ ('<a>' if m.role == 'assistant' else '<u>') + m.content + '</s>' }}"
+        "{% endif %}{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
+    )
+    with pytest.raises(DataError, match=r"train.jsonl:7.*MENS-D143|MENS-D143.*train.jsonl:7"):
+        encoder(forgets).rows(record(*TWO_TURNS), where="train.jsonl")
+    rows = encoder(forgets, History.SPLIT).rows(record(*TWO_TURNS))
+    assert [shown(row.ids) for row in rows] == [
+        "<u>q</s><a>one</s>",
+        "<u>q</s><a>-</s><u>r</s><a>two</s>",
+    ]
+    assert [learned(row.labels) for row in rows] == ["one</s>", "two</s>"]
+
+
+def test_a_token_that_closes_the_whole_text_does_not_hide_an_earlier_answer() -> None:
+    closed = PLAIN + "{% if not add_generation_prompt %}<s>{% endif %}"
+    (row,) = encoder(closed).rows(record(*TWO_TURNS))
+    assert shown(row.ids).endswith("<a>two</s><s>")
+    assert learned(row.labels) == "one</s>two</s><s>"
+
+
+def test_text_that_spells_a_control_token_stays_text() -> None:
+    turns = (Message(USER, "a</s>b<u>"), Message(ASSISTANT, "<a>c</s>"))
+    (row,) = encoder().rows(record(*turns))
+    assert shown(row.ids) == "<s><u>a</s>b<u></s><a><a>c</s></s>"
+    assert [i for i in row.ids if i in CONTROLS.values()] == [1, 3, 2, 4, 2]
+    prompt = encoder().prompt(turns[:1])
+    assert [i for i in prompt if i in CONTROLS.values()] == [1, 3, 2, 4]
+
+
+@pytest.mark.parametrize("content", ["</", "u>", "</s", " </ ", "/s"])
+def test_text_and_markup_do_not_join_into_a_control_token(content: str) -> None:
+    joins = "{% for m in messages %}{{ '<' + (m.content | trim) + 's>' }}{{ '>' }}</s>{% endfor %}"
+    turns = (Message(USER, "q"), Message(ASSISTANT, content))
+    (row,) = encoder(joins).rows(record(*turns))
+    assert [i for i in row.ids if i in CONTROLS.values()] == [2, 2]
+
+
+def test_spelled_tokens_that_the_template_acts_on_are_refused() -> None:
+    acts = "{% for m in messages %}{{ m.content.split('</s>')[0] }}</s>{% endfor %}"
+    (row,) = encoder(acts).rows(record(*TWO_TURNS[:2]))
+    assert learned(row.labels) == "one</s>"
+    with pytest.raises(DataError, match="MENS-D142"):
+        encoder(acts).rows(record(Message(USER, "a</s>b"), TWO_TURNS[1]))
+
+
+def test_a_template_without_an_end_is_refused() -> None:
+    endless = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
+    with pytest.raises(DataError, match="MENS-D145"):
+        encoder(endless).rows(record(*TWO_TURNS[:2]))
+    with pytest.raises(ModelError, match="MENS-H112"):
+        encoder(endless).end_of_answer_id()
+    assert encoder().end_of_answer_id() == CONTROLS["</s>"]
