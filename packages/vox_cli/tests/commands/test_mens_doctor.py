@@ -49,7 +49,7 @@ def test_a_bare_install_is_told_how_to_get_more(vox: Vox, install: Callable[...,
     assert [each["install"] for each in document["extras"]["missing"]] == [
         extras.install_line(extra) for extra in ("mens-gpu", "mens-train", "gguf")
     ]
-    assert document["extras"]["missing"][0]["modules"] == ["torch", "tokenizers"]
+    assert document["extras"]["missing"][0]["modules"] == ["torch", "tokenizers", "jinja2"]
 
 
 def test_without_torch_it_works_for_people_too(vox: Vox, install: Callable[..., None]) -> None:
@@ -60,7 +60,7 @@ def test_without_torch_it_works_for_people_too(vox: Vox, install: Callable[..., 
 
 
 def test_a_cpu_computes_in_f32_by_default(vox: Vox, install: Callable[..., None]) -> None:
-    install("torch", "tokenizers", torch=fake_torch())
+    install("torch", "tokenizers", "jinja2", torch=fake_torch())
     document = vox("mens", "doctor", "--json").document
     assert (document["device"], document["dtypes"]) == ("cpu", ["f32", "bf16"])
     assert document["extras"]["present"] == ["mens-gpu"]

@@ -47,6 +47,7 @@ _NEED_TORCH = (
     "qlora_subset",
     "weights",
     "engine_setup",
+    "model_template",
 )
 collect_ignore = [] if find_spec("torch") else [f"test_{name}_run.py" for name in _NEED_TORCH]
 

@@ -18,6 +18,7 @@ from vox_populi.hf.inventory import ModelInventory, base_digest
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import plan as say_plan
+from vox_populi.plan.template_choice import choose_template
 from vox_populi.plan.tokenizer_choice import choose_tokenizer
 
 _SEQ_LEN = 512
@@ -115,7 +116,8 @@ def header_on_base(
         ids, where = chosen.tokenizer.vocab_size, str(chosen.path)
         if ids > config.vocab_size:
             raise ModelError(say_plan.tokenizer_beyond_embedding(where, ids, config.vocab_size))
-        digest, notes = chosen.tokenizer.digest, chosen.notes
+        policy, template_notes = choose_template(policy, folder, chosen.tokenizer)
+        digest, notes = chosen.tokenizer.digest, (*chosen.notes, *template_notes)
     completed = replace(
         header,
         base_name=EMBEDDED_NAME if folder is None else folder.resolve().name,

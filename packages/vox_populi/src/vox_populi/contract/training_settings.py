@@ -77,7 +77,7 @@ class TrainingSettings(TypedDict, total=False):
     """Forward passes per optimizer step."""
     seed: int
     """Random seed."""
-    template: Literal["chatml", "plain"]
+    template: Literal["chatml", "plain", "model"]
     """Template of a row."""
     system_prompt: str | None
     """System prompt for rows without one."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from vox_populi.data.chat_template import ModelTemplate
+from vox_populi.data.template_rows import RenderTokenizer, TemplateEncoder
 from vox_populi.data.training_text import (
     END_OF_TEXT,
     ChatTemplate,
@@ -43,8 +45,12 @@ def encode_record(
         Ids and unshifted labels (see `EncodedRow`); possibly nothing is learned.
 
     Raises:
-        DataError: When a message contains a marker that this tokenizer has only as text.
+        DataError: When a message contains a marker that this tokenizer has only as text, or the
+            model's own template refuses the row.
     """
+    if policy.own is not None:
+        (row,) = own_encoder(policy.own, policy, tokenizer).rows(record, max_tokens, where)
+        return row
     ids: list[int] = []
     labels: list[int] = []
     place = f"{where}:{record.line}"
@@ -84,6 +90,8 @@ def encode_prompt(
     ids: list[int] = []
     pieces = _encoded_pieces(messages, tokenizer, policy, "the prompt", open_assistant=True)
     try:
+        if policy.own is not None:
+            return own_encoder(policy.own, policy, tokenizer).prompt(messages)
         for _, piece_ids in pieces:
             ids += piece_ids
     except ValueError:
@@ -96,8 +104,20 @@ def end_of_answer_id(tokenizer: TextTokenizer, policy: TextPolicy) -> int | None
 
     `None` if the tokenizer has no end token: then the marker is learned as text.
     """
+    if policy.own is not None:
+        return own_encoder(policy.own, policy, tokenizer).end_of_answer_id()
     marker = IM_END if policy.template is ChatTemplate.CHATML else END_OF_TEXT
     return _control_id(marker, tokenizer)
+
+
+def own_encoder(
+    template: ModelTemplate, policy: TextPolicy, tokenizer: TextTokenizer
+) -> TemplateEncoder:
+    """The encoder of a model's own template."""
+    assert isinstance(tokenizer, RenderTokenizer), "`choose_template` refuses other tokenizers"
+    return TemplateEncoder(
+        template=template, tokenizer=tokenizer, system_prompt=policy.system_prompt
+    )
 
 
 def _encoded_pieces(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vox_populi.data.chat_template import ModelTemplate, RenderedChat, TemplateMessage
 from vox_populi.data.typed_controls import typed_controls
@@ -23,6 +23,7 @@ Span = tuple[int, int]
 """Start and end, in characters or in tokens."""
 
 
+@runtime_checkable
 class RenderTokenizer(Protocol):
     """What encoding a rendered conversation needs from a tokenizer."""
 
@@ -95,6 +96,20 @@ class TemplateEncoder:
             DataError: When the template refuses the messages.
         """
         return self._encoded(self._turns(messages), "the prompt", open_assistant=True)[1]
+
+    def marked_text(self, record: TrainingRecord, row: EncodedRow) -> tuple[tuple[str, bool], ...]:
+        """The text of a row that `rows` made, in parts, each with whether it is learned."""
+        rendered, _, offsets = self._encoded(self._turns(record.messages), "")
+        parts: list[tuple[str, bool]] = []
+        start = 0
+        for i, label in enumerate(row.labels):
+            learned = label != IGNORE_INDEX
+            is_last = i + 1 == len(row)
+            if is_last or (row.labels[i + 1] != IGNORE_INDEX) is not learned:
+                end = offsets[i][1]
+                parts.append((rendered.text[start:end], learned))
+                start = end
+        return tuple(parts)
 
     def end_of_answer_id(self) -> int:
         """The id that ends an answer under this template.

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vox_populi.data.chat_template import ModelTemplate
 from vox_tensor.chat_markup import Piece, PieceKind, chatml_pieces
 from vox_tensor.records import Message, Role
 
@@ -26,6 +27,8 @@ class ChatTemplate(StrEnum):
     """Turns between `<|im_start|>` and `<|im_end|>`."""
     PLAIN = "plain"
     """The contents on separate lines, without roles."""
+    MODEL = "model"
+    """The base's own chat template, as a server renders it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,15 +38,20 @@ class TextPolicy:
     template: ChatTemplate = ChatTemplate.CHATML
     system_prompt: str | None = None
     """System prompt for conversations without a system message."""
+    own: ModelTemplate | None = None
+    """The base's template, for `ChatTemplate.MODEL`; `None` until the base is known."""
 
     @property
     def digest(self) -> str:
         """`sha256:` and the hash of layout and system prompt."""
+        if self.template is ChatTemplate.MODEL:
+            return _digest([self.own and self.own.digest, self.system_prompt])
         return _digest([template_digest(self.template), self.system_prompt])
 
     def lacks_prompt_of(self, digest: str) -> bool:
         """Whether text with that digest had a system prompt that is not known here."""
-        return self.system_prompt is None and self.digest != digest
+        is_known = self.template is not ChatTemplate.MODEL or self.own is not None
+        return is_known and self.system_prompt is None and self.digest != digest
 
 
 def training_pieces(
@@ -59,6 +67,7 @@ def training_pieces(
         policy: Template and system prompt.
         open_assistant: End where an assistant's answer starts, for the model to continue.
     """
+    assert policy.template is not ChatTemplate.MODEL, "it is rendered whole"
     turns = _with_system(messages, policy.system_prompt)
     if policy.template is ChatTemplate.CHATML:
         return chatml_pieces(turns, open_assistant)

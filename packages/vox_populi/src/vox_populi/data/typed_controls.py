@@ -7,7 +7,9 @@ two texts differ, the character came with the row.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from vox_populi.data.chat_template import ModelTemplate, RenderedChat, TemplateMessage
@@ -35,8 +37,8 @@ def typed_controls(
     """
     text = rendered.text
     veil = next((each for each in _VEILS if each not in text), _VEILS[0])
-    known = tuple(controls)
-    veiled = [_veiled(message, known, veil) for message in messages]
+    known = _controls_of(tuple(controls))
+    veiled = [known.veiled(message, veil) for message in messages]
     if veiled == list(messages):
         return []
     try:
@@ -49,40 +51,47 @@ def typed_controls(
     return [(i, i + 1) for i, character in enumerate(shown) if character == veil]
 
 
-def _veiled(value: Any, controls: Sequence[str], veil: str) -> Any:
-    """A message with every text of its row veiled; roles are ours and stay."""
-    if isinstance(value, str):
-        return _veiled_text(value, controls, veil)
-    if isinstance(value, dict):
-        return {
-            key: each if key == "role" else _veiled(each, controls, veil)
-            for key, each in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_veiled(each, controls, veil) for each in value]
-    return value
+class _Controls:
+    """Control tokens, and the parts of them that a text could begin or end with."""
+
+    def __init__(self, controls: Sequence[str]) -> None:
+        self._longest = max(map(len, controls), default=0)
+        self._whole = re.compile("|".join(f"(?={re.escape(each)})" for each in controls) or "(?!)")
+        cuts = [(each, n) for each in controls for n in range(1, len(each))]
+        self._starts = {each[:n] for each, n in cuts}
+        self._ends = {each[n:] for each, n in cuts}
+        self._joined = "\0".join(controls)
+
+    def veiled(self, value: Any, veil: str) -> Any:
+        """A message with every text of its row veiled; roles are ours and stay."""
+        if isinstance(value, str):
+            return self._veiled_text(value, veil)
+        if isinstance(value, dict):
+            return {
+                key: each if key == "role" else self.veiled(each, veil)
+                for key, each in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self.veiled(each, veil) for each in value]
+        return value
+
+    def _veiled_text(self, text: str, veil: str) -> str:
+        """Hide one character of each control token, or of a part of one at the text's borders."""
+        places = {found.start() for found in self._whole.finditer(text)}
+        core = text.strip()
+        start = len(text) - len(text.lstrip())
+        parts = range(1, min(self._longest, len(core) + 1))
+        if core and len(core) < self._longest and core in self._joined:
+            places.add(start)
+        if any(core[-n:] in self._starts for n in parts):
+            places.add(start + len(core) - 1)
+        if any(core[:n] in self._ends for n in parts):
+            places.add(start)
+        if not places:
+            return text
+        return "".join(veil if i in places else letter for i, letter in enumerate(text))
 
 
-def _veiled_text(text: str, controls: Sequence[str], veil: str) -> str:
-    """A text without one character of each control token, or of the part of one at its borders."""
-    places = set[int]()
-    core = text.strip()
-    start = len(text) - len(text.lstrip())
-    end = start + len(core)
-    for control in controls:
-        found = text.find(control)
-        while found >= 0:
-            places.add(found)
-            found = text.find(control, found + 1)
-        if not core:
-            continue
-        if core in control:
-            places.add(start)
-        parts = range(1, min(len(control), len(core) + 1))
-        if any(core.endswith(control[:n]) for n in parts):
-            places.add(end - 1)
-        if any(core.startswith(control[-n:]) for n in parts):
-            places.add(start)
-    if not places:
-        return text
-    return "".join(veil if i in places else letter for i, letter in enumerate(text))
+@lru_cache(maxsize=4)
+def _controls_of(controls: tuple[str, ...]) -> _Controls:
+    return _Controls(controls)

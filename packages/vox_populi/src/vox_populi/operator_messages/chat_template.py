@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
-_OTHER_TEMPLATE = "Pass a template file that does (--template FILE.jinja)."
-
 
 def template_unusable(where: str, reason: str) -> Problem:
     """A template that cannot be read or compiled."""
     return Problem(
         code="MENS-H110",
         what=f"the chat template cannot be used: {clipped(reason)}.",
-        fix="Restore the file of the model, or pass a template file of your own.",
+        fix="Restore the file of the model, or correct it.",
         where=where,
     )
 
@@ -36,9 +34,34 @@ def template_has_no_end(where: str) -> Problem:
         code="MENS-H112",
         what="the chat template ends an assistant's message without a control token.",
         fix="A model that learns no end never stops. Add eos_token after the content of an"
-        " assistant's message, in a template file of your own.",
+        " assistant's message in the template.",
         where=where,
     )
+
+
+def template_missing(where: str) -> Problem:
+    """The model's own template was requested, and it has none."""
+    return Problem(
+        code="MENS-H113",
+        what="the model has no chat template of its own.",
+        fix="Use --template chatml or --template plain.",
+        where=where,
+    )
+
+
+def template_needs_own_tokenizer(where: str) -> Problem:
+    """The model's template with another vocabulary, whose ids it was not made for."""
+    return Problem(
+        code="MENS-H114",
+        what="the model's own chat template needs the model's own tokenizer.",
+        fix="Pass --tokenizer hf, or use --template chatml.",
+        where=where,
+    )
+
+
+def note_template_date(where: str, day: str) -> str:
+    """The template prints the current date, which would make runs differ."""
+    return f"{where}: the chat template prints the date; {day} is always used."
 
 
 def template_refused(place: str, reason: str) -> Problem:
@@ -78,7 +101,7 @@ def history_changes(place: str, message: int) -> Problem:
         code="MENS-D143",
         what=f"the chat template writes messages[{message}] differently once other messages"
         " follow, so training on the whole conversation is not what a server shows the model.",
-        fix="Make one row of each answer (history split).",
+        fix="Make one row of each answer, with weight 0 for the earlier ones.",
         where=place,
     )
 
@@ -89,7 +112,7 @@ def blocks_do_not_match(place: str, blocks: int, messages: int) -> Problem:
         code="MENS-D144",
         what=f"the chat template marks {blocks} parts as generated, but the conversation has"
         f" {messages} assistant messages.",
-        fix="Make one row of each answer (history split).",
+        fix="Make one row of each answer, with weight 0 for the earlier ones.",
         where=place,
     )
 
@@ -99,7 +122,7 @@ def no_end_after(place: str, message: int) -> Problem:
     return Problem(
         code="MENS-D145",
         what=f"the chat template writes no control token at the end of messages[{message}].",
-        fix=_OTHER_TEMPLATE,
+        fix="Add eos_token after the content of an assistant's message in the model's template.",
         where=place,
     )
 

@@ -31,6 +31,7 @@ from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_populi.plan.device_choice import DeviceChoice, choose_device, device_problems
 from vox_populi.plan.memory_estimate import count_parameters
 from vox_populi.plan.nf4_plan import choose_dense_copies
+from vox_populi.plan.template_choice import choose_template
 from vox_populi.plan.tokenizer_choice import TokenizerChoice, choose_tokenizer
 from vox_populi.runs.find_adapter import FoundAdapter
 from vox_tensor.nf4_levels import Nf4Settings
@@ -72,7 +73,8 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
     chosen = _tokenizer(choice.tokenizer, folder, model.inventory, text)
     if text is not None and chosen.tokenizer.digest != text.tokenizer_digest:
         raise ArtifactError(say_adapter.adapter_tokenizer_differs(text.where, str(chosen.path)))
-    policy = _policy(choice, text)
+    asked = _policy(choice, text)
+    policy, template_notes = choose_template(asked, folder, chosen.tokenizer)
     text_notes = _text_notes(choice, policy, text)
     adapter_notes = () if adapter is None else adapter.notes
     quantization = None if adapter is None else adapter.adapter.header.quantization
@@ -88,6 +90,7 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
             *model.inventory.config.notes,
             *device.notes,
             *chosen.notes,
+            *template_notes,
             *adapter_notes,
             *nf4_notes,
             *text_notes,

@@ -10,9 +10,11 @@ from pathlib import Path
 from vox_populi import number_ranges
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.dataset import DatasetOptions, RowRules, open_dataset
+from vox_populi.data.supervision import own_encoder
 from vox_populi.data.training_text import ChatTemplate, TextPolicy, training_pieces
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.number_ranges import require_ranges
+from vox_populi.plan.template_choice import choose_template
 from vox_populi.plan.tokenizer_choice import choose_tokenizer
 from vox_tensor.chat_markup import Piece, PieceKind
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
@@ -87,16 +89,20 @@ def preview_rows(request: PreviewRequest) -> Iterator[PreviewRow]:
     if kind is None:
         kind = TokenizerKind.VOX if request.model_dir is None else TokenizerKind.HF
     tokenizer = choose_tokenizer(kind, request.model_dir).tokenizer
-    policy = TextPolicy(template=request.template, system_prompt=request.system_prompt)
+    asked = TextPolicy(template=request.template, system_prompt=request.system_prompt)
+    policy, _ = choose_template(asked, request.model_dir, tokenizer)
     options = DatasetOptions.of(request, seq_len=request.seq_len, ce_last_k=request.ce_last_k)
     rows = open_dataset(request.data, tokenizer, policy, options)
     for index in islice(range(len(rows)), request.count):
         record, row = rows.record(index), rows[index]
-        pieces = training_pieces(record.messages, policy)
+        if policy.own is None:
+            parts = tuple(_shown_pieces(row, training_pieces(record.messages, policy), tokenizer))
+        else:
+            parts = own_encoder(policy.own, policy, tokenizer).marked_text(record, row)
         yield PreviewRow(
             ids=row.ids,
             labels=row.labels,
-            pieces=tuple(_shown_pieces(row, pieces, tokenizer)),
+            pieces=parts,
             source_line=row.line,
             source=record.source,
             weight=row.weight,

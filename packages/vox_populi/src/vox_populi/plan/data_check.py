@@ -17,6 +17,7 @@ from vox_populi.data.folder_rows import (
     unread_files,
     valid_file,
 )
+from vox_populi.data.training_text import TextPolicy
 from vox_populi.operator_messages import data as say_qlora
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.plan.execution_planner import DataFacts
@@ -77,13 +78,19 @@ class CheckedRows:
 
 
 def check_rows(
-    contract: FinetuneContract, tokenizer: TextTokenizer, found: Findings, *, is_tokenised: bool
+    contract: FinetuneContract,
+    tokenizer: TextTokenizer,
+    policy: TextPolicy,
+    found: Findings,
+    *,
+    is_tokenised: bool,
 ) -> CheckedRows | None:
     """Open the rows of a request; `None` if there is any problem.
 
     Args:
         contract: The request.
         tokenizer: The request's tokenizer, or a stand-in if it is not available.
+        policy: The request's text policy, with the base's template if it means that.
         found: Receives every problem of both files.
         is_tokenised: Whether `tokenizer` is the real one. Under a stand-in lengths mean
             nothing, so no row is cut or refused for its length.
@@ -104,7 +111,7 @@ def check_rows(
         path = folder / name
         if not os.path.lexists(path):
             return None
-        return found.attempt(lambda: open_dataset(path, tokenizer, contract.text, options))
+        return found.attempt(lambda: open_dataset(path, tokenizer, policy, options))
 
     name = valid_file(folder)
     train, valid = opened(TRAIN_FILE), None if name is None else opened(name)

@@ -13,7 +13,7 @@ from vox_populi.contract.choices import Backend
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.data_report import DataReport
 from vox_populi.data.dataset import RowDataset
-from vox_populi.data.training_text import TextPolicy
+from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import MissingExtraError, ModelError
 from vox_populi.files.file_digest import content_digest, digest_of_files
 from vox_populi.hf.embedded import embedded_model_dir
@@ -34,6 +34,7 @@ from vox_populi.plan.output_folder import (
     check_cache_folder,
     check_output_folder,
 )
+from vox_populi.plan.template_choice import choose_template
 from vox_populi.plan.tokenizer_choice import TokenizerChoice, choose_tokenizer
 from vox_tensor.tokenizer import TextTokenizer, VoxTokenizer
 
@@ -107,7 +108,8 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
     tokenizer = chosen.tokenizer if chosen else VoxTokenizer()
     if config is not None and chosen is not None:
         _check_vocabulary(chosen, config, found)
-    rows = check_rows(contract, tokenizer, found, is_tokenised=chosen is not None)
+    policy, template_notes = _policy_of(contract, chosen, found)
+    rows = check_rows(contract, tokenizer, policy, found, is_tokenised=chosen is not None)
     if rows is not None:
         found.refuse(skip_rate_problems(contract, rows))
     found.raise_if_any()
@@ -115,7 +117,7 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
     assert graph is not None, "it is chosen wherever there is an inventory"
     assert rows is not None, "missing rows are a finding"
     digests = {
-        "template": contract.text.digest,
+        "template": policy.digest,
         "base_headers": _header_digest(inventory),
         **rows.digests,
     }
@@ -130,12 +132,17 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
         tokenizer=tokenizer,
         tokenizer_path=chosen.path if chosen else inventory.model_dir / TOKENIZER_NAME,
         is_tokenised=chosen is not None,
-        policy=contract.text,
+        policy=policy,
         train=rows.train,
         valid=rows.valid,
         facts=rows.facts(is_tokenised=chosen is not None),
         digests=digests,
-        notes=(*inventory.config.notes, *tokenizer_notes, *rows.notes(contract.batching.seq_len)),
+        notes=(
+            *inventory.config.notes,
+            *tokenizer_notes,
+            *template_notes,
+            *rows.notes(contract.batching.seq_len),
+        ),
     )
 
 
@@ -188,6 +195,21 @@ def _tokenizer_of(
         if model_dir is not None and not os.path.lexists(model_dir / TOKENIZER_NAME):
             found.refuse([say_model_folder.model_file_missing(str(model_dir / TOKENIZER_NAME))])
         return None
+
+
+def _policy_of(
+    contract: FinetuneContract, chosen: TokenizerChoice | None, found: Findings
+) -> tuple[TextPolicy, tuple[str, ...]]:
+    """The request's text policy with the base's template in it, and notes.
+
+    Where tokenizer or template cannot be loaded, rows are laid out in ChatML to be checked at all.
+    """
+    asked = contract.text
+    stand_in = TextPolicy(system_prompt=asked.system_prompt), ()
+    if chosen is None:
+        return (asked, ()) if asked.template is not ChatTemplate.MODEL else stand_in
+    folder, tokenizer = contract.model_dir, chosen.tokenizer
+    return found.attempt(lambda: choose_template(asked, folder, tokenizer)) or stand_in
 
 
 def _check_vocabulary(chosen: TokenizerChoice, config: ModelConfig, found: Findings) -> None:

@@ -1,0 +1,173 @@
+"""`--template model`: the base's own template from the first row to the merged folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.data.training_text import ChatTemplate
+from vox_populi.errors import ArtifactError, ModelError, PreflightError
+from vox_populi.pipeline.evaluate import EvalRequest, evaluate
+from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
+from vox_populi.pipeline.merge import MergeRequest, merge_weights
+from vox_populi.pipeline.preview import PreviewRequest, preview_rows
+from vox_populi.pipeline.train import RunOptions, TrainReport, plan_training, run_training
+from vox_populi.pipeline.weights_choice import WeightsChoice
+from vox_tensor.errors import VoxError
+
+pytest.importorskip("tokenizers", reason="needs vox-populi[mens-gpu]")
+
+MakeContract = Callable[..., FinetuneContract]
+TEMPLATE = (
+    "{% for m in messages %}{% if loop.first and m.role != 'system' %}"
+    "<|im_start|>system\nBe brief.<|im_end|>\n{% endif %}"
+    "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SYSTEM = "<|im_start|>system\nBe brief.<|im_end|>\n"
+
+
+@pytest.fixture
+def make(make_contract: MakeContract) -> MakeContract:
+    """A request for the base's own template, which puts a system message in front."""
+
+    def made(template: str | None = TEMPLATE, **changes: Any) -> FinetuneContract:
+        settings = {"tokenizer": TokenizerKind.HF, "template": ChatTemplate.MODEL, "seq_len": 96}
+        contract = make_contract(**{**settings, **changes})
+        assert contract.model_dir is not None
+        if template is not None:
+            write_template(contract.model_dir, template)
+        return contract
+
+    return made
+
+
+def write_template(folder: Path, text: str) -> None:
+    (folder / "chat_template.jinja").write_text(text, encoding="utf-8")
+
+
+def trained(contract: FinetuneContract) -> TrainReport:
+    return run_training(contract, RunOptions())
+
+
+def answer(weights: WeightsChoice) -> tuple[int, ...]:
+    request = GenerateRequest(weights=weights, prompts=(Prompt("Say one."),), max_new_tokens=6)
+    (result,) = generate(request)
+    return tuple(result.ids)
+
+
+def code_of(error: VoxError) -> set[str]:
+    return {problem.code for problem in error.problems}
+
+
+def test_rows_are_the_templates_text_in_training_and_preview(make: MakeContract) -> None:
+    contract = make()
+    rows = list(plan_training(contract).preflight.train)
+    shown = list(
+        preview_rows(
+            PreviewRequest(
+                data=contract.data_dir / "train.jsonl",
+                model_dir=contract.model_dir,
+                template=ChatTemplate.MODEL,
+                seq_len=96,
+                count=99,
+            )
+        )
+    )
+    assert [(row.ids, row.labels) for row in shown] == [(row.ids, row.labels) for row in rows]
+    assert shown[0].text == (
+        f"{SYSTEM}<|im_start|>user\nSay one.<|im_end|>\n"
+        "<|im_start|>assistant\none! one! one! <|im_end|>\n"
+    )
+    learned = [text for text, is_learned in shown[0].pieces if is_learned]
+    assert learned == ["one! one! one! <|im_end|>\n"]
+
+
+def test_a_row_that_is_cut_shows_what_is_left(make: MakeContract) -> None:
+    contract = make()
+    request = PreviewRequest(
+        data=contract.data_dir / "train.jsonl",
+        model_dir=contract.model_dir,
+        template=ChatTemplate.MODEL,
+        seq_len=50,
+        count=1,
+    )
+    (row,) = preview_rows(request)
+    assert len(row.ids) == 50
+    assert f"{SYSTEM}<|im_start|>user\nSay one.<|im_end|>\n<|im_start|>assistant\none!".startswith(
+        row.text
+    )
+
+
+def test_a_run_is_used_and_merged_with_the_template_it_was_trained_with(
+    make: MakeContract, tmp_path: Path
+) -> None:
+    contract = make(learning_rate=0.1, epochs=20)
+    report = trained(contract)
+    run = WeightsChoice(run=report.run, threads=1)
+    ids = answer(run)
+    score = evaluate(EvalRequest(weights=run, data=contract.data_dir / "train.jsonl"))
+    chatml = WeightsChoice(
+        run=report.run, threads=1, template=ChatTemplate.CHATML, force_template=True
+    )
+    plain = evaluate(EvalRequest(weights=chatml, data=contract.data_dir / "train.jsonl"))
+    assert score.loss < plain.loss
+    output = tmp_path / "merged"
+    merge_weights(MergeRequest(checkpoint=report.run, output=output))
+    assert (output / "chat_template.jinja").read_text(encoding="utf-8") == TEMPLATE
+    assert answer(WeightsChoice(model_dir=output, threads=1)) == ids
+    manifest = json.loads((report.run / "training_manifest.json").read_text(encoding="utf-8"))
+    assert manifest["template"] == "model"
+
+
+def test_another_template_at_use_is_refused(make: MakeContract) -> None:
+    contract = make()
+    report = trained(contract)
+    assert contract.model_dir is not None
+    before = answer(WeightsChoice(run=report.run, threads=1))
+    write_template(contract.model_dir, TEMPLATE.replace("Be brief.", "Be long."))
+    with pytest.raises(ArtifactError) as caught:
+        answer(WeightsChoice(run=report.run, threads=1))
+    assert code_of(caught.value) == {"MENS-A030"}
+    with pytest.raises(ArtifactError):
+        answer(WeightsChoice(run=report.run, threads=1, template=ChatTemplate.CHATML))
+    write_template(contract.model_dir, TEMPLATE)
+    assert answer(WeightsChoice(run=report.run, threads=1)) == before
+
+
+def test_a_base_without_a_template_or_with_another_tokenizer_is_refused(
+    make: MakeContract,
+) -> None:
+    contract = make(template=None)
+    with pytest.raises(PreflightError) as caught:
+        plan_training(contract)
+    assert code_of(caught.value) == {"MENS-H113"}
+    with pytest.raises(PreflightError) as caught:
+        plan_training(make(tokenizer=TokenizerKind.VOX))
+    assert code_of(caught.value) == {"MENS-H114"}
+    with pytest.raises(ModelError) as unusable:
+        answer(WeightsChoice(template=ChatTemplate.MODEL, threads=1))
+    assert code_of(unusable.value) == {"MENS-H113"}
+
+
+def test_rows_that_the_template_refuses_are_problems_of_their_lines(make: MakeContract) -> None:
+    two = "{% if 'two' in messages[0].content %}{{ raise_exception('no') }}{% endif %}"
+    with pytest.raises(PreflightError) as caught:
+        plan_training(make(template=TEMPLATE + two))
+    assert code_of(caught.value) == {"MENS-D140"}
+    assert [str(problem.where)[-2:] for problem in caught.value.problems] == [":2"]
+
+
+def test_a_template_that_prints_the_date_makes_the_same_rows_on_every_day(
+    make: MakeContract,
+) -> None:
+    dated = TEMPLATE.replace("Be brief.", "{{ strftime_now('%d %b %Y') }}")
+    planned = plan_training(make(template=dated))
+    assert any("2024-07-26" in note for note in planned.notes)
+    assert "2024-07-26" not in "".join(plan_training(make()).notes)
