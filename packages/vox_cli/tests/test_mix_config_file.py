@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -169,7 +170,6 @@ def test_the_schema_has_the_keys_of_the_reader() -> None:
 
 
 def test_the_schema_takes_the_example_and_refuses_slips() -> None:
-    jsonschema = pytest.importorskip("jsonschema", reason="needs the group test-torch")
     schema = jsonschema.Draft202012Validator(mix_config_schema())
     value: dict[str, Any] = yaml.safe_load(
         FULL.replace("2e-1", "0.2").replace("record-", "record_").replace("vox_speech", "[x]")

@@ -8,13 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
 from vox_cli.train_request import TRAIN_SETTINGS
 from vox_populi.contract.setting import Setting
-
-jsonschema = pytest.importorskip("jsonschema", reason="needs the group test-torch")
 
 Vox = Callable[..., Any]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def adapters() -> Any:
 def head_only(tmp_path: Path, adapters: Any) -> Callable[[int], list[object]]:
     """Arguments for an adapter of the head alone: vocab 4, d_model 3, rank 2, alpha 4, ones."""
     torch = pytest.importorskip("torch")
-    save = pytest.importorskip("safetensors.torch")
+    save = import_module("safetensors.torch")
 
     def make(version: int) -> list[object]:
         layers = {"lm_head": ("wte.weight", torch.ones(2, 3), torch.ones(4, 2))}
@@ -235,7 +236,7 @@ def test_merge_qlora_cli_roundtrip_adapter_manifest_v3(
 
 def check_roundtrip(vox: Vox, argv: list[object], output: Path) -> None:
     torch = pytest.importorskip("torch")
-    load = pytest.importorskip("safetensors.torch")
+    load = import_module("safetensors.torch")
     outcome = vox("schola", "merge-qlora", *argv, "--output-dir", output, "--json")
     assert outcome.code == 0
     found = load.load_file(output / "merged_subset.safetensors")

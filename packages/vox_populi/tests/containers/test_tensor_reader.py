@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
-safetensors = pytest.importorskip("safetensors.torch", reason="the oracle")
+
+from safetensors import torch as safetensors  # noqa: E402 - torch may be absent
 
 from vox_populi.containers.safetensors_header import read_header  # noqa: E402 - torch may be absent
 from vox_populi.containers.tensor_reader import (  # noqa: E402 - torch may be absent
