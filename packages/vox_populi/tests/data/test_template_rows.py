@@ -26,9 +26,7 @@ class MarkupTokenizer:
     """One id per character, and one for each control token that no typed character touches."""
 
     control_tokens: Collection[str] = CONTROLS
-
-    def control_id(self, token: str) -> int | None:
-        return CONTROLS.get(token)
+    control_ids: Collection[int] = frozenset(CONTROLS.values())
 
     def encode_rendered(
         self, text: str, typed: Sequence[tuple[int, int]] = ()
@@ -158,6 +156,14 @@ def test_a_token_that_closes_the_whole_text_does_not_hide_an_earlier_answer() ->
     (row,) = encoder(closed).rows(record(*TWO_TURNS))
     assert shown(row.ids).endswith("<a>two</s><s>")
     assert learned(row.labels) == "one</s>two</s><s>"
+
+
+def test_a_template_that_always_opens_an_answer_does_not_teach_it() -> None:
+    opens = PLAIN.replace("{% if add_generation_prompt %}{{ '<a>' }}{% endif %}", "<a>")
+    (row,) = encoder(opens).rows(record(*TWO_TURNS))
+    assert shown(row.ids).endswith("<a>two</s><a>")
+    assert learned(row.labels) == "one</s>two</s>"
+    assert encoder(opens).end_of_answer_id() == CONTROLS["</s>"]
 
 
 def test_text_that_spells_a_control_token_stays_text() -> None:

@@ -31,8 +31,9 @@ class RenderTokenizer(Protocol):
     def control_tokens(self) -> Collection[str]:
         """Text of every control token."""
 
-    def control_id(self, token: str) -> int | None:
-        """The id of a control token, or `None`."""
+    @property
+    def control_ids(self) -> Collection[int]:
+        """Id of every control token."""
 
     def encode_rendered(
         self, text: str, typed: Sequence[Span] = ()
@@ -123,7 +124,7 @@ class TemplateEncoder:
         except DataError as error:
             where = self.template.where
             raise ModelError(*error.problems, say.template_has_no_end(where)) from None
-        controls = self._control_ids()
+        controls = self.tokenizer.control_ids
         return next(label for label in reversed(row.labels) if label in controls)
 
     def _row(
@@ -168,7 +169,7 @@ class TemplateEncoder:
             place=place,
         )
         ids, offsets = self.tokenizer.encode_rendered(rendered.text, typed)
-        controls = self._control_ids() if typed else set()
+        controls = self.tokenizer.control_ids if typed else ()
         for token_id, (start, end) in zip(ids, offsets, strict=True):
             if token_id in controls and any(start <= a < end for a, _ in typed):
                 raise DataError(say.text_makes_control_token(place))
@@ -200,7 +201,8 @@ class TemplateEncoder:
             until = whole
         else:
             until = self.template.render(turns[: index + 1], place=place).text
-        for end in _ends(until, self.tokenizer.control_tokens):
+        closed = _without_opening(until, prompt, self.tokenizer.control_tokens)
+        for end in _ends(closed, self.tokenizer.control_tokens):
             answer = until[:end]
             if answer.startswith(prompt) and whole.startswith(answer):
                 return len(prompt), end
@@ -209,7 +211,7 @@ class TemplateEncoder:
     def _with_end(self, span: Span, ids: Sequence[int], message: int, place: str) -> Span:
         """A span of tokens that includes the control token at its end."""
         first, last = span
-        controls = self._control_ids()
+        controls = self.tokenizer.control_ids
         if any(token_id in controls for token_id in ids[first:last][-_MOST_BLANKS:]):
             return span
         for i in range(last, min(last + _MOST_BLANKS, len(ids))):
@@ -217,12 +219,11 @@ class TemplateEncoder:
                 return first, i + 1
         raise DataError(say.no_end_after(place, message))
 
-    def _control_ids(self) -> set[int]:
-        found = map(self.tokenizer.control_id, self.tokenizer.control_tokens)
-        return {token_id for token_id in found if token_id is not None}
-
 
 _MOST_BLANKS = 3
+"""Tokens of line ends and spaces that may be between an answer and its end."""
+_LONGEST_OPENING = 200
+"""Characters of markup with which an answer opens."""
 
 
 def _tokens_of(span: Span, offsets: Sequence[Span]) -> Span:
@@ -232,13 +233,25 @@ def _tokens_of(span: Span, offsets: Sequence[Span]) -> Span:
     return (inside[0], inside[-1] + 1) if inside else (0, 0)
 
 
+def _without_opening(text: str, prompt: str, controls: Collection[str]) -> str:
+    """A text without a next answer's opening, which some templates write after every message.
+
+    It begins at a control token and is what the prompt ends with.
+    """
+    longest = min(len(text) - len(prompt), _LONGEST_OPENING)
+    for n in range(longest, 0, -1):
+        start = len(text) - n
+        if prompt.endswith(text[start:]) and text.startswith(tuple(controls), start):
+            return text[:start]
+    return text
+
+
 def _ends(text: str, controls: Collection[str]) -> Iterator[int]:
     """The end of a text, and where it ends without control tokens that close a conversation."""
-    end = len(text)
-    yield end
+    known = tuple(controls)
     while True:
-        closing = next((c for c in controls if text[:end].rstrip().endswith(c)), None)
-        if closing is None:
+        yield len(text)
+        bare = text.rstrip()
+        if not bare.endswith(known):
             return
-        end = len(text[:end].rstrip()) - len(closing)
-        yield end
+        text = bare[: -max(len(each) for each in known if bare.endswith(each))]

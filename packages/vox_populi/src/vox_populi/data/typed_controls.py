@@ -56,7 +56,11 @@ class _Controls:
 
     def __init__(self, controls: Sequence[str]) -> None:
         self._longest = max(map(len, controls), default=0)
-        self._whole = re.compile("|".join(f"(?={re.escape(each)})" for each in controls) or "(?!)")
+        # Some vocabularies have thousands: a look-up for each length, and only at a first letter.
+        self._whole = frozenset(controls)
+        self._lengths = sorted(set(map(len, controls)))
+        firsts = "|".join(sorted({re.escape(each[:1]) for each in controls}))
+        self._first = re.compile(firsts or "(?!)")
         cuts = [(each, n) for each in controls for n in range(1, len(each))]
         self._starts = {each[:n] for each, n in cuts}
         self._ends = {each[n:] for each, n in cuts}
@@ -77,7 +81,11 @@ class _Controls:
 
     def _veiled_text(self, text: str, veil: str) -> str:
         """Hide one character of each control token, or of a part of one at the text's borders."""
-        places = {found.start() for found in self._whole.finditer(text)}
+        places = {
+            found.start()
+            for found in self._first.finditer(text)
+            if any(text[found.start() : found.start() + n] in self._whole for n in self._lengths)
+        }
         core = text.strip()
         start = len(text) - len(text.lstrip())
         parts = range(1, min(self._longest, len(core) + 1))

@@ -46,7 +46,16 @@ class HfTokenizer:
     """A `vox_tensor.tokenizer.TextTokenizer` over a loaded `tokenizers.Tokenizer`."""
 
     __slots__ = (
-        *("_controls", "_digest", "_eos_id", "_rendered", "_tokenizer", "_vocab_size", "_where"),
+        *(
+            "_control_ids",
+            "_controls",
+            "_digest",
+            "_eos_id",
+            "_rendered",
+            "_tokenizer",
+            "_vocab_size",
+            "_where",
+        ),
     )
 
     def __init__(self, tokenizer: Any, *, eos_id: int | None, digest: str, where: str) -> None:
@@ -62,6 +71,7 @@ class HfTokenizer:
             for token_id, token in tokenizer.get_added_tokens_decoder().items()
             if token.special
         }
+        self._control_ids = frozenset(self._controls.values())
 
     def __repr__(self) -> str:
         return f"HfTokenizer({self._where}, {self._vocab_size} ids)"
@@ -89,6 +99,11 @@ class HfTokenizer:
     def control_tokens(self) -> Collection[str]:
         """Text of every control token."""
         return self._controls.keys()
+
+    @property
+    def control_ids(self) -> Collection[int]:
+        """Id of every control token."""
+        return self._control_ids
 
     def encode_rendered(
         self, text: str, typed: Sequence[Span] = ()
