@@ -32,7 +32,7 @@ def choose_template(
         tokenizer: Turns the rendered text into ids.
 
     Raises:
-        ModelError: When the folder has no template that can be used, or the tokenizer is not the folder's.
+        ModelError: When the folder has no chat template, or the tokenizer is not its own.
         MissingExtraError: Without Jinja2 or the module `tokenizers`.
     """
     if policy.template is not ChatTemplate.MODEL:
