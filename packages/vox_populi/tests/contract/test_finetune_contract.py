@@ -16,6 +16,7 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.contract.setting import settings_of
 from vox_populi.data.dataset import OnBadRow, OnLongRow
+from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ConfigError, ContractError
 from vox_populi.hf.keymap import ProjectionRole
@@ -34,6 +35,7 @@ OTHER_VALUE: dict[str, Any] = {
     "targets": (ProjectionRole.Q,),
     "template": ChatTemplate.PLAIN,
     "system_prompt": "Be brief.",
+    "history": History.LAST,
     "epochs": 4,
     "max_steps": 10,
     "optimizer": OptimizerKind.LION,

@@ -79,7 +79,7 @@ TWO_TURNS = (
 
 
 def test_answers_and_their_ends_are_learned_once_each() -> None:
-    (row,) = encoder().rows(record(*TWO_TURNS))
+    row = encoder().row(record(*TWO_TURNS))
     assert shown(row.ids) == "<s><u>q</s><a>one</s><u>r</s><a>two</s>"
     assert learned(row.labels) == "one</s>two</s>"
     assert (row.line, row.weight) == (7, 0.5)
@@ -87,14 +87,14 @@ def test_answers_and_their_ends_are_learned_once_each() -> None:
 
 def test_an_answer_with_learn_off_is_not_learned() -> None:
     turns = (TWO_TURNS[0], Message(ASSISTANT, "one", learn=False), *TWO_TURNS[2:])
-    (row,) = encoder().rows(record(*turns))
+    row = encoder().row(record(*turns))
     assert learned(row.labels) == "two</s>"
-    (row,) = encoder(history=History.SPLIT).rows(record(*turns))
+    (row,) = encoder().split(record(*turns))
     assert learned(row.labels) == "two</s>"
 
 
 def test_a_row_is_cut_from_its_end() -> None:
-    (row,) = encoder().rows(record(*TWO_TURNS), max_tokens=7)
+    row = encoder().row(record(*TWO_TURNS), max_tokens=7)
     assert (shown(row.ids), learned(row.labels)) == ("<s><u>q</s><a>on", "on")
 
 
@@ -104,10 +104,10 @@ def test_the_prompt_ends_where_an_answer_starts() -> None:
 
 def test_a_system_prompt_is_put_before_conversations_that_have_none() -> None:
     ours = encoder(system_prompt="S")
-    (row,) = ours.rows(record(*TWO_TURNS[:2]))
+    row = ours.row(record(*TWO_TURNS[:2]))
     assert shown(row.ids) == "<s><u>S</s><u>q</s><a>one</s>"
     assert learned(row.labels) == "one</s>"
-    (row,) = ours.rows(record(Message(SYSTEM, "T"), *TWO_TURNS[:2]))
+    row = ours.row(record(Message(SYSTEM, "T"), *TWO_TURNS[:2]))
     assert shown(row.ids).startswith("<s><u>T</s><u>q")
 
 
@@ -117,10 +117,10 @@ def test_generation_blocks_decide_and_the_end_after_one_is_learned() -> None:
         "{% generation %}{{ m.content }}{% endgeneration %}</s>{% else %}"
         "<u>{{ m.content }}</s>{% endif %}{% endfor %}"
     )
-    (row,) = encoder(block).rows(record(*TWO_TURNS))
+    row = encoder(block).row(record(*TWO_TURNS))
     assert learned(row.labels) == "one</s>two</s>"
     silent = (TWO_TURNS[0], Message(ASSISTANT, "one", learn=False), *TWO_TURNS[2:])
-    (row,) = encoder(block).rows(record(*silent))
+    row = encoder(block).row(record(*silent))
     assert learned(row.labels) == "two</s>"
 
 
@@ -130,8 +130,8 @@ def test_blocks_that_are_not_one_for_each_answer_are_refused() -> None:
         "{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}"
     )
     with pytest.raises(DataError, match="MENS-D144"):
-        encoder(first).rows(record(*TWO_TURNS))
-    (row,) = encoder(first).rows(record(*TWO_TURNS[:2]))
+        encoder(first).row(record(*TWO_TURNS))
+    row = encoder(first).row(record(*TWO_TURNS[:2]))
     assert learned(row.labels) == "one</s>"
 
 
@@ -142,25 +142,30 @@ def test_a_template_that_drops_history_is_refused_unless_each_answer_is_a_row() 
         "{% endif %}{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
     )
     with pytest.raises(DataError, match=r"train.jsonl:7.*MENS-D143|MENS-D143.*train.jsonl:7"):
-        encoder(forgets).rows(record(*TWO_TURNS), where="train.jsonl")
-    rows = encoder(forgets, History.SPLIT).rows(record(*TWO_TURNS))
+        encoder(forgets).row(record(*TWO_TURNS), where="train.jsonl")
+    rows = encoder(forgets).split(record(*TWO_TURNS))
     assert [shown(row.ids) for row in rows] == [
         "<u>q</s><a>one</s>",
         "<u>q</s><a>-</s><u>r</s><a>two</s>",
     ]
     assert [learned(row.labels) for row in rows] == ["one</s>", "two</s>"]
+    row = encoder(forgets, History.LAST).row(record(*TWO_TURNS))
+    assert shown(row.ids) == shown(rows[-1].ids)
+    assert learned(row.labels) == "two</s>"
+    row = encoder(history=History.LAST).row(record(*TWO_TURNS))
+    assert learned(row.labels) == "one</s>two</s>"
 
 
 def test_a_token_that_closes_the_whole_text_does_not_hide_an_earlier_answer() -> None:
     closed = PLAIN + "{% if not add_generation_prompt %}<s>{% endif %}"
-    (row,) = encoder(closed).rows(record(*TWO_TURNS))
+    row = encoder(closed).row(record(*TWO_TURNS))
     assert shown(row.ids).endswith("<a>two</s><s>")
     assert learned(row.labels) == "one</s>two</s><s>"
 
 
 def test_a_template_that_always_opens_an_answer_does_not_teach_it() -> None:
     opens = PLAIN.replace("{% if add_generation_prompt %}{{ '<a>' }}{% endif %}", "<a>")
-    (row,) = encoder(opens).rows(record(*TWO_TURNS))
+    row = encoder(opens).row(record(*TWO_TURNS))
     assert shown(row.ids).endswith("<a>two</s><a>")
     assert learned(row.labels) == "one</s>two</s>"
     assert encoder(opens).end_of_answer_id() == CONTROLS["</s>"]
@@ -168,7 +173,7 @@ def test_a_template_that_always_opens_an_answer_does_not_teach_it() -> None:
 
 def test_text_that_spells_a_control_token_stays_text() -> None:
     turns = (Message(USER, "a</s>b<u>"), Message(ASSISTANT, "<a>c</s>"))
-    (row,) = encoder().rows(record(*turns))
+    row = encoder().row(record(*turns))
     assert shown(row.ids) == "<s><u>a</s>b<u></s><a><a>c</s></s>"
     assert [i for i in row.ids if i in CONTROLS.values()] == [1, 3, 2, 4, 2]
     prompt = encoder().prompt(turns[:1])
@@ -179,22 +184,22 @@ def test_text_that_spells_a_control_token_stays_text() -> None:
 def test_text_and_markup_do_not_join_into_a_control_token(content: str) -> None:
     joins = "{% for m in messages %}{{ '<' + (m.content | trim) + 's>' }}{{ '>' }}</s>{% endfor %}"
     turns = (Message(USER, "q"), Message(ASSISTANT, content))
-    (row,) = encoder(joins).rows(record(*turns))
+    row = encoder(joins).row(record(*turns))
     assert [i for i in row.ids if i in CONTROLS.values()] == [2, 2]
 
 
 def test_spelled_tokens_that_the_template_acts_on_are_refused() -> None:
     acts = "{% for m in messages %}{{ m.content.split('</s>')[0] }}</s>{% endfor %}"
-    (row,) = encoder(acts).rows(record(*TWO_TURNS[:2]))
+    row = encoder(acts).row(record(*TWO_TURNS[:2]))
     assert learned(row.labels) == "one</s>"
     with pytest.raises(DataError, match="MENS-D142"):
-        encoder(acts).rows(record(Message(USER, "a</s>b"), TWO_TURNS[1]))
+        encoder(acts).row(record(Message(USER, "a</s>b"), TWO_TURNS[1]))
 
 
 def test_a_template_without_an_end_is_refused() -> None:
     endless = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
     with pytest.raises(DataError, match="MENS-D145"):
-        encoder(endless).rows(record(*TWO_TURNS[:2]))
+        encoder(endless).row(record(*TWO_TURNS[:2]))
     with pytest.raises(ModelError, match="MENS-H112"):
         encoder(endless).end_of_answer_id()
     assert encoder().end_of_answer_id() == CONTROLS["</s>"]

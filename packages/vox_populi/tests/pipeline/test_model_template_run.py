@@ -11,6 +11,7 @@ import pytest
 
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError, ModelError, PreflightError
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
@@ -171,3 +172,30 @@ def test_a_template_that_prints_the_date_makes_the_same_rows_on_every_day(
     planned = plan_training(make(template=dated))
     assert any("2024-07-26" in note for note in planned.notes)
     assert "2024-07-26" not in "".join(plan_training(make()).notes)
+
+
+def test_rewritten_answers_are_refused_or_the_last_one_is_learned(
+    make: MakeContract, write_rows: Callable[..., Path]
+) -> None:
+    forgets = TEMPLATE.replace(
+        "{{ m.content }}", "{{ m.content if loop.last or m.role != 'assistant' else '-' }}"
+    )
+    make(template=forgets)
+    turns = [("user", "a"), ("assistant", "bb"), ("user", "c"), ("assistant", "dd")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    write_rows([{"messages": messages}] * 3)
+    with pytest.raises(PreflightError) as caught:
+        plan_training(make(template=forgets))
+    assert code_of(caught.value) == {"MENS-D143"}
+    contract = make(template=forgets, history=History.LAST)
+    request = PreviewRequest(
+        data=contract.data_dir / "train.jsonl",
+        model_dir=contract.model_dir,
+        template=ChatTemplate.MODEL,
+        history=History.LAST,
+        count=1,
+    )
+    (shown,) = preview_rows(request)
+    planned = plan_training(contract).preflight.train[0]
+    assert (shown.ids, shown.labels) == (planned.ids, planned.labels)
+    assert [text for text, learned in shown.pieces if learned] == ["dd<|im_end|>\n"]

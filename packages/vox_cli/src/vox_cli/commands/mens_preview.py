@@ -12,6 +12,7 @@ from vox_cli.terminal import STDOUT
 from vox_cli.value_parsers import whole_number
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
+from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.number_ranges import COUNT, RATING, SEQ_LEN
 from vox_populi.pipeline.preview import PreviewRequest, preview_rows
@@ -35,6 +36,14 @@ def preview(
         ChatTemplate, flags.choice("Template of a row.", ChatTemplate, default="chatml")
     ] = ChatTemplate.CHATML,
     system_prompt: Annotated[str | None, flags.text("System prompt for rows without one.")] = None,
+    history: Annotated[
+        History,
+        flags.choice(
+            "Answers that the model's template rewrites later: refuse, or learn the last.",
+            History,
+            default="error",
+        ),
+    ] = History.ERROR,
     seq_len: Annotated[
         int, flags.whole("Largest number of tokens per row.", SEQ_LEN, default=512)
     ] = 512,
@@ -73,6 +82,7 @@ def preview(
         count=count,
         template=template,
         system_prompt=system_prompt,
+        history=history,
         seq_len=seq_len,
         ce_last_k=ce_last_k,
         min_rating=min_rating,

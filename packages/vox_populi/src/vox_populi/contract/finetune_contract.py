@@ -159,6 +159,10 @@ class FinetuneContract:
             TextPolicy,
             template=SettingSpec(help="Template of a row."),
             system_prompt=SettingSpec(help="System prompt for rows without one."),
+            history=SettingSpec(
+                help="Answers that the model's template rewrites later: refuse, or learn the last.",
+                recorded=Recorded.IF_CHANGED,
+            ),
         ),
     )
     rows: RowRules = field(

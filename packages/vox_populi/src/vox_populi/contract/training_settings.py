@@ -81,6 +81,8 @@ class TrainingSettings(TypedDict, total=False):
     """Template of a row."""
     system_prompt: str | None
     """System prompt for rows without one."""
+    history: Literal["error", "last"]
+    """Answers that the model's template rewrites later: refuse, or learn the last."""
     min_rating: int | None
     """Skip rows with a lower rating, 1 to 5."""
     context_filter: str | None

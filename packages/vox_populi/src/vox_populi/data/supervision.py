@@ -49,8 +49,7 @@ def encode_record(
             model's own template refuses the row.
     """
     if policy.own is not None:
-        (row,) = own_encoder(policy.own, policy, tokenizer).rows(record, max_tokens, where)
-        return row
+        return own_encoder(policy.own, policy, tokenizer).row(record, max_tokens, where)
     ids: list[int] = []
     labels: list[int] = []
     place = f"{where}:{record.line}"
@@ -116,7 +115,10 @@ def own_encoder(
     """The encoder of a model's own template."""
     assert isinstance(tokenizer, RenderTokenizer), "`choose_template` refuses other tokenizers"
     return TemplateEncoder(
-        template=template, tokenizer=tokenizer, system_prompt=policy.system_prompt
+        template=template,
+        tokenizer=tokenizer,
+        history=policy.history,
+        system_prompt=policy.system_prompt,
     )
 
 

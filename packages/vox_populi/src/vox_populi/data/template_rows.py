@@ -9,7 +9,7 @@ border between prompt and answer belongs to the answer.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -46,8 +46,9 @@ class History(StrEnum):
 
     ERROR = "error"
     """The row is refused."""
-    SPLIT = "split"
-    """Each answer becomes a row of its own, rendered as it would be at that turn."""
+    LAST = "last"
+    """Only the answers are learned that are the same in the whole conversation; at least the
+    last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,35 +61,35 @@ class TemplateEncoder:
     system_prompt: str | None = None
     """System prompt for conversations without a system message."""
 
-    def rows(
+    def row(
         self, record: TrainingRecord, max_tokens: int | None = None, where: str = ""
-    ) -> tuple[EncodedRow, ...]:
-        """A conversation as one row, or as one for each answer.
+    ) -> EncodedRow:
+        """A conversation as one row.
 
         Args:
             record: The conversation.
-            max_tokens: Number of tokens to keep, from the start of each row.
+            max_tokens: Number of tokens to keep, from the start of the row.
             where: Name of the row's file, for messages.
 
         Returns:
-            Ids and unshifted labels; rows that learn nothing are left out when split.
+            Ids and unshifted labels (see `EncodedRow`).
 
         Raises:
             DataError: When the template refuses the row or its learned text cannot be told.
         """
         place = f"{where}:{record.line}"
-        learned = [
-            i
-            for i, message in enumerate(record.messages)
-            if message.role is Role.ASSISTANT and message.learn
-        ]
-        if self.history is History.SPLIT:
-            parts = [(record.messages[: i + 1], [i]) for i in learned]
-        else:
-            parts = [(record.messages, learned)]
-        return tuple(
-            self._row(record, messages, turns, max_tokens, place) for messages, turns in parts
-        )
+        return self._row(record, record.messages, max_tokens, place)
+
+    def split(self, record: TrainingRecord, where: str = "") -> tuple[EncodedRow, ...]:
+        """Each learned answer as a row of its own, rendered as it would be at that turn.
+
+        Raises:
+            DataError: As for `row`.
+        """
+        place = f"{where}:{record.line}"
+        ends = (i + 1 for i, each in enumerate(record.messages) if _is_learned(each))
+        parts = (_last_learned(record.messages[:end]) for end in ends)
+        return tuple(self._row(record, part, None, place) for part in parts)
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Ids up to where an assistant's answer starts.
@@ -99,7 +100,7 @@ class TemplateEncoder:
         return self._encoded(self._turns(messages), "the prompt", open_assistant=True)[1]
 
     def marked_text(self, record: TrainingRecord, row: EncodedRow) -> tuple[tuple[str, bool], ...]:
-        """The text of a row that `rows` made, in parts, each with whether it is learned."""
+        """The text of a row that `row` made, in parts, each with whether it is learned."""
         rendered, _, offsets = self._encoded(self._turns(record.messages), "")
         parts: list[tuple[str, bool]] = []
         start = 0
@@ -120,7 +121,7 @@ class TemplateEncoder:
         """
         probe = (Message(Role.USER, "U"), Message(Role.ASSISTANT, "A"))
         try:
-            (row,) = self.rows(TrainingRecord(messages=probe, line=0))
+            row = self.row(TrainingRecord(messages=probe, line=0))
         except DataError as error:
             where = self.template.where
             raise ModelError(*error.problems, say.template_has_no_end(where)) from None
@@ -131,16 +132,18 @@ class TemplateEncoder:
         self,
         record: TrainingRecord,
         messages: Sequence[Message],
-        learned: Sequence[int],
         max_tokens: int | None,
         place: str,
     ) -> EncodedRow:
         turns = self._turns(messages)
         shift = len(turns) - len(messages)
+        learned = [i for i, message in enumerate(messages) if _is_learned(message)]
         rendered, ids, offsets = self._encoded(turns, place)
         spans = self._answers(turns, rendered, [i + shift for i in learned], place)
         labels = [IGNORE_INDEX] * len(ids)
-        for message, span in zip(learned, spans, strict=False):
+        for message, span in zip(learned, spans, strict=True):
+            if span is None:
+                continue
             first, last = self._with_end(_tokens_of(span, offsets), ids, message, place)
             labels[first:last] = ids[first:last]
         return EncodedRow(
@@ -181,10 +184,13 @@ class TemplateEncoder:
         rendered: RenderedChat,
         learned: Sequence[int],
         place: str,
-    ) -> list[Span]:
-        """The characters of each learned answer."""
+    ) -> list[Span | None]:
+        """The characters of each learned answer; `None` for one that is rewritten later."""
         if not self.template.marks_generated:
-            return [self._added_by(turns, i, rendered.text, place) for i in learned]
+            spans = [self._added_by(turns, i, rendered.text, place) for i in learned]
+            if None in spans and (self.history is History.ERROR or spans[-1] is None):
+                raise DataError(say.history_changes(place, learned[spans.index(None)]))
+            return spans
         answers = [i for i, turn in enumerate(turns) if turn["role"] == Role.ASSISTANT]
         blocks = rendered.generated
         if len(blocks) == len(answers):
@@ -193,8 +199,8 @@ class TemplateEncoder:
 
     def _added_by(
         self, turns: Sequence[TemplateMessage], index: int, whole: str, place: str
-    ) -> Span:
-        """What message `index` adds to the text in which an answer was open."""
+    ) -> Span | None:
+        """What message `index` adds to the text in which an answer was open, if it only adds."""
         before = turns[:index]
         prompt = self.template.render(before, open_assistant=True, place=place).text
         if index + 1 == len(turns):
@@ -206,7 +212,7 @@ class TemplateEncoder:
             answer = until[:end]
             if answer.startswith(prompt) and whole.startswith(answer):
                 return len(prompt), end
-        raise DataError(say.history_changes(place, index))
+        return None
 
     def _with_end(self, span: Span, ids: Sequence[int], message: int, place: str) -> Span:
         """A span of tokens that includes the control token at its end."""
@@ -218,6 +224,15 @@ class TemplateEncoder:
             if ids[i] in controls:
                 return first, i + 1
         raise DataError(say.no_end_after(place, message))
+
+
+def _is_learned(message: Message) -> bool:
+    return message.role is Role.ASSISTANT and message.learn
+
+
+def _last_learned(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages, of which only the last is learned."""
+    return (*(replace(each, learn=False) for each in messages[:-1]), messages[-1])
 
 
 _MOST_BLANKS = 3

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vox_populi.data.chat_template import ModelTemplate
+from vox_populi.data.template_rows import History
 from vox_tensor.chat_markup import Piece, PieceKind, chatml_pieces
 from vox_tensor.records import Message, Role
 
@@ -38,6 +39,8 @@ class TextPolicy:
     template: ChatTemplate = ChatTemplate.CHATML
     system_prompt: str | None = None
     """System prompt for conversations without a system message."""
+    history: History = History.ERROR
+    """How `ChatTemplate.MODEL` learns answers that the template rewrites once others follow."""
     own: ModelTemplate | None = None
     """The base's template, for `ChatTemplate.MODEL`; `None` until the base is known."""
 

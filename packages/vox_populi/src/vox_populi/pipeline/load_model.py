@@ -12,6 +12,7 @@ from vox_populi.containers.torch_dtypes import TORCH_DTYPES
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.qlora_spec import DenseCopiesChoice
 from vox_populi.contract.setting_groups import ComputeSettings
+from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME
@@ -185,6 +186,8 @@ def _policy(choice: WeightsChoice, text: TrainedText | None) -> TextPolicy:
         system_prompt=trained.system_prompt
         if choice.system_prompt is None
         else choice.system_prompt,
+        # What a run refused it did not learn, and rows without rewritten answers are the same.
+        history=History.LAST,
     )
 
 

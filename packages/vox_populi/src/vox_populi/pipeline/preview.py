@@ -11,6 +11,7 @@ from vox_populi import number_ranges
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.dataset import DatasetOptions, RowRules, open_dataset
 from vox_populi.data.supervision import own_encoder
+from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate, TextPolicy, training_pieces
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.number_ranges import require_ranges
@@ -33,6 +34,7 @@ class PreviewRequest(RowRules):
     count: int = 3
     template: ChatTemplate = ChatTemplate.CHATML
     system_prompt: str | None = None
+    history: History = History.ERROR
     seq_len: int = 512
     ce_last_k: int | None = None
     """Show only this many supervised tokens at the end of a row as learned."""
@@ -89,7 +91,11 @@ def preview_rows(request: PreviewRequest) -> Iterator[PreviewRow]:
     if kind is None:
         kind = TokenizerKind.VOX if request.model_dir is None else TokenizerKind.HF
     tokenizer = choose_tokenizer(kind, request.model_dir).tokenizer
-    asked = TextPolicy(template=request.template, system_prompt=request.system_prompt)
+    asked = TextPolicy(
+        template=request.template,
+        system_prompt=request.system_prompt,
+        history=request.history,
+    )
     policy, _ = choose_template(asked, request.model_dir, tokenizer)
     options = DatasetOptions.of(request, seq_len=request.seq_len, ce_last_k=request.ce_last_k)
     rows = open_dataset(request.data, tokenizer, policy, options)
