@@ -16,6 +16,7 @@ from vox_populi.data.dataset import (
     open_dataset,
     split_validation,
 )
+from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.data.row_formats import parse_row
 from vox_populi.data.supervision import encode_record
 from vox_populi.data.training_text import TextPolicy
@@ -40,7 +41,7 @@ def unlearned() -> dict[str, object]:
 
 
 def opened(path: Path, options: DatasetOptions | None = None) -> RowDataset:
-    return open_dataset(path, VOX, POLICY, options or DatasetOptions())
+    return open_dataset(open_rows(path), VOX, POLICY, options or DatasetOptions())
 
 
 def refused(path: Path, options: DatasetOptions | None = None) -> list[str]:

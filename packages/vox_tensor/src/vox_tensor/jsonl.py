@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -41,6 +41,24 @@ class JsonLine:
     value: dict[str, object]
 
 
+LineParser = Callable[[bytes, int, str], JsonLine | Problem]
+"""A function like `parse_jsonl_line`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineSpan:
+    """Consecutive lines of a file, for a scan of a part of it."""
+
+    start: int
+    """Offset of the first one, as in `line_offsets`."""
+    first: int
+    """Number of the first line, from 1; it is not blank unless it is the first of the file."""
+    last: int
+    """Number of the last line."""
+    has_more: bool
+    """Whether a row follows: blank lines at the end are then between rows."""
+
+
 def read_jsonl(path: Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[JsonLine]:
     """Read the rows of a file up to the first bad line, then report every bad line there is.
 
@@ -70,11 +88,55 @@ def scan_jsonl(path: Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[
         path: As for `read_jsonl`.
         max_line_bytes: As for `read_jsonl`.
     """
+    where = str(path)
     try:
         with open_regular_file(path) as handle:
-            yield from _scan_lines(handle, str(path), max_line_bytes)
+            problem = form_problem(handle, where)
+            if problem is not None:
+                yield problem
+                return
+            _skip_bom(handle)
+            yield from _scan_lines(handle, where, max_line_bytes)
     except DataError as error:
         yield from error.problems
+
+
+def scan_span(
+    path: Path,
+    span: LineSpan,
+    *,
+    where: str,
+    parse: LineParser | None = None,
+    max_line_bytes: int = MAX_LINE_BYTES,
+) -> Iterator[JsonLine | Problem]:
+    """Read some lines of a file as `scan_jsonl` reads all of them; its format is known.
+
+    Args:
+        path: As for `read_jsonl`.
+        span: Which lines.
+        where: The file's name, for messages.
+        parse: Reads a line; `None` for `parse_jsonl_line`.
+        max_line_bytes: As for `read_jsonl`.
+    """
+    try:
+        with open_regular_file(path) as handle:
+            handle.seek(span.start)
+            yield from _scan_lines(handle, where, max_line_bytes, span, parse)
+    except DataError as error:
+        yield from error.problems
+
+
+def form_problem(handle: IO[bytes], where: str) -> Problem | None:
+    """The problem of a file in a format other than JSON Lines; moves to the start of the file."""
+    form = form_of_content(handle.read(HEAD_BYTES))
+    handle.seek(0)
+    return None if form is None else say.not_json_lines(form, where)
+
+
+def is_blank_line(handle: IO[bytes], start: int, end: int) -> bool:
+    """Whether the bytes of a line are nothing but white space."""
+    handle.seek(start)
+    return not handle.read(min(end - start, _CHUNK_BYTES)).lstrip(_BLANK)
 
 
 def parse_jsonl_line(raw: bytes, line: int, where: str) -> JsonLine | Problem:
@@ -148,15 +210,18 @@ def _skip_bom(handle: IO[bytes]) -> int:
     return handle.seek(len(_BOM) if handle.read(len(_BOM)) == _BOM else 0)
 
 
-def _scan_lines(handle: IO[bytes], where: str, limit: int) -> Iterator[JsonLine | Problem]:
-    form = form_of_content(handle.read(HEAD_BYTES))
-    if form is not None:
-        yield say.not_json_lines(form, where)
-        return
-    handle.seek(0)
-    _skip_bom(handle)
-    number = blanks = 0
-    while raw := handle.readline(limit + 1):
+def _scan_lines(
+    handle: IO[bytes],
+    where: str,
+    limit: int,
+    span: LineSpan | None = None,
+    parse: LineParser | None = None,
+) -> Iterator[JsonLine | Problem]:
+    """Read lines from where the file stands; without a span, to its end."""
+    parse = parse or parse_jsonl_line
+    number, blanks = 0 if span is None else span.first - 1, 0
+    last = None if span is None else span.last
+    while number != last and (raw := handle.readline(limit + 1)):
         number += 1
         if len(raw) <= limit and not raw.lstrip(_BLANK):
             blanks += 1
@@ -168,7 +233,9 @@ def _scan_lines(handle: IO[bytes], where: str, limit: int) -> Iterator[JsonLine 
             _skip_rest_of_line(handle, raw)
             yield say.line_too_long(limit, f"{where}:{number}")
         else:
-            yield parse_jsonl_line(raw, number, where)
+            yield parse(raw, number, where)
+    if blanks and span is not None and span.has_more:
+        yield say.blank_lines(blanks, f"{where}:{number - blanks + 1}")
 
 
 def _skip_rest_of_line(handle: IO[bytes], raw: bytes) -> None:

@@ -25,7 +25,7 @@ from vox_populi.corpus.mix_rows import written_row
 from vox_populi.corpus.mix_scan import MixScan, ScannedSource
 from vox_populi.corpus.mix_selection import random_stream, shuffle
 from vox_populi.data.dataset import OnBadRow
-from vox_populi.data.row_reader import file_digest
+from vox_populi.data.row_files.file_content import file_digest
 from vox_populi.errors import ConfigError, DataError
 from vox_populi.files.made_folders import made_folder
 from vox_populi.operator_messages import corpus as say_corpus

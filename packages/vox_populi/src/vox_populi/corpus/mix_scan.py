@@ -15,7 +15,7 @@ from vox_populi.corpus.mix_report import MixDrop, SkipReason, SourceReport
 from vox_populi.corpus.mix_rows import MixRow, mix_row
 from vox_populi.corpus.mix_selection import KeySet, copies_of, picked, quota, random_stream
 from vox_populi.data.dataset import OnBadRow
-from vox_populi.data.row_reader import file_digest
+from vox_populi.data.row_files.file_content import file_digest
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import corpus as say
 from vox_tensor.errors import Problem

@@ -11,16 +11,15 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from pathlib import Path
 
 from vox_populi.data.data_report import DataReport, DataTally, DropReason
+from vox_populi.data.row_files.row_file import FileRow, RowFile, is_about_file
 from vox_populi.data.row_formats import parse_row
 from vox_populi.data.row_reader import RowReader
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import data as say
 from vox_tensor.errors import Problem
-from vox_tensor.jsonl import JsonLine, scan_jsonl
 from vox_tensor.problem_log import ProblemLog
 from vox_tensor.records import EncodedRow, TrainingRecord
 from vox_tensor.tokenizer import TextTokenizer
@@ -84,7 +83,7 @@ class DatasetOptions(RowRules):
 
 
 class RowDataset:
-    """Encoded rows by index, in the order of the file.
+    """Encoded rows by index, in the order of the file or files.
 
     Created by `open_dataset`. The same index always gives the same ids; if the file changes, that
     is an error, not different rows.
@@ -125,14 +124,14 @@ class RowDataset:
         return RowDataset(self._reader, self._index.select(rows), self.report)
 
     @property
-    def path(self) -> Path:
-        """The file."""
-        return self._reader.path
+    def rows(self) -> RowFile:
+        """The file or files; the `line` of an encoded row is an index of it."""
+        return self._reader.rows
 
     @property
     def digest(self) -> str:
         """`sha256:` and the hash of the file's bytes."""
-        return self._reader.digest
+        return self._reader.rows.digest
 
     @property
     def lengths(self) -> Sequence[int]:
@@ -174,20 +173,20 @@ class RowIndex:
 
 
 def open_dataset(
-    path: Path, tokenizer: TextTokenizer, policy: TextPolicy, options: DatasetOptions
+    rows: RowFile, tokenizer: TextTokenizer, policy: TextPolicy, options: DatasetOptions
 ) -> RowDataset:
-    """Check every row of a file and index those that will be used. Writes nothing.
+    """Check every row of a file and index those that will be used.
 
     Raises:
         DataError: With all bad rows (20 and a count), each with file and line; or with one problem
             if no rows are left.
     """
-    reader = RowReader(path, tokenizer, policy, options.seq_len, options.ce_last_k)
+    reader = RowReader(rows, tokenizer, policy, options.seq_len, options.ce_last_k)
     scan = _Scan(reader, options)
     scan.run()
-    reader.check_unchanged()
+    rows.check_unchanged()
     report = scan.tally.report(scan.skipped.shown())
-    nothing_left = _nothing_left(report, str(path))
+    nothing_left = _nothing_left(report, rows.name)
     if nothing_left is not None and not scan.unreadable:
         raise DataError(nothing_left)
     if scan.fatal:
@@ -225,11 +224,10 @@ class _Scan:
     def __init__(self, reader: RowReader, options: DatasetOptions) -> None:
         self._reader = reader
         self._options = options
-        self._where = str(reader.path)
         self.index = RowIndex(array("I"), array("I"), array("I"))
         self.tally = DataTally()
-        self.fatal = ProblemLog(self._where)
-        self.skipped = ProblemLog(self._where)
+        self.fatal = ProblemLog(reader.rows.name)
+        self.skipped = ProblemLog(reader.rows.name)
 
     @property
     def unreadable(self) -> bool:
@@ -240,22 +238,23 @@ class _Scan:
 
     def run(self) -> None:
         """Read the file."""
-        for item in scan_jsonl(self._reader.path):
-            if isinstance(item, JsonLine):
+        rows = self._reader.rows
+        for item in rows.scan():
+            if isinstance(item, FileRow):
                 self._take(item)
-            elif item.where == self._where:
-                # About the file, not a line of it: no policy for rows covers that.
+            elif is_about_file(item, rows):
+                # About the file, not a row of it: no policy for rows covers that.
                 self.fatal.add([item])
             else:
                 self._reject(DropReason.BAD_ROW, [item])
 
-    def _take(self, row: JsonLine) -> None:
+    def _take(self, read: FileRow) -> None:
         try:
-            record = parse_row(row.value, row.line, self._where)
+            record = parse_row(read.value, read.line, read.where)
             self.tally.ignored_labels.update(record.ignored)
             reason = self._filtered_out(record)
             if reason is None:
-                self._take_encoded(self._reader.encode_whole(record))
+                self._take_encoded(self._reader.encode_whole(record, read), read.place)
             else:
                 self.tally.drop(reason)
         except DataError as error:
@@ -269,10 +268,9 @@ class _Scan:
             return DropReason.CONTEXT_FILTER
         return None
 
-    def _take_encoded(self, whole: EncodedRow) -> None:
+    def _take_encoded(self, whole: EncodedRow, place: str) -> None:
         row = self._reader.truncated(whole)
         is_long = len(row) < len(whole)
-        place = f"{self._where}:{row.line}"
         if is_long and self._options.on_long_row is OnLongRow.ERROR:
             self.tally.drop(DropReason.TOO_LONG)
             self.fatal.add([say.row_too_long(place, len(whole), len(row))])

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from vox_populi.data.dataset import DatasetOptions, RowDataset, open_dataset
+from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.errors import ConfigError, RunFailedError
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.transformer import Transformer
@@ -41,7 +42,7 @@ def evaluate(request: EvalRequest) -> EvalReport:
         raise ConfigError(say_run.nothing_to_compare())
     seq_len, notes = _seq_len(request, found)
     options = DatasetOptions.of(request, seq_len=seq_len)
-    rows = open_dataset(request.data, found.tokenizer, found.policy, options)
+    rows = open_dataset(open_rows(request.data), found.tokenizer, found.policy, options)
     base = None
     with on_device(found.device.device, request.weights.threads):
         started = time.perf_counter()
@@ -129,5 +130,5 @@ def _source_loss(
 ) -> SourceLoss:
     loss = mean_loss(objective, rows, window_tokens)
     if not math.isfinite(loss):
-        raise RunFailedError(say_run.evaluation_not_finite(source, str(rows.path)))
+        raise RunFailedError(say_run.evaluation_not_finite(source, rows.rows.name))
     return SourceLoss(source=source, loss=loss, rows=len(rows), supervised_tokens=rows.n_supervised)

@@ -10,6 +10,7 @@ from pathlib import Path
 from vox_populi import number_ranges
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.dataset import DatasetOptions, RowRules, open_dataset
+from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.data.supervision import own_encoder
 from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate, TextPolicy, training_pieces
@@ -98,7 +99,7 @@ def preview_rows(request: PreviewRequest) -> Iterator[PreviewRow]:
     )
     policy, _ = choose_template(asked, request.model_dir, tokenizer)
     options = DatasetOptions.of(request, seq_len=request.seq_len, ce_last_k=request.ce_last_k)
-    rows = open_dataset(request.data, tokenizer, policy, options)
+    rows = open_dataset(open_rows(request.data), tokenizer, policy, options)
     for index in islice(range(len(rows)), request.count):
         record, row = rows.record(index), rows[index]
         if policy.own is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from vox_populi.adapters.header import AdapterHeader
+from vox_populi.data.row_files.row_file import RowFile, row_places
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName, Sink, SinkGroup
 from vox_populi.files.json_numbers import JsonObject
@@ -170,7 +170,7 @@ class _Run:
             report = self._write(outcome, times, notes)
         except BaseException as error:
             self._emit(EventName.TRAIN_FAILED, _failure_payload(error))
-            located = _with_file(error, self.job.planned.preflight.train.path)
+            located = _with_files(error, self.job.planned.preflight.train.rows)
             if located is error:
                 raise
             raise located from error
@@ -278,17 +278,19 @@ class _Run:
         self.sink.emit(Event(name, payload))
 
 
-def _with_file(error: BaseException, path: Path) -> BaseException:
-    """Add the file name to the engine's problems, which only have lines."""
+def _with_files(error: BaseException, rows: RowFile) -> BaseException:
+    """Name the files in the engine's problems, which only have the indices of rows."""
     if type(error) is not RunFailedError:
         return error
-    return RunFailedError(*(_in_file(problem, path) for problem in error.problems))
+    return RunFailedError(*(_in_files(problem, rows) for problem in error.problems))
 
 
-def _in_file(problem: Problem, path: Path) -> Problem:
+def _in_files(problem: Problem, rows: RowFile) -> Problem:
     if problem.where is None:
         return problem
-    return replace(problem, where=f"{path}:{problem.where.removeprefix('line ')}")
+    indices, joint, more = problem.where.removeprefix("line ").partition(" and ")
+    places = row_places(rows, [int(index) for index in indices.split(",")])
+    return replace(problem, where=f"{places}{joint}{more}")
 
 
 def _failure_payload(error: BaseException) -> JsonObject:

@@ -17,6 +17,7 @@ from vox_populi.data.folder_rows import (
     unread_files,
     valid_file,
 )
+from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.operator_messages import data as say_qlora
 from vox_populi.operator_messages import plan as say_plan
@@ -111,7 +112,7 @@ def check_rows(
         path = folder / name
         if not os.path.lexists(path):
             return None
-        return found.attempt(lambda: open_dataset(path, tokenizer, policy, options))
+        return found.attempt(lambda: open_dataset(open_rows(path), tokenizer, policy, options))
 
     name = valid_file(folder)
     train, valid = opened(TRAIN_FILE), None if name is None else opened(name)

@@ -1,0 +1,1 @@
+"""Files of rows, whatever format they are in. No torch here."""
