@@ -40,7 +40,7 @@ HOSTILE = (
 )
 # A path can hold all of it but the half of a character.
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-OURS = re.compile(r"\x1b\[(?:32|0)m|\r[^\r\n]*\x1b\[K|\r(?=\n)")
+OURS = re.compile(r"\x1b\[(?:32|1|1;32|0)m|\r[^\r\n]*\x1b\[K|\r(?=\n)")
 """Colours of `terminal.Style`, a redrawn line, and how a terminal ends lines."""
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
-from vox_cli.terminal import Piece, Style
 from vox_cli.text_width import cells, padded
 from vox_populi.contract.choices import GraphId
 from vox_populi.operator_messages import plan as say
-from vox_populi.pipeline.preview import PreviewRow
 from vox_populi.pipeline.progress_lines import clock_text
 from vox_populi.pipeline.status import StatusReport
 from vox_populi.pipeline.train import TrainReport
@@ -100,18 +98,6 @@ def status_text(report: StatusReport) -> str:
             *((kind.replace("_", " "), path) for kind, path in report.artifacts.items()),
         ]
     )
-
-
-def preview_text(row: PreviewRow, *, has_color: bool) -> Iterator[Piece]:
-    """A row's text, indented; what is learned is green, or in guillemets without colour."""
-    learned = sum(label != -100 for label in row.labels)
-    weight = "" if row.weight == 1 else f", weight {row.weight:g}"
-    counts = f"{len(row.ids)} tokens, {learned} learned{weight}"
-    yield f"line {row.source_line}: {counts}\n  ", Style.PLAIN
-    for text, is_learned in row.pieces:
-        marked = f"«{text}»" if is_learned and not has_color else text
-        yield set_in(marked), Style.GREEN if is_learned else Style.PLAIN
-    yield "\n", Style.PLAIN
 
 
 def set_in(text: str) -> str:

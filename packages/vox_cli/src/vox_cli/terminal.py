@@ -33,6 +33,8 @@ class Style(StrEnum):
 
     PLAIN = ""
     GREEN = "\x1b[32m"
+    BOLD = "\x1b[1m"
+    BOLD_GREEN = "\x1b[1;32m"
 
 
 Piece = tuple[str, Style]

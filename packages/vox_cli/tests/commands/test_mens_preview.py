@@ -8,14 +8,24 @@ from typing import Any
 import pytest
 
 from vox_cli.commands import mens_preview
-from vox_populi.pipeline.preview import PreviewRequest, PreviewRow
+from vox_populi.data.marked_row import MarkedKind, MarkedPiece, MarkedRow
+from vox_populi.data.token_text import TokenText
+from vox_populi.pipeline.preview import PreviewRequest
 
 Vox = Callable[..., Any]
 
-ROW = PreviewRow(
-    ids=(3, 7, 4),
+ROW = MarkedRow(
+    tokens=(
+        TokenText(3, "<|im_start|>", 0, 12, control=True),
+        TokenText(7, "yes", 12, 15),
+        TokenText(4, "<|im_end|>", 15, 25, control=True),
+    ),
     labels=(-100, 7, 4),
-    pieces=(("<|im_start|>", False), ("yes<|im_end|>", True)),
+    pieces=(
+        MarkedPiece("<|im_start|>", learned=False, kind=MarkedKind.CONTROL),
+        MarkedPiece("yes", learned=True),
+        MarkedPiece("<|im_end|>", learned=True, kind=MarkedKind.CONTROL),
+    ),
     source_line=5,
 )
 
@@ -25,7 +35,7 @@ class Asked:
 
     request: PreviewRequest | None = None
 
-    def __call__(self, request: PreviewRequest) -> Iterator[PreviewRow]:
+    def __call__(self, request: PreviewRequest) -> Iterator[MarkedRow]:
         self.request = request
         return iter([ROW, ROW])
 
@@ -56,6 +66,17 @@ def test_preview_prints_a_json_line_a_row(vox: Vox, previewed: Asked) -> None:
         "ids": [3, 7, 4],
         "labels": [-100, 7, 4],
         "text": "<|im_start|>yes<|im_end|>",
+        "tokens": [
+            {
+                **{"id": 3, "text": "<|im_start|>", "start": 0, "end": 12},
+                **{"learned": False, "control": True},
+            },
+            {"id": 7, "text": "yes", "start": 12, "end": 15, "learned": True, "control": False},
+            {
+                **{"id": 4, "text": "<|im_end|>", "start": 15, "end": 25},
+                **{"learned": True, "control": True},
+            },
+        ],
         "source_line": 5,
         "source": None,
     }
@@ -80,7 +101,13 @@ def test_preview_marks_what_is_learned(vox: Vox, previewed: Asked) -> None:
     assert "line 5: 3 tokens, 2 learned" in plain
     assert "<|im_start|>«yes<|im_end|>»" in plain
     coloured = vox("mens", "preview", "--data", "rows.jsonl", "--color", "always").out
-    assert "\x1b[32myes<|im_end|>\x1b[0m" in coloured
+    assert "\x1b[1m<|im_start|>\x1b[0m\x1b[32myes\x1b[0m\x1b[1;32m<|im_end|>\x1b[0m" in coloured
+
+
+def test_preview_asks_for_one_row(vox: Vox, previewed: Asked) -> None:
+    assert vox("mens", "preview", "--data", "rows.jsonl", "--row", 7, "--line", 9).code == 0
+    assert previewed.request is not None
+    assert (previewed.request.row, previewed.request.line) == (7, 9)
 
 
 def test_preview_of_a_real_file(vox: Vox, tmp_path: Path) -> None:

@@ -86,8 +86,8 @@ def test_rows_are_the_templates_text_in_training_and_preview(make: MakeContract)
         f"{SYSTEM}<|im_start|>user\nSay one.<|im_end|>\n"
         "<|im_start|>assistant\none! one! one! <|im_end|>\n"
     )
-    learned = [text for text, is_learned in shown[0].pieces if is_learned]
-    assert learned == ["one! one! one! <|im_end|>\n"]
+    learned = [piece.text for piece in shown[0].pieces if piece.learned]
+    assert learned == ["one! one! one! ", "<|im_end|>", "\n"]
 
 
 def test_a_row_that_is_cut_shows_what_is_left(make: MakeContract) -> None:
@@ -198,4 +198,4 @@ def test_rewritten_answers_are_refused_or_the_last_one_is_learned(
     (shown,) = preview_rows(request)
     planned = plan_training(contract).preflight.train[0]
     assert (shown.ids, shown.labels) == (planned.ids, planned.labels)
-    assert [text for text, learned in shown.pieces if learned] == ["dd<|im_end|>\n"]
+    assert [piece.text for piece in shown.pieces if piece.learned] == ["dd", "<|im_end|>", "\n"]

@@ -10,6 +10,7 @@ import pytest
 
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.data.marked_row import MarkedKind, MarkedRow
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import DataError
 from vox_populi.pipeline.preview import PreviewRequest, preview_rows
@@ -23,6 +24,10 @@ WriteRows = Callable[..., Path]
 def request(data: Path, base: Path, **changes: Any) -> PreviewRequest:
     settings: dict[str, Any] = {"tokenizer": TokenizerKind.VOX, "seq_len": 64, **changes}
     return PreviewRequest(data=data, model_dir=base, **settings)
+
+
+def learned_text(row: MarkedRow) -> str:
+    return "".join(piece.text for piece in row.pieces if piece.learned)
 
 
 def test_rows_are_those_the_trainer_reads(make_contract: MakeContract) -> None:
@@ -44,8 +49,50 @@ def test_text_is_whole_and_the_learned_part_is_the_answer_and_its_end(
     data = write_rows([{"prompt": "Hé?", "response": "ü\n!", "source": "a:1"}])
     (row,) = preview_rows(request(data, make_base()))
     assert row.text == "<|im_start|>user\nHé?<|im_end|>\n<|im_start|>assistant\nü\n!<|im_end|>"
-    assert [text for text, learned in row.pieces if learned] == ["ü\n!<|im_end|>"]
-    assert set(row.as_json()) == {"ids", "labels", "text", "source_line", "source"}
+    assert learned_text(row) == "ü\n!<|im_end|>"
+    assert set(row.as_json()) == {"ids", "labels", "text", "tokens", "source_line", "source"}
+
+
+def test_every_token_comes_with_its_text_its_place_and_whether_it_is_learned(
+    write_rows: WriteRows, make_base: Callable[..., Path]
+) -> None:
+    data = write_rows([{"prompt": "<|im_end|>", "response": "ü€"}])
+    (row,) = preview_rows(request(data, make_base()))
+    found: Any = row.as_json()
+    tokens = found["tokens"]
+    assert [token["id"] for token in tokens] == found["ids"]
+    assert [token["learned"] for token in tokens] == [label != -100 for label in found["labels"]]
+    assert all(found["text"][t["start"] : t["end"]] == t["text"] for t in tokens)
+    # Every byte is a token of its own here, and each shows the whole character.
+    assert [t["text"] for t in tokens if t["learned"]] == [*"üü", *"€€€", "<|im_end|>"]
+    controls = [t["text"] for t in tokens if t["control"]]
+    assert controls == ["<|im_start|>", "<|im_end|>", "<|im_start|>", "<|im_end|>"]
+    assert [p.text for p in row.pieces if p.kind is MarkedKind.SPELLED] == ["<|im_end|>"]
+
+
+@pytest.mark.parametrize(("asked", "lines"), [({"row": 2}, [3]), ({"line": 3}, [3])])
+def test_one_row_is_shown_by_its_number_or_its_line(
+    write_rows: WriteRows,
+    make_base: Callable[..., Path],
+    asked: dict[str, int],
+    lines: list[int],
+) -> None:
+    rows = [{"prompt": "p", "response": "r", "rating": rating} for rating in (5, 1, 5, 5)]
+    shown = preview_rows(request(write_rows(rows), make_base(), **asked))
+    assert [row.source_line for row in shown] == lines
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [({"row": 4}, "MENS-D210"), ({"line": 2}, "MENS-D211"), ({"line": 99}, "MENS-D211")],
+)
+def test_a_row_that_training_does_not_use_is_refused(
+    write_rows: WriteRows, make_base: Callable[..., Path], asked: dict[str, int], code: str
+) -> None:
+    rows = [{"prompt": "p", "response": "r", "rating": rating} for rating in (5, 1, 5, 5)]
+    with pytest.raises(DataError) as caught:
+        list(preview_rows(request(write_rows(rows), make_base(), **asked)))
+    assert [problem.code for problem in caught.value.problems] == [code]
 
 
 @pytest.mark.parametrize("width", [1, 3])
@@ -59,7 +106,7 @@ def test_a_narrow_loss_shows_only_the_end_of_the_answer_as_learned(
     assert row.text == whole.text
     assert sum(label != IGNORE_INDEX for label in row.labels) == width
     end = {1: "<|im_end|>", 3: "bc<|im_end|>"}[width]
-    assert [text for text, learned in row.pieces if learned] == [end]
+    assert learned_text(row) == end
 
 
 def test_a_cut_row_shows_as_much_text_as_it_has_ids(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from vox_cli import flags
 from vox_cli.output_flags import LinesConsole
-from vox_cli.report_text import preview_text
+from vox_cli.preview_text import PreviewLook, preview_text
 from vox_cli.terminal import STDOUT
 from vox_cli.value_parsers import whole_number
 from vox_populi.contract.choices import TokenizerKind
@@ -28,6 +28,13 @@ def preview(
         int,
         flags.value("Number of rows.", whole_number(COUNT), "N", 3, ("-n", "--count")),
     ] = 3,
+    row: Annotated[
+        int | None,
+        flags.whole("Show only this one of the rows that training uses, from 1.", COUNT),
+    ] = None,
+    line: Annotated[
+        int | None, flags.whole("Show only the row on this line of the file.", COUNT)
+    ] = None,
     tokenizer: Annotated[
         TokenizerKind | None,
         flags.choice("Vocabulary.", TokenizerKind, default="hf with --model, else vox"),
@@ -71,15 +78,19 @@ def preview(
         flags.choice("What to do with rows longer than --seq-len.", OnLongRow, default="truncate"),
     ] = OnLongRow.TRUNCATE,
 ) -> None:
-    """Show rows as ids, labels and text, exactly as training would use them.
+    """Show rows exactly as training would use them: what is learned, and every control token.
 
-    With --json, print one line per row; the label of a token that is not learned is -100.
+    The text is what the ids say. Learned text is green, or between « and » without colours; text
+    that spells a control token but is not one has a backslash in front. With --json, print one
+    line per row with the exact ids; the label of a token that is not learned is -100.
     """
     request = PreviewRequest(
         data=data,
         model_dir=model,
         tokenizer=tokenizer,
         count=count,
+        row=row,
+        line=line,
         template=template,
         system_prompt=system_prompt,
         history=history,
@@ -90,8 +101,12 @@ def preview(
         on_bad_row=on_bad_row,
         on_long_row=on_long_row,
     )
-    for row in preview_rows(request):
+    is_terminal = STDOUT.is_terminal()
+    look = PreviewLook(
+        has_color=console.has_color(STDOUT), columns=STDOUT.columns() if is_terminal else None
+    )
+    for shown in preview_rows(request):
         if console.as_json:
-            console.json_line(row.as_json())
+            console.json_line(shown.as_json())
         else:
-            console.styled(preview_text(row, has_color=console.has_color(STDOUT)))
+            console.styled(preview_text(shown, look))

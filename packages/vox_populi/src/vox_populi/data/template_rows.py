@@ -99,20 +99,6 @@ class TemplateEncoder:
         """
         return self._encoded(self._turns(messages), "the prompt", open_assistant=True)[1]
 
-    def marked_text(self, record: TrainingRecord, row: EncodedRow) -> tuple[tuple[str, bool], ...]:
-        """The text of a row that `row` made, in parts, each with whether it is learned."""
-        rendered, _, offsets = self._encoded(self._turns(record.messages), "")
-        parts: list[tuple[str, bool]] = []
-        start = 0
-        for i, label in enumerate(row.labels):
-            learned = label != IGNORE_INDEX
-            is_last = i + 1 == len(row)
-            if is_last or (row.labels[i + 1] != IGNORE_INDEX) is not learned:
-                end = offsets[i][1]
-                parts.append((rendered.text[start:end], learned))
-                start = end
-        return tuple(parts)
-
     def end_of_answer_id(self) -> int:
         """The id that ends an answer under this template.
 
