@@ -20,7 +20,10 @@ from transformers.utils import chat_template_utils
 
 from tests_integration.tier_a.chat_tokenizers import CONTROLS, KINDS, write_folder
 from vox_populi.data.chat_template import ModelTemplate
+from vox_populi.data.supervision import layout_of
 from vox_populi.data.template_rows import TemplateEncoder
+from vox_populi.data.trained_layout import TokenName
+from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import DataError
 from vox_populi.hf.chat_template_files import find_chat_template
 from vox_populi.hf.hf_tokenizer import load_hf_tokenizer
@@ -260,6 +263,14 @@ def test_there_is_one_bos_and_the_end_is_learned(folders: Path, kind: str, name:
     end = ours.end_of_answer_id()
     assert end in row.labels
     assert theirs.convert_ids_to_tokens(end) in CONTROLS
+    policy = TextPolicy(template=ChatTemplate.MODEL, own=ours.template)
+    layout = layout_of(load_hf_tokenizer(folders / f"{kind}-{name}"), policy)
+    assert layout is not None
+    assert layout.end == TokenName(end, theirs.convert_ids_to_tokens(end))
+    has_bos = row.ids[0] == theirs.bos_token_id
+    assert layout.bos == (TokenName(theirs.bos_token_id, theirs.bos_token) if has_bos else None)
+    assert layout.template == ours.template.source
+    assert ModelTemplate.of(layout.template, "x").digest == ours.template.digest
 
 
 def real_tokenizer(folder: Path) -> Any:

@@ -35,6 +35,7 @@ from vox_populi.adapters.v3.manifest import MANIFEST_V3_FILE, V3Facts
 from vox_populi.adapters.v3.names import logical_names
 from vox_populi.adapters.v3.sidecar import find_sidecar
 from vox_populi.contract.choices import GraphId, TokenizerKind
+from vox_populi.data.trained_layout import TemplateSource, TokenName, TrainedLayout
 from vox_populi.data.training_text import ChatTemplate
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.nf4_levels import Nf4Settings
@@ -172,6 +173,15 @@ def golden_header() -> AdapterHeader:
     )
 
 
+LAYOUT = TrainedLayout(
+    template=TemplateSource(
+        text="{{ bos_token }}{{ messages[0].content }}é{{ strftime_now('%d') }}",
+        tokens={"bos_token": "<s>", "eos_token": "</s>"},
+        day="2024-07-26",
+    ),
+    bos=TokenName(1, "<s>"),
+    end=TokenName(2, "</s>"),
+)
 QUANTIZATION = Quantization(nf4=Nf4Settings(block_size=64, double_quant=True), compute_dtype="bf16")
 
 
@@ -183,6 +193,7 @@ def bin_headers() -> dict[str, AdapterHeader]:
         "lora_v1.bin": header,
         "lora_v2.bin": replace(header, imported=imported),
         "lora_v3.bin": replace(header, quantization=QUANTIZATION),
+        "lora_layout_v1.bin": replace(header, template=ChatTemplate.MODEL, layout=LAYOUT),
     }
 
 
@@ -194,6 +205,7 @@ def our_headers() -> dict[str, AdapterHeader]:
         "v3_ours_full": replace(header, quantization=QUANTIZATION, lora=lora),
         "v3_ours_proxy": replace(header, quantization=QUANTIZATION, graph=GraphId.PROXY_STACK),
         "v3_ours_lora": header,
+        "v3_ours_layout": replace(header, template=ChatTemplate.MODEL, layout=LAYOUT),
     }
 
 
@@ -224,6 +236,7 @@ OBJECTIVES = {
     "v3_ours_full": "candle_qlora_full_graph_full_assistant_ce",
     "v3_ours_proxy": "candle_qlora_proxy_v1_k1",
     "v3_ours_lora": None,
+    "v3_ours_layout": None,
 }
 
 
@@ -320,7 +333,7 @@ def test_the_writer_has_not_changed_within_a_version(name: str, tmp_path: Path) 
     write_our_folder(tmp_path / name, name)
     written = {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
     assert written == {path.name: path.read_bytes() for path in (GOLDEN / name).iterdir()}
-    assert len(written) == (2 if name == "v3_ours_lora" else 3)
+    assert len(written) == (2 if header_is_lora(name) else 3)
 
 
 @pytest.mark.parametrize("name", bin_headers())
@@ -328,6 +341,11 @@ def test_the_writer_of_the_bin_has_not_changed_within_a_version(name: str, tmp_p
     header = bin_headers()[name]
     write_adapter_bin(tmp_path / name, header, tensors_of(header))
     assert (tmp_path / name).read_bytes() == (GOLDEN / name).read_bytes()
+
+
+def header_is_lora(name: str) -> bool:
+    """Whether the base was not quantised."""
+    return our_headers()[name].quantization is None
 
 
 def make_golden(folder: Path) -> None:

@@ -14,7 +14,9 @@ from vox_populi.adapters.header import (
     parse_header,
 )
 from vox_populi.contract.choices import GraphId
-from vox_populi.data.training_text import TextPolicy
+from vox_populi.data.chat_template import ModelTemplate
+from vox_populi.data.trained_layout import TemplateSource, TokenName, TrainedLayout
+from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.files.json_fields import FieldError
 from vox_populi.files.whole_file import canonical_json
 from vox_tensor.nf4_levels import Nf4Settings
@@ -108,6 +110,45 @@ def test_an_imported_adapter_needs_version_2_and_nothing_else_does(header: Adapt
     raw["imported"] = {"adapter_config": "{}"}
     with pytest.raises(FieldError, match="container"):
         parse_header(json.dumps(raw))
+
+
+LAYOUT = TrainedLayout(
+    template=TemplateSource(text="{{ messages }}", tokens={"eos_token": "</s>"}),
+    end=TokenName(2, "</s>"),
+)
+
+
+def test_the_layout_of_a_training_is_omitted_if_empty(header: AdapterHeader) -> None:
+    recorded = replace(header, layout=LAYOUT)
+    assert parse_header(recorded.to_json()) == recorded
+    assert recorded.version == header.version == "1"
+    assert json.loads(recorded.to_json())["layout"] == LAYOUT.as_json()
+    assert "layout" not in json.loads(header.to_json())
+    raw = {**json.loads(header.to_json()), "layout": {"end": {"id": 2}}}
+    with pytest.raises(FieldError, match=r"layout\.end\.text"):
+        parse_header(json.dumps(raw))
+
+
+def test_a_published_header_with_a_template_keeps_the_digest_of_the_system_prompt(
+    header: AdapterHeader,
+) -> None:
+    pytest.importorskip("jinja2", reason="needs vox-populi[mens-gpu]")
+    assert LAYOUT.template is not None
+    own = ModelTemplate.of(LAYOUT.template, "here")
+    policy = TextPolicy(template=ChatTemplate.MODEL, own=own, system_prompt="Be brief.")
+    trained = replace(
+        header,
+        template=ChatTemplate.MODEL,
+        layout=LAYOUT,
+        system_prompt="Be brief.",
+        template_digest=policy.digest,
+    )
+    published = trained.for_publishing(include_system_prompt=False)
+    assert (published.system_prompt, published.layout) == (None, LAYOUT)
+    assert published.withholds_system_prompt
+    assert not trained.withholds_system_prompt
+    without = replace(published, template_digest=replace(policy, system_prompt=None).digest)
+    assert not without.withholds_system_prompt
 
 
 NF4 = Quantization(nf4=Nf4Settings(block_size=64, double_quant=True), compute_dtype="f32")

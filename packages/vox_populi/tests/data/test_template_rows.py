@@ -28,6 +28,9 @@ class MarkupTokenizer:
     control_tokens: Collection[str] = CONTROLS
     control_ids: Collection[int] = frozenset(CONTROLS.values())
 
+    def token_text(self, token_id: int) -> str:
+        return next(text for text, known in CONTROLS.items() if known == token_id)
+
     def encode_rendered(
         self, text: str, typed: Sequence[tuple[int, int]] = ()
     ) -> tuple[list[int], list[tuple[int, int]]]:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from vox_populi.adapters.lora_bin import read_adapter_bin, write_adapter_bin
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.data.supervision import encode_prompt
 from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError, ModelError, PreflightError
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
+from vox_populi.pipeline.load_model import find_weights
 from vox_populi.pipeline.merge import MergeRequest, merge_weights
 from vox_populi.pipeline.preview import PreviewRequest, preview_rows
 from vox_populi.pipeline.train import RunOptions, TrainReport, plan_training, run_training
 from vox_populi.pipeline.weights_choice import WeightsChoice
+from vox_populi.runs.find_adapter import find_own_adapter
 from vox_tensor.errors import VoxError
+from vox_tensor.records import Message, Role
 
 pytest.importorskip("tokenizers", reason="needs vox-populi[mens-gpu]")
 
@@ -125,21 +131,76 @@ def test_a_run_is_used_and_merged_with_the_template_it_was_trained_with(
     assert answer(WeightsChoice(model_dir=output, threads=1)) == ids
     manifest = json.loads((report.run / "training_manifest.json").read_text(encoding="utf-8"))
     assert manifest["template"] == "model"
+    receipt = json.loads((output / "merge_receipt.json").read_text(encoding="utf-8"))
+    header = find_own_adapter(report.run / "model_final.bin", None).adapter.header
+    assert header.layout is not None
+    recorded = header.layout.as_json()
+    assert recorded["template"] == {"text": TEMPLATE, "tokens": {}}
+    assert recorded["end"] == {"id": 4, "text": "<|im_end|>"}
+    assert manifest["layout"] == receipt["adapter"]["layout"] == recorded
 
 
-def test_another_template_at_use_is_refused(make: MakeContract) -> None:
+def prompt_of(weights: WeightsChoice) -> list[int]:
+    found = find_weights(weights)
+    return encode_prompt((Message(Role.USER, "Say one."),), found.tokenizer, found.policy)
+
+
+def test_another_template_in_the_folder_is_refused_and_the_recorded_one_is_used(
+    make: MakeContract,
+) -> None:
     contract = make()
     report = trained(contract)
     assert contract.model_dir is not None
-    before = answer(WeightsChoice(run=report.run, threads=1))
+    run = WeightsChoice(run=report.run, threads=1)
+    forced = replace(run, force_template=True)
+    prompt = prompt_of(run)
+    other = TEMPLATE.replace("Be brief.", "Be long.")
+    write_template(contract.model_dir, other)
+    for weights in (run, replace(run, template=ChatTemplate.MODEL)):
+        with pytest.raises(ArtifactError) as caught:
+            find_weights(weights)
+        assert code_of(caught.value) < {"MENS-A030", "MENS-A150"}
+    with pytest.raises(ArtifactError):
+        find_weights(replace(run, template=ChatTemplate.CHATML))
+    assert prompt_of(forced) == prompt
+    assert prompt_of(replace(forced, template=ChatTemplate.MODEL)) != prompt
+    assert any("chat_template.jinja" in note for note in find_weights(forced).notes)
+    (contract.model_dir / "chat_template.jinja").unlink()
+    assert prompt_of(run) == prompt
+    write_template(contract.model_dir, TEMPLATE)
+    assert prompt_of(run) == prompt
+
+
+def test_an_adapter_that_records_no_layout_is_used_with_the_folders_template(
+    make: MakeContract,
+) -> None:
+    contract = make()
+    report = trained(contract)
+    assert contract.model_dir is not None
+    run = WeightsChoice(run=report.run, threads=1)
+    prompt = prompt_of(run)
+    file = report.run / "model_final.bin"
+    adapter = read_adapter_bin(file)
+    write_adapter_bin(file, replace(adapter.header, layout=None), adapter.tensors)
+    assert prompt_of(run) == prompt
     write_template(contract.model_dir, TEMPLATE.replace("Be brief.", "Be long."))
     with pytest.raises(ArtifactError) as caught:
-        answer(WeightsChoice(run=report.run, threads=1))
+        find_weights(run)
     assert code_of(caught.value) == {"MENS-A030"}
-    with pytest.raises(ArtifactError):
-        answer(WeightsChoice(run=report.run, threads=1, template=ChatTemplate.CHATML))
-    write_template(contract.model_dir, TEMPLATE)
-    assert answer(WeightsChoice(run=report.run, threads=1)) == before
+
+
+def test_a_merged_model_withholds_the_system_prompt_and_says_so(
+    make: MakeContract, tmp_path: Path
+) -> None:
+    report = trained(make(system_prompt="Be brief."))
+    output = tmp_path / "merged"
+    merge_weights(MergeRequest(checkpoint=report.run, output=output))
+    merged = WeightsChoice(model_dir=output, threads=1)
+    with pytest.raises(ArtifactError) as caught:
+        find_weights(merged)
+    assert code_of(caught.value) == {"MENS-A130"}
+    prompt = prompt_of(WeightsChoice(run=report.run, threads=1))
+    assert prompt_of(replace(merged, system_prompt="Be brief.")) == prompt
 
 
 def test_a_base_without_a_template_or_with_another_tokenizer_is_refused(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.supervision import layout_of
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME
@@ -111,12 +112,14 @@ def header_on_base(
     kind = tokenizer or (TokenizerKind.VOX if folder is None else TokenizerKind.HF)
     digest = ""
     notes: tuple[str, ...] = ()
+    layout = None
     if needs_tokenizer or folder is None or (folder / TOKENIZER_NAME).exists():
         chosen = choose_tokenizer(kind, folder, config.eos_ids)
         ids, where = chosen.tokenizer.vocab_size, str(chosen.path)
         if ids > config.vocab_size:
             raise ModelError(say_plan.tokenizer_beyond_embedding(where, ids, config.vocab_size))
         policy, template_notes = choose_template(policy, folder, chosen.tokenizer)
+        layout = layout_of(chosen.tokenizer, policy)
         digest, notes = chosen.tokenizer.digest, (*chosen.notes, *template_notes)
     completed = replace(
         header,
@@ -129,5 +132,6 @@ def header_on_base(
         template_digest=policy.digest,
         system_prompt=policy.system_prompt,
         seq_len=min(_SEQ_LEN, config.max_positions),
+        layout=layout,
     )
     return completed, notes

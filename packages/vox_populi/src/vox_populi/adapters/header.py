@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from vox_populi.contract.choices import ComputeDtype, GraphId, TokenizerKind
-from vox_populi.data.training_text import ChatTemplate, TextPolicy
+from vox_populi.data.trained_layout import TrainedLayout, take_layout
+from vox_populi.data.training_text import ChatTemplate, withholds_prompt
 from vox_populi.errors import ModelError
 from vox_populi.files.json_fields import (
     FieldError,
@@ -134,6 +135,8 @@ class AdapterHeader:
     """The graph in which the adapter was trained."""
     quantization: Quantization | None = None
     """Quantisation of the base; `None`: the base was used as stored."""
+    layout: TrainedLayout | None = None
+    """Template and border tokens of the training, if it used the base's own tokenizer."""
     base_sizes: tuple[int, int] | None = field(default=None, compare=False)
     """Vocabulary and width of the base, if the adapter's sidecar has them (version 3)."""
 
@@ -178,8 +181,8 @@ class AdapterHeader:
     @property
     def withholds_system_prompt(self) -> bool:
         """Whether training used a system prompt of which the header has only the digest."""
-        policy = TextPolicy(template=self.template, system_prompt=self.system_prompt)
-        return policy.lacks_prompt_of(self.template_digest)
+        is_absent = self.system_prompt is None
+        return is_absent and withholds_prompt(self.template, self.layout, self.template_digest)
 
     def tensor_shapes(self) -> dict[str, tuple[int, int]]:
         """Name and shape of every tensor the file must hold: A `[R, I]`, B `[O, R]`."""
@@ -228,11 +231,15 @@ class AdapterHeader:
         prompt = self.system_prompt if include_system_prompt else None
         return replace(self, system_prompt=prompt, imported=None)
 
+    def optional_json(self) -> dict[str, object]:
+        """Fields that most adapters do not have, omitted if empty."""
+        imported = {} if self.imported is None else {"imported": asdict(self.imported)}
+        layout = {} if self.layout is None else {"layout": self.layout.as_json()}
+        return {**imported, **layout}
+
     def _newer_fields(self) -> dict[str, object]:
         """Fields that version 1 does not have, omitted if empty."""
-        fields: dict[str, object] = {}
-        if self.imported is not None:
-            fields["imported"] = asdict(self.imported)
+        fields = self.optional_json()
         if self.version == QLORA_VERSION:
             fields["graph"] = self.graph
         if self.quantization is not None:
@@ -266,6 +273,7 @@ def parse_header(text: str) -> AdapterHeader:
         step=take_step(raw),
         imported=take_imported(raw),
         graph=take_graph(raw, "graph"),
+        layout=take_layout(raw),
         quantization=None
         if raw.get("quantization") is None
         else take_quantization(take_object(raw, "quantization")),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from vox_populi import extras
+from vox_populi.data.trained_layout import TemplateSource
 from vox_populi.errors import DataError, ModelError
 from vox_populi.operator_messages import chat_template as say
+
+TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
+"""The date that templates print: always the same, so that a run can be repeated and a prompt is
+that of the training. It is the one that Llama's templates print if they are told none."""
 
 TemplateMessage = Mapping[str, Any]
 """A message as a template sees it: plain JSON values under `role`, `content` and other keys."""
@@ -65,9 +68,29 @@ class ModelTemplate:
     @property
     def digest(self) -> str:
         """`sha256:` and the hash of text, tokens and, where it is used, the date."""
+        return self.source.digest
+
+    @property
+    def source(self) -> TemplateSource:
+        """The template as values that files record."""
         day = self.now.date().isoformat() if self.uses_date else None
-        content = json.dumps([self.text, dict(sorted(self.tokens.items())), day])
-        return f"sha256:{hashlib.sha256(content.encode('ascii')).hexdigest()}"
+        return TemplateSource(text=self.text, tokens=self.tokens, day=day)
+
+    @classmethod
+    def of(cls, source: TemplateSource, where: str) -> ModelTemplate:
+        """The template that was recorded.
+
+        Args:
+            source: Its values.
+            where: The file that records it, for messages.
+
+        Raises:
+            ModelError: When the text is not a template.
+            MissingExtraError: Without Jinja2.
+        """
+        day = source.day
+        now = TEMPLATE_DATE if day is None else datetime.fromisoformat(day).replace(tzinfo=UTC)
+        return cls(text=source.text, tokens=source.tokens, now=now, where=where)
 
     def render(
         self,

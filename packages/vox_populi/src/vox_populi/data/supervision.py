@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from vox_populi.data.chat_template import ModelTemplate
 from vox_populi.data.template_rows import RenderTokenizer, TemplateEncoder
+from vox_populi.data.trained_layout import TokenName, TrainedLayout
 from vox_populi.data.training_text import (
     END_OF_TEXT,
     ChatTemplate,
@@ -20,7 +21,7 @@ from vox_populi.data.training_text import (
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import data as say
 from vox_tensor.chat_markup import IM_END, IM_START, Piece, PieceKind
-from vox_tensor.records import IGNORE_INDEX, EncodedRow, Message, TrainingRecord
+from vox_tensor.records import IGNORE_INDEX, EncodedRow, Message, Role, TrainingRecord
 from vox_tensor.tokenizer import TextTokenizer
 
 
@@ -107,6 +108,33 @@ def end_of_answer_id(tokenizer: TextTokenizer, policy: TextPolicy) -> int | None
         return own_encoder(policy.own, policy, tokenizer).end_of_answer_id()
     marker = IM_END if policy.template is ChatTemplate.CHATML else END_OF_TEXT
     return _control_id(marker, tokenizer)
+
+
+def layout_of(tokenizer: TextTokenizer, policy: TextPolicy) -> TrainedLayout | None:
+    """The layout that a training with a base's own tokenizer records.
+
+    `None` for our vocabulary, whose layouts are fixed, and without an end token.
+
+    Raises:
+        ModelError: When the base's template ends an answer without a control token.
+    """
+    end = end_of_answer_id(tokenizer, policy)
+    if end is None or not isinstance(tokenizer, RenderTokenizer):
+        return None
+    if policy.own is None:
+        return TrainedLayout(end=_named(end, tokenizer))
+    probe = (Message(Role.USER, "U"), Message(Role.ASSISTANT, "A"))
+    row = encode_record(TrainingRecord(messages=probe, line=0), tokenizer, policy)
+    bos = tokenizer.control_id(policy.own.tokens.get("bos_token", ""))
+    return TrainedLayout(
+        template=policy.own.source,
+        bos=_named(bos, tokenizer) if bos is not None and row.ids[0] == bos else None,
+        end=_named(end, tokenizer),
+    )
+
+
+def _named(token_id: int, tokenizer: RenderTokenizer) -> TokenName:
+    return TokenName(token_id, tokenizer.token_text(token_id))
 
 
 def own_encoder(

@@ -35,6 +35,9 @@ class RenderTokenizer(Protocol):
     def control_ids(self) -> Collection[int]:
         """Id of every control token."""
 
+    def token_text(self, token_id: int) -> str:
+        """The text of one token as its vocabulary has it."""
+
     def encode_rendered(
         self, text: str, typed: Sequence[Span] = ()
     ) -> tuple[list[int], list[Span]]:

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from vox_populi.data.chat_template import ModelTemplate
 from vox_populi.data.template_rows import History
+from vox_populi.data.trained_layout import TrainedLayout
 from vox_tensor.chat_markup import Piece, PieceKind, chatml_pieces
 from vox_tensor.records import Message, Role
 
@@ -47,14 +48,24 @@ class TextPolicy:
     @property
     def digest(self) -> str:
         """`sha256:` and the hash of layout and system prompt."""
-        if self.template is ChatTemplate.MODEL:
-            return _digest([self.own and self.own.digest, self.system_prompt])
-        return _digest([template_digest(self.template), self.system_prompt])
+        own = None if self.own is None else self.own.digest
+        return _text_digest(self.template, own, self.system_prompt)
 
-    def lacks_prompt_of(self, digest: str) -> bool:
-        """Whether text with that digest had a system prompt that is not known here."""
-        is_known = self.template is not ChatTemplate.MODEL or self.own is not None
-        return is_known and self.system_prompt is None and self.digest != digest
+
+def withholds_prompt(template: ChatTemplate, layout: TrainedLayout | None, digest: str) -> bool:
+    """Whether text that is recorded without a system prompt had one.
+
+    Args:
+        template: The recorded template.
+        layout: The recorded layout; older files have none, and then the digest of a model's own
+            template is not known.
+        digest: The recorded `TextPolicy.digest`.
+    """
+    source = None if layout is None else layout.template
+    if template is ChatTemplate.MODEL and source is None:
+        return False
+    own = None if source is None else source.digest
+    return _text_digest(template, own, None) != digest
 
 
 def training_pieces(
@@ -103,6 +114,11 @@ _PROBES = (
         Message(Role.USER, "U"),
     ),
 )
+
+
+def _text_digest(template: ChatTemplate, own_digest: str | None, system_prompt: str | None) -> str:
+    is_own = template is ChatTemplate.MODEL
+    return _digest([own_digest if is_own else template_digest(template), system_prompt])
 
 
 def _with_system(messages: Sequence[Message], system_prompt: str | None) -> Sequence[Message]:

@@ -95,6 +95,10 @@ class HfTokenizer:
         """The id of a control token such as `<|im_end|>`, or `None`."""
         return self._controls.get(token)
 
+    def token_text(self, token_id: int) -> str:
+        """The text of one token as its vocabulary has it; empty for an id without a token."""
+        return str(self._tokenizer.id_to_token(token_id) or "")
+
     @property
     def control_tokens(self) -> Collection[str]:
         """Text of every control token."""

@@ -172,6 +172,7 @@ def _adapter_facts(header: AdapterHeader) -> dict[str, object]:
         "system_prompt": header.system_prompt,
         "system_prompt_withheld": header.withholds_system_prompt,
         "seq_len": header.seq_len,
+        **({} if header.layout is None else {"layout": header.layout.as_json()}),
     }
 
 

@@ -95,6 +95,21 @@ def adapter_text_differs(path: str) -> Problem:
     )
 
 
+def template_changed_since(path: str, found: str) -> Problem:
+    """The base's chat template is not the recorded one, so servers of the base differ from us."""
+    return Problem(
+        code="MENS-A150",
+        what=f"it was trained with a chat template that differs from the one in {found}.",
+        fix="Restore that file, or answer with the recorded template with --force-template.",
+        where=path,
+    )
+
+
+def note_recorded_template(found: str) -> str:
+    """The note for the recorded template when the operator overrides the check."""
+    return f"the chat template is the recorded one, not that of {found}."
+
+
 def system_prompt_withheld(path: str) -> Problem:
     """A published model that was trained with a system prompt but is run without one."""
     return Problem(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vox_populi.adapters.base import fitting_modules
@@ -12,6 +12,7 @@ from vox_populi.containers.torch_dtypes import TORCH_DTYPES
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.qlora_spec import DenseCopiesChoice
 from vox_populi.contract.setting_groups import ComputeSettings
+from vox_populi.data.chat_template import ModelTemplate
 from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
@@ -25,14 +26,14 @@ from vox_populi.model.transformer import Transformer
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.operator_messages import run as say_run
-from vox_populi.pipeline.find_model import choose_model
+from vox_populi.pipeline.find_model import ChosenModel, choose_model
 from vox_populi.pipeline.machine_probe import probe_machine, require_threads
 from vox_populi.pipeline.trained_text import TrainedText
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_populi.plan.device_choice import DeviceChoice, choose_device, device_problems
 from vox_populi.plan.memory_estimate import count_parameters
 from vox_populi.plan.nf4_plan import choose_dense_copies
-from vox_populi.plan.template_choice import choose_template
+from vox_populi.plan.template_choice import changed_template, choose_template
 from vox_populi.plan.tokenizer_choice import TokenizerChoice, choose_tokenizer
 from vox_populi.runs.find_adapter import FoundAdapter
 from vox_tensor.nf4_levels import Nf4Settings
@@ -75,7 +76,7 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
     if text is not None and chosen.tokenizer.digest != text.tokenizer_digest:
         raise ArtifactError(say_adapter.adapter_tokenizer_differs(text.where, str(chosen.path)))
     asked = _policy(choice, text)
-    policy, template_notes = choose_template(asked, folder, chosen.tokenizer)
+    policy, template_notes = _with_template(choice, asked, model, chosen.tokenizer)
     text_notes = _text_notes(choice, policy, text)
     adapter_notes = () if adapter is None else adapter.notes
     quantization = None if adapter is None else adapter.adapter.header.quantization
@@ -189,6 +190,25 @@ def _policy(choice: WeightsChoice, text: TrainedText | None) -> TextPolicy:
         # What a run refused it did not learn, and rows without rewritten answers are the same.
         history=History.LAST,
     )
+
+
+def _with_template(
+    choice: WeightsChoice, asked: TextPolicy, model: ChosenModel, tokenizer: TextTokenizer
+) -> tuple[TextPolicy, tuple[str, ...]]:
+    """The policy with the recorded template, or with the folder's where none is recorded.
+
+    Raises:
+        ArtifactError: For a folder whose template is not the recorded one any more.
+    """
+    text = model.text
+    trained = None if text is None or text.layout is None else text.layout.template
+    if text is None or trained is None or choice.template is not None:
+        return choose_template(asked, model.folder, tokenizer)
+    changed = changed_template(model.folder, trained)
+    if changed is not None and not choice.force_template:
+        raise ArtifactError(say_run.template_changed_since(text.where, changed))
+    notes = () if changed is None else (say_run.note_recorded_template(changed),)
+    return replace(asked, own=ModelTemplate.of(trained, text.where)), notes
 
 
 def _text_notes(

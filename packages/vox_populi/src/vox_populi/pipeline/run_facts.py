@@ -36,6 +36,7 @@ def input_facts(planned: PlannedRun) -> InputFacts:
         base_digest=base_digest,
         tokenizer_digest=digests["tokenizer"],
         template_digest=digests["template"],
+        layout=found.layout,
         contract_digest=contract.digest({**digests, "base": base_digest}),
         train_file=TRAIN_FILE,
         train_digest=digests["data"],
@@ -121,6 +122,7 @@ def adapter_header(planned: PlannedRun, inputs: InputFacts, step: int) -> Adapte
         step=step,
         graph=plan.graph,
         quantization=quantization_of(plan),
+        layout=inputs.layout,
     )
 
 

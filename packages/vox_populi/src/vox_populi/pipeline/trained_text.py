@@ -8,7 +8,8 @@ from pathlib import Path
 
 from vox_populi.adapters.header import AdapterHeader
 from vox_populi.contract.choices import TokenizerKind
-from vox_populi.data.training_text import ChatTemplate, TextPolicy
+from vox_populi.data.trained_layout import TrainedLayout, take_layout
+from vox_populi.data.training_text import ChatTemplate, withholds_prompt
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import (
     FieldError,
@@ -36,12 +37,14 @@ class TrainedText:
     """Digest of template and system prompt together."""
     system_prompt: str | None
     seq_len: int
+    layout: TrainedLayout | None = None
+    """Template and border tokens; older files do not record them."""
 
     @property
     def withholds_system_prompt(self) -> bool:
         """Whether training used a system prompt of which the model has only the digest."""
-        policy = TextPolicy(template=self.template, system_prompt=self.system_prompt)
-        return policy.lacks_prompt_of(self.template_digest)
+        is_absent = self.system_prompt is None
+        return is_absent and withholds_prompt(self.template, self.layout, self.template_digest)
 
     @classmethod
     def of_adapter(cls, header: AdapterHeader, where: str) -> TrainedText:
@@ -54,6 +57,7 @@ class TrainedText:
             template_digest=header.template_digest,
             system_prompt=header.system_prompt,
             seq_len=header.seq_len,
+            layout=header.layout,
         )
 
 
@@ -82,4 +86,5 @@ def _of_fields(raw: Mapping[str, object], where: str) -> TrainedText:
         template_digest=take(raw, "template_digest", str),
         system_prompt=take_optional(raw, "system_prompt", str),
         seq_len=take_positive(raw, "seq_len"),
+        layout=take_layout(raw),
     )

@@ -13,6 +13,8 @@ from vox_populi.contract.choices import Backend
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.data_report import DataReport
 from vox_populi.data.dataset import RowDataset
+from vox_populi.data.supervision import layout_of
+from vox_populi.data.trained_layout import TrainedLayout
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import MissingExtraError, ModelError
 from vox_populi.files.file_digest import content_digest, digest_of_files
@@ -51,6 +53,8 @@ class PreflightReport:
     """False where `tokenizers` is not installed: `tokenizer` is then a stand-in that was enough
     to check rows for a plan, and is good for nothing else."""
     policy: TextPolicy
+    layout: TrainedLayout | None
+    """What a run records of its text; `None` for our vocabulary."""
     train: RowDataset
     valid: RowDataset
     """Held-out rows; may be none."""
@@ -109,6 +113,7 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
     if config is not None and chosen is not None:
         _check_vocabulary(chosen, config, found)
     policy, template_notes = _policy_of(contract, chosen, found)
+    layout = found.attempt(lambda: layout_of(tokenizer, policy))
     rows = check_rows(contract, tokenizer, policy, found, is_tokenised=chosen is not None)
     if rows is not None:
         found.refuse(skip_rate_problems(contract, rows))
@@ -133,6 +138,7 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
         tokenizer_path=chosen.path if chosen else inventory.model_dir / TOKENIZER_NAME,
         is_tokenised=chosen is not None,
         policy=policy,
+        layout=layout,
         train=rows.train,
         valid=rows.valid,
         facts=rows.facts(is_tokenised=chosen is not None),

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from vox_populi import extras
-from vox_populi.data.chat_template import ModelTemplate
+from vox_populi.data.chat_template import TEMPLATE_DATE, ModelTemplate
 from vox_populi.data.template_rows import RenderTokenizer
+from vox_populi.data.trained_layout import TemplateSource
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ModelError
-from vox_populi.hf.chat_template_files import find_chat_template
+from vox_populi.hf.chat_template_files import FoundTemplate, find_chat_template
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.operator_messages import chat_template as say
 from vox_tensor.tokenizer import TextTokenizer
-
-TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
-"""The date that templates print: always the same, so that a run can be repeated and a prompt is
-that of the training. It is the one that Llama's templates print if they are told none."""
 
 
 def choose_template(
@@ -44,7 +40,26 @@ def choose_template(
         raise ModelError(say.template_missing(where))
     if not isinstance(tokenizer, RenderTokenizer):
         raise ModelError(say.template_needs_own_tokenizer(where))
-    own = ModelTemplate(text=found.text, tokens=found.tokens, now=TEMPLATE_DATE, where=found.where)
+    own = _in_folder(found)
     day = TEMPLATE_DATE.date().isoformat()
     notes = (say.note_template_date(found.where, day),) if own.uses_date else ()
     return replace(policy, own=own), notes
+
+
+def changed_template(folder: Path | None, trained: TemplateSource) -> str | None:
+    """The file with a folder's chat template, if that is not the one of the training any more.
+
+    Raises:
+        ModelError: When it cannot be read.
+        MissingExtraError: Without Jinja2.
+    """
+    found = None if folder is None else find_chat_template(folder)
+    if found is None:
+        return None
+    now = _in_folder(found).source
+    same = replace(now, day=trained.day) if now.day is not None else now
+    return None if same.digest == trained.digest else found.where
+
+
+def _in_folder(found: FoundTemplate) -> ModelTemplate:
+    return ModelTemplate(text=found.text, tokens=found.tokens, now=TEMPLATE_DATE, where=found.where)

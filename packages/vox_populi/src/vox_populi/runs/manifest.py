@@ -16,6 +16,7 @@ from vox_populi.contract.choices import DeploymentTarget
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.setting import record_of
 from vox_populi.data.data_report import DataReport
+from vox_populi.data.trained_layout import TrainedLayout
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take, take_count, take_object, take_positive
 from vox_populi.files.strict_json import read_json_object
@@ -42,6 +43,8 @@ class InputFacts:
     base_digest: str
     tokenizer_digest: str
     template_digest: str
+    layout: TrainedLayout | None = None
+    """Template and border tokens, with a base's own tokenizer."""
     contract_digest: str
     train_file: str
     train_digest: str
@@ -176,6 +179,7 @@ def _model_values(
     contract: FinetuneContract, plan: ExecutionPlan, inputs: InputFacts
 ) -> dict[str, object]:
     config = plan.config
+    layout = {} if inputs.layout is None else {"layout": inputs.layout.as_json()}
     return {
         "base_model": inputs.base_name,
         "base_digest": inputs.base_digest,
@@ -191,6 +195,7 @@ def _model_values(
         "template": contract.text.template.value,
         "template_digest": inputs.template_digest,
         "system_prompt": contract.text.system_prompt,
+        **layout,
     }
 
 

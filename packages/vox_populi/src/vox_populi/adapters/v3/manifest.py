@@ -7,7 +7,7 @@ nothing is lost. The source system's own files have only the facts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vox_populi.adapters.header import (
@@ -29,6 +29,7 @@ from vox_populi.adapters.v3.facts import (
 from vox_populi.adapters.v3.names import features_of, logical_names
 from vox_populi.adapters.v3.version2 import exact_number
 from vox_populi.contract.choices import GraphId, TokenizerKind
+from vox_populi.data.trained_layout import take_layout
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import (
@@ -179,7 +180,6 @@ def our_manifest_json(header: AdapterHeader, v3: V3Facts, adapter_sha256: str) -
     """
     lora, quantization = header.lora, header.quantization
     quant = {} if quantization is None else quantization.as_json()
-    imported = {} if header.imported is None else {"imported": asdict(header.imported)}
     names = logical_names(header.graph, header.modules)
     document = {
         **manifest_v3_json(adapter_facts(header, v3), alpha=lora.alpha, quant=quant),
@@ -205,7 +205,7 @@ def our_manifest_json(header: AdapterHeader, v3: V3Facts, adapter_sha256: str) -
         "seq_len": header.seq_len,
         "contract_digest": header.contract_digest,
         "step": header.step,
-        **imported,
+        **header.optional_json(),
         "adapter_sha256": adapter_sha256,
     }
     return with_own_digest(document)
@@ -224,7 +224,7 @@ def parse_manifest_v3(raw: Mapping[str, object], path: Path) -> AdapterFacts | O
     is_ours = "schema_version" in raw
     try:
         if is_ours:
-            check_keys(raw, _REQUIRED_OF_OURS, ("provenance", "imported"))
+            check_keys(raw, _REQUIRED_OF_OURS, ("provenance", "imported", "layout"))
         else:
             check_keys(raw, _REQUIRED, ("base_model", "provenance"))
         facts = _facts(raw)
@@ -331,6 +331,7 @@ def _our_manifest(raw: Mapping[str, object], facts: AdapterFacts) -> OurManifest
         step=take_step(raw),
         imported=take_imported(raw),
         graph=take_member(raw, "graph_id", GraphId),
+        layout=take_layout(raw),
         quantization=take_quantization(take_object(raw, "quant"))
         if facts.method == "qlora"
         else None,
