@@ -154,6 +154,8 @@ REPORTED = {
     "convert-adapter": ("convert", ("x", "--to", "v3", "--output", "y")),
     "lint": ("lint_folder", ("x",)),
     "validate": ("validate_corpus", ("x",)),
+    "stats": ("count_corpus", ("x",)),
+    "split": ("split_corpus", ("x", "--train", "y", "--valid", "z")),
     "train": ("run_training", ("--data-dir", "x", "--output-dir", "y")),
 }
 """Command to the function that gives its report, and arguments that reach it."""
@@ -290,6 +292,7 @@ def test_no_name_or_text_of_a_row_reaches_a_terminal_raw(show: Show, tmp_path: P
         ("preview", "--data", rows),
         ("preview", "--data", rows, "--color", "never"),
         ("corpus", "validate", rows),
+        ("corpus", "stats", rows),
         ("corpus", "mix", "--config", config),
         ("corpus", "mix", "--config", config, "--force"),
         ("corpus", "pairs", "--from-python", tmp_path / HOSTILE, "--output-dir", tmp_path / "p"),

@@ -136,6 +136,16 @@ COMMANDS = (
         "vox mens corpus validate data/train.jsonl",
     ),
     CommandEntry(
+        ("mens", "corpus", "split"),
+        "Divide a file into training, validation and test rows.",
+        "vox mens corpus split rows.jsonl --train data/train.jsonl --valid data/valid.jsonl",
+    ),
+    CommandEntry(
+        ("mens", "corpus", "stats"),
+        "Count rows, layouts, labels and lengths.",
+        "vox mens corpus stats data/train.jsonl data/valid.jsonl",
+    ),
+    CommandEntry(
         ("ci", "mens-gate"),
         "Run the acceptance rows of a profile and report each.",
         "vox ci mens-gate --profile m1m4 --report gate.json",

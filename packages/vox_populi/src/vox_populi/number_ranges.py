@@ -133,5 +133,7 @@ SHARE = NumberRange(lowest=0.0, highest=1.0, is_whole=False)
 PART = NumberRange(lowest=0.0, highest=1.0, is_whole=False, below_highest=True)
 """A share below 1."""
 POSITIVE_SHARE = NumberRange(lowest=0.0, highest=1.0, is_whole=False, above_lowest=True)
+SHARE_PART = NumberRange(lowest=0.0, highest=1e9, is_whole=False, above_lowest=True)
+"""One of several shares, in any unit."""
 TEMPERATURE = NumberRange(lowest=1e-6, highest=1e6, is_whole=False, zero_too=True)
 PENALTY = NumberRange(lowest=1e-6, highest=1e6, is_whole=False)
