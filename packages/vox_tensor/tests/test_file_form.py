@@ -36,7 +36,7 @@ TEXT = {
         (b"question;answer\r\na;b\r\n", FileForm.CSV),
         (b"PAR1\x15\x04", FileForm.PARQUET),
         (b"ARROW1\0\0", FileForm.FEATHER),
-        (gzip.compress(b"{}"), FileForm.GZIP),
+        (gzip.compress(b"{}", mtime=0), FileForm.GZIP),
         (b"PK\x03\x04rest", FileForm.ZIP),
         (b"\x28\xb5\x2f\xfd", FileForm.ZSTD),
         ('{"prompt": "a"}\n'.encode("utf-16"), FileForm.UTF16),
