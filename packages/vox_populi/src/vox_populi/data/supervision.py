@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import cast
 
 from vox_populi.data.chat_template import ModelTemplate
 from vox_populi.data.template_rows import RenderTokenizer, TemplateEncoder
@@ -141,10 +142,11 @@ def own_encoder(
     template: ModelTemplate, policy: TextPolicy, tokenizer: TextTokenizer
 ) -> TemplateEncoder:
     """The encoder of a model's own template."""
-    assert isinstance(tokenizer, RenderTokenizer), "`choose_template` refuses other tokenizers"
+    # `isinstance` would look at every member of the protocol, for every row.
+    assert hasattr(tokenizer, "encode_rendered"), "`choose_template` refuses other tokenizers"
     return TemplateEncoder(
         template=template,
-        tokenizer=tokenizer,
+        tokenizer=cast(RenderTokenizer, tokenizer),
         history=policy.history,
         system_prompt=policy.system_prompt,
     )

@@ -18,9 +18,7 @@ from vox_populi.data.typed_controls import typed_controls
 from vox_populi.errors import DataError, ModelError
 from vox_populi.operator_messages import chat_template as say
 from vox_tensor.records import IGNORE_INDEX, EncodedRow, Message, Role, TrainingRecord
-
-Span = tuple[int, int]
-"""Start and end, in characters or in tokens."""
+from vox_tensor.token_places import Span, tokens_of
 
 
 @runtime_checkable
@@ -40,7 +38,7 @@ class RenderTokenizer(Protocol):
 
     def encode_rendered(
         self, text: str, typed: Sequence[Span] = ()
-    ) -> tuple[list[int], list[Span]]:
+    ) -> tuple[list[int], Sequence[Span]]:
         """Ids and the characters of each; `typed` characters are never part of a control token."""
 
 
@@ -133,7 +131,7 @@ class TemplateEncoder:
         for message, span in zip(learned, spans, strict=True):
             if span is None:
                 continue
-            first, last = self._with_end(_tokens_of(span, offsets), ids, message, place)
+            first, last = self._with_end(tokens_of(span, offsets), ids, message, place)
             labels[first:last] = ids[first:last]
         return EncodedRow(
             tuple(ids[:max_tokens]), tuple(labels[:max_tokens]), record.line, record.weight
@@ -150,7 +148,7 @@ class TemplateEncoder:
 
     def _encoded(
         self, turns: Sequence[TemplateMessage], place: str, *, open_assistant: bool = False
-    ) -> tuple[RenderedChat, list[int], list[Span]]:
+    ) -> tuple[RenderedChat, list[int], Sequence[Span]]:
         rendered = self.template.render(turns, open_assistant=open_assistant, place=place)
         typed = typed_controls(
             self.template,
@@ -161,8 +159,8 @@ class TemplateEncoder:
             place=place,
         )
         ids, offsets = self.tokenizer.encode_rendered(rendered.text, typed)
-        controls = self.tokenizer.control_ids if typed else ()
-        for token_id, (start, end) in zip(ids, offsets, strict=True):
+        controls = self.tokenizer.control_ids
+        for token_id, (start, end) in zip(ids, offsets, strict=True) if typed else ():
             if token_id in controls and any(start <= a < end for a, _ in typed):
                 raise DataError(say.text_makes_control_token(place))
         return rendered, ids, offsets
@@ -230,22 +228,19 @@ _LONGEST_OPENING = 200
 """Characters of markup with which an answer opens."""
 
 
-def _tokens_of(span: Span, offsets: Sequence[Span]) -> Span:
-    """The tokens that share a character with a span of characters."""
-    start, end = span
-    inside = [i for i, (a, b) in enumerate(offsets) if a < end and b > start and a < b]
-    return (inside[0], inside[-1] + 1) if inside else (0, 0)
-
-
 def _without_opening(text: str, prompt: str, controls: Collection[str]) -> str:
     """A text without a next answer's opening, which some templates write after every message.
 
     It begins at a control token and is what the prompt ends with.
     """
+    known = tuple(controls)
     longest = min(len(text) - len(prompt), _LONGEST_OPENING)
-    for n in range(longest, 0, -1):
-        start = len(text) - n
-        if prompt.endswith(text[start:]) and text.startswith(tuple(controls), start):
+    firsts = {token[:1] for token in known}
+    for start in range(len(text) - longest, len(text)):
+        # Looked at for every answer of a file, so what rarely fits comes first.
+        if text[start] not in firsts or not text.startswith(known, start):
+            continue
+        if prompt.endswith(text[start:]):
             return text[:start]
     return text
 

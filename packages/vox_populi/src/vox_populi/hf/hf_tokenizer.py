@@ -19,11 +19,13 @@ from typing import Any, TypeVar
 from vox_populi import extras
 from vox_populi.errors import ModelError
 from vox_populi.files.strict_json import read_json_object
-from vox_populi.hf.rendered_text import RenderedTextEncoder, Span
+from vox_populi.hf.rendered_text import RenderedTextEncoder
 from vox_populi.hf.tokenizer_risk import MAX_GROWTH, growth_of, needs_trial
 from vox_populi.hf.tokenizer_trial import require_trial
+from vox_populi.hf.word_table import LazyTable
 from vox_populi.operator_messages import model_folder as say
 from vox_populi.operator_messages.wording import clipped
+from vox_tensor.token_places import Span
 
 TOKENIZER_NAME = "tokenizer.json"
 _SETTINGS_NAMES = ("tokenizer_config.json", "special_tokens_map.json")
@@ -52,6 +54,7 @@ class HfTokenizer:
             "_digest",
             "_eos_id",
             "_rendered",
+            "_table",
             "_tokenizer",
             "_vocab_size",
             "_where",
@@ -64,6 +67,7 @@ class HfTokenizer:
         self._digest = digest
         self._where = where
         self._rendered: RenderedTextEncoder | None = None
+        self._table = LazyTable(tokenizer)
         # The count of tokens is no bound of the ids: vocabularies have gaps.
         self._vocab_size: int = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self._controls: Mapping[str, int] = {
@@ -111,7 +115,7 @@ class HfTokenizer:
 
     def encode_rendered(
         self, text: str, typed: Sequence[Span] = ()
-    ) -> tuple[list[int], list[Span]]:
+    ) -> tuple[list[int], Sequence[Span]]:
         """Ids of a rendered conversation, and the characters that each id stands for.
 
         Args:
@@ -142,9 +146,15 @@ class HfTokenizer:
         if not text.isascii():
             text.encode()  # UnicodeEncodeError is a ValueError
         started = time.monotonic()
-        encoding = self._guarded(lambda: self._tokenizer.encode(text, add_special_tokens=False))
-        ids: list[int] = encoding.ids
+        ids = self._guarded(lambda: self._ids(text))
         self._check_cost(len(text), len(ids), time.monotonic() - started)
+        return ids
+
+    def _ids(self, text: str) -> list[int]:
+        table = self._table.after(len(text))
+        ids = None if table is None else table.encode(text)
+        if ids is None:
+            ids = list(self._tokenizer.encode(text, add_special_tokens=False).ids)
         return ids
 
     def _check_cost(self, n_characters: int, n_ids: int, seconds: float) -> None:

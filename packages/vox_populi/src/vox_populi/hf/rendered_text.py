@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vox_populi import extras
+from vox_populi.hf.word_table import LazyTable
+from vox_tensor.token_places import Span
 
-Span = tuple[int, int]
-"""Start and end of characters in a text."""
 _SENTINEL = "\U000f0000vox\U000f0000"
 """A token that only the second tokenizer has: text after it is text after a control token."""
 
@@ -27,7 +27,7 @@ class RenderedTextEncoder:
         controls: Its control tokens and their ids.
     """
 
-    __slots__ = ("_as_markup", "_as_text", "_controls")
+    __slots__ = ("_as_markup", "_controls", "_held_as_text", "_table")
 
     def __init__(self, tokenizer: Any, controls: Mapping[str, int]) -> None:
         self._controls = {token_id: token for token, token_id in controls.items()}
@@ -36,18 +36,31 @@ class RenderedTextEncoder:
         _keep_blanks_in_offsets(definition)
         text = json.dumps(definition, ensure_ascii=False)
         self._as_markup = library.Tokenizer.from_str(text)
-        self._as_text = library.Tokenizer.from_str(text)
-        self._as_text.encode_special_tokens = True
-        sentinel = library.AddedToken(_SENTINEL, normalized=False, special=False)
-        self._as_text.add_tokens([sentinel])
+        self._held_as_text: Any = None
+        self._table = LazyTable(self._as_markup)
 
-    def encode(self, text: str, typed: Sequence[Span]) -> tuple[list[int], list[Span]]:
+    @property
+    def _as_text(self) -> Any:
+        """Made when a row first spells a control token: most data never does."""
+        if self._held_as_text is None:
+            library = extras.load("tokenizers")
+            self._held_as_text = library.Tokenizer.from_str(self._as_markup.to_str())
+            self._held_as_text.encode_special_tokens = True
+            sentinel = library.AddedToken(_SENTINEL, normalized=False, special=False)
+            self._held_as_text.add_tokens([sentinel])
+        return self._held_as_text
+
+    def encode(self, text: str, typed: Sequence[Span]) -> tuple[list[int], Sequence[Span]]:
         """Ids and the characters that each id stands for.
 
         Args:
             text: The rendered conversation.
             typed: Characters that came with the row; no control token may contain one.
         """
+        table = None if typed else self._table.after(len(text))
+        found = None if table is None else table.placed(text)
+        if found is not None:
+            return found
         encoding = self._as_markup.encode(text, add_special_tokens=False)
         ids, offsets = list(encoding.ids), list(encoding.offsets)
         forged = {
