@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from vox_populi.data.row_formats import CONVERSATION_KEYS, PROMPT_KEYS, RESPONSE_KEYS
+from vox_populi.data.row_formats import CONVERSATION_KEYS
+from vox_populi.data.row_pairs import ANSWER_KEYS, PROMPT_KEYS, SYSTEM_KEYS
+from vox_populi.data.row_tools import TOOLS_KEYS
+from vox_populi.data.row_turns import LEARN_KEYS, REASONING_KEYS, ROLE_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "docs" / "src"
@@ -136,5 +139,8 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 
 def test_the_page_on_rows_names_every_key_that_is_read() -> None:
     page = (SOURCE / "reference" / "rows.md").read_text(encoding="utf-8")
-    keys = (*CONVERSATION_KEYS, *PROMPT_KEYS, *RESPONSE_KEYS)
+    keys = (
+        *(*CONVERSATION_KEYS, *PROMPT_KEYS, *ANSWER_KEYS, *SYSTEM_KEYS),
+        *(*TOOLS_KEYS, *LEARN_KEYS, *REASONING_KEYS, *ROLE_NAMES),
+    )
     assert [key for key in keys if f"`{key}`" not in page] == []

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from vox_tensor.records import IGNORE_INDEX, EncodedRow, Message, Role, TrainingRecord
+from vox_tensor.records import (
+    IGNORE_INDEX,
+    EncodedRow,
+    Message,
+    MessageExtras,
+    Role,
+    ToolCall,
+    TrainingRecord,
+)
 
 
 def test_ignore_index_is_the_one_of_torch_and_transformers() -> None:
@@ -16,6 +24,19 @@ def test_roles_are_the_strings_of_the_files() -> None:
 def test_messages_are_learned_unless_told_otherwise() -> None:
     assert Message(Role.ASSISTANT, "yes").learn
     assert not Message(Role.ASSISTANT, "no", learn=False).learn
+
+
+def test_what_few_messages_have_is_read_from_the_message() -> None:
+    plain = Message(Role.USER, "hi")
+    assert (plain.tool_calls, plain.tool_call_id, plain.name, plain.reasoning) == ((), *[None] * 3)
+    assert not plain.is_developer
+    calls = (ToolCall("f", {"a": 1}, "c"),)
+    extras = MessageExtras(
+        tool_calls=calls, tool_call_id="c", name="n", reasoning="r", is_developer=True
+    )
+    full = Message(Role.ASSISTANT, "", extras=extras)
+    assert (full.tool_calls, full.tool_call_id, full.name, full.reasoning) == (calls, "c", "n", "r")
+    assert full.is_developer
 
 
 def test_a_record_is_unrated_by_default() -> None:

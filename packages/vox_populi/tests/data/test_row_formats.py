@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 
 from vox_populi.data.row_formats import (
     CONVERSATION_KEYS,
-    PROMPT_KEYS,
-    RESPONSE_KEYS,
     RowShape,
     learns_something,
     parse_row,
     row_shape,
 )
+from vox_populi.data.row_pairs import ANSWER_KEYS, PROMPT_KEYS
 from vox_populi.errors import DataError
 from vox_tensor.records import Message, Role
 
@@ -48,11 +47,19 @@ def said(role: str, content: object, **extra: object) -> dict[str, object]:
         {"prompt": "p", "response": "r"},
         {"instruction": "p", "output": "r"},
         {"prompt": "p", "completion": "r"},
-        {"prompt": "p", "instruction": "other", "response": "r", "output": "other"},
+        {"question": "p", "answer": "r"},
+        {"query": "p", "response": "r"},
+        {"input": "p", "output": "r"},
+        {"prompt": "p", "instruction": "p", "response": "r", "output": "r"},
         {"prompt": "  ", "instruction": "p", "response": None, "output": "r"},
         {"messages": [said("user", "p"), said("assistant", "r")]},
         {"turns": [said("human", "p"), said("model", "r")]},
         {"conversations": [{"from": "human", "value": "p"}, {"from": "gpt", "value": "r"}]},
+        {"conversation": [said("user", "p"), said("assistant", "r")]},
+        {"messages": '[{"role": "user", "content": "p"}, {"role": "assistant", "content": "r"}]'},
+        {"prompt": [said("user", "p")], "completion": [said("assistant", "r")]},
+        {"prompt": [said("user", "p")], "completion": "r"},
+        {"prompt": "p", "response": [said("assistant", "r")]},
         {"messages": [], "prompt": "p", "response": "r"},
         {"messages": [said("user", "p"), said("assistant", "r")], "prompt": "x", "response": "y"},
         {"prompt": "p", "response": "r", "unknown": {"a": [1]}, "difficulty": 3},
@@ -98,23 +105,91 @@ def test_role_aliases() -> None:
         said("developer", "s"), said("User", "u"), said("observation", "o"), said("gpt", "a")
     )
     assert [role for role, _ in messages(row)] == [SYSTEM, USER, TOOL, ASSISTANT]
+    record = parse_row(row, 1, "f")
+    assert [m.is_developer for m in record.messages] == [True, False, False, False]
 
 
 def test_typed_text_parts_are_joined() -> None:
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    assert messages(turns(said("user", parts), said("assistant", "r")))[0] == (USER, "ab")
+    parts = [{"type": "text", "text": "a"}, {"type": "output_text", "text": "b"}, "c"]
+    assert messages(turns(said("user", parts), said("assistant", "r")))[0] == (USER, "abc")
 
 
-def test_weight_decides_whether_a_message_is_learned() -> None:
+def test_a_part_that_is_no_text_is_named() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": SECRET}]
+    with pytest.raises(DataError, match=r"messages\[0\].content\[1\] is a part of type image_url"):
+        parse_row(turns(said("user", parts), said("assistant", "r")), 1, "f")
+
+
+@pytest.mark.parametrize(
+    ("off", "on"),
+    [
+        ({"weight": 0}, {"weight": 1}),
+        ({"train": False}, {"train": True}),
+        ({"loss": False}, {"loss": True}),
+        ({"learn": 0}, {"learn": 1}),
+        ({"weight": 0, "loss": False}, {"weight": 1, "train": True}),
+    ],
+)
+def test_a_message_says_under_any_name_whether_it_is_learned(
+    off: dict[str, object], on: dict[str, object]
+) -> None:
     row = turns(
-        said("user", "u", weight=0),
-        said("assistant", "a", weight=0),
-        said("assistant", "b", weight=1),
-        said("assistant", "c", weight=None),
+        said("user", "u", **off),
+        said("assistant", "a", **off),
+        said("assistant", "b", **on),
+        said("assistant", "c", **dict.fromkeys(on)),
     )
     record = parse_row(row, 1, "f")
     assert [m.learn for m in record.messages if m.role is ASSISTANT] == [False, True, True]
     assert learns_something(record)
+
+
+def test_context_belongs_to_the_prompt() -> None:
+    row = {"instruction": "Who?", "context": "Ada wrote it.", "response": "Ada"}
+    assert messages(row)[0] == (USER, "Who?\nAda wrote it.")
+    assert messages({**row, "context": ""})[0] == (USER, "Who?")
+    asked = {"question": "Who?", "context": "Ada wrote it.", "answer": "Ada"}
+    assert messages(asked) == messages(row)
+    same = {"instruction": "Who?", "input": "Ada.", "context": "Ada.", "output": "Ada"}
+    assert messages(same)[0] == (USER, "Who?\nAda.")
+
+
+def test_context_beside_a_finished_prompt_is_added_only_if_it_is_new_text() -> None:
+    row = {"prompt": "Ada wrote it. Who?", "response": "Ada"}
+    assert messages({**row, "context": "Ada wrote it."}) == messages(row)
+    assert messages({**row, "context": {"page": 3}}) == messages(row)
+    assert messages({**row, "context": "In 1843."})[0] == (USER, "Ada wrote it. Who?\nIn 1843.")
+
+
+def test_a_prompt_of_messages_is_never_learned() -> None:
+    row = {
+        "prompt": [said("system", "s"), said("user", "a"), said("assistant", "b")],
+        "completion": [said("assistant", "c"), said("assistant", "d", loss=False)],
+    }
+    record = parse_row(row, 1, "f")
+    assert [(m.content, m.learn) for m in record.messages if m.role is ASSISTANT] == [
+        ("b", False),
+        ("c", True),
+        ("d", False),
+    ]
+
+
+def test_a_text_alone_is_one_message_and_a_text_beside_a_pair_is_ignored() -> None:
+    record = parse_row({"text": " whole\n", "meta": [1]}, 1, "f")
+    assert record.messages == (Message(ASSISTANT, " whole\n"),)
+    assert record.is_text
+    assert learns_something(record)
+    pair = parse_row({"text": "p r", "instruction": "p", "output": "r"}, 1, "f")
+    assert (len(pair.messages), pair.is_text) == (2, False)
+
+
+def test_other_fields_of_any_type_stop_no_row() -> None:
+    row: dict[str, object] = {"prompt": "p", "response": "r"}
+    for value in (None, True, 4.5, "5", [], ["a"], {"a": {"b": 1}}, [{"a": 1}]):
+        extra = dict.fromkeys(
+            ("source", "category", "lane", "rating", "id", "metadata", "text", "reasoning"), value
+        )
+        assert messages({**extra, **row}) == messages(row)
 
 
 def test_all_weights_zero_learns_nothing() -> None:
@@ -136,7 +211,9 @@ def test_labels_of_a_row_are_kept() -> None:
     ("row", "expected"),
     [
         ({}, ["MENS-D030"]),
-        ({"text": SECRET}, ["MENS-D030"]),
+        ({"text": " "}, ["MENS-D032"]),
+        ({"text": 3}, ["MENS-D031"]),
+        ({"prompt": SECRET, "text": "whole"}, ["MENS-D032"]),
         ({"chosen": SECRET, "rejected": SECRET}, ["MENS-D030"]),
         ({"prompt": SECRET}, ["MENS-D032"]),
         ({"response": SECRET}, ["MENS-D032"]),
@@ -146,7 +223,16 @@ def test_labels_of_a_row_are_kept() -> None:
         ({"prompt": SECRET, "response": "r", "output": 5}, ["MENS-D031"]),
         ({"prompt": SECRET, "response": "r", "history": SECRET}, ["MENS-D031"]),
         ({"prompt": SECRET, "response": "r", "history": [[SECRET]]}, ["MENS-D031"]),
-        ({"prompt": SECRET, "response": "r", "tools": [{"name": SECRET}]}, ["MENS-D037"]),
+        ({"prompt": "a", "instruction": SECRET, "response": "r"}, ["MENS-D180"]),
+        ({"question": "a", "query": SECRET, "response": "r"}, ["MENS-D180"]),
+        ({"prompt": "p", "response": "r", "output": SECRET}, ["MENS-D180"]),
+        ({"question": "p", "answer": "r", "completion": SECRET}, ["MENS-D180"]),
+        ({"instruction": "p", "input": "a", "context": SECRET, "output": "r"}, ["MENS-D180"]),
+        ({"instruction": "p", "context": [SECRET], "output": "r"}, ["MENS-D031"]),
+        ({"prompt": "p", "system": "a", "system_prompt": SECRET, "response": "r"}, ["MENS-D180"]),
+        ({"prompt": [said("user", "p")], "input": SECRET, "completion": "r"}, ["MENS-D031"]),
+        ({"prompt": [said("user", SECRET)], "completion": [said("user", "u")]}, ["MENS-D041"]),
+        ({"prompt": [SECRET], "completion": "r"}, ["MENS-D031"]),
         ({"messages": []}, ["MENS-D041"]),
         ({"messages": SECRET}, ["MENS-D031"]),
         ({"messages": {"role": "user"}}, ["MENS-D031"]),
@@ -160,10 +246,11 @@ def test_labels_of_a_row_are_kept() -> None:
             turns(said("user", [{"type": "image_url", "text": SECRET}]), said("assistant", "r")),
             ["MENS-D036"],
         ),
-        (
-            turns(said("user", "u"), said("assistant", None, tool_calls=[{"id": SECRET}])),
-            ["MENS-D037"],
-        ),
+        (turns(said("user", "u"), said("assistant", None)), ["MENS-D031"]),
+        (turns(said("user", "u", train=True), said("assistant", "r")), ["MENS-D039"]),
+        (turns(said("user", "u"), said("assistant", SECRET, loss=0.5)), ["MENS-D038"]),
+        (turns(said("user", "u"), said("assistant", SECRET, learn="no")), ["MENS-D038"]),
+        (turns(said("user", "u"), said("assistant", "r", weight=1, loss=False)), ["MENS-D180"]),
         (turns(said("user", "u"), said("assistant", SECRET, weight=0.5)), ["MENS-D038"]),
         (turns(said("user", "u"), said("assistant", SECRET, weight=True)), ["MENS-D038"]),
         (turns(said("user", "u"), said("assistant", SECRET, weight=[1])), ["MENS-D038"]),
@@ -191,26 +278,34 @@ def test_the_same_conversation_twice_is_not_a_conflict() -> None:
 
 
 def test_row_shape() -> None:
+    assert row_shape({"text": "a", "prompt": None}) is RowShape.TEXT
+    assert row_shape({"text": "a", "instruction": "b", "output": "c"}) is RowShape.PROMPT_RESPONSE
     assert row_shape({"turns": [1]}) is RowShape.TURNS
     assert row_shape({"messages": [], "output": ""}) is RowShape.PROMPT_RESPONSE
     assert row_shape({"conversations": []}) is RowShape.CONVERSATIONS
-    assert row_shape({"text": ""}) is None
+    assert row_shape({"text": ""}) is RowShape.TEXT
+    assert row_shape({"chosen": "a"}) is None
 
 
 KEYS = ("messages", "turns", "conversations", "prompt", "instruction", "input", "response")
-MORE_KEYS = ("output", "system", "history", "rating", "category", "tools")
-TURN_KEYS = ("role", "from", "content", "value", "weight", "tool_calls")
+MORE_KEYS = ("output", "system", "history", "rating", "category", "tools", "functions", "context")
+LAST_KEYS = ("text", "question", "answer", "answers", "conversation", "weight", "thinking")
+TURN_KEYS = (
+    *("role", "from", "content", "value", "weight", "tool_calls", "function_call", "function"),
+    *("name", "arguments", "id", "type", "text", "train", "loss", "reasoning_content", "thinking"),
+)
+WORDS = ("user", "gpt", "assistant", "tool", "function_call", "text", "{}", "[]", '{"name": "f"}')
 ANY_VALUE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(TURN_KEYS), inner | st.sampled_from(["user", "gpt"]))
+        | st.dictionaries(st.sampled_from(TURN_KEYS), inner | st.sampled_from(WORDS))
     ),
-    max_leaves=8,
+    max_leaves=12,
 )
 
 
-@given(st.dictionaries(st.sampled_from((*KEYS, *MORE_KEYS)), ANY_VALUE))
+@given(st.dictionaries(st.sampled_from((*KEYS, *MORE_KEYS, *LAST_KEYS)), ANY_VALUE))
 def test_any_object_is_a_row_or_a_problem(row: dict[str, object]) -> None:
     try:
         record = parse_row(row, 3, "f")
@@ -226,10 +321,10 @@ def test_any_object_is_a_row_or_a_problem(row: dict[str, object]) -> None:
 
 def test_an_unknown_row_is_told_every_key_that_is_read() -> None:
     with pytest.raises(DataError) as caught:
-        parse_row({"text": "a"}, 1, "rows.jsonl")
+        parse_row({"chosen": "a"}, 1, "rows.jsonl")
     (problem,) = caught.value.problems
     assert problem.code == "MENS-D030"
-    keys = (*CONVERSATION_KEYS, *PROMPT_KEYS, *RESPONSE_KEYS)
+    keys = (*CONVERSATION_KEYS, *PROMPT_KEYS, *ANSWER_KEYS)
     assert [key for key in keys if f'"{key}"' not in problem.fix] == []
 
 

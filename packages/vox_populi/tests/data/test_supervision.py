@@ -13,7 +13,15 @@ from vox_populi.data.supervision import (
 )
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import DataError
-from vox_tensor.records import IGNORE_INDEX, EncodedRow, Message, Role, TrainingRecord
+from vox_tensor.records import (
+    IGNORE_INDEX,
+    EncodedRow,
+    Message,
+    MessageExtras,
+    Role,
+    ToolCall,
+    TrainingRecord,
+)
 from vox_tensor.tokenizer import TextTokenizer, VoxTokenizer
 
 CHATML = TextPolicy(system_prompt="S")
@@ -156,3 +164,33 @@ def test_a_first_token_that_can_never_be_learned_takes_no_place() -> None:
     assert cut.labels == (IGNORE_INDEX, IGNORE_INDEX, 9)
     assert last_supervised(EncodedRow((7, 8), (7, 8)), 1).n_supervised == 1
     assert last_supervised(EncodedRow((7,), (7,)), 1).n_supervised == 0
+
+
+@pytest.mark.parametrize("policy", [CHATML, PLAIN, TextPolicy(system_prompt="S")])
+def test_a_text_is_learned_whole_with_its_end_whatever_the_template(policy: TextPolicy) -> None:
+    said = (Message(Role.ASSISTANT, "the whole text"),)
+    encoded = encode_record(TrainingRecord(messages=said, line=5, is_text=True), VOX, policy)
+    assert list(encoded.ids) == [*VOX.encode("the whole text"), EOS]
+    assert encoded.labels == encoded.ids
+
+
+@pytest.mark.parametrize("policy", [CHATML, PLAIN])
+def test_our_layouts_refuse_tools_and_say_which_row(policy: TextPolicy) -> None:
+    extras = MessageExtras(tool_calls=(ToolCall("f", {}),))
+    called = (Message(Role.USER, "u"), Message(Role.ASSISTANT, "", True, extras))
+    for record in (
+        TrainingRecord(messages=called, line=5),
+        TrainingRecord(messages=row("p", "r").messages, line=5, tools=({"type": "function"},)),
+    ):
+        with pytest.raises(DataError, match=r"train.jsonl:5.*MENS-D183|MENS-D183.*train.jsonl:5"):
+            encode_record(record, VOX, policy, where="train.jsonl")
+        with pytest.raises(DataError, match="MENS-D183"):
+            encode_prompt(record.messages, VOX, policy, record.tools)
+
+
+@pytest.mark.parametrize("policy", [CHATML, PLAIN])
+def test_our_layouts_write_reasoning_before_the_answer_and_learn_it(policy: TextPolicy) -> None:
+    thought = Message(Role.ASSISTANT, "r", extras=MessageExtras(reasoning="why"))
+    written = row("p", "<think>\nwhy\n</think>\n\nr")
+    record = TrainingRecord(messages=(Message(Role.USER, "p"), thought), line=5)
+    assert encode_record(record, VOX, policy) == encode_record(written, VOX, policy)

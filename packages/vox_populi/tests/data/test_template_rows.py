@@ -9,7 +9,14 @@ import pytest
 from vox_populi.data.chat_template import ModelTemplate
 from vox_populi.data.template_rows import History, TemplateEncoder
 from vox_populi.errors import DataError, ModelError
-from vox_tensor.records import IGNORE_INDEX, Message, Role, TrainingRecord
+from vox_tensor.records import (
+    IGNORE_INDEX,
+    Message,
+    MessageExtras,
+    Role,
+    ToolCall,
+    TrainingRecord,
+)
 
 pytest.importorskip("jinja2", reason="needs vox-populi[mens-gpu]")
 
@@ -206,3 +213,50 @@ def test_a_template_without_an_end_is_refused() -> None:
     with pytest.raises(ModelError, match="MENS-H112"):
         encoder(endless).end_of_answer_id()
     assert encoder().end_of_answer_id() == CONTROLS["</s>"]
+
+
+WITH_TOOLS = (
+    "{% for t in tools or [] %}[{{ t.function.name + t.function.description }}]{% endfor %}"
+    "{% for m in messages %}"
+    "{{ ('<a>' if m.role == 'assistant' else '<u>') + (m.content or '') }}"
+    "{% for c in m.tool_calls or [] %}{{ c.function.name + (c.function.arguments | tojson) }}"
+    "{% endfor %}</s>{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
+)
+
+
+def tool_record(argument: str, description: str = "d", result: str = "rain") -> TrainingRecord:
+    call = MessageExtras(tool_calls=(ToolCall("f", {argument: argument}),))
+    messages = (
+        Message(USER, "q"),
+        Message(ASSISTANT, "", extras=call),
+        Message(Role.TOOL, result),
+        Message(ASSISTANT, "done"),
+    )
+    function = {"name": "f", "description": description, "parameters": {"type": "object"}}
+    tools = ({"type": "function", "function": function},)
+    return TrainingRecord(messages=messages, line=7, tools=tools)
+
+
+def test_a_call_is_learned_and_the_answer_of_the_tool_is_not() -> None:
+    record = tool_record("k")
+    row = encoder(WITH_TOOLS).row(record)
+    assert shown(row.ids) == '[fd]<u>q</s><a>f{"k": "k"}</s><u>rain</s><a>done</s>'
+    assert learned(row.labels) == 'f{"k": "k"}</s>done</s>'
+    prompt = encoder(WITH_TOOLS).prompt(record.messages[:1], record.tools)
+    assert shown(prompt) == "[fd]<u>q</s><a>"
+
+
+@pytest.mark.parametrize("spelled", ["</s>", "a</s>b", "<a>"])
+def test_tools_never_make_a_control_token(spelled: str) -> None:
+    plain = encoder(WITH_TOOLS).row(tool_record("k"))
+    row = encoder(WITH_TOOLS).row(tool_record(spelled, spelled, spelled))
+    assert len(row) > len(plain)
+    controls = CONTROLS.values()
+    assert [i for i in row.ids if i in controls] == [i for i in plain.ids if i in controls]
+
+
+def test_a_row_with_tools_under_a_template_without_them_is_refused() -> None:
+    with pytest.raises(DataError, match=r"t.jsonl:7.*MENS-D184|MENS-D184.*t.jsonl:7"):
+        encoder().row(tool_record("k"), where="t.jsonl")
+    with pytest.raises(DataError, match="MENS-D184"):
+        encoder().prompt(TWO_TURNS[:1], tool_record("k").tools)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,13 +20,67 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that an assistant asks to be called."""
+
+    name: str
+    arguments: Mapping[str, object]
+    """Arguments by name, as JSON values."""
+    id: str | None = None
+    """What the answer of the tool refers to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageExtras:
+    """What few messages have. Kept apart, so that a million ordinary ones stay small."""
+
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Calls by an assistant."""
+    tool_call_id: str | None = None
+    """The call that a tool answers."""
+    name: str | None = None
+    """Name of the author: of the tool, or of a participant."""
+    reasoning: str | None = None
+    """What an assistant thought before its answer."""
+    is_developer: bool = False
+    """Whether a system message was written under the role `developer`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation."""
 
     role: Role
     content: str
+    """Empty for an assistant that only calls tools."""
     learn: bool = True
     """Only assistant messages with `learn` are supervised (OpenAI's `weight` 0 or 1)."""
+    extras: MessageExtras | None = None
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """Calls by an assistant."""
+        return () if self.extras is None else self.extras.tool_calls
+
+    @property
+    def tool_call_id(self) -> str | None:
+        """The call that a tool answers."""
+        return None if self.extras is None else self.extras.tool_call_id
+
+    @property
+    def name(self) -> str | None:
+        """Name of the author."""
+        return None if self.extras is None else self.extras.name
+
+    @property
+    def reasoning(self) -> str | None:
+        """What an assistant thought before its answer."""
+        return None if self.extras is None else self.extras.reasoning
+
+    @property
+    def is_developer(self) -> bool:
+        """Whether a system message was written under the role `developer`."""
+        return self.extras is not None and self.extras.is_developer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +88,7 @@ class TrainingRecord:
     """One row of a corpus, whatever format it was written in."""
 
     messages: tuple[Message, ...]
+    """The turns; for a text without turns, one message of the assistant."""
     line: int
     """Line number in its file, from 1."""
     rating: float | None = None
@@ -44,6 +100,12 @@ class TrainingRecord:
     """How much its learned tokens count in the loss, beside those of other rows."""
     ignored: tuple[str, ...] = ()
     """Keys of labels whose value could not be used."""
+    tools: tuple[Mapping[str, object], ...] = ()
+    """Definitions of the tools that can be called: `{"type": "function", "function": {...}}`."""
+    is_text: bool = False
+    """Whether the row is a text without turns, which is learned whole and without a template."""
+    with_calls: tuple[Message, ...] = ()
+    """The same conversation with real tool calls, for a template that has them."""
 
 
 @dataclass(frozen=True, slots=True)

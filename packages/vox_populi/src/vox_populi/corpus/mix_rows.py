@@ -36,7 +36,14 @@ class MixRow:
         Labels and row format are not included. Among a million different rows, two have the same
         key with a probability of 3e-8.
         """
-        said = [(each.role.value, each.content, each.learn) for each in self.record.messages]
+        said: list[object] = [
+            (each.role.value, each.content, each.learn)
+            if each.extras is None
+            else (each.role.value, each.content, each.learn, each.extras)
+            for each in self.record.messages
+        ]
+        if self.record.tools:
+            said.append(self.record.tools)
         return int.from_bytes(hashlib.blake2b(repr(said).encode(), digest_size=8).digest())
 
 

@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
-from vox_populi.data.row_formats import json_type
+from vox_populi.data.row_fields import json_type
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import data as say
 from vox_tensor.errors import Problem

@@ -27,11 +27,17 @@ class RowLabels:
 
 def row_labels(row: Mapping[str, object]) -> RowLabels:
     """Read the labels of a row."""
+    if _LABEL_KEYS.isdisjoint(row):
+        return _NONE
     rating = _rating(row.get("rating"))
     texts = {key: label_text(row.get(key)) for key in ("category", "lane", "source")}
     found: dict[str, object] = {"rating": rating, **texts}
     ignored = tuple(key for key, value in found.items() if value is None and _says(row.get(key)))
     return RowLabels(rating=rating, ignored=ignored, **texts)
+
+
+_LABEL_KEYS = frozenset(("rating", "category", "lane", "source"))
+_NONE = RowLabels()
 
 
 def label_text(value: object) -> str | None:

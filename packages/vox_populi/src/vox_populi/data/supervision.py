@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import cast
 
 from vox_populi.data.chat_template import ModelTemplate
+from vox_populi.data.template_messages import Tools
 from vox_populi.data.template_rows import RenderTokenizer, TemplateEncoder
 from vox_populi.data.trained_layout import TokenName, TrainedLayout
 from vox_populi.data.training_text import (
@@ -21,6 +22,7 @@ from vox_populi.data.training_text import (
 )
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import data as say
+from vox_populi.operator_messages import rows as say_rows
 from vox_tensor.chat_markup import IM_END, IM_START, Piece, PieceKind
 from vox_tensor.records import IGNORE_INDEX, EncodedRow, Message, Role, TrainingRecord
 from vox_tensor.tokenizer import TextTokenizer
@@ -34,6 +36,8 @@ def encode_record(
     where: str = "",
 ) -> EncodedRow:
     """Tokenise a row; the assistant's text and the token that ends it are learned.
+
+    A text without turns is learned whole, with its end, whatever the template.
 
     Args:
         record: The row.
@@ -50,11 +54,14 @@ def encode_record(
         DataError: When a message contains a marker that this tokenizer has only as text, or the
             model's own template refuses the row.
     """
+    if record.is_text:
+        policy = TextPolicy(template=ChatTemplate.PLAIN)
     if policy.own is not None:
         return own_encoder(policy.own, policy, tokenizer).row(record, max_tokens, where)
     ids: list[int] = []
     labels: list[int] = []
     place = f"{where}:{record.line}"
+    _require_no_tools(record.messages, record.tools, policy, place)
     for piece, piece_ids in _encoded_pieces(record.messages, tokenizer, policy, place):
         ids += piece_ids
         labels += piece_ids if piece.learn else [IGNORE_INDEX] * len(piece_ids)
@@ -80,23 +87,34 @@ def last_supervised(row: EncodedRow, count: int) -> EncodedRow:
 
 
 def encode_prompt(
-    messages: Sequence[Message], tokenizer: TextTokenizer, policy: TextPolicy
+    messages: Sequence[Message],
+    tokenizer: TextTokenizer,
+    policy: TextPolicy,
+    tools: Tools = (),
 ) -> list[int]:
     """Ids up to where an assistant's answer starts, exactly as in a training row.
+
+    Args:
+        messages: The conversation so far.
+        tokenizer: As for `encode_record`.
+        policy: Template and system prompt.
+        tools: Definitions of the tools that can be called.
 
     Raises:
         DataError: When a message contains a marker that this tokenizer has only as text, or
             holds a lone surrogate.
     """
     ids: list[int] = []
-    pieces = _encoded_pieces(messages, tokenizer, policy, "the prompt", open_assistant=True)
+    place = "the prompt"
+    pieces = _encoded_pieces(messages, tokenizer, policy, place, open_assistant=True)
     try:
         if policy.own is not None:
-            return own_encoder(policy.own, policy, tokenizer).prompt(messages)
+            return own_encoder(policy.own, policy, tokenizer).prompt(messages, tools)
+        _require_no_tools(messages, tools, policy, place)
         for _, piece_ids in pieces:
             ids += piece_ids
     except ValueError:
-        raise DataError(say.prompt_not_unicode("the prompt")) from None
+        raise DataError(say.prompt_not_unicode(place)) from None
     return ids
 
 
@@ -150,6 +168,14 @@ def own_encoder(
         history=policy.history,
         system_prompt=policy.system_prompt,
     )
+
+
+def _require_no_tools(
+    messages: Sequence[Message], tools: Tools, policy: TextPolicy, place: str
+) -> None:
+    """Our own layouts have no form for tools, which they would drop silently."""
+    if tools or any(message.tool_calls for message in messages):
+        raise DataError(say_rows.layout_has_no_tools(place, policy.template))
 
 
 def _encoded_pieces(

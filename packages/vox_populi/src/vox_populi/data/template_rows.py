@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from vox_populi.data.chat_template import ModelTemplate, RenderedChat, TemplateMessage
+from vox_populi.data.template_messages import Tools, template_turns
 from vox_populi.data.typed_controls import typed_controls
 from vox_populi.errors import DataError, ModelError
 from vox_populi.operator_messages import chat_template as say
@@ -92,13 +93,19 @@ class TemplateEncoder:
         parts = (_last_learned(record.messages[:end]) for end in ends)
         return tuple(self._row(record, part, None, place) for part in parts)
 
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
+    def prompt(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
         """Ids up to where an assistant's answer starts.
+
+        Args:
+            messages: The conversation so far.
+            tools: Definitions of the tools that can be called.
 
         Raises:
             DataError: When the template refuses the messages.
         """
-        return self._encoded(self._turns(messages), "the prompt", open_assistant=True)[1]
+        place = "the prompt"
+        turns = self._turns(messages, tools, place)
+        return self._encoded(turns, tools, place, open_assistant=True)[1]
 
     def end_of_answer_id(self) -> int:
         """The id that ends an answer under this template.
@@ -122,11 +129,11 @@ class TemplateEncoder:
         max_tokens: int | None,
         place: str,
     ) -> EncodedRow:
-        turns = self._turns(messages)
+        turns = self._turns(messages, record.tools, place)
         shift = len(turns) - len(messages)
         learned = [i for i, message in enumerate(messages) if _is_learned(message)]
-        rendered, ids, offsets = self._encoded(turns, place)
-        spans = self._answers(turns, rendered, [i + shift for i in learned], place)
+        rendered, ids, offsets = self._encoded(turns, record.tools, place)
+        spans = self._answers(turns, record.tools, rendered, [i + shift for i in learned], place)
         labels = [IGNORE_INDEX] * len(ids)
         for message, span in zip(learned, spans, strict=True):
             if span is None:
@@ -137,22 +144,30 @@ class TemplateEncoder:
             tuple(ids[:max_tokens]), tuple(labels[:max_tokens]), record.line, record.weight
         )
 
-    def _turns(self, messages: Sequence[Message]) -> list[TemplateMessage]:
-        turns: list[TemplateMessage] = [
-            {"role": message.role.value, "content": message.content} for message in messages
-        ]
+    def _turns(
+        self, messages: Sequence[Message], tools: Tools, place: str
+    ) -> list[TemplateMessage]:
+        turns = template_turns(messages, tools, self.template, place)
         has_system = any(message.role is Role.SYSTEM for message in messages)
         if self.system_prompt and not has_system:
             turns.insert(0, {"role": Role.SYSTEM.value, "content": self.system_prompt})
         return turns
 
     def _encoded(
-        self, turns: Sequence[TemplateMessage], place: str, *, open_assistant: bool = False
+        self,
+        turns: Sequence[TemplateMessage],
+        tools: Tools,
+        place: str,
+        *,
+        open_assistant: bool = False,
     ) -> tuple[RenderedChat, list[int], Sequence[Span]]:
-        rendered = self.template.render(turns, open_assistant=open_assistant, place=place)
+        rendered = self.template.render(
+            turns, tools=tools or None, open_assistant=open_assistant, place=place
+        )
         typed = typed_controls(
             self.template,
             turns,
+            tools,
             rendered,
             self.tokenizer.control_tokens,
             open_assistant=open_assistant,
@@ -168,13 +183,14 @@ class TemplateEncoder:
     def _answers(
         self,
         turns: Sequence[TemplateMessage],
+        tools: Tools,
         rendered: RenderedChat,
         learned: Sequence[int],
         place: str,
     ) -> list[Span | None]:
         """The characters of each learned answer; `None` for one that is rewritten later."""
         if not self.template.marks_generated:
-            spans = [self._added_by(turns, i, rendered.text, place) for i in learned]
+            spans = [self._added_by(turns, tools, i, rendered.text, place) for i in learned]
             if None in spans and (self.history is History.ERROR or spans[-1] is None):
                 raise DataError(say.history_changes(place, learned[spans.index(None)]))
             return spans
@@ -185,15 +201,17 @@ class TemplateEncoder:
         raise DataError(say.blocks_do_not_match(place, len(blocks), len(answers)))
 
     def _added_by(
-        self, turns: Sequence[TemplateMessage], index: int, whole: str, place: str
+        self, turns: Sequence[TemplateMessage], tools: Tools, index: int, whole: str, place: str
     ) -> Span | None:
         """What message `index` adds to the text in which an answer was open, if it only adds."""
-        before = turns[:index]
-        prompt = self.template.render(before, open_assistant=True, place=place).text
-        if index + 1 == len(turns):
-            until = whole
-        else:
-            until = self.template.render(turns[: index + 1], place=place).text
+
+        def rendered(end: int, *, is_open: bool = False) -> str:
+            return self.template.render(
+                turns[:end], tools=tools or None, open_assistant=is_open, place=place
+            ).text
+
+        prompt = rendered(index, is_open=True)
+        until = whole if index + 1 == len(turns) else rendered(index + 1)
         closed = _without_opening(until, prompt, self.tokenizer.control_tokens)
         for end in _ends(closed, self.tokenizer.control_tokens):
             answer = until[:end]

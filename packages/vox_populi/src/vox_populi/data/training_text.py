@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vox_populi.data.chat_template import ModelTemplate
@@ -74,7 +74,8 @@ def training_pieces(
     """Cut a conversation into the pieces whose ids a model sees, in order.
 
     The content of each assistant message with `learn` is supervised, and so is the end marker:
-    a model that is not taught to stop will not stop.
+    a model that is not taught to stop will not stop. Reasoning precedes the content of its
+    message, between `<think>` and `</think>`, in every turn.
 
     Args:
         messages: The turns.
@@ -82,7 +83,7 @@ def training_pieces(
         open_assistant: End where an assistant's answer starts, for the model to continue.
     """
     assert policy.template is not ChatTemplate.MODEL, "it is rendered whole"
-    turns = _with_system(messages, policy.system_prompt)
+    turns = _with_system(_with_reasoning(messages), policy.system_prompt)
     if policy.template is ChatTemplate.CHATML:
         return chatml_pieces(turns, open_assistant)
     return _plain_pieces(turns, open_assistant)
@@ -119,6 +120,20 @@ _PROBES = (
 def _text_digest(template: ChatTemplate, own_digest: str | None, system_prompt: str | None) -> str:
     is_own = template is ChatTemplate.MODEL
     return _digest([own_digest if is_own else template_digest(template), system_prompt])
+
+
+def _with_reasoning(messages: Sequence[Message]) -> Sequence[Message]:
+    """Reasoning as text before the content; these layouts have no other form for it."""
+    if all(message.reasoning is None for message in messages):
+        return messages
+    return [
+        message
+        if message.reasoning is None
+        else replace(
+            message, content=f"<think>\n{message.reasoning}\n</think>\n\n{message.content}"
+        )
+        for message in messages
+    ]
 
 
 def _with_system(messages: Sequence[Message], system_prompt: str | None) -> Sequence[Message]:

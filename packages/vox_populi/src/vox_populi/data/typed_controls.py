@@ -8,7 +8,7 @@ two texts differ, the character came with the row.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,10 +19,22 @@ from vox_populi.operator_messages import chat_template as say
 _VEILS = tuple(map(chr, range(0xE000, 0xF8FF)))
 """Private characters, which no published template or tokenizer uses."""
 
+_FORM_KEYS = frozenset(
+    (
+        *("role", "content", "name", "reasoning_content", "thinking", "reasoning"),
+        *("tool_calls", "tool_call_id", "id", "type", "function", "arguments"),
+        *("description", "parameters", "properties", "required", "items", "enum"),
+    )
+)
+"""Keys of messages and definitions that templates look up; other keys are text of the row."""
+_FORM_TYPES = (*("function", "object", "array", "string", "number", "integer", "boolean", "null"),)
+"""Values of `type` that templates compare with."""
+
 
 def typed_controls(
     template: ModelTemplate,
     messages: Sequence[TemplateMessage],
+    tools: Sequence[Mapping[str, Any]],
     rendered: RenderedChat,
     controls: Iterable[str],
     *,
@@ -39,10 +51,13 @@ def typed_controls(
     veil = next((each for each in _VEILS if each not in text), _VEILS[0])
     known = _controls_of(tuple(controls))
     veiled = [known.veiled(message, veil) for message in messages]
-    if veiled == list(messages):
+    veiled_tools = [known.veiled(tool, veil) for tool in tools]
+    if veiled == list(messages) and veiled_tools == list(tools):
         return []
     try:
-        shown = template.render(veiled, open_assistant=open_assistant, place=place).text
+        shown = template.render(
+            veiled, tools=veiled_tools or None, open_assistant=open_assistant, place=place
+        ).text
     except DataError:
         raise DataError(say.control_text_moved(place)) from None
     same = len(shown) == len(text) and all(b in (a, veil) for a, b in zip(text, shown, strict=True))
@@ -67,12 +82,17 @@ class _Controls:
         self._joined = "\0".join(controls)
 
     def veiled(self, value: Any, veil: str) -> Any:
-        """A message with every text of its row veiled; roles are ours and stay."""
+        """A message or definition with every text of its row veiled.
+
+        Roles are ours and stay, and so do the words of the form that templates ask for.
+        """
         if isinstance(value, str):
             return self._veiled_text(value, veil)
         if isinstance(value, dict):
             return {
-                key: each if key == "role" else self.veiled(each, veil)
+                key if key in _FORM_KEYS else self._veiled_text(key, veil): each
+                if key == "role" or (key == "type" and each in _FORM_TYPES)
+                else self.veiled(each, veil)
                 for key, each in value.items()
             }
         if isinstance(value, list | tuple):

@@ -54,11 +54,11 @@ def role_unknown(place: str, field: str, known: Sequence[str]) -> Problem:
     )
 
 
-def conversations_conflict(place: str, keys: Sequence[str]) -> Problem:
+def conversations_conflict(place: str, one: str, other: str) -> Problem:
     """A row holds two different conversations."""
     return Problem(
         code="MENS-D034",
-        what=f"the row has different conversations under two of {', '.join(keys)}.",
+        what=f"the row has different conversations under {one} and {other}.",
         fix="Keep one of them.",
         where=place,
     )
@@ -74,32 +74,25 @@ def system_prompts_conflict(place: str) -> Problem:
     )
 
 
-def content_part_unsupported(place: str, field: str) -> Problem:
+def content_part_unsupported(place: str, field: str, kind: str | None) -> Problem:
     """A typed part that is not text: an image, audio, a file."""
+    found = "not a text part" if kind is None else f"a part of type {kind}"
     return Problem(
         code="MENS-D036",
-        what=f"{field} is not a text part; only text can be learned.",
+        what=f"{field} is {found}; only text can be learned.",
         fix='Write content as a string, or as parts like {"type": "text", "text": "..."}.',
         where=place,
     )
 
 
-def tool_calls_unsupported(place: str, field: str) -> Problem:
-    """Structured tool calls and tool lists, for which no template exists yet."""
-    return Problem(
-        code="MENS-D037",
-        what=f"{field} has tool definitions or calls, which no template supports yet.",
-        fix="Write the call as text in the content, or remove the row.",
-        where=place,
-    )
-
-
-def weight_not_binary(place: str, field: str) -> Problem:
-    """A message weight that is neither 0 nor 1."""
+def weight_not_binary(place: str, field: str, *, is_flag: bool) -> Problem:
+    """Whether a message is learned, as neither yes nor no."""
+    no, yes = ("false", "true") if is_flag else ("0", "1")
     return Problem(
         code="MENS-D038",
-        what=f"{field} is neither 0 nor 1.",
-        fix="Write 0 for a message that must not be learned, 1 or nothing for one that must.",
+        what=f"{field} is neither {no} nor {yes}.",
+        fix=f"Write {no} for a message that must not be learned, {yes} or nothing for one that"
+        " must.",
         where=place,
     )
 
@@ -108,8 +101,8 @@ def weight_without_effect(place: str, field: str) -> Problem:
     """A weight on a message that is never learned."""
     return Problem(
         code="MENS-D039",
-        what=f"{field} is 1, but only assistant messages are learned.",
-        fix="Remove the weight, or change the role.",
+        what=f"{field} asks to learn a message, but only assistant messages are learned.",
+        fix="Remove it, or change the role.",
         where=place,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vox_populi.data.supervision import encode_prompt, end_of_answer_id
+from vox_populi.data.template_messages import Tools
 from vox_populi.hf.generation_config import read_stop_ids
 from vox_populi.infer.cached_model import CachedModel
 from vox_populi.infer.generate import Generated, StopReason, generate_ids
@@ -55,9 +56,9 @@ class Answerer:
         """Longest prompt that leaves room for an answer."""
         return longest_prompt(self._found)
 
-    def encode(self, messages: Sequence[Message]) -> list[int]:
+    def encode(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
         """Ids up to where the answer starts."""
-        return encode_prompt(messages, self._found.tokenizer, self._found.policy)
+        return encode_prompt(messages, self._found.tokenizer, self._found.policy, tools)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of an answer."""
@@ -124,7 +125,7 @@ def _answered(answerer: Answerer, record: TrainingRecord, max_new_tokens: int) -
     """The model's answer in place of the row's last answer, and that answer."""
     messages = record.messages
     last = max(i for i, message in enumerate(messages) if message.role is Role.ASSISTANT)
-    prompt_ids = answerer.encode(messages[:last])
+    prompt_ids = answerer.encode(messages[:last], record.tools)
     expected = messages[last].content
     if not 0 < len(prompt_ids) <= answerer.most_prompt_tokens:
         return _Answer("", expected, is_cut=False)

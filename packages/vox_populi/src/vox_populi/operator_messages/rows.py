@@ -1,0 +1,78 @@
+"""Rows (MENS-D180 to D199): fields that say the same, tools and reasoning, what is learned."""
+
+from __future__ import annotations
+
+from vox_tensor.errors import Problem
+
+
+def fields_conflict(place: str, one: str, other: str) -> Problem:
+    """Two fields with the same meaning and different values."""
+    return Problem(
+        code="MENS-D180",
+        what=f"{one} and {other} mean the same and differ.",
+        fix="Keep one of them.",
+        where=place,
+    )
+
+
+def text_is_not_json(place: str, field: str, expected: str) -> Problem:
+    """A string that must hold JSON: arguments of a call, definitions of tools."""
+    return Problem(
+        code="MENS-D181",
+        what=f"{field} is a string that is not {expected} in JSON.",
+        fix="Write it as JSON, or as a plain JSON value instead of a string.",
+        where=place,
+    )
+
+
+def calls_of_another_role(place: str, field: str) -> Problem:
+    """Tool calls in a message that is not the assistant's."""
+    return Problem(
+        code="MENS-D182",
+        what=f"{field} has tool calls, but the message is not the assistant's.",
+        fix="Move them to the message of the assistant that makes them.",
+        where=place,
+    )
+
+
+def layout_has_no_tools(place: str, layout: str) -> Problem:
+    """Tools under one of our own layouts, which have no form for them."""
+    return Problem(
+        code="MENS-D183",
+        what=f"the row has tools or tool calls, for which the layout {layout} has no form.",
+        fix="Pass --template model with a base whose chat template has tools, write the calls as"
+        " text, or pass --on-bad-row skip.",
+        where=place,
+    )
+
+
+def template_drops_tools(place: str, what: str) -> Problem:
+    """The model's own template leaves out what a row says about tools."""
+    return Problem(
+        code="MENS-D184",
+        what=f"the row has {what}, which the chat template does not write.",
+        fix="Use a base whose chat template has tools (some keep it as a second template, named"
+        " tool_use), write them as text, or pass --on-bad-row skip.",
+        where=place,
+    )
+
+
+def template_drops_reasoning(place: str) -> Problem:
+    """The model's own template leaves out the reasoning of an answer."""
+    return Problem(
+        code="MENS-D185",
+        what="a message has reasoning, which the chat template does not write.",
+        fix="Use a base whose chat template has it, write it into the content (as a rule between"
+        " <think> and </think>), or remove it.",
+        where=place,
+    )
+
+
+def template_drops_text(place: str) -> Problem:
+    """The model's own template writes either the calls of a message or its text."""
+    return Problem(
+        code="MENS-D186",
+        what="a message has text and tool calls, of which the chat template writes only the calls.",
+        fix="Remove the text, or make it a message of its own.",
+        where=place,
+    )
