@@ -30,6 +30,7 @@ SESSIONS = (
     ("README.md", "docs/src/howto/evaluate.md", "docs/src/howto/generate.md"),
     ("docs/src/tutorial/first-adapter.md", "docs/src/howto/read-a-dry-run.md"),
     ("docs/src/howto/mix.md",),
+    ("docs/src/howto/see-what-is-learned.md",),
 )
 """Pages whose commands run one after the other in one folder, each where the last ended."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-from vox_cli.reported_failure import ReportedFailureError
+from vox_cli.reported_failure import MissedGateError, ReportedFailureError
 from vox_cli.terminal import STDERR, STDOUT, Channel, Piece
 from vox_tensor.errors import Problem
 from vox_tensor.visible_text import json_safe
@@ -77,6 +77,17 @@ class Console:
             self.report(report, text)
         if not report.ok:
             raise ReportedFailureError(report.as_json(), *report.problems)
+
+    def gated(self, report: VerdictT, text: Callable[[VerdictT], str]) -> None:
+        """Print a report whose problems are missed gates.
+
+        Raises:
+            MissedGateError: When a gate was missed; with `--json` the document comes with it.
+        """
+        if report.ok or not self.as_json:
+            self.report(report, text)
+        if not report.ok:
+            raise MissedGateError(report.as_json(), *report.problems)
 
     def document(self, fields: Mapping[str, object]) -> None:
         """Print the one JSON document of a command that succeeded."""

@@ -12,10 +12,9 @@ from vox_cli.console import ColorChoice, Console
 
 _JSON_HELP = "Print JSON on stdout, also on failure."
 
-LinesConsole = Annotated[
-    Console, "Print JSON lines on stdout, one per row; a failure is the last line."
+PreviewConsole = Annotated[
+    Console, "Print JSON lines on stdout, one per row; one document with --check or --html."
 ]
-"""The console of a command that prints JSON lines."""
 DocumentOrLinesConsole = Annotated[
     Console, "Print JSON on stdout, also on failure; JSON lines with --prompts or --interactive."
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vox_tensor.errors import Problem, VoxError
+from vox_tensor.errors import FailureKind, Problem, VoxError
 
 
 class ReportedFailureError(VoxError):
@@ -13,3 +13,9 @@ class ReportedFailureError(VoxError):
     def __init__(self, report: Mapping[str, object], *problems: Problem) -> None:
         super().__init__(*problems)
         self.report = report
+
+
+class MissedGateError(ReportedFailureError):
+    """An input was measured and missed a gate (exit 6)."""
+
+    kind = FailureKind.GATE_MISSED

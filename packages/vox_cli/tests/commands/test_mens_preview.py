@@ -119,3 +119,54 @@ def test_preview_of_a_real_file(vox: Vox, tmp_path: Path) -> None:
     assert "Say hi." in row["text"]
     learned = [label for label in row["labels"] if label != -100]
     assert 0 < len(learned) < len(row["ids"])
+
+
+ROWS = (
+    {"prompt": "Say hi.", "response": "hi", "source": "a"},
+    {"prompt": "Say a lot.", "response": "lots " * 300, "source": "b"},
+)
+
+
+@pytest.fixture
+def rows_file(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    return path
+
+
+def test_check_prints_counts_and_exits_6_with_a_line_per_missed_gate(
+    vox: Vox, rows_file: Path
+) -> None:
+    outcome = vox("mens", "preview", "--data", rows_file, "--check", "--seq-len", 64)
+    assert (outcome.code, outcome.codes) == (6, ["MENS-D212"])
+    assert "--max-cut-share" in outcome.err
+    lines = outcome.out.splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith(("a ", "b "))] == [
+        ["a", "1"],
+        ["b", "1"],
+    ]
+    argv = ["--check", "--seq-len", 64, "--max-cut-share", 0.5]
+    assert vox("mens", "preview", "--data", rows_file, *argv).code == 0
+
+
+def test_check_in_json_is_one_document_also_when_a_gate_is_missed(
+    vox: Vox, rows_file: Path
+) -> None:
+    argv = ["preview", "--data", rows_file, "--check", "--seq-len", 64, "--json"]
+    outcome = vox("mens", *argv)
+    assert (outcome.code, outcome.document["ok"], outcome.document["exit_code"]) == (6, False, 6)
+    assert (outcome.document["total"]["cut"], outcome.document["total"]["rows"]) == (1, 2)
+    missed = [gate["flag"] for gate in outcome.document["gates"] if not gate["ok"]]
+    assert missed == ["--max-cut-share"]
+    assert vox("mens", *argv, "--max-cut-share", 1).document["ok"] is True
+
+
+def test_the_page_is_written_without_gates_and_not_over_a_file(vox: Vox, rows_file: Path) -> None:
+    page = rows_file.with_suffix(".html")
+    argv = ["mens", "preview", "--data", rows_file, "--seq-len", 64, "--html", page]
+    assert vox(*argv).code == 0
+    written = page.read_bytes()
+    outcome = vox(*argv)
+    assert (outcome.code, outcome.codes) == (3, ["MENS-D214"])
+    assert page.read_bytes() == written
+    assert vox(*argv, "--force", "--check").code == 6

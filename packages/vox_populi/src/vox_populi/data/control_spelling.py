@@ -19,6 +19,10 @@ class ControlSpelling:
         firsts = "|".join(sorted({re.escape(name[0]) for name in self._names}))
         self._first = re.compile(firsts or "(?!)")
 
+    def occurs_in(self, text: str) -> bool:
+        """Whether a text spells at least one."""
+        return next(self.places(text), None) is not None
+
     def places(self, text: str) -> Iterator[tuple[int, int]]:
         """Start and end of each, the longest at a place; none overlaps another."""
         position = 0

@@ -38,41 +38,47 @@ class TokenTexts:
         self._controls = control_names(tokenizer)
         # Some decoders drop the space of a first token; after this one, none is the first.
         self._anchor = tuple(tokenizer.encode("a")[-1:])
+        self._anchor_text = tokenizer.decode(self._anchor)
+        self._known: dict[int, str] = {}
 
     def of(self, ids: Sequence[int]) -> tuple[TokenText, ...]:
         """The tokens of a row."""
         tokens: list[TokenText] = []
-        position = first = 0
-        for i, token_id in enumerate((*ids, None)):
-            name = self._controls.get(token_id) if token_id is not None else ""
-            if name is None:
-                continue
-            for group, text in self._groups(ids[first:i], self._anchor if first else ()):
-                end = position + len(text)
-                tokens += [TokenText(each, text, position, end) for each in group]
-                position = end
-            if token_id is not None:
-                tokens.append(TokenText(token_id, name, position, position + len(name), True))
-                position += len(name)
-            first = i + 1
+        position = 0
+        for group, text, is_control in self._groups(ids):
+            end = position + len(text)
+            tokens += [TokenText(each, text, position, end, is_control) for each in group]
+            position = end
         return tuple(tokens)
 
-    def _groups(
-        self, ids: Sequence[int], context: tuple[int, ...]
-    ) -> Iterator[tuple[tuple[int, ...], str]]:
-        """Ordinary ids in groups that make whole characters, with their text."""
-        decode = self._tokenizer.decode
-        known = decode(context)
+    def _groups(self, ids: Sequence[int]) -> Iterator[tuple[tuple[int, ...], str, bool]]:
+        """Ids in groups that make whole characters, with their text and whether it is control."""
         group: tuple[int, ...] = ()
         for i, token_id in enumerate(ids):
-            group = (*group, token_id)
-            whole = decode((*context, *group))
-            text = whole[len(known) :] if whole.startswith(known) else decode(group)
-            is_last = i + 1 == len(ids) or len(group) == _MOST_TOKENS_A_CHARACTER
-            if text.endswith(_INCOMPLETE) and not is_last:
+            name = self._controls.get(token_id)
+            if name is not None:
+                yield (token_id,), name, True
                 continue
-            yield group, text
-            context, known, group = group, decode(group), ()
+            group = (*group, token_id)
+            text = self._text(group, is_first=i < len(group))
+            ends = i + 1 == len(ids) or ids[i + 1] in self._controls
+            if text.endswith(_INCOMPLETE) and len(group) < _MOST_TOKENS_A_CHARACTER and not ends:
+                continue
+            yield group, text, False
+            group = ()
+
+    def _text(self, group: tuple[int, ...], *, is_first: bool) -> str:
+        """The text of ids, in front of a row or inside it."""
+        if is_first:
+            return self._tokenizer.decode(group)
+        if len(group) == 1 and group[0] in self._known:
+            return self._known[group[0]]
+        whole, before = self._tokenizer.decode((*self._anchor, *group)), self._anchor_text
+        inside = whole.startswith(before)
+        text = whole[len(before) :] if inside else self._tokenizer.decode(group)
+        if len(group) == 1:
+            self._known[group[0]] = text
+        return text
 
 
 def control_names(tokenizer: TextTokenizer) -> Mapping[int, str]:

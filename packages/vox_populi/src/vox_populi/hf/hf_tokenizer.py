@@ -113,6 +113,16 @@ class HfTokenizer:
         """Id of every control token."""
         return self._control_ids
 
+    @property
+    def bos_id(self) -> int | None:
+        """The control token that the folder's own settings put in front of every text, if any."""
+        with_added: list[int] = self._guarded(
+            lambda: self._tokenizer.encode("a", add_special_tokens=True).ids
+        )
+        plain = self.encode("a")
+        is_added = len(with_added) > len(plain) and with_added[0] in self._control_ids
+        return with_added[0] if is_added and with_added[0] != plain[0] else None
+
     def encode_rendered(
         self, text: str, typed: Sequence[Span] = ()
     ) -> tuple[list[int], Sequence[Span]]:

@@ -4,6 +4,41 @@ from __future__ import annotations
 
 from vox_tensor.errors import Problem
 
+ROW_GATES = {
+    "max_refused_share": (
+        "are refused",
+        "Fix them, or raise the limit and train with --on-bad-row skip.",
+    ),
+    "max_no_end_share": (
+        "learn an answer without an end, so the model would not learn to stop",
+        "Use a template whose end of turn is a token of the base.",
+    ),
+    "max_wrong_bos_share": (
+        "do not have exactly one BOS, which the base begins every text with",
+        "Use the base's own template (--template model).",
+    ),
+    "max_cut_share": (
+        "are longer than --seq-len",
+        "Raise --seq-len, shorten the rows, or raise the limit.",
+    ),
+    "max_control_share": (
+        "have text that spells a control token",
+        "Remove it from the rows, or raise the limit.",
+    ),
+}
+"""What is said of the rows that a gate counts, and what to do about them."""
+LEARN_MORE = "Look at some rows (vox mens preview), shorten the prompts, or lower the limit."
+
+
+def rows_of(count: int, rows: int, words: str) -> str:
+    """A count of rows with what is true of them, as the beginning of a sentence."""
+    return f"{count:,} of {rows:,} rows {words}"
+
+
+def tokens_learned(learned: int, tokens: int) -> str:
+    """The learned tokens, as the beginning of a sentence."""
+    return f"{learned:,} of {tokens:,} tokens are learned"
+
 
 def no_such_row(where: str, row: int, rows: int) -> Problem:
     """A row was requested by a number beyond the last."""
@@ -22,4 +57,54 @@ def line_has_no_row(where: str, line: int) -> Problem:
         what=f"training uses no row on line {line:,}.",
         fix="Pass the line of another row; --min-rating and --context-filter leave rows out.",
         where=where,
+    )
+
+
+def share_above(where: str, found: str, flag: str, limit: float, fix: str) -> Problem:
+    """More rows have a flaw than a gate allows."""
+    return Problem(
+        code="MENS-D212",
+        what=f"{found}, more than the {limit:.4g} that {flag} allows.",
+        fix=fix,
+        where=where,
+    )
+
+
+def share_below(where: str, found: str, flag: str, limit: float, fix: str) -> Problem:
+    """Less is learned than a gate demands."""
+    return Problem(
+        code="MENS-D213",
+        what=f"{found}, less than the {limit:.4g} that {flag} demands.",
+        fix=fix,
+        where=where,
+    )
+
+
+def report_occupied(path: str) -> Problem:
+    """Something exists where a report should go."""
+    return Problem(
+        code="MENS-D214",
+        what="it already exists.",
+        fix="Choose another file for --html, or pass --force to replace it.",
+        where=path,
+    )
+
+
+def report_not_a_file(path: str) -> Problem:
+    """A folder, link or device exists where a report should go; --force does not replace it."""
+    return Problem(
+        code="MENS-D215",
+        what="it is not a regular file, so it is not replaced.",
+        fix="Choose another file for --html.",
+        where=path,
+    )
+
+
+def report_is_input(path: str, source: str) -> Problem:
+    """A report would replace a file that is read for it."""
+    return Problem(
+        code="MENS-D216",
+        what=f"this would replace {source}, which is read.",
+        fix="Choose another file for --html.",
+        where=path,
     )

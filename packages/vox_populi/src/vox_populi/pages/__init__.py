@@ -1,0 +1,1 @@
+"""Reports as HTML pages: one file, no script, nothing loaded from elsewhere."""

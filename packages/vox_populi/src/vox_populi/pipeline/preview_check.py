@@ -1,0 +1,260 @@
+"""Counting what training would learn of every row, and holding it against gates. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from vox_populi.data.control_spelling import ControlSpelling
+from vox_populi.data.marked_row import RowMarker
+from vox_populi.data.mask_gates import MaskGates
+from vox_populi.data.mask_tally import MaskCounts, MaskTally
+from vox_populi.data.row_files.open_rows import open_rows
+from vox_populi.data.row_files.row_file import FileRow, RowFile, is_about_file
+from vox_populi.data.row_formats import parse_row
+from vox_populi.data.row_gates import Gate, missed
+from vox_populi.data.row_mask import Finding, MaskRules, mask_of
+from vox_populi.data.row_sample import RowSample, SampledRow
+from vox_populi.data.supervision import encode_record, end_of_answer_id
+from vox_populi.data.token_text import control_names
+from vox_populi.errors import DataError
+from vox_populi.operator_messages import data as say_data
+from vox_populi.pages.html_file import require_free, write_page
+from vox_populi.pages.mask_page import MaskPage, mask_page
+from vox_populi.pipeline.evaluate import UNKNOWN_SOURCE, source_label
+from vox_populi.pipeline.preview import ChosenText, PreviewRequest, choose_text
+from vox_tensor.errors import Problem
+from vox_tensor.problem_log import ProblemLog
+from vox_tensor.records import TrainingRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskCheckRequest:
+    """A request to count what training would learn."""
+
+    rows: PreviewRequest
+    gates: MaskGates | None = None
+    """`None`: count, but hold it against nothing."""
+    html: Path | None = None
+    """The page to write."""
+    force: bool = False
+    """Replace the page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskReport:
+    """What training would learn of all rows."""
+
+    data: Path
+    seq_len: int
+    sources: Mapping[str, MaskCounts]
+    total: MaskCounts
+    refusals: tuple[Problem, ...]
+    """Why rows are refused: equal problems folded, the first 20, and a count of the others."""
+    refusals_by_code: Mapping[str, int]
+    gates: tuple[Gate, ...]
+    has_bos: bool
+    """Whether the base begins every text with a BOS."""
+    html: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every gate is kept."""
+        return all(gate.ok for gate in self.gates)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The gates that are missed."""
+        return missed(self.gates, str(self.data))
+
+    def as_json(self) -> dict[str, object]:
+        """The fields of `vox mens preview --check --json`."""
+        return {
+            "data": str(self.data),
+            "seq_len": self.seq_len,
+            "base_adds_bos": self.has_bos,
+            "total": self.total.as_json(),
+            "sources": [
+                {"source": name, **counts.as_json()} for name, counts in self.sources.items()
+            ],
+            "refusals": [problem.as_json() for problem in self.refusals],
+            "refusals_by_code": dict(self.refusals_by_code),
+            "gates": [gate.as_json() for gate in self.gates],
+            "html": None if self.html is None else str(self.html),
+            "notes": list(self.notes),
+        }
+
+
+def check_masks(request: MaskCheckRequest) -> MaskReport:
+    """Lay out and tokenise every row, count what is learned, and write a page if requested.
+
+    Raises:
+        DataError: When the file cannot be read or has no rows.
+        ModelError: For a folder without a usable tokenizer or template.
+        PreflightError: When the page would replace something.
+    """
+    asked = request.rows
+    if request.html is not None:
+        require_free(request.html, (asked.data,), force=request.force)
+    text = choose_text(asked.asked_text, asked.model_dir, asked.tokenizer)
+    rows = open_rows(asked.data)
+    check = _Check(asked, text, rows)
+    check.run()
+    report = check.report(request)
+    if request.html is not None:
+        write_page(request.html, mask_page(check.page(report)))
+    return report
+
+
+@runtime_checkable
+class AddsBos(Protocol):
+    """A tokenizer whose base begins every text with a BOS."""
+
+    @property
+    def bos_id(self) -> int | None:
+        """The id that is put in front; `None` for nothing."""
+
+
+def mask_rules(text: ChosenText, seq_len: int | None, ce_last_k: int | None) -> MaskRules:
+    """What rows are held against under a tokenizer and template."""
+    tokenizer, policy = text.tokenizer, text.policy
+    ends = {*control_names(tokenizer), tokenizer.eos_id, end_of_answer_id(tokenizer, policy)}
+    bos_id = tokenizer.bos_id if isinstance(tokenizer, AddsBos) else None
+    if bos_id in (tokenizer.eos_id, end_of_answer_id(tokenizer, policy)):
+        bos_id = None  # It also ends texts, so its number says nothing.
+    return MaskRules(
+        seq_len=seq_len,
+        ce_last_k=ce_last_k,
+        end_ids=frozenset(each for each in ends if each is not None and each != bos_id),
+        bos_id=bos_id,
+    )
+
+
+class _Check:
+    """One pass over the rows."""
+
+    def __init__(self, asked: PreviewRequest, text: ChosenText, rows: RowFile) -> None:
+        self._asked = asked
+        self._text = text
+        self._rows = rows
+        self._rules = mask_rules(text, asked.seq_len, asked.ce_last_k)
+        self._spelling = ControlSpelling(control_names(text.tokenizer).values())
+        self._tally = MaskTally()
+        self._refused = ProblemLog(rows.name)
+        self._sample = RowSample()
+
+    def run(self) -> None:
+        """Read the file."""
+        for item in self._rows.scan():
+            if isinstance(item, FileRow):
+                self._take(item)
+            elif is_about_file(item, self._rows):
+                raise DataError(item)
+            else:
+                self._refuse([item], self._places(_file_of(item, self._rows)))
+        self._rows.check_unchanged()
+        if not self._tally.total.rows:
+            raise DataError(say_data.data_file_empty(self._rows.name))
+
+    def _places(self, file: str, record: TrainingRecord | None = None) -> Sequence[MaskCounts]:
+        label = None if record is None else _label(record)
+        places = self._tally.places(file, label)
+        for counts in places:
+            counts.rows += 1
+        return places
+
+    def _refuse(self, problems: Sequence[Problem], places: Sequence[MaskCounts]) -> None:
+        self._refused.add(problems)
+        for counts in places:
+            counts.refused += 1
+
+    def _take(self, read: FileRow) -> None:
+        try:
+            record = parse_row(read.value, read.line, read.where)
+        except DataError as error:
+            self._refuse(error.problems, self._places(read.where))
+            return
+        places = self._places(read.where, record)
+        if filtered_out(record, self._asked):
+            for counts in places:
+                counts.left_out += 1
+            return
+        try:
+            self._take_record(record, read, places)
+        except DataError as error:
+            self._refuse(error.problems, places)
+
+    def _take_record(
+        self, record: TrainingRecord, read: FileRow, places: Sequence[MaskCounts]
+    ) -> None:
+        text = self._text
+        whole = encode_record(record, text.tokenizer, text.policy, where=read.where)
+        spells = any(self._spelling.occurs_in(message.content) for message in record.messages)
+        mask = mask_of(whole, self._rules, spells_control=spells)
+        for counts in places:
+            counts.take(mask)
+        if mask.n_learned == 0:
+            is_cut = Finding.CUT in mask.findings
+            self._refuse([say_data.nothing_to_learn(read.place, is_cut)], places)
+            return
+        self._sample.offer(SampledRow(read.place, _label(record) or read.where, mask))
+
+    def report(self, request: MaskCheckRequest) -> MaskReport:
+        """The counts, held against the gates."""
+        gates = () if request.gates is None else tuple(request.gates.judge(self._tally.total))
+        return MaskReport(
+            data=self._asked.data,
+            seq_len=self._asked.seq_len,
+            sources=self._tally.sources,
+            total=self._tally.total,
+            refusals=self._refused.shown(),
+            refusals_by_code=dict(sorted(self._refused.by_code.items())),
+            gates=gates,
+            has_bos=self._rules.bos_id is not None,
+            html=request.html,
+            notes=self._text.notes,
+        )
+
+    def page(self, report: MaskReport) -> MaskPage:
+        """What the page shows."""
+        marker = RowMarker(self._text.tokenizer)
+        asked = self._asked
+        return MaskPage(
+            data=str(asked.data),
+            facts=(
+                ("model", str(asked.model_dir or "vox-nano")),
+                ("template", asked.template.value),
+                ("sequence length", f"{asked.seq_len:,} tokens"),
+                ("BOS", "added by the base" if report.has_bos else "not added by the base"),
+            ),
+            sources=report.sources,
+            total=report.total,
+            gates=report.gates,
+            refusals=report.refusals,
+            rows=[(each, marker.marked(each.mask.row, each.source)) for each in self._sample.rows],
+            seen=self._sample.seen,
+            spelling=self._spelling,
+        )
+
+
+def _file_of(problem: Problem, rows: RowFile) -> str:
+    """Name of the file of a line that cannot be read."""
+    where = problem.where or rows.name
+    return where.rpartition(":")[0] or where
+
+
+def _label(record: TrainingRecord) -> str | None:
+    label = source_label(record)
+    return None if label == UNKNOWN_SOURCE else label
+
+
+def filtered_out(record: TrainingRecord, asked: PreviewRequest) -> bool:
+    """Whether the rating floor or the context filter leaves a row out."""
+    floor, rating = asked.min_rating, record.rating
+    if floor is not None and rating is not None and rating < floor:
+        return True
+    wanted = (asked.context_filter or "").casefold()
+    return bool(wanted) and wanted not in (record.category or "").casefold()
