@@ -21,6 +21,8 @@ EXTRA_OF_MODULE = {
     "transformers": "mens-train",
     "bitsandbytes": "mens-train",
     "gguf": "gguf",
+    "pyarrow": "parquet",
+    "zstandard": "zstd",
 }
 _HOLDER = "vox-populi"
 """The distribution whose extras these are."""

@@ -37,6 +37,7 @@ _CONVERSIONS: Mapping[FileForm, str] = {
     FileForm.ZSTD: "zstd -dc {source} > {target}",
     FileForm.ZIP: "unzip -p {source} > {target}",
     FileForm.UTF16: "iconv -f UTF-16 -t UTF-8 {source} > {target}",
+    FileForm.TEXT: "cp {source} {target}",
     FileForm.JSON_LINES: "mv {source} {target}",
 }
 

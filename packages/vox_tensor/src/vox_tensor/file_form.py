@@ -23,13 +23,15 @@ class FileForm(StrEnum):
     PARQUET = "Parquet"
     FEATHER = "Arrow (Feather)"
     ARROW = "an Arrow stream"
-    """The format of the library `datasets`; only recognised by name."""
+    """The format of the library `datasets`."""
     DATASET = "a saved data set of the library datasets"
     """A folder."""
     GZIP = "compressed by gzip"
     ZSTD = "compressed by zstd"
     ZIP = "a ZIP archive"
     UTF16 = "text in UTF-16"
+    TEXT = "plain text"
+    """Never recognised: text is what has no other format."""
     JSON_LINES = "JSON Lines"
     """Only recognised by name; a file with this content is read anyway."""
 
@@ -37,6 +39,7 @@ class FileForm(StrEnum):
 _MAGIC = {
     b"PAR1": FileForm.PARQUET,
     b"ARROW1": FileForm.FEATHER,
+    b"\xff\xff\xff\xff": FileForm.ARROW,
     b"\x1f\x8b": FileForm.GZIP,
     b"\x28\xb5\x2f\xfd": FileForm.ZSTD,
     b"PK\x03\x04": FileForm.ZIP,

@@ -13,10 +13,8 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from vox_populi.corpus.mix_config import MixConfig
 from vox_populi.corpus.mix_files import check_output, locate_sources
@@ -31,14 +29,12 @@ from vox_populi.files.made_folders import made_folder
 from vox_populi.operator_messages import corpus as say_corpus
 from vox_populi.operator_messages import data as say_data
 from vox_tensor.atomic_file import remove_leftovers, replaced_file
-from vox_tensor.errors import Problem
-from vox_tensor.jsonl import MAX_LINE_BYTES, jsonl_line, parse_jsonl_line
-from vox_tensor.regular_file import open_regular_file
+from vox_tensor.jsonl import jsonl_line
 
 OTHER_LANES = "(others)"
 _MAX_LANES = 100
-_OFFSET_BITS = 48
-"""Bits for the offset: an entry of the order packs a source and the start of a line in 64 bits."""
+_INDEX_BITS = 48
+"""Bits for the index: an entry of the order packs a source and a row of it in 64 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,18 +132,13 @@ class _Writer:
             DataError: When an input changed since it was checked.
         """
         digest = hashlib.sha256()
-        with ExitStack() as stack:
-            readers = [
-                _LineReader(source, stack) if source.emitted else None for source in self._sources
-            ]
-            for entry in self._order:
-                reader = readers[entry >> _OFFSET_BITS]
-                assert reader is not None, "the entries are those of picked lines"
-                row = reader.row_at(entry & ((1 << _OFFSET_BITS) - 1))
-                self._count_lane(str(row["lane"]))
-                line = jsonl_line(row)
-                digest.update(line)
-                yield line
+        for entry in self._order:
+            source = self._sources[entry >> _INDEX_BITS]
+            row = _row_at(source, entry & ((1 << _INDEX_BITS) - 1))
+            self._count_lane(str(row["lane"]))
+            line = jsonl_line(row)
+            digest.update(line)
+            yield line
         self.digest = "sha256:" + digest.hexdigest()
         changed = [
             source.located.path
@@ -174,31 +165,21 @@ class _Writer:
         self._lanes[lane if has_room else OTHER_LANES] += 1
 
 
-class _LineReader:
-    """Reads rows of one source by the offsets of their lines."""
-
-    def __init__(self, source: ScannedSource, stack: ExitStack) -> None:
-        self._where = str(source.located.path)
-        self._kind = source.located.source.record_format
-        self._handle: IO[bytes] = stack.enter_context(open_regular_file(source.located.path))
-
-    def row_at(self, offset: int) -> dict[str, object]:
-        """The output for the line that starts at an offset."""
-        self._handle.seek(offset)
-        item = parse_jsonl_line(self._handle.readline(MAX_LINE_BYTES + 1), 0, self._where)
-        if isinstance(item, Problem):
-            raise DataError(say_data.data_file_changed(self._where))
-        try:
-            return written_row(item.value, self._kind, self._where)
-        except DataError:
-            raise DataError(say_data.data_file_changed(self._where)) from None
+def _row_at(source: ScannedSource, index: int) -> dict[str, object]:
+    """The output for a row of a source."""
+    assert source.file is not None, "rows were picked from it"
+    row = source.file.read(index)
+    try:
+        return written_row(row.value, source.located.source.record_format, row.place)
+    except DataError:
+        raise DataError(say_data.data_file_changed(str(source.located.path))) from None
 
 
 def _order(config: MixConfig, sources: Sequence[ScannedSource]) -> array[int]:
     """Every row to write, in the order of the output."""
     order = array("Q")
     for number, source in enumerate(sources):
-        order.extend(number << _OFFSET_BITS | offset for offset in source.picked)
+        order.extend(number << _INDEX_BITS | index for index in source.picked)
         source.picked = array("Q")  # the order has them now
     if config.shuffle:
         shuffle(order, random_stream(config.seed, "order"))

@@ -18,7 +18,7 @@ DEFAULT_SEED = 42
 MAX_WEIGHT = 1000.0
 """Largest weight; a larger one is a typo that would fill a disk."""
 MAX_SOURCES = 256
-"""Largest number of sources; all are open at once while rows are written in shuffled order."""
+"""Largest number of sources; the index of every row of each is in memory at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

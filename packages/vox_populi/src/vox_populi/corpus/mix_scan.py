@@ -1,6 +1,6 @@
 """The first pass of a mix: every row of every source is checked and counted, and some are picked.
 
-Keeps 8 bytes for each row to write and at most 22 for each different row; no text.
+Keeps 8 bytes for each row, 8 for each row to write and at most 22 for each different row; no text.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from vox_populi.corpus.mix_report import MixDrop, SkipReason, SourceReport
 from vox_populi.corpus.mix_rows import MixRow, mix_row
 from vox_populi.corpus.mix_selection import KeySet, copies_of, picked, quota, random_stream
 from vox_populi.data.dataset import OnBadRow
-from vox_populi.data.row_files.file_content import file_digest
+from vox_populi.data.row_files.open_rows import open_rows
+from vox_populi.data.row_files.row_file import FileRow, RowFile, is_about_file
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import corpus as say
 from vox_tensor.errors import Problem
-from vox_tensor.jsonl import JsonLine, line_offsets, scan_jsonl
 from vox_tensor.problem_log import ProblemLog
 
 
@@ -37,7 +37,9 @@ class ScannedSource:
     emitted: int = 0
     """Lines to write, copies included."""
     picked: array[int] = field(default_factory=lambda: array("Q"))
-    """Offsets of these lines in the file."""
+    """Indices of these rows in the file."""
+    file: RowFile | None = None
+    """The open file."""
 
     def report(self) -> SourceReport:
         """The counts."""
@@ -76,13 +78,14 @@ class MixScan:
             return found
         seen = len(self.problems)
         try:
-            found.digest = file_digest(located.path)
-            offsets, keys = self._candidates(found)
+            found.file = open_rows(located.path)
+            found.digest = found.file.digest
+            indices, keys = self._candidates(found, found.file)
         except DataError as error:
             # About the file, not a line of it: no policy for rows covers that.
             self.problems.add(error.problems)
             return found
-        self._pick(found, offsets, keys)
+        self._pick(found, indices, keys)
         if not found.emitted:
             reason = SkipReason.NO_LINES_PASSED_FILTERS if found.rows else SkipReason.EMPTY_FILE
             found.skipped = reason
@@ -103,31 +106,28 @@ class MixScan:
             if lane in self._unseen_lanes
         )
 
-    def _candidates(self, found: ScannedSource) -> tuple[array[int], array[int]]:
-        """Offset and key of each row that passes the filters."""
-        where = str(found.located.path)
-        line_starts = line_offsets(found.located.path)
-        offsets, keys, own = array("Q"), array("Q"), KeySet()
-        for item in scan_jsonl(found.located.path):
-            if isinstance(item, Problem) and item.where == where:
+    def _candidates(self, found: ScannedSource, file: RowFile) -> tuple[array[int], array[int]]:
+        """Index and key of each row that passes the filters."""
+        indices, keys, own = array("Q"), array("Q"), KeySet()
+        for item in file.scan():
+            if isinstance(item, Problem) and is_about_file(item, file):
                 raise DataError(item)
             found.rows += 1
             key = self._key(found, item)
             if key is not None and self._is_wanted(found, key, own):
-                assert isinstance(item, JsonLine), "a problem has no key"
-                offsets.append(line_starts[item.line - 1])
+                assert isinstance(item, FileRow), "a problem has no key"
+                indices.append(item.index)
                 keys.append(key)
-        return offsets, keys
+        return indices, keys
 
-    def _key(self, found: ScannedSource, item: JsonLine | Problem) -> int | None:
+    def _key(self, found: ScannedSource, item: FileRow | Problem) -> int | None:
         """The key of a usable row that passes rating and lane."""
         if isinstance(item, Problem):
             self._reject(found, item)
             return None
-        located = found.located
-        kind = located.source.record_format
+        kind = found.located.source.record_format
         try:
-            row = mix_row(item.value, kind, item.line, str(located.path))
+            row = mix_row(item.value, kind, item.line, item.where)
         except DataError as error:
             self._reject(found, *error.problems)
             return None
@@ -155,27 +155,27 @@ class MixScan:
             found.dropped[MixDrop.DUPLICATE] += 1
         return not self._config.dedup
 
-    def _pick(self, found: ScannedSource, offsets: array[int], keys: array[int]) -> None:
+    def _pick(self, found: ScannedSource, indices: array[int], keys: array[int]) -> None:
         """Draw the sample and the copies; rows that are not drawn do not count as used."""
         source, seed = found.located.source, self._config.seed
         name = self._config.shown_path(source)
-        n_rows = len(offsets)
+        n_rows = len(indices)
         n_sampled = quota(n_rows, source.sample_rate)
         sample = picked(n_rows, n_sampled, random_stream(seed, "sample", name))
         draw = random_stream(seed, "weight", name)
         n_copies, has_one_more = copies_of(n_sampled, source.weight, draw)
         once = array("Q")
         extra = array("Q")
-        for offset, key, is_sampled in zip(offsets, keys, sample, strict=True):
+        for index, key, is_sampled in zip(indices, keys, sample, strict=True):
             if not is_sampled:
                 continue
             gets_more = next(has_one_more)
             if gets_more:
-                extra.append(offset)
+                extra.append(index)
             if n_copies or gets_more:
                 found.kept += 1
                 self._taken.add(key)
-            once.append(offset)
+            once.append(index)
         once *= n_copies
         once.extend(extra)
         found.picked = once

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vox_populi.data.row_files.open_rows import open_rows
+from vox_populi.data.row_files.row_file import FileRow, is_about_file
 from vox_populi.data.row_formats import RowShape, learns_something, parse_row, row_shape
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import data as say
 from vox_tensor.errors import Problem
-from vox_tensor.jsonl import JsonLine, scan_jsonl, write_jsonl
+from vox_tensor.jsonl import write_jsonl
 from vox_tensor.problem_log import ProblemLog
 
 UNRATED = "unrated"
@@ -23,7 +25,7 @@ class ValidationReport:
 
     path: Path
     rows: int
-    """Lines that are not blank."""
+    """Rows, and whatever is there instead of a row."""
     accepted: int
     rejected: int
     problems: tuple[Problem, ...]
@@ -66,7 +68,7 @@ def validate_corpus(path: Path, output: Path | None = None) -> ValidationReport:
     of any quality. The input is never modified.
 
     Args:
-        path: A JSON Lines file.
+        path: A file of rows in any format.
         output: File for the accepted rows, with keys and order kept. Replaced atomically, at the
             end, and only if a row was accepted.
 
@@ -116,28 +118,26 @@ class _Check:
 
     def accepted_rows(self) -> Iterator[dict[str, object]]:
         """Yield the accepted rows, as they are in the file."""
-        for item in scan_jsonl(self.path):
+        rows = open_rows(self.path)
+        for item in rows.scan():
             if isinstance(item, Problem):
-                self._reject(item)
+                if is_about_file(item, rows):
+                    raise DataError(item)
+                self.rows += 1
+                self.log.add([item])
                 continue
             self.rows += 1
             if self._accepts(item):
                 yield item.value
 
-    def _reject(self, problem: Problem) -> None:
-        if problem.where == str(self.path):
-            raise DataError(problem)  # about the file, not a line of it
-        self.rows += 1
-        self.log.add([problem])
-
-    def _accepts(self, row: JsonLine) -> bool:
+    def _accepts(self, row: FileRow) -> bool:
         try:
-            record = parse_row(row.value, row.line, str(self.path))
+            record = parse_row(row.value, row.line, row.where)
         except DataError as error:
             self.log.add(error.problems)
             return False
         if not learns_something(record):
-            self.log.add([say.nothing_to_learn(f"{self.path}:{row.line}", truncated=False)])
+            self.log.add([say.nothing_to_learn(row.place, truncated=False)])
             return False
         shape = row_shape(row.value) or RowShape.PROMPT_RESPONSE
         self.accepted += 1

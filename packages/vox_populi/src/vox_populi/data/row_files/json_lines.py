@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vox_populi.data.row_files.file_content import FileContent
 from vox_populi.data.row_files.row_file import FileRow, RowPart
+from vox_populi.data.row_files.row_spool import parse_converted_line
 from vox_populi.errors import DataError
 from vox_tensor.errors import Problem
 from vox_tensor.jsonl import (
@@ -98,9 +99,9 @@ class JsonLinesFile:
 
 def scan_part(part: RowPart) -> Iterator[FileRow | Problem]:
     """The rows and problems of a part, the same as `RowFile.scan` yields for it."""
-    return _rows(
-        scan_span(part.held_in, part.span, where=part.where), part.where, part.index_before
-    )
+    parse = parse_converted_line if part.is_converted else parse_jsonl_line
+    lines = scan_span(part.held_in, part.span, where=part.where, parse=parse)
+    return _rows(lines, part.where, part.index_before)
 
 
 def line_spans(path: Path, offsets: array[int], most: int) -> Iterator[LineSpan]:

@@ -24,7 +24,7 @@ class FileRow:
     line: int
     """Its number in its own file, from 1, as messages show it."""
     where: str
-    """What messages write before the number and a colon: the file, and what is counted."""
+    """The text before number and colon in messages: the file, and what is counted."""
     value: dict[str, object]
 
     @property
@@ -61,7 +61,7 @@ class RowFile(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         ...
 
     @property

@@ -1,0 +1,160 @@
+"""Files of rows in any format (MENS-D160 to D179). No message repeats what a row says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vox_tensor.errors import Problem
+from vox_tensor.file_form import FileForm
+
+
+def packed_file_damaged(form: FileForm, where: str) -> Problem:
+    """A compressed file that cannot be unpacked to its end."""
+    return Problem(
+        code="MENS-D160",
+        what=f"the file is {form.value}, but is cut off or damaged.",
+        fix="Copy or download it again.",
+        where=where,
+    )
+
+
+def unpacks_to_too_much(times: int, where: str) -> Problem:
+    """A file that fills a disk when it is unpacked."""
+    return Problem(
+        code="MENS-D161",
+        what=f"the rows take more than {times} times the size of the file.",
+        fix="If that is right, unpack it yourself and pass the result.",
+        where=where,
+    )
+
+
+def json_cut_off(element: int, where: str) -> Problem:
+    """A JSON array without its end."""
+    return Problem(
+        code="MENS-D162",
+        what=f"the JSON ends inside element {element}, or its list is never closed.",
+        fix="Write the file again; it may be cut off, or a bracket or quote may be missing.",
+        where=where,
+    )
+
+
+def json_goes_on(where: str) -> Problem:
+    """Something after the end of a JSON array."""
+    return Problem(
+        code="MENS-D163",
+        what="there is more text after the end of the JSON list.",
+        fix="Write one list, or one JSON object per line.",
+        where=where,
+    )
+
+
+def element_not_object() -> Problem:
+    """An element of a JSON array that cannot be a row."""
+    return Problem(
+        code="MENS-D164",
+        what="the element is not an object.",
+        fix='Write each element as {"key": value, ...}.',
+    )
+
+
+def with_fix_of_row(problem: Problem) -> Problem:
+    """A problem of a line of JSON as that of a row in another format."""
+    return replace(problem, fix="Correct this row.")
+
+
+def header_repeats(count: int, where: str) -> Problem:
+    """Two columns with one name."""
+    names = "a name" if count == 1 else f"{count} names"
+    return Problem(
+        code="MENS-D165",
+        what=f"the header has {names} more than once.",
+        fix="Rename or remove the extra columns.",
+        where=where,
+    )
+
+
+def record_ragged(found: int, expected: int) -> Problem:
+    """A row with more or fewer cells than the header."""
+    cells = "1 cell" if found == 1 else f"{found} cells"
+    return Problem(
+        code="MENS-D166",
+        what=f"the row has {cells}, but the header has {expected}.",
+        fix="Quote cells that contain the delimiter or a line break, or fill in the missing cells.",
+    )
+
+
+def record_unreadable(where: str | None = None) -> Problem:
+    """A row whose quotes are wrong; with a place if that is the header."""
+    return Problem(
+        code="MENS-D167",
+        what="the quotes of the row are not closed, or text follows a closing quote.",
+        fix='Write a quote inside a quoted cell twice: "".',
+        where=where,
+    )
+
+
+def cell_not_json(key: str) -> Problem:
+    """A cell that must hold a list."""
+    return Problem(
+        code="MENS-D168",
+        what=f"the cell of {key} is not JSON.",
+        fix="Write the list with json.dumps; str() writes Python's notation.",
+    )
+
+
+def not_utf8(where: str) -> Problem:
+    """Text in an encoding that is not known."""
+    return Problem(
+        code="MENS-D169",
+        what="the file is not UTF-8.",
+        fix="Save it as UTF-8 (in Excel: CSV UTF-8).",
+        where=where,
+    )
+
+
+def columns_damaged(form: FileForm, where: str) -> Problem:
+    """A Parquet or Arrow file that its library refuses."""
+    return Problem(
+        code="MENS-D170",
+        what=f"the file is {form.value}, but is cut off, damaged or of a kind that is not read.",
+        fix="Write it again, with pandas or the library datasets.",
+        where=where,
+    )
+
+
+def row_too_large(limit: int, where: str | None = None) -> Problem:
+    """A row beyond the limit that bounds memory; with a place if no row after it can be read."""
+    return Problem(
+        code="MENS-D171",
+        what=f"the row is longer than {limit} bytes.",
+        fix="Split it; in a table, a quote may not be closed.",
+        where=where,
+    )
+
+
+def value_not_json() -> Problem:
+    """A value that has no counterpart in JSON."""
+    return Problem(
+        code="MENS-D174",
+        what="a value of the row cannot be written as JSON, or is nested too deeply.",
+        fix="Write it as text.",
+    )
+
+
+def not_rows(kind: str, where: str) -> Problem:
+    """A file that holds no rows in any format that is read."""
+    return Problem(
+        code="MENS-D172",
+        what=f"this is {kind}, not a file of rows.",
+        fix="Pass JSON Lines, a JSON list, CSV, Parquet, Arrow or text (.txt, .md), packed or not.",
+        where=where,
+    )
+
+
+def no_temporary_file(reason: str) -> Problem:
+    """The disk takes no copy of the rows."""
+    return Problem(
+        code="MENS-D173",
+        what=f"no temporary file for the rows can be written: {reason}.",
+        fix="Free disk space, or set TMPDIR to a folder with room for the unpacked rows.",
+    )
