@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -121,6 +121,19 @@ def test_peft_loads_our_export_and_computes_the_same(
     without = our_logits(tmp_path / "base", spec, {k: 0 * t for k, t in tensors.items()})
     assert differs(ours, without, F32_LOGITS), "the adapter must change something"
     assert_parity(ours, peft_logits(tmp_path / "base", tmp_path / "peft"), F32_LOGITS)
+
+
+def test_peft_finds_the_base_of_an_exported_folder(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "base", "llama", sharded=True)
+    spec = LoraSpec(rank=3, alpha=7.5)
+    tensors = write_adapter(tmp_path / "a.bin", tmp_path / "base", spec)
+    export(tmp_path, Consumer.PEFT)
+    loaded: Any = AutoPeftModelForCausalLM.from_pretrained(
+        str(tmp_path / "peft"), dtype=torch.float32
+    )
+    with torch.no_grad():
+        logits: Tensor = loaded.eval()(torch.tensor([IDS])).logits[0]
+    assert_parity(our_logits(tmp_path / "base", spec, tensors), logits, F32_LOGITS)
 
 
 @pytest.mark.parametrize("name", ["llama", "phi3", "qwen3"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,8 +54,13 @@ def test_without_the_extra_it_says_how_to_get_it(
 
 def test_a_vocabulary_unknown_to_llama_cpp_is_refused(vox: Vox, tmp_path: Path) -> None:
     pytest.importorskip("gguf", reason="needs vox-mens-cli[gguf]")
-    outcome = vox("mens", "export-gguf", embedded_model_dir(), "--output", tmp_path / "m.gguf")
+    folder = tmp_path / "model"
+    shutil.copytree(embedded_model_dir(), folder)
+    path = folder / "tokenizer.json"
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(raw | {"pre_tokenizer": {"type": "Whitespace"}}), encoding="utf-8")
+    outcome = vox("mens", "export-gguf", folder, "--output", tmp_path / "m.gguf")
     assert (outcome.code, outcome.codes) == (3, ["MENS-A076"])
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [folder]
     # What lint says beforehand is the same sentence.
-    assert vox("mens", "lint", embedded_model_dir(), "--for", "gguf").err == outcome.err
+    assert vox("mens", "lint", folder, "--for", "gguf").err == outcome.err

@@ -49,7 +49,7 @@ class Exported:
 
     def form(self, consumer: Consumer) -> ConsumerForm:
         return consumer_form(
-            consumer, Adapter(self.header, self.tensors), self.modules, self.config
+            consumer, Adapter(self.header, self.tensors), self.modules, self.config, "org/base"
         )
 
     def written(self, consumer: Consumer, folder: Path) -> Path:

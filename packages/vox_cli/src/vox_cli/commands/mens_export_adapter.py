@@ -30,13 +30,27 @@ def export_adapter(
         Path | None,
         flags.path("Base folder, if it has moved since the run.", "DIR"),
     ] = None,
+    base_name: Annotated[
+        str | None,
+        flags.text(
+            "Name of the base in adapter_config.json.",
+            "NAME",
+            "its name on the hub, or its absolute folder",
+        ),
+    ] = None,
 ) -> None:
     """Write an adapter for PEFT, vLLM, llama.cpp (gguf) or mlx-lm, and report what was changed.
 
     Names, orientation and scale become those of the consumer. Anything it cannot represent is
     refused with exit code 3, and nothing is written.
     """
-    request = ExportRequest(source=run, consumer=consumer, output_dir=output_dir, model_dir=model)
+    request = ExportRequest(
+        source=run,
+        consumer=consumer,
+        output_dir=output_dir,
+        model_dir=model,
+        base_name=base_name,
+    )
     report = export(request)
     console.report(report, export_text)
 

@@ -45,7 +45,11 @@ class ConsumerForm:
 
 
 def consumer_form(
-    consumer: Consumer, adapter: Adapter, modules: Sequence[AdapterModule], config: ModelConfig
+    consumer: Consumer,
+    adapter: Adapter,
+    modules: Sequence[AdapterModule],
+    config: ModelConfig,
+    base_name: str,
 ) -> ConsumerForm:
     """Decide the files of an export; nothing is written.
 
@@ -54,6 +58,7 @@ def consumer_form(
         adapter: The adapter to export.
         modules: The adapted projections of the base.
         config: The base's config.
+        base_name: Name or folder under which the consumer finds the base.
 
     Raises:
         ArtifactError: With every reason why the consumer cannot load the adapter.
@@ -64,10 +69,10 @@ def consumer_form(
     if refused:
         raise ArtifactError(*refused)
     if consumer is Consumer.PEFT:
-        return _for_peft(adapter, modules, config)
+        return _for_peft(adapter, modules, config, base_name)
     if consumer is Consumer.MLX:
         return _for_mlx(adapter, modules, config)
-    return _plain_scaled(consumer, adapter, modules, config)
+    return _plain_scaled(consumer, adapter, modules, config, base_name)
 
 
 def write_form(
@@ -86,7 +91,7 @@ def write_form(
 
 
 def _for_peft(
-    adapter: Adapter, modules: Sequence[AdapterModule], config: ModelConfig
+    adapter: Adapter, modules: Sequence[AdapterModule], config: ModelConfig, base_name: str
 ) -> ConsumerForm:
     header, tensors = adapter.header, adapter.tensors
     if header.imported is not None:
@@ -95,7 +100,7 @@ def _for_peft(
             notes = (say.NOTE_IMPORTED_AS_IS,)
             return ConsumerForm(files=files, tensors=tensors, lora=header.lora, notes=notes)
     return ConsumerForm(
-        files=peft_files(header.lora, modules, tensors, config, header.base_name),
+        files=peft_files(header.lora, modules, tensors, config, base_name),
         tensors=tensors,
         lora=header.lora,
         renamed=("<module>.lora_A -> base_model.model.<module>.lora_A.weight, the same for B",),
@@ -119,7 +124,11 @@ def _for_mlx(
 
 
 def _plain_scaled(
-    consumer: Consumer, adapter: Adapter, modules: Sequence[AdapterModule], config: ModelConfig
+    consumer: Consumer,
+    adapter: Adapter,
+    modules: Sequence[AdapterModule],
+    config: ModelConfig,
+    base_name: str,
 ) -> ConsumerForm:
     """The form for vLLM and llama.cpp, which read the scale as alpha / rank."""
     header = adapter.header
@@ -143,7 +152,7 @@ def _plain_scaled(
     else:
         notes = (f"start vLLM with --enable-lora and a --max-lora-rank of at least {plain.rank}",)
     return ConsumerForm(
-        files=peft_files(plain, modules, stored, config, header.base_name),
+        files=peft_files(plain, modules, stored, config, base_name),
         gguf_alpha=gguf_alpha,
         tensors=scaled,
         lora=plain,

@@ -45,16 +45,28 @@ def find_chat_template(folder: Path, name: str = DEFAULT_NAME) -> FoundTemplate 
     Raises:
         ModelError: When a file cannot be read, or the folder has only templates of other names.
     """
+    templates = chat_templates(folder)
+    if not templates:
+        return None
+    if name not in templates:
+        raise ModelError(say.template_name_unknown(str(folder), name, sorted(templates)))
+    where, text = templates[name]
+    return FoundTemplate(
+        text=text, where=where, names=tuple(templates), tokens=named_tokens(folder)
+    )
+
+
+def chat_templates(folder: Path) -> dict[str, tuple[str, str]]:
+    """Every template of a folder by its name, with the file that has it.
+
+    Raises:
+        ModelError: When a file cannot be read.
+    """
     for find in (_own_files, _in_config, _in_processor_file):
         templates = dict(find(folder))
-        if templates and name not in templates:
-            raise ModelError(say.template_name_unknown(str(folder), name, sorted(templates)))
         if templates:
-            where, text = templates[name]
-            return FoundTemplate(
-                text=text, where=where, names=tuple(templates), tokens=named_tokens(folder)
-            )
-    return None
+            return templates
+    return {}
 
 
 def read_template_file(path: Path) -> str:

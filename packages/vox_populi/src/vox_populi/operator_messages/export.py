@@ -149,6 +149,15 @@ def gguf_value_too_large(path: str, name: str, kind: str) -> Problem:
     )
 
 
+def note_gguf_own_vocabulary() -> str:
+    """Our own tokenizer, whose pattern llama.cpp does not have."""
+    return (
+        "llama.cpp has no code for the pattern of the vox tokenizer: the nearest is used, which "
+        "differs only in numbers of more than three digits, and where a word follows a tab and a "
+        "space or more than 16 spaces"
+    )
+
+
 NOTE_IMPORTED_AS_IS = (
     "both files are byte-identical to those of the folder the adapter was imported from"
 )

@@ -16,6 +16,7 @@ from vox_populi.adapters.v3.files import write_qlora_adapter
 from vox_populi.adapters.v3.manifest import OurManifest, V3Facts
 from vox_populi.adapters.v3.names import logical_names
 from vox_populi.errors import ArtifactError
+from vox_populi.export.base_name import loadable_name
 from vox_populi.export.consumers import Consumer
 from vox_populi.export.forms import consumer_form, write_form
 from vox_populi.files.output_guard import Reads, require_new_file, require_new_folder
@@ -97,7 +98,8 @@ def _write_peft(found: FoundAdapter, output: Path) -> _Written:
     inventory = found.inventory()
     config, header = inventory.config, found.adapter.header
     modules = fitting_modules(inventory, header, found.where)
-    form = consumer_form(Consumer.PEFT, found.adapter, modules, config)
+    base_name = loadable_name(inventory.model_dir)
+    form = consumer_form(Consumer.PEFT, found.adapter, modules, config, base_name)
     with new_folder(output) as folder:
         write_form(folder.path, form, modules, config)
         files = folder.files()

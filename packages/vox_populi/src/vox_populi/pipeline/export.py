@@ -28,6 +28,8 @@ class ExportRequest:
     """A new folder."""
     model_dir: Path | None = None
     """Base folder, if it has moved since the run; only its headers are read."""
+    base_name: str | None = None
+    """Name of the base in the exported files; `None`: the hub's name, or its absolute folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from vox_populi.adapters.header import (
     AdapterHeader,
 )
 from vox_populi.errors import ArtifactError
+from vox_populi.export.base_name import loadable_name
 from vox_populi.export.forms import consumer_form, write_form
 from vox_populi.files.output_guard import Reads, require_new_folder
 from vox_populi.files.staged_folder import new_folder
@@ -48,7 +49,8 @@ def export_adapter(request: ExportRequest) -> ExportReport:
     config = inventory.config
     _require_family(inventory, header, where)
     modules = fitting_modules(inventory, header, where)
-    form = consumer_form(request.consumer, found.adapter, modules, config)
+    base_name = request.base_name or loadable_name(inventory.model_dir)
+    form = consumer_form(request.consumer, found.adapter, modules, config, base_name)
     with new_folder(request.output_dir) as output:
         write_form(output.path, form, modules, config)
         files = output.files()

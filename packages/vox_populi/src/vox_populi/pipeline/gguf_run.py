@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +15,7 @@ from vox_populi.export.gguf.model import GgufSource, gguf_context, stored_source
 from vox_populi.export.gguf.vocabulary import (
     GgufVocabulary,
     gguf_refusals,
-    read_chat_template,
+    read_chat_templates,
     read_gguf_vocabulary,
 )
 from vox_populi.files.made_folders import made_folder
@@ -61,7 +62,7 @@ class _Files:
     """Contents of a GGUF file besides the numbers."""
 
     vocabulary: GgufVocabulary
-    template: str | None
+    templates: Mapping[str, str]
 
     @classmethod
     def of(cls, inventory: ModelInventory) -> _Files:
@@ -75,7 +76,7 @@ class _Files:
         if problems:
             raise ArtifactError(*problems)
         vocabulary = read_gguf_vocabulary(folder, inventory.config.vocab_size)
-        return cls(vocabulary, read_chat_template(folder))
+        return cls(vocabulary, read_chat_templates(folder))
 
 
 def _merge_inputs(request: GgufRequest) -> MergeInputs:
@@ -119,7 +120,7 @@ def _publish(
     notes: tuple[str, ...] = (),
 ) -> GgufReport:
     with made_folder(request.output.parent), staged_file(request.output) as temporary:
-        count = write_model_gguf(temporary, source, kind, found.vocabulary, found.template)
+        count = write_model_gguf(temporary, source, kind, found.vocabulary, found.templates)
         size = temporary.stat().st_size
     return GgufReport(
         output=request.output,
@@ -129,5 +130,5 @@ def _publish(
         pre_tokenizer=found.vocabulary.pre,
         context=gguf_context(source.config),
         rows=rows,
-        notes=notes,
+        notes=(*found.vocabulary.notes, *notes),
     )

@@ -16,6 +16,7 @@ from vox_populi.adapters.v3.sidecar import Sidecar
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
+from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import export as say_export
 from vox_populi.operator_messages import run as say_run
@@ -117,7 +118,7 @@ def find_adapter(path: Path, base: Path | None = None, meta: Path | None = None)
 
     Args:
         path: An adapter's file, the folder of a run or of a checkpoint, or a PEFT folder.
-        base: Its base, if it has moved since training; PEFT folders do not record it.
+        base: Its base, if it has moved since training; PEFT folders may name it.
         meta: The sidecar of a version 2 or 3 file, if it is not next to it under a known name.
 
     Raises:
@@ -175,8 +176,11 @@ def read_adapter(
 def _read_peft(place: AdapterPlace, base: Path | None) -> FoundAdapter:
     """Read a PEFT folder, whose modules are only known together with a base."""
     folder, words = place.file.parent, "a PEFT folder"
-    if base is None and read_peft_config(folder).base_name != EMBEDDED_NAME:
-        raise ArtifactError(say_export.convert_needs_base(str(folder), words))
+    if base is None:
+        named = read_peft_config(folder).base_name or ""
+        base = _named_folder(named)
+        if base is None and named not in (EMBEDDED_NAME, str(embedded_model_dir().resolve())):
+            raise ArtifactError(say_export.convert_needs_base(str(folder), words))
     inventory = _read_base(base)
     adapter, notes = read_peft_adapter(folder, inventory.config)
     header, said = header_on_base(adapter.header, base, inventory)
@@ -186,6 +190,13 @@ def _read_peft(place: AdapterPlace, base: Path | None) -> FoundAdapter:
         base=base,
         notes=(*notes, *said, say_export.note_facts_assumed(words)),
     )
+
+
+def _named_folder(name: str) -> Path | None:
+    """The model folder that a PEFT folder names, if it is there; `None` for the embedded one."""
+    folder = Path(name)
+    is_model = folder.is_absolute() and (folder / CONFIG_NAME).is_file()
+    return folder if is_model and folder != embedded_model_dir().resolve() else None
 
 
 def _read_base(folder: Path | None) -> ModelInventory:

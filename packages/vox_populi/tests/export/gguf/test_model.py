@@ -38,7 +38,7 @@ def written(config: ModelConfig, folder: Path) -> Any:
     vocabulary = GgufVocabulary(
         pre="gpt-2", tokens=tuple(map(str, range(size))), types=(NORMAL,) * size, merges=()
     )
-    write_model_gguf(folder / "m.gguf", source, GgufType.F32, vocabulary, None)
+    write_model_gguf(folder / "m.gguf", source, GgufType.F32, vocabulary, {})
     return gguf.GGUFReader(folder / "m.gguf")
 
 

@@ -60,7 +60,7 @@ def peft_files(
         modules: The adapted projections.
         tensors: By our names; those of the modules are written, with their dtype.
         config: The base's config, to find target names that select only these modules.
-        base_name: Name of the base, never a path.
+        base_name: Name or folder under which PEFT finds the base.
     """
     every = [module.theirs for module in adapter_modules(config)]
     targets = target_names([module.theirs for module in modules], every)

@@ -112,7 +112,7 @@ def peft_config_text(
         lora: Rank, alpha and scale rule.
         modules: The adapted projections.
         targets: Names that select them, see `target_names`.
-        base_name: Name of the base, never a path.
+        base_name: Name or folder under which PEFT finds the base.
     """
     alpha = int(lora.alpha) if lora.alpha.is_integer() else lora.alpha
     values: dict[str, object] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,7 +103,7 @@ def write_model_gguf(
     source: GgufSource,
     kind: GgufType,
     vocabulary: GgufVocabulary,
-    template: str | None,
+    templates: Mapping[str, str],
 ) -> int:
     """Write a model and compare every tensor in the file; return their number.
 
@@ -112,7 +112,7 @@ def write_model_gguf(
         source: The model.
         kind: Type of the matrices.
         vocabulary: The tokenizer's vocabulary.
-        template: Chat template, if it has one.
+        templates: Chat templates by name.
 
     Raises:
         MissingExtraError: Without the extra `gguf`.
@@ -125,8 +125,8 @@ def write_model_gguf(
     stored = list(_tensors(gguf, architecture, source, kind))
     with writing(path):
         writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
-        _add_settings(gguf, writer, config, source.name)
-        _add_vocabulary(writer, config, vocabulary, template)
+        _add_settings(gguf, writer, config, _display_name(source.name, vocabulary))
+        _add_vocabulary(writer, config, vocabulary, templates)
         writer.add_file_type(_FILE_TYPES[kind])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         digests = _write_tensors(gguf, writer, stored, str(path))
@@ -167,22 +167,35 @@ def _add_settings(gguf: Any, writer: Any, config: ModelConfig, name: str) -> Non
         writer.add_rope_scaling_attn_factors(config.rope.attention_factor)
 
 
+def _display_name(name: str, vocabulary: GgufVocabulary) -> str:
+    """The model's name; by it llama.cpp knows that control tokens swallow white space."""
+    is_known = any(part in name.lower() for part in ("phi-3", "phi3"))
+    return name if is_known or not vocabulary.strips_right else f"{name} (phi-3)"
+
+
 def _add_vocabulary(
-    writer: Any, config: ModelConfig, vocabulary: GgufVocabulary, template: str | None
+    writer: Any, config: ModelConfig, vocabulary: GgufVocabulary, templates: Mapping[str, str]
 ) -> None:
-    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_model(vocabulary.model)
     writer.add_tokenizer_pre(vocabulary.pre)
     writer.add_token_list(vocabulary.tokens)
+    if vocabulary.scores:
+        writer.add_token_scores(vocabulary.scores)
+        writer.add_add_space_prefix(vocabulary.adds_space)
+    else:
+        writer.add_token_merges(vocabulary.merges)
     writer.add_token_types(vocabulary.types)
-    writer.add_token_merges(vocabulary.merges)
     if config.bos_id is not None:
         writer.add_bos_token_id(config.bos_id)
     if config.eos_ids:
         writer.add_eos_token_id(config.eos_ids[0])
+    if vocabulary.unknown_id is not None:
+        writer.add_unk_token_id(vocabulary.unknown_id)
     # Rows are rendered with their control tokens; another in front would be one too many.
     writer.add_add_bos_token(False)
-    if template is not None:
-        writer.add_chat_template(template)
+    if templates:
+        named = [{"name": name, "template": text} for name, text in templates.items()]
+        writer.add_chat_template(named)
 
 
 def _tensors(gguf: Any, architecture: Any, source: GgufSource, kind: GgufType) -> Iterator[_Stored]:
