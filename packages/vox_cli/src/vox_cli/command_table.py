@@ -36,7 +36,7 @@ class CommandEntry:
 GROUP_HELP = {
     (): "Fine-tune language models with LoRA: text in, a trained adapter out.",
     ("mens",): "Prepare a corpus, train an adapter, inspect the result.",
-    ("mens", "corpus"): "Make and check training rows.",
+    ("mens", "corpus"): "Make, divide, count and check training rows.",
     ("ci",): "Checks that every change must pass.",
     ("schola",): "The training commands under their other name in the source system.",
 }
@@ -122,7 +122,7 @@ COMMANDS = (
     ),
     CommandEntry(
         ("mens", "corpus", "pairs"),
-        "Write docstring-to-function rows from source code.",
+        "Write rows from source code or documents.",
         "vox mens corpus pairs --from-python --output-dir data",
     ),
     CommandEntry(

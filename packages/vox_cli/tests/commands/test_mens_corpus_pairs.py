@@ -79,3 +79,34 @@ def test_a_missing_source_folder_is_refused(vox: Vox, tmp_path: Path) -> None:
     )
     assert outcome.code == 3
     assert not (tmp_path / "o").exists()
+
+
+def test_pairs_are_written_from_documents(vox: Vox, tmp_path: Path) -> None:
+    docs, out = tmp_path / "docs", tmp_path / "out"
+    (docs / "archive").mkdir(parents=True)
+    for i in range(30):
+        text = f"# Topic {i}\n\n" + f"Topic {i} is described here in whole sentences. " * 4
+        (docs / f"{i}.md").write_text(text, encoding="utf-8")
+        (docs / "archive" / f"old{i}.md").write_text(text + "Old.", encoding="utf-8")
+    argv = ["mens", "corpus", "pairs", "--from-markdown", docs, "--output-dir", out]
+    outcome = vox(*argv)
+    assert outcome.code == 0
+    assert "30 files of archives are left out" in outcome.err
+    first = (out / "train.jsonl").read_bytes()
+    document = vox(*argv, "--json", "--force").document
+    assert (out / "train.jsonl").read_bytes() == first
+    assert document["archived"] == 30
+    assert document["train_rows"] + document["heldout_rows"] == 30
+    assert vox(*argv, "--include-archive").code == 3, "other content"
+
+
+def test_pairs_have_one_source_and_usable_rules(vox: Vox, sources: Path, tmp_path: Path) -> None:
+    argv = ["mens", "corpus", "pairs", "--output-dir", tmp_path / "out"]
+    assert vox(*argv).codes == ["MENS-D239"]
+    both = vox(*argv, "--from-python", sources, "--from-markdown", sources)
+    assert (both.code, both.codes) == (2, ["MENS-D239"])
+    rules = tmp_path / "rules.toml"
+    rules.write_text("schema_version = 1\n[[rule]]\nname = 'a'\npattern = '(a+)+('\n", "utf-8")
+    refused = vox(*argv, "--from-python", sources, "--legacy-rules", rules)
+    assert (refused.code, refused.codes) == (2, ["MENS-D236"])
+    assert not (tmp_path / "out").exists()

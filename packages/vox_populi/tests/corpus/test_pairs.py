@@ -8,7 +8,9 @@ from textwrap import indent
 
 import pytest
 
-from vox_populi.corpus.pairs import PairOptions, Rejection, build_pairs, write_pairs
+from vox_populi.corpus.legacy_rules import SOURCE_RULES, LegacyFilter, read_legacy_rules
+from vox_populi.corpus.pair_files import PairRow, write_pairs
+from vox_populi.corpus.pairs import PairOptions, Rejection, build_pairs
 from vox_populi.corpus.stdlib_split import is_heldout_module, stdlib_root
 from vox_populi.errors import DataError
 
@@ -26,7 +28,7 @@ def tree(root: Path, **modules: str) -> Path:
     return root
 
 
-def sources(rows: tuple[dict[str, str], ...]) -> list[str]:
+def sources(rows: tuple[PairRow, ...]) -> list[str]:
     return [row["source"] for row in rows]
 
 
@@ -209,3 +211,31 @@ def test_writing_again_is_fine_but_other_files_are_left_alone(tmp_path: Path) ->
     assert (out / "train.jsonl").read_text(encoding="utf-8") == "mine"
     assert write_pairs(fewer, out, force=True) == (out / "train.jsonl",)
     assert [path.name for path in out.iterdir()] == ["train.jsonl"]
+
+
+def test_archives_are_left_out_and_golden_examples_come_first(tmp_path: Path) -> None:
+    for name in ("archive", "golden", "plain"):
+        (tmp_path / name).mkdir()
+        tree(
+            tmp_path / name, m=function(name, f"return '{name}'", doc=f"Return {name} to callers.")
+        )
+    result = build_pairs(tmp_path)
+    names = [row["source"] for row in (*result.train, *result.heldout)]
+    assert not any("archive" in name for name in names)
+    assert result.report.archived == 1
+    assert result.report.golden_rows == 1
+    some = build_pairs(tmp_path, PairOptions(max_rows=1, include_archive=True))
+    assert [row.get("golden") for row in some.train] == [True]
+    assert some.report.modules == 3
+
+
+def test_legacy_functions_are_left_out_or_tagged(tmp_path: Path) -> None:
+    old = function("serve", "flag = 'VOX_EMIT_EXPRESS_SERVER=1'\nreturn flag")
+    root = tree(tmp_path, os=function("f", "return 1", doc="Return one to a caller.") + old)
+    rules = read_legacy_rules(SOURCE_RULES)
+    result = build_pairs(root, PairOptions(legacy=LegacyFilter(rules)))
+    assert sources(result.train) == ["os:f"]
+    assert result.report.rejected[Rejection.LEGACY] == 1
+    assert len(result.report.notes) == 1
+    kept = build_pairs(root, PairOptions(legacy=LegacyFilter(rules, keeps=True))).train
+    assert [row.get("legacy") for row in kept] == [None, ["express-server-flag"]]

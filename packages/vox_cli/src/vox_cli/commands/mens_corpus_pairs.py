@@ -1,4 +1,4 @@
-"""`vox mens corpus pairs`: docstring-to-function rows from Python source."""
+"""`vox mens corpus pairs`: rows from Python source or Markdown documents."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from vox_cli import flags
 from vox_cli.console import Console
 from vox_cli.optional_values import OPTIONAL_VALUES
 from vox_cli.report_text import aligned, counts_text
-from vox_populi.corpus.pairs import PairOptions, PairsReport, build_pairs, write_pairs
+from vox_populi.corpus.legacy_rules import SOURCE_RULES, LegacyFilter, read_legacy_rules
+from vox_populi.corpus.markdown_pairs import build_markdown_pairs
+from vox_populi.corpus.pair_files import write_pairs
+from vox_populi.corpus.pairs import PairOptions, PairsReport, PairsResult, build_pairs
+from vox_populi.corpus.row_sides import SideOptions
+from vox_populi.corpus.source_pairs import SourcePairs, SourceReport
+from vox_populi.errors import ConfigError
 from vox_populi.number_ranges import COUNT
+from vox_populi.operator_messages import corpus_sources as say
 
 STDLIB = Path(OPTIONAL_VALUES["--from-python"].implied)
 """The word for the running interpreter's standard library; `./stdlib` is a folder of that name."""
@@ -19,43 +26,96 @@ STDLIB = Path(OPTIONAL_VALUES["--from-python"].implied)
 
 def pairs(
     console: Console,
+    output_dir: Annotated[Path, flags.path("Folder for train.jsonl and valid.jsonl.", "DIR")],
     from_python: Annotated[
-        Path,
+        Path | None,
         flags.path(
             "Folder of Python source; without DIR, this interpreter's standard library.", "[DIR]"
         ),
-    ],
-    output_dir: Annotated[Path, flags.path("Folder for train.jsonl and valid.jsonl.", "DIR")],
+    ] = None,
+    from_markdown: Annotated[
+        Path | None, flags.path("Folder of Markdown documents.", "DIR")
+    ] = None,
     max_rows: Annotated[int | None, flags.whole("Largest number of training rows.", COUNT)] = None,
     max_heldout_rows: Annotated[
         int | None, flags.whole("Largest number of held-out rows.", COUNT, default="as --max-rows")
     ] = None,
+    include_archive: Annotated[
+        bool, flags.switch("Read the files of archive folders too.", "--include-archive")
+    ] = False,
+    legacy_rules: Annotated[
+        Path | None,
+        flags.path("TOML file that says which text is legacy.", "FILE", "the source system's rule"),
+    ] = None,
+    include_legacy: Annotated[
+        bool, flags.switch("Keep rows with legacy text, tagged.", "--include-legacy")
+    ] = False,
     force: Annotated[bool, flags.switch("Replace the files of another corpus.", "--force")] = False,
 ) -> None:
-    """Write rows that ask for a function by its docstring and answer with its source.
+    """Write training and held-out rows from source code or documents.
 
-    Modules are held out by a hash of their name, and no held-out function occurs in a training
-    module. The same sources give the same bytes.
+    --from-python asks for a function by its docstring; --from-markdown asks for a section by its
+    heading. Golden examples come first. Files and modules are held out by a hash of their name, and
+    no held-out answer occurs in a training row. The same sources give the same bytes.
     """
-    root = Path(sysconfig.get_paths()["stdlib"]) if from_python == STDLIB else from_python
-    options = PairOptions(max_rows=max_rows, max_heldout_rows=max_heldout_rows or max_rows)
-    result = build_pairs(root, options)
-    paths = write_pairs(result, output_dir, force=force)
-    if console.as_json:
-        console.document({**result.report.as_json(), "paths": [str(path) for path in paths]})
+    options = SideOptions(
+        max_rows=max_rows,
+        max_heldout_rows=max_heldout_rows or max_rows,
+        include_archive=include_archive,
+        legacy=LegacyFilter(read_legacy_rules(legacy_rules or SOURCE_RULES), include_legacy),
+    )
+    sources = {"--from-python": from_python, "--from-markdown": from_markdown}
+    given = [flag for flag, path in sources.items() if path is not None]
+    if len(given) != 1:
+        raise ConfigError(say.pairs_source_count(given, tuple(sources), str(output_dir)))
+    built: PairsResult | SourcePairs
+    if from_python is not None:
+        built = _from_python(from_python, options)
     else:
-        console.result(pairs_text(result.report, paths))
+        assert from_markdown is not None, "one source was passed"
+        built = build_markdown_pairs(from_markdown, options)
+    paths = write_pairs(built, output_dir, force=force)
+    console.notes(built.report.notes)
+    if console.as_json:
+        notes = list(built.report.notes)
+        shown = [str(path) for path in paths]
+        console.document({**built.report.as_json(), "paths": shown, "notes": notes})
+    else:
+        console.result(pairs_text(built.report, paths))
 
 
-def pairs_text(report: PairsReport, paths: tuple[Path, ...]) -> str:
+def _from_python(root: Path, options: SideOptions) -> PairsResult:
+    if root == STDLIB:
+        root = Path(sysconfig.get_paths()["stdlib"])
+    return build_pairs(
+        root,
+        PairOptions(
+            max_rows=options.max_rows,
+            max_heldout_rows=options.max_heldout_rows,
+            include_archive=options.include_archive,
+            legacy=options.legacy,
+        ),
+    )
+
+
+def pairs_text(report: PairsReport | SourceReport, paths: tuple[Path, ...]) -> str:
     """A report of what was found and where the rows are."""
-    dropped = {reason.value: count for reason, count in report.rejected.items() if count}
+    if isinstance(report, PairsReport):
+        counts = {
+            "modules": f"{report.modules:,} ({report.heldout_modules:,} held out)",
+            "functions": f"{report.functions:,}",
+        }
+        rejected = {reason.value: count for reason, count in report.rejected.items()}
+    else:
+        counts = {name.replace("_", " "): f"{count:,}" for name, count in report.counts.items()}
+        rejected = {reason.value: count for reason, count in report.left_out.items()}
+    dropped = {reason: count for reason, count in rejected.items() if count}
     return aligned(
         [
-            ("modules", f"{report.modules:,} ({report.heldout_modules:,} held out)"),
-            ("functions", f"{report.functions:,}"),
+            *counts.items(),
             ("train rows", f"{report.train_rows:,}"),
             ("held-out rows", f"{report.heldout_rows:,}"),
+            ("golden rows", f"{report.golden_rows:,}" if report.golden_rows else None),
             ("dropped", f"{sum(dropped.values()):,}{counts_text(dropped)}"),
             *(("file", path) for path in paths),
         ]

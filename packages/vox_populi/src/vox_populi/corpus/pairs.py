@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import zip_longest
 from pathlib import Path
 
+from vox_populi.corpus.legacy_rules import LegacyFilter
+from vox_populi.corpus.pair_files import PairRow
 from vox_populi.corpus.source_functions import (
     SourceFunction,
     body_key,
@@ -22,21 +23,15 @@ from vox_populi.corpus.source_functions import (
     is_trivial,
     source_without_docstring,
 )
+from vox_populi.corpus.source_places import GOLDEN_KEY, GoldenExamples, is_archived, notes_of_rules
 from vox_populi.corpus.stdlib_split import SourceModule, iter_python_files, parse_module
-from vox_populi.data.folder_rows import TRAIN_FILE, VALID_FILE
 from vox_populi.errors import DataError
-from vox_populi.files.made_folders import made_folder
 from vox_populi.number_ranges import COUNT, COUNT_OR_NONE, require_ranges
 from vox_populi.operator_messages import data as say
-from vox_tensor.jsonl import JsonLine, scan_jsonl, write_jsonl
 
 CATEGORY = "python_function"
 LANE = "vox_codegen"
 """The source system's lane of rows that answer with code."""
-
-
-PairRow = dict[str, str]
-"""Keys `prompt`, `response`, `category`, `lane`, `source` (`module:qualname`)."""
 
 
 class Rejection(StrEnum):
@@ -55,6 +50,8 @@ class Rejection(StrEnum):
     SEEN_IN_TRAINING = "seen_in_training"
     """Held out, but its body or its prompt occurs in a training module."""
     BEYOND_MAX_ROWS = "beyond_max_rows"
+    LEGACY = "legacy"
+    """A rule marks one of its lines as legacy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +67,9 @@ class PairOptions:
     max_docstring_chars: int = 480
     """Limit for whole paragraphs of the docstring; a longer first paragraph drops the function."""
     min_docstring_words: int = 4
+    include_archive: bool = False
+    """Read the files of archive folders too."""
+    legacy: LegacyFilter = field(default_factory=LegacyFilter)
 
     def __post_init__(self) -> None:
         require_ranges(
@@ -94,6 +94,15 @@ class PairsReport:
     train_rows: int
     heldout_rows: int
     rejected: dict[Rejection, int]
+    archived: int = 0
+    """Files of archive folders, which were not read."""
+    golden_rows: int = 0
+    """Rows of golden examples, on both sides."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out by a rule, for the operator."""
+        return notes_of_rules(self.archived, self.rejected[Rejection.LEGACY])
 
     def as_json(self) -> dict[str, object]:
         """The fields that `--json` prints."""
@@ -105,6 +114,8 @@ class PairsReport:
             "train_rows": self.train_rows,
             "heldout_rows": self.heldout_rows,
             "dropped": {reason.value: count for reason, count in self.rejected.items()},
+            "archived": self.archived,
+            "golden_rows": self.golden_rows,
         }
 
 
@@ -125,54 +136,19 @@ def build_pairs(root: Path, options: PairOptions | None = None) -> PairsResult:
     """
     if not root.is_dir():
         raise DataError(say.source_folder_missing(str(root)))
-    builder = _Builder(root, options or PairOptions())
-    # Training modules first: a held-out row must know every body that training may show.
-    modules = list(iter_python_files(root))
-    for module in sorted(modules, key=lambda module: module.heldout):
+    options = options or PairOptions()
+    builder = _Builder(root, options)
+    found = list(iter_python_files(root))
+    modules = [each for each in found if options.include_archive or not builder.archived(each)]
+    # Training modules first: a held-out row must know every body that training may show. Golden
+    # examples first on each side: of two equal rows, theirs is kept.
+    for module in sorted(modules, key=lambda each: (each.heldout, not builder.golden(each))):
         builder.add(module)
-    result = builder.result(modules)
+    result = builder.result(modules, len(found) - len(modules))
     if not result.train:
         report = result.report
         raise DataError(say.no_pairs_found(str(root), report.modules, len(report.unparsable)))
     return result
-
-
-def write_pairs(result: PairsResult, out_dir: Path, *, force: bool = False) -> tuple[Path, ...]:
-    """Write `train.jsonl` and, when something is held out, `valid.jsonl`; return their paths.
-
-    Each file is written atomically.
-
-    Args:
-        result: The rows.
-        out_dir: Created if missing.
-        force: Replace files with different content; otherwise they are left alone.
-
-    Raises:
-        DataError: When a file with different content exists and `force` is off; nothing is written
-            then.
-        OSError: When the folder cannot be written.
-    """
-    sides = {TRAIN_FILE: result.train, VALID_FILE: result.heldout}
-    paths = {out_dir / name: rows for name, rows in sides.items()}
-    occupied = [path for path, rows in paths.items() if not force and _has_other(path, rows)]
-    if occupied:
-        raise DataError(*(say.corpus_file_occupied(str(path)) for path in occupied))
-    with made_folder(out_dir):
-        for path, rows in paths.items():
-            if rows:
-                write_jsonl(path, rows)
-            else:
-                # Held-out rows of an earlier build would pass for those of this one.
-                path.unlink(missing_ok=True)
-    return tuple(path for path, rows in paths.items() if rows)
-
-
-def _has_other(path: Path, rows: tuple[PairRow, ...]) -> bool:
-    """Whether a file exists whose content is not these rows."""
-    if not path.exists():
-        return path.is_symlink()
-    pairs = zip_longest(scan_jsonl(path), rows)
-    return any(not isinstance(item, JsonLine) or item.value != row for item, row in pairs)
 
 
 class _Builder:
@@ -181,6 +157,7 @@ class _Builder:
     def __init__(self, root: Path, options: PairOptions) -> None:
         self._root = root
         self._options = options
+        self._golden = GoldenExamples(root)
         self._rows: dict[bool, list[PairRow]] = {False: [], True: []}
         self._bodies_with_row: set[bytes] = set()
         self._bodies_in_training: set[bytes] = set()
@@ -188,6 +165,14 @@ class _Builder:
         self._unparsable: list[str] = []
         self._functions = 0
         self._rejected: Counter[Rejection] = Counter()
+
+    def archived(self, module: SourceModule) -> bool:
+        """Whether a module is in an archive folder."""
+        return is_archived(module.path.relative_to(self._root))
+
+    def golden(self, module: SourceModule) -> bool:
+        """Whether a module is a golden example."""
+        return module.path.relative_to(self._root) in self._golden
 
     def add(self, module: SourceModule) -> None:
         """Add the rows of a module."""
@@ -206,7 +191,7 @@ class _Builder:
             if not module.heldout:
                 self._bodies_in_training.add(body)
 
-    def result(self, modules: Sequence[SourceModule]) -> PairsResult:
+    def result(self, modules: Sequence[SourceModule], n_archived: int) -> PairsResult:
         """The rows of both sides and the counts."""
         limits = (self._options.max_rows, self._options.max_heldout_rows)
         train, heldout = (
@@ -221,15 +206,18 @@ class _Builder:
             train_rows=len(train),
             heldout_rows=len(heldout),
             rejected={reason: self._rejected[reason] for reason in Rejection},
+            archived=n_archived,
+            golden_rows=sum(GOLDEN_KEY in row for row in (*train, *heldout)),
         )
         return PairsResult(train, heldout, report)
 
     def _limited(self, rows: list[PairRow], limit: int | None) -> tuple[PairRow, ...]:
-        """At most `limit` rows, picked by a hash of their source."""
+        """At most `limit` rows: golden examples, then others by a hash of their source."""
         if limit is None or len(rows) <= limit:
             return tuple(rows)
         self._rejected[Rejection.BEYOND_MAX_ROWS] += len(rows) - limit
-        ranked = sorted(range(len(rows)), key=lambda row: _key(rows[row]["source"]))
+        ranks = [(GOLDEN_KEY not in row, _key(str(row["source"]))) for row in rows]
+        ranked = sorted(range(len(rows)), key=ranks.__getitem__)
         return tuple(rows[row] for row in sorted(ranked[:limit]))
 
     def _row(
@@ -248,6 +236,9 @@ class _Builder:
         if not docstring or self._is_long(function, response):
             return Rejection.TOO_LONG
         prompt = _prompt(function, docstring)
+        tags = self._options.legacy.tags((prompt, response))
+        if tags is None:
+            return Rejection.LEGACY
         repeated = self._repeated(module, body, _key(prompt))
         if repeated is not None:
             return repeated
@@ -257,6 +248,8 @@ class _Builder:
             "category": CATEGORY,
             "lane": LANE,
             "source": source,
+            **({GOLDEN_KEY: True} if self.golden(module) else {}),
+            **tags,
         }
 
     def _is_long(self, function: SourceFunction, response: str) -> bool:

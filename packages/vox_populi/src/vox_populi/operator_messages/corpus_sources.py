@@ -1,0 +1,58 @@
+"""Sources that corpora are made from (from MENS-D236): documents, histories, rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vox_tensor.errors import Problem
+
+
+def legacy_rules_refused(where: str, reason: str) -> Problem:
+    """A file of rules for legacy text that cannot be used."""
+    return Problem(
+        code="MENS-D236",
+        what=f"the legacy rules cannot be used: {reason}.",
+        fix="Correct the file; the page `Legacy rules` of the docs describes every key.",
+        where=where,
+    )
+
+
+def pairs_source_count(given: Sequence[str], flags: Sequence[str], output: str) -> Problem:
+    """No source, or more than one."""
+    what = f"{' and '.join(given)} cannot be combined." if given else "there is no source of rows."
+    return Problem(
+        code="MENS-D239",
+        what=what,
+        fix=f"Pass one of {', '.join(flags)}; vox mens corpus mix combines their rows.",
+        where=output,
+    )
+
+
+def documents_missing(path: str) -> Problem:
+    """The folder of documents does not exist."""
+    return Problem(
+        code="MENS-D237",
+        what="there is no such folder.",
+        fix="Pass a folder of Markdown documents with --from-markdown.",
+        where=path,
+    )
+
+
+def no_document_rows(path: str, files: int) -> Problem:
+    """A folder without a section that makes a training row."""
+    return Problem(
+        code="MENS-D238",
+        what=f"none of its {files} Markdown files gives a training row.",
+        fix="Pass a folder of documents whose sections have a heading and at least 100 characters.",
+        where=path,
+    )
+
+
+def note_archives_left_out(files: int) -> str:
+    """Files in archive folders, which are only read on request."""
+    return f"{files:,} files of archives are left out; pass --include-archive to read them."
+
+
+def note_legacy_left_out(rows: int) -> str:
+    """Rows with a line that a rule marks as legacy."""
+    return f"{rows:,} rows are left out as legacy; pass --include-legacy to keep them, tagged."
