@@ -106,6 +106,11 @@ COMMANDS = (
         "vox mens quantize --model base --output-dir base-nf4",
     ),
     CommandEntry(
+        ("mens", "import-gguf"),
+        "Make a model folder of a GGUF file.",
+        "vox mens import-gguf model-Q8_0.gguf --output-dir base",
+    ),
+    CommandEntry(
         ("mens", "import-adapter"),
         "Read a PEFT adapter folder into an adapter file.",
         "vox mens import-adapter their-adapter --model base --output imported.bin",

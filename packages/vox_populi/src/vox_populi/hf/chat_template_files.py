@@ -17,7 +17,7 @@ from vox_populi.files.strict_json import read_json_object
 from vox_populi.operator_messages import chat_template as say
 
 DEFAULT_NAME = "default"
-_MAX_TEMPLATE_BYTES = 2**20
+MAX_TEMPLATE_BYTES = 2**20
 _TEMPLATE_FILE = "chat_template.jinja"
 _NAMED_FOLDER = "additional_chat_templates"
 _CONFIG_FILE = "tokenizer_config.json"
@@ -76,7 +76,7 @@ def read_template_file(path: Path) -> str:
         ModelError: When it cannot be read, is larger than 1 MiB or is not UTF-8.
     """
     try:
-        return read_model_file(path, _MAX_TEMPLATE_BYTES).decode("utf-8")
+        return read_model_file(path, MAX_TEMPLATE_BYTES).decode("utf-8")
     except UnicodeDecodeError:
         raise ModelError(say.template_unusable(str(path), "it is not UTF-8")) from None
 

@@ -42,11 +42,12 @@ def model_is_hub_id(where: str, name: str) -> Problem:
 
 
 def model_is_gguf(where: str) -> Problem:
-    """A file in llama.cpp's format, with weights rounded for inference."""
+    """A file in llama.cpp's format."""
     return Problem(
         code="MENS-H091",
         what="this is a GGUF file; models are read from safetensors folders.",
-        fix="Pass the folder it was made from, with config.json and safetensors weights.",
+        fix="Pass the folder it was made from, or convert it once and pass that folder:"
+        f" vox mens import-gguf {where} --output-dir DIR",
         where=where,
     )
 

@@ -80,7 +80,17 @@ MODEL_FOLDER = TensorFile(
     },
     no_place="does not belong to this model",
 )
-TENSOR_FILES = (LORA_BIN, SIDECAR, PEFT_FOLDER, MODEL_FOLDER)
+GGUF_FILE = TensorFile(
+    missing="MENS-H140",
+    unexpected="MENS-H141",
+    misshaped="MENS-H142",
+    wrong_type="MENS-H143",
+    not_finite="MENS-H144",
+    fix="Convert the model to GGUF again, or use another file of it.",
+    no_place="does not belong to this model",
+    dtypes="one of weights",
+)
+TENSOR_FILES = (LORA_BIN, SIDECAR, PEFT_FOLDER, MODEL_FOLDER, GGUF_FILE)
 
 
 def tensor_missing(file: TensorFile, where: str, name: str, near: str | None = None) -> Problem:

@@ -1,0 +1,1 @@
+"""Base folders made of what a model is published as."""

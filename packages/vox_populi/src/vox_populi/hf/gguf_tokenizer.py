@@ -1,0 +1,271 @@
+"""The tokenizer files that a GGUF file's metadata stands for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from vox_populi.errors import ModelError
+from vox_populi.hf.chat_template_files import MAX_TEMPLATE_BYTES
+from vox_populi.hf.gguf_fields import GgufFields
+from vox_populi.hf.gguf_pre_tokenizers import PRE_TOKENIZERS
+from vox_populi.hf.tokenizer_definition import (
+    AddedToken,
+    Vocabulary,
+    byte_level_definition,
+    merges_of_scores,
+    sentencepiece_definition,
+)
+from vox_populi.operator_messages import gguf as say
+from vox_populi.operator_messages.wording import capped, clipped
+
+_MAX_TOKENS = 2**20
+_MAX_TOKEN_LENGTH = 2**10
+_MAX_CHARACTERS = 2**24
+_KEY = "tokenizer.ggml"
+_TEMPLATE_KEY = "tokenizer.chat_template"
+_TEMPLATE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class _Kind(IntEnum):
+    """Types of tokens in the format."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufTokenizer:
+    """A tokenizer as files of a model folder."""
+
+    kind: str
+    """Name to show: the pre-tokenizer's, or `SentencePiece`."""
+    definition: Mapping[str, object]
+    """Content of `tokenizer.json`."""
+    settings: Mapping[str, object]
+    """Content of `tokenizer_config.json`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufTexts:
+    """What the metadata says about texts beside the vocabulary."""
+
+    ids: Mapping[str, int]
+    """Ids by their names in a config: `bos_token_id` and so on."""
+    eos_ids: tuple[int, ...]
+    """Every id that ends a text."""
+    templates: Mapping[str, str]
+    """Chat templates by name; the usual one is `default`."""
+    notes: tuple[str, ...]
+
+
+def gguf_texts(fields: GgufFields, n_tokens: int) -> GgufTexts:
+    """Read the ids of control tokens and the chat templates.
+
+    Args:
+        fields: The file's metadata.
+        n_tokens: Rows of the embedding table.
+
+    Raises:
+        ModelError: For fields of another type.
+    """
+    named = dict(_named(fields, n_tokens))
+    templates, notes = _templates(fields)
+    if fields.problems:
+        raise ModelError(*capped(fields.problems))
+    return GgufTexts(
+        ids={f"{name}_token_id": named[name] for name in _IN_CONFIG if name in named},
+        eos_ids=tuple(dict.fromkeys(named[name] for name in _ENDS if name in named)),
+        templates=templates,
+        notes=notes,
+    )
+
+
+def gguf_tokenizer(fields: GgufFields) -> GgufTokenizer:
+    """Make tokenizer files of the metadata.
+
+    Raises:
+        ModelError: For a kind of tokenizer that is not built, and a vocabulary that contradicts
+            itself.
+    """
+    table = _TokenTable.read(fields)
+    kind = fields.text(f"{_KEY}.model", default="") or ""
+    maker = {"gpt2": _byte_level, "llama": _sentencepiece}.get(kind)
+    if maker is None:
+        raise ModelError(say.gguf_tokenizer_unsupported(fields.where, f"its kind is {kind}"))
+    name, definition, adds_bos = maker(fields, table)
+    if fields.problems:
+        raise ModelError(*capped(fields.problems))
+    return GgufTokenizer(
+        kind=name, definition=definition, settings=_settings(table, adds_bos=adds_bos)
+    )
+
+
+_NAMES: Mapping[str, str] = {
+    "bos": "bos_token_id",
+    "eos": "eos_token_id",
+    "eot": "eot_token_id",
+    "eom": "eom_token_id",
+    "unk": "unknown_token_id",
+    "pad": "padding_token_id",
+}
+_IN_CONFIG = ("bos", "eos", "pad")
+_ENDS = ("eos", "eot", "eom")
+_SENTENCEPIECE_IDS = {"bos": 1, "eos": 2, "unk": 0}
+"""Ids of a SentencePiece vocabulary that does not say otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class _TokenTable:
+    """The tokens with their types, and those with a task."""
+
+    tokens: tuple[str, ...]
+    kinds: Sequence[int]
+    named: Mapping[str, int]
+
+    @classmethod
+    def read(cls, fields: GgufFields) -> _TokenTable:
+        tokens = fields.texts(f"{_KEY}.tokens") or ()
+        reason = _why_unusable(tokens)
+        if reason is not None:
+            raise ModelError(say.gguf_tokenizer_unsupported(fields.where, reason))
+        named = dict(_named(fields, len(tokens)))
+        kinds = fields.numbers(f"{_KEY}.token_type")
+        types = [_Kind.NORMAL] * len(tokens) if kinds is None else [int(kind) for kind in kinds]
+        if len(types) != len(tokens):
+            reason = f"it has {len(tokens):,} tokens and {len(types):,} types"
+            raise ModelError(say.gguf_tokenizer_unsupported(fields.where, reason))
+        for name in ("bos", *_ENDS):
+            if name in named:
+                types[named[name]] = _Kind.CONTROL
+        return cls(tokens, types, named)
+
+    def added(self) -> Iterator[AddedToken]:
+        """Tokens that are found in text before anything is split."""
+        for number, (token, kind) in enumerate(zip(self.tokens, self.kinds, strict=True)):
+            if kind in (_Kind.CONTROL, _Kind.USER_DEFINED, _Kind.UNKNOWN):
+                yield AddedToken(number, token, special=kind != _Kind.USER_DEFINED)
+
+    def pieces(self) -> dict[str, int]:
+        """All other tokens, without what only fills the embedding table up."""
+        left_out = (_Kind.CONTROL, _Kind.USER_DEFINED, _Kind.UNKNOWN)
+        return {
+            token: number
+            for number, (token, kind) in enumerate(zip(self.tokens, self.kinds, strict=True))
+            if kind not in left_out and not (kind == _Kind.UNUSED and token == f"[PAD{number}]")
+        }
+
+    def text_of(self, name: str) -> str | None:
+        """The text of a token with a task."""
+        return self.tokens[self.named[name]] if name in self.named else None
+
+    def vocabulary(self, fields: GgufFields, *, adds_bos: bool) -> Vocabulary:
+        """The tokens, and what the file puts around a text."""
+        added = list(self.added())
+        by_id = {token.id: token for token in added}
+        has_bos = fields.flag(f"{_KEY}.add_bos_token", default=adds_bos)
+        has_eos = fields.flag(f"{_KEY}.add_eos_token", default=False)
+        return Vocabulary(
+            pieces=self.pieces(),
+            added=added,
+            bos=by_id.get(self.named.get("bos", -1)) if has_bos else None,
+            eos=by_id.get(self.named.get("eos", -1)) if has_eos else None,
+        )
+
+
+def _why_unusable(tokens: Sequence[str]) -> str | None:
+    """Why a list of tokens is no vocabulary; also bounds what merges are made of."""
+    if not tokens:
+        return "it has no tokens"
+    if len(tokens) > _MAX_TOKENS:
+        return f"it has {len(tokens):,} tokens"
+    longest = max(map(len, tokens))
+    if longest > _MAX_TOKEN_LENGTH or sum(map(len, tokens)) > _MAX_CHARACTERS:
+        return f"its tokens have up to {longest:,} characters"
+    if len(set(tokens)) < len(tokens):
+        return "a token occurs twice in it"
+    return "it has an empty token" if "" in tokens else None
+
+
+def _named(fields: GgufFields, n_tokens: int) -> Iterator[tuple[str, int]]:
+    is_pieces = fields.value(f"{_KEY}.model") == "llama"
+    for name, key in _NAMES.items():
+        found = fields.token_id(f"{_KEY}.{key}", n_tokens)
+        usual = _SENTENCEPIECE_IDS.get(name) if is_pieces else None
+        if found is None and usual is not None and usual < n_tokens:
+            found = usual
+        if found is not None:
+            yield name, found
+
+
+_Made = tuple[str, Mapping[str, object], bool]
+"""Name to show, `tokenizer.json`, and whether BOS comes first."""
+
+
+def _byte_level(fields: GgufFields, table: _TokenTable) -> _Made:
+    name = fields.text(f"{_KEY}.pre", default="") or ""
+    pre = PRE_TOKENIZERS.get(name)
+    if pre is None:
+        how = f"by the rule {clipped(name)}" if name else "by a rule that the file does not name"
+        raise ModelError(say.gguf_tokenizer_unsupported(fields.where, f"it splits text {how}"))
+    vocabulary = table.vocabulary(fields, adds_bos=pre.adds_bos)
+    merges = [_pair(merge) for merge in fields.texts(f"{_KEY}.merges") or ()]
+    return name, byte_level_definition(vocabulary, merges, pre), vocabulary.bos is not None
+
+
+def _pair(merge: str) -> tuple[str, str]:
+    # A token may start with a space only in first place.
+    left, _, right = merge[1:].partition(" ")
+    return merge[:1] + left, right
+
+
+def _sentencepiece(fields: GgufFields, table: _TokenTable) -> _Made:
+    vocabulary = table.vocabulary(fields, adds_bos=True)
+    scores = fields.numbers(f"{_KEY}.scores")
+    if scores is None or len(scores) != len(table.tokens):
+        reason = "its tokens have no scores"
+        raise ModelError(say.gguf_tokenizer_unsupported(fields.where, reason))
+    by_token = dict(zip(table.tokens, scores, strict=True))
+    kinds = zip(table.tokens, table.kinds, strict=True)
+    never = {token for token, kind in kinds if kind == _Kind.BYTE}
+    merges = merges_of_scores(vocabulary.pieces, by_token, never)
+    adds_space = fields.flag(f"{_KEY}.add_space_prefix", default=True)
+    definition = sentencepiece_definition(
+        vocabulary, merges, unk=table.text_of("unk"), adds_space=adds_space
+    )
+    return "SentencePiece", definition, vocabulary.bos is not None
+
+
+def _settings(table: _TokenTable, *, adds_bos: bool) -> dict[str, object]:
+    settings: dict[str, object] = {
+        "add_bos_token": adds_bos,
+        "clean_up_tokenization_spaces": False,
+        # The class that takes tokenizer.json as it is.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    for name in ("bos", "eos", "unk", "pad"):
+        text = table.text_of(name)
+        if text is not None:
+            settings[f"{name}_token"] = text
+    return dict(sorted(settings.items()))
+
+
+def _templates(fields: GgufFields) -> tuple[dict[str, str], tuple[str, ...]]:
+    found: dict[str, str] = {}
+    notes: list[str] = []
+    for key in fields.header.metadata:
+        name = "default" if key == _TEMPLATE_KEY else key.removeprefix(f"{_TEMPLATE_KEY}.")
+        if name == key:
+            continue
+        text = fields.text(key) or ""
+        if not _TEMPLATE_NAME.fullmatch(name) or len(text.encode()) > MAX_TEMPLATE_BYTES:
+            notes.append(say.note_template_left_out(name))
+        elif text:
+            found[name] = text
+    return found, tuple(notes)

@@ -1,0 +1,110 @@
+"""Making a model folder of a GGUF file: request, report and function. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from vox_populi import number_ranges
+from vox_populi.containers.gguf_header import read_gguf_header
+from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.output_guard import Reads
+from vox_populi.number_ranges import require_ranges
+from vox_populi.pipeline.early_refusals import refuse_all, require_new_export
+from vox_populi.pipeline.runners import load_runner
+
+
+class BaseDtype(StrEnum):
+    """The number type of a model folder that is made."""
+
+    AUTO = "auto"
+    """The file's own, or bf16 if it is quantised."""
+    BF16 = "bf16"
+    F16 = "f16"
+    F32 = "f32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportGgufRequest:
+    """A request to make a model folder of a GGUF file."""
+
+    source: Path
+    output: Path
+    """A new folder."""
+    dtype: BaseDtype = BaseDtype.AUTO
+    tokenizer_from: Path | None = None
+    """Folder whose tokenizer files are copied; `None`: they are made of the metadata."""
+    max_shard_bytes: int = 5 * 10**9
+    """Largest size of the tensors in an output file."""
+
+    def __post_init__(self) -> None:
+        require_ranges(("max_shard_bytes", self.max_shard_bytes, number_ranges.SHARD_BYTES))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportGgufReport:
+    """A report of what was read and written."""
+
+    source: Path
+    source_sha256: str
+    output: Path
+    files: tuple[str, ...]
+    model_type: str
+    types: Mapping[str, int]
+    """Number of tensors by their type in the file."""
+    dtype: str
+    """Number type of the folder, as in its config."""
+    tokenizer: str
+    """How text is split, or the folder that the tokenizer came from."""
+    templates: tuple[str, ...]
+    """Names of the chat templates."""
+    total_bytes: int
+    seconds: float
+    notes: tuple[str, ...]
+
+    def as_json(self) -> JsonObject:
+        """The fields of `vox mens import-gguf --json`."""
+        return {
+            "source": str(self.source),
+            "source_sha256": self.source_sha256,
+            "output": str(self.output),
+            "files": list(self.files),
+            "model_type": self.model_type,
+            "types": dict(self.types),
+            "dtype": self.dtype,
+            "tokenizer": self.tokenizer,
+            "templates": list(self.templates),
+            "bytes": self.total_bytes,
+            "seconds": round(self.seconds, 3),
+            "notes": list(self.notes),
+        }
+
+
+def import_gguf(request: ImportGgufRequest) -> ImportGgufReport:
+    """Write a model folder that computes what the file computes.
+
+    Raises:
+        ModelError: For a file that is broken or whose model, tokenizer or types are not supported.
+        PreflightError: For an output folder that is not empty.
+        MissingExtraError: Without the extra `gguf`, if the file is quantised.
+        EnvironmentFailure: For a full disk, a locked or unwritable folder.
+    """
+    module = load_runner("import_gguf_run", lambda: _refuse_early(request))
+    report: ImportGgufReport = module.import_gguf(request)
+    return report
+
+
+def reads_of_import(request: ImportGgufRequest) -> Reads:
+    """The inputs that the output must not overlap."""
+    folder = request.tokenizer_from
+    return Reads(whole=(request.source,), kept=() if folder is None else (folder,))
+
+
+def _refuse_early(request: ImportGgufRequest) -> None:
+    """Refuse early what importing would refuse."""
+    refuse_all(
+        lambda: read_gguf_header(request.source),
+        lambda: require_new_export(request.output, reads_of_import(request)),
+    )
