@@ -260,3 +260,15 @@ def test_a_row_with_tools_under_a_template_without_them_is_refused() -> None:
         encoder().row(tool_record("k"), where="t.jsonl")
     with pytest.raises(DataError, match="MENS-D184"):
         encoder().prompt(TWO_TURNS[:1], tool_record("k").tools)
+
+
+def test_a_blank_that_only_a_following_message_brings_does_not_hide_an_answer() -> None:
+    text = PLAIN.replace(
+        "m.content + '</s>'", "m.content + (' ' if not loop.last else '') + '</s>'"
+    )
+    row = encoder(text).row(record(*TWO_TURNS[:2]))
+    assert shown(row.ids) == "<s><u>q </s><a>one</s>"
+    assert learned(row.labels) == "one</s>"
+    moved = text.replace("' '", "' more'")
+    with pytest.raises(DataError, match="MENS-D143"):
+        encoder(moved).row(record(*TWO_TURNS[:2]))

@@ -212,11 +212,11 @@ class TemplateEncoder:
 
         prompt = rendered(index, is_open=True)
         until = whole if index + 1 == len(turns) else rendered(index + 1)
+        start = _start_of_answer(until, prompt)
         closed = _without_opening(until, prompt, self.tokenizer.control_tokens)
         for end in _ends(closed, self.tokenizer.control_tokens):
-            answer = until[:end]
-            if answer.startswith(prompt) and whole.startswith(answer):
-                return len(prompt), end
+            if start is not None and start <= end and whole.startswith(until[:end]):
+                return start, end
         return None
 
     def _with_end(self, span: Span, ids: Sequence[int], message: int, place: str) -> Span:
@@ -244,6 +244,27 @@ _MOST_BLANKS = 3
 """Tokens of line ends and spaces that may be between an answer and its end."""
 _LONGEST_OPENING = 200
 """Characters of markup with which an answer opens."""
+
+
+def _start_of_answer(text: str, prompt: str) -> int | None:
+    """Where an answer starts in a text that begins with the prompt, blanks apart.
+
+    Some templates write a blank after the answer of a tool only if another message follows.
+    """
+    if text.startswith(prompt):
+        return len(prompt)
+    differ = (i for i, (a, b) in enumerate(zip(text, prompt, strict=False)) if a != b)
+    same = next(differ, min(len(text), len(prompt)))
+    tail = prompt[same:]
+    position = same
+    for letter in "".join(tail.split()):
+        while text[position : position + 1].isspace():
+            position += 1
+        if text[position : position + 1] != letter:
+            return None
+        position += 1
+    blanks = tail[len(tail.rstrip()) :]
+    return position + len(blanks) if text.startswith(blanks, position) else None
 
 
 def _without_opening(text: str, prompt: str, controls: Collection[str]) -> str:
