@@ -124,7 +124,7 @@ class Rows:
 
     def _call(self) -> dict[str, Any]:
         draw = self._draw
-        arguments = {
+        arguments: dict[str, object] = {
             "city": self._text(),
             self._text(): draw.choice((3, 2.5, None, True, ["a", {"b": self._text()}], {})),
         }

@@ -16,6 +16,7 @@ from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.contract.qlora_spec import BaseQuant
 from vox_populi.contract.setting import settings_of
 from vox_populi.data.dataset import OnBadRow, OnLongRow
+from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.export.consumers import Consumer, GgufType
 from vox_populi.merge.choices import MergeFormat
@@ -36,7 +37,7 @@ PARSERS: Mapping[tuple[str, ...], Any] = {entry.words: load_command(entry) for e
 SETS: tuple[type[StrEnum], ...] = (
     Backend, BaseQuant, ComputeDtype, DeviceKind, TokenizerKind, OnBadRow, OnLongRow,
     ChatTemplate, Consumer, GgufType, AdapterForm, MergeFormat, ScheduleKind,
-    OptimizerKind,
+    OptimizerKind, LearnedParts,
 )  # fmt: skip
 TRAIN = ("mens", "train")
 

@@ -16,6 +16,7 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.contract.setting import settings_of
 from vox_populi.data.dataset import OnBadRow, OnLongRow
+from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ConfigError, ContractError
@@ -36,6 +37,7 @@ OTHER_VALUE: dict[str, Any] = {
     "template": ChatTemplate.PLAIN,
     "system_prompt": "Be brief.",
     "history": History.LAST,
+    "learn": LearnedParts.LAST,
     "epochs": 4,
     "max_steps": 10,
     "optimizer": OptimizerKind.LION,

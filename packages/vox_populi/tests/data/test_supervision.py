@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from packages.vox_populi.tests.data.rendered_text import render_training_text
+from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.supervision import (
     encode_prompt,
     encode_record,
@@ -194,3 +197,39 @@ def test_our_layouts_write_reasoning_before_the_answer_and_learn_it(policy: Text
     written = row("p", "<think>\nwhy\n</think>\n\nr")
     record = TrainingRecord(messages=(Message(Role.USER, "p"), thought), line=5)
     assert encode_record(record, VOX, policy) == encode_record(written, VOX, policy)
+
+
+TALK = TrainingRecord(
+    messages=(
+        *(Message(Role.USER, "a"), Message(Role.ASSISTANT, "b")),
+        *(Message(Role.USER, "c"), Message(Role.ASSISTANT, "d")),
+        *(Message(Role.USER, "e"), Message(Role.ASSISTANT, "f", learn=False)),
+    ),
+    line=5,
+)
+
+
+@pytest.mark.parametrize("policy", [CHATML, PLAIN])
+def test_what_is_learned_can_be_asked_for(policy: TextPolicy) -> None:
+    answers = encode_record(TALK, VOX, policy)
+    last = encode_record(TALK, VOX, replace(policy, learn=LearnedParts.LAST))
+    everything = encode_record(TALK, VOX, replace(policy, learn=LearnedParts.ALL))
+    assert answers.ids == last.ids == everything.ids
+    end = answers.ids[-1]
+    assert learned(answers) == [*VOX.encode("b"), end, *VOX.encode("d"), end]
+    assert learned(last) == [*VOX.encode("d"), end]
+    assert everything.labels == everything.ids
+    assert everything.n_supervised == len(everything) - 1
+    cut = encode_record(TALK, VOX, replace(policy, learn=LearnedParts.ALL), max_tokens=4)
+    assert cut.labels == cut.ids == answers.ids[:4]
+
+
+def test_a_text_is_learned_whole_whatever_is_asked_for() -> None:
+    said = (Message(Role.ASSISTANT, "the whole text"),)
+    text = TrainingRecord(messages=said, line=5, is_text=True)
+    rows = {encode_record(text, VOX, replace(CHATML, learn=each)) for each in LearnedParts}
+    assert len(rows) == 1
+
+
+def test_the_digest_of_a_text_does_not_depend_on_what_is_learned() -> None:
+    assert replace(CHATML, learn=LearnedParts.ALL).digest == CHATML.digest

@@ -26,6 +26,7 @@ from vox_cli.weights_flags import (
 )
 from vox_populi.contract.choices import ComputeDtype, DeviceKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
+from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.number_ranges import COUNT_OR_NONE, NEW_TOKENS, RATING, SEQ_LEN
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 
@@ -57,6 +58,14 @@ def eval(
         OnLongRow,
         flags.choice("What to do with rows longer than --seq-len.", OnLongRow, "truncate"),
     ] = OnLongRow.TRUNCATE,
+    learn: Annotated[
+        LearnedParts,
+        flags.choice(
+            "What is measured of a row: its answers, the last one, or every token.",
+            LearnedParts,
+            "answers",
+        ),
+    ] = LearnedParts.ANSWERS,
     generate: Annotated[
         int,
         flags.whole(
@@ -86,6 +95,7 @@ def eval(
         context_filter=context_filter,
         on_bad_row=on_bad_row,
         on_long_row=on_long_row,
+        learn=learn,
         generate=generate,
         max_new_tokens=max_new_tokens,
         compare_base=compare_base,

@@ -14,6 +14,7 @@ from vox_cli.terminal import STDOUT
 from vox_cli.value_parsers import whole_number
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
+from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.mask_gates import MaskGates
 from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate
@@ -55,6 +56,14 @@ def preview(
             default="error",
         ),
     ] = History.ERROR,
+    learn: Annotated[
+        LearnedParts,
+        flags.choice(
+            "What is learned of a row: its answers, the last one, or every token.",
+            LearnedParts,
+            default="answers",
+        ),
+    ] = LearnedParts.ANSWERS,
     seq_len: Annotated[
         int, flags.whole("Largest number of tokens per row.", SEQ_LEN, default=512)
     ] = 512,
@@ -137,6 +146,7 @@ def preview(
         template=template,
         system_prompt=system_prompt,
         history=history,
+        learn=learn,
         seq_len=seq_len,
         ce_last_k=ce_last_k,
         min_rating=min_rating,

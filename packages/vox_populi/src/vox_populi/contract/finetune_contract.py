@@ -163,6 +163,10 @@ class FinetuneContract:
                 help="Answers that the model's template rewrites later: refuse, or learn the last.",
                 recorded=Recorded.IF_CHANGED,
             ),
+            learn=SettingSpec(
+                help="What is learned of a row: its answers, the last one, or every token.",
+                recorded=Recorded.IF_CHANGED,
+            ),
         ),
     )
     rows: RowRules = field(

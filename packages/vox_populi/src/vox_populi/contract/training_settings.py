@@ -83,6 +83,8 @@ class TrainingSettings(TypedDict, total=False):
     """System prompt for rows without one."""
     history: Literal["error", "last"]
     """Answers that the model's template rewrites later: refuse, or learn the last."""
+    learn: Literal["answers", "last", "all"]
+    """What is learned of a row: its answers, the last one, or every token."""
     min_rating: int | None
     """Skip rows with a lower rating, 1 to 5."""
     context_filter: str | None

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
+from vox_populi.data.learned_parts import is_learned
 from vox_populi.data.row_fields import RowFields, json_type
 from vox_populi.data.row_labels import row_labels
 from vox_populi.data.row_pairs import (
@@ -112,7 +113,7 @@ def row_shape(value: Mapping[str, object]) -> RowShape | None:
 
 def learns_something(record: TrainingRecord) -> bool:
     """Whether at least one message of a row is supervised."""
-    return any(message.role is Role.ASSISTANT and message.learn for message in record.messages)
+    return any(map(is_learned, record.messages))
 
 
 def _weight(row: RowFields) -> float:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import cast
 
 from vox_populi.data.chat_template import ModelTemplate
+from vox_populi.data.learned_parts import LearnedParts, fully_learned, learned_messages
 from vox_populi.data.template_messages import Tools
 from vox_populi.data.template_rows import RenderTokenizer, TemplateEncoder
 from vox_populi.data.trained_layout import TokenName, TrainedLayout
@@ -37,7 +38,8 @@ def encode_record(
 ) -> EncodedRow:
     """Tokenise a row; the assistant's text and the token that ends it are learned.
 
-    A text without turns is learned whole, with its end, whatever the template.
+    `policy.learn` can ask for less or more than that. A text without turns is learned whole, with
+    its end, whatever the template.
 
     Args:
         record: The row.
@@ -54,6 +56,11 @@ def encode_record(
         DataError: When a message contains a marker that this tokenizer has only as text, or the
             model's own template refuses the row.
     """
+    if policy.learn is LearnedParts.ALL and not record.is_text:
+        answers = replace(policy, learn=LearnedParts.ANSWERS)
+        bare = learned_messages(record, policy.learn)
+        return fully_learned(encode_record(bare, tokenizer, answers, max_tokens, where))
+    record = learned_messages(record, policy.learn)
     if record.is_text:
         policy = TextPolicy(template=ChatTemplate.PLAIN)
     if policy.own is not None:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from vox_populi.data.chat_template import ModelTemplate, RenderedChat, TemplateMessage
+from vox_populi.data.learned_parts import is_learned
 from vox_populi.data.template_messages import Tools, template_turns
 from vox_populi.data.typed_controls import typed_controls
 from vox_populi.errors import DataError, ModelError
@@ -89,7 +90,7 @@ class TemplateEncoder:
             DataError: As for `row`.
         """
         place = f"{where}:{record.line}"
-        ends = (i + 1 for i, each in enumerate(record.messages) if _is_learned(each))
+        ends = (i + 1 for i, each in enumerate(record.messages) if is_learned(each))
         parts = (_last_learned(record.messages[:end]) for end in ends)
         return tuple(self._row(record, part, None, place) for part in parts)
 
@@ -131,7 +132,7 @@ class TemplateEncoder:
     ) -> EncodedRow:
         turns = self._turns(messages, record.tools, place)
         shift = len(turns) - len(messages)
-        learned = [i for i, message in enumerate(messages) if _is_learned(message)]
+        learned = [i for i, message in enumerate(messages) if is_learned(message)]
         rendered, ids, offsets = self._encoded(turns, record.tools, place)
         spans = self._answers(turns, record.tools, rendered, [i + shift for i in learned], place)
         labels = [IGNORE_INDEX] * len(ids)
@@ -189,6 +190,8 @@ class TemplateEncoder:
         place: str,
     ) -> list[Span | None]:
         """The characters of each learned answer; `None` for one that is rewritten later."""
+        if not learned:
+            return []
         if not self.template.marks_generated:
             spans = [self._added_by(turns, tools, i, rendered.text, place) for i in learned]
             if None in spans and (self.history is History.ERROR or spans[-1] is None):
@@ -231,10 +234,6 @@ class TemplateEncoder:
         raise DataError(say.no_end_after(place, message))
 
 
-def _is_learned(message: Message) -> bool:
-    return message.role is Role.ASSISTANT and message.learn
-
-
 def _last_learned(messages: Sequence[Message]) -> tuple[Message, ...]:
     """The messages, of which only the last is learned."""
     return (*(replace(each, learn=False) for each in messages[:-1]), messages[-1])
@@ -247,7 +246,7 @@ _LONGEST_OPENING = 200
 
 
 def _start_of_answer(text: str, prompt: str) -> int | None:
-    """Where an answer starts in a text that begins with the prompt, blanks apart.
+    """Find where an answer starts in a text that begins with the prompt, blanks aside.
 
     Some templates write a blank after the answer of a tool only if another message follows.
     """

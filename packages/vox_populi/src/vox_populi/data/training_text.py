@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vox_populi.data.chat_template import ModelTemplate
+from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.template_rows import History
 from vox_populi.data.trained_layout import TrainedLayout
 from vox_tensor.chat_markup import Piece, PieceKind, chatml_pieces
@@ -42,6 +43,8 @@ class TextPolicy:
     """System prompt for conversations without a system message."""
     history: History = History.ERROR
     """How `ChatTemplate.MODEL` learns answers that the template rewrites once others follow."""
+    learn: LearnedParts = LearnedParts.ANSWERS
+    """What is learned of a row; not part of its text."""
     own: ModelTemplate | None = None
     """The base's template, for `ChatTemplate.MODEL`; `None` until the base is known."""
 

@@ -64,6 +64,8 @@ PEER_SETTINGS = _by_name(
         "--backend": "finetuning_type fine_tune_type train_type tuner_type",
         "--backend lora": "use_peft",
         "--kernel": "force_kernel",
+        "--learn all": "train_on_inputs train_on_prompt",
+        "--learn last": "mask_history",
         "--backend qlora": """
             load_in_4bit use_4bit bnb_4bit qlora quantization_bit quant_bits bits quantize""",
         "--backend qlora | --type": "quantization",
@@ -178,7 +180,7 @@ OWN_SETTINGS = _by_name(
 """The same for our own names, in the commands that lack them."""
 
 METRICS = "Each run writes its metrics to telemetry.jsonl in its folder; `vox mens status` reads it"
-ANSWERS = "Only the assistant's text is learned; preview shows which tokens those are"
+ANSWERS = "The assistant's text is learned, with --learn all every token; see `vox mens preview`"
 ONE_DEVICE = "A run uses one device (--device) and does not need a launcher"
 OPTIMIZER = "An optimizer has only --optimizer, --lr, --weight-decay and --max-grad-norm"
 PACKED = "The rows of a batch are always packed and never see each other"
@@ -198,8 +200,8 @@ _ABSENT_BY_REASON = {
         comet use_swanlab swanlab_project metric_logger logger logger_name plot_loss tracker
         tracking logging_first_step logging_strategy""",
     ANSWERS: """
-        train_on_inputs train_on_prompt mask_prompt mask_inputs completion_only_loss
-        assistant_only_loss mask_history roles_to_train train_on_responses_only""",
+        mask_prompt mask_inputs completion_only_loss assistant_only_loss roles_to_train
+        train_on_responses_only""",
     ONE_DEVICE: """
         deepspeed fsdp fsdp_config num_gpus n_gpus gpus devices num_nodes nproc_per_node
         nnodes num_processes device_map local_rank ddp_timeout ddp_find_unused_parameters
@@ -224,7 +226,7 @@ _ABSENT_BY_REASON = {
         lora_bias bias full_finetuning freeze_trainable_layers use_galore use_badam
         lora_fan_in_fan_out rank_pattern alpha_pattern peft_type""",
     SUPERVISED: """
-        stage task_type do_train do_eval do_predict train rl rlhf dpo_beta pref_beta pref_loss
+        stage task_type do_train do_eval do_predict rl rlhf dpo_beta pref_beta pref_loss
         reward_model ref_model loss_type""",
     FOUR_BITS: "load_in_8bit use_8bit int8 q_bits",
     SAMPLING: """

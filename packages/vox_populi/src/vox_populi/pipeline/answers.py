@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from vox_populi.data.supervision import encode_prompt, end_of_answer_id
+from vox_populi.data.supervision import encode_prompt, encode_record, end_of_answer_id
 from vox_populi.data.template_messages import Tools
 from vox_populi.hf.generation_config import read_stop_ids
 from vox_populi.infer.cached_model import CachedModel
@@ -16,7 +17,7 @@ from vox_populi.model.transformer import Transformer
 from vox_populi.pipeline.evaluate import AnswerScore
 from vox_populi.pipeline.generate import GenerateRequest
 from vox_populi.pipeline.load_model import FoundWeights
-from vox_tensor.records import Message, Role, TrainingRecord
+from vox_tensor.records import IGNORE_INDEX, Message, Role, TrainingRecord
 
 SMALL_MODEL_BYTES = 32 << 20
 """Stored size up to which one thread is faster. With smaller weights, a product of one token takes
@@ -60,6 +61,16 @@ class Answerer:
         """Ids up to where the answer starts."""
         return encode_prompt(messages, self._found.tokenizer, self._found.policy, tools)
 
+    def expected(self, record: TrainingRecord, index: int) -> str:
+        """Text of an assistant's message as the model would write it, calls and reasoning too."""
+        message = record.messages[index]
+        if message.extras is None:
+            return message.content
+        before = (replace(each, learn=False) for each in record.messages[:index])
+        asked = replace(record, messages=(*before, replace(message, learn=True)))
+        row = encode_record(asked, self._found.tokenizer, self._found.policy)
+        return self.decode([label for label in row.labels if label != IGNORE_INDEX])
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of an answer."""
         return self._found.tokenizer.decode(ids)
@@ -101,10 +112,11 @@ def sampling_of(request: GenerateRequest, index: int) -> SamplingSpec:
 def score_answers(
     answerer: Answerer, records: Sequence[TrainingRecord], max_new_tokens: int
 ) -> AnswerScore | None:
-    """Answer rows greedily, each up to its last answer; `None` for no rows."""
-    if not records:
+    """Answer rows greedily, each up to its last answer; `None` if no row asks anything."""
+    asking = [record for record in records if not record.is_text]
+    if not asking:
         return None
-    answers = [_answered(answerer, record, max_new_tokens) for record in records]
+    answers = [_answered(answerer, record, max_new_tokens) for record in asking]
     return AnswerScore(
         rows=len(answers),
         exact=sum(each.text.strip() == each.expected.strip() for each in answers),
@@ -126,7 +138,7 @@ def _answered(answerer: Answerer, record: TrainingRecord, max_new_tokens: int) -
     messages = record.messages
     last = max(i for i, message in enumerate(messages) if message.role is Role.ASSISTANT)
     prompt_ids = answerer.encode(messages[:last], record.tools)
-    expected = messages[last].content
+    expected = answerer.expected(record, last)
     if not 0 < len(prompt_ids) <= answerer.most_prompt_tokens:
         return _Answer("", expected, is_cut=False)
     made = answerer.answer(prompt_ids, max_new_tokens, SamplingSpec())

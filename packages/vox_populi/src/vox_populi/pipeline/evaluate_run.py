@@ -42,7 +42,8 @@ def evaluate(request: EvalRequest) -> EvalReport:
         raise ConfigError(say_run.nothing_to_compare())
     seq_len, notes = _seq_len(request, found)
     options = DatasetOptions.of(request, seq_len=seq_len)
-    rows = open_dataset(open_rows(request.data), found.tokenizer, found.policy, options)
+    policy = dataclasses.replace(found.policy, learn=request.learn)
+    rows = open_dataset(open_rows(request.data), found.tokenizer, policy, options)
     base = None
     with on_device(found.device.device, request.weights.threads):
         started = time.perf_counter()

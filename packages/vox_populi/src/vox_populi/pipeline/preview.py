@@ -10,6 +10,7 @@ from pathlib import Path
 from vox_populi import number_ranges
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.dataset import DatasetOptions, RowDataset, RowRules, open_dataset
+from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.marked_row import MarkedRow, RowMarker
 from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.data.template_rows import History
@@ -39,6 +40,7 @@ class PreviewRequest(RowRules):
     template: ChatTemplate = ChatTemplate.CHATML
     system_prompt: str | None = None
     history: History = History.ERROR
+    learn: LearnedParts = LearnedParts.ANSWERS
     seq_len: int = 512
     ce_last_k: int | None = None
     """Show only this many supervised tokens at the end of a row as learned."""
@@ -58,7 +60,10 @@ class PreviewRequest(RowRules):
     def asked_text(self) -> TextPolicy:
         """Template and system prompt as requested."""
         return TextPolicy(
-            template=self.template, system_prompt=self.system_prompt, history=self.history
+            template=self.template,
+            system_prompt=self.system_prompt,
+            history=self.history,
+            learn=self.learn,
         )
 
     @property
