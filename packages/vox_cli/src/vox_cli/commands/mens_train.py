@@ -112,7 +112,7 @@ def _show_plan(
 ) -> None:
     trial = None if dry_run is DryRun.PLAN else try_one_step(contract, use)
     planned = trial.planned if trial else plan_training(contract, use)
-    for note in planned.notes:
+    for note in planned.shown_notes:
         if note not in planned.plan.notes:
             console.note(f"note: {note}")
     if console.as_json:

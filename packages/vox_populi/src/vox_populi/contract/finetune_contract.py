@@ -45,6 +45,7 @@ from vox_populi.contract.setting_groups import (
     ComputeSettings,
     EvaluationSettings,
     OptimizationSettings,
+    RowCacheSettings,
     ScheduleSettings,
 )
 from vox_populi.data.dataset import RowRules
@@ -183,6 +184,7 @@ class FinetuneContract:
     """Share of rows to hold out; no effect if there is a `valid.jsonl`."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
+    row_keeping: RowCacheSettings = field(default_factory=RowCacheSettings)
     deployment_target: DeploymentTarget = setting(
         DeploymentTarget.WORKSTATION, "What the adapter is for.", words=DEPLOYMENT_WORDS
     )

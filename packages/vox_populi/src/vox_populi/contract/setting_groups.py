@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from vox_populi.contract.choices import DEVICE_WORDS, DTYPE_WORDS, ComputeDtype, DeviceKind
 from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
@@ -102,4 +103,22 @@ class ComputeSettings:
     dtype: ComputeDtype = setting(ComputeDtype.AUTO, "Arithmetic of the base.", words=DTYPE_WORDS)
     threads: int | None = setting(
         None, "CPU threads.", allowed=THREADS, default_text="torch's", recorded=Recorded.NEVER
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowCacheSettings:
+    """Whether and where the rows of large files are kept as token ids."""
+
+    use_row_cache: bool = setting(
+        True,
+        "Keep the rows of large files as token ids, for a quick next start.",
+        name="row_cache",
+        recorded=Recorded.NEVER,
+    )
+    row_cache_dir: Path | None = setting(
+        None,
+        "Folder that keeps them.",
+        default_text="vox-mens in the user's cache folder",
+        recorded=Recorded.NEVER,
     )

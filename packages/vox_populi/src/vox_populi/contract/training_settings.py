@@ -105,6 +105,10 @@ class TrainingSettings(TypedDict, total=False):
     """Arithmetic of the base."""
     threads: int | None
     """CPU threads."""
+    row_cache: bool
+    """Keep the rows of large files as token ids, for a quick next start."""
+    row_cache_dir: str | Path | None
+    """Folder that keeps them."""
     deployment_target: Literal["workstation", "mobile_edge"]
     """What the adapter is for."""
     preset: str | None

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from vox_tensor.errors import Problem
 
@@ -96,6 +97,35 @@ class DataTally:
     def drop(self, reason: DropReason) -> None:
         """Count a row that will not."""
         self.dropped[reason] += 1
+
+    def add(self, other: DataTally) -> None:
+        """Add the counts of another part of the file."""
+        self.dropped.update(other.dropped)
+        self.lengths.update(other.lengths)
+        self.truncated += other.truncated
+        self.supervised_tokens += other.supervised_tokens
+        self.ignored_labels.update(other.ignored_labels)
+
+    def as_json(self) -> dict[str, object]:
+        """The counts, for `of_json` in another process."""
+        return {
+            "dropped": dict(self.dropped),
+            "lengths": {str(length): count for length, count in self.lengths.items()},
+            "truncated": self.truncated,
+            "supervised_tokens": self.supervised_tokens,
+            "ignored_labels": dict(self.ignored_labels),
+        }
+
+    @classmethod
+    def of_json(cls, raw: Mapping[str, Any]) -> DataTally:
+        """The counts that `as_json` gave."""
+        return cls(
+            dropped=Counter({DropReason(name): n for name, n in raw["dropped"].items()}),
+            lengths=Counter({int(length): n for length, n in raw["lengths"].items()}),
+            truncated=raw["truncated"],
+            supervised_tokens=raw["supervised_tokens"],
+            ignored_labels=Counter(raw["ignored_labels"]),
+        )
 
     def report(self, skipped: tuple[Problem, ...] = ()) -> DataReport:
         """The counts so far."""

@@ -95,6 +95,27 @@ class HfTokenizer:
         """`sha256:` and the hash of everything that decides which ids come out."""
         return self._digest
 
+    def portable(self) -> dict[str, object]:
+        """What `of_portable` builds the same tokenizer from, in another process."""
+        return {
+            "kind": "hf",
+            "definition": self._tokenizer.to_str(),
+            "eos_id": self._eos_id,
+            "digest": self._digest,
+            "where": self._where,
+        }
+
+    @classmethod
+    def of_portable(cls, raw: Mapping[str, Any]) -> HfTokenizer:
+        """The tokenizer that `portable` described.
+
+        Raises:
+            MissingExtraError: Without the `tokenizers` library.
+        """
+        tokenizer = extras.load("tokenizers").Tokenizer.from_str(raw["definition"])
+        tokenizer.encode_special_tokens = True
+        return cls(tokenizer, **{name: raw[name] for name in ("eos_id", "digest", "where")})
+
     def control_id(self, token: str) -> int | None:
         """The id of a control token such as `<|im_end|>`, or `None`."""
         return self._controls.get(token)

@@ -96,9 +96,14 @@ class PlannedRun:
         """Notes on settings without effect and other things the operator should know."""
         return tuple(dict.fromkeys((*self.preflight.notes, *self.plan.notes)))
 
+    @property
+    def shown_notes(self) -> tuple[str, ...]:
+        """All notes, including those that are not recorded."""
+        return (*self.notes, *self.preflight.local_notes)
+
     def as_json(self) -> JsonObject:
         """The document of `--dry-run --json`."""
-        return {**plan_as_json(self.plan), "notes": list(self.notes)}
+        return {**plan_as_json(self.plan), "notes": list(self.shown_notes)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,7 @@ def train_report(
         artifacts=run_files(run_dir.path),
         resumed_from=start.step if start.checkpoint else None,
         tokens_before=outcome.tokens_before,
-        notes=(*planned.notes, *notes, *start.notes),
+        notes=(*planned.shown_notes, *notes, *start.notes),
     )
 
 
@@ -146,7 +146,7 @@ def finished_report(
             artifacts=run_files(run_dir.path),
             resumed_from=take(results, "steps", int),
             tokens_before=take(results, "tokens", int),
-            notes=(*planned.notes, say.note_run_complete()),
+            notes=(*planned.shown_notes, say.note_run_complete()),
         )
     except FieldError as error:
         path = str(run_dir.file(MANIFEST_FILE))

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from heapq import nsmallest
 from pathlib import Path
 from typing import TypeVar
 
@@ -85,8 +86,11 @@ class _NoSink:
 
 def _one_step(planned: PlannedRun, objective: Objective) -> TrainOutcome:
     plan, rows = planned.plan, planned.preflight.train
-    by_length = sorted(range(len(rows)), key=lambda row: (-rows.lengths[row], row))
-    longest = rows.select(sorted(by_length[: plan.batching.rows_per_step]))
+    lengths = rows.lengths
+    longest_first = nsmallest(
+        plan.batching.rows_per_step, range(len(rows)), key=lambda row: (-lengths[row], row)
+    )
+    longest = rows.select(sorted(longest_first))
     settings = engine_settings(plan, only_one_step=True)
     only_these = Rows(longest, rows.select([]))
     optimizer = plan_optimizer(plan, objective)

@@ -23,6 +23,7 @@ from vox_populi.operator_messages import data as say_qlora
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.plan.execution_planner import DataFacts
 from vox_populi.plan.findings import Findings
+from vox_populi.plan.row_cache_choice import choose_row_cache
 from vox_tensor.errors import Problem
 from vox_tensor.tokenizer import TextTokenizer
 
@@ -77,6 +78,11 @@ class CheckedRows:
             notes.append(say_plan.note_rows_not_read(used, self.unread))
         return tuple(notes)
 
+    @property
+    def local_notes(self) -> tuple[str, ...]:
+        """Notes on where encoded rows are kept."""
+        return tuple(dict.fromkeys((*self.train.notes, *self.valid.notes)))
+
 
 def check_rows(
     contract: FinetuneContract,
@@ -108,11 +114,20 @@ def check_rows(
         ce_last_k=contract.ce_last_k,
     )
 
+    keeping = contract.row_keeping
+    cache = choose_row_cache(
+        keeping.row_cache_dir,
+        contract.compute.threads,
+        is_used=keeping.use_row_cache and is_tokenised,
+    )
+
     def opened(name: str) -> RowDataset | None:
         path = folder / name
         if not os.path.lexists(path):
             return None
-        return found.attempt(lambda: open_dataset(open_rows(path), tokenizer, policy, options))
+        return found.attempt(
+            lambda: open_dataset(open_rows(path), tokenizer, policy, options, cache)
+        )
 
     name = valid_file(folder)
     train, valid = opened(TRAIN_FILE), None if name is None else opened(name)

@@ -50,7 +50,8 @@ AS_NEW_FOLDER = FolderUse()
 def reads_of(contract: FinetuneContract, use: FolderUse) -> Reads:
     """What a run reads, and what must therefore stay where it is."""
     base = contract.model_dir or embedded_model_dir()
-    optional = (contract.init_from, contract.qlora.cache_dir)
+    kept = contract.row_keeping.row_cache_dir
+    optional = (contract.init_from, contract.qlora.cache_dir, kept)
     single = tuple(path for path in optional if path is not None)
     return Reads(whole=(base, *single, *use.reads), kept=(contract.data_dir,))
 

@@ -65,6 +65,8 @@ class PreflightReport:
     name, type, shape and place of every tensor. The weights themselves are not read here; see
     `base_digest`."""
     notes: tuple[str, ...] = ()
+    local_notes: tuple[str, ...] = ()
+    """Notes with paths of this machine, which no file of a run contains."""
 
     @property
     def data_report(self) -> DataReport:
@@ -149,6 +151,7 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
             *template_notes,
             *rows.notes(contract.batching.seq_len),
         ),
+        local_notes=rows.local_notes,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -11,6 +12,9 @@ from vox_populi.train.seeds import Stream, stream_generator
 from vox_tensor.collate import PackedBatch, collate_window
 from vox_tensor.packing import pack_rows
 from vox_tensor.records import EncodedRow
+
+_PIECE = 2**16
+"""Numbers that are Python objects at a time; a list of all would take 36 bytes for each row."""
 
 
 class RowSource(Protocol):
@@ -25,10 +29,13 @@ class RowSource(Protocol):
         ...
 
 
-def epoch_order(n_rows: int, seed: int, epoch: int) -> list[int]:
-    """The rows of an epoch, shuffled by the stream (seed, shuffle, epoch)."""
+def epoch_order(n_rows: int, seed: int, epoch: int) -> array[int]:
+    """The rows of an epoch, shuffled by the stream (seed, shuffle, epoch); 4 bytes each."""
     generator = stream_generator(seed, Stream.SHUFFLE, epoch)
-    order: list[int] = torch.randperm(n_rows, generator=generator).tolist()
+    shuffled = torch.randperm(n_rows, generator=generator)
+    order = array("I")
+    for piece in shuffled.split(_PIECE):
+        order.extend(piece.tolist())
     return order
 
 

@@ -91,7 +91,7 @@ class Engine:
         self._checkpoints = checkpoints
         self._parameters = tuple(objective.parameters().values())
         self._progress = _Progress()
-        self._order: tuple[int, list[int]] | None = None
+        self._order: tuple[int, Sequence[int]] | None = None
         self._saved_step: int | None = None
         self._first_tokens = 0
         self._started = time.perf_counter()
@@ -205,7 +205,7 @@ class Engine:
             avg_loss=p.epoch_loss / p.epoch_weight,
         )
 
-    def _epoch_order(self) -> list[int]:
+    def _epoch_order(self) -> Sequence[int]:
         epoch = self._progress.epoch
         if self._order is None or self._order[0] != epoch:
             self._order = epoch, epoch_order(len(self._train_rows), self._settings.seed, epoch)

@@ -57,6 +57,13 @@ class CheckpointPolicy:
 
 def order_digest(order: Sequence[int]) -> str:
     """`sha256:` and the hash of a permutation, as 64-bit little-endian numbers."""
-    numbers = array("q", order)
-    assert numbers.itemsize == 8
-    return "sha256:" + hashlib.sha256(numbers.tobytes()).hexdigest()
+    digest = hashlib.sha256()
+    for start in range(0, len(order), _PIECE):
+        numbers = array("q", order[start : start + _PIECE])
+        assert numbers.itemsize == 8
+        digest.update(numbers)
+    return "sha256:" + digest.hexdigest()
+
+
+_PIECE = 2**16
+"""Numbers that are copied at a time."""
