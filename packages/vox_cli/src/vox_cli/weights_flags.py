@@ -39,7 +39,7 @@ TokenizerFlag = Annotated[
     TokenizerKind | None, flags.choice("Vocabulary.", TokenizerKind, "the run's or model's")
 ]
 TemplateFlag = Annotated[
-    ChatTemplate | None, flags.choice("Template of a row.", ChatTemplate, "the run's, else chatml")
+    ChatTemplate | None, flags.choice("Template of a row.", ChatTemplate, "the run's, else auto")
 ]
 SystemPromptFlag = Annotated[
     str | None, flags.text("System prompt for rows without one.", default="the run's")

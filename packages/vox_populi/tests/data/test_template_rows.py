@@ -35,6 +35,8 @@ class MarkupTokenizer:
     control_tokens: Collection[str] = CONTROLS
     control_ids: Collection[int] = frozenset(CONTROLS.values())
 
+    bos_id: int | None = None
+
     def token_text(self, token_id: int) -> str:
         return next(text for text, known in CONTROLS.items() if known == token_id)
 

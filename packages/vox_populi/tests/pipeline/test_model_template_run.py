@@ -15,7 +15,7 @@ from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.supervision import encode_prompt
 from vox_populi.data.template_rows import History
-from vox_populi.data.training_text import ChatTemplate
+from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ArtifactError, ModelError, PreflightError
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
@@ -45,7 +45,8 @@ def make(make_contract: MakeContract) -> MakeContract:
     """A request for the base's own template, which puts a system message in front."""
 
     def made(template: str | None = TEMPLATE, **changes: Any) -> FinetuneContract:
-        settings = {"tokenizer": TokenizerKind.HF, "template": ChatTemplate.MODEL, "seq_len": 96}
+        kind = changes.pop("template_kind", ChatTemplate.MODEL)
+        settings = {"tokenizer": TokenizerKind.HF, "template": kind, "seq_len": 96}
         contract = make_contract(**{**settings, **changes})
         assert contract.model_dir is not None
         if template is not None:
@@ -216,6 +217,76 @@ def test_a_base_without_a_template_or_with_another_tokenizer_is_refused(
     with pytest.raises(ModelError) as unusable:
         answer(WeightsChoice(template=ChatTemplate.MODEL, threads=1))
     assert code_of(unusable.value) == {"MENS-H113"}
+
+
+def rename_tokens(folder: Path, **names: str) -> None:
+    """Give the vocabulary other control tokens, so that it is not ours any more."""
+    file = folder / "tokenizer.json"
+    text = file.read_text(encoding="utf-8")
+    for old, new in names.items():
+        text = text.replace(f"<|{old}|>", f"<|{new}|>")
+    file.write_text(text, encoding="utf-8")
+
+
+def test_auto_trains_what_the_base_has_and_records_it_by_name(make: MakeContract) -> None:
+    own = plan_training(make(template_kind=ChatTemplate.AUTO))
+    assert own.contract.text.template is ChatTemplate.MODEL
+    assert own.contract.canonical() == plan_training(make()).contract.canonical()
+    assert [note for note in own.notes if note.startswith("template: ")] == [
+        "template: the model's own, chat_template.jinja (--template)."
+    ]
+    assert own.plan.objective_note == "burn_lora_masked_model_ce"
+    folder = own.contract.model_dir
+    assert folder is not None
+    (folder / "chat_template.jinja").unlink()
+    chatml = plan_training(make(template=None, template_kind=ChatTemplate.AUTO))
+    assert chatml.contract.text.template is ChatTemplate.CHATML
+    assert chatml.preflight.layout is None
+    assert sum(note.startswith("template: chatml") for note in chatml.notes) == 1
+    rename_tokens(folder, im_start="turn", endoftext="stop")
+    plain = plan_training(make(template=None, template_kind=ChatTemplate.AUTO))
+    assert plain.contract.text.template is ChatTemplate.PLAIN
+    assert plain.preflight.layout is not None
+    assert plain.preflight.layout.end.text == "<|stop|>"
+    assert sum(note.startswith("template: plain") for note in plain.notes) == 1
+
+
+def test_a_run_on_a_foreign_vocabulary_is_used_with_its_recorded_borders(
+    make: MakeContract,
+) -> None:
+    contract = make(template=None, template_kind=ChatTemplate.AUTO)
+    assert contract.model_dir is not None
+    rename_tokens(contract.model_dir, unk="begin")
+    report = trained(contract)
+    run = WeightsChoice(run=report.run, threads=1)
+    found = find_weights(run)
+    assert found.policy.layout is not None
+    assert found.policy.layout.end.text == "<|im_end|>"
+    assert prompt_of(replace(run, template=ChatTemplate.CHATML)) == prompt_of(run)
+    file = report.run / "model_final.bin"
+    adapter = read_adapter_bin(file)
+    pieces = TextPolicy(template=ChatTemplate.CHATML)
+    older = replace(adapter.header, layout=None, template_digest=pieces.digest)
+    write_adapter_bin(file, older, adapter.tensors)
+    assert find_weights(run).policy.layout is None
+
+
+def test_a_base_that_names_no_end_is_refused_before_training_and_still_answers(
+    make: MakeContract,
+) -> None:
+    contract = make(template=None, template_kind=ChatTemplate.AUTO)
+    folder = contract.model_dir
+    assert folder is not None
+    rename_tokens(folder, im_end="other")
+    config = folder / "config.json"
+    config.write_text(
+        config.read_text(encoding="utf-8").replace('"eos_token_id": 2', '"eos_token_id": null'),
+        encoding="utf-8",
+    )
+    with pytest.raises(PreflightError) as caught:
+        plan_training(contract)
+    assert code_of(caught.value) == {"MENS-H115"}
+    assert len(answer(WeightsChoice(model_dir=folder, threads=1))) == 6
 
 
 def test_rows_that_the_template_refuses_are_problems_of_their_lines(make: MakeContract) -> None:

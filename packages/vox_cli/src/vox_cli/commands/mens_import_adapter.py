@@ -25,8 +25,8 @@ def import_adapter(
         TokenizerKind | None, flags.choice("Vocabulary.", TokenizerKind, "the base's")
     ] = None,
     template: Annotated[
-        ChatTemplate, flags.choice("Template it was trained with.", ChatTemplate, "chatml")
-    ] = ChatTemplate.CHATML,
+        ChatTemplate, flags.choice("Template it was trained with.", ChatTemplate, "auto")
+    ] = ChatTemplate.AUTO,
     system_prompt: Annotated[
         str | None, flags.text("System prompt used for rows without one.")
     ] = None,

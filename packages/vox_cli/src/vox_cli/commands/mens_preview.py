@@ -45,8 +45,8 @@ def preview(
         flags.choice("Vocabulary.", TokenizerKind, default="hf with --model, else vox"),
     ] = None,
     template: Annotated[
-        ChatTemplate, flags.choice("Template of a row.", ChatTemplate, default="chatml")
-    ] = ChatTemplate.CHATML,
+        ChatTemplate, flags.choice("Template of a row.", ChatTemplate, default="auto")
+    ] = ChatTemplate.AUTO,
     system_prompt: Annotated[str | None, flags.text("System prompt for rows without one.")] = None,
     history: Annotated[
         History,

@@ -118,7 +118,7 @@ def header_on_base(
         ids, where = chosen.tokenizer.vocab_size, str(chosen.path)
         if ids > config.vocab_size:
             raise ModelError(say_plan.tokenizer_beyond_embedding(where, ids, config.vocab_size))
-        policy, template_notes = choose_template(policy, folder, chosen.tokenizer)
+        policy, template_notes = choose_template(policy, folder, chosen.tokenizer, needs_end=False)
         layout = layout_of(chosen.tokenizer, policy)
         digest, notes = chosen.tokenizer.digest, (*chosen.notes, *template_notes)
     completed = replace(

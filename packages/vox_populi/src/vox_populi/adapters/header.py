@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from vox_populi.contract.choices import ComputeDtype, GraphId, TokenizerKind
 from vox_populi.data.trained_layout import TrainedLayout, take_layout
-from vox_populi.data.training_text import ChatTemplate, withholds_prompt
+from vox_populi.data.training_text import ChatTemplate, take_template, withholds_prompt
 from vox_populi.errors import ModelError
 from vox_populi.files.json_fields import (
     FieldError,
@@ -265,7 +265,7 @@ def parse_header(text: str) -> AdapterHeader:
         model_type=take(raw, "model_type", str),
         tokenizer=take_member(raw, "tokenizer", TokenizerKind),
         tokenizer_digest=take(raw, "tokenizer_digest", str),
-        template=take_member(raw, "template", ChatTemplate),
+        template=take_template(raw),
         template_digest=take(raw, "template_digest", str),
         system_prompt=take_optional(raw, "system_prompt", str),
         seq_len=take_positive(raw, "seq_len"),

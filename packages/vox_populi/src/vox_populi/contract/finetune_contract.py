@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vox_populi.contract.adapter_target import (
@@ -49,7 +49,7 @@ from vox_populi.contract.setting_groups import (
     ScheduleSettings,
 )
 from vox_populi.data.dataset import RowRules
-from vox_populi.data.training_text import TextPolicy
+from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ContractError
 from vox_populi.number_ranges import ALPHA, COUNT, EPOCHS, PART, RANK, RATING, SEED, require_ranges
 from vox_populi.operator_messages import contract as say_contract
@@ -155,10 +155,10 @@ class FinetuneContract:
     seed: int = setting(42, "Random seed.", allowed=SEED)
     """0 is a seed like any other."""
     text: TextPolicy = field(
-        default_factory=TextPolicy,
+        default_factory=lambda: TextPolicy(template=ChatTemplate.AUTO),
         metadata=settings_in(
             TextPolicy,
-            template=SettingSpec(help="Template of a row."),
+            template=SettingSpec(help="Template of a row; auto: the base's own if it has one."),
             system_prompt=SettingSpec(help="System prompt for rows without one."),
             history=SettingSpec(
                 help="Answers that the model's template rewrites later: refuse, or learn the last.",
@@ -212,6 +212,10 @@ class FinetuneContract:
         return build(cls, values)
 
     def __post_init__(self) -> None:
+        if self.text.template is ChatTemplate.AUTO and self.tokenizer is TokenizerKind.VOX:
+            # There is nothing to look at: our vocabulary goes with ChatML.
+            chatml = replace(self.text, template=ChatTemplate.CHATML)
+            object.__setattr__(self, "text", chatml)
         # Those of `qlora` are told with its contradictions, so that they stand together.
         others = [each for each in settings_of(type(self)) if each.group != "qlora"]
         problems = (*self._contradictions(), *out_of_range(self, others), *self._unusable_text())

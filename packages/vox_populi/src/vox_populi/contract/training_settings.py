@@ -77,8 +77,8 @@ class TrainingSettings(TypedDict, total=False):
     """Forward passes per optimizer step."""
     seed: int
     """Random seed."""
-    template: Literal["chatml", "plain", "model"]
-    """Template of a row."""
+    template: Literal["chatml", "plain", "model", "auto"]
+    """Template of a row; auto: the base's own if it has one."""
     system_prompt: str | None
     """System prompt for rows without one."""
     history: Literal["error", "last"]

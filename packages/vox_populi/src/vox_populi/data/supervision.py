@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import cast
 
 from vox_populi.data.chat_template import ModelTemplate
+from vox_populi.data.layout_rows import LayoutEncoder
 from vox_populi.data.learned_parts import LearnedParts, fully_learned, learned_messages
 from vox_populi.data.template_messages import Tools
 from vox_populi.data.template_rows import RenderTokenizer, TemplateEncoder
@@ -62,13 +63,15 @@ def encode_record(
         return fully_learned(encode_record(bare, tokenizer, answers, max_tokens, where))
     record = learned_messages(record, policy.learn)
     if record.is_text:
-        policy = TextPolicy(template=ChatTemplate.PLAIN)
-    if policy.own is not None:
-        return own_encoder(policy.own, policy, tokenizer).row(record, max_tokens, where)
+        policy = _plain_text(tokenizer, policy)
+    place = f"{where}:{record.line}"
+    if policy.own is None:
+        _require_no_tools(record.messages, record.tools, policy, place)
+    encoder = whole_encoder(policy, tokenizer)
+    if encoder is not None:
+        return encoder.row(record, max_tokens, where)
     ids: list[int] = []
     labels: list[int] = []
-    place = f"{where}:{record.line}"
-    _require_no_tools(record.messages, record.tools, policy, place)
     for piece, piece_ids in _encoded_pieces(record.messages, tokenizer, policy, place):
         ids += piece_ids
         labels += piece_ids if piece.learn else [IGNORE_INDEX] * len(piece_ids)
@@ -118,6 +121,9 @@ def encode_prompt(
         if policy.own is not None:
             return own_encoder(policy.own, policy, tokenizer).prompt(messages, tools)
         _require_no_tools(messages, tools, policy, place)
+        encoder = whole_encoder(policy, tokenizer)
+        if encoder is not None:
+            return encoder.prompt(messages)
         for _, piece_ids in pieces:
             ids += piece_ids
     except ValueError:
@@ -130,25 +136,22 @@ def end_of_answer_id(tokenizer: TextTokenizer, policy: TextPolicy) -> int | None
 
     `None` if the tokenizer has no end token: then the marker is learned as text.
     """
-    if policy.own is not None:
-        return own_encoder(policy.own, policy, tokenizer).end_of_answer_id()
+    encoder = whole_encoder(policy, tokenizer)
+    if encoder is not None:
+        return encoder.end_of_answer_id()
     marker = IM_END if policy.template is ChatTemplate.CHATML else END_OF_TEXT
     return _control_id(marker, tokenizer)
 
 
 def layout_of(tokenizer: TextTokenizer, policy: TextPolicy) -> TrainedLayout | None:
-    """The layout that a training with a base's own tokenizer records.
-
-    `None` for our vocabulary, whose layouts are fixed, and without an end token.
+    """The layout that a training records; `None` for our vocabulary, whose layouts are fixed.
 
     Raises:
         ModelError: When the base's template ends an answer without a control token.
     """
-    end = end_of_answer_id(tokenizer, policy)
-    if end is None or not isinstance(tokenizer, RenderTokenizer):
-        return None
-    if policy.own is None:
-        return TrainedLayout(end=_named(end, tokenizer))
+    if policy.own is None or not isinstance(tokenizer, RenderTokenizer):
+        return policy.layout
+    end = own_encoder(policy.own, policy, tokenizer).end_of_answer_id()
     probe = (Message(Role.USER, "U"), Message(Role.ASSISTANT, "A"))
     row = encode_record(TrainingRecord(messages=probe, line=0), tokenizer, policy)
     bos = tokenizer.control_id(policy.own.tokens.get("bos_token", ""))
@@ -157,6 +160,34 @@ def layout_of(tokenizer: TextTokenizer, policy: TextPolicy) -> TrainedLayout | N
         bos=_named(bos, tokenizer) if bos is not None and row.ids[0] == bos else None,
         end=_named(end, tokenizer),
     )
+
+
+def borders_of(tokenizer: TextTokenizer, template: ChatTemplate) -> TrainedLayout | None:
+    """BOS and end token of ChatML or the plain layout with a base's own tokenizer.
+
+    `None` for our vocabulary, and if nothing could end an answer.
+    """
+    assert template is not ChatTemplate.MODEL, "it has its own"
+    marker = IM_END if template is ChatTemplate.CHATML else END_OF_TEXT
+    end = _control_id(marker, tokenizer)
+    if end is None or not isinstance(tokenizer, RenderTokenizer):
+        return None
+    bos = tokenizer.bos_id
+    return TrainedLayout(
+        bos=None if bos is None else _named(bos, tokenizer), end=_named(end, tokenizer)
+    )
+
+
+def whole_encoder(
+    policy: TextPolicy, tokenizer: TextTokenizer
+) -> TemplateEncoder | LayoutEncoder | None:
+    """What encodes a conversation as one text; `None` where each piece is encoded on its own."""
+    if policy.own is not None:
+        return own_encoder(policy.own, policy, tokenizer)
+    if policy.layout is None:
+        return None
+    assert isinstance(tokenizer, RenderTokenizer), "only such a tokenizer has a layout"
+    return LayoutEncoder(tokenizer=tokenizer, policy=policy, layout=policy.layout)
 
 
 def _named(token_id: int, tokenizer: RenderTokenizer) -> TokenName:
@@ -175,6 +206,14 @@ def own_encoder(
         history=policy.history,
         system_prompt=policy.system_prompt,
     )
+
+
+def _plain_text(tokenizer: TextTokenizer, policy: TextPolicy) -> TextPolicy:
+    """The policy for a text without turns: the plain layout with the borders of this base."""
+    if policy.own is None and policy.layout is None:
+        return TextPolicy(template=ChatTemplate.PLAIN)
+    layout = borders_of(tokenizer, ChatTemplate.PLAIN) or layout_of(tokenizer, policy)
+    return TextPolicy(template=ChatTemplate.PLAIN, layout=layout)
 
 
 def _require_no_tools(

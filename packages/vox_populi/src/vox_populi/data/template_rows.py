@@ -35,6 +35,10 @@ class RenderTokenizer(Protocol):
     def control_ids(self) -> Collection[int]:
         """Id of every control token."""
 
+    @property
+    def bos_id(self) -> int | None:
+        """The token that the tokenizer puts in front of a text, if it puts one there."""
+
     def token_text(self, token_id: int) -> str:
         """The text of one token as its vocabulary has it."""
 

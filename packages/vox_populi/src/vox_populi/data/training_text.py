@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -16,6 +16,7 @@ from vox_populi.data.chat_template import ModelTemplate
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.template_rows import History
 from vox_populi.data.trained_layout import TrainedLayout
+from vox_populi.files.json_fields import FieldError, take_member
 from vox_tensor.chat_markup import Piece, PieceKind, chatml_pieces
 from vox_tensor.records import Message, Role
 
@@ -32,6 +33,8 @@ class ChatTemplate(StrEnum):
     """The contents on separate lines, without roles."""
     MODEL = "model"
     """The base's own chat template, as a server renders it."""
+    AUTO = "auto"
+    """One of the others, chosen by the base; nothing is laid out or recorded with this word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +50,16 @@ class TextPolicy:
     """What is learned of a row; not part of its text."""
     own: ModelTemplate | None = None
     """The base's template, for `ChatTemplate.MODEL`; `None` until the base is known."""
+    layout: TrainedLayout | None = None
+    """BOS and end token for the other two, if the base's own tokenizer encodes the whole text;
+    `None` for our vocabulary, and for adapters of older versions: then each piece is encoded."""
 
     @property
     def digest(self) -> str:
         """`sha256:` and the hash of layout and system prompt."""
-        own = None if self.own is None else self.own.digest
-        return _text_digest(self.template, own, self.system_prompt)
+        if self.template is ChatTemplate.MODEL:
+            return _digest([None if self.own is None else self.own.digest, self.system_prompt])
+        return _layout_digest(self.template, self.layout, self.system_prompt)
 
 
 def withholds_prompt(template: ChatTemplate, layout: TrainedLayout | None, digest: str) -> bool:
@@ -64,11 +71,23 @@ def withholds_prompt(template: ChatTemplate, layout: TrainedLayout | None, diges
             template is not known.
         digest: The recorded `TextPolicy.digest`.
     """
+    if template is not ChatTemplate.MODEL:
+        return _layout_digest(template, layout, None) != digest
     source = None if layout is None else layout.template
-    if template is ChatTemplate.MODEL and source is None:
-        return False
-    own = None if source is None else source.digest
-    return _text_digest(template, own, None) != digest
+    return source is not None and _digest([source.digest, None]) != digest
+
+
+def take_template(raw: Mapping[str, object]) -> ChatTemplate:
+    """Read the field `template`.
+
+    Raises:
+        FieldError: For a word that is not the name of a template.
+    """
+    template = take_member(raw, "template", ChatTemplate)
+    if template is ChatTemplate.AUTO:
+        message = "template is 'auto', which is not what a training used"
+        raise FieldError(message)
+    return template
 
 
 def training_pieces(
@@ -86,6 +105,7 @@ def training_pieces(
         open_assistant: End where an assistant's answer starts, for the model to continue.
     """
     assert policy.template is not ChatTemplate.MODEL, "it is rendered whole"
+    assert policy.template is not ChatTemplate.AUTO, "`choose_template` replaces it"
     turns = _with_system(_with_reasoning(messages), policy.system_prompt)
     if policy.template is ChatTemplate.CHATML:
         return chatml_pieces(turns, open_assistant)
@@ -120,9 +140,11 @@ _PROBES = (
 )
 
 
-def _text_digest(template: ChatTemplate, own_digest: str | None, system_prompt: str | None) -> str:
-    is_own = template is ChatTemplate.MODEL
-    return _digest([own_digest if is_own else template_digest(template), system_prompt])
+def _layout_digest(
+    template: ChatTemplate, layout: TrainedLayout | None, system_prompt: str | None
+) -> str:
+    borders = [] if layout is None else [layout.as_json()]
+    return _digest([template_digest(template), system_prompt, *borders])
 
 
 def _with_reasoning(messages: Sequence[Message]) -> Sequence[Message]:

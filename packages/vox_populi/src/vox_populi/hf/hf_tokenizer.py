@@ -75,6 +75,10 @@ class HfTokenizer:
             for token_id, token in tokenizer.get_added_tokens_decoder().items()
             if token.special
         }
+        end = None if eos_id is None else tokenizer.id_to_token(eos_id)
+        if eos_id is not None and end is not None:
+            # Some files keep it among the words; a server marks it as special by its name.
+            self._controls = {**self._controls, end: eos_id}
         self._control_ids = frozenset(self._controls.values())
 
     def __repr__(self) -> str:

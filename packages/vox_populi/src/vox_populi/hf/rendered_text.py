@@ -36,6 +36,13 @@ class RenderedTextEncoder:
         _keep_blanks_in_offsets(definition)
         text = json.dumps(definition, ensure_ascii=False)
         self._as_markup = library.Tokenizer.from_str(text)
+        known = {each.content for each in self._as_markup.get_added_tokens_decoder().values()}
+        named = [
+            library.AddedToken(each, normalized=False, special=True)
+            for each in controls
+            if each not in known
+        ]
+        self._as_markup.add_special_tokens(named)
         self._held_as_text: Any = None
         self._table = LazyTable(self._as_markup)
 

@@ -59,9 +59,37 @@ def template_needs_own_tokenizer(where: str) -> Problem:
     )
 
 
-def note_template_date(where: str, day: str) -> str:
-    """The template prints the current date, which would make runs differ."""
-    return f"{where}: the chat template prints the date; {day} is always used."
+def base_has_no_end(where: str) -> Problem:
+    """Nothing in tokenizer and config ends a text, so a model could not learn to stop."""
+    return Problem(
+        code="MENS-H115",
+        what="neither tokenizer nor config names a token that ends a text.",
+        fix='A model that learns no end never stops. Write a token of the vocabulary as "eos_token"'
+        ' into tokenizer_config.json, or its id as "eos_token_id" into config.json.',
+        where=where,
+    )
+
+
+def note_own_template(file: str, day: str | None) -> str:
+    """The base's own template is used; the date that it prints would make runs differ."""
+    dated = "" if day is None else f"; it prints the date, and {day} is always used"
+    return f"template: the model's own, {file}{dated} (--template)."
+
+
+def note_chatml_chosen() -> str:
+    """Why ChatML is used."""
+    return (
+        "template: chatml, because the model has no chat template and its vocabulary has both"
+        " markers (--template)."
+    )
+
+
+def note_plain_chosen() -> str:
+    """Why the plain layout is used."""
+    return (
+        "template: plain, because the model has neither a chat template nor the markers of ChatML"
+        " (--template)."
+    )
 
 
 def template_refused(place: str, reason: str) -> Problem:

@@ -25,7 +25,7 @@ class ImportRequest:
     """Its base; `None` for the embedded one."""
     tokenizer: TokenizerKind | None = None
     """`None`: `vox` for the embedded base, otherwise `hf`."""
-    template: ChatTemplate = ChatTemplate.CHATML
+    template: ChatTemplate = ChatTemplate.AUTO
     system_prompt: str | None = None
 
 

@@ -179,7 +179,7 @@ def _tokenizer(
 def _policy(choice: WeightsChoice, text: TrainedText | None) -> TextPolicy:
     """The requested text policy, otherwise that of the training, otherwise the defaults."""
     trained = TextPolicy(
-        template=text.template if text else ChatTemplate.CHATML,
+        template=text.template if text else ChatTemplate.AUTO,
         system_prompt=text.system_prompt if text else None,
     )
     return TextPolicy(
@@ -200,10 +200,12 @@ def _with_template(
     Raises:
         ArtifactError: For a folder whose template is not the recorded one any more.
     """
-    text = model.text
+    text, is_own = model.text, asked.template is ChatTemplate.MODEL
+    if text is not None and not is_own and asked.template is text.template:
+        return replace(asked, layout=text.layout), ()
     trained = None if text is None or text.layout is None else text.layout.template
     if text is None or trained is None or choice.template is not None:
-        return choose_template(asked, model.folder, tokenizer)
+        return choose_template(asked, model.folder, tokenizer, needs_end=False)
     changed = changed_template(model.folder, trained)
     if changed is not None and not choice.force_template:
         raise ArtifactError(say_run.template_changed_since(text.where, changed))

@@ -16,6 +16,7 @@ from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import DataError
+from vox_populi.hf.model_config import CONFIG_NAME, read_model_config
 from vox_populi.number_ranges import require_ranges
 from vox_populi.operator_messages import row_checks as say
 from vox_populi.plan.template_choice import choose_template
@@ -37,7 +38,7 @@ class PreviewRequest(RowRules):
     """Show only this one of the rows that training uses, from 1."""
     line: int | None = None
     """Show only the row on this line of the file."""
-    template: ChatTemplate = ChatTemplate.CHATML
+    template: ChatTemplate = ChatTemplate.AUTO
     system_prompt: str | None = None
     history: History = History.ERROR
     learn: LearnedParts = LearnedParts.ANSWERS
@@ -92,9 +93,16 @@ def choose_text(
     """
     if kind is None:
         kind = TokenizerKind.VOX if model_dir is None else TokenizerKind.HF
-    chosen = choose_tokenizer(kind, model_dir)
+    chosen = choose_tokenizer(kind, model_dir, _end_ids(model_dir))
     policy, notes = choose_template(asked, model_dir, chosen.tokenizer)
     return ChosenText(chosen.tokenizer, policy, (*chosen.notes, *notes))
+
+
+def _end_ids(model_dir: Path | None) -> tuple[int, ...]:
+    """The end tokens of a base's config; a folder with only a tokenizer has none."""
+    if model_dir is None or not (model_dir / CONFIG_NAME).is_file():
+        return ()
+    return read_model_config(model_dir).eos_ids
 
 
 def preview_rows(request: PreviewRequest) -> Iterator[MarkedRow]:

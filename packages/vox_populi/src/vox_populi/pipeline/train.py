@@ -225,6 +225,7 @@ def run_training(
 
 def planned(contract: FinetuneContract, found: PreflightReport) -> PlannedRun:
     """Decide what will run, for inputs that passed preflight."""
+    contract = found.contract
     machine = probe_machine(contract.compute.device, contract.compute.dtype)
     plan = plan_execution(contract, found.inventory, found.graph, found.facts, machine)
     return PlannedRun(contract=contract, preflight=found, plan=plan)

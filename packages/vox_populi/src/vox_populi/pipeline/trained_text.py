@@ -9,7 +9,7 @@ from pathlib import Path
 from vox_populi.adapters.header import AdapterHeader
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.trained_layout import TrainedLayout, take_layout
-from vox_populi.data.training_text import ChatTemplate, withholds_prompt
+from vox_populi.data.training_text import ChatTemplate, take_template, withholds_prompt
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import (
     FieldError,
@@ -82,7 +82,7 @@ def _of_fields(raw: Mapping[str, object], where: str) -> TrainedText:
         where=where,
         tokenizer=take_member(raw, "tokenizer", TokenizerKind),
         tokenizer_digest=take(raw, "tokenizer_digest", str),
-        template=take_member(raw, "template", ChatTemplate),
+        template=take_template(raw),
         template_digest=take(raw, "template_digest", str),
         system_prompt=take_optional(raw, "system_prompt", str),
         seq_len=take_positive(raw, "seq_len"),

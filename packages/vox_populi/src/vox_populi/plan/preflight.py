@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vox_populi.contract.choices import Backend
@@ -18,6 +18,7 @@ from vox_populi.data.trained_layout import TrainedLayout
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import MissingExtraError, ModelError
 from vox_populi.files.file_digest import content_digest, digest_of_files
+from vox_populi.hf.chat_template_files import find_chat_template
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
 from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
@@ -45,6 +46,8 @@ from vox_tensor.tokenizer import TextTokenizer, VoxTokenizer
 class PreflightReport:
     """Inputs that passed every check, opened as far as planning and training need them."""
 
+    contract: FinetuneContract
+    """The request, with the template that `auto` became."""
     inventory: ModelInventory
     graph: GraphChoice
     tokenizer: TextTokenizer
@@ -98,6 +101,8 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
     model_dir = contract.model_dir or found.attempt(embedded_model_dir)
     inventory = None if model_dir is None else _inventory_of(contract, model_dir, found)
     config = inventory.config if inventory else _config_of(model_dir)
+    text = _text_of(contract, config, found)
+    contract, tokenizer = text.contract, text.tokenizer
     graph = None if inventory is None else choose_graph(contract, inventory)
     layers = graph.adapters if graph else ()
     size = adapter_size(layers, contract.lora.rank, contract.optimization.optimizer)
@@ -110,13 +115,7 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
         found.refuse(graph.problems)
     elif config is not None:
         found.refuse(target_problems(contract, config))
-    chosen = _tokenizer_of(contract, config, found)
-    tokenizer = chosen.tokenizer if chosen else VoxTokenizer()
-    if config is not None and chosen is not None:
-        _check_vocabulary(chosen, config, found)
-    policy, template_notes = _policy_of(contract, chosen, found)
-    layout = found.attempt(lambda: layout_of(tokenizer, policy))
-    rows = check_rows(contract, tokenizer, policy, found, is_tokenised=chosen is not None)
+    rows = check_rows(contract, tokenizer, text.policy, found, is_tokenised=text.is_tokenised)
     if rows is not None:
         found.refuse(skip_rate_problems(contract, rows))
     found.raise_if_any()
@@ -124,35 +123,80 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
     assert graph is not None, "it is chosen wherever there is an inventory"
     assert rows is not None, "missing rows are a finding"
     digests = {
-        "template": policy.digest,
+        "template": text.policy.digest,
         "base_headers": _header_digest(inventory),
         **rows.digests,
     }
-    if chosen is not None:
+    if text.is_tokenised:
         digests["tokenizer"] = tokenizer.digest
     if start is not None:
         digests["init_from"] = f"sha256:{start}"
-    tokenizer_notes = chosen.notes if chosen else (say_plan.note_rows_not_tokenised(),)
     return PreflightReport(
+        contract=contract,
         inventory=inventory,
         graph=graph,
         tokenizer=tokenizer,
-        tokenizer_path=chosen.path if chosen else inventory.model_dir / TOKENIZER_NAME,
-        is_tokenised=chosen is not None,
-        policy=policy,
-        layout=layout,
+        tokenizer_path=text.path or inventory.model_dir / TOKENIZER_NAME,
+        is_tokenised=text.is_tokenised,
+        policy=text.policy,
+        layout=text.layout,
         train=rows.train,
         valid=rows.valid,
-        facts=rows.facts(is_tokenised=chosen is not None),
+        facts=rows.facts(is_tokenised=text.is_tokenised),
         digests=digests,
         notes=(
             *inventory.config.notes,
-            *tokenizer_notes,
-            *template_notes,
+            *text.notes,
             *rows.notes(contract.batching.seq_len),
         ),
         local_notes=rows.local_notes,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TextInputs:
+    """What turns rows into ids."""
+
+    contract: FinetuneContract
+    tokenizer: TextTokenizer
+    path: Path | None
+    """File of the tokenizer; `None` if it could not be loaded, and `tokenizer` is a stand-in."""
+    policy: TextPolicy
+    layout: TrainedLayout | None
+    notes: tuple[str, ...]
+
+    @property
+    def is_tokenised(self) -> bool:
+        return self.path is not None
+
+
+def _text_of(
+    contract: FinetuneContract, config: ModelConfig | None, found: Findings
+) -> _TextInputs:
+    chosen = _tokenizer_of(contract, config, found)
+    tokenizer = chosen.tokenizer if chosen else VoxTokenizer()
+    if config is not None and chosen is not None:
+        _check_vocabulary(chosen, config, found)
+    policy, notes = _policy_of(contract, chosen, found)
+    template = policy.template if chosen else _template_by_files(contract, found)
+    tokenizer_notes = chosen.notes if chosen else (say_plan.note_rows_not_tokenised(),)
+    return _TextInputs(
+        contract=replace(contract, text=replace(contract.text, template=template)),
+        tokenizer=tokenizer,
+        path=chosen.path if chosen else None,
+        policy=policy,
+        layout=found.attempt(lambda: layout_of(tokenizer, policy)),
+        notes=(*tokenizer_notes, *notes),
+    )
+
+
+def _template_by_files(contract: FinetuneContract, found: Findings) -> ChatTemplate:
+    """The template as far as it can be told without the vocabulary, for a plan."""
+    asked, folder = contract.text.template, contract.model_dir
+    if asked is not ChatTemplate.AUTO or folder is None or not is_folder(folder):
+        return asked
+    own = found.attempt(lambda: find_chat_template(folder))
+    return ChatTemplate.CHATML if own is None else ChatTemplate.MODEL
 
 
 def _inventory_of(
@@ -216,7 +260,8 @@ def _policy_of(
     asked = contract.text
     stand_in = TextPolicy(system_prompt=asked.system_prompt), ()
     if chosen is None:
-        return (asked, ()) if asked.template is not ChatTemplate.MODEL else stand_in
+        is_plain = asked.template is ChatTemplate.PLAIN
+        return (asked, ()) if is_plain else stand_in
     folder, tokenizer = contract.model_dir, chosen.tokenizer
     return found.attempt(lambda: choose_template(asked, folder, tokenizer)) or stand_in
 

@@ -30,7 +30,7 @@ from vox_populi.adapters.v3.names import features_of, logical_names
 from vox_populi.adapters.v3.version2 import exact_number
 from vox_populi.contract.choices import GraphId, TokenizerKind
 from vox_populi.data.trained_layout import take_layout
-from vox_populi.data.training_text import ChatTemplate
+from vox_populi.data.training_text import take_template
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import (
     FieldError,
@@ -323,7 +323,7 @@ def _our_manifest(raw: Mapping[str, object], facts: AdapterFacts) -> OurManifest
         model_type=take_name(raw, "model_type"),
         tokenizer=take_member(raw, "tokenizer", TokenizerKind),
         tokenizer_digest=take(raw, "tokenizer_digest", str),
-        template=take_member(raw, "template", ChatTemplate),
+        template=take_template(raw),
         template_digest=take(raw, "template_digest", str),
         system_prompt=take_optional(raw, "system_prompt", str),
         seq_len=take_positive(raw, "seq_len"),
