@@ -22,6 +22,7 @@ PAGES = (*ROOT.glob("docs/src/*/*.md"), *ROOT.glob("packages/*/README.md"), ROOT
 PAGE = ROOT / "docs" / "src" / "reference" / "source-functions.md"
 CALLED_BY_OTHERS = {
     *("forward", "backward"),  # by torch
+    *("readable", "readinto"),  # by io
     *(entry.function for entry in COMMANDS),  # by their names in the table
 }
 

@@ -31,6 +31,7 @@ PEER_SETTINGS = _by_name(
         "--tokenizer": "tokenizer_name tokenizer_type tokenizer_name_or_path",
         "--data-dir | --data": "dataset dataset_dir dataset_name dataset_path data_path",
         "--data-dir": "datasets train_file train_data train_dataset",
+        "--row-cache": "use_row_cache",
         "--data | --data-dir": "data_file",
         "--prompts | --data | validate FILE": "input_file",
         "--data": "eval_dataset test_file",

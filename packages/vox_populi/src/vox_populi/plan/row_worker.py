@@ -18,6 +18,7 @@ from vox_populi.data.row_scan import DatasetOptions
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.files.plain_values import of_plain
 from vox_populi.hf.hf_tokenizer import HfTokenizer
+from vox_tensor.regular_file import open_regular
 from vox_tensor.tokenizer import TextTokenizer, VoxTokenizer
 
 MODULE = "vox_populi.plan.row_worker"
@@ -47,7 +48,8 @@ def main() -> int:
     """Encode what is asked for on standard input."""
     # The process that asks decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    with open_regular(Path(sys.argv[1])) as file:
+        job = json.load(file)
     # What a library prints must not come between the answers.
     answers = os.dup(1)
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, by its name

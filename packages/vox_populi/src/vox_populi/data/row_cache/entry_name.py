@@ -16,6 +16,7 @@ from vox_populi.data.row_scan import DatasetOptions
 from vox_populi.files.plain_values import as_plain
 from vox_populi.files.whole_file import canonical_json
 from vox_populi.version import __version__
+from vox_tensor.regular_file import open_regular
 
 FORMAT_VERSION = 1
 ENTRY_PREFIX = "rows-"
@@ -70,5 +71,6 @@ def _code_digest() -> str:
         found = importlib.util.find_spec(package)
         for folder in (found.submodule_search_locations or ()) if found else ():
             for path in sorted(Path(folder).rglob("*.py")):
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+                with open_regular(path) as source:
+                    digest.update(hashlib.file_digest(source, "sha256").digest())
     return digest.hexdigest()

@@ -17,6 +17,7 @@ from vox_populi.data.row_files.row_file import RowPart
 from vox_populi.data.row_reader import RowEncoder
 from vox_populi.data.row_scan import DatasetOptions, RowScan, ScanResult
 from vox_tensor.errors import Problem
+from vox_tensor.regular_file import open_regular
 
 _PROBLEMS = "problems"
 _CHUNK_BYTES = 2**20
@@ -78,13 +79,14 @@ def take_part(target: Path, entry: EntryWriter, result: ScanResult) -> None:
     for name, code in COLUMNS.items():
         path = _beside(target, name)
         values: array[Any] = array(code)
-        values.frombytes(path.read_bytes())
+        with open_regular(path) as file:
+            values.frombytes(file.read())
         entry.add_column(name, values)
         path.unlink()
     entry.add_tokens(_chunks(_beside(target, TOKENS)))
     _beside(target, TOKENS).unlink()
     problems = _beside(target, _PROBLEMS)
-    with problems.open(encoding="utf-8") as lines:
+    with open_regular(problems) as lines:
         for line in lines:
             is_fatal, raw = json.loads(line)
             (result.fatal if is_fatal else result.skipped).add([Problem(**raw)])
@@ -92,7 +94,7 @@ def take_part(target: Path, entry: EntryWriter, result: ScanResult) -> None:
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
 
