@@ -10,6 +10,7 @@ import pytest
 
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.corpus.tool_trace import RecordFormat, row_of_record
 from vox_populi.data.dataset import OnBadRow
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.training_text import ChatTemplate
@@ -159,3 +160,19 @@ def test_the_last_answer_is_learned_where_a_template_rewrites_earlier_ones(
     (contract.model_dir / "chat_template.jinja").write_text(forgets, encoding="utf-8")
     write_rows([TALK_ROW], "train.jsonl")
     assert learned(contract, learn=LearnedParts.LAST) == ["dd<|im_end|>\n"]
+
+
+def test_a_tool_session_is_a_call_where_the_template_has_tools_and_text_elsewhere(
+    make: MakeContract, write_rows: WriteRows
+) -> None:
+    trace = {
+        "task_prompt": "Time?",
+        "tool_name": "now",
+        "arguments_json": '{"zone": "x"}',
+        "result_json": '"noon"',
+        "success": True,
+    }
+    write_rows([row_of_record(trace, RecordFormat.TOOL_TRACE, "f:1")], "train.jsonl")
+    assert learned(make()) == ['now{"zone": "x"}<|im_end|>\n']
+    (text,) = learned(make(ChatTemplate.CHATML))
+    assert text.startswith('{"tool_name": "now"')

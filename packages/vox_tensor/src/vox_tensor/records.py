@@ -104,8 +104,8 @@ class TrainingRecord:
     """Definitions of the tools that can be called: `{"type": "function", "function": {...}}`."""
     is_text: bool = False
     """Whether the row is a text without turns, which is learned whole and without a template."""
-    with_calls: tuple[Message, ...] = ()
-    """The same conversation with real tool calls, for a template that has them."""
+    with_calls: TrainingRecord | None = None
+    """The same row with real tool calls, for a template that has tools."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from vox_populi.data.row_fields import json_type
+from vox_populi.data.trace_calls import TRACE_KEY
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import data as say
 from vox_tensor.errors import Problem
@@ -135,20 +136,28 @@ class _Fields:
 
 
 def _tool_trace(fields: _Fields) -> dict[str, object]:
-    task = fields.text("task_prompt")
-    call = {
-        "tool_name": fields.text("tool_name"),
-        "arguments": parsed_or_text(fields.string("arguments_json")),
-        "result": parsed_or_text(fields.string("result_json")),
-        "success": fields.truth("success"),
-    }
+    task, name = fields.text("task_prompt"), fields.text("tool_name")
+    arguments = parsed_or_text(fields.string("arguments_json"))
+    result, success = fields.string("result_json"), fields.truth("success")
     followup = fields.optional_text("followup_text")
     session = fields.optional_text("session_id")
+    values = (name, arguments, parsed_or_text(result), success)
+    call = dict(zip(TOOL_TRACE_ANSWER_KEYS, values, strict=True))
     return {
         "prompt": f"{TOOL_TRACE_TAG}\n{task}\n\n{_TOOL_TRACE_ORDER}",
         "response": followup or json.dumps(call, ensure_ascii=False, allow_nan=False),
         "category": "tool_trace",
         **({"source": f"tool_trace:{session}"} if session else {}),
+        # The session itself, for a template that has tools: `data/trace_calls.py` reads it.
+        TRACE_KEY: {
+            "task_prompt": task,
+            "tool_name": name,
+            "arguments": arguments,
+            "result_json": result,
+            "success": success,
+            **({"followup_text": followup} if followup else {}),
+            **({"tools": fields.raw("tools")} if fields.has("tools") else {}),
+        },
     }
 
 

@@ -17,6 +17,7 @@ ignored. Messages about a row never quote it: it may be private.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 
 from vox_populi.data.learned_parts import is_learned
@@ -31,6 +32,7 @@ from vox_populi.data.row_pairs import (
 )
 from vox_populi.data.row_tools import TOOLS_KEYS, row_tools
 from vox_populi.data.row_turns import parse_turns
+from vox_populi.data.trace_calls import TRACE_KEY, trace_calls
 from vox_populi.errors import DataError
 from vox_populi.number_ranges import ROW_WEIGHT
 from vox_populi.operator_messages import data as say
@@ -78,10 +80,11 @@ def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRec
     messages = _messages(row, shape)
     tools = row_tools(row) if any(map(value.get, TOOLS_KEYS)) else ()
     weight = _weight(row) if "weight" in value else 1.0
+    session = trace_calls(row) if TRACE_KEY in value else None
     if row.problems:
         raise DataError(*row.problems)
     labels = row_labels(value)
-    return TrainingRecord(
+    record = TrainingRecord(
         messages=tuple(messages),
         line=line,
         rating=labels.rating,
@@ -93,6 +96,10 @@ def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRec
         tools=tools,
         is_text=shape is RowShape.TEXT,
     )
+    if session is None:
+        return record
+    called = replace(record, messages=session.messages, tools=session.tools)
+    return replace(record, with_calls=called)
 
 
 def row_shape(value: Mapping[str, object]) -> RowShape | None:

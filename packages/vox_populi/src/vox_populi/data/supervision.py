@@ -13,7 +13,7 @@ from typing import cast
 from vox_populi.data.chat_template import ModelTemplate
 from vox_populi.data.layout_rows import LayoutEncoder
 from vox_populi.data.learned_parts import LearnedParts, fully_learned, learned_messages
-from vox_populi.data.template_messages import Tools
+from vox_populi.data.template_messages import Tools, templated_record
 from vox_populi.data.template_rows import RenderTokenizer, TemplateEncoder
 from vox_populi.data.trained_layout import TokenName, TrainedLayout
 from vox_populi.data.training_text import (
@@ -57,6 +57,7 @@ def encode_record(
         DataError: When a message contains a marker that this tokenizer has only as text, or the
             model's own template refuses the row.
     """
+    record = chosen_form(record, policy)
     if policy.learn is LearnedParts.ALL and not record.is_text:
         answers = replace(policy, learn=LearnedParts.ANSWERS)
         bare = learned_messages(record, policy.learn)
@@ -80,6 +81,11 @@ def encode_record(
     return EncodedRow(
         tuple(ids[:max_tokens]), tuple(labels[:max_tokens]), record.line, record.weight
     )
+
+
+def chosen_form(record: TrainingRecord, policy: TextPolicy) -> TrainingRecord:
+    """The form of a row that is encoded: with real tool calls, if the model's template has them."""
+    return record if policy.own is None else templated_record(record, policy.own)
 
 
 def last_supervised(row: EncodedRow, count: int) -> EncodedRow:

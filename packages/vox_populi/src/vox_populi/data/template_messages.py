@@ -20,7 +20,7 @@ from vox_populi.data.chat_template import ModelTemplate, TemplateMessage
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import rows as say
 from vox_tensor.errors import Problem
-from vox_tensor.records import Message, Role, ToolCall
+from vox_tensor.records import Message, Role, ToolCall, TrainingRecord
 
 Tools = Sequence[Mapping[str, object]]
 """Definitions of tools, as a row has them."""
@@ -75,6 +75,15 @@ def template_turns(
     if problems:
         raise DataError(*problems)
     return list(_turns(messages, use))
+
+
+def templated_record(record: TrainingRecord, template: ModelTemplate) -> TrainingRecord:
+    """The record with real tool calls, if it has them and the template has tools."""
+    if record.with_calls is None:
+        return record
+    use = template_use(template)
+    has_tools = use.writes_tools and use.writes_results and use.calls is not None
+    return record.with_calls if has_tools else record
 
 
 def template_use(template: ModelTemplate) -> TemplateUse:

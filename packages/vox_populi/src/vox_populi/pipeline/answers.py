@@ -6,7 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from vox_populi.data.supervision import encode_prompt, encode_record, end_of_answer_id
+from vox_populi.data.supervision import (
+    chosen_form,
+    encode_prompt,
+    encode_record,
+    end_of_answer_id,
+)
 from vox_populi.data.template_messages import Tools
 from vox_populi.hf.generation_config import read_stop_ids
 from vox_populi.infer.cached_model import CachedModel
@@ -60,6 +65,10 @@ class Answerer:
     def encode(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
         """Ids up to where the answer starts."""
         return encode_prompt(messages, self._found.tokenizer, self._found.policy, tools)
+
+    def form_of(self, record: TrainingRecord) -> TrainingRecord:
+        """The form of a row that these weights were trained on."""
+        return chosen_form(record, self._found.policy)
 
     def expected(self, record: TrainingRecord, index: int) -> str:
         """Text of an assistant's message as the model would write it, calls and reasoning too."""
@@ -135,6 +144,7 @@ class _Answer(NamedTuple):
 
 def _answered(answerer: Answerer, record: TrainingRecord, max_new_tokens: int) -> _Answer:
     """The model's answer in place of the row's last answer, and that answer."""
+    record = answerer.form_of(record)
     messages = record.messages
     last = max(i for i, message in enumerate(messages) if message.role is Role.ASSISTANT)
     prompt_ids = answerer.encode(messages[:last], record.tools)
