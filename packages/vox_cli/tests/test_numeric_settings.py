@@ -25,6 +25,7 @@ REQUIRED = {
     "quantize": ("--model", "none", "--output-dir", "out"),
     "pairs": ("--root", "none", "--output-dir", "out"),
     "mix": ("--config", "none"),
+    "check": ("none",),
     "split": ("none", "--train", "t.jsonl", "--valid", "v.jsonl"),
 }
 """What each command needs before it gets to look at files, none of which is there."""

@@ -136,6 +136,11 @@ COMMANDS = (
         "vox mens corpus mix --config mix.yaml --output data/train.jsonl",
     ),
     CommandEntry(
+        ("mens", "corpus", "check"),
+        "Find errors, repeated rows, leakage and lengths of files.",
+        "vox mens corpus check data/train.jsonl --eval data/valid.jsonl --html corpus.html",
+    ),
+    CommandEntry(
         ("mens", "corpus", "validate"),
         "Check a JSONL file of rows and count them.",
         "vox mens corpus validate data/train.jsonl",

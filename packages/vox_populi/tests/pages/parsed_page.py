@@ -10,7 +10,7 @@ Attributes = dict[str, str | None]
 class ParsedPage(HTMLParser):
     """Tags, attributes and text of a page; checks that every element is closed in order."""
 
-    VOID = frozenset({"meta", "input", "br", "hr", "rect", "line"})
+    VOID = frozenset({"meta", "input", "br", "hr"})
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -21,6 +21,8 @@ class ScannedRow:
 
     place: str
     """File and number, for messages."""
+    index: int
+    """What `RowScan.read` takes."""
     value: dict[str, object]
     """Its object as written in the file."""
     record: TrainingRecord
@@ -64,9 +66,19 @@ class RowScan:
                 self._reject(error.problems)
                 continue
             if learns_something(record):
-                yield ScannedRow(item.place, item.value, record)
+                yield ScannedRow(item.place, item.index, item.value, record)
             else:
                 self._reject([say.nothing_to_learn(item.place, truncated=False)])
+
+    def read(self, index: int) -> ScannedRow:
+        """One row again.
+
+        Raises:
+            DataError: When the file changed, or cannot be read any more.
+        """
+        row = self._file.read(index)
+        record = parse_row(row.value, row.line, row.where)
+        return ScannedRow(row.place, row.index, row.value, record)
 
     def check_unchanged(self) -> None:
         """Check that the file is the same as when it was opened.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vox_populi.data.mask_tally import MaskCounts
-from vox_populi.data.row_gates import Gate
+from vox_populi.data.row_gates import Gate, flag_of
 from vox_populi.data.row_mask import Finding
 from vox_populi.number_ranges import SHARE, require_ranges
 from vox_populi.operator_messages import row_checks as say
@@ -50,21 +50,17 @@ class MaskGates:
         for name, count in counts.items():
             words, fix = say.ROW_GATES[name]
             yield Gate(
-                flag=_flag(name),
+                flag=flag_of(name),
                 limit=getattr(self, name),
                 value=total.share(count),
                 found=say.rows_of(count, total.rows - total.left_out, words),
                 fix=fix,
             )
         yield Gate(
-            flag=_flag("min_learned_share"),
+            flag=flag_of("min_learned_share"),
             limit=self.min_learned_share,
             value=total.learned_share,
             found=say.tokens_learned(total.learned_tokens, total.tokens),
             fix=say.LEARN_MORE,
             is_floor=True,
         )
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -40,6 +40,11 @@ class Gate:
         }
 
 
+def flag_of(name: str) -> str:
+    """The flag of a field with a limit."""
+    return f"--{name.replace('_', '-')}"
+
+
 def missed(gates: Iterable[Gate], where: str) -> tuple[Problem, ...]:
     """A problem for each limit that is not kept."""
     return tuple(_problem(gate, where) for gate in gates if not gate.ok)

@@ -51,6 +51,8 @@ class RowMask:
     """A row as training uses it, and what was found about it."""
 
     row: EncodedRow
+    n_whole: int
+    """Tokens before the cut."""
     findings: frozenset[Finding]
 
     @property
@@ -82,7 +84,7 @@ def mask_of(whole: EncodedRow, rules: MaskRules, *, spells_control: bool = False
         row = replace(whole, ids=whole.ids[:limit], labels=whole.labels[:limit])
     if rules.ce_last_k is not None:
         row = last_supervised(row, rules.ce_last_k)
-    return RowMask(row, frozenset(each for each, is_so in found.items() if is_so))
+    return RowMask(row, len(whole), frozenset(each for each, is_so in found.items() if is_so))
 
 
 def _lacks_end(row: EncodedRow, end_ids: Collection[int]) -> bool:

@@ -272,7 +272,7 @@ PEER_COMMANDS = _by_name(
         "mens preview | mens lint": "inspect",
         "mens preview | mens status": "show",
         "mens corpus": "dataset data",
-        "mens lint | mens corpus validate": "check",
+        "mens corpus check": "dedup dedupe deduplicate leakage",
         "mens lint": "verify",
         "mens status": "ls list logs ps progress",
         "mens doctor": "env info system",

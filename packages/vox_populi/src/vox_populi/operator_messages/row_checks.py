@@ -27,6 +27,27 @@ ROW_GATES = {
     ),
 }
 """What is said of the rows that a gate counts, and what to do about them."""
+CORPUS_GATES = {
+    "max_errors": (
+        "cannot be used",
+        "Fix them, or raise the limit and train with --on-bad-row skip.",
+    ),
+    "max_duplicates": (
+        "repeat an earlier one",
+        "Remove them, or raise the limit; weight in a row makes it count more.",
+    ),
+    "max_near_duplicates": (
+        "are nearly an earlier one",
+        "Remove them, or raise the limit.",
+    ),
+    "max_overlap": (
+        "are in the corpus too (the same row, the same prompt, or nearly the same text)",
+        "Divide the rows with vox mens corpus split, or raise the limit.",
+    ),
+    "max_cut": ROW_GATES["max_cut_share"],
+    "max_control": ROW_GATES["max_control_share"],
+}
+"""The same for a corpus; of overlap, the rows are held-out ones."""
 LEARN_MORE = "Look at some rows (vox mens preview), shorten the prompts, or lower the limit."
 
 
@@ -35,9 +56,14 @@ def rows_of(count: int, rows: int, words: str) -> str:
     return f"{count:,} of {rows:,} rows {words}"
 
 
-def tokens_learned(learned: int, tokens: int) -> str:
-    """The learned tokens, as the beginning of a sentence."""
-    return f"{learned:,} of {tokens:,} tokens are learned"
+def heldout_rows_of(count: int, rows: int, words: str) -> str:
+    """The same of held-out rows."""
+    return f"{count:,} of {rows:,} held-out rows {words}"
+
+
+def tokens_learned(learned: int, tokens: int, unit: str = "tokens") -> str:
+    """The learned tokens or characters, as the beginning of a sentence."""
+    return f"{learned:,} of {tokens:,} {unit} are learned"
 
 
 def no_such_row(where: str, row: int, rows: int) -> Problem:
@@ -107,4 +133,24 @@ def report_is_input(path: str, source: str) -> Problem:
         what=f"this would replace {source}, which is read.",
         fix="Choose another file for --html.",
         where=path,
+    )
+
+
+def corpus_file_repeated(path: str) -> Problem:
+    """A file was passed twice, so every row of it would count as repeated."""
+    return Problem(
+        code="MENS-D217",
+        what="this file is passed more than once.",
+        fix="Pass each file once; pass held-out rows with --eval.",
+        where=path,
+    )
+
+
+def setting_needs_base(flag: str) -> Problem:
+    """A limit in tokens without a tokenizer to count them."""
+    return Problem(
+        code="MENS-D218",
+        what="it needs a tokenizer.",
+        fix="Pass --model DIR or --tokenizer vox, or omit it.",
+        where=flag,
     )

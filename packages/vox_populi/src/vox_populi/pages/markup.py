@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from vox_tensor.visible_text import visible
 
-_VOID = frozenset({"meta", "link", "input", "br", "hr", "rect", "line", "path"})
+# Elements of a drawing are closed: without a slash, a browser would nest them.
+_VOID = frozenset({"meta", "input", "br", "hr"})
 
 
 class Markup(str):

@@ -92,13 +92,13 @@ def gate_table(gates: Sequence[Gate]) -> Markup | None:
         for gate in gates
         if gate.limit is not None
     ]
-    return table(("gate", "measured", "limit", ""), rows, class_="words") if rows else None
+    return table(("gate", "measured", "limit", ""), rows, class_="words stack") if rows else None
 
 
 def problem_table(problems: Sequence[Problem]) -> Markup | None:
     """Problems, equal ones folded."""
     rows = [(problem.code, problem.where, f"{problem.what} {problem.fix}") for problem in problems]
-    return table(("code", "where", "what"), rows, class_="words") if rows else None
+    return table(("code", "where", "what"), rows, class_="words stack") if rows else None
 
 
 def _limit(gate: Gate) -> str:

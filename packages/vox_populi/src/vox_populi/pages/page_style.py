@@ -32,6 +32,7 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; overflow-wra
 tbody th { font-weight: 400; }
 td { white-space: nowrap; }
 .words td, .words th { text-align: left; white-space: normal; }
+.nowrap { white-space: nowrap; }
 .ok { color: var(--good); font-weight: 600; }
 .missed { color: var(--bad); font-weight: 600; }
 .controls { position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap;
@@ -69,7 +70,10 @@ svg .axis { stroke: var(--line); stroke-width: 1; }
 details { margin: .5rem 0; }
 summary { cursor: pointer; }
 @media (max-width: 34rem) { body { padding: .6rem; } th, td { padding: .3rem .5rem; }
-  .controls { position: static; } .row { padding: .6rem; } }
+  .controls { position: static; } .row { padding: .6rem; } svg text { font-size: 15px; }
+  .stack, .stack tbody, .stack tr, .stack th, .stack td { display: block; border: 0; padding: 0; }
+  .stack thead { display: none; }
+  .stack tr { padding: .5rem 0; border-bottom: 1px solid var(--line); } }
 @media print { :root { --paper: #fff; --ink: #000; --card: #fff; } .controls { display: none; }
   body { max-width: none; font-size: 10pt; } .row { break-inside: avoid-page; }
   mark, b, u, .bar, .too-long { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }

@@ -17,8 +17,10 @@ from vox_populi.data.row_formats import parse_row
 from vox_populi.data.row_gates import Gate, missed
 from vox_populi.data.row_mask import Finding, MaskRules, mask_of
 from vox_populi.data.row_sample import RowSample, SampledRow
+from vox_populi.data.row_texts import row_texts
 from vox_populi.data.supervision import encode_record, end_of_answer_id
 from vox_populi.data.token_text import control_names
+from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import data as say_data
 from vox_populi.pages.html_file import require_free, write_page
@@ -192,7 +194,7 @@ class _Check:
     ) -> None:
         text = self._text
         whole = encode_record(record, text.tokenizer, text.policy, where=read.where)
-        spells = any(self._spelling.occurs_in(message.content) for message in record.messages)
+        spells = any(map(self._spelling.occurs_in, row_texts(record)))
         mask = mask_of(whole, self._rules, spells_control=spells)
         for counts in places:
             counts.take(mask)
@@ -226,7 +228,7 @@ class _Check:
             data=str(asked.data),
             facts=(
                 ("model", str(asked.model_dir or "vox-nano")),
-                ("template", asked.template.value),
+                ("template", _template_words(self._text.policy)),
                 ("sequence length", f"{asked.seq_len:,} tokens"),
                 ("BOS", "added by the base" if report.has_bos else "not added by the base"),
             ),
@@ -238,6 +240,11 @@ class _Check:
             seen=self._sample.seen,
             spelling=self._spelling,
         )
+
+
+def _template_words(policy: TextPolicy) -> str:
+    """The template that was chosen."""
+    return policy.template.value if policy.own is None else policy.own.where
 
 
 def _file_of(problem: Problem, rows: RowFile) -> str:

@@ -1,0 +1,290 @@
+"""Examining a corpus: its report, its gates and its page. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+
+from vox_populi import number_ranges
+from vox_populi.contract.choices import TokenizerKind
+from vox_populi.corpus.corpus_check import CorpusCheck, CorpusFindings, Encode
+from vox_populi.data.control_spelling import ControlSpelling
+from vox_populi.data.row_gates import Gate, flag_of, missed
+from vox_populi.data.row_mask import Finding, MaskRules, RowMask, mask_of
+from vox_populi.data.supervision import encode_record
+from vox_populi.data.template_rows import History
+from vox_populi.data.token_text import control_names
+from vox_populi.data.training_text import ChatTemplate, TextPolicy
+from vox_populi.errors import ConfigError
+from vox_populi.hf.embedded import EMBEDDED_NAME
+from vox_populi.number_ranges import SHARE, require_ranges
+from vox_populi.operator_messages import row_checks as say
+from vox_populi.pages.corpus_page import CorpusPage, corpus_page
+from vox_populi.pages.html_file import require_free, write_page
+from vox_populi.pipeline.preview import ChosenText, choose_text
+from vox_populi.pipeline.preview_check import mask_rules
+from vox_tensor.errors import Problem
+from vox_tensor.records import TrainingRecord
+
+KNOWN_CONTROLS = (
+    *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|begin_of_text|>", "<|end_of_text|>"),
+    *("<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|end|>", "<|user|>"),
+    *("<|assistant|>", "<|system|>", "<|pad|>", "<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>"),
+    *("<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>"),
+)
+"""Markers of common templates, which are looked for without a base."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusGates:
+    """Largest and smallest shares that pass; `None` is not checked."""
+
+    max_errors: float | None = 0.0
+    """Bad rows among all rows."""
+    max_duplicates: float | None = None
+    """Rows that repeat an earlier one, among usable rows."""
+    max_near_duplicates: float | None = None
+    """Rows that are nearly an earlier one."""
+    max_overlap: float | None = 0.0
+    """Held-out rows that the corpus has: the same row, the same prompt, or nearly."""
+    max_cut: float | None = None
+    """Rows longer than a sequence."""
+    max_control: float | None = None
+    """Rows with text that spells a control token."""
+    min_learned: float | None = None
+    """Learned text among all."""
+
+    def __post_init__(self) -> None:
+        limits = ((flag_of(each.name), getattr(self, each.name)) for each in fields(self))
+        require_ranges(*((flag, value, SHARE) for flag, value in limits))
+
+    def judge(self, found: CorpusFindings) -> Iterator[Gate]:
+        """Every gate with what was measured."""
+        like, rows = found.likenesses, found.usable
+        cut = 0 if found.masks is None else found.masks.findings[Finding.CUT]
+        everything = sum(file.rows for file in found.files)
+        yield self._rows("max_errors", found.bad, everything)
+        yield self._rows("max_duplicates", like.repeated, rows)
+        yield self._rows("max_near_duplicates", like.near, rows)
+        if found.heldout:
+            overlap = like.heldout_same + like.heldout_prompts + like.heldout_near
+            yield self._rows("max_overlap", overlap, found.heldout)
+        if found.masks is not None:
+            yield self._rows("max_cut", cut, rows)
+        yield self._rows("max_control", found.control_text, rows)
+        yield Gate(
+            flag=flag_of("min_learned"),
+            limit=self.min_learned,
+            value=found.learned_share,
+            found=say.tokens_learned(found.learned, found.total, found.unit),
+            fix=say.LEARN_MORE,
+            is_floor=True,
+        )
+
+    def _rows(self, name: str, count: int, rows: int) -> Gate:
+        words, fix = say.CORPUS_GATES[name]
+        sentence = say.heldout_rows_of if name == "max_overlap" else say.rows_of
+        return Gate(
+            flag=flag_of(name),
+            limit=getattr(self, name),
+            value=count / rows if rows else 0.0,
+            found=sentence(count, rows, words),
+            fix=fix,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusCheckRequest:
+    """A request to examine files of rows."""
+
+    files: tuple[Path, ...]
+    heldout: tuple[Path, ...] = ()
+    model_dir: Path | None = None
+    tokenizer: TokenizerKind | None = None
+    """`None`, and no model: characters are counted instead of tokens."""
+    template: ChatTemplate | None = None
+    system_prompt: str | None = None
+    seq_len: int | None = None
+    similarity: float = 0.8
+    """Share of common three-word sequences with which two rows are nearly the same."""
+    gates: CorpusGates = CorpusGates()
+    html: Path | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        require_ranges(
+            ("--seq-len", self.seq_len, number_ranges.SEQ_LEN),
+            ("--similarity", self.similarity, number_ranges.POSITIVE_SHARE),
+        )
+        problems = [*self._without_base(), *self._repeated()]
+        if problems:
+            raise ConfigError(*problems)
+
+    @property
+    def has_base(self) -> bool:
+        """Whether rows are tokenised."""
+        return self.model_dir is not None or self.tokenizer is not None
+
+    def _without_base(self) -> Iterator[Problem]:
+        if self.has_base:
+            return
+        for flag, value in (
+            ("--template", self.template),
+            ("--system-prompt", self.system_prompt),
+            ("--seq-len", self.seq_len),
+            ("--max-cut", self.gates.max_cut),
+        ):
+            if value is not None:
+                yield say.setting_needs_base(flag)
+
+    def _repeated(self) -> Iterator[Problem]:
+        seen: set[Path] = set()
+        for path in (*self.files, *self.heldout):
+            real = path.resolve()
+            if real in seen:
+                yield say.corpus_file_repeated(str(path))
+            seen.add(real)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusReport:
+    """What was found, held against the gates."""
+
+    found: CorpusFindings
+    gates: tuple[Gate, ...]
+    similarity: float
+    base: str | None = None
+    """The base whose tokenizer counted."""
+    seq_len: int | None = None
+    html: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every gate is kept."""
+        return all(gate.ok for gate in self.gates)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The gates that are missed."""
+        return missed(self.gates, " ".join(str(file.path) for file in self.found.files))
+
+    @property
+    def page(self) -> CorpusPage:
+        """What a page or a terminal shows."""
+        return CorpusPage(
+            found=self.found,
+            gates=self.gates,
+            similarity=self.similarity,
+            base=self.base,
+            seq_len=self.seq_len,
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """The fields of `vox mens corpus check --json`."""
+        found, like = self.found, self.found.likenesses
+        overlap = {
+            "rows": found.heldout,
+            "same": like.heldout_same,
+            "same_prompt": like.heldout_prompts,
+            "near": like.heldout_near,
+            "examples": [each.as_json() for each in found.overlaps],
+        }
+        return {
+            "files": [file.as_json() for file in found.files],
+            "rows": found.rows,
+            "bad_rows": found.bad,
+            "layouts": dict(found.layouts),
+            "lengths": {name: counts.as_json() for name, counts in found.lengths.items()},
+            "learned": {
+                "unit": found.unit,
+                "learned": found.learned,
+                "total": found.total,
+                "share": round(found.learned_share, 6),
+            },
+            "control_text": found.control_text,
+            "duplicates": {
+                "rows": like.repeated,
+                "groups": like.repeated_groups,
+                "examples": [
+                    {"rows": size, "places": [each.place for each in rows]}
+                    for size, rows in found.repeated
+                ],
+            },
+            "near_duplicates": {
+                "similarity": self.similarity,
+                "rows": like.near,
+                "groups": like.near_groups,
+                "examples": [each.as_json() for each in found.near],
+            },
+            "overlap": overlap if found.heldout else None,
+            "base": self.base,
+            "seq_len": self.seq_len,
+            "masks": None if found.masks is None else found.masks.as_json(),
+            "gates": [gate.as_json() for gate in self.gates],
+            "html": None if self.html is None else str(self.html),
+            "notes": list(self.notes),
+        }
+
+
+def check_corpus(request: CorpusCheckRequest) -> CorpusReport:
+    """Examine files of rows, which are never modified, and write a page if requested.
+
+    Raises:
+        DataError: When a file cannot be read or has no rows. Bad rows are counted and not raised.
+        ModelError: For a folder without a usable tokenizer or template.
+        PreflightError: When the page would replace something.
+    """
+    paths = (*request.files, *request.heldout)
+    if request.html is not None:
+        require_free(request.html, paths, force=request.force)
+    text = _chosen(request)
+    check = CorpusCheck(
+        spelling=ControlSpelling(
+            KNOWN_CONTROLS if text is None else control_names(text.tokenizer).values()
+        ),
+        encode=None if text is None else _encoder(text, request.seq_len),
+        least_likeness=request.similarity,
+    )
+    for path in paths:
+        check.read(path, heldout=path in request.heldout)
+    found = check.findings()
+    report = CorpusReport(
+        found=found,
+        gates=tuple(request.gates.judge(found)),
+        similarity=request.similarity,
+        base=_base_name(request),
+        seq_len=request.seq_len,
+        html=request.html,
+        notes=() if text is None else text.notes,
+    )
+    if request.html is not None:
+        write_page(request.html, corpus_page(report.page))
+    return report
+
+
+def _chosen(request: CorpusCheckRequest) -> ChosenText | None:
+    if not request.has_base:
+        return None
+    asked = TextPolicy(
+        template=request.template or ChatTemplate.AUTO,
+        system_prompt=request.system_prompt,
+        history=History.LAST,
+    )
+    return choose_text(asked, request.model_dir, request.tokenizer)
+
+
+def _encoder(text: ChosenText, seq_len: int | None) -> Encode:
+    return partial(_encoded, text, mask_rules(text, seq_len, None))
+
+
+def _encoded(text: ChosenText, rules: MaskRules, record: TrainingRecord, where: str) -> RowMask:
+    return mask_of(encode_record(record, text.tokenizer, text.policy, where=where), rules)
+
+
+def _base_name(request: CorpusCheckRequest) -> str | None:
+    if not request.has_base:
+        return None
+    return EMBEDDED_NAME if request.model_dir is None else request.model_dir.resolve().name
