@@ -155,6 +155,7 @@ REPORTED = {
     "lint": ("lint_folder", ("x",)),
     "validate": ("validate_corpus", ("x",)),
     "stats": ("count_corpus", ("x",)),
+    "convert": ("convert_rows", ("x", "--to", "messages", "--output", "y")),
     "split": ("split_corpus", ("x", "--train", "y", "--valid", "z")),
     "train": ("run_training", ("--data-dir", "x", "--output-dir", "y")),
 }

@@ -36,7 +36,7 @@ class CommandEntry:
 GROUP_HELP = {
     (): "Fine-tune language models with LoRA: text in, a trained adapter out.",
     ("mens",): "Prepare a corpus, train an adapter, inspect the result.",
-    ("mens", "corpus"): "Make, divide, count and check training rows.",
+    ("mens", "corpus"): "Make, convert, divide, count and check training rows.",
     ("ci",): "Checks that every change must pass.",
     ("schola",): "The training commands under their other name in the source system.",
 }
@@ -144,6 +144,11 @@ COMMANDS = (
         ("mens", "corpus", "validate"),
         "Check a JSONL file of rows and count them.",
         "vox mens corpus validate data/train.jsonl",
+    ),
+    CommandEntry(
+        ("mens", "corpus", "convert"),
+        "Write rows of any layout in one layout.",
+        "vox mens corpus convert old.jsonl --to messages --output data/train.jsonl",
     ),
     CommandEntry(
         ("mens", "corpus", "split"),

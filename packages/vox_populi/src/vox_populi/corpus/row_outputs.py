@@ -29,11 +29,14 @@ class RowFileWriter:
         self._digest = hashlib.sha256()
 
     def write(self, row: Mapping[str, object]) -> None:
-        """Add a row."""
-        line = jsonl_line(row)
-        self._handle.write(line)
-        self._digest.update(line)
+        """Add a row as a line of JSON."""
+        self.write_bytes(jsonl_line(row))
         self.n_rows += 1
+
+    def write_bytes(self, data: bytes) -> None:
+        """Add bytes of a file in another format."""
+        self._handle.write(data)
+        self._digest.update(data)
 
     def replaces_other(self) -> bool:
         """Whether a file with different content exists at the path."""

@@ -48,6 +48,20 @@ def split_side_empty(path: str, sides: Sequence[str], groups: int) -> Problem:
     )
 
 
+def layout_cannot_hold(layout: str, what: str) -> Problem:
+    """A row that a layout has no form for."""
+    return Problem(
+        code="MENS-D234",
+        what=f"the layout {layout} cannot hold {what}.",
+        fix="Convert to messages or parquet, or pass --on-bad-row skip to leave such rows out.",
+    )
+
+
+def note_rows_not_converted(rows: int) -> str:
+    """Rows left out because they cannot be used, or held by the layout."""
+    return f"{rows:,} rows are left out."
+
+
 def note_split_rows_skipped(path: str, rows: int) -> str:
     """Rows left out because they cannot be used."""
     return f"{path}: {rows:,} bad rows are left out."
