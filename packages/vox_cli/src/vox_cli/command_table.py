@@ -127,7 +127,7 @@ COMMANDS = (
     ),
     CommandEntry(
         ("mens", "corpus", "pairs"),
-        "Write rows from source code or documents.",
+        "Write rows from source code, documents or a history.",
         "vox mens corpus pairs --from-python --output-dir data",
     ),
     CommandEntry(

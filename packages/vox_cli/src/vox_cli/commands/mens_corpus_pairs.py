@@ -1,4 +1,4 @@
-"""`vox mens corpus pairs`: rows from Python source or Markdown documents."""
+"""`vox mens corpus pairs`: rows from Python source, Markdown documents or a Git history."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from vox_cli import flags
 from vox_cli.console import Console
 from vox_cli.optional_values import OPTIONAL_VALUES
 from vox_cli.report_text import aligned, counts_text
+from vox_populi.corpus.git_pairs import GitRows, build_git_pairs
 from vox_populi.corpus.legacy_rules import SOURCE_RULES, LegacyFilter, read_legacy_rules
 from vox_populi.corpus.markdown_pairs import build_markdown_pairs
 from vox_populi.corpus.pair_files import write_pairs
@@ -36,6 +37,13 @@ def pairs(
     from_markdown: Annotated[
         Path | None, flags.path("Folder of Markdown documents.", "DIR")
     ] = None,
+    from_git: Annotated[
+        Path | None, flags.path("Git repository whose history is read.", "DIR")
+    ] = None,
+    git_rows: Annotated[
+        GitRows,
+        flags.choice("What answers a commit message of --from-git.", GitRows, "diff"),
+    ] = GitRows.DIFF,
     max_rows: Annotated[int | None, flags.whole("Largest number of training rows.", COUNT)] = None,
     max_heldout_rows: Annotated[
         int | None, flags.whole("Largest number of held-out rows.", COUNT, default="as --max-rows")
@@ -52,11 +60,12 @@ def pairs(
     ] = False,
     force: Annotated[bool, flags.switch("Replace the files of another corpus.", "--force")] = False,
 ) -> None:
-    """Write training and held-out rows from source code or documents.
+    """Write training and held-out rows from source code, documents or a history.
 
-    --from-python asks for a function by its docstring; --from-markdown asks for a section by its
-    heading. Golden examples come first. Files and modules are held out by a hash of their name, and
-    no held-out answer occurs in a training row. The same sources give the same bytes.
+    --from-python asks for a function by its docstring, --from-markdown for a section by its
+    heading, --from-git for a change by its commit message. Golden examples come first. What is
+    held out follows from a hash of its name, and no held-out answer occurs in a training row. The
+    same sources give the same bytes. Nothing of a source is run.
     """
     options = SideOptions(
         max_rows=max_rows,
@@ -65,15 +74,18 @@ def pairs(
         legacy=LegacyFilter(read_legacy_rules(legacy_rules or SOURCE_RULES), include_legacy),
     )
     sources = {"--from-python": from_python, "--from-markdown": from_markdown}
+    sources["--from-git"] = from_git
     given = [flag for flag, path in sources.items() if path is not None]
     if len(given) != 1:
         raise ConfigError(say.pairs_source_count(given, tuple(sources), str(output_dir)))
     built: PairsResult | SourcePairs
     if from_python is not None:
         built = _from_python(from_python, options)
-    else:
-        assert from_markdown is not None, "one source was passed"
+    elif from_markdown is not None:
         built = build_markdown_pairs(from_markdown, options)
+    else:
+        assert from_git is not None, "one source was passed"
+        built = build_git_pairs(from_git, git_rows, options)
     paths = write_pairs(built, output_dir, force=force)
     console.notes(built.report.notes)
     if console.as_json:

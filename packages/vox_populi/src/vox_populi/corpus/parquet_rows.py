@@ -186,17 +186,11 @@ class _Sink:
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
-        self._size = 0
 
     def write(self, data: bytes) -> int:
         """Take bytes."""
         self._write(data)
-        self._size += len(data)
         return len(data)
-
-    def tell(self) -> int:
-        """Number of bytes so far."""
-        return self._size
 
     def flush(self) -> None:
         """Do nothing: the file is flushed when it is whole."""

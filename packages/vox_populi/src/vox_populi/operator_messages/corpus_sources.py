@@ -48,6 +48,65 @@ def no_document_rows(path: str, files: int) -> Problem:
     )
 
 
+def git_missing() -> Problem:
+    """The git command is not installed."""
+    return Problem(
+        code="MENS-D240",
+        what="the command git is not installed.",
+        fix="Install git, and make sure that PATH has it.",
+    )
+
+
+def not_a_repository(path: str) -> Problem:
+    """A folder without a Git repository in it."""
+    return Problem(
+        code="MENS-D241",
+        what="this is not a Git repository.",
+        fix="Pass the folder that has .git in it, or a bare repository.",
+        where=path,
+    )
+
+
+def repository_leads_out(path: str) -> Problem:
+    """A repository whose history is in another place, as in a linked working tree."""
+    return Problem(
+        code="MENS-D242",
+        what="the repository takes its history from outside of this folder.",
+        fix="Pass the main working folder, or a clone made by git clone --no-local.",
+        where=path,
+    )
+
+
+def repository_without_commits(path: str) -> Problem:
+    """A repository whose checked-out branch has no commit that can be found."""
+    return Problem(
+        code="MENS-D243",
+        what="the checked-out branch has no commits, or its references have an unknown format.",
+        fix="Check out a branch with commits, or pass a fresh clone.",
+        where=path,
+    )
+
+
+def git_failed(path: str, reason: str) -> Problem:
+    """A history that git cannot read."""
+    return Problem(
+        code="MENS-D244",
+        what=f"git cannot read the history: {reason}.",
+        fix="Check it with git fsck, or pass a fresh clone.",
+        where=path,
+    )
+
+
+def no_commit_rows(path: str, commits: int) -> Problem:
+    """A history without a commit that makes a training row."""
+    return Problem(
+        code="MENS-D245",
+        what=f"none of its {commits} commits gives a training row.",
+        fix="Pass a repository with small commits whose messages have a sentence.",
+        where=path,
+    )
+
+
 def note_archives_left_out(files: int) -> str:
     """Files in archive folders, which are only read on request."""
     return f"{files:,} files of archives are left out; pass --include-archive to read them."
