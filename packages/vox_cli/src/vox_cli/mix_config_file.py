@@ -32,6 +32,7 @@ CONFIG_KEYS = (
     "min_rating",
     "dedup",
     "shuffle",
+    "legacy_rules",
 )
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "timestamp")}
@@ -70,6 +71,7 @@ def read_mix_config(path: Path, seed: int | None = None) -> MixConfig:
             min_rating=fields.value("min_rating", value_parsers.whole_number(), None),
             dedup=fields.value("dedup", value_parsers.truth, False),
             shuffle=fields.value("shuffle", value_parsers.truth, True),
+            legacy_rules=fields.value("legacy_rules", value_parsers.any_text, None),
         )
     except ConfigError as error:
         problems += error.problems

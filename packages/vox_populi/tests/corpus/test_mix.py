@@ -12,12 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packages.vox_populi.tests.schemas import meets_schema
+from vox_populi.corpus.legacy_rules import SOURCE_RULES
 from vox_populi.corpus.mix import OTHER_LANES, MixResult
 from vox_populi.corpus.mix_config import MixSource
+from vox_populi.corpus.mix_report import MixDrop
 from vox_populi.corpus.mix_selection import quota
 from vox_populi.corpus.tool_trace import RecordFormat
 from vox_populi.corpus.validate import validate_corpus
 from vox_populi.data.dataset import OnBadRow
+from vox_populi.errors import ConfigError
 
 Rows = list[dict[str, Any]]
 
@@ -286,3 +289,21 @@ def test_the_report_is_beside_the_output_and_names_what_was_read(mix_folder: Any
     assert (report["output_sha256"], report["output"]) == (output, "mixed.jsonl")
     assert (report["strict"], report["total_rows"]) == (False, 4)
     assert len(result.notes) == 5
+
+
+def test_rows_that_a_rule_marks_are_left_out(mix_folder: Any) -> None:
+    mix_folder.write("rules.toml", SOURCE_RULES.read_bytes())
+    old = {"prompt": "c", "response": "VOX_EMIT_EXPRESS_SERVER=1"}
+    rows = [{"prompt": "a", "response": "b"}, old]
+    mix_folder.write("a.jsonl", rows)
+    source = MixSource(path="a.jsonl")
+    assert len(mix_folder.mixed(source)) == 2
+    report = mix_folder.mix(source, legacy_rules="rules.toml").report
+    assert report.total == 1
+    assert report.sources[0].dropped[MixDrop.LEGACY] == 1
+    assert report.as_json()["legacy_rules"] == "rules.toml"
+    assert meets_schema(report.as_json(), "mix-report")
+    with pytest.raises(ConfigError):
+        mix_folder.mix(source, legacy_rules="none.toml")
+    mix_folder.output = mix_folder.path / "rules.toml"
+    assert mix_folder.refused(source, legacy_rules="rules.toml")[0][0] == "MENS-D111"

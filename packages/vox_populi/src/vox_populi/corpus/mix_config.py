@@ -80,6 +80,8 @@ class MixConfig:
     dedup: bool = False
     """Whether a row with the same messages as an earlier one is left out."""
     shuffle: bool = True
+    legacy_rules: str | None = None
+    """File of rules as written; rows with a line that they mark are left out."""
 
     def __post_init__(self) -> None:
         problems = tuple(self._problems())
@@ -89,6 +91,12 @@ class MixConfig:
     def path_of(self, source: MixSource) -> Path:
         """Path of a source."""
         return self.file.parent / _without_tilde(source.path)
+
+    @property
+    def legacy_file(self) -> Path | None:
+        """Path of the file of rules."""
+        rules = self.legacy_rules
+        return None if rules is None else self.file.parent / _without_tilde(rules)
 
     def shown_path(self, source: MixSource) -> str:
         """The name of a source in files that may be shared: as written, or without its folders.
@@ -116,6 +124,7 @@ class MixConfig:
             "min_rating": self.min_rating,
             "dedup": self.dedup,
             "shuffle": self.shuffle,
+            **({} if self.legacy_file is None else {"legacy_rules": self.legacy_file.name}),
         }
 
     def _problems(self) -> Iterator[Problem]:

@@ -56,6 +56,8 @@ def check_output(config: MixConfig, sources: tuple[LocatedSource, ...], output: 
     """
     inputs = {name: each.path for each in sources for name in _names(each.path)}
     inputs |= dict.fromkeys(_names(config.file), config.file)
+    if config.legacy_file is not None:
+        inputs |= dict.fromkeys(_names(config.legacy_file), config.legacy_file)
     problems = [
         problem
         for target in (output, report_path(output))

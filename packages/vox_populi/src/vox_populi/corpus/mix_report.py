@@ -18,6 +18,7 @@ class MixDrop(StrEnum):
     BAD_ROW = "bad_row"
     RATING = "rating"
     LANE = "lane"
+    LEGACY = "legacy"
     DUPLICATE = "duplicate"
     SAMPLE = "sample"
     WEIGHT = "weight"
@@ -65,7 +66,12 @@ class SourceReport:
             "kept": self.kept,
             "repeats": self.repeats,
             "emitted_rows": self.emitted_rows,
-            "dropped": {reason.value: count for reason, count in self.dropped.items()},
+            "dropped": {
+                reason.value: count
+                for reason, count in self.dropped.items()
+                # Only a mix with rules has this reason, and reports of others keep their bytes.
+                if count or reason is not MixDrop.LEGACY
+            },
             "duplicates": self.duplicates,
             "share_of_output": round(self.emitted_rows / total, 6) if total else 0.0,
             "sha256": self.sha256,

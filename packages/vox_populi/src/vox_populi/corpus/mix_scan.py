@@ -9,6 +9,7 @@ from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 
+from vox_populi.corpus.legacy_rules import LegacyRules, read_legacy_rules
 from vox_populi.corpus.mix_config import MixConfig
 from vox_populi.corpus.mix_files import LocatedSource
 from vox_populi.corpus.mix_report import MixDrop, SkipReason, SourceReport
@@ -61,12 +62,17 @@ class MixScan:
     Args:
         config: Filters and seed.
         on_bad_row: Whether unusable rows are problems or only counted.
+
+    Raises:
+        ConfigError: When the config's file of legacy rules cannot be used.
     """
 
     def __init__(self, config: MixConfig, on_bad_row: OnBadRow) -> None:
         self._config = config
         self._on_bad_row = on_bad_row
         self._taken = KeySet()
+        rules = config.legacy_file
+        self._legacy = LegacyRules() if rules is None else read_legacy_rules(rules)
         self._unseen_lanes = {*config.include_lanes, *config.exclude_lanes}
         self.problems = ProblemLog(str(config.file))
         """Problems of all sources together."""
@@ -121,7 +127,7 @@ class MixScan:
         return indices, keys
 
     def _key(self, found: ScannedSource, item: FileRow | Problem) -> int | None:
-        """The key of a usable row that passes rating and lane."""
+        """The key of a usable row that passes the filters."""
         if isinstance(item, Problem):
             self._reject(found, item)
             return None
@@ -144,7 +150,10 @@ class MixScan:
         if floor is not None and rating is not None and rating < floor:
             return MixDrop.RATING
         is_out = bool(config.include_lanes) and lane not in config.include_lanes
-        return MixDrop.LANE if is_out or lane in config.exclude_lanes else None
+        if is_out or lane in config.exclude_lanes:
+            return MixDrop.LANE
+        texts = (message.content for message in row.record.messages)
+        return MixDrop.LEGACY if self._legacy.marks(texts) else None
 
     def _is_wanted(self, found: ScannedSource, key: int, own: KeySet) -> bool:
         """Count a repetition within this or an earlier source; it is dropped only with `dedup`."""

@@ -262,7 +262,6 @@ PEER_COMMANDS = _by_name(
         "mens export-adapter | mens export-gguf": "export save",
         "mens export-gguf": "gguf to_gguf convert_to_gguf",
         "mens export-adapter --for peft | mens import-adapter": "peft",
-        "mens convert-adapter | mens quantize | mens export-gguf": "convert",
         "mens convert-adapter": "convert_lora",
         "mens import-adapter | mens import-gguf": "import load",
         "mens import-gguf": "from_gguf gguf_to_hf",
