@@ -292,6 +292,8 @@ def test_no_name_or_text_of_a_row_reaches_a_terminal_raw(show: Show, tmp_path: P
     for command in (
         ("preview", "--data", rows),
         ("preview", "--data", rows, "--color", "never"),
+        ("preview", "--data", rows, "--check"),
+        ("corpus", "check", rows, "--max-duplicates", "0.1"),
         ("corpus", "validate", rows),
         ("corpus", "stats", rows),
         ("corpus", "mix", "--config", config),

@@ -42,7 +42,7 @@ def preview_text(row: MarkedRow, look: PreviewLook) -> Iterator[Piece]:
     weight = "" if row.weight == 1 else f", weight {row.weight:g}"
     source = "" if row.source is None else f", from {clipped(row.source)}"
     counts = f"{len(row.labels):,} tokens, {row.n_learned:,} learned{weight}"
-    yield one_line(f"line {row.source_line}: {counts}{source}"), Style.PLAIN
+    yield one_line(f"{row.counted_as} {row.source_line}: {counts}{source}"), Style.PLAIN
     yield f"\n{INDENT}", Style.PLAIN
     pieces = _styled(row, look)
     yield from _indented(pieces) if look.columns is None else _folded(pieces, look.columns)

@@ -35,7 +35,7 @@ class Asked:
 
     request: PreviewRequest | None = None
 
-    def __call__(self, request: PreviewRequest) -> Iterator[MarkedRow]:
+    def __call__(self, request: PreviewRequest, on_notes: object) -> Iterator[MarkedRow]:
         self.request = request
         return iter([ROW, ROW])
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from vox_populi.corpus.likeness_table import Likenesses, LikenessTable
+from vox_populi.corpus.likeness_table import Likenesses, LikenessTable, Overlap
 
 
 def words(seed: int, n: int = 60) -> str:
@@ -50,11 +50,14 @@ def test_heldout_rows_are_counted_once_by_the_strongest_reason() -> None:
     heldout = [("p1", a), ("p2", c), ("p9", changed(b, 7)), ("p8", words(8)), ("p1", a)]
     found = compared(train, heldout)
     assert (found.heldout_same, found.heldout_prompts, found.heldout_near) == (2, 1, 1)
-    assert [(row - 3, other) for _, row, other in found.overlaps] == [
+    assert [(row - 3, other) for _, (_, row, other) in found.overlaps] == [
         (0, 0),
         (1, 1),
         (2, 1),
         (4, 0),
+    ]
+    assert [how for how, _ in found.overlaps] == [
+        *(Overlap.SAME_ROW, Overlap.SAME_PROMPT, Overlap.NEAR, Overlap.SAME_ROW)
     ]
     assert found.repeated == 1, "held-out rows repeat nothing"
 

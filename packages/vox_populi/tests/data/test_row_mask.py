@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vox_populi.data.mask_tally import MOST_SOURCES, MaskTally
+from vox_populi.data.mask_tally import MOST_SOURCES, MaskCounts, MaskTally
 from vox_populi.data.row_mask import Finding, MaskRules, mask_of
 from vox_populi.data.row_sample import RowSample, SampledRow
 from vox_tensor.records import EncodedRow
@@ -90,3 +90,12 @@ def test_a_sample_is_bounded_and_has_the_first_rows_with_each_finding() -> None:
     assert {"f:500", "f:600"} <= set(places)
     assert sample.seen == 1000
     assert places == sorted(places, key=lambda place: int(place[2:]))
+
+
+def test_a_row_that_gives_several_is_one_row_with_the_tokens_of_all() -> None:
+    rules = MaskRules(seq_len=3, end_ids={END})
+    counts = MaskCounts(rows=1)
+    counts.take([mask_of(row(5, "6", "9"), rules), mask_of(row(5, 6, 7, "6", "9"), rules)])
+    counts.take([mask_of(row(5, 6, 7, "6", "9"), rules)] * 2)
+    assert (counts.tokens, counts.learned_tokens) == (12, 2)
+    assert counts.findings == {Finding.CUT: 2, Finding.CUT_END: 2}

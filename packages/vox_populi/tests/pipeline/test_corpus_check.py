@@ -158,5 +158,7 @@ def test_json_has_places_and_no_text_of_rows(write: Write) -> None:
     assert "word30" not in text
     fields = json.loads(text)
     assert fields["overlap"]["same_prompt"] == 1
-    assert [each["likeness"] for each in fields["overlap"]["examples"]][:2] == [1, 1]
+    assert [each["how"] for each in fields["overlap"]["examples"]] == [
+        *("same row", "same prompt", "nearly the same")
+    ]
     assert fields["near_duplicates"]["examples"][0]["row"].endswith("train.jsonl:4")

@@ -17,6 +17,10 @@ from vox_populi.pipeline.preview import PreviewRequest, preview_rows
 from vox_populi.pipeline.train import plan_training
 from vox_tensor.records import IGNORE_INDEX
 
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 MakeContract = Callable[..., FinetuneContract]
 WriteRows = Callable[..., Path]
 
@@ -158,3 +162,25 @@ def test_a_weight_is_shown_and_survives_cuts(
         heavy, plain = preview_rows(request(data, base, **ways))
         assert heavy.as_json()["weight"] == 2.0
         assert "weight" not in plain.as_json()
+
+
+def test_rows_of_a_table_are_counted_as_rows(
+    tmp_path: Path, make_base: Callable[..., Path]
+) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("prompt,response\np,r\nq,s\n", encoding="utf-8")
+    shown = list(preview_rows(request(table, make_base(), count=9)))
+    assert [(row.counted_as, row.source_line) for row in shown] == [("row", 1), ("row", 2)]
+
+
+def test_what_was_chosen_is_said_before_the_first_row(
+    write_rows: WriteRows, make_base: Callable[..., Path]
+) -> None:
+    pytest.importorskip("tokenizers", reason="needs vox-populi[mens-gpu]")
+    said: list[str] = []
+    base = make_base()
+    (base / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    data = write_rows([{"prompt": "p", "response": "r"}])
+    rows = preview_rows(request(data, base, tokenizer=TokenizerKind.HF), said.extend)
+    assert next(rows).source_line == 1
+    assert any("chat_template.jinja" in note for note in said)

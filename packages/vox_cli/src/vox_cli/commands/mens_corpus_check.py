@@ -153,5 +153,4 @@ def _examples(report: CorpusReport) -> Iterator[str]:
         yield one_line(f"{size} equal rows: {', '.join(places)}{more}")
     for kind, pairs in (("nearly equal", found.near), ("held-out", found.overlaps)):
         for pair in pairs[:_MOST_SHOWN]:
-            alike = f"{100 * pair.likeness:.0f} %"
-            yield one_line(f"{kind}: {pair.row.place} and {pair.other.place}, {alike} alike")
+            yield one_line(f"{kind}: {pair.row.place} and {pair.other.place}, {pair.words}")

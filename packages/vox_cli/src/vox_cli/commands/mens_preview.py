@@ -174,7 +174,7 @@ def preview(
 
 def _show(console: Console, request: PreviewRequest) -> None:
     look = PreviewLook(has_color=console.has_color(STDOUT), columns=_columns())
-    for shown in preview_rows(request):
+    for shown in preview_rows(request, console.notes):
         if console.as_json:
             console.json_line(shown.as_json())
         else:

@@ -6,12 +6,12 @@ One pass over each file. Kept are counts, and for each row what `LikenessTable` 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi.corpus.length_counts import LabelCounts, LengthCounts
-from vox_populi.corpus.likeness_table import Likenesses, LikenessTable
+from vox_populi.corpus.likeness_table import Likenesses, LikenessTable, Overlap
 from vox_populi.corpus.row_groups import label_key, prompt_key
 from vox_populi.corpus.row_scan import RowScan, ScannedRow
 from vox_populi.data.control_spelling import ControlSpelling
@@ -24,8 +24,8 @@ from vox_populi.operator_messages import data as say_data
 from vox_tensor.errors import Problem
 from vox_tensor.records import Role, TrainingRecord
 
-Encode = Callable[[TrainingRecord, str], RowMask]
-"""A row as it is trained, with its findings; the text names its file."""
+Encode = Callable[[ScannedRow], Sequence[RowMask]]
+"""A row as it is trained, with its findings; some templates make several of one."""
 
 _EXCERPT = 200
 """Characters of a row that a page shows."""
@@ -71,10 +71,19 @@ class PairExample:
     likeness: float
     row: RowExcerpt
     other: RowExcerpt
+    how: Overlap = Overlap.NEAR
+
+    @property
+    def words(self) -> str:
+        """What they have in common."""
+        if self.how is Overlap.NEAR:
+            return f"{100 * self.likeness:.0f} % alike"
+        return self.how.value
 
     def as_json(self) -> dict[str, object]:
         """The places only: rows may be private."""
         return {
+            "how": self.how.value,
             "likeness": round(self.likeness, 3),
             "row": self.row.place,
             "other": self.other.place,
@@ -169,14 +178,14 @@ class CorpusCheck:
         self._scans.append(scan)
         for row in scan.rows():
             try:
-                mask = self._mask(row)
+                masks = self._masks_of(row)
             except DataError as error:
                 unencodable += 1
                 scan.log.add(error.problems)
                 continue
             rows += 1
-            self._indices.append(number << _INDEX_BITS | row.index)
-            self._add(row, mask, heldout=heldout)
+            self._indices.append(number << _INDEX_BITS | row.read.index)
+            self._add(row, masks, heldout=heldout)
         scan.check_unchanged()
         bad = scan.n_bad + unencodable
         if not rows + bad:
@@ -215,21 +224,21 @@ class CorpusCheck:
                 for size, rows in found.groups
             ),
             near=tuple(self._example(*pair) for pair in found.near_pairs),
-            overlaps=tuple(self._example(*pair) for pair in found.overlaps),
+            overlaps=tuple(self._example(*pair, how) for how, pair in found.overlaps),
             masks=self._masks if has_tokens else None,
         )
 
-    def _mask(self, row: ScannedRow) -> RowMask | None:
-        """The row as tokens; one that learns none of them is bad."""
+    def _masks_of(self, row: ScannedRow) -> Sequence[RowMask]:
+        """The row as tokens, if they are counted; one that learns none of them is bad."""
         if self.encode is None:
-            return None
-        mask = self.encode(row.record, row.place.rpartition(":")[0])
-        if mask.n_learned == 0:
-            is_cut = Finding.CUT in mask.findings
+            return ()
+        masks = self.encode(row)
+        if not any(mask.n_learned for mask in masks):
+            is_cut = any(Finding.CUT in mask.findings for mask in masks)
             raise DataError(say_data.nothing_to_learn(row.place, is_cut))
-        return mask
+        return masks
 
-    def _add(self, row: ScannedRow, mask: RowMask | None, *, heldout: bool) -> None:
+    def _add(self, row: ScannedRow, masks: Sequence[RowMask], *, heldout: bool) -> None:
         record = row.record
         texts = [text for text in row_texts(record) if text]
         said = (each.content for each in record.messages if each.role is not Role.SYSTEM)
@@ -239,9 +248,10 @@ class CorpusCheck:
         self._layouts.add((row_shape(row.value) or RowShape.PROMPT_RESPONSE).value)
         self._control_text += any(map(self.spelling.occurs_in, texts))
         self._add_lengths(record)
-        if mask is not None:
+        if masks:
             self._masks.rows += 1
-            self._masks.take(mask)
+            self._masks.take(masks)
+        for mask in masks:
             self._lengths["tokens"].add(mask.n_whole)
 
     def _add_lengths(self, record: TrainingRecord) -> None:
@@ -258,8 +268,10 @@ class CorpusCheck:
         lengths["prompt characters"].add(everything - answers)
         lengths["answer characters"].add(answers)
 
-    def _example(self, like: float, row: int, other: int) -> PairExample:
-        return PairExample(like, self._excerpt(row), self._excerpt(other))
+    def _example(
+        self, like: float, row: int, other: int, how: Overlap = Overlap.NEAR
+    ) -> PairExample:
+        return PairExample(like, self._excerpt(row), self._excerpt(other), how)
 
     def _excerpt(self, row: int) -> RowExcerpt:
         place = self._indices[row]

@@ -6,8 +6,10 @@ About 85 bytes a row are kept, and about as much again while rows are compared; 
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from heapq import heappush, heappushpop
 from itertools import groupby
 
@@ -17,6 +19,14 @@ MOST_EXAMPLES = 20
 _MOST_COMPARED = 16
 """Rows with which a row is compared in each band: rows of a template share bands with thousands."""
 _NO_WORDS = bytes(SKETCH_BYTES)
+
+
+class Overlap(StrEnum):
+    """What a held-out row has in common with a row of the corpus."""
+
+    SAME_ROW = "same row"
+    SAME_PROMPT = "same prompt"
+    NEAR = "nearly the same"
 
 
 LikePair = tuple[float, int, int]
@@ -44,8 +54,8 @@ class Likenesses:
     """Size and first rows of the largest sets of equal rows."""
     near_pairs: tuple[LikePair, ...] = ()
     """The most alike."""
-    overlaps: tuple[LikePair, ...] = ()
-    """The first held-out rows with a row of the corpus each; 1 is the same row or prompt."""
+    overlaps: tuple[tuple[Overlap, LikePair], ...] = ()
+    """The first held-out rows with a row of the corpus each."""
 
 
 @dataclass(slots=True)
@@ -127,10 +137,11 @@ class _Search:
         self._overlaps = bytearray(n)
         """Held-out rows for which a row of the corpus is known."""
         self._parents = array("I", range(n))
-        self._counts = {"repeated": 0, "groups": 0, "same": 0, "prompts": 0, "near": 0}
+        self._repeated = self._repeated_groups = 0
+        self._heldout: Counter[Overlap] = Counter()
         self._groups: list[tuple[int, tuple[int, ...]]] = []
         self._pairs: list[LikePair] = []
-        self._examples: dict[int, LikePair] = {}
+        self._examples: dict[int, tuple[Overlap, LikePair]] = {}
 
     def equal_rows(self) -> None:
         """Rows that are the same, message by message."""
@@ -139,11 +150,11 @@ class _Search:
             for row in train[1:]:
                 self._repeats[row] = True
             if len(train) > 1:
-                self._counts["repeated"] += len(train) - 1
-                self._counts["groups"] += 1
+                self._repeated += len(train) - 1
+                self._repeated_groups += 1
                 self._keep_group(train)
             if train:
-                self._overlap(heldout, train[0], "same")
+                self._overlap(heldout, train[0], Overlap.SAME_ROW)
 
     def equal_prompts(self) -> None:
         """Held-out rows whose prompt the corpus has, with another answer."""
@@ -152,7 +163,7 @@ class _Search:
         for rows in self._table.runs(self._table.prompt_keys):
             train, heldout = self._parted(rows)
             if train:
-                self._overlap(heldout, train[0], "prompts")
+                self._overlap(heldout, train[0], Overlap.SAME_PROMPT)
 
     def near_rows(self) -> None:
         """Rows with most of their three-word sequences in common."""
@@ -168,15 +179,14 @@ class _Search:
         roots = [self._root(row) for row in range(len(self._table))]
         joined = [row for row, root in enumerate(roots) if row != root]
         self._groups.sort(key=lambda group: (-group[0], group[1]))
-        counts = self._counts
         return Likenesses(
-            repeated=counts["repeated"],
-            repeated_groups=counts["groups"],
+            repeated=self._repeated,
+            repeated_groups=self._repeated_groups,
             near=len(joined),
             near_groups=len({roots[row] for row in joined}),
-            heldout_same=counts["same"],
-            heldout_prompts=counts["prompts"],
-            heldout_near=counts["near"],
+            heldout_same=self._heldout[Overlap.SAME_ROW],
+            heldout_prompts=self._heldout[Overlap.SAME_PROMPT],
+            heldout_near=self._heldout[Overlap.NEAR],
             groups=tuple(self._groups[:MOST_EXAMPLES]),
             near_pairs=tuple(sorted(self._pairs, reverse=True)),
             overlaps=tuple(self._examples[row] for row in sorted(self._examples)),
@@ -197,13 +207,13 @@ class _Search:
             self._groups.sort(key=lambda group: (-group[0], group[1]))
             del self._groups[MOST_EXAMPLES:]
 
-    def _overlap(self, heldout: list[int], train: int, count: str, like: float = 1.0) -> None:
+    def _overlap(self, heldout: list[int], train: int, how: Overlap, like: float = 1.0) -> None:
         for row in heldout:
             if not self._overlaps[row]:
                 self._overlaps[row] = True
-                self._counts[count] += 1
+                self._heldout[how] += 1
                 if len(self._examples) < MOST_EXAMPLES:
-                    self._examples[row] = (like, row, train)
+                    self._examples[row] = how, (like, row, train)
 
     def _compare(self, rows: list[int]) -> None:
         """Join each row with an earlier one of the band that it is nearly like."""
@@ -239,7 +249,7 @@ class _Search:
             for other in train:
                 like = likeness(sketch, self._table.sketch(other))
                 if like >= self._table.least_likeness:
-                    self._overlap([row], other, "near", like)
+                    self._overlap([row], other, Overlap.NEAR, like)
                     break
 
     def _root(self, row: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vox_populi.data.row_files.open_rows import open_rows
+from vox_populi.data.row_files.row_file import FileRow
 from vox_populi.data.row_formats import learns_something, parse_row
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import data as say
@@ -19,13 +20,19 @@ from vox_tensor.records import TrainingRecord
 class ScannedRow:
     """A row that can be trained on."""
 
-    place: str
-    """File and number, for messages."""
-    index: int
-    """What `RowScan.read` takes."""
-    value: dict[str, object]
-    """Its object as written in the file."""
+    read: FileRow
+    """The row as it is in its file."""
     record: TrainingRecord
+
+    @property
+    def place(self) -> str:
+        """File and number, for messages."""
+        return self.read.place
+
+    @property
+    def value(self) -> dict[str, object]:
+        """Its object as written in the file."""
+        return self.read.value
 
 
 class RowScan:
@@ -66,7 +73,7 @@ class RowScan:
                 self._reject(error.problems)
                 continue
             if learns_something(record):
-                yield ScannedRow(item.place, item.index, item.value, record)
+                yield ScannedRow(item, record)
             else:
                 self._reject([say.nothing_to_learn(item.place, truncated=False)])
 
@@ -77,8 +84,7 @@ class RowScan:
             DataError: When the file changed, or cannot be read any more.
         """
         row = self._file.read(index)
-        record = parse_row(row.value, row.line, row.where)
-        return ScannedRow(row.place, row.index, row.value, record)
+        return ScannedRow(row, parse_row(row.value, row.line, row.where))
 
     def check_unchanged(self) -> None:
         """Check that the file is the same as when it was opened.

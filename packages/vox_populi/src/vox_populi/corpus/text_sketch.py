@@ -25,7 +25,6 @@ N_BANDS = SKETCH_BYTES // BAND_BYTES
 _WORDS_A_SEQUENCE = 3
 # Languages without spaces between words: each character counts as one.
 _WORD = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|[^\\W_]+")
-_MASK = 2**64 - 1
 _EMPTY = 2**64
 _CHANCE = 1 / 16
 """Probability that 4 bits are equal by chance."""
@@ -100,19 +99,15 @@ def _sequences(words: Sequence[int]) -> set[int]:
     """Hashes of all three-word sequences, or of the whole if it is shorter."""
     if len(words) < _WORDS_A_SEQUENCE:
         words = [*words, *[0] * (_WORDS_A_SEQUENCE - len(words))]
-    return {
-        (a * 0x9E3779B97F4A7C15 + b * 0xC2B2AE3D27D4EB4F + c * 0x165667B19E3779F9) & _MASK
-        for a, b, c in zip(words, words[1:], words[2:], strict=False)
-    }
+    # Python's hash of numbers does not differ between processes; sketches are not stored.
+    return set(map(hash, zip(words, words[1:], words[2:], strict=False)))
 
 
 def _smallest(hashes: set[int]) -> list[int]:
     """The smallest hash of each bin."""
     smallest = [_EMPTY] * N_BINS
     for each in hashes:
-        mixed = (each ^ each >> 29) * 0xBF58476D1CE4E5B9 & _MASK
-        mixed ^= mixed >> 32
-        bin_ = mixed & N_BINS - 1
-        if mixed < smallest[bin_]:
-            smallest[bin_] = mixed
+        bin_ = each & N_BINS - 1
+        if each < smallest[bin_]:
+            smallest[bin_] = each
     return smallest

@@ -44,6 +44,8 @@ class MarkedRow:
     source_line: int
     source: str | None = None
     weight: float = 1.0
+    counted_as: str = "line"
+    """What its number counts: lines, or rows of a table."""
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -84,7 +86,9 @@ class RowMarker:
         self._texts = TokenTexts(tokenizer)
         self._spelling = ControlSpelling(control_names(tokenizer).values())
 
-    def marked(self, row: EncodedRow, source: str | None = None) -> MarkedRow:
+    def marked(
+        self, row: EncodedRow, source: str | None = None, counted_as: str = "line"
+    ) -> MarkedRow:
         """A row with its text."""
         tokens = self._texts.of(row.ids)
         return MarkedRow(
@@ -94,6 +98,7 @@ class RowMarker:
             source_line=row.line,
             source=source,
             weight=row.weight,
+            counted_as=counted_as,
         )
 
     def _pieces(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vox_populi.data.row_mask import Finding, RowMask
@@ -38,11 +38,12 @@ class MaskCounts:
         rows = self.rows - self.left_out
         return count / rows if rows else 0.0
 
-    def take(self, mask: RowMask) -> None:
-        """Add the tokens and findings of a row."""
-        self.tokens += len(mask.row)
-        self.learned_tokens += mask.n_learned
-        self.findings.update(mask.findings)
+    def take(self, masks: Sequence[RowMask]) -> None:
+        """Add the tokens and findings of a row, which some templates make several of."""
+        for mask in masks:
+            self.tokens += len(mask.row)
+            self.learned_tokens += mask.n_learned
+        self.findings.update(frozenset().union(*(mask.findings for mask in masks)))
 
     def as_json(self) -> dict[str, object]:
         """The counts and the learned share."""

@@ -75,6 +75,16 @@ class DatasetOptions(RowRules):
         return cls(**values, seq_len=seq_len, ce_last_k=ce_last_k)
 
 
+def left_out_by(record: TrainingRecord, rules: RowRules) -> DropReason | None:
+    """The rule that leaves a row out; `None` if it is used."""
+    floor, wanted = rules.min_rating, rules.context_filter
+    if floor is not None and record.rating is not None and record.rating < floor:
+        return DropReason.LOW_RATING
+    if wanted and wanted.casefold() not in (record.category or "").casefold():
+        return DropReason.CONTEXT_FILTER
+    return None
+
+
 class ProblemTaker(Protocol):
     """Receives problems one after the other, such as a `ProblemLog`."""
 
@@ -111,7 +121,7 @@ class RowScan:
         try:
             record = parse_row(read.value, read.line, read.where)
             self.tally.ignored_labels.update(record.ignored)
-            reason = self._filtered_out(record)
+            reason = left_out_by(record, self.options)
             if reason is None:
                 for part, row in enumerate(self.encoder.whole(record, read)):
                     self._take_encoded(row, part, read.place)
@@ -119,14 +129,6 @@ class RowScan:
                 self.tally.drop(reason)
         except DataError as error:
             self._reject(DropReason.BAD_ROW, error.problems)
-
-    def _filtered_out(self, record: TrainingRecord) -> DropReason | None:
-        floor, wanted = self.options.min_rating, self.options.context_filter
-        if floor is not None and record.rating is not None and record.rating < floor:
-            return DropReason.LOW_RATING
-        if wanted and wanted.casefold() not in (record.category or "").casefold():
-            return DropReason.CONTEXT_FILTER
-        return None
 
     def _take_encoded(self, whole: EncodedRow, part: int, place: str) -> None:
         row = self.encoder.truncated(whole)

@@ -150,7 +150,7 @@ def _pairs(pairs: Sequence[PairExample], other: str) -> Markup | None:
     rows = [
         (
             pair.row.place,
-            element("span", f"{percent(pair.likeness)} like", class_="nowrap"),
+            element("span", pair.words, class_="nowrap"),
             pair.other.place,
             (pair.row.text, element("hr"), pair.other.text),
         )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 
 from vox_populi import number_ranges
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.corpus.corpus_check import CorpusCheck, CorpusFindings, Encode
+from vox_populi.corpus.row_scan import ScannedRow
 from vox_populi.data.control_spelling import ControlSpelling
 from vox_populi.data.row_gates import Gate, flag_of, missed
-from vox_populi.data.row_mask import Finding, MaskRules, RowMask, mask_of
-from vox_populi.data.supervision import encode_record
+from vox_populi.data.row_mask import Finding, RowMask, mask_of
+from vox_populi.data.row_reader import RowEncoder
 from vox_populi.data.template_rows import History
 from vox_populi.data.token_text import control_names
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
@@ -26,7 +26,6 @@ from vox_populi.pages.html_file import require_free, write_page
 from vox_populi.pipeline.preview import ChosenText, choose_text
 from vox_populi.pipeline.preview_check import mask_rules
 from vox_tensor.errors import Problem
-from vox_tensor.records import TrainingRecord
 
 KNOWN_CONTROLS = (
     *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|begin_of_text|>", "<|end_of_text|>"),
@@ -277,11 +276,13 @@ def _chosen(request: CorpusCheckRequest) -> ChosenText | None:
 
 
 def _encoder(text: ChosenText, seq_len: int | None) -> Encode:
-    return partial(_encoded, text, mask_rules(text, seq_len, None))
+    encoder = RowEncoder(text.tokenizer, text.policy, None)
+    rules = mask_rules(text, seq_len, None)
 
+    def encode(row: ScannedRow) -> list[RowMask]:
+        return [mask_of(whole, rules) for whole in encoder.whole(row.record, row.read)]
 
-def _encoded(text: ChosenText, rules: MaskRules, record: TrainingRecord, where: str) -> RowMask:
-    return mask_of(encode_record(record, text.tokenizer, text.policy, where=where), rules)
+    return encode
 
 
 def _base_name(request: CorpusCheckRequest) -> str | None:

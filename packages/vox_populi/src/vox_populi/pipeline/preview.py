@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vox_populi import number_ranges
@@ -105,8 +105,14 @@ def _end_ids(model_dir: Path | None) -> tuple[int, ...]:
     return read_model_config(model_dir).eos_ids
 
 
-def preview_rows(request: PreviewRequest) -> Iterator[MarkedRow]:
+def preview_rows(
+    request: PreviewRequest, on_notes: Callable[[Sequence[str]], None] = lambda _: None
+) -> Iterator[MarkedRow]:
     """The first rows that a run would keep, or one of them, in the order of the file.
+
+    Args:
+        request: What to show.
+        on_notes: Called with what was chosen for the request, before the first row.
 
     Raises:
         DataError: With every bad row of the file, as a run would report it; or when the requested
@@ -116,8 +122,12 @@ def preview_rows(request: PreviewRequest) -> Iterator[MarkedRow]:
     text = choose_text(request.asked_text, request.model_dir, request.tokenizer)
     rows = open_dataset(open_rows(request.data), text.tokenizer, text.policy, request.options)
     marker = RowMarker(text.tokenizer)
+    on_notes(text.notes)
     for index in _wanted(rows, request):
-        yield marker.marked(rows[index], rows.record(index).source)
+        row, record = rows[index], rows.record(index)
+        place = rows.rows.place(row.line).rpartition(":")[0]
+        counted_as = place.removeprefix(rows.rows.name).removeprefix(":") or "line"
+        yield marker.marked(replace(row, line=record.line), record.source, counted_as)
 
 
 def _wanted(rows: RowDataset, request: PreviewRequest) -> Sequence[int]:
@@ -128,10 +138,11 @@ def _wanted(rows: RowDataset, request: PreviewRequest) -> Sequence[int]:
             raise DataError(say.no_such_row(where, request.row, len(rows)))
         return [request.row - 1]
     if request.line is not None:
-        every = range(len(rows))
+        every, line = range(len(rows)), request.line
         # Rows are in the order of the file, so few of them have to be read again.
-        index = bisect_left(every, request.line, key=lambda each: rows.record(each).line)
-        if index == len(rows) or rows.record(index).line != request.line:
-            raise DataError(say.line_has_no_row(where, request.line))
-        return [index]
+        first = bisect_left(every, line, key=lambda each: rows.record(each).line)
+        after = bisect_right(every, line, key=lambda each: rows.record(each).line)
+        if first == after:
+            raise DataError(say.line_has_no_row(where, line))
+        return range(first, after)
     return range(min(request.count, len(rows)))

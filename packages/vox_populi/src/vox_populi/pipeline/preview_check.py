@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from vox_populi.data.control_spelling import ControlSpelling
 from vox_populi.data.marked_row import RowMarker
@@ -16,9 +15,12 @@ from vox_populi.data.row_files.row_file import FileRow, RowFile, is_about_file
 from vox_populi.data.row_formats import parse_row
 from vox_populi.data.row_gates import Gate, missed
 from vox_populi.data.row_mask import Finding, MaskRules, mask_of
+from vox_populi.data.row_reader import RowEncoder
 from vox_populi.data.row_sample import RowSample, SampledRow
+from vox_populi.data.row_scan import left_out_by
 from vox_populi.data.row_texts import row_texts
-from vox_populi.data.supervision import encode_record, end_of_answer_id
+from vox_populi.data.supervision import end_of_answer_id, layout_of
+from vox_populi.data.template_rows import RenderTokenizer
 from vox_populi.data.token_text import control_names
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import DataError
@@ -111,28 +113,30 @@ def check_masks(request: MaskCheckRequest) -> MaskReport:
     return report
 
 
-@runtime_checkable
-class AddsBos(Protocol):
-    """A tokenizer whose base begins every text with a BOS."""
-
-    @property
-    def bos_id(self) -> int | None:
-        """The id that is put in front; `None` for nothing."""
-
-
 def mask_rules(text: ChosenText, seq_len: int | None, ce_last_k: int | None) -> MaskRules:
     """What rows are held against under a tokenizer and template."""
     tokenizer, policy = text.tokenizer, text.policy
-    ends = {*control_names(tokenizer), tokenizer.eos_id, end_of_answer_id(tokenizer, policy)}
-    bos_id = tokenizer.bos_id if isinstance(tokenizer, AddsBos) else None
-    if bos_id in (tokenizer.eos_id, end_of_answer_id(tokenizer, policy)):
-        bos_id = None  # It also ends texts, so its number says nothing.
+    end = end_of_answer_id(tokenizer, policy)
+    ends = {*control_names(tokenizer), tokenizer.eos_id, end}
+    bos_id = _bos_id(text)
+    if bos_id in (tokenizer.eos_id, end):
+        bos_id = None  # It also ends texts, so its number does not tell anything.
     return MaskRules(
         seq_len=seq_len,
         ce_last_k=ce_last_k,
         end_ids=frozenset(each for each in ends if each is not None and each != bos_id),
         bos_id=bos_id,
     )
+
+
+def _bos_id(text: ChosenText) -> int | None:
+    """What every text begins with: by the tokenizer's own settings, or by its template."""
+    tokenizer = text.tokenizer
+    own = tokenizer.bos_id if isinstance(tokenizer, RenderTokenizer) else None
+    if own is not None:
+        return own
+    layout = layout_of(tokenizer, text.policy)
+    return None if layout is None or layout.bos is None else layout.bos.id
 
 
 class _Check:
@@ -143,6 +147,7 @@ class _Check:
         self._text = text
         self._rows = rows
         self._rules = mask_rules(text, asked.seq_len, asked.ce_last_k)
+        self._encoder = RowEncoder(text.tokenizer, text.policy, None)
         self._spelling = ControlSpelling(control_names(text.tokenizer).values())
         self._tally = MaskTally()
         self._refused = ProblemLog(rows.name)
@@ -180,7 +185,7 @@ class _Check:
             self._refuse(error.problems, self._places(read.where))
             return
         places = self._places(read.where, record)
-        if filtered_out(record, self._asked):
+        if left_out_by(record, self._asked) is not None:
             for counts in places:
                 counts.left_out += 1
             return
@@ -192,17 +197,20 @@ class _Check:
     def _take_record(
         self, record: TrainingRecord, read: FileRow, places: Sequence[MaskCounts]
     ) -> None:
-        text = self._text
-        whole = encode_record(record, text.tokenizer, text.policy, where=read.where)
         spells = any(map(self._spelling.occurs_in, row_texts(record)))
-        mask = mask_of(whole, self._rules, spells_control=spells)
+        masks = [
+            mask_of(whole, self._rules, spells_control=spells)
+            for whole in self._encoder.whole(record, read)
+        ]
         for counts in places:
-            counts.take(mask)
-        if mask.n_learned == 0:
-            is_cut = Finding.CUT in mask.findings
+            counts.take(masks)
+        if not any(mask.n_learned for mask in masks):
+            is_cut = any(Finding.CUT in mask.findings for mask in masks)
             self._refuse([say_data.nothing_to_learn(read.place, is_cut)], places)
             return
-        self._sample.offer(SampledRow(read.place, _label(record) or read.where, mask))
+        source = _label(record) or read.where
+        for mask in masks:
+            self._sample.offer(SampledRow(read.place, source, mask))
 
     def report(self, request: MaskCheckRequest) -> MaskReport:
         """The counts, held against the gates."""
@@ -256,12 +264,3 @@ def _file_of(problem: Problem, rows: RowFile) -> str:
 def _label(record: TrainingRecord) -> str | None:
     label = source_label(record)
     return None if label == UNKNOWN_SOURCE else label
-
-
-def filtered_out(record: TrainingRecord, asked: PreviewRequest) -> bool:
-    """Whether the rating floor or the context filter leaves a row out."""
-    floor, rating = asked.min_rating, record.rating
-    if floor is not None and rating is not None and rating < floor:
-        return True
-    wanted = (asked.context_filter or "").casefold()
-    return bool(wanted) and wanted not in (record.category or "").casefold()
