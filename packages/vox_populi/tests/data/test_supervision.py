@@ -11,9 +11,11 @@ from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.supervision import (
     encode_prompt,
     encode_record,
+    encode_rows,
     end_of_answer_id,
     last_supervised,
 )
+from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import DataError
 from vox_tensor.records import (
@@ -47,6 +49,27 @@ def test_labels_are_the_answer_and_its_end() -> None:
     assert learned(encoded) == [*VOX.encode("answer"), IM_END]
     assert encoded.ids[-len(learned(encoded)) :] == tuple(learned(encoded))
     assert encoded.line == 5
+
+
+def test_a_split_record_gives_a_row_of_each_learned_answer() -> None:
+    user, answers = Message(Role.USER, "q"), [Message(Role.ASSISTANT, text) for text in "abc"]
+    skipped = replace(answers[1], learn=False)
+    said = (user, answers[0], user, skipped, user, answers[2])
+    record = TrainingRecord(messages=said, line=5)
+    policy = replace(CHATML, history=History.SPLIT)
+    first, second = encode_rows(record, VOX, policy)
+    whole = encode_record(record, VOX, CHATML)
+    assert learned(first) == [*VOX.encode("a"), IM_END]
+    assert learned(second) == [*VOX.encode("c"), IM_END]
+    assert whole.ids[: len(first)] == first.ids
+    assert (second.ids, second.line) == (whole.ids, 5)
+    assert encode_rows(record, VOX, CHATML) == (whole,)
+    (last,) = encode_rows(record, VOX, replace(policy, learn=LearnedParts.LAST))
+    assert last == second
+    (full,) = encode_rows(record, VOX, replace(policy, learn=LearnedParts.ALL))
+    assert full.labels == whole.ids
+    nothing = TrainingRecord(messages=(user, skipped), line=5)
+    assert [each.n_supervised for each in encode_rows(nothing, VOX, policy)] == [0]
 
 
 def test_a_label_is_the_id_at_its_own_position() -> None:

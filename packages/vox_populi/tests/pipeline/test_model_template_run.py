@@ -331,3 +331,28 @@ def test_rewritten_answers_are_refused_or_the_last_one_is_learned(
     planned = plan_training(contract).preflight.train[0]
     assert (shown.ids, shown.labels) == (planned.ids, planned.labels)
     assert [piece.text for piece in shown.pieces if piece.learned] == ["dd", "<|im_end|>", "\n"]
+    split = plan_training(make(template=forgets, history=History.SPLIT)).preflight.train
+    rows = list(preview_rows(replace(request, history=History.SPLIT, count=99)))
+    assert len(rows) == len(split) == 6
+    said = ["".join(piece.text for piece in row.pieces if piece.learned) for row in rows]
+    assert said == ["bb<|im_end|>\n", "dd<|im_end|>\n"] * 3
+    assert [(row.ids, row.labels) for row in rows] == [(row.ids, row.labels) for row in split]
+    assert [split[i].ids for i in (3, 0, 5)] == [rows[i].ids for i in (3, 0, 5)]
+    assert ["-<|im_end|>" in row.text for row in rows[:2]] == [False, True]
+
+
+def test_an_evaluation_measures_each_answer_of_a_conversation_as_it_was_trained(
+    make: MakeContract, write_rows: Callable[..., Path]
+) -> None:
+    contract = make(template=None, template_kind=ChatTemplate.CHATML)
+    turns = [("user", "a"), ("assistant", "bb"), ("user", "c"), ("assistant", "dd")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    data = write_rows([{"messages": messages}] * 2, "rows.jsonl")
+    weights = WeightsChoice(model_dir=contract.model_dir, threads=1)
+    whole = evaluate(EvalRequest(weights=weights, data=data))
+    split = evaluate(
+        EvalRequest(weights=weights, data=data, history=History.SPLIT, generate=9, max_new_tokens=2)
+    )
+    assert (whole.rows, split.rows) == (2, 4)
+    assert split.loss == pytest.approx(whole.loss, rel=1e-4)
+    assert [each.answers.rows for each in split.measured.sources if each.answers] == [2]

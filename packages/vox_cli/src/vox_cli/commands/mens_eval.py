@@ -27,6 +27,7 @@ from vox_cli.weights_flags import (
 from vox_populi.contract.choices import ComputeDtype, DeviceKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.learned_parts import LearnedParts
+from vox_populi.data.template_rows import History
 from vox_populi.number_ranges import COUNT_OR_NONE, NEW_TOKENS, RATING, SEQ_LEN
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 
@@ -66,6 +67,15 @@ def eval(
             "answers",
         ),
     ] = LearnedParts.ANSWERS,
+    history: Annotated[
+        History,
+        flags.choice(
+            "Answers that the model's template rewrites later: refuse, measure the last, or each"
+            " in a row of its own.",
+            History,
+            "last",
+        ),
+    ] = History.LAST,
     generate: Annotated[
         int,
         flags.whole(
@@ -96,6 +106,7 @@ def eval(
         on_bad_row=on_bad_row,
         on_long_row=on_long_row,
         learn=learn,
+        history=history,
         generate=generate,
         max_new_tokens=max_new_tokens,
         compare_base=compare_base,

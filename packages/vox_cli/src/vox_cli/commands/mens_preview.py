@@ -51,7 +51,7 @@ def preview(
     history: Annotated[
         History,
         flags.choice(
-            "Answers that the model's template rewrites later: refuse, or learn the last.",
+            "Answers that the template rewrites later: refuse, learn the last, or split the row.",
             History,
             default="error",
         ),

@@ -161,7 +161,8 @@ class FinetuneContract:
             template=SettingSpec(help="Template of a row; auto: the base's own if it has one."),
             system_prompt=SettingSpec(help="System prompt for rows without one."),
             history=SettingSpec(
-                help="Answers that the model's template rewrites later: refuse, or learn the last.",
+                help="Answers that the template rewrites later: refuse, learn the last,"
+                " or split the row.",
                 recorded=Recorded.IF_CHANGED,
             ),
             learn=SettingSpec(

@@ -81,8 +81,8 @@ class TrainingSettings(TypedDict, total=False):
     """Template of a row; auto: the base's own if it has one."""
     system_prompt: str | None
     """System prompt for rows without one."""
-    history: Literal["error", "last"]
-    """Answers that the model's template rewrites later: refuse, or learn the last."""
+    history: Literal["error", "last", "split"]
+    """Answers that the template rewrites later: refuse, learn the last, or split the row."""
     learn: Literal["answers", "last", "all"]
     """What is learned of a row: its answers, the last one, or every token."""
     min_rating: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 
@@ -35,6 +36,16 @@ def learned_messages(record: TrainingRecord, parts: LearnedParts) -> TrainingRec
         for i, message in enumerate(record.messages)
     )
     return replace(record, messages=messages)
+
+
+def answers_of(record: TrainingRecord) -> tuple[TrainingRecord, ...]:
+    """Each learned answer with everything before it, of which nothing else is learned."""
+    ends = (i + 1 for i, each in enumerate(record.messages) if is_learned(each))
+    return tuple(replace(record, messages=_last_learned(record.messages[:end])) for end in ends)
+
+
+def _last_learned(messages: Sequence[Message]) -> tuple[Message, ...]:
+    return (*(replace(each, learn=False) for each in messages[:-1]), messages[-1])
 
 
 def fully_learned(row: EncodedRow) -> EncodedRow:

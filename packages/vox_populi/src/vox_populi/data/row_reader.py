@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from vox_populi.data.row_files.row_file import FileRow, RowFile
 from vox_populi.data.row_formats import parse_row
-from vox_populi.data.supervision import encode_record, last_supervised
+from vox_populi.data.supervision import encode_rows, last_supervised
 from vox_populi.data.training_text import TextPolicy
 from vox_tensor.records import EncodedRow, TrainingRecord
 from vox_tensor.tokenizer import TextTokenizer
@@ -31,8 +31,10 @@ class RowEncoder:
 
     def whole(self, record: TrainingRecord, read: FileRow) -> tuple[EncodedRow, ...]:
         """Ids and labels of what a row that was read gives, without a length limit."""
-        row = encode_record(record, self.tokenizer, self.policy, where=read.where)
-        return (row if read.index == read.line else replace(row, line=read.index),)
+        rows = encode_rows(record, self.tokenizer, self.policy, where=read.where)
+        if read.index == read.line:
+            return rows
+        return tuple(replace(row, line=read.index) for row in rows)
 
     def truncated(self, row: EncodedRow) -> EncodedRow:
         """The first `max_tokens` of a row: system prompt, prompt, as much answer as fits.

@@ -12,9 +12,9 @@ from typing import cast
 
 from vox_populi.data.chat_template import ModelTemplate
 from vox_populi.data.layout_rows import LayoutEncoder
-from vox_populi.data.learned_parts import LearnedParts, fully_learned, learned_messages
+from vox_populi.data.learned_parts import LearnedParts, answers_of, fully_learned, learned_messages
 from vox_populi.data.template_messages import Tools, templated_record
-from vox_populi.data.template_rows import RenderTokenizer, TemplateEncoder
+from vox_populi.data.template_rows import History, RenderTokenizer, TemplateEncoder
 from vox_populi.data.trained_layout import TokenName, TrainedLayout
 from vox_populi.data.training_text import (
     END_OF_TEXT,
@@ -86,6 +86,22 @@ def encode_record(
 def chosen_form(record: TrainingRecord, policy: TextPolicy) -> TrainingRecord:
     """The form of a row that is encoded: with real tool calls, if the model's template has them."""
     return record if policy.own is None else templated_record(record, policy.own)
+
+
+def encode_rows(
+    record: TrainingRecord, tokenizer: TextTokenizer, policy: TextPolicy, where: str = ""
+) -> tuple[EncodedRow, ...]:
+    """The rows that a record gives: one, or one of each learned answer (`History.SPLIT`).
+
+    Raises:
+        DataError: As for `encode_record`.
+    """
+    is_split = policy.history is History.SPLIT and policy.learn is not LearnedParts.ALL
+    if record.is_text or not is_split:
+        return (encode_record(record, tokenizer, policy, where=where),)
+    record = learned_messages(chosen_form(record, policy), policy.learn)
+    parts = answers_of(record) or (record,)
+    return tuple(encode_record(part, tokenizer, policy, where=where) for part in parts)
 
 
 def last_supervised(row: EncodedRow, count: int) -> EncodedRow:

@@ -9,12 +9,12 @@ border between prompt and answer belongs to the answer.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from vox_populi.data.chat_template import ModelTemplate, RenderedChat, TemplateMessage
-from vox_populi.data.learned_parts import is_learned
+from vox_populi.data.learned_parts import answers_of, is_learned
 from vox_populi.data.template_messages import Tools, template_turns
 from vox_populi.data.typed_controls import typed_controls
 from vox_populi.errors import DataError, ModelError
@@ -56,6 +56,8 @@ class History(StrEnum):
     LAST = "last"
     """Only the answers are learned that are the same in the whole conversation; at least the
     last one."""
+    SPLIT = "split"
+    """Each answer is a row of its own, laid out as it would be at that turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +86,21 @@ class TemplateEncoder:
         Raises:
             DataError: When the template refuses the row or its learned text cannot be told.
         """
-        place = f"{where}:{record.line}"
-        return self._row(record, record.messages, max_tokens, place)
+        messages, place = record.messages, f"{where}:{record.line}"
+        turns = self._turns(messages, record.tools, place)
+        shift = len(turns) - len(messages)
+        learned = [i for i, message in enumerate(messages) if is_learned(message)]
+        rendered, ids, offsets = self._encoded(turns, record.tools, place)
+        spans = self._answers(turns, record.tools, rendered, [i + shift for i in learned], place)
+        labels = [IGNORE_INDEX] * len(ids)
+        for message, span in zip(learned, spans, strict=True):
+            if span is None:
+                continue
+            first, last = self._with_end(tokens_of(span, offsets), ids, message, place)
+            labels[first:last] = ids[first:last]
+        return EncodedRow(
+            tuple(ids[:max_tokens]), tuple(labels[:max_tokens]), record.line, record.weight
+        )
 
     def split(self, record: TrainingRecord, where: str = "") -> tuple[EncodedRow, ...]:
         """Each learned answer as a row of its own, rendered as it would be at that turn.
@@ -93,10 +108,7 @@ class TemplateEncoder:
         Raises:
             DataError: As for `row`.
         """
-        place = f"{where}:{record.line}"
-        ends = (i + 1 for i, each in enumerate(record.messages) if is_learned(each))
-        parts = (_last_learned(record.messages[:end]) for end in ends)
-        return tuple(self._row(record, part, None, place) for part in parts)
+        return tuple(self.row(part, where=where) for part in answers_of(record))
 
     def prompt(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
         """Ids up to where an assistant's answer starts.
@@ -126,28 +138,6 @@ class TemplateEncoder:
             raise ModelError(*error.problems, say.template_has_no_end(where)) from None
         controls = self.tokenizer.control_ids
         return next(label for label in reversed(row.labels) if label in controls)
-
-    def _row(
-        self,
-        record: TrainingRecord,
-        messages: Sequence[Message],
-        max_tokens: int | None,
-        place: str,
-    ) -> EncodedRow:
-        turns = self._turns(messages, record.tools, place)
-        shift = len(turns) - len(messages)
-        learned = [i for i, message in enumerate(messages) if is_learned(message)]
-        rendered, ids, offsets = self._encoded(turns, record.tools, place)
-        spans = self._answers(turns, record.tools, rendered, [i + shift for i in learned], place)
-        labels = [IGNORE_INDEX] * len(ids)
-        for message, span in zip(learned, spans, strict=True):
-            if span is None:
-                continue
-            first, last = self._with_end(tokens_of(span, offsets), ids, message, place)
-            labels[first:last] = ids[first:last]
-        return EncodedRow(
-            tuple(ids[:max_tokens]), tuple(labels[:max_tokens]), record.line, record.weight
-        )
 
     def _turns(
         self, messages: Sequence[Message], tools: Tools, place: str
@@ -236,11 +226,6 @@ class TemplateEncoder:
             if ids[i] in controls:
                 return first, i + 1
         raise DataError(say.no_end_after(place, message))
-
-
-def _last_learned(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """The messages, of which only the last is learned."""
-    return (*(replace(each, learn=False) for each in messages[:-1]), messages[-1])
 
 
 _MOST_BLANKS = 3

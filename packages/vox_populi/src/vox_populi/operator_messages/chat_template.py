@@ -129,7 +129,7 @@ def history_changes(place: str, message: int) -> Problem:
         code="MENS-D143",
         what=f"the chat template writes messages[{message}] differently once other messages"
         " follow, so training on the whole conversation is not what a server shows the model.",
-        fix="Pass --history last, or write one row of each answer, with weight 0 for earlier ones.",
+        fix="Pass --history split for a row of each answer, or --history last for only the last.",
         where=place,
     )
 
@@ -140,7 +140,7 @@ def blocks_do_not_match(place: str, blocks: int, messages: int) -> Problem:
         code="MENS-D144",
         what=f"the chat template marks {blocks} parts as generated, but the conversation has"
         f" {messages} assistant messages.",
-        fix="Pass --history last, or write one row of each answer, with weight 0 for earlier ones.",
+        fix="Pass --history split for a row of each answer, or --history last for only the last.",
         where=place,
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from vox_populi import number_ranges
 from vox_populi.data.dataset import RowRules
 from vox_populi.data.learned_parts import LearnedParts
+from vox_populi.data.template_rows import History
 from vox_populi.files.json_numbers import JsonObject, finite_or_none, perplexity_of
 from vox_populi.number_ranges import require_ranges
 from vox_populi.pipeline.early_refusals import refuse_all, require_rows, weights_checks
@@ -29,6 +30,8 @@ class EvalRequest(RowRules):
     """Longest row; `None`: the run's, or the trainer's default for a base model."""
     learn: LearnedParts = LearnedParts.ANSWERS
     """What is measured of a row."""
+    history: History = History.LAST
+    """How answers are measured that the model's template rewrites once others follow."""
     generate: int = 0
     """Number of rows to answer and compare with their answers: the first of each source, in the
     order of their names, then the second of each, and so on."""

@@ -42,7 +42,7 @@ def evaluate(request: EvalRequest) -> EvalReport:
         raise ConfigError(say_run.nothing_to_compare())
     seq_len, notes = _seq_len(request, found)
     options = DatasetOptions.of(request, seq_len=seq_len)
-    policy = dataclasses.replace(found.policy, learn=request.learn)
+    policy = dataclasses.replace(found.policy, learn=request.learn, history=request.history)
     rows = open_dataset(open_rows(request.data), found.tokenizer, policy, options)
     base = None
     with on_device(found.device.device, request.weights.threads):
@@ -100,7 +100,9 @@ def _measure(
     with on_device(found.device.device, answer_threads(found, request.weights.threads)):
         scores = [
             score_answers(answerer, [rows.record(n) for n in picked], request.max_new_tokens)
-            for picked in _rows_to_answer([numbers for _, numbers in members], request.generate)
+            for picked in _rows_to_answer(
+                [_conversations(rows, numbers) for _, numbers in members], request.generate
+            )
         ]
     return Measured(
         tuple(
@@ -108,6 +110,12 @@ def _measure(
             for source, score in zip(sources, scores, strict=True)
         )
     )
+
+
+def _conversations(rows: RowDataset, numbers: Sequence[int]) -> list[int]:
+    """The rows without further parts of the same conversation."""
+    first = {rows.record(number).line: number for number in reversed(numbers)}
+    return sorted(first.values())
 
 
 def _rows_to_answer(members: Sequence[Sequence[int]], count: int) -> list[list[int]]:
