@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any
 
 from vox_populi import extras
@@ -48,9 +49,8 @@ class ModelTemplate:
 
     def __post_init__(self) -> None:
         extras.require("jinja2")
-        sandbox = extras.load("vox_populi.data.jinja_sandbox")
         try:
-            compiled = sandbox.CompiledTemplate(self.text, self.now)
+            compiled = _sandbox().CompiledTemplate(self.text, self.now)
         except ValueError as error:
             raise ModelError(say.template_unusable(self.where, str(error))) from None
         object.__setattr__(self, "_compiled", compiled)
@@ -121,11 +121,14 @@ class ModelTemplate:
             "documents": None,
             "add_generation_prompt": open_assistant,
         }
-        sandbox = extras.load("vox_populi.data.jinja_sandbox")
         try:
             return RenderedChat(*self._compiled.render(variables))
-        except sandbox.RenderedTooLargeError:
-            limit = sandbox.MAX_CHARACTERS
+        except _sandbox().RenderedTooLargeError:
+            limit = _sandbox().MAX_CHARACTERS
             raise DataError(say.render_too_large(place, limit)) from None
         except ValueError as error:
             raise DataError(say.template_refused(place, str(error))) from None
+
+
+def _sandbox() -> ModuleType:
+    return extras.load("vox_populi.data.jinja_sandbox")

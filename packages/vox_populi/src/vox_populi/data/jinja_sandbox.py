@@ -19,6 +19,7 @@ import jinja2.ext
 from jinja2 import nodes, pass_eval_context
 from jinja2.exceptions import SecurityError
 from jinja2.parser import Parser
+from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
@@ -26,6 +27,7 @@ MAX_CHARACTERS = 16 * 2**20
 """Largest rendered conversation."""
 _MAX_SECONDS = 20.0
 _MAX_POWER = 64
+_OF_A_LOOP = frozenset({"first", "last", "index", "index0", "length", "previtem", "nextitem"})
 
 Rendered = tuple[str, tuple[tuple[int, int], ...]]
 """A text, and where each generation block starts and ends in it."""
@@ -74,6 +76,12 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     """The sandbox, in which a product of text and number stays small."""
 
     intercepted_binops = frozenset({"*", "**"})
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """An attribute, if it is safe; those of a loop are, and are asked for in every turn."""
+        if type(obj) is LoopContext and attribute in _OF_A_LOOP:
+            return getattr(obj, attribute)
+        return super().getattr(obj, attribute)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Multiply, or raise to a power, within the limits."""
@@ -132,6 +140,8 @@ class CompiledTemplate:
         }
         try:
             self._template = self._environment.from_string(text)
+            # A chain of mappings would be walked through for every conversation.
+            self._template.globals = dict(self._template.globals)
             parsed = self._environment.parse(text)
         except (jinja2.TemplateError, RecursionError) as error:
             message = str(error) or type(error).__name__

@@ -260,15 +260,15 @@ def _without_opening(text: str, prompt: str, controls: Collection[str]) -> str:
 
     It begins at a control token and is what the prompt ends with.
     """
-    known = tuple(controls)
-    longest = min(len(text) - len(prompt), _LONGEST_OPENING)
-    firsts = {token[:1] for token in known}
-    for start in range(len(text) - longest, len(text)):
-        # Looked at for every answer of a file, so what rarely fits comes first.
-        if text[start] not in firsts or not text.startswith(known, start):
-            continue
-        if prompt.endswith(text[start:]):
-            return text[:start]
+    most = min(len(text) - len(prompt), _LONGEST_OPENING, len(prompt))
+    shared = 0
+    while shared < most and text[-1 - shared] == prompt[-1 - shared]:
+        shared += 1
+    if shared:
+        known = tuple(controls)
+        for start in range(len(text) - shared, len(text)):
+            if text.startswith(known, start):
+                return text[:start]
     return text
 
 

@@ -74,8 +74,8 @@ class _Controls:
         # Some vocabularies have thousands: a look-up for each length, and only at a first letter.
         self._whole = frozenset(controls)
         self._lengths = sorted(set(map(len, controls)))
-        firsts = "|".join(sorted({re.escape(each[:1]) for each in controls}))
-        self._first = re.compile(firsts or "(?!)")
+        self._first = _any_of(each[:1] for each in controls)
+        self._last = _any_of(each[-1:] for each in controls)
         cuts = [(each, n) for each in controls for n in range(1, len(each))]
         self._starts = {each[:n] for each, n in cuts}
         self._ends = {each[n:] for each, n in cuts}
@@ -111,13 +111,20 @@ class _Controls:
         parts = range(1, min(self._longest, len(core) + 1))
         if core and len(core) < self._longest and core in self._joined:
             places.add(start)
-        if any(core[-n:] in self._starts for n in parts):
+        # A part at a border has a first or last letter near it, which most texts do not.
+        if self._first.search(core, max(0, len(core) - self._longest)) and any(
+            core[-n:] in self._starts for n in parts
+        ):
             places.add(start + len(core) - 1)
-        if any(core[:n] in self._ends for n in parts):
+        if self._last.search(core, 0, self._longest) and any(core[:n] in self._ends for n in parts):
             places.add(start)
         if not places:
             return text
         return "".join(veil if i in places else letter for i, letter in enumerate(text))
+
+
+def _any_of(letters: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(sorted({re.escape(each) for each in letters})) or "(?!)")
 
 
 @lru_cache(maxsize=4)

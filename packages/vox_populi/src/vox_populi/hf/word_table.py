@@ -50,18 +50,18 @@ class WordTable:
     ) -> None:
         self._find_words = find_words
         self._split_added = _any_of(added, "({})").split
-        self._unusual = _any_of(taken_as_text, "{}").search
+        self._find_unusual = _any_of(taken_as_text, "{}").search if taken_as_text else None
         self._groups = _Groups(tokenizer, added)
 
     def encode(self, text: str) -> list[int] | None:
         """Ids of a text; `None` for one that spells a token that is taken as text."""
-        if self._unusual(text):
+        if self._find_unusual is not None and self._find_unusual(text):
             return None
         return list(chain.from_iterable(map(self._groups.__getitem__, self._words(text))))
 
     def placed(self, text: str) -> tuple[list[int], Sequence[Span]] | None:
         """Ids of a text and the characters of each; `None` as for `encode`."""
-        if self._unusual(text):
+        if self._find_unusual is not None and self._find_unusual(text):
             return None
         words = self._words(text)
         groups = list(map(self._groups.__getitem__, words))
@@ -103,7 +103,7 @@ class WordPlaces(TokenPlaces):
         self._words, self._groups, self._places = words, groups, places
 
     def __len__(self) -> int:
-        return self._first_tokens[-1]
+        return self._borders[1][-1]
 
     @overload
     def __getitem__(self, index: int) -> Span: ...
@@ -120,37 +120,37 @@ class WordPlaces(TokenPlaces):
     def tokens_of(self, span: Span) -> Span:
         """The tokens that share a character with a span of characters; `(0, 0)` for none."""
         start, end = span
-        if start >= end or start >= self._starts[-1]:
+        starts = self._borders[0]
+        if start >= end or start >= starts[-1]:
             return 0, 0
-        first = bisect_right(self._starts, start) - 1
-        last = bisect_left(self._starts, end, lo=first) - 1
+        first = bisect_right(starts, start) - 1
+        last = bisect_left(starts, end, lo=first) - 1
         inside = self._within(first, span), self._within(min(last, len(self._words) - 1), span)
         return inside[0][0], inside[1][1]
 
     def _within(self, word: int, span: Span) -> Span:
         """The tokens of a word that share a character with a span, which touches the word."""
-        base, start = self._first_tokens[word], self._starts[word]
-        if span[0] <= start and span[1] >= self._starts[word + 1]:
-            return base, self._first_tokens[word + 1]
+        starts, first_tokens = self._borders
+        base, start = first_tokens[word], starts[word]
+        if span[0] <= start and span[1] >= starts[word + 1]:
+            return base, first_tokens[word + 1]
         places = self._places(self._words[word])
         first, last = tokens_of((span[0] - start, span[1] - start), places)
         return base + first, base + last
 
     @cached_property
-    def _starts(self) -> list[int]:
-        """First character of each word, and the length of the text."""
-        return list(accumulate(map(len, self._words), initial=0))
-
-    @cached_property
-    def _first_tokens(self) -> list[int]:
-        """First token of each word, and the number of tokens."""
-        return list(accumulate(map(len, self._groups), initial=0))
+    def _borders(self) -> tuple[list[int], list[int]]:
+        """First character and first token of each word, and their number in the text."""
+        return (
+            list(accumulate(map(len, self._words), initial=0)),
+            list(accumulate(map(len, self._groups), initial=0)),
+        )
 
     @cached_property
     def _all(self) -> list[Span]:
         return [
             (start + a, start + b)
-            for word, start in zip(self._words, self._starts, strict=False)
+            for word, start in zip(self._words, self._borders[0], strict=False)
             for a, b in self._places(word)
         ]
 
