@@ -21,8 +21,10 @@ from tests_integration.tier_a.chat_tokenizers import KINDS, write_folder
 from vox_populi.data.chat_template import ModelTemplate
 from vox_populi.data.row_formats import parse_row
 from vox_populi.data.template_rows import TemplateEncoder
+from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.hf.chat_template_files import find_chat_template
 from vox_populi.hf.hf_tokenizer import load_hf_tokenizer
+from vox_populi.plan.template_choice import choose_template
 from vox_tensor.records import IGNORE_INDEX, Role, TrainingRecord
 
 HERE = Path(__file__).parent / "tool_templates"
@@ -243,3 +245,35 @@ def test_a_call_is_learned_and_the_answer_of_the_tool_is_not(folders: Path, name
     assert "Yes." in shown[1]
     assert not any("zzzz" in each or "Rain" in each for each in shown)
     assert all("zzzz" in theirs.decode(row.ids) for row in rows[1:])
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_second_template_for_tools_is_used_as_transformers_uses_it(
+    tmp_path: Path, name: str
+) -> None:
+    default = (HERE.parent / "chat_templates" / "chatml.jinja").read_text(encoding="utf-8")
+    folder = write_folder(tmp_path / "base", "byte_level_with_bos", default)
+    named = folder / "additional_chat_templates"
+    named.mkdir()
+    (named / "tool_use.jinja").write_text((HERE / f"{name}.jinja").read_text(encoding="utf-8"))
+    theirs, tokenizer = AutoTokenizer.from_pretrained(folder), load_hf_tokenizer(folder)
+    asked = TextPolicy(template=ChatTemplate.MODEL)
+    own = choose_template(asked, folder, tokenizer)[0].own
+    assert own is not None
+    ours = TemplateEncoder(template=own, tokenizer=tokenizer)
+    rows = Rows(name, name)
+    n_tools = 0
+    for _ in range(ROWS):
+        value = rows.row()
+        if not value["tools"]:
+            value["messages"] = [m for m in value["messages"] if "tool_calls" not in m]
+            value["messages"] = [m for m in value["messages"] if m["role"] != "tool"]
+            for message in value["messages"]:
+                message.pop("reasoning_content", None)
+        n_tools += bool(value["tools"])
+        record = parse_row(value, 1, "rows.jsonl")
+        turn = answers(record)[-1]
+        assert ours.prompt(record.messages[:turn], record.tools) == ids_of(
+            theirs, value, turn, add_generation_prompt=True
+        )
+    assert 0 < n_tools < ROWS

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vox_populi.data.chat_template import ModelTemplate
+from vox_populi.data.chat_template import ModelTemplate, joined_templates
 from vox_populi.data.template_messages import template_turns, template_use
 from vox_populi.errors import DataError
 from vox_tensor.records import Message, MessageExtras, Role, ToolCall
@@ -193,12 +193,30 @@ def test_a_developer_is_one_where_the_template_knows_them() -> None:
 
 def test_what_a_template_writes_is_found_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = template(AS_OBJECT + "{# once #}")
-    use = template_use(first)
+    use = template_use(first, has_tools=True)
 
     def fail(*_: object, **__: object) -> None:
         raise AssertionError
 
     monkeypatch.setattr(ModelTemplate, "render", fail)
-    assert template_use(template(first.text)) is use
+    assert template_use(template(first.text), has_tools=True) is use
     with pytest.raises(AssertionError):
-        template_use(template(first.text + "{# other #}"))
+        template_use(template(first.text + "{# other #}"), has_tools=True)
+
+
+def test_a_second_template_for_tools_decides_only_where_there_are_tools() -> None:
+    both = joined_templates(SILENT, AS_OBJECT.replace("{{ m.content }}", "{{ m.thinking }}"))
+    assert turns(both, USER, thought(), tools=TOOLS)[1]["thinking"] == "why"
+    assert codes(both, USER, thought()) == ["MENS-D185"]
+    assert codes(both, USER, caller()) == ["MENS-D184"]
+    assert turns(both, USER, caller(), tools=TOOLS)[1]["tool_calls"]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", " "])
+def test_two_templates_as_one_write_what_each_writes(end: str) -> None:
+    first, second = "\n  {{ messages[0].content }} A" + end, "{{ tools | length }} B" + end
+    both = template(joined_templates(first, second))
+    turn = [{"role": "user", "content": "u"}]
+    assert both.render(turn).text == template(first).render(turn).text
+    tools = [{"name": "t"}]
+    assert both.render(turn, tools=tools).text == template(second).render(turn, tools=tools).text

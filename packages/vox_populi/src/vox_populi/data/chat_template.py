@@ -17,6 +17,17 @@ TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 """The date that templates print: always the same, so that a run can be repeated and a prompt is
 that of the training. It is the one that Llama's templates print if they are told none."""
 
+
+def joined_templates(default: str, for_tools: str) -> str:
+    """One template that is the second one if there are tools, and otherwise the first.
+
+    Some models come with two. As one text they are recorded and passed on like any other.
+    """
+    # Jinja drops one line end at the end of a template, and here the one behind each tag.
+    parts = (each.removesuffix("\n") for each in (for_tools, default))
+    return "{% if tools %}\n" + "{% else %}\n".join(parts) + "{% endif %}\n"
+
+
 TemplateMessage = Mapping[str, Any]
 """A message as a template sees it: plain JSON values under `role`, `content` and other keys."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -70,7 +70,7 @@ def template_turns(
     """
     if not tools and all(each.extras is None and each.role is not Role.TOOL for each in messages):
         return [{"role": each.role.value, "content": each.content} for each in messages]
-    use = template_use(template)
+    use = template_use(template, has_tools=bool(tools))
     problems = tuple(_dropped(messages, tools, use, place))
     if problems:
         raise DataError(*problems)
@@ -81,14 +81,18 @@ def templated_record(record: TrainingRecord, template: ModelTemplate) -> Trainin
     """The record with real tool calls, if it has them and the template has tools."""
     if record.with_calls is None:
         return record
-    use = template_use(template)
+    use = template_use(template, has_tools=True)
     has_tools = use.writes_tools and use.writes_results and use.calls is not None
     return record.with_calls if has_tools else record
 
 
-def template_use(template: ModelTemplate) -> TemplateUse:
-    """What a template writes; found out once for each template."""
-    return _probed(_Key(template.text, tuple(sorted(template.tokens.items())), template))
+def template_use(template: ModelTemplate, *, has_tools: bool) -> TemplateUse:
+    """What a template writes of conversations with or without definitions of tools.
+
+    It is found out once for each; a folder may have a second template for those with tools.
+    """
+    tokens = tuple(sorted(template.tokens.items()))
+    return _probed(_Key(template.text, tokens, has_tools, template))
 
 
 def _dropped(
@@ -189,25 +193,20 @@ class _Key:
 
     text: str
     tokens: tuple[tuple[str, str], ...]
-    template: ModelTemplate
-
-    def __hash__(self) -> int:
-        return hash((self.text, self.tokens))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and (self.text, self.tokens) == (other.text, other.tokens)
+    has_tools: bool
+    template: ModelTemplate = field(compare=False)
 
 
 @lru_cache(maxsize=8)
 def _probed(key: _Key) -> TemplateUse:
-    template = key.template
+    template, tools = key.template, (_TOOL,) if key.has_tools else ()
     return TemplateUse(
         writes_tools=any(
             _writes(template, turns, (_TOOL,), "vox_tool") for turns in ([_USER], [_SYSTEM, _USER])
         ),
-        calls=_call_form(template),
-        writes_results=_writes_results(template),
-        reasoning_keys=_reasoning_keys(template),
+        calls=_call_form(template, tools),
+        writes_results=_writes_results(template, tools),
+        reasoning_keys=_reasoning_keys(template, tools),
         knows_developer="developer" in template.text,
     )
 
@@ -265,10 +264,10 @@ def _called(call_id: str, *, as_text: bool, content: str | None) -> list[Templat
     ]
 
 
-def _call_form(template: ModelTemplate) -> CallForm | None:
+def _call_form(template: ModelTemplate, tools: Tools) -> CallForm | None:
     """The first form in which the template writes a call right, from the most usual on."""
     for call_id, as_text, content in product(_PROBE_IDS, (False, True), (None, "")):
-        text = _rendered(template, _called(call_id, as_text=as_text, content=content), (_TOOL,))
+        text = _rendered(template, _called(call_id, as_text=as_text, content=content), tools)
         if text is None or not _is_call_written(text, as_text=as_text):
             continue
         beside = _called(call_id, as_text=as_text, content="vox_text")
@@ -276,7 +275,7 @@ def _call_form(template: ModelTemplate) -> CallForm | None:
             as_text=as_text,
             needs_content=content is not None,
             has_short_ids=call_id == _PROBE_IDS[1],
-            keeps_text=_writes(template, beside, (_TOOL,), "vox_text", "vox_value"),
+            keeps_text=_writes(template, beside, tools, "vox_text", "vox_value"),
         )
     return None
 
@@ -289,17 +288,17 @@ def _is_call_written(text: str, *, as_text: bool) -> bool:
     return all(word in text for word in ("vox_call", "vox_argument", "vox_value")) and not is_python
 
 
-def _writes_results(template: ModelTemplate) -> bool:
+def _writes_results(template: ModelTemplate, tools: Tools) -> bool:
     """Whether answers of tools are in the text; a template that refuses them says so itself."""
     said = [_USER, _DONE, {"role": "tool", "content": "vox_result", "name": "vox_call"}, _DONE]
     said[2] = {**said[2], "tool_call_id": _PROBE_IDS[1]}
-    text = _rendered(template, said)
+    text = _rendered(template, said, tools)
     return text is None or "vox_result" in text
 
 
-def _reasoning_keys(template: ModelTemplate) -> tuple[str, ...]:
+def _reasoning_keys(template: ModelTemplate, tools: Tools) -> tuple[str, ...]:
     for keys in _REASONING_KEYS:
         thought = {**_DONE, **dict.fromkeys(keys, "vox_reasoning")}
-        if _writes(template, [_USER, thought], (), "vox_reasoning"):
+        if _writes(template, [_USER, thought], tools, "vox_reasoning"):
             return keys
     return ()

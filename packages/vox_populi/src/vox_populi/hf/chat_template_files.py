@@ -17,6 +17,8 @@ from vox_populi.files.strict_json import read_json_object
 from vox_populi.operator_messages import chat_template as say
 
 DEFAULT_NAME = "default"
+TOOLS_NAME = "tool_use"
+"""Name of the template that transformers takes instead of the default one if there are tools."""
 MAX_TEMPLATE_BYTES = 2**20
 _TEMPLATE_FILE = "chat_template.jinja"
 _NAMED_FOLDER = "additional_chat_templates"
@@ -35,6 +37,8 @@ class FoundTemplate:
     """The file that has it."""
     names: tuple[str, ...]
     """Names of all templates of the folder."""
+    tools_text: str | None = None
+    """The template for conversations with tools, if the folder has one of its own for them."""
     tokens: Mapping[str, str]
     """Text of `bos_token`, `eos_token` and the others that the folder names."""
 
@@ -51,8 +55,13 @@ def find_chat_template(folder: Path, name: str = DEFAULT_NAME) -> FoundTemplate 
     if name not in templates:
         raise ModelError(say.template_name_unknown(str(folder), name, sorted(templates)))
     where, text = templates[name]
+    _, tools_text = templates.get(TOOLS_NAME, (where, None)) if name == DEFAULT_NAME else ("", None)
     return FoundTemplate(
-        text=text, where=where, names=tuple(templates), tokens=named_tokens(folder)
+        text=text,
+        where=where,
+        names=tuple(templates),
+        tools_text=tools_text,
+        tokens=named_tokens(folder),
     )
 
 

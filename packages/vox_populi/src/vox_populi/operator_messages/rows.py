@@ -51,8 +51,8 @@ def template_drops_tools(place: str, what: str) -> Problem:
     return Problem(
         code="MENS-D184",
         what=f"the row has {what}, which the chat template does not write.",
-        fix="Use a base whose chat template has tools (some keep it as a second template, named"
-        " tool_use), write them as text, or pass --on-bad-row skip.",
+        fix="Use a base whose chat template has tools, write them as text, or pass"
+        " --on-bad-row skip.",
         where=place,
     )
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vox_populi import extras
-from vox_populi.data.chat_template import TEMPLATE_DATE, ModelTemplate
+from vox_populi.data.chat_template import TEMPLATE_DATE, ModelTemplate, joined_templates
 from vox_populi.data.supervision import borders_of
 from vox_populi.data.template_rows import RenderTokenizer
 from vox_populi.data.trained_layout import TemplateSource
@@ -119,4 +119,7 @@ def _without_own(folder: Path | None, tokenizer: TextTokenizer) -> tuple[ChatTem
 
 
 def _in_folder(found: FoundTemplate) -> ModelTemplate:
-    return ModelTemplate(text=found.text, tokens=found.tokens, now=TEMPLATE_DATE, where=found.where)
+    text = found.text
+    if found.tools_text is not None:
+        text = joined_templates(text, found.tools_text)
+    return ModelTemplate(text=text, tokens=found.tokens, now=TEMPLATE_DATE, where=found.where)
