@@ -40,11 +40,11 @@ UV := $(or $(UV_ON_PATH),.bootstrap/bin/uv)
 # Only a uv of ours is a prerequisite: one on PATH is the operator's to keep.
 UV_FILE := $(if $(UV_ON_PATH),,.bootstrap/bin/uv)
 
-.PHONY: help setup lock demo test processors check gate bench docs dist
+.PHONY: help setup lock demo demo-real test processors check gate bench docs dist
 .PHONY: check-lint check-format check-types check-imports check-lock
 
 help: ## List the words
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(SYNCED) ## Install everything into .venv (LOCKED=1: from requirements.lock, by hash)
 
@@ -53,6 +53,9 @@ lock: | $(UV_FILE) ## Resolve anew up to exclude-newer: requirements.lock and th
 
 demo: $(SYNCED) ## Corpus, training, losses and generations before and after, for real
 	@$(VENV)/python demo/run_demo.py
+
+demo-real: $(SYNCED) | $(UV_FILE) ## A published 135M model, tuned to answer in JSON: before, after, GGUF
+	@$(VENV)/python demo/run_real_demo.py --uv "$(UV)"
 
 test: $(SYNCED) ## Run every test
 	@# One thread per worker: two workers with two threads each fight over two cores.

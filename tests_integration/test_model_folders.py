@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +50,18 @@ def test_the_inventory_holds_every_parameter_of_the_model(tmp_path: Path, name: 
     assert {key: info.shape for key, info in inventory.tensors.items()} == parameters
     assert inventory.tied_head == model.config.tie_word_embeddings
     assert _dimensions(inventory.config) == _their_dimensions(model)
+
+
+@pytest.mark.parametrize("name", ["llama_tied", "phi3_longrope_tied", "qwen2_tied"])
+def test_a_folder_without_its_head_and_prefix_is_the_same_model(tmp_path: Path, name: str) -> None:
+    model = write_tiny_model(tmp_path / "whole", name)
+    inner_model: Any = model.base_model
+    inner_model.save_pretrained(tmp_path / "inner")
+    whole, inner = read_inventory(tmp_path / "whole"), read_inventory(tmp_path / "inner")
+    assert not any(info.name.startswith("model.") for info in inner.tensors.values())
+    shapes = {key: info.shape for key, info in whole.tensors.items()}
+    assert {key: info.shape for key, info in inner.tensors.items()} == shapes
+    assert inner.tied_head
 
 
 def _dimensions(config: ModelConfig) -> tuple[object, ...]:

@@ -121,6 +121,11 @@ COMMANDS = (
         "vox mens convert-adapter runs/first --to v3 --output first-v3",
     ),
     CommandEntry(
+        ("mens", "convert-tokenizer"),
+        "Write the tokenizer.json of a model that has an older form of it.",
+        "vox mens convert-tokenizer base",
+    ),
+    CommandEntry(
         ("mens", "lint"),
         "Check whether other programs can load an adapter or model folder.",
         "vox mens lint exports/first --for peft,vllm,gguf,mlx",

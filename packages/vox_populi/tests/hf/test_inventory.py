@@ -51,6 +51,16 @@ def test_gpt2_with_and_without_its_prefix(
     assert inventory.tied_head
 
 
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_llama_with_and_without_its_prefix(
+    folder: Folder, llama: Config, shapes_of_llama: Shapes, prefix: str
+) -> None:
+    stored = {name.replace("model.", prefix): shape for name, shape in shapes_of_llama.items()}
+    inventory = read_inventory(folder(llama | {"architectures": ["LlamaModel"]}, stored))
+    assert inventory.tensors.keys() == shapes_of_llama.keys()
+    assert inventory.tensors["model.norm.weight"].name == f"{prefix}norm.weight"
+
+
 def test_gpt2_tensors_under_both_names_are_refused(
     folder: Folder, gpt2: Config, shapes_of_gpt2: Callable[[str], Shapes]
 ) -> None:

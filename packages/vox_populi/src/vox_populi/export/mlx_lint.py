@@ -7,7 +7,7 @@ stay unused is listed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from vox_populi.containers.safetensors_header import TensorInfo, read_header
@@ -20,7 +20,7 @@ from vox_populi.export.consumers import (
     passed_limits,
 )
 from vox_populi.files.strict_json import read_json_object
-from vox_populi.hf.keymap import AdapterModule, adapter_modules
+from vox_populi.hf.keymap import AdapterModule, adapter_modules, canonical_name
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig
 from vox_populi.hf.rope_config import DEFAULT_THETA, RopeKind, RopeSpec
 from vox_populi.operator_messages import export as say
@@ -51,7 +51,7 @@ def mlx_folder_problems(folder: Path, base: ModelConfig | None) -> Iterator[Prob
 
 
 def mlx_model_reasons(
-    config: ModelConfig, raw: Mapping[str, object], stored: Iterable[str]
+    config: ModelConfig, raw: Mapping[str, object], stored: Collection[str]
 ) -> Iterator[str]:
     """What mlx-lm's own model of a family cannot load, or would compute differently.
 
@@ -73,8 +73,11 @@ def mlx_model_reasons(
         old = "rope_theta, rope_scaling and partial_rotary_factor"
         yield f"{its} knows {old} and reads no rope_parameters."
     prefix = family.tensors.optional_prefix
-    if not mlx.reads_optional_prefix and any(name.startswith(prefix) for name in stored):
-        yield f"{its} knows tensors without {prefix} in front."
+    others = [name for name in stored if canonical_name(config, name) == f"{prefix}{name}"]
+    prefixed = any(name.startswith(prefix) for name in stored)
+    if others if mlx.wants_optional_prefix else prefixed:
+        how = "with" if mlx.wants_optional_prefix else "without"
+        yield f"{its} knows tensors {how} {prefix} in front."
 
 
 def _reasons(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
 from vox_populi.errors import ModelError
 from vox_populi.hf.chat_template_files import MAX_TEMPLATE_BYTES
 from vox_populi.hf.gguf_fields import GgufFields
 from vox_populi.hf.gguf_pre_tokenizers import PRE_TOKENIZERS
+from vox_populi.hf.token_table import TokenKind, TokenTable, why_unusable
 from vox_populi.hf.tokenizer_definition import (
-    AddedToken,
     Vocabulary,
     byte_level_definition,
     merges_of_scores,
@@ -21,23 +20,9 @@ from vox_populi.hf.tokenizer_definition import (
 from vox_populi.operator_messages import gguf as say
 from vox_populi.operator_messages.wording import capped, clipped
 
-_MAX_TOKENS = 2**20
-_MAX_TOKEN_LENGTH = 2**10
-_MAX_CHARACTERS = 2**24
 _KEY = "tokenizer.ggml"
 _TEMPLATE_KEY = "tokenizer.chat_template"
 _TEMPLATE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-
-class _Kind(IntEnum):
-    """Types of tokens in the format."""
-
-    NORMAL = 1
-    UNKNOWN = 2
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
-    BYTE = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,16 +79,16 @@ def gguf_tokenizer(fields: GgufFields) -> GgufTokenizer:
         ModelError: For a kind of tokenizer that is not built, and a vocabulary that contradicts
             itself.
     """
-    table = _TokenTable.read(fields)
+    found = _Vocabulary.read(fields)
     kind = fields.text(f"{_KEY}.model", default="") or ""
     maker = {"gpt2": _byte_level, "llama": _sentencepiece}.get(kind)
     if maker is None:
         raise ModelError(say.gguf_tokenizer_unsupported(fields.where, f"its kind is {kind}"))
-    name, definition, adds_bos = maker(fields, table)
+    name, definition, adds_bos = maker(fields, found)
     if fields.problems:
         raise ModelError(*capped(fields.problems))
     return GgufTokenizer(
-        kind=name, definition=definition, settings=_settings(table, adds_bos=adds_bos)
+        kind=name, definition=definition, settings=_settings(found, adds_bos=adds_bos)
     )
 
 
@@ -122,75 +107,47 @@ _SENTENCEPIECE_IDS = {"bos": 1, "eos": 2, "unk": 0}
 
 
 @dataclass(frozen=True, slots=True)
-class _TokenTable:
+class _Vocabulary:
     """The tokens with their types, and those with a task."""
 
-    tokens: tuple[str, ...]
-    kinds: Sequence[int]
+    table: TokenTable
     named: Mapping[str, int]
 
     @classmethod
-    def read(cls, fields: GgufFields) -> _TokenTable:
+    def read(cls, fields: GgufFields) -> _Vocabulary:
         tokens = fields.texts(f"{_KEY}.tokens") or ()
-        reason = _why_unusable(tokens)
+        reason = why_unusable(tokens)
         if reason is not None:
             raise ModelError(say.gguf_tokenizer_unsupported(fields.where, reason))
         named = dict(_named(fields, len(tokens)))
-        kinds = fields.numbers(f"{_KEY}.token_type")
-        types = [_Kind.NORMAL] * len(tokens) if kinds is None else [int(kind) for kind in kinds]
-        if len(types) != len(tokens):
-            reason = f"it has {len(tokens):,} tokens and {len(types):,} types"
+        given = fields.numbers(f"{_KEY}.token_type")
+        kinds: list[int] = [TokenKind.NORMAL] * len(tokens)
+        if given is not None:
+            kinds = [int(kind) for kind in given]
+        if len(kinds) != len(tokens):
+            reason = f"it has {len(tokens):,} tokens and {len(kinds):,} types"
             raise ModelError(say.gguf_tokenizer_unsupported(fields.where, reason))
         for name in ("bos", *_ENDS):
             if name in named:
-                types[named[name]] = _Kind.CONTROL
-        return cls(tokens, types, named)
-
-    def added(self) -> Iterator[AddedToken]:
-        """Tokens that are found in text before anything is split."""
-        for number, (token, kind) in enumerate(zip(self.tokens, self.kinds, strict=True)):
-            if kind in (_Kind.CONTROL, _Kind.USER_DEFINED, _Kind.UNKNOWN):
-                yield AddedToken(number, token, special=kind != _Kind.USER_DEFINED)
-
-    def pieces(self) -> dict[str, int]:
-        """All other tokens, without what only fills the embedding table up."""
-        left_out = (_Kind.CONTROL, _Kind.USER_DEFINED, _Kind.UNKNOWN)
-        return {
-            token: number
-            for number, (token, kind) in enumerate(zip(self.tokens, self.kinds, strict=True))
-            if kind not in left_out and not (kind == _Kind.UNUSED and token == f"[PAD{number}]")
-        }
+                kinds[named[name]] = TokenKind.CONTROL
+        return cls(TokenTable(tokens, kinds), named)
 
     def text_of(self, name: str) -> str | None:
         """The text of a token with a task."""
-        return self.tokens[self.named[name]] if name in self.named else None
+        return self.table.tokens[self.named[name]] if name in self.named else None
 
-    def vocabulary(self, fields: GgufFields, *, adds_bos: bool) -> Vocabulary:
+    def around(self, fields: GgufFields, *, adds_bos: bool) -> Vocabulary:
         """The tokens, and what the file puts around a text."""
-        added = list(self.added())
+        added = list(self.table.added())
         by_id = {token.id: token for token in added}
         has_bos = fields.flag(f"{_KEY}.add_bos_token", default=adds_bos)
         has_eos = fields.flag(f"{_KEY}.add_eos_token", default=False)
         return Vocabulary(
-            pieces=self.pieces(),
+            pieces=self.table.pieces(),
             added=added,
             bos=by_id.get(self.named.get("bos", -1)) if has_bos else None,
             eos=by_id.get(self.named.get("eos", -1)) if has_eos else None,
         )
-
-
-def _why_unusable(tokens: Sequence[str]) -> str | None:
-    """Why a list of tokens is no vocabulary; also bounds what merges are made of."""
-    if not tokens:
-        return "it has no tokens"
-    if len(tokens) > _MAX_TOKENS:
-        return f"it has {len(tokens):,} tokens"
-    longest = max(map(len, tokens))
-    if longest > _MAX_TOKEN_LENGTH or sum(map(len, tokens)) > _MAX_CHARACTERS:
-        return f"its tokens have up to {longest:,} characters"
-    if len(set(tokens)) < len(tokens):
-        return "a token occurs twice in it"
-    return "it has an empty token" if "" in tokens else None
 
 
 def _named(fields: GgufFields, n_tokens: int) -> Iterator[tuple[str, int]]:
@@ -208,13 +165,13 @@ _Made = tuple[str, Mapping[str, object], bool]
 """Name to show, `tokenizer.json`, and whether BOS comes first."""
 
 
-def _byte_level(fields: GgufFields, table: _TokenTable) -> _Made:
+def _byte_level(fields: GgufFields, found: _Vocabulary) -> _Made:
     name = fields.text(f"{_KEY}.pre", default="") or ""
     pre = PRE_TOKENIZERS.get(name)
     if pre is None:
         how = f"by the rule {clipped(name)}" if name else "by a rule that the file does not name"
         raise ModelError(say.gguf_tokenizer_unsupported(fields.where, f"it splits text {how}"))
-    vocabulary = table.vocabulary(fields, adds_bos=pre.adds_bos)
+    vocabulary = found.around(fields, adds_bos=pre.adds_bos)
     merges = [_pair(merge) for merge in fields.texts(f"{_KEY}.merges") or ()]
     return name, byte_level_definition(vocabulary, merges, pre), vocabulary.bos is not None
 
@@ -225,24 +182,23 @@ def _pair(merge: str) -> tuple[str, str]:
     return merge[:1] + left, right
 
 
-def _sentencepiece(fields: GgufFields, table: _TokenTable) -> _Made:
-    vocabulary = table.vocabulary(fields, adds_bos=True)
+def _sentencepiece(fields: GgufFields, found: _Vocabulary) -> _Made:
+    vocabulary = found.around(fields, adds_bos=True)
     scores = fields.numbers(f"{_KEY}.scores")
-    if scores is None or len(scores) != len(table.tokens):
+    if scores is None or len(scores) != len(found.table.tokens):
         reason = "its tokens have no scores"
         raise ModelError(say.gguf_tokenizer_unsupported(fields.where, reason))
-    by_token = dict(zip(table.tokens, scores, strict=True))
-    kinds = zip(table.tokens, table.kinds, strict=True)
-    never = {token for token, kind in kinds if kind == _Kind.BYTE}
-    merges = merges_of_scores(vocabulary.pieces, by_token, never)
+    by_token = dict(zip(found.table.tokens, scores, strict=True))
+    bytes_alone = found.table.of_kind(TokenKind.BYTE)
+    merges = merges_of_scores(vocabulary.pieces, by_token, bytes_alone)
     adds_space = fields.flag(f"{_KEY}.add_space_prefix", default=True)
     definition = sentencepiece_definition(
-        vocabulary, merges, unk=table.text_of("unk"), adds_space=adds_space
+        vocabulary, merges, unk=found.text_of("unk"), adds_space=adds_space
     )
     return "SentencePiece", definition, vocabulary.bos is not None
 
 
-def _settings(table: _TokenTable, *, adds_bos: bool) -> dict[str, object]:
+def _settings(found: _Vocabulary, *, adds_bos: bool) -> dict[str, object]:
     settings: dict[str, object] = {
         "add_bos_token": adds_bos,
         "clean_up_tokenization_spaces": False,
@@ -250,7 +206,7 @@ def _settings(table: _TokenTable, *, adds_bos: bool) -> dict[str, object]:
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
     for name in ("bos", "eos", "unk", "pad"):
-        text = table.text_of(name)
+        text = found.text_of(name)
         if text is not None:
             settings[f"{name}_token"] = text
     return dict(sorted(settings.items()))

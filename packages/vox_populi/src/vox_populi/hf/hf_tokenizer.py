@@ -19,11 +19,13 @@ from typing import Any, TypeVar
 from vox_populi import extras
 from vox_populi.errors import ModelError
 from vox_populi.files.strict_json import read_json_object
+from vox_populi.hf.older_tokenizers import older_tokenizer_files
 from vox_populi.hf.rendered_text import RenderedTextEncoder
 from vox_populi.hf.tokenizer_risk import MAX_GROWTH, growth_of, needs_trial
 from vox_populi.hf.tokenizer_trial import require_trial
 from vox_populi.hf.word_table import LazyTable
 from vox_populi.operator_messages import model_folder as say
+from vox_populi.operator_messages import tokenizer as say_tokenizer
 from vox_populi.operator_messages.wording import clipped
 from vox_tensor.token_places import Span
 
@@ -233,14 +235,49 @@ def load_hf_tokenizer(path: Path, eos_ids: Sequence[int] = ()) -> HfTokenizer:
     """
     file = path / TOKENIZER_NAME if path.is_dir() else path
     extras.require("tokenizers")
+    require_tokenizer_file(file)
     definition = read_json_object(file, _MAX_TOKENIZER_BYTES)
-    settings = _read_settings(file.parent)
+    return hf_tokenizer_of(definition, _read_settings(file.parent), str(file), eos_ids)
+
+
+def require_tokenizer_file(file: Path) -> None:
+    """Refuse a missing `tokenizer.json`, with the command that makes one of what is there instead.
+
+    Raises:
+        ModelError: When the file is missing.
+    """
+    if os.path.lexists(file):
+        return
+    beside = older_tokenizer_files(file.parent)
+    if beside:
+        where = str(file.parent)
+        raise ModelError(say_tokenizer.tokenizer_json_missing(where, " and ".join(beside)))
+    raise ModelError(say.model_file_missing(str(file)))
+
+
+def hf_tokenizer_of(
+    definition: dict[str, object],
+    settings: Mapping[str, str],
+    where: str,
+    eos_ids: Sequence[int] = (),
+) -> HfTokenizer:
+    """Build and try the tokenizer of a definition, which is changed.
+
+    Args:
+        definition: The content of a `tokenizer.json`.
+        settings: Named tokens.
+        where: Its file, for messages.
+        eos_ids: As in `load_hf_tokenizer`.
+
+    Raises:
+        ModelError: When it is not a tokenizer, or fails.
+    """
     _close_control_tokens(definition, settings)
     # Both would change the ids of a row behind the trainer's back.
     definition["truncation"] = definition["padding"] = None
     text = json.dumps(definition, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    _require_bounds(definition, text, str(file))
-    tokenizer = _build(text, str(file))
+    _require_bounds(definition, text, where)
+    tokenizer = _build(text, where)
     own_eos = settings.get("eos_token")
     own_eos_id = tokenizer.token_to_id(own_eos) if own_eos is not None else None
     named = eos_ids[0] if eos_ids else None
@@ -248,7 +285,7 @@ def load_hf_tokenizer(path: Path, eos_ids: Sequence[int] = ()) -> HfTokenizer:
         tokenizer,
         eos_id=own_eos_id if own_eos_id is not None else named,
         digest=f"sha256:{hashlib.sha256(text.encode()).hexdigest()}",
-        where=str(file),
+        where=where,
     )
 
 

@@ -150,8 +150,8 @@ class MlxForm:
     always_ties_head: bool = False
     needed_keys: tuple[str, ...] = ()
     """Fields without which it does not read a `config.json`."""
-    reads_optional_prefix: bool = True
-    """Whether it loads tensors with `TensorNames.optional_prefix` in their names."""
+    wants_optional_prefix: bool = True
+    """Whether it loads tensors with `TensorNames.optional_prefix` in their names, or without."""
     reads_rope_parameters: bool = True
     """Whether it knows transformers 5's spelling of rotary settings."""
     limits: tuple[Limit, ...] = ()

@@ -65,11 +65,22 @@ def byte_level_definition(
 
 
 def sentencepiece_definition(
-    vocabulary: Vocabulary, merges: Merges, *, unk: str | None, adds_space: bool
+    vocabulary: Vocabulary,
+    merges: Merges,
+    *,
+    unk: str | None,
+    adds_space: bool,
+    everywhere: bool = True,
 ) -> dict[str, object]:
     """A `tokenizer.json` whose tokens have `▁` for a space and bytes as `<0x0A>`.
 
-    The space goes in front of every stretch of text between control tokens, as llama.cpp puts it.
+    Args:
+        vocabulary: The tokens.
+        merges: Pairs of them.
+        unk: The token of what has none.
+        adds_space: Whether a space goes in front.
+        everywhere: In front of every stretch between control tokens, as in llama.cpp and Llama 2;
+            otherwise only of the text, if it does not start with one.
     """
     spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
     steps: list[dict[str, object]] = [{"type": "Prepend", "prepend": SPACE}] if adds_space else []
@@ -80,10 +91,16 @@ def sentencepiece_definition(
     ]
     if adds_space:
         decoders.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    normalizer: dict[str, object] | None = {"type": "Sequence", "normalizers": [*steps, spaces]}
+    pre_tokenizer: dict[str, object] | None = None
+    if not everywhere:
+        scheme = "first" if adds_space else "never"
+        normalizer, pre_tokenizer = None, {"type": "Metaspace", "replacement": SPACE}
+        pre_tokenizer |= {"prepend_scheme": scheme, "split": False}
     return _definition(
         vocabulary,
-        normalizer={"type": "Sequence", "normalizers": [*steps, spaces]},
-        pre_tokenizer=None,
+        normalizer=normalizer,
+        pre_tokenizer=pre_tokenizer,
         decoder={"type": "Sequence", "decoders": decoders},
         model=_bpe(vocabulary, merges, unk=unk, byte_fallback=True),
     )

@@ -255,10 +255,10 @@ def tensor_not_in_index(where: str, name: str) -> Problem:
 
 
 def tensor_named_twice(where: str, name: str) -> Problem:
-    """A GPT-2 tensor both with and without the `transformer.` prefix."""
+    """A tensor both with and without the prefix that checkpoints of its family may leave out."""
     return Problem(
         code="MENS-H044",
-        what=f"the tensor {clipped(name)} occurs with and without the prefix 'transformer.'.",
+        what=f"the tensor {clipped(name)} occurs with and without its first part.",
         fix="Remove one of the two.",
         where=where,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from vox_populi.contract.choices import Backend
@@ -20,11 +20,10 @@ from vox_populi.errors import MissingExtraError, ModelError
 from vox_populi.files.file_digest import content_digest, digest_of_files
 from vox_populi.hf.chat_template_files import find_chat_template
 from vox_populi.hf.embedded import embedded_model_dir
-from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
+from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME, require_tokenizer_file
 from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config
 from vox_populi.hf.model_place import model_place_problem
-from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.plan.data_check import check_rows, is_folder, skip_rate_problems
 from vox_populi.plan.execution_planner import DataFacts
@@ -245,8 +244,8 @@ def _tokenizer_of(
     try:
         return found.attempt(lambda: choose_tokenizer(kind, model_dir, eos_ids))
     except MissingExtraError:
-        if model_dir is not None and not os.path.lexists(model_dir / TOKENIZER_NAME):
-            found.refuse([say_model_folder.model_file_missing(str(model_dir / TOKENIZER_NAME))])
+        if model_dir is not None:
+            found.attempt(partial(require_tokenizer_file, model_dir / TOKENIZER_NAME))
         return None
 
 

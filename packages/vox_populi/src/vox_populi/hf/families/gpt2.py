@@ -77,7 +77,7 @@ FAMILY = ModelFamily(
         blocks="model.h.",
         always_ties_head=True,
         needed_keys=("n_ctx",),
-        reads_optional_prefix=False,
+        wants_optional_prefix=False,
         limits=(
             Limit("mlp_ratio", 4, "its GPT-2 has an MLP four times as wide as the model."),
             Limit(

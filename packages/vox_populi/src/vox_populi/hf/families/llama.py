@@ -25,6 +25,7 @@ TENSORS = TensorNames(
         "mlp.down": "mlp.down_proj",
     },
     final_norm="model.norm",
+    optional_prefix="model.",
     derived=("self_attn.rotary_emb.inv_freq",),
 )
 """Names that Mistral and Qwen2 share."""
@@ -43,7 +44,7 @@ TINY = {
 FAMILY = ModelFamily(
     name="llama",
     label="Llama",
-    architectures=("LlamaForCausalLM",),
+    architectures=("LlamaForCausalLM", "LlamaModel"),
     config=ConfigFormat(
         default_positions=2048,
         qkv_bias="attention_bias",

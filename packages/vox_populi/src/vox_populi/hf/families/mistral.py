@@ -8,7 +8,7 @@ from vox_populi.hf.model_family import ConfigFormat, GgufForm, ModelFamily, Slid
 FAMILY = ModelFamily(
     name="mistral",
     label="Mistral",
-    architectures=("MistralForCausalLM",),
+    architectures=("MistralForCausalLM", "MistralModel"),
     config=ConfigFormat(
         default_positions=131_072,
         default_kv_heads=8,

@@ -17,7 +17,7 @@ from vox_populi.hf.rope_config import RopeKind, RopeRule
 FAMILY = ModelFamily(
     name="phi3",
     label="Phi-3",
-    architectures=("Phi3ForCausalLM",),
+    architectures=("Phi3ForCausalLM", "Phi3Model"),
     config=ConfigFormat(
         default_positions=4096,
         default_norm_eps=1e-5,
@@ -46,6 +46,7 @@ FAMILY = ModelFamily(
             "mlp.down": "mlp.down_proj",
         },
         final_norm="model.norm",
+        optional_prefix="model.",
         derived=("self_attn.rotary_emb.inv_freq",),
     ),
     gguf=GgufForm(

@@ -10,7 +10,7 @@ FAMILY = ModelFamily(
     label="Qwen2",
     # Older Qwen 2.5 files spell the type with its version; the graph is Qwen2's.
     other_names=("qwen2.5",),
-    architectures=("Qwen2ForCausalLM",),
+    architectures=("Qwen2ForCausalLM", "Qwen2Model"),
     config=ConfigFormat(
         default_positions=32_768, qkv_bias=True, sliding=SlidingRule(by_layer=True)
     ),

@@ -17,7 +17,7 @@ from vox_populi.hf.model_family import (
 FAMILY = ModelFamily(
     name="qwen3",
     label="Qwen3",
-    architectures=("Qwen3ForCausalLM",),
+    architectures=("Qwen3ForCausalLM", "Qwen3Model"),
     config=ConfigFormat(
         default_positions=32_768,
         default_head_dim=128,
