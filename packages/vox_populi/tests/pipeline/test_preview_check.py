@@ -147,6 +147,19 @@ def test_bos_is_counted_where_the_base_adds_it(
     assert plain.total.findings[Finding.WRONG_BOS] == 0
 
 
+@pytest.mark.parametrize(("front", "has_bos"), [("", False), ("{{ bos_token }}", True)])
+def test_the_beginning_of_a_turn_is_no_bos_even_if_a_base_calls_it_that(
+    write_rows: WriteRows, make_base: MakeBase, front: str, has_bos: bool
+) -> None:
+    pytest.importorskip("tokenizers", reason="needs vox-populi[mens-gpu]")
+    base = own_template(make_base(), front=front)
+    name = "<|pad|>" if has_bos else "<|im_start|>"
+    (base / "tokenizer_config.json").write_text(json.dumps({"bos_token": name}), encoding="utf-8")
+    report = checked(write_rows([{"prompt": "p", "response": "r"}]), base, **MODEL)
+    assert report.has_bos is has_bos
+    assert report.total.findings[Finding.WRONG_BOS] == 0
+
+
 def test_a_file_without_rows_is_refused(write_rows: WriteRows, tmp_path: Path) -> None:
     with pytest.raises(DataError):
         checked(write_rows([]))
@@ -163,8 +176,10 @@ def test_the_page_has_counts_and_marked_rows_and_nothing_that_runs(
     rows = [*ROWS, {"prompt": HOSTILE, "response": HOSTILE, "source": HOSTILE, "weight": 2}]
     page_file = tmp_path / "new" / "page.html"
     data = write_rows(rows)
-    report = checked(data, make_base(), html=page_file, seq_len=400)
+    base = make_base()
+    report = checked(data, base, html=page_file, seq_len=400)
     assert report.html == page_file
+    assert str(base) not in page_file.read_text(encoding="utf-8"), "pages are passed on"
     page = ParsedPage(page_file.read_text(encoding="utf-8"))
     assert not {"script", "img", "iframe", "object", "link", "base", "form"} & set(page.tags)
     names = {name for _, attributes in page.elements for name in attributes}

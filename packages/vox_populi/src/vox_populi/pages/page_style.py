@@ -31,7 +31,7 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; overflow-wra
   min-width: 9rem; }
 tbody th { font-weight: 400; }
 td { white-space: nowrap; }
-.words td, .words th { text-align: left; white-space: normal; }
+.words td, .words th { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .nowrap { white-space: nowrap; }
 .ok { color: var(--good); font-weight: 600; }
 .missed { color: var(--bad); font-weight: 600; }

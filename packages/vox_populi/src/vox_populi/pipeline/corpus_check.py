@@ -18,13 +18,12 @@ from vox_populi.data.template_rows import History
 from vox_populi.data.token_text import control_names
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ConfigError
-from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.number_ranges import SHARE, require_ranges
 from vox_populi.operator_messages import row_checks as say
 from vox_populi.pages.corpus_page import CorpusPage, corpus_page
 from vox_populi.pages.html_file import require_free, write_page
 from vox_populi.pipeline.preview import ChosenText, choose_text
-from vox_populi.pipeline.preview_check import mask_rules
+from vox_populi.pipeline.preview_check import mask_rules, model_name
 from vox_tensor.errors import Problem
 
 KNOWN_CONTROLS = (
@@ -286,6 +285,4 @@ def _encoder(text: ChosenText, seq_len: int | None) -> Encode:
 
 
 def _base_name(request: CorpusCheckRequest) -> str | None:
-    if not request.has_base:
-        return None
-    return EMBEDDED_NAME if request.model_dir is None else request.model_dir.resolve().name
+    return model_name(request.model_dir) if request.has_base else None

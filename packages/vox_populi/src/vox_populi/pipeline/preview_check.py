@@ -24,6 +24,7 @@ from vox_populi.data.template_rows import RenderTokenizer
 from vox_populi.data.token_text import control_names
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import DataError
+from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.operator_messages import data as say_data
 from vox_populi.pages.html_file import require_free, write_page
 from vox_populi.pages.mask_page import MaskPage, mask_page
@@ -131,10 +132,12 @@ def mask_rules(text: ChosenText, seq_len: int | None, ce_last_k: int | None) -> 
 
 def _bos_id(text: ChosenText) -> int | None:
     """What every text begins with: by the tokenizer's own settings, or by its template."""
-    tokenizer = text.tokenizer
-    own = tokenizer.bos_id if isinstance(tokenizer, RenderTokenizer) else None
-    if own is not None:
-        return own
+    tokenizer, own = text.tokenizer, text.policy.own
+    if isinstance(tokenizer, RenderTokenizer) and tokenizer.bos_id is not None:
+        return tokenizer.bos_id
+    # A base may name the beginning of a turn as its BOS; a template that means one says so.
+    if own is None or "bos_token" not in own.text:
+        return None
     layout = layout_of(tokenizer, text.policy)
     return None if layout is None or layout.bos is None else layout.bos.id
 
@@ -235,7 +238,7 @@ class _Check:
         return MaskPage(
             data=str(asked.data),
             facts=(
-                ("model", str(asked.model_dir or "vox-nano")),
+                ("model", model_name(asked.model_dir)),
                 ("template", _template_words(self._text.policy)),
                 ("sequence length", f"{asked.seq_len:,} tokens"),
                 ("BOS", "added by the base" if report.has_bos else "not added by the base"),
@@ -250,9 +253,14 @@ class _Check:
         )
 
 
+def model_name(folder: Path | None) -> str:
+    """The name of a base without its path, since pages are passed on."""
+    return EMBEDDED_NAME if folder is None else folder.resolve().name
+
+
 def _template_words(policy: TextPolicy) -> str:
     """The template that was chosen."""
-    return policy.template.value if policy.own is None else policy.own.where
+    return policy.template.value if policy.own is None else Path(policy.own.where).name
 
 
 def _file_of(problem: Problem, rows: RowFile) -> str:
