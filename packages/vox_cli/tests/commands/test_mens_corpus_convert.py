@@ -29,6 +29,6 @@ def test_convert_never_writes_over_its_input(vox: Vox, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "a", "response": "b"}\n', encoding="utf-8")
     outcome = vox("mens", "corpus", "convert", rows, "--to", "messages", "-o", rows, "--force")
-    assert (outcome.code, outcome.codes) == (3, ["MENS-A046"])
+    assert (outcome.code, outcome.codes) == (3, ["MENS-D235"])
     assert vox("mens", "corpus", "convert", rows, "--to", "csv", "-o", "x").code == 2
     assert vox("mens", "corpus", "convert", "--to", "alpaca", "-o", "x").code == 2

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -137,21 +138,19 @@ class _Builder:
         )
 
     def _add_functions(self, commit_id: str, message: str, file: FilePatch) -> None:
-        before, after = (_functions(text) for text in file.sides())
         name = file.path.as_posix()
-        for qualname, (function, new) in after.items():
-            old = before.get(qualname)
-            if old is None or body_key(old[0]) == body_key(function):
-                continue
+        for old, new in _changed_functions(*file.sides()):
             self._counts["functions"] += 1
-            if new is None or old[1] is None or len(new) + len(old[1]) > MAX_CHANGE_CHARS:
+            before, after = old.text(), new.text()
+            if before is None or after is None or len(before) + len(after) > MAX_CHANGE_CHARS:
                 self.rows.leave_out(LeftOut.TOO_LONG)
                 continue
+            qualname = new.function.qualname
             request = f"Change the Python function `{qualname}` as this commit message describes."
             self.rows.add(
                 {
-                    "prompt": f"{request}\n\n{message}\n\n```python\n{old[1]}```",
-                    "response": new,
+                    "prompt": f"{request}\n\n{message}\n\n```python\n{before}```",
+                    "response": after,
                     **_metadata(commit_id, "function", [name]),
                 },
                 heldout=is_heldout_module(name),
@@ -176,27 +175,49 @@ def _message(text: str) -> str:
     return "\n".join(kept).strip()
 
 
-def _functions(text: str) -> dict[str, tuple[SourceFunction, str | None]]:
-    """The functions of a module by name, with their source where it can be cut out."""
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A function as it is on one side of a commit."""
+
+    function: SourceFunction
+    lines: list[str]
+    """Those of its module that it spans."""
+
+    def text(self) -> str | None:
+        """Its text at the left margin; `None` if moving it there changes it."""
+        node = self.function.node
+        margin = " " * node.col_offset
+        text = "\n".join(line.removeprefix(margin).rstrip() for line in self.lines) + "\n"
+        match parse_source(text):
+            case ast.Module(body=[ast.FunctionDef() | ast.AsyncFunctionDef() as moved]):
+                return text if _dumps(moved.body) == _dumps(node.body) else None
+        return None
+
+
+def _dumps(body: list[ast.stmt]) -> list[str]:
+    return list(map(ast.dump, body))
+
+
+def _changed_functions(before: str, after: str) -> Iterator[tuple[_Version, _Version]]:
+    """Both versions of every function whose body differs in more than layout and comments."""
+    if not before.strip():
+        return
+    old = {each.function.qualname: each for each in _versions(before)}
+    for new in _versions(after) if old else ():
+        was = old.get(new.function.qualname)
+        if was is None or was.lines == new.lines:
+            continue
+        if body_key(was.function) != body_key(new.function):
+            yield was, new
+
+
+def _versions(text: str) -> list[_Version]:
     tree = parse_source(text)
     if tree is None:
-        return {}
+        return []
     lines = text.split("\n")
     try:
-        return {each.qualname: (each, _source(each, lines)) for each in functions_of(tree)}
+        found = [(each, each.node.lineno, each.node.end_lineno) for each in functions_of(tree)]
     except RecursionError:
-        return {}
-
-
-def _source(function: SourceFunction, lines: list[str]) -> str | None:
-    """The text of a function at the left margin; `None` if moving it there changes it."""
-    node = function.node
-    assert node.end_lineno is not None, "the parser sets it"
-    margin = " " * node.col_offset
-    cut = lines[node.lineno - 1 : node.end_lineno]
-    text = "\n".join(line.removeprefix(margin).rstrip() for line in cut) + "\n"
-    match parse_source(text):
-        case ast.Module(body=[ast.FunctionDef() | ast.AsyncFunctionDef() as moved]):
-            same = [ast.dump(each) for each in moved.body] == [ast.dump(each) for each in node.body]
-            return text if same else None
-    return None
+        return []
+    return [_Version(each, lines[start - 1 : end]) for each, start, end in found]

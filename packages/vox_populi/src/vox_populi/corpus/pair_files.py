@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from vox_populi.corpus.row_outputs import row_outputs
 from vox_populi.data.folder_rows import TRAIN_FILE, VALID_FILE
 from vox_populi.errors import DataError
-from vox_populi.files.made_folders import made_folder
 from vox_populi.operator_messages import data as say
-from vox_tensor.jsonl import JsonLine, scan_jsonl, write_jsonl
 
 PairRow: TypeAlias = dict[str, Any]
 """Keys `prompt`, `response`, `category`, `lane`, `source`; few rows also `golden` and `legacy`."""
@@ -34,7 +33,7 @@ class BuiltPairs(Protocol):
 def write_pairs(pairs: BuiltPairs, out_dir: Path, *, force: bool = False) -> tuple[Path, ...]:
     """Write `train.jsonl` and, when something is held out, `valid.jsonl`; return their paths.
 
-    Each file is written atomically.
+    Both are complete before either replaces a file.
 
     Args:
         pairs: The rows.
@@ -46,24 +45,21 @@ def write_pairs(pairs: BuiltPairs, out_dir: Path, *, force: bool = False) -> tup
             then.
         OSError: When the folder cannot be written.
     """
-    sides = {TRAIN_FILE: pairs.train, VALID_FILE: pairs.heldout}
-    paths = {out_dir / name: rows for name, rows in sides.items()}
-    occupied = [path for path, rows in paths.items() if not force and _has_other(path, rows)]
+    sides = {out_dir / TRAIN_FILE: pairs.train, out_dir / VALID_FILE: pairs.heldout}
+    paths = tuple(path for path, rows in sides.items() if rows)
+    # Held-out rows of an earlier build would pass for those of this one.
+    stale = [path for path, rows in sides.items() if not rows and os.path.lexists(path)]
+    occupied = [path for path in stale if not force and not _is_empty(path)]
     if occupied:
         raise DataError(*(say.corpus_file_occupied(str(path)) for path in occupied))
-    with made_folder(out_dir):
-        for path, rows in paths.items():
-            if rows:
-                write_jsonl(path, rows)
-            else:
-                # Held-out rows of an earlier build would pass for those of this one.
-                path.unlink(missing_ok=True)
-    return tuple(path for path, rows in paths.items() if rows)
+    with row_outputs(paths, force=force, occupied=say.corpus_file_occupied) as writers:
+        for writer in writers:
+            for row in sides[writer.path]:
+                writer.write(row)
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return paths
 
 
-def _has_other(path: Path, rows: Collection[PairRow]) -> bool:
-    """Whether a file exists whose content is not these rows."""
-    if not path.exists():
-        return path.is_symlink()
-    both = zip_longest(scan_jsonl(path), rows)
-    return any(not isinstance(item, JsonLine) or item.value != row for item, row in both)
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size

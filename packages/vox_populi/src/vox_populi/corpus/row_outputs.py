@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
 from vox_populi.data.row_files.file_content import file_digest
-from vox_populi.errors import DataError
+from vox_populi.errors import DataError, PreflightError
 from vox_populi.files.made_folders import made_folder
 from vox_populi.files.output_guard import Reads, require_apart
 from vox_populi.operator_messages import corpus_files as say
 from vox_tensor import data_messages
 from vox_tensor.atomic_file import replaced_file
+from vox_tensor.errors import Problem
 from vox_tensor.jsonl import jsonl_line
 
 
@@ -65,7 +66,10 @@ def check_row_outputs(outputs: Mapping[str, Path], inputs: Sequence[Path]) -> No
     """
     seen: dict[str, str] = {}
     for flag, path in outputs.items():
-        require_apart(path, Reads(whole=tuple(inputs)))
+        try:
+            require_apart(path, Reads(whole=tuple(inputs)))
+        except PreflightError:
+            raise PreflightError(say.row_output_overlaps(flag, str(path))) from None
         real = os.path.realpath(path)
         if real in seen:
             raise DataError(say.row_outputs_equal(str(path), seen[real], flag))
@@ -75,12 +79,18 @@ def check_row_outputs(outputs: Mapping[str, Path], inputs: Sequence[Path]) -> No
 
 
 @contextmanager
-def row_outputs(paths: Sequence[Path], *, force: bool) -> Iterator[tuple[RowFileWriter, ...]]:
+def row_outputs(
+    paths: Sequence[Path],
+    *,
+    force: bool,
+    occupied: Callable[[str], Problem] = say.row_file_occupied,
+) -> Iterator[tuple[RowFileWriter, ...]]:
     """Open a temporary file for each path; they replace the paths when the block succeeds.
 
     Args:
         paths: Files that `check_row_outputs` has accepted.
         force: Whether files with different content may be replaced.
+        occupied: The problem of one that may not.
 
     Raises:
         DataError: When a file with different content exists and `force` is off; nothing is
@@ -93,8 +103,8 @@ def row_outputs(paths: Sequence[Path], *, force: bool) -> Iterator[tuple[RowFile
             stack.enter_context(made_folder(path.parent))
             writers.append(RowFileWriter(path, stack.enter_context(replaced_file(path))))
         yield tuple(writers)
-        occupied = [each.path for each in writers if not force and each.replaces_other()]
-        if occupied:
-            raise DataError(*(say.row_file_occupied(str(path)) for path in occupied))
+        kept = [each.path for each in writers if not force and each.replaces_other()]
+        if kept:
+            raise DataError(*(occupied(str(path)) for path in kept))
         for writer in writers:
             writer.settle()

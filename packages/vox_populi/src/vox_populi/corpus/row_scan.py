@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vox_populi.data.row_files.open_rows import open_rows
-from vox_populi.data.row_files.row_file import FileRow
+from vox_populi.data.row_files.row_file import FileRow, is_about_file
 from vox_populi.data.row_formats import learns_something, parse_row
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import data as say
@@ -60,10 +60,9 @@ class RowScan:
             DataError: When the file itself cannot be read.
         """
         self.log, self.n_bad = ProblemLog(self.where), 0
-        whole = {self.where, *map(str, self._file.files)}
         for item in self._file.scan():
             if isinstance(item, Problem):
-                if item.where in whole:
+                if is_about_file(item, self._file):
                     raise DataError(item)  # about the file, not a line of it
                 self._reject([item])
                 continue

@@ -48,6 +48,16 @@ def split_side_empty(path: str, sides: Sequence[str], groups: int) -> Problem:
     )
 
 
+def row_output_overlaps(flag: str, path: str) -> Problem:
+    """An output that is an input, through any link, or is inside a folder that is one."""
+    return Problem(
+        code="MENS-D235",
+        what="the output is one of the inputs, or is inside of one.",
+        fix=f"Choose another file for {flag}.",
+        where=path,
+    )
+
+
 def layout_cannot_hold(layout: str, what: str) -> Problem:
     """A row that a layout has no form for."""
     return Problem(
