@@ -189,6 +189,21 @@ def test_hostile_files_are_left_out_and_named(tmp_path: Path) -> None:
     assert built.report.unreadable == ("big.md", "latin.md", "nul.md")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# " + " " * 200_000 + "x",
+        "# " + "[" * 100_000 + "](",
+        "# " + "{ " * 100_000,
+        "`" * 200_000,
+        "x" * 200_000 + "\n---",
+        "- " * 100_000 + "\n===",
+    ],
+)
+def test_no_line_takes_long_to_read(line: str) -> None:
+    assert headings(f"# A\n\n{line}\n\n# B\n")[0] == ("A",)
+
+
 def test_short_long_and_repeated_sections_are_counted(tmp_path: Path) -> None:
     text = section("A") + section("Short", "x") + section("Long", "y" * 8001) + section("C", LONG)
     built = build(tmp_path, {"a.md": text + section("D", LONG)})

@@ -121,20 +121,22 @@ class _Builder:
                 self.rows.leave_out(reason)
 
 
-def _documents(root: Path, folder: Path | None = None) -> Iterator[_Found]:
+def _documents(root: Path) -> Iterator[_Found]:
     """Every Markdown file below a folder that is not reached through a link."""
-    try:
-        entries = list(os.scandir(folder or root))
-    except OSError:
-        return
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name in _SKIPPED_FOLDERS:
+    waiting = [root]
+    while waiting:
+        try:
+            entries = list(os.scandir(waiting.pop()))
+        except OSError:
             continue
-        path = Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
-            yield from _documents(root, path)
-        elif entry.name.lower().endswith(SUFFIXES) and entry.is_file(follow_symlinks=False):
-            yield _Found(path.relative_to(root), path)
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in _SKIPPED_FOLDERS:
+                continue
+            path = Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(path)
+            elif entry.name.lower().endswith(SUFFIXES) and entry.is_file(follow_symlinks=False):
+                yield _Found(path.relative_to(root), path)
 
 
 def _text_of(path: Path) -> str:

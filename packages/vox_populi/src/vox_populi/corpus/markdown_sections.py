@@ -10,13 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
-_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*")
 _FIELD = re.compile(r"([A-Za-z_][\w-]*)[ \t]*[:=][ \t]*(.*)")
 _ATTRIBUTES = re.compile(r"[ \t]*\{[^{}]*\}[ \t]*$")
 _LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*(?:[ \t]+\"[^\"]*\")?\)")
 _MAX_FIELDS = 100
+_MAX_HEADING_CHARS = 400
+"""A longer line is text. Expressions are only matched with short lines: no file can slow them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ class _Reader:
         elif fence := _opened_fence(line):
             self._fence = fence
             self._body.append(line)
-        elif heading := _ATX.fullmatch(line):
-            self._open(len(heading[1]), heading[2] or "", number)
+        elif heading := _marked_heading(line):
+            self._open(*heading, number)
         elif (underline := _SETEXT.fullmatch(line)) and _is_paragraph(self._body):
             words = self._body.pop()
             self._open(1 if underline[1][0] == "=" else 2, words.strip(), number - 1)
@@ -121,10 +122,26 @@ def _front_matter(lines: list[str]) -> tuple[dict[str, str], int]:
     return {each[1].lower(): each[2].strip("\"'") for each in found[:_MAX_FIELDS]}, end + 1
 
 
+def _marked_heading(line: str) -> tuple[int, str] | None:
+    """Level and words of a heading that begins with `#`."""
+    text = line.lstrip(" ")
+    words = text.lstrip("#")
+    level = len(text) - len(words)
+    if not 1 <= level <= 6 or len(line) - len(text) > 3 or len(line) > _MAX_HEADING_CHARS:
+        return None
+    if words and words[0] not in " \t":
+        return None
+    words = words.strip(" \t")
+    unclosed = words.rstrip("#")
+    if not unclosed or unclosed[-1] in " \t":
+        words = unclosed.rstrip(" \t")
+    return level, words
+
+
 def _opened_fence(line: str) -> str:
     """The marks that open a fence of code; empty for any other line."""
-    match = _FENCE.fullmatch(line)
-    if match is None or (match[1][0] == "`" and "`" in match[2]):
+    match = _FENCE.match(line)
+    if match is None or (match[1][0] == "`" and "`" in line[match.end() :]):
         return ""
     return match[1]
 
@@ -140,7 +157,8 @@ def _is_paragraph(body: list[str]) -> bool:
     last = body[-1] if body else ""
     starts = ("    ", "\t", ">", "|", "- ", "* ", "+ ", "#", "`", "<")
     above = body[-2].strip() if len(body) > 1 else ""
-    return bool(last.strip()) and not above and not last.startswith(starts)
+    is_short = len(last) <= _MAX_HEADING_CHARS
+    return is_short and bool(last.strip()) and not above and not last.startswith(starts)
 
 
 def _plain(words: str) -> str:

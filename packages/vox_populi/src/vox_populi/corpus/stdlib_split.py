@@ -114,18 +114,21 @@ def parse_source(source: str) -> ast.Module | None:
         return None
 
 
-def _python_files(folder: Path, skipped: frozenset[str]) -> Iterator[Path]:
-    try:
-        entries = list(folder.iterdir())
-    except OSError:
-        return
-    for entry in entries:
-        if entry.is_symlink() or entry.name in skipped or entry.name.startswith("."):
+def _python_files(root: Path, skipped_at_top: frozenset[str]) -> Iterator[Path]:
+    waiting = [(root, skipped_at_top)]
+    while waiting:
+        folder, skipped = waiting.pop()
+        try:
+            entries = list(folder.iterdir())
+        except OSError:
             continue
-        if entry.is_dir():
-            yield from _python_files(entry, SKIPPED_ANYWHERE)
-        elif entry.suffix == ".py" and entry.is_file():
-            yield entry
+        for entry in entries:
+            if entry.is_symlink() or entry.name in skipped or entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                waiting.append((entry, SKIPPED_ANYWHERE))
+            elif entry.suffix == ".py" and entry.is_file():
+                yield entry
 
 
 def _dotted_name(relative: Path, root: Path) -> str:
