@@ -181,7 +181,7 @@ class _Version:
 
     function: SourceFunction
     lines: list[str]
-    """Those of its module that it spans."""
+    """The lines of its module that it spans."""
 
     def text(self) -> str | None:
         """Its text at the left margin; `None` if moving it there changes it."""

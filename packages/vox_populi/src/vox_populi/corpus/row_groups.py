@@ -1,6 +1,6 @@
 """Groups of rows that must stay together, found by keys that they share.
 
-Keeps about 40 bytes for each different key and no text.
+Keeps 40 to 60 bytes for each different key and no text.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ def _writer_of(
 
 
 class _Grouping:
-    """The first pass: the group and the stratum of every row, in about 20 bytes a row."""
+    """The first pass: the group and the stratum of every row, in about 30 bytes a row."""
 
     def __init__(self, request: SplitRequest) -> None:
         self._request = request
