@@ -84,6 +84,8 @@ def _property(setting: Setting) -> JsonObject:
     default = default_text(setting)
     described = f"{setting.spec.help} [default: {default}]" if default else setting.spec.help
     accepted = _accepted(setting)
+    if setting.is_repeated:
+        accepted = {"anyOf": [accepted, {"type": "array", "items": accepted}]}
     if not setting.takes_null:
         return {"description": described, **accepted}
     return {"description": described, "anyOf": [accepted, {"type": "null"}]}

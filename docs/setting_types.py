@@ -10,7 +10,7 @@ from vox_populi.contract.setting import Setting, settings_of
 from vox_populi.pipeline.train import RunOptions
 
 MODULE = "packages/vox_populi/src/vox_populi/contract/training_settings.py"
-_POSITIONAL = ("data_dir", "output_dir")
+_POSITIONAL = ("data", "data_dir", "output_dir")
 _HEAD = '''\
 """The settings of a training run by name. Written by docs/setting_types.py; run `make docs`."""
 

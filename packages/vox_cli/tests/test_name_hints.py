@@ -28,7 +28,6 @@ Vox = Callable[..., Any]
         ("--max-seq-length", "--seq-len"),
         ("--target-modules", "--targets"),
         ("--warmup-ratio", "--warmup"),
-        ("--data", "--data-dir"),
         ("--output", "--output-dir"),
         ("--adapter", "--backend or --init-from"),
         # one component of a dotted name, our own name in another spelling, slips of the hand

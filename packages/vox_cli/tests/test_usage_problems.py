@@ -59,6 +59,6 @@ def test_both_missing_settings_are_reported_with_all_three_ways(vox: Vox) -> Non
     outcome = vox("mens", "train", "--json")
     assert outcome.code == 2
     problems = outcome.document["problems"]
-    assert [each["where"] for each in problems] == ["--data-dir", "--output-dir"]
+    assert [each["where"] for each in problems] == ["--data", "--output-dir"]
     assert "VOX_MENS_DATA_DIR" in problems[0]["fix"]
     assert "`data_dir:`" in problems[0]["fix"]

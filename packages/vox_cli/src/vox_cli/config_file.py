@@ -34,6 +34,8 @@ class ConfigValue:
     """Text as written; a list is joined by commas, `null` is `None`."""
     where: str
     """File and line."""
+    items: tuple[str, ...] = ()
+    """The same one by one: the entries of a list, or the one value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def read_config_file(path: Path, known: Collection[str] | None = None) -> Config
             continue
         first_lines[key] = line
         try:
-            values[key] = ConfigValue(_text_of(value), where)
+            values[key] = ConfigValue(_text_of(value), where, tuple(_items_of(value)))
         except ValueError:
             if known is not None and key not in known:
                 values[key] = ConfigValue(None, where)
@@ -125,6 +127,11 @@ def _entries(root: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node, int]]:
         # A key that is itself a list or a mapping becomes one that no setting has.
         name = key.value if isinstance(key, yaml.ScalarNode) else "?"
         yield name.replace("-", "_"), value, line
+
+
+def _items_of(node: yaml.Node) -> Iterator[str]:
+    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    return (text for each in nodes if (text := _text_of(each)) is not None)
 
 
 def _text_of(node: yaml.Node) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
@@ -72,6 +73,30 @@ def text(help_text: str, metavar: str = "TEXT", default: object = None) -> Any:
 def path(help_text: str, metavar: str, default: object = None) -> Any:
     """Declare an option that takes a path; the pipeline checks whether it exists."""
     return value(help_text, value_parsers.path, metavar, default)
+
+
+def repeated_path(help_text: str, metavar: str, names: tuple[str, ...] = ()) -> Any:
+    """Declare an option for a `list[Path]`, with a path each time it is passed.
+
+    A variable of the environment separates paths as `PATH` does.
+    """
+    return typer.Option(
+        *names,
+        help=help_text,
+        callback=_as_paths,
+        metavar=metavar,
+        show_default=False,
+        show_envvar=False,
+    )
+
+
+def repeated_path_argument(help_text: str, metavar: str) -> Any:
+    """Declare one or more paths that are passed without a flag."""
+    return typer.Argument(help=help_text, metavar=metavar, callback=_as_paths)
+
+
+def _as_paths(paths: list[Path] | None) -> list[Path] | None:
+    return None if paths is None else [value_parsers.path(str(each)) for each in paths]
 
 
 def path_argument(help_text: str, metavar: str) -> Any:

@@ -89,6 +89,8 @@ def _option(setting: Setting) -> Any:
     if setting.kind is bool:
         names = f"{setting.flag}/{setting.off_flag}"
         return Annotated[bool | None, flags.toggle(spec.help, names)]
+    if setting.is_repeated:
+        return Annotated[list[Path] | None, flags.repeated_path(spec.help, metavar_of(setting))]
     option = flags.value(
         spec.help, parser_of(setting), metavar_of(setting), default_text(setting) or None
     )
@@ -108,7 +110,7 @@ def default_text(setting: Setting) -> str:
     """The default as shown in the help; empty if there is none."""
     if setting.spec.default_text is not None:
         return setting.spec.default_text
-    if setting.default is MISSING:
+    if setting.default is MISSING or setting.is_repeated:
         return ""
     asked = setting.asked(setting.default)
     if asked is None:

@@ -36,15 +36,17 @@ def settings_as_yaml(chosen: Mapping[str, Chosen]) -> str:
 
 def plain_value(value: object) -> object:
     """A value that JSON and YAML can represent and the parsers can read back."""
+    if isinstance(value, tuple):
+        return [plain_value(each) for each in value]
     return str(value) if isinstance(value, Path | StrEnum) else value
 
 
 def _entry(name: str, each: Chosen) -> str:
     value = plain_value(each.value)
-    dumped = yaml.safe_dump(value, width=10_000)
+    dumped = yaml.safe_dump(value, width=10_000, default_flow_style=True)
     # PyYAML ends a document that is one bare value with dots.
     entry = f"{name}: {dumped.removesuffix('...' + chr(10)).strip()}"
-    return f"# {entry}" if value is None and each.source is Source.DEFAULT else entry
+    return f"# {entry}" if value in (None, []) and each.source is Source.DEFAULT else entry
 
 
 def _where(each: Chosen) -> str:

@@ -51,6 +51,7 @@ def choose_given(
     for setting in settings:
         source = context.get_parameter_source(setting.name)
         value = context.params.get(setting.name)
+        value = tuple(value) if setting.is_repeated and isinstance(value, list) else value
         if source is not None and source.name == "COMMANDLINE":
             chosen[setting.name] = Chosen(value, Source.FLAG, setting.flag)
         elif source is not None and source.name == "ENVIRONMENT":
@@ -90,5 +91,11 @@ def _file_value(setting: Setting, entry: ConfigValue, folder: Path) -> object:
     """The parsed value; relative paths are relative to the folder of their file."""
     if entry.text is None:
         return None
-    value = parser_of(setting)(entry.text)
+    parse = parser_of(setting)
+    if setting.is_repeated:
+        return tuple(_in_folder(parse(item), folder) for item in entry.items)
+    return _in_folder(parse(entry.text), folder)
+
+
+def _in_folder(value: object, folder: Path) -> object:
     return folder / value if isinstance(value, Path) else value

@@ -18,11 +18,15 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.presets import values_of_preset
 from vox_populi.contract.setting import Setting, settings_of
 from vox_populi.errors import ConfigError
+from vox_populi.operator_messages import row_files as say_rows
 from vox_populi.operator_messages import usage as say
 from vox_populi.pipeline.train import Resume, RunOptions
 
 TRAIN_SETTINGS: tuple[Setting, ...] = (*settings_of(FinetuneContract), *settings_of(RunOptions))
 """The settings, in display order."""
+
+_PAIR = ("data", "data_dir")
+"""Two ways of naming the rows, of which a request has one."""
 
 
 def parse_resume(text: str) -> Resume:
@@ -36,7 +40,7 @@ def choose_settings(context: typer.Context, file: ConfigFile | None) -> dict[str
     Raises:
         ConfigError: For unusable values in the file, or an unknown preset.
     """
-    given = choose_given(TRAIN_SETTINGS, context, file)
+    given = _one_of_each_pair(choose_given(TRAIN_SETTINGS, context, file))
     preset = given.get("preset")
     if preset is not None and preset.value is not None:
         name = str(preset.value)
@@ -53,11 +57,22 @@ def build_contract(chosen: Mapping[str, Chosen]) -> FinetuneContract:
         ContractError: With every contradiction.
     """
     missing = [each for each in settings_of(FinetuneContract) if each.name not in chosen]
-    if missing:
-        raise ConfigError(
-            *(say.setting_missing(each.flag, variable_of(each), each.name) for each in missing)
-        )
+    problems = [say.setting_missing(each.flag, variable_of(each), each.name) for each in missing]
+    if not any(chosen[name].value for name in _PAIR):
+        problems.insert(0, say_rows.data_missing())
+    if problems:
+        raise ConfigError(*problems)
     return FinetuneContract.of(**_stored(FinetuneContract, chosen))
+
+
+def _one_of_each_pair(given: dict[str, Chosen]) -> dict[str, Chosen]:
+    """Without the setting of a pair that a stronger source replaces by the other one."""
+    sources = [list(Source).index(given[name].source) for name in _PAIR if name in given]
+    if len(set(sources)) < len(_PAIR):
+        return given
+    strongest = min(sources)
+    weaker = [name for name in _PAIR if list(Source).index(given[name].source) != strongest]
+    return {name: each for name, each in given.items() if name not in weaker}
 
 
 def build_options(

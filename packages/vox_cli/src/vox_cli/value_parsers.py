@@ -23,7 +23,8 @@ from vox_populi.operator_messages import usage as say_usage
 from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# One slash: a path that was one already has lost the other.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 ValueT = TypeVar("ValueT")
 KindT = TypeVar("KindT", bound=StrEnum)

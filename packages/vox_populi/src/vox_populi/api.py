@@ -7,7 +7,7 @@ called. `vox_populi` exports these names.
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -80,12 +80,13 @@ class Weights(TypedDict, total=False):
 
 
 def plan_training(
-    data: PathLike, output: PathLike, **settings: Unpack[TrainingSettings]
+    data: PathLike | Sequence[PathLike], output: PathLike, **settings: Unpack[TrainingSettings]
 ) -> PlannedRun:
     """Check all inputs and decide what would run; write nothing and load no weights.
 
     Args:
-        data: Folder with `train.jsonl`, and `valid.jsonl` if any.
+        data: Folder with `train.jsonl` (or `train.csv`, ...) and `valid.jsonl` if any; or a file
+            of rows, or a list of files and folders.
         output: The run folder to be.
         settings: As in a config file: `rank`, `lr`, `epochs`, `model`, …
 
@@ -97,7 +98,7 @@ def plan_training(
 
 
 def train_adapter(
-    data: PathLike,
+    data: PathLike | Sequence[PathLike],
     output: PathLike,
     *,
     progress: Callable[[str], object] | None = print,
@@ -109,7 +110,8 @@ def train_adapter(
     """Check, plan and train; write the run folder.
 
     Args:
-        data: Folder with `train.jsonl`, and `valid.jsonl` if any.
+        data: Folder with `train.jsonl` (or `train.csv`, ...) and `valid.jsonl` if any; or a file
+            of rows, or a list of files and folders.
         output: A new run folder.
         progress: Gets lines of text every `log_every` steps; `None` for silence.
         on_event: Gets every event, in the thread that trains.
@@ -133,7 +135,7 @@ def train_adapter(
 
 
 def training_events(
-    data: PathLike,
+    data: PathLike | Sequence[PathLike],
     output: PathLike,
     *,
     resume: bool | PathLike = False,
@@ -307,7 +309,9 @@ def _is_qlora(path: Path) -> bool:
     return False
 
 
-def _contract(data: PathLike, output: PathLike, settings: Mapping[str, object]) -> FinetuneContract:
+def _contract(
+    data: PathLike | Sequence[PathLike], output: PathLike, settings: Mapping[str, object]
+) -> FinetuneContract:
     """The request, with what a preset and the choice of a base imply."""
     options = {each.name for each in settings_of(RunOptions)}
     known = {each.name: each for each in settings_of(FinetuneContract)}
@@ -322,8 +326,17 @@ def _contract(data: PathLike, output: PathLike, settings: Mapping[str, object]) 
     }
     if values.get("preset") is not None:
         implied |= values_of_preset(str(values["preset"]))
-    paths = {"data_dir": Path(data), "output_dir": Path(output)}
+    paths = {**_data(data), "output_dir": Path(output)}
     return FinetuneContract.of(**{**implied, **values, **paths})
+
+
+def _data(data: PathLike | Sequence[PathLike]) -> dict[str, object]:
+    """A folder, or files and folders, as a request has them."""
+    if isinstance(data, str | Path):
+        # Like the command, which has a flag for a folder whose files are named after their splits.
+        is_file = Path(data).is_file()
+        return {"data": (Path(data),)} if is_file else {"data_dir": Path(data)}
+    return {"data": tuple(Path(each) for each in data)}
 
 
 def _stored(setting: Setting, value: object) -> object:

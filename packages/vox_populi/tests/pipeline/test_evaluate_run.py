@@ -54,7 +54,7 @@ def measure(data: Path, **weights: Any) -> EvalReport:
 def test_base_run_and_checkpoint_have_the_losses_of_training(
     contract: FinetuneContract, run: TrainReport
 ) -> None:
-    data = contract.data_dir / "valid.jsonl"
+    data = contract.data_paths[0] / "valid.jsonl"
     base = measure(
         data,
         model_dir=contract.model_dir,
@@ -88,7 +88,7 @@ def test_sources_add_up(run: TrainReport, write_rows: WriteRows) -> None:
 def test_run_and_base_may_move_together(
     contract: FinetuneContract, run: TrainReport, tmp_path: Path
 ) -> None:
-    data = contract.data_dir / "valid.jsonl"
+    data = contract.data_paths[0] / "valid.jsonl"
     new_home = tmp_path / "new"
     new_home.mkdir()
     (tmp_path / "runs").rename(new_home / "runs")
@@ -99,7 +99,7 @@ def test_run_and_base_may_move_together(
 def test_a_lost_base_must_be_named_and_be_the_right_one(
     contract: FinetuneContract, run: TrainReport, make_base: MakeBase, tmp_path: Path
 ) -> None:
-    data = contract.data_dir / "valid.jsonl"
+    data = contract.data_paths[0] / "valid.jsonl"
     assert contract.model_dir is not None
     moved = contract.model_dir.rename(tmp_path / "moved")
     with pytest.raises(ArtifactError, match=r"MENS-A012.*--model"):
@@ -114,13 +114,13 @@ def test_another_tokenizer_is_refused(contract: FinetuneContract, run: TrainRepo
     assert contract.model_dir is not None
     VoxTokenizer([(b"a", b"b")]).save(contract.model_dir / "tokenizer.json")
     with pytest.raises(ArtifactError, match="MENS-A014"):
-        measure(contract.data_dir / "valid.jsonl", run=run.run)
+        measure(contract.data_paths[0] / "valid.jsonl", run=run.run)
 
 
 def test_other_text_than_in_training_is_refused_unless_forced(
     contract: FinetuneContract, run: TrainReport
 ) -> None:
-    data = contract.data_dir / "valid.jsonl"
+    data = contract.data_paths[0] / "valid.jsonl"
     for other in ({"system_prompt": "Long."}, {"template": ChatTemplate.PLAIN}):
         with pytest.raises(ArtifactError, match=r"MENS-A030.*--force-template"):
             measure(data, run=run.run, **other)
@@ -133,7 +133,7 @@ def test_other_text_than_in_training_is_refused_unless_forced(
 def test_a_merged_model_keeps_the_digest_of_the_system_prompt_and_not_its_text(
     contract: FinetuneContract, run: TrainReport, tmp_path: Path, output_format: MergeFormat
 ) -> None:
-    data, merged = contract.data_dir / "valid.jsonl", tmp_path / "merged"
+    data, merged = contract.data_paths[0] / "valid.jsonl", tmp_path / "merged"
     request = MergeRequest(checkpoint=run.run, output=merged, output_format=output_format)
     merge_weights(request)
     assert not [path for path in merged.iterdir() if b"Short." in path.read_bytes()]
@@ -155,7 +155,7 @@ def test_a_merged_model_keeps_the_digest_of_the_system_prompt_and_not_its_text(
 def test_before_and_after_are_the_losses_of_training(
     contract: FinetuneContract, run: TrainReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = contract.data_dir / "valid.jsonl"
+    data = contract.data_paths[0] / "valid.jsonl"
     loads: list[FoundWeights] = []
 
     def count(found: FoundWeights) -> AdaptedObjective[Transformer]:
@@ -233,13 +233,13 @@ def test_a_prompt_without_room_is_answered_with_nothing(
 @pytest.mark.parametrize("wrong", [{"generate": -1}, {"max_new_tokens": 0}])
 def test_numbers_of_answers_are_checked(contract: FinetuneContract, wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="--"):
-        evaluate(EvalRequest(data=contract.data_dir / "valid.jsonl", **wrong))
+        evaluate(EvalRequest(data=contract.data_paths[0] / "valid.jsonl", **wrong))
 
 
 def test_evaluation_refuses_a_run_that_is_not_finished(
     contract: FinetuneContract, run: TrainReport, tmp_path: Path
 ) -> None:
-    data = contract.data_dir / "valid.jsonl"
+    data = contract.data_paths[0] / "valid.jsonl"
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(ArtifactError, match="MENS-A022"):
@@ -268,7 +268,7 @@ def test_a_loss_that_is_not_finite_is_refused_as_a_result(
         AdaptedObjective, "loss_sum", lambda self, batch: sound(self, batch) * float("nan")
     )
     with pytest.raises(RunFailedError, match="MENS-R012"):
-        measure(contract.data_dir / "valid.jsonl", run=run.run)
+        measure(contract.data_paths[0] / "valid.jsonl", run=run.run)
 
 
 def test_the_default_length_is_the_trainers(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_rows_are_the_templates_text_in_training_and_preview(make: MakeContract)
     shown = list(
         preview_rows(
             PreviewRequest(
-                data=contract.data_dir / "train.jsonl",
+                data=contract.data_paths[0] / "train.jsonl",
                 model_dir=contract.model_dir,
                 template=ChatTemplate.MODEL,
                 seq_len=96,
@@ -100,7 +100,7 @@ def test_rows_are_the_templates_text_in_training_and_preview(make: MakeContract)
 def test_a_row_that_is_cut_shows_what_is_left(make: MakeContract) -> None:
     contract = make()
     request = PreviewRequest(
-        data=contract.data_dir / "train.jsonl",
+        data=contract.data_paths[0] / "train.jsonl",
         model_dir=contract.model_dir,
         template=ChatTemplate.MODEL,
         seq_len=50,
@@ -120,11 +120,11 @@ def test_a_run_is_used_and_merged_with_the_template_it_was_trained_with(
     report = trained(contract)
     run = WeightsChoice(run=report.run, threads=1)
     ids = answer(run)
-    score = evaluate(EvalRequest(weights=run, data=contract.data_dir / "train.jsonl"))
+    score = evaluate(EvalRequest(weights=run, data=contract.data_paths[0] / "train.jsonl"))
     chatml = WeightsChoice(
         run=report.run, threads=1, template=ChatTemplate.CHATML, force_template=True
     )
-    plain = evaluate(EvalRequest(weights=chatml, data=contract.data_dir / "train.jsonl"))
+    plain = evaluate(EvalRequest(weights=chatml, data=contract.data_paths[0] / "train.jsonl"))
     assert score.loss < plain.loss
     output = tmp_path / "merged"
     merge_weights(MergeRequest(checkpoint=report.run, output=output))
@@ -321,7 +321,7 @@ def test_rewritten_answers_are_refused_or_the_last_one_is_learned(
     assert code_of(caught.value) == {"MENS-D143"}
     contract = make(template=forgets, history=History.LAST)
     request = PreviewRequest(
-        data=contract.data_dir / "train.jsonl",
+        data=contract.data_paths[0] / "train.jsonl",
         model_dir=contract.model_dir,
         template=ChatTemplate.MODEL,
         history=History.LAST,

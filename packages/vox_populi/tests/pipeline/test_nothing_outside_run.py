@@ -156,9 +156,9 @@ def train(contract: FinetuneContract, output: Path, options: RunOptions) -> None
 
 
 def mix(contract: FinetuneContract, output: Path, *, force: bool) -> None:
-    rows = contract.data_dir / "train.jsonl"
+    rows = contract.data_paths[0] / "train.jsonl"
     source = MixSource(path=str(rows), weight=1.0, where="sources[0]")
-    config = MixConfig(file=contract.data_dir / "mix.yaml", sources=(source,), seed=1)
+    config = MixConfig(file=contract.data_paths[0] / "mix.yaml", sources=(source,), seed=1)
     mix_corpus(config, MixOptions(output=output, force=force))
 
 

@@ -39,7 +39,7 @@ def test_rows_are_those_the_trainer_reads(make_contract: MakeContract) -> None:
     trained = plan_training(contract).preflight.train
     assert contract.model_dir is not None
     asked = request(
-        contract.data_dir / "train.jsonl", contract.model_dir, count=99, system_prompt="Short."
+        contract.data_paths[0] / "train.jsonl", contract.model_dir, count=99, system_prompt="Short."
     )
     shown = list(preview_rows(asked))
     assert [(row.ids, row.labels, row.source_line) for row in shown] == [

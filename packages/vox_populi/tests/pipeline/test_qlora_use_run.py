@@ -50,7 +50,7 @@ def test_run_and_checkpoint_have_the_losses_of_training(make_qlora: MakeContract
     spec = {"block_size": 32, "double_quant": False}
     contract = make_qlora(spec=spec)
     report = run_training(contract, RunOptions(checkpoint_every=TOTAL_STEPS))
-    data = contract.data_dir / "valid.jsonl"
+    data = contract.data_paths[0] / "valid.jsonl"
     (checkpoint,) = list_checkpoints(report.run)
     assert loss_of(data, run=report.run) == report.heldout_loss_after
     assert loss_of(data, checkpoint=checkpoint.path) == report.heldout_loss_after
@@ -82,7 +82,7 @@ def test_a_note_says_if_torch_is_used_instead_of_bitsandbytes(
     contract = make_qlora(spec=spec, output_dir=tmp_path / "full", max_steps=1)
     assert said in run_training(contract, RunOptions()).notes
     choice = WeightsChoice(run=contract.output_dir, threads=1)
-    data = contract.data_dir / "valid.jsonl"
+    data = contract.data_paths[0] / "valid.jsonl"
     assert said in evaluate(EvalRequest(data=data, weights=choice)).notes
     assert set(asked) == {("cpu", torch.float32, 32)}
     bare = WeightsChoice(model_dir=contract.model_dir, tokenizer=TokenizerKind.HF, threads=1)
@@ -107,7 +107,7 @@ def test_a_base_that_was_quantised_before_trains_to_the_same_adapter(
     assert adapter_of(report).header.base_digest != adapter_of(dense).header.base_digest
     if graph is QloraGraph.PROXY:
         return
-    data = contract.data_dir / "valid.jsonl"
+    data = contract.data_paths[0] / "valid.jsonl"
     assert loss_of(data, run=report.run) == report.heldout_loss_after
     compared = evaluate(
         EvalRequest(data=data, weights=WeightsChoice(run=report.run, threads=1), compare_base=True)
@@ -128,7 +128,9 @@ def test_an_adapter_without_our_manifest_does_not_say_where_it_belongs(
     report.artifacts["adapter_manifest"].unlink()
     file = report.artifacts["adapter"]
     with pytest.raises(ArtifactError, match=r"MENS-A542.*merge-qlora"):
-        loss_of(contract.data_dir / "valid.jsonl", checkpoint=file, model_dir=contract.model_dir)
+        loss_of(
+            contract.data_paths[0] / "valid.jsonl", checkpoint=file, model_dir=contract.model_dir
+        )
 
 
 def test_a_qlora_run_can_generate(make_qlora: MakeContract) -> None:
@@ -147,7 +149,7 @@ def test_a_proxy_adapter_is_refused_as_a_language_model(
     contract = make_qlora(QloraGraph.PROXY, spec=spec)
     report = run_training(contract, RunOptions(checkpoint_every=TOTAL_STEPS))
     (checkpoint,) = list_checkpoints(report.run)
-    data = contract.data_dir / "valid.jsonl"
+    data = contract.data_paths[0] / "valid.jsonl"
     for chosen in ({"run": report.run}, {"checkpoint": checkpoint.path}):
         with pytest.raises(ArtifactError, match=r"MENS-A540.*merge-qlora"):
             loss_of(data, **chosen)

@@ -221,7 +221,7 @@ def test_a_loss_that_is_not_finite_names_file_and_line_and_leaves_no_adapter(
     make_contract: MakeContract, breaking_loss: Callable[[int, float], None]
 ) -> None:
     contract = make_contract(validation_split_ratio=0.0)
-    (contract.data_dir / "valid.jsonl").unlink()
+    (contract.data_paths[0] / "valid.jsonl").unlink()
     breaking_loss(4, float("nan"))
     with pytest.raises(RunFailedError, match=r"MENS-R001.*train\.jsonl:4: the loss") as caught:
         run_training(contract, RunOptions())

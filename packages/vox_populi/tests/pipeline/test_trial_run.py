@@ -43,6 +43,6 @@ def test_the_trial_saves_and_evaluates_what_the_run_will(make_contract: MakeCont
 
 def test_without_held_out_rows_there_is_no_evaluation(make_contract: MakeContract) -> None:
     contract = make_contract(validation_split_ratio=0.0)
-    (contract.data_dir / "valid.jsonl").unlink()
+    (contract.data_paths[0] / "valid.jsonl").unlink()
     trial = try_one_step(contract)
     assert (trial.heldout_loss, trial.evaluation_seconds) == (None, None)

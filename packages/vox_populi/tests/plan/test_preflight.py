@@ -146,19 +146,13 @@ def test_a_missing_train_file(make_contract: MakeContract, model: Path, data_dir
 @pytest.mark.parametrize(
     ("name", "content", "code", "words"),
     [
-        (
-            "train.csv",
-            b"prompt,response\na,b\n",
-            "MENS-P052",
-            ["train.csv (CSV)", "csv.DictReader"],
-        ),
-        ("train.json", b"[\n{}\n]", "MENS-P052", ["train.json (a JSON array)", "jq -c '.[]'"]),
-        ("train.parquet", b"PAR1", "MENS-P052", ["train.parquet (Parquet)", "read_parquet"]),
-        ("rows.jsonl", b"{}\n", "MENS-P052", ["rows.jsonl", "mv "]),
-        ("notes.txt", b"", "MENS-P012", ["no such file"]),
+        ("alpaca.csv", b"prompt,response\na,b\n", "MENS-P052", ["alpaca.csv (CSV)", "--data"]),
+        ("rows.jsonl", b"{}\n", "MENS-P052", ["rows.jsonl", "--data"]),
+        ("notes.txt", b"", "MENS-P052", ["notes.txt (plain text)"]),
+        ("notes.pdf", b"", "MENS-P012", ["no such file", "--data"]),
     ],
 )
-def test_other_files_in_the_data_folder_are_listed_with_a_conversion(
+def test_other_files_in_the_data_folder_are_named(
     make_contract: MakeContract,
     model: Path,
     data_dir: Path,
@@ -175,6 +169,63 @@ def test_other_files_in_the_data_folder_are_listed_with_a_conversion(
     assert [word for word in words if word not in said] == []
 
 
+PAIRS = b"prompt,response\na,b\nc,d\n"
+ARRAY = b'[\n{"prompt": "a", "response": "b"},\n{"prompt": "c", "response": "d"}\n]'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.csv", PAIRS),
+        (
+            "train.json",
+            ARRAY,
+        ),
+        ("train-00000-of-00001.csv", PAIRS),
+        ("data/train.csv", PAIRS),
+    ],
+)
+def test_training_rows_in_any_format_are_read(
+    make_contract: MakeContract, model: Path, data_dir: Path, name: str, content: bytes
+) -> None:
+    (data_dir / "train.jsonl").unlink()
+    (data_dir / "data").mkdir()
+    (data_dir / name).write_bytes(content)
+    (data_dir / Path(name).parent / "validation.csv").write_bytes(PAIRS)
+    report = preflight(make_contract(model_dir=model))
+    assert (len(report.train), len(report.valid)) == (2, 2)
+    assert (report.facts.train_file, report.facts.valid_file) == (Path(name).name, "validation.csv")
+
+
+def test_several_files_are_one_set_in_their_order(
+    make_contract: MakeContract, model: Path, data_dir: Path
+) -> None:
+    table = data_dir / "more.csv"
+    table.write_bytes(PAIRS)
+    both = (table, data_dir / "train.jsonl")
+    report = preflight(make_contract(model_dir=model, data=both, data_dir=None))
+    alone = preflight(make_contract(model_dir=model, data=both[1:], data_dir=None))
+    total = len(alone.train) + len(alone.valid)
+    assert len(report.train) + len(report.valid) == 2 + total
+    assert report.train.rows.place(3) == f"{both[1]}:1"
+    assert report.facts.train_file == "more.csv and 1 more"
+    assert [each.name for each in report.train.rows.contents] == ["more.csv", "train.jsonl"]
+    assert report.digests["data"] not in {each.digest for each in report.train.rows.contents}
+    assert alone.digests["data"] == report.train.rows.contents[1].digest
+
+
+def test_problems_of_several_files_name_file_and_row(
+    make_contract: MakeContract, model: Path, data_dir: Path
+) -> None:
+    bad = data_dir / "bad.csv"
+    bad.write_bytes(b"prompt,response\na,b\nc\nd\ne,f\ng\n")
+    cut = data_dir / "cut.json"
+    cut.write_bytes(b'[\n{"prompt": "a", "response": "b"},')
+    asked = make_contract(model_dir=model, data=(bad, cut, data_dir / "train.jsonl"), data_dir=None)
+    found = [(each.code, each.where) for each in problems_of(asked)]
+    assert found == [("MENS-D166", f"{bad}:row:2-3,5"), ("MENS-D162", str(cut))]
+
+
 def test_a_file_in_the_place_of_the_folder_is_told_what_to_pass(
     make_contract: MakeContract, model: Path, data_dir: Path
 ) -> None:
@@ -185,7 +236,7 @@ def test_a_file_in_the_place_of_the_folder_is_told_what_to_pass(
     file.rename(data_dir / "other.jsonl")
     (problem,) = problems_of(make_contract(model_dir=model, data_dir=data_dir / "other.jsonl"))
     assert problem.code == "MENS-P051"
-    assert "data/train.jsonl" in problem.fix
+    assert problem.fix == f"Pass --data {data_dir / 'other.jsonl'}"
 
 
 @pytest.mark.parametrize("name", ["validation.jsonl", "val.jsonl", "dev.jsonl", "eval.jsonl"])

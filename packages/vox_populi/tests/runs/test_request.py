@@ -38,7 +38,7 @@ def test_every_field_that_differs_is_one_problem_with_both_values() -> None:
     assert [problem.where for problem in problems] == [
         "--rank",
         "--seed",
-        "--data-dir (train.jsonl)",
+        "--data or --data-dir (training rows)",
         "--init-from",
     ]
     assert "4" in problems[0].what

@@ -53,6 +53,7 @@ from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ContractError
 from vox_populi.number_ranges import ALPHA, COUNT, EPOCHS, PART, RANK, RATING, SEED, require_ranges
 from vox_populi.operator_messages import contract as say_contract
+from vox_populi.operator_messages import row_files as say_rows
 from vox_tensor.errors import Problem
 from vox_tensor.lora_spec import LoraSpec
 
@@ -84,10 +85,16 @@ class FinetuneContract:
         ContractError: With every contradiction and every value out of range, not only the first.
     """
 
-    data_dir: Path = field(
-        metadata=setting_metadata(
-            "Folder with train.jsonl, and valid.jsonl if any. Required.", recorded=Recorded.NEVER
-        )
+    data: tuple[Path, ...] = setting(
+        (),
+        "File or folder of training rows; repeat it for more. Or use --data-dir.",
+        metavar="FILE|DIR",
+        recorded=Recorded.NEVER,
+    )
+    data_dir: Path | None = setting(
+        None,
+        "Folder with train.jsonl (or .csv, ...) and valid.jsonl if any.",
+        recorded=Recorded.NEVER,
     )
     output_dir: Path = field(
         metadata=setting_metadata("New run folder. Required.", recorded=Recorded.NEVER)
@@ -224,6 +231,10 @@ class FinetuneContract:
             raise ContractError(*problems)
 
     def _contradictions(self) -> Iterator[Problem]:
+        if not self.data and self.data_dir is None:
+            yield say_rows.data_missing()
+        if self.data and self.data_dir is not None:
+            yield say_rows.data_given_twice()
         if self.backend is Backend.QLORA and self.tokenizer is not TokenizerKind.HF:
             yield say_contract.qlora_needs_hf_tokenizer(self.tokenizer)
         yield from kernel_problems(self.backend, self.base_quant, self.force_kernel)
@@ -251,13 +262,19 @@ class FinetuneContract:
     def _unusable_text(self) -> Iterator[Problem]:
         for each in settings_of(type(self)):
             value = each.of(self)
-            if isinstance(value, Path) and "\0" in str(value):
+            paths = value if each.is_repeated else [value]
+            if any(isinstance(path, Path) and "\0" in str(path) for path in paths):
                 yield say_contract.path_has_nul(each.flag)
             elif type(value) is str and not _is_unicode(value):
                 yield say_contract.text_not_unicode(each.flag)
         wanted = self.rows.context_filter
         if wanted is not None and not wanted.strip():
             yield say_contract.setting_out_of_range("--context-filter", "''", "some text")
+
+    @property
+    def data_paths(self) -> tuple[Path, ...]:
+        """The files and folders with rows, as they were passed."""
+        return self.data if self.data_dir is None else (self.data_dir,)
 
     @property
     def ce_last_k(self) -> int | None:

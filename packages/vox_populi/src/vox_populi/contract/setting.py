@@ -12,7 +12,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, 
 from enum import StrEnum
 from functools import cache
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from vox_populi.number_ranges import NumberRange, NumberSet
 from vox_populi.operator_messages import contract as say
@@ -71,6 +71,8 @@ class Setting:
     kind: type
     """Type of a value that is not `None`."""
     is_nullable: bool
+    is_repeated: bool
+    """Whether the field is a tuple, and each of its values is passed on its own."""
     default: object
     """The default; `dataclasses.MISSING` if it is required."""
     spec: SettingSpec
@@ -109,6 +111,8 @@ class Setting:
 
     def stored(self, asked: object) -> object:
         """The field's value for a requested one; the inverse of `asked`."""
+        if self.is_repeated:
+            return tuple(asked)  # type: ignore[arg-type] # as `asked` returned it
         if self.spec.parse is not None:
             return self.spec.parse(str(asked))
         return not asked if self.spec.negated else asked
@@ -258,12 +262,15 @@ def _setting(
 ) -> Setting:
     members = get_args(hint)
     is_nullable = NoneType in members
-    kind = next(member for member in members if member is not NoneType) if is_nullable else hint
+    is_repeated = get_origin(hint) is tuple
+    is_wrapped = is_nullable or is_repeated
+    kind = next(member for member in members if member is not NoneType) if is_wrapped else hint
     return Setting(
         field=each.name,
         group=group,
         kind=kind,
         is_nullable=is_nullable,
+        is_repeated=is_repeated,
         default=default,
         spec=spec,
     )

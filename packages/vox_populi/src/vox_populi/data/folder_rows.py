@@ -1,91 +1,216 @@
-"""The files of a data folder besides `train.jsonl`: held-out rows, and rows in other formats."""
+"""Which files of a data folder hold training rows, which held-out rows, and which are not read.
+
+A file belongs to the split that it or its folder is named after (`train-00000-of-00002.parquet`,
+`data/validation.csv`, `test/0.arrow`), as on the hub. `train.jsonl` takes precedence.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_tensor.file_form import HEAD_BYTES, FileForm, form_of_content, form_of_name
-from vox_tensor.regular_file import open_regular
+from vox_populi.data.folder_files import (
+    FolderFile,
+    files_in,
+    folders_in,
+    saved_splits,
+    text_files_below,
+)
+from vox_populi.errors import DataError
+from vox_populi.operator_messages import row_files as say
+from vox_tensor.errors import Problem
+from vox_tensor.file_form import FileForm
 
 TRAIN_FILE = "train.jsonl"
 VALID_FILE = "valid.jsonl"
-VALID_FILES = (VALID_FILE, "validation.jsonl", "val.jsonl", "dev.jsonl", "eval.jsonl")
-"""File names of held-out rows; the first that exists is read."""
-UNREAD_FILES = ("test.jsonl", *VALID_FILES)
-"""Names that people expect to be read; a test set is for `vox mens eval` instead."""
+TRAIN = "train"
+VALID_WORDS = ("valid", "validation", "val", "dev", "eval")
+"""Names of held-out rows; the first for which there are files is used."""
+_WORDS = (TRAIN, *VALID_WORDS, "test")
+_SPLIT = re.compile(
+    rf"(?:(?P<of>.+)[-_.])?(?P<word>{'|'.join(_WORDS)})(?:[-_.]?\d+(?:[-_.]of[-_.]\d+)?)?"
+    r"(?:[-_.][0-9a-f]{8,})?"
+)
+_DATA_FOLDER = "data"
 
-_MOST_ENTRIES = 1000
-_SAVED_DATASET = "state.json"
-"""The file that `datasets.save_to_disk` writes next to the Arrow files of each split."""
-_NO_ROWS = frozenset({*UNREAD_FILES, "dataset_dict.json", "dataset_info.json", "config.json"})
+Splits = dict[str, list[FolderFile]]
 
 
 @dataclass(frozen=True, slots=True)
-class OtherRows:
-    """A file, or a saved data set, that looks like the intended rows."""
+class FolderRows:
+    """The files of rows of a folder."""
 
-    path: Path
-    form: FileForm
-
-
-def valid_file(folder: Path) -> str | None:
-    """File name of a data folder's held-out rows; `None` if there are none."""
-    return next((name for name in VALID_FILES if os.path.lexists(folder / name)), None)
-
-
-def unread_files(folder: Path, used: str | None) -> tuple[str, ...]:
-    """Files of rows with a well-known name that a run does not read."""
-    return tuple(name for name in UNREAD_FILES if name != used and os.path.lexists(folder / name))
+    train: tuple[Path, ...] = ()
+    """Training rows, in order."""
+    valid: tuple[Path, ...] = ()
+    """Held-out rows, in order."""
+    test: tuple[Path, ...] = ()
+    unread: tuple[str, ...] = ()
+    """Names of files of rows that training does not read."""
 
 
-def other_rows(folder: Path) -> OtherRows | None:
-    """The most likely rows of a folder without `train.jsonl`: first by name, then by format."""
-    found = sorted(_candidates(folder), key=lambda each: _rank(folder, each))
-    return found[0] if found else None
+def folder_rows(folder: Path, *, by_name_only: bool = True) -> FolderRows:
+    """Find the rows of a folder; no training rows if nothing is named after them.
+
+    Args:
+        folder: A folder; its own files, those of its `data` and those of folders that are named
+            after a split are looked at.
+        by_name_only: Whether only files that are named after training are training rows.
+            Otherwise, all files are if there are no others.
+
+    Raises:
+        DataError: When it is unclear which files are meant.
+    """
+    saved = saved_splits(folder)
+    if saved:
+        return _of_splits(saved)
+    for place in (folder, folder / _DATA_FOLDER):
+        splits = _splits_in(place)
+        if TRAIN in splits:
+            return _of_splits(_of_one_kind(folder, splits))
+    inner = [each for each in folders_in(folder) if TRAIN in _splits_in(each)]
+    if len(inner) > 1:
+        raise DataError(say.folder_ambiguous([each.name for each in inner], str(folder)))
+    if inner:
+        return folder_rows(inner[0])
+    found = _of_splits(_of_one_kind(folder, _splits_in(folder)))
+    return found if by_name_only or found.valid or found.test else _unnamed(folder)
 
 
-def rows_in_file(path: Path) -> OtherRows | None:
-    """The format of a file that was passed instead of a folder."""
-    promised = form_of_name(path.name)
-    try:
-        with open_regular(path) as file:
-            form = form_of_content(file.read(HEAD_BYTES))
-    except OSError:
-        form = None
-    form = form or promised
-    return None if form is None else OtherRows(path, form)
+def files_of(paths: Sequence[Path]) -> FolderRows:
+    """The rows of files and folders in the given order.
 
-
-def _candidates(folder: Path) -> Iterator[OtherRows]:
-    """Saved data sets and files in a folder and its subfolders."""
-    for place in (folder, *(each for each in _entries(folder) if each.is_dir())):
-        if (place / _SAVED_DATASET).is_file():
-            yield OtherRows(place, FileForm.DATASET)
+    Raises:
+        DataError: With every folder that has no rows, or for which it is unclear.
+    """
+    problems: list[Problem] = []
+    found: list[FolderRows] = []
+    for path in paths:
+        if not os.path.isdir(path):  # noqa: PTH112 - `Path.is_dir` raises where it may not look
+            found.append(FolderRows(train=(path,)))
             continue
-        for path in _entries(place):
-            is_named = form_of_name(path.name) is not None and path.name not in _NO_ROWS
-            seen = rows_in_file(path) if is_named and path.is_file() else None
-            if seen is not None:
-                yield seen
+        try:
+            rows = folder_rows(path, by_name_only=False)
+        except DataError as error:
+            problems += error.problems
+            continue
+        if not rows.train:
+            problems.append(say.folder_without_rows(str(path)))
+        found.append(rows)
+    if problems:
+        raise DataError(*problems)
+    return FolderRows(
+        train=tuple(file for rows in found for file in rows.train),
+        valid=tuple(file for rows in found for file in rows.valid),
+        test=tuple(file for rows in found for file in rows.test),
+        unread=tuple(name for rows in found for name in rows.unread),
+    )
 
 
-def _entries(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry, _ in zip(entries, range(_MOST_ENTRIES), strict=False)]
-    except OSError:
-        return []
-    return [folder / name for name in sorted(names) if not name.startswith(".")]
+def other_rows(folder: Path) -> FolderFile | None:
+    """The most likely rows of a folder without any that are named after training."""
+    places = (folder, *folders_in(folder))
+    found = [each for place in places for each in files_in(place) if _word_of(each) is None]
+    return min(found, key=lambda each: _rank(folder, each), default=None)
 
 
-def _rank(folder: Path, rows: OtherRows) -> tuple[bool, bool, bool, str]:
+def shown_names(paths: Sequence[Path]) -> str:
+    """The name of a file, or of the first of several."""
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{paths[0].name}{more}"
+
+
+def _splits_in(place: Path) -> Splits:
+    """Files by the word of their split, and those of folders that are named after one."""
+    found: Splits = {}
+    named = [(each, _word_of(each)) for each in files_in(place)]
+    of_train = {_base_of(each) for each, word in named if word == TRAIN}
+    for each, word in named:
+        # `results-eval.json` next to `train.json` is something else than held-out rows.
+        if word is not None and (word == TRAIN or _base_of(each) in {*of_train, ""}):
+            found.setdefault(word, []).append(each)
+    if os.path.lexists(place / TRAIN_FILE):
+        # Whatever it is: opening it says what is wrong with it.
+        found[TRAIN] = [FolderFile(place / TRAIN_FILE, FileForm.JSON_LINES)]
+    for folder in folders_in(place):
+        if folder.name in _WORDS and folder.name not in found:
+            files = saved_splits(folder).get(TRAIN, ())
+            inside = [FolderFile(path, FileForm.ARROW) for path in files] or files_in(folder)
+            if inside:
+                found[folder.name] = inside
+    return found
+
+
+def _of_one_kind(folder: Path, splits: Splits) -> dict[str, tuple[Path, ...]]:
+    """The files of each split, all of one kind; of `train.jsonl` and others, that one alone."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for word, files in splits.items():
+        alone = [each for each in files if each.path.name == f"{word}.jsonl"]
+        kinds = {(_base_of(each), each.kind) for each in files}
+        if alone:
+            found[word] = (alone[0].path,)
+        elif len(kinds) == 1:
+            found[word] = tuple(each.path for each in files)
+        elif word == TRAIN:
+            raise DataError(say.folder_ambiguous([each.path.name for each in files], str(folder)))
+        else:
+            first = next(iter(files))
+            found[word] = tuple(
+                each.path
+                for each in files
+                if (_base_of(each), each.kind) == (_base_of(first), first.kind)
+            )
+    return found
+
+
+def _of_splits(splits: Mapping[str, tuple[Path, ...]]) -> FolderRows:
+    valid = next((word for word in VALID_WORDS if word in splits), None)
+    used = {TRAIN, valid}
+    others = (word for word in ("test", *VALID_WORDS) if word not in used)
+    unread = [splits[word] for word in others if word in splits]
+    return FolderRows(
+        train=splits.get(TRAIN, ()),
+        valid=() if valid is None else splits[valid],
+        test=splits.get("test", ()),
+        unread=tuple(shown_names(files) for files in unread),
+    )
+
+
+def _unnamed(folder: Path) -> FolderRows:
+    """All files of a folder in which none is named after a split."""
+    files = files_in(folder)
+    rows = [each for each in files if each.form is not FileForm.TEXT]
+    if not rows:
+        return FolderRows(train=tuple(text_files_below(folder)))
+    if len({each.kind for each in rows}) > 1:
+        raise DataError(say.folder_ambiguous([each.path.name for each in rows], str(folder)))
+    return FolderRows(train=tuple(each.path for each in rows))
+
+
+def _word_of(file: FolderFile) -> str | None:
+    found = _SPLIT.fullmatch(_stem(file))
+    return None if found is None else found["word"]
+
+
+def _base_of(file: FolderFile) -> str:
+    """What stands before the word of a split: `dolly` in `dolly-train.jsonl`."""
+    found = _SPLIT.fullmatch(_stem(file))
+    return "" if found is None else found["of"] or ""
+
+
+def _stem(file: FolderFile) -> str:
+    return file.path.name.lower().split(f".{file.kind}")[0]
+
+
+def _rank(folder: Path, file: FolderFile) -> tuple[bool, bool, bool, bool, str]:
     """Sort key: names that suggest training, files in the folder itself, then JSON Lines."""
     return (
-        not rows.path.name.lower().startswith("train"),
-        rows.path.parent != folder,
-        rows.form is not FileForm.JSON_LINES,
-        str(rows.path),
+        not file.path.name.lower().startswith(TRAIN),
+        file.form is FileForm.TEXT,
+        file.path.parent != folder,
+        file.form is not FileForm.JSON_LINES,
+        str(file.path),
     )

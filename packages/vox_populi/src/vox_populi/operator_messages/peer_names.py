@@ -163,7 +163,7 @@ OWN_SETTINGS = _by_name(
         "--adapter | --checkpoint": "init_from",
         "--model": "base",
         "--base | export-gguf PATH": "model",
-        "--data-dir | validate FILE": "data",
+        "validate FILE": "data",
         "--data | validate FILE": "data_dir",
         "--output-dir": "output",
         "--output": "output_dir",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from vox_tensor.data_messages import conversion
 from vox_tensor.errors import Problem
 from vox_tensor.file_form import FileForm
 
@@ -95,25 +94,22 @@ def data_dir_is_train_file(path: str, folder: str) -> Problem:
     )
 
 
-def data_dir_is_file(path: str, form: FileForm | None) -> Problem:
-    """A file was passed instead of a folder; if its format is known, says how to make one."""
-    make = "" if form is None else f": mkdir data && {_into_folder(form, path)}"
+def data_dir_is_file(path: str) -> Problem:
+    """A file was passed instead of a folder."""
     return Problem(
         code="MENS-P051",
-        what="not a directory; --data-dir takes one that contains train.jsonl.",
-        fix=f"Create one and pass it{make}",
+        what="this is a file, but --data-dir takes a folder.",
+        fix=f"Pass --data {shlex.quote(path)}",
         where=path,
     )
 
 
-def train_file_has_other_form(path: str, seen: str, form: FileForm) -> Problem:
-    """There is no `train.jsonl`, but another file that looks like the intended rows."""
-    name = "" if form is FileForm.JSON_LINES else f" ({form.value})"
-    verb = "Rename it" if form is FileForm.JSON_LINES else "Convert it"
+def no_file_named_train(path: str, seen: str, form: FileForm) -> Problem:
+    """Nothing is named after training, but there is a file that looks like the intended rows."""
     return Problem(
         code="MENS-P052",
-        what=f"there is no such file, but there is {seen}{name}.",
-        fix=f"{verb}: {conversion(form, seen, path)}",
+        what=f"there is no such file, but there is {seen} ({form.value}).",
+        fix=f"Pass --data {shlex.quote(seen)}, or rename it to train with its ending.",
         where=path,
     )
 
@@ -123,20 +119,12 @@ def note_rows_not_read(used: str, names: Sequence[str]) -> str:
     return f"{', '.join(names)} in the data folder: not read; held-out rows come from {used}."
 
 
-def _into_folder(form: FileForm, path: str) -> str:
-    """The command that fills a new data folder from a file and keeps that file."""
-    target = "data/train.jsonl"
-    if form is FileForm.JSON_LINES:
-        return f"cp {shlex.quote(path)} {target}"
-    return conversion(form, path, target)
-
-
 def train_file_missing(path: str) -> Problem:
     """The data folder lacks its one required file."""
     return Problem(
         code="MENS-P012",
         what="there is no such file.",
-        fix="Put the rows there, one JSON object per line; vox mens corpus pairs makes some.",
+        fix="Put the rows there, or pass their file with --data; vox mens corpus pairs makes some.",
         where=path,
     )
 

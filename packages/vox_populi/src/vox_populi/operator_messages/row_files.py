@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from vox_tensor.errors import Problem
@@ -157,4 +158,48 @@ def no_temporary_file(reason: str) -> Problem:
         code="MENS-D173",
         what=f"no temporary file for the rows can be written: {reason}.",
         fix="Free disk space, or set TMPDIR to a folder with room for the unpacked rows.",
+    )
+
+
+def folder_ambiguous(names: Sequence[str], where: str) -> Problem:
+    """A folder with more than one set of training rows."""
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return Problem(
+        code="MENS-D175",
+        what=f"it is unclear which of these are the training rows: {shown}.",
+        fix="Pass the files you mean with --data, once for each.",
+        where=where,
+    )
+
+
+def folder_without_rows(where: str) -> Problem:
+    """A folder that was passed as data but has no file of rows."""
+    return Problem(
+        code="MENS-D176",
+        what="the folder has no file of rows.",
+        fix="Pass a file, or a folder with train.jsonl, train.csv, train.parquet or text files.",
+        where=where,
+    )
+
+
+def data_missing() -> Problem:
+    """A request without rows."""
+    return Problem(
+        code="MENS-D177",
+        what="there are no training rows.",
+        where="--data",
+        fix=(
+            "Pass --data FILE or --data-dir DIR, set VOX_MENS_DATA or VOX_MENS_DATA_DIR, or write "
+            "`data:` or `data_dir:` in the --config file."
+        ),
+    )
+
+
+def data_given_twice() -> Problem:
+    """A request that names its rows in two ways."""
+    return Problem(
+        code="MENS-D178",
+        what="--data and --data-dir exclude each other.",
+        where="--data-dir",
+        fix="Pass the folder with --data too, or omit one of them.",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from vox_populi.adapters.header import AdaptedModule, AdapterHeader
-from vox_populi.data.folder_rows import TRAIN_FILE
 from vox_populi.events import TELEMETRY_SCHEMA_VERSION
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.hf.embedded import EMBEDDED_NAME
@@ -38,11 +37,13 @@ def input_facts(planned: PlannedRun) -> InputFacts:
         template_digest=digests["template"],
         layout=found.layout,
         contract_digest=contract.digest({**digests, "base": base_digest}),
-        train_file=TRAIN_FILE,
+        train_file=found.facts.train_file,
         train_digest=digests["data"],
+        train_files=found.train.rows.contents,
         train_report=found.train.report,
         valid_file=valid_file,
         valid_digest=digests.get("valid"),
+        valid_files=found.valid.rows.contents if valid_file else (),
         valid_report=found.valid.report if valid_file else None,
         init_from_digest=digests.get("init_from"),
     )

@@ -1,4 +1,4 @@
-"""The data folder of a run: both files checked row by row, and the held-out rows chosen."""
+"""The data of a run: its files found and checked row by row, and the held-out rows chosen."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from vox_populi.data.data_report import DataReport, DropReason
 from vox_populi.data.dataset import DatasetOptions, RowDataset, open_dataset, split_validation
 from vox_populi.data.folder_rows import (
     TRAIN_FILE,
+    FolderRows,
+    files_of,
+    folder_rows,
     other_rows,
-    rows_in_file,
-    unread_files,
-    valid_file,
+    shown_names,
 )
-from vox_populi.data.row_files.open_rows import open_rows
+from vox_populi.data.row_files.joined_rows import open_all_rows
 from vox_populi.data.training_text import TextPolicy
+from vox_populi.errors import DataError
 from vox_populi.operator_messages import data as say_qlora
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.plan.execution_planner import DataFacts
@@ -36,10 +38,12 @@ class CheckedRows:
     """Training rows and held-out rows."""
 
     train: RowDataset
+    train_file: str
+    """Name of the training rows: of their file, or of the first of several."""
     valid: RowDataset
     """Held-out rows; may be empty."""
     valid_file: str | None
-    """File name of `valid`; `None` if it is split off `train.jsonl`."""
+    """The same for `valid`; `None` if it is split off the training rows."""
     unread: tuple[str, ...] = ()
     """Files of rows in the folder that are not used."""
 
@@ -55,6 +59,7 @@ class CheckedRows:
         facts = DataFacts(
             n_train_rows=len(self.train),
             n_valid_rows=len(self.valid),
+            train_file=self.train_file,
             valid_file=self.valid_file,
         )
         if not is_tokenised:
@@ -68,13 +73,13 @@ class CheckedRows:
 
     def notes(self, seq_len: int) -> tuple[str, ...]:
         """Notes on rows that are skipped or changed."""
-        notes = _report_notes(TRAIN_FILE, self.train.report, seq_len)
+        notes = _report_notes(self.train_file, self.train.report, seq_len)
         if self.valid_file:
             notes += _report_notes(self.valid_file, self.valid.report, seq_len)
             if self.valid.digest == self.train.digest:
                 notes.append(say_plan.note_valid_is_train(self.valid_file))
         if self.unread:
-            used = self.valid_file or f"a split of {TRAIN_FILE}"
+            used = self.valid_file or f"a split of {self.train_file}"
             notes.append(say_plan.note_rows_not_read(used, self.unread))
         return tuple(notes)
 
@@ -102,11 +107,8 @@ def check_rows(
         is_tokenised: Whether `tokenizer` is the real one. Under a stand-in lengths mean
             nothing, so no row is cut or refused for its length.
     """
-    folder = contract.data_dir
-    problem = _place_problem(folder)
-    if problem is not None:
-        found.refuse([problem])
-    if not is_folder(folder):
+    chosen = found.attempt(lambda: chosen_files(contract))
+    if chosen is None:
         return None
     options = DatasetOptions.of(
         contract.rows,
@@ -121,24 +123,40 @@ def check_rows(
         is_used=keeping.use_row_cache and is_tokenised,
     )
 
-    def opened(name: str) -> RowDataset | None:
-        path = folder / name
-        if not os.path.lexists(path):
-            return None
+    def opened(files: tuple[Path, ...]) -> RowDataset | None:
         return found.attempt(
-            lambda: open_dataset(open_rows(path), tokenizer, policy, options, cache)
+            lambda: open_dataset(open_all_rows(files), tokenizer, policy, options, cache)
         )
 
-    name = valid_file(folder)
-    train, valid = opened(TRAIN_FILE), None if name is None else opened(name)
-    if train is None or (name is not None and valid is None):
+    train = opened(chosen.train)
+    valid = opened(chosen.valid) if chosen.valid else None
+    if train is None or (chosen.valid and valid is None):
         return None
     if valid is None:
         ratio, seed = contract.validation_split_ratio, contract.seed
         kept, held_out = split_validation(len(train), ratio, seed)
         train, valid = train.select(kept), train.select(held_out)
-    unread = unread_files(folder, name)
-    return CheckedRows(train=train, valid=valid, valid_file=name, unread=unread)
+    return CheckedRows(
+        train=train,
+        train_file=shown_names(chosen.train),
+        valid=valid,
+        valid_file=shown_names(chosen.valid) if chosen.valid else None,
+        unread=chosen.unread,
+    )
+
+
+def chosen_files(contract: FinetuneContract) -> FolderRows:
+    """The files of a request, with at least one of training rows.
+
+    Raises:
+        DataError: With every path that does not have any.
+    """
+    if contract.data_dir is not None:
+        problem = _place_problem(contract.data_dir)
+        if problem is not None:
+            raise DataError(problem)
+        return folder_rows(contract.data_dir)
+    return files_of(contract.data)
 
 
 def _place_problem(folder: Path) -> Problem | None:
@@ -149,23 +167,22 @@ def _place_problem(folder: Path) -> Problem | None:
             return say_plan.data_folder_missing(where)
         if folder.name == TRAIN_FILE:
             return say_plan.data_dir_is_train_file(where, str(folder.parent))
-        rows = rows_in_file(folder)
-        return say_plan.data_dir_is_file(where, None if rows is None else rows.form)
-    path = folder / TRAIN_FILE
-    if os.path.lexists(path):
+        return say_plan.data_dir_is_file(where)
+    if folder_rows(folder).train:
         return None
     rows = other_rows(folder)
+    path = str(folder / TRAIN_FILE)
     if rows is None:
-        return say_plan.train_file_missing(str(path))
-    return say_plan.train_file_has_other_form(str(path), str(rows.path), rows.form)
+        return say_plan.train_file_missing(path)
+    return say_plan.no_file_named_train(path, str(rows.path), rows.form)
 
 
 def skip_rate_problems(contract: FinetuneContract, rows: CheckedRows) -> Iterator[Problem]:
-    """Whether more rows of `train.jsonl` are skipped than the request accepts."""
+    """Whether more training rows are skipped than the request accepts."""
     limit, report = contract.qlora.max_skip_rate, rows.train.report
     skipped = sum(report.dropped[reason] for reason in _SKIPPED)
     if limit is not None and skipped > limit * report.rows:
-        where = str(contract.data_dir / TRAIN_FILE)
+        where = rows.train.rows.name
         yield say_qlora.skip_rate_exceeded(where, skipped, report.rows, limit)
 
 

@@ -19,6 +19,7 @@ from vox_populi.contract.setting_groups import (
     EvaluationSettings,
     OptimizationSettings,
 )
+from vox_populi.data.folder_rows import TRAIN_FILE
 from vox_populi.errors import EnvironmentFailure, PlanError
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule
@@ -81,8 +82,10 @@ class DataFacts:
     """Tokens of all rows, including held-out ones."""
     supervised_tokens: int | None = None
     """Number of `tokens` that are learned or evaluated."""
+    train_file: str = TRAIN_FILE
+    """Name of the training rows: of their file, or of the first of several."""
     valid_file: str | None = None
-    """File that held-out rows come from; `None`: a split of `train.jsonl`."""
+    """The same for held-out rows; `None` if they are split off the training rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ def reads_of(contract: FinetuneContract, use: FolderUse) -> Reads:
     kept = contract.row_keeping.row_cache_dir
     optional = (contract.init_from, contract.qlora.cache_dir, kept)
     single = tuple(path for path in optional if path is not None)
-    return Reads(whole=(base, *single, *use.reads), kept=(contract.data_dir,))
+    return Reads(whole=(base, *single, *use.reads), kept=contract.data_paths)
 
 
 def check_output_folder(

@@ -209,7 +209,7 @@ def _describe_rows(plan: ExecutionPlan) -> str:
 def _valid_source(plan: ExecutionPlan) -> str:
     if plan.data.valid_file:
         return plan.data.valid_file
-    return "split of train.jsonl" if plan.data.n_valid_rows else "none"
+    return f"split of {plan.data.train_file}" if plan.data.n_valid_rows else "none"
 
 
 def _describe_evaluation(plan: ExecutionPlan) -> str:

@@ -16,6 +16,7 @@ from vox_populi.contract.choices import DeploymentTarget
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.setting import record_of
 from vox_populi.data.data_report import DataReport
+from vox_populi.data.row_files.row_file import FileDigest
 from vox_populi.data.trained_layout import TrainedLayout
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take, take_count, take_object, take_positive
@@ -48,10 +49,14 @@ class InputFacts:
     contract_digest: str
     train_file: str
     train_digest: str
+    train_files: tuple[FileDigest, ...] = ()
+    """Every file of training rows, in order."""
     train_report: DataReport
     valid_file: str | None
     """File of held-out rows; `None` if they were split off the training file, or there are none."""
     valid_digest: str | None
+    valid_files: tuple[FileDigest, ...] = ()
+    """The same for held-out rows."""
     valid_report: DataReport | None
     init_from_digest: str | None = None
     """Digest of the adapter that training started from."""
@@ -205,9 +210,11 @@ def _data_values(
     values: dict[str, object] = {
         "train_file": inputs.train_file,
         "train_digest": inputs.train_digest,
+        **_several("train_files", inputs.train_files),
         "train_counts": _counts(inputs.train_report),
         "valid_file": inputs.valid_file,
         "valid_digest": inputs.valid_digest,
+        **_several("valid_files", inputs.valid_files),
         "valid_counts": None if inputs.valid_report is None else _counts(inputs.valid_report),
         "pairs_loaded": plan.n_train_rows,
         "pairs_held_out": plan.n_valid_rows,
@@ -219,6 +226,11 @@ def _data_values(
     if contract.rows.context_filter is not None:
         values["context_filter"] = contract.rows.context_filter
     return values
+
+
+def _several(key: str, files: tuple[FileDigest, ...]) -> dict[str, object]:
+    """The files of a split with more than one; nothing for one, which has fields of its own."""
+    return {key: [each._asdict() for each in files]} if len(files) > 1 else {}
 
 
 def _counts(report: DataReport) -> dict[str, object]:

@@ -25,8 +25,8 @@ _MAX_BYTES = 16 << 20
 _ABSENT = "absent"
 _FLAG_OF_INPUT = {
     "base": "--model",
-    "data": "--data-dir (train.jsonl)",
-    "valid": "--data-dir (valid.jsonl)",
+    "data": "--data or --data-dir (training rows)",
+    "valid": "--data or --data-dir (held-out rows)",
     "tokenizer": "--tokenizer (vocabulary)",
     "template": "--template with --system-prompt",
     "init_from": "--init-from",

@@ -16,6 +16,7 @@ from vox_populi.data.row_files.json_lines import scan_part
 from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.data.row_files.row_file import FileRow, RowFile, is_about_file
 from vox_populi.errors import DataError, EnvironmentFailure, MissingExtraError
+from vox_populi.files.folder_lock import lock_holder
 from vox_tensor.errors import Problem
 
 ROWS: list[dict[str, object]] = [
@@ -219,6 +220,7 @@ def test_a_full_disk_is_a_problem_of_the_machine(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "nowhere"))
     rows = open_rows(written(tmp_path, "a.json", b"[]"))
+    row_spool.spool_folder.cache_clear()
     with pytest.raises(EnvironmentFailure, match="MENS-D173"):
         list(rows.scan())
 
@@ -228,17 +230,19 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     spools.mkdir()
     monkeypatch.setenv("TMPDIR", str(spools))
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(spools))
-    monkeypatch.setattr(os, "getpid", lambda: 0)  # As where /proc is not mounted.
+    killed = spools / "vox-mens-rows-killed"
+    killed.mkdir()
+    os.utime(killed, (0, 0))
+    row_spool.spool_folder.cache_clear()
     rows = open_rows(written(tmp_path, "a.json", b'[{"a": 1}]'))
     assert found(rows) == [{"a": 1}]
-    assert len(list(spools.iterdir())) == 1
+    (own,) = spools.iterdir()
+    assert own != killed
+    assert lock_holder(own) is not None
+    assert len(list(own.glob("*.jsonl"))) == 1
     del rows
-    assert list(spools.iterdir()) == []
-    monkeypatch.undo()
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(spools))
-    monkeypatch.setenv("TMPDIR", str(spools))
-    rows = open_rows(written(tmp_path, "b.json", b'[{"a": 2}]'))
-    assert found(rows) == [{"a": 2}]
+    assert list(own.glob("*.jsonl")) == []
+    row_spool.spool_folder.cache_clear()
 
 
 def test_a_change_after_the_scan_is_noticed(tmp_path: Path) -> None:
@@ -246,8 +250,9 @@ def test_a_change_after_the_scan_is_noticed(tmp_path: Path) -> None:
     rows = open_rows(path)
     assert found(rows) == [{"a": 1}]
     path.write_bytes(b'[{"a": 2}]')
+    assert rows.read(1).value == {"a": 1}
     with pytest.raises(DataError, match="MENS-D048"):
-        rows.read(1)
+        rows.check_unchanged()
 
 
 def test_text_is_rows_by_heading_and_paragraph(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vox_populi.data.row_files.file_content import FileContent
-from vox_populi.data.row_files.row_file import FileRow, RowPart
+from vox_populi.data.row_files.row_file import FileDigest, FileRow, RowPart
 from vox_populi.data.row_files.row_spool import parse_converted_line
 from vox_populi.errors import DataError
 from vox_tensor.errors import Problem
@@ -43,6 +43,7 @@ class JsonLinesFile:
         self._content = FileContent(path)
         # Hashed now: what is read later is checked against it.
         self.digest = self._content.digest
+        self.contents = (FileDigest(path.name, self.digest),)
 
     @cached_property
     def _offsets(self) -> array[int]:

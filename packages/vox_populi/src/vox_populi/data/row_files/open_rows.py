@@ -6,7 +6,8 @@ between text with commas and a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -61,6 +62,35 @@ def open_rows(path: Path) -> RowFile:
         convert = partial(text_rows, source=path.name, where=where)
         return _converted(path, f"{where}:chunk", partial(_streamed, path, convert))
     return _unpacked(path) if is_encoded(form) else JsonLinesFile(path)
+
+
+def open_text_rows(paths: Sequence[Path]) -> RowFile:
+    """The rows of several texts, without a temporary file for each.
+
+    Raises:
+        DataError: When one cannot be read.
+    """
+    folder = Path(os.path.commonpath([path.parent for path in paths]))
+
+    def texts() -> Iterator[Converted]:
+        for path in paths:
+            source = path.relative_to(folder).as_posix()
+            yield from _streamed(path, partial(text_rows, source=source, where=str(path)))
+
+    def fill(spool: RowSpool) -> None:
+        size = sum(path.stat().st_size for path in paths)
+        fill_spool(spool, texts(), source_bytes=size, where=str(folder))
+
+    name = str(folder)
+    return SpooledFile(RowSource(files=tuple(paths), name=name, where=f"{name}:chunk", fill=fill))
+
+
+def is_text_file(path: Path) -> bool:
+    """Whether a file is read as text; one that cannot be read at all is not."""
+    try:
+        return _is_named_as_text(path) and _inner_form(path, *head_of(path)) is FileForm.TEXT
+    except DataError:
+        return False
 
 
 def _inner_form(path: Path, form: FileForm | None, head: bytes) -> FileForm | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from vox_tensor.errors import Problem
 from vox_tensor.jsonl import LineSpan
@@ -33,6 +33,13 @@ class FileRow:
         return f"{self.where}:{self.line}"
 
 
+class FileDigest(NamedTuple):
+    """A file as records name it, without its folder."""
+
+    name: str
+    digest: str
+
+
 @dataclass(frozen=True, slots=True)
 class RowPart:
     """Some rows of a file, for a process of their own: everything `scan_part` needs."""
@@ -51,12 +58,18 @@ class RowPart:
 class RowFile(Protocol):
     """Rows of a file, or of several in order.
 
-    Its content is fixed when it is opened: a change on disk is an error, not different rows.
+    Its content is fixed when it is opened: a change on disk gives an error or the same rows, never
+    different ones.
     """
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that were passed; a problem whose place is one of them is about all of it."""
+        ...
+
+    @property
+    def contents(self) -> tuple[FileDigest, ...]:
+        """Name and digest of each of them."""
         ...
 
     @property

@@ -1,22 +1,27 @@
 """A private file of JSON Lines with the rows of a file in another format, for random access.
 
-It takes disk, not memory, and ends with the process, however the process ends.
+It takes disk, not memory, and is removed with the process; what a killed process left, by the next.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
+import stat
 import tempfile
+import time
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import IO
 
 from vox_populi.data.row_files.content_stream import MOST_BYTES_UNQUESTIONED, MOST_TIMES_LARGER
 from vox_populi.errors import DataError, EnvironmentFailure
+from vox_populi.files.folder_lock import FolderLock, lock_holder
 from vox_populi.operator_messages import row_files as say
 from vox_tensor.errors import Problem, cause
 from vox_tensor.jsonl import MAX_LINE_BYTES, JsonLine, jsonl_line, parse_jsonl_line
@@ -24,29 +29,48 @@ from vox_tensor.jsonl import MAX_LINE_BYTES, JsonLine, jsonl_line, parse_jsonl_l
 Converted = bytes | Problem
 """A row as a line of JSON, or what is wrong with it, without a place for that of the row."""
 
+_PREFIX = "vox-mens-rows-"
+_MOMENT_S = 60
 _CODE_OF_SYNTAX = "MENS-D005"
 _ON_DISK = Path("/var/tmp")
 """The usual place of large temporary files; that of small ones is often in memory."""
 
 
 class RowSpool:
-    """An empty file that is removed with this object."""
+    """An empty file that is removed with this object, or with the process."""
 
     def __init__(self) -> None:
+        folder = spool_folder(os.getpid())
         try:
-            descriptor, name = tempfile.mkstemp(prefix="vox-mens-rows-", dir=_folder())
+            descriptor, name = tempfile.mkstemp(dir=folder, suffix=".jsonl")
         except OSError as error:
             raise EnvironmentFailure(say.no_temporary_file(cause(error))) from error
+        os.close(descriptor)
         self.path = Path(name)
-        own = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
-        if own.exists():
-            # Linux reads a file without a name through its descriptor, child processes too.
-            self.path.unlink()
-            self.path = own
-            self.close = weakref.finalize(self, partial(os.close, descriptor))
-        else:
-            os.close(descriptor)
-            self.close = weakref.finalize(self, partial(_remove, self.path))
+        self.close = weakref.finalize(self, _remove, self.path, os.getpid())
+
+
+@cache
+def spool_folder(owner: int) -> Path:
+    """The folder of this process for spools; removes those that killed processes left.
+
+    Args:
+        owner: Number of this process: one that was forked makes its own folder.
+
+    Raises:
+        EnvironmentFailure: When it cannot be made.
+    """
+    try:
+        parent = Path(_folder())
+        for old in parent.glob(f"{_PREFIX}*"):
+            if _is_ours(old) and lock_holder(old) is None:
+                shutil.rmtree(old, ignore_errors=True)
+        path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    except OSError as error:
+        raise EnvironmentFailure(say.no_temporary_file(cause(error))) from error
+    lock = FolderLock.acquire(path)
+    atexit.register(_remove_folder, path, lock, owner)
+    return path
 
 
 def fill_spool(
@@ -129,6 +153,24 @@ def _flush(handle: IO[bytes]) -> None:
         raise EnvironmentFailure(say.no_temporary_file(cause(error))) from error
 
 
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink()
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is one of this user that was made more than a moment ago."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    is_own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    # Between its making and its lock it looks like one that was left.
+    return is_own and stat.S_ISDIR(status.st_mode) and time.time() - status.st_mtime > _MOMENT_S
+
+
+def _remove(path: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _remove_folder(path: Path, lock: FolderLock, owner: int) -> None:
+    if os.getpid() == owner:
+        lock.release()
+        shutil.rmtree(path, ignore_errors=True)

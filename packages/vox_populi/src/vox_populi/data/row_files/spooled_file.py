@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vox_populi.data.row_files.file_content import FileContent
 from vox_populi.data.row_files.json_lines import line_spans, scan_part
-from vox_populi.data.row_files.row_file import FileRow, RowPart
+from vox_populi.data.row_files.row_file import FileDigest, FileRow, RowPart
 from vox_populi.data.row_files.row_spool import RowSpool, parse_converted_line
 from vox_populi.errors import DataError
 from vox_tensor.errors import Problem
@@ -45,7 +45,8 @@ class SpooledFile:
         self.name = source.name
         self.files = source.files
         self._contents = [FileContent(path) for path in source.files]
-        self.digest = joint_digest([each.digest for each in self._contents])
+        self.contents = tuple(FileDigest(each.path.name, each.digest) for each in self._contents)
+        self.digest = joint_digest([each.digest for each in self.contents])
         self._written: _Written | None = None
 
     def __len__(self) -> int:
@@ -71,12 +72,11 @@ class SpooledFile:
         return tuple(self._part(span) for span in line_spans(lines.spool.path, lines.offsets, most))
 
     def read(self, index: int) -> FileRow:
-        """A row.
+        """A row, from the spool: whatever happens to the file, it is the row that was scanned.
 
         Raises:
-            DataError: When the file changed since it was opened, or cannot be read any more.
+            DataError: When it is not a row, or the spool cannot be read any more.
         """
-        self.check_unchanged()
         lines = self._lines()
         start, end = lines.offsets[index - 1], lines.offsets[index]
         with open_regular_file(lines.spool.path) as handle:
