@@ -90,11 +90,6 @@ def repeated_path(help_text: str, metavar: str, names: tuple[str, ...] = ()) -> 
     )
 
 
-def repeated_path_argument(help_text: str, metavar: str) -> Any:
-    """Declare one or more paths that are passed without a flag."""
-    return typer.Argument(help=help_text, metavar=metavar, callback=_as_paths)
-
-
 def _as_paths(paths: list[Path] | None) -> list[Path] | None:
     return None if paths is None else [value_parsers.path(str(each)) for each in paths]
 

@@ -66,7 +66,7 @@ def build_contract(chosen: Mapping[str, Chosen]) -> FinetuneContract:
 
 
 def _one_of_each_pair(given: dict[str, Chosen]) -> dict[str, Chosen]:
-    """Without the setting of a pair that a stronger source replaces by the other one."""
+    """Remove one setting of a pair if a stronger source has the other one."""
     sources = [list(Source).index(given[name].source) for name in _PAIR if name in given]
     if len(set(sources)) < len(_PAIR):
         return given

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from vox_populi.data.folder_files import rows_in_file
 from vox_populi.data.folder_rows import FolderRows, files_of, folder_rows, other_rows, shown_names
 from vox_populi.errors import DataError
 from vox_tensor.file_form import FileForm
@@ -191,15 +190,6 @@ def test_the_most_likely_rows_are_named(
         assert seen is None
     else:
         assert (rows.path.relative_to(tmp_path).as_posix(), rows.form) == (seen, form)
-
-
-def test_a_file_is_recognised_by_its_content_then_by_its_name(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_bytes(b"PAR1")
-    found = rows_in_file(path)
-    assert found is not None
-    assert found.form is FileForm.PARQUET
-    assert rows_in_file(tmp_path / "nowhere") is None
 
 
 def test_names_of_several_files_are_short() -> None:

@@ -62,7 +62,7 @@ def make(make_contract: MakeContract) -> MakeContract:
 def learned(contract: FinetuneContract, **asked: Any) -> list[str]:
     """The learned text of each row."""
     request = PreviewRequest(
-        data=contract.data_dir / "train.jsonl",
+        data=contract.data_paths[0] / "train.jsonl",
         model_dir=contract.model_dir,
         template=contract.text.template,
         seq_len=192,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vox_populi.data.row_files.text_rows import TEXT_SUFFIXES
-from vox_tensor.file_form import HEAD_BYTES, FileForm, form_of_content, form_of_name
+from vox_tensor.file_form import FileForm, form_of_name
 from vox_tensor.regular_file import open_regular
 
 SAVED_SPLIT = "state.json"
@@ -91,18 +91,6 @@ def saved_splits(folder: Path) -> dict[str, tuple[Path, ...]]:
         return {}
     parts = {each.name: _saved_files(each) for each in folders_in(folder)}
     return {name: files for name, files in parts.items() if files}
-
-
-def rows_in_file(path: Path) -> FolderFile | None:
-    """The format of a file that was passed instead of a folder."""
-    promised = form_of_name(path.name)
-    try:
-        with open_regular(path) as file:
-            form = form_of_content(file.read(HEAD_BYTES))
-    except OSError:
-        form = None
-    form = form or promised
-    return None if form is None else FolderFile(path, form)
 
 
 def entries(folder: Path) -> list[Path]:

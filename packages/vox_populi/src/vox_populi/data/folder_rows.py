@@ -196,7 +196,7 @@ def _word_of(file: FolderFile) -> str | None:
 
 
 def _base_of(file: FolderFile) -> str:
-    """What stands before the word of a split: `dolly` in `dolly-train.jsonl`."""
+    """The name in front of the word of a split: `dolly` in `dolly-train.jsonl`."""
     found = _SPLIT.fullmatch(_stem(file))
     return "" if found is None else found["of"] or ""
 

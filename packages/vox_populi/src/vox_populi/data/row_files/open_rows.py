@@ -49,18 +49,20 @@ def open_rows(path: Path) -> RowFile:
     where = str(path)
     if inner in _COLUMNS and inner is form:
         extras.require(MODULE_OF_ARROW)
-        return _converted(path, f"{where}:row", partial(_columns, path, form))
+        return _converted(path, f"{where}:row", inner, partial(_columns, path, form))
     if inner in _ARRAYS:
         convert = partial(json_elements, where=where)
-        return _converted(path, f"{where}:element", partial(_streamed, path, convert))
+        return _converted(path, f"{where}:element", inner, partial(_streamed, path, convert))
     if inner in _TABLES:
         usual = "\t" if inner is FileForm.TSV else ","
         delimiter = delimiter_of(head, default=usual)
         convert = partial(table_rows, delimiter=delimiter, where=where)
-        return _converted(path, f"{where}:row", partial(_streamed, path, convert))
+        return _converted(
+            path, f"{where}:row", f"{inner} {delimiter}", partial(_streamed, path, convert)
+        )
     if inner is FileForm.TEXT:
         convert = partial(text_rows, source=path.name, where=where)
-        return _converted(path, f"{where}:chunk", partial(_streamed, path, convert))
+        return _converted(path, f"{where}:chunk", inner, partial(_streamed, path, convert))
     return _unpacked(path) if is_encoded(form) else JsonLinesFile(path)
 
 
@@ -82,7 +84,11 @@ def open_text_rows(paths: Sequence[Path]) -> RowFile:
         fill_spool(spool, texts(), source_bytes=size, where=str(folder))
 
     name = str(folder)
-    return SpooledFile(RowSource(files=tuple(paths), name=name, where=f"{name}:chunk", fill=fill))
+    return SpooledFile(
+        RowSource(
+            files=tuple(paths), name=name, where=f"{name}:chunk", fill=fill, reading=FileForm.TEXT
+        )
+    )
 
 
 def is_text_file(path: Path) -> bool:
@@ -146,17 +152,19 @@ def _unpacked(path: Path) -> SpooledFile:
         with open_content(path) as content:
             copy_to_spool(spool, content)
 
-    return SpooledFile(
-        RowSource(files=(path,), name=str(path), where=str(path), fill=fill, is_converted=False)
-    )
+    return SpooledFile(RowSource(files=(path,), name=str(path), where=str(path), fill=fill))
 
 
-def _converted(path: Path, where: str, rows: Callable[[], Iterator[Converted]]) -> SpooledFile:
+def _converted(
+    path: Path, where: str, reading: str, rows: Callable[[], Iterator[Converted]]
+) -> SpooledFile:
     def fill(spool: RowSpool) -> None:
         size = path.stat().st_size
         fill_spool(spool, rows(), source_bytes=size, where=str(path))
 
-    return SpooledFile(RowSource(files=(path,), name=str(path), where=where, fill=fill))
+    return SpooledFile(
+        RowSource(files=(path,), name=str(path), where=where, fill=fill, reading=reading)
+    )
 
 
 def _streamed(path: Path, convert: Conversion) -> Iterator[Converted]:

@@ -29,8 +29,13 @@ class RowSource:
     """The text before the number of a row in messages."""
     fill: Callable[[RowSpool], None]
     """Writes the rows; raises `DataError` for problems of a file."""
-    is_converted: bool = True
-    """Whether `fill` writes lines of its own, which may be problems."""
+    reading: str | None = None
+    """How the bytes are read, where they are not JSON Lines once they are unpacked."""
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether `fill` writes lines of its own, which may be problems."""
+        return self.reading is not None
 
 
 class SpooledFile:
@@ -46,7 +51,9 @@ class SpooledFile:
         self.files = source.files
         self._contents = [FileContent(path) for path in source.files]
         self.contents = tuple(FileDigest(each.path.name, each.digest) for each in self._contents)
-        self.digest = joint_digest([each.digest for each in self.contents])
+        # The same bytes are other rows if they are read as a table or as text.
+        reading = [] if source.reading is None else [source.reading]
+        self.digest = joint_digest([*reading, *(each.digest for each in self.contents)])
         self._written: _Written | None = None
 
     def __len__(self) -> int:
