@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vox_cli.eval_text import table_lines
 from vox_cli.report_text import aligned
 from vox_cli.text_width import cells
+from vox_populi.data.asked_rows import shown_asked
 from vox_populi.data.mask_tally import MaskCounts
 from vox_populi.data.row_mask import Finding
 from vox_populi.operator_messages.wording import clipped
@@ -35,7 +36,7 @@ def mask_text(report: MaskReport, columns: int | None) -> str:
             block per source.
     """
     total = report.total
-    head = aligned([("data", report.data), *_lines(total, report)])
+    head = aligned([("data", shown_asked(report.data)), *_lines(total, report)])
     blocks = [head]
     if report.refusals:
         blocks.append("\n".join(f"refused: {problem}" for problem in report.refusals))

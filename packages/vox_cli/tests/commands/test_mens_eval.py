@@ -66,7 +66,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 def test_eval_prints_loss_and_perplexity(vox: Vox, evaluated: Asked) -> None:
     outcome = vox("mens", "eval", "--data", "rows.jsonl")
-    assert evaluated.request == EvalRequest(data=Path("rows.jsonl"))
+    assert evaluated.request == EvalRequest(data=(Path("rows.jsonl"),))
     assert "1.0000" in outcome.out
     assert "2.72" in outcome.out
     assert "1 truncated" in outcome.out
@@ -90,7 +90,7 @@ def test_eval_shows_before_and_after_and_how_rows_were_answered(vox: Vox, evalua
     argv = ["--generate", 2, "--compare-base", "--max-new-tokens", 9]
     outcome = vox("mens", "eval", "--data", "rows.jsonl", *argv)
     assert evaluated.request == EvalRequest(
-        data=Path("rows.jsonl"), generate=2, compare_base=True, max_new_tokens=9
+        data=(Path("rows.jsonl"),), generate=2, compare_base=True, max_new_tokens=9
     )
     assert "1.0000 -> 0.5000 (-50.0 %)" in outcome.out
     assert "1 of 1" in outcome.out
@@ -123,7 +123,7 @@ def test_a_value_can_come_from_the_environment(
     monkeypatch.setenv("VOX_MENS_DATA", "from-env.jsonl")
     monkeypatch.setenv("VOX_MENS_SEQ_LEN", "99")
     assert vox("mens", "eval", "--seq-len", 98).code == 0
-    assert evaluated.request == EvalRequest(data=Path("from-env.jsonl"), seq_len=98)
+    assert evaluated.request == EvalRequest(data=(Path("from-env.jsonl"),), seq_len=98)
 
 
 def test_blank_and_cut_answers_are_counted(vox: Vox, evaluated: Asked) -> None:

@@ -49,7 +49,7 @@ def previewed(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 def test_preview_asks_for_what_the_trainer_would_use(vox: Vox, previewed: Asked) -> None:
     assert vox("mens", "preview", "--data", "rows.jsonl").code == 0
-    assert previewed.request == PreviewRequest(data=Path("rows.jsonl"))
+    assert previewed.request == PreviewRequest(data=(Path("rows.jsonl"),))
     argv = ["-n", 9, "--seq-len", 64, "--model", "base", "--template", "plain", "--ce-last-k", 2]
     assert vox("mens", "preview", "--data", "rows.jsonl", *argv).code == 0
     assert previewed.request is not None

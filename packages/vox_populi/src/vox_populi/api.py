@@ -189,7 +189,7 @@ def load_model(**weights: Unpack[Weights]) -> LoadedModel:
 
 
 def evaluate_model(
-    rows: PathLike,
+    rows: PathLike | Sequence[PathLike],
     *,
     compare_base: bool = False,
     generate: int = 0,
@@ -200,7 +200,7 @@ def evaluate_model(
     """Measure the loss of a model on a file of rows and, if asked, its answers.
 
     Args:
-        rows: JSON Lines.
+        rows: File of rows in any format, or folder with test or held-out rows, or a list of these.
         compare_base: Measure the base without its adapter, too.
         generate: Answer this many rows and compare with their own answers.
         max_new_tokens: Longest answer.
@@ -211,7 +211,7 @@ def evaluate_model(
         VoxError: For unusable weights or rows.
     """
     request = EvalRequest(
-        data=Path(rows),
+        data=_paths(rows),
         weights=_weights(weights),
         compare_base=compare_base,
         generate=generate,
@@ -335,8 +335,12 @@ def _data(data: PathLike | Sequence[PathLike]) -> dict[str, object]:
     if isinstance(data, str | Path):
         # Like the command, which has a flag for a folder whose files are named after their splits.
         is_file = Path(data).is_file()
-        return {"data": (Path(data),)} if is_file else {"data_dir": Path(data)}
-    return {"data": tuple(Path(each) for each in data)}
+        return {"data": _paths(data)} if is_file else {"data_dir": Path(data)}
+    return {"data": _paths(data)}
+
+
+def _paths(data: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
+    return tuple(map(Path, [data] if isinstance(data, str | Path) else data))
 
 
 def _stored(setting: Setting, value: object) -> object:

@@ -13,7 +13,7 @@ from vox_populi.corpus.validate import ValidationReport, validate_corpus
 
 def validate(
     console: Console,
-    file: Annotated[Path, flags.path_argument("JSONL file of rows.", "FILE")],
+    file: Annotated[Path, flags.path_argument("File of rows in any format.", "FILE")],
     output: Annotated[
         Path | None, flags.path("Write the rows that pass to another file.", "FILE")
     ] = None,

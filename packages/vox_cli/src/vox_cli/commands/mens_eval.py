@@ -35,7 +35,12 @@ from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 def eval(
     context: typer.Context,
     console: Console,
-    data: Annotated[Path, flags.path("JSONL file of rows.", "FILE")],
+    data: Annotated[
+        list[Path],
+        flags.repeated_path(
+            "File of rows, or folder with test or held-out rows; repeat it for more.", "FILE|DIR"
+        ),
+    ],
     model: ModelFlag = None,
     run: RunFlag = None,
     checkpoint: CheckpointFlag = None,
@@ -98,7 +103,7 @@ def eval(
     Without --model or an adapter, measure the embedded base.
     """
     request = EvalRequest(
-        data=data,
+        data=tuple(data),
         weights=weights_from(context),
         seq_len=seq_len,
         min_rating=min_rating,

@@ -25,7 +25,9 @@ from vox_populi.pipeline.preview_check import MaskCheckRequest, check_masks
 
 def preview(
     console: PreviewConsole,
-    data: Annotated[Path, flags.path("JSONL file of rows.", "FILE")],
+    data: Annotated[
+        list[Path], flags.repeated_path("File or folder of rows; repeat it for more.", "FILE|DIR")
+    ],
     model: Annotated[
         Path | None, flags.path("Folder whose tokenizer is used.", "DIR", default="vox-nano")
     ] = None,
@@ -137,7 +139,7 @@ def preview(
     rows to a page.
     """
     request = PreviewRequest(
-        data=data,
+        data=tuple(data),
         model_dir=model,
         tokenizer=tokenizer,
         count=count,

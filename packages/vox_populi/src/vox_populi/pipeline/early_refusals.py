@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from vox_populi.data.asked_rows import AskedRows, asked_paths
 from vox_populi.errors import ArtifactError
 from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.files.output_guard import Reads, require_new_folder
@@ -80,10 +81,12 @@ def require_peft(path: Path) -> None:
         raise ArtifactError(say_export.not_a_peft_folder(str(path), PEFT_CONFIG_FILE))
 
 
-def require_rows(path: Path) -> None:
+def require_rows(asked: AskedRows) -> None:
     """Refuse a data file that cannot be opened."""
-    with open_regular_file(path):
-        pass
+    for path in asked_paths(asked):
+        if not path.is_dir():
+            with open_regular_file(path):
+                pass
 
 
 def require_model(path: Path | None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi import number_ranges
+from vox_populi.data.asked_rows import AskedRows
 from vox_populi.data.dataset import RowRules
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.template_rows import History
@@ -22,9 +23,9 @@ UNKNOWN_SOURCE = "unknown"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalRequest(RowRules):
-    """A file of rows to measure a model on."""
+    """Files of rows to measure a model on."""
 
-    data: Path
+    data: AskedRows
     weights: WeightsChoice = field(default_factory=WeightsChoice)
     seq_len: int | None = None
     """Longest row; `None`: the run's, or the trainer's default for a base model."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from vox_populi.data.asked_rows import open_measured_rows
 from vox_populi.data.dataset import DatasetOptions, RowDataset, open_dataset
-from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.errors import ConfigError, RunFailedError
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.transformer import Transformer
@@ -43,7 +43,7 @@ def evaluate(request: EvalRequest) -> EvalReport:
     seq_len, notes = _seq_len(request, found)
     options = DatasetOptions.of(request, seq_len=seq_len)
     policy = dataclasses.replace(found.policy, learn=request.learn, history=request.history)
-    rows = open_dataset(open_rows(request.data), found.tokenizer, policy, options)
+    rows = open_dataset(open_measured_rows(request.data), found.tokenizer, policy, options)
     base = None
     with on_device(found.device.device, request.weights.threads):
         started = time.perf_counter()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from vox_populi import number_ranges
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.asked_rows import AskedRows, open_training_rows
 from vox_populi.data.dataset import DatasetOptions, RowDataset, RowRules, open_dataset
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.marked_row import MarkedRow, RowMarker
-from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import DataError
@@ -28,7 +28,7 @@ from vox_tensor.tokenizer import TextTokenizer
 class PreviewRequest(RowRules):
     """A request to show rows exactly as the trainer would see them."""
 
-    data: Path
+    data: AskedRows
     model_dir: Path | None = None
     """Folder whose tokenizer is used; `None` for the embedded base."""
     tokenizer: TokenizerKind | None = None
@@ -120,7 +120,9 @@ def preview_rows(
         ModelError: For a folder without a usable tokenizer.
     """
     text = choose_text(request.asked_text, request.model_dir, request.tokenizer)
-    rows = open_dataset(open_rows(request.data), text.tokenizer, text.policy, request.options)
+    rows = open_dataset(
+        open_training_rows(request.data), text.tokenizer, text.policy, request.options
+    )
     marker = RowMarker(text.tokenizer)
     on_notes(text.notes)
     for index in _wanted(rows, request):
@@ -132,7 +134,7 @@ def preview_rows(
 
 def _wanted(rows: RowDataset, request: PreviewRequest) -> Sequence[int]:
     """Indices of the rows to show."""
-    where = str(request.data)
+    where = rows.rows.name
     if request.row is not None:
         if request.row > len(rows):
             raise DataError(say.no_such_row(where, request.row, len(rows)))

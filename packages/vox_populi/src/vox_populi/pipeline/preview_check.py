@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vox_populi.data.asked_rows import AskedRows, asked_paths, open_training_rows, shown_asked
 from vox_populi.data.control_spelling import ControlSpelling
 from vox_populi.data.marked_row import RowMarker
 from vox_populi.data.mask_gates import MaskGates
 from vox_populi.data.mask_tally import MaskCounts, MaskTally
-from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.data.row_files.row_file import FileRow, RowFile, is_about_file
 from vox_populi.data.row_formats import parse_row
 from vox_populi.data.row_gates import Gate, missed
@@ -52,7 +52,7 @@ class MaskCheckRequest:
 class MaskReport:
     """What training would learn of all rows."""
 
-    data: Path
+    data: AskedRows
     seq_len: int
     sources: Mapping[str, MaskCounts]
     total: MaskCounts
@@ -73,12 +73,12 @@ class MaskReport:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """The gates that are missed."""
-        return missed(self.gates, str(self.data))
+        return missed(self.gates, shown_asked(self.data))
 
     def as_json(self) -> dict[str, object]:
         """The fields of `vox mens preview --check --json`."""
         return {
-            "data": str(self.data),
+            "data": shown_asked(self.data),
             "seq_len": self.seq_len,
             "base_adds_bos": self.has_bos,
             "total": self.total.as_json(),
@@ -103,9 +103,9 @@ def check_masks(request: MaskCheckRequest) -> MaskReport:
     """
     asked = request.rows
     if request.html is not None:
-        require_free(request.html, (asked.data,), force=request.force)
+        require_free(request.html, asked_paths(asked.data), force=request.force)
     text = choose_text(asked.asked_text, asked.model_dir, asked.tokenizer)
-    rows = open_rows(asked.data)
+    rows = open_training_rows(asked.data)
     check = _Check(asked, text, rows)
     check.run()
     report = check.report(request)
@@ -236,7 +236,7 @@ class _Check:
         marker = RowMarker(self._text.tokenizer)
         asked = self._asked
         return MaskPage(
-            data=str(asked.data),
+            data=shown_asked(asked.data),
             facts=(
                 ("model", model_name(asked.model_dir)),
                 ("template", _template_words(self._text.policy)),
