@@ -101,13 +101,23 @@ def test_a_damaged_file_is_one_problem_about_it(tmp_path: Path, form: str) -> No
         assert [(item.code, item.where) for item in items] == [("MENS-D170", str(path))]
 
 
-def test_one_row_that_is_not_text_is_one_problem(tmp_path: Path) -> None:
+def test_text_that_is_not_utf8_is_damage(tmp_path: Path) -> None:
     good = pa.array([b"a", b"\xff", b"c"]).cast(pa.binary())
     broken = pa.Array.from_buffers(pa.string(), 3, good.buffers())
     path = write(tmp_path / "a", pa.table({"text": broken}), "arrow")
-    items = list(open_rows(path).scan())
-    assert [item.value for item in items if isinstance(item, FileRow)] == [
-        {"text": "a"},
-        {"text": "c"},
-    ]
-    assert [str(item.where) for item in items if isinstance(item, Problem)] == [f"{path}:row:2"]
+    (problem,) = open_rows(path).scan()
+    assert isinstance(problem, Problem)
+    assert problem.code == "MENS-D170"
+
+
+def test_offsets_that_lead_out_of_the_file_are_damage(tmp_path: Path) -> None:
+    # Without a check of them, the library ends the process.
+    far = b"\0\0\0\0\xff\xff\xff\x0f"
+    for form in ("arrow", "feather"):
+        path = tmp_path / form
+        whole = write(path, pa.table({"text": ["x" * 1000]}), form).read_bytes()
+        offsets = whole.rindex(b"\0\0\0\0\xe8\x03\0\0")
+        path.write_bytes(whole[:offsets] + far + whole[offsets + len(far) :])
+        (problem,) = open_rows(path).scan()
+        assert isinstance(problem, Problem)
+        assert problem.code == "MENS-D170"
