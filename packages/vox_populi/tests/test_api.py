@@ -207,7 +207,7 @@ def test_arguments_reach_the_requests_of_the_commands(monkeypatch: pytest.Monkey
     }
     base = Path("base")
     assert asked == [
-        EvalRequest(data=Path("rows"), weights=choice, seq_len=8, max_new_tokens=3, generate=2),
+        EvalRequest(data=(Path("rows"),), weights=choice, seq_len=8, max_new_tokens=3, generate=2),
         choice,
         MergeRequest(checkpoint=Path("a.bin"), model_dir=base, **merged),
         QloraMergeRequest(adapter=Path("a.bin"), base=base, onto=Onto.ORIGINAL, **merged),
