@@ -178,7 +178,7 @@ def test_a_changed_request_is_refused_field_by_field_and_nothing_changes(
         run_training(changed, AUTO)
     assert {problem.code for problem in caught.value.problems} == {"MENS-R021"}
     named = {problem.where for problem in caught.value.problems}
-    assert named == {"--lr", "--seed", "--model", "--data-dir (train.jsonl)"}
+    assert named == {"--lr", "--seed", "--model", "--data or --data-dir (training rows)"}
     assert "0.005" in str(caught.value)
     assert snapshot(contract.output_dir) == before
 
