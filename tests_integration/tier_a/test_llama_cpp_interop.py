@@ -26,6 +26,7 @@ from tests_integration.tier_a.llama_cpp import LlamaCpp
 from vox_populi.export.consumers import GgufType
 from vox_populi.export.gguf.model import GgufSource, write_model_gguf
 from vox_populi.export.gguf.pre_tokenizers import KNOWN
+from vox_populi.export.gguf.text import GgufText
 from vox_populi.export.gguf.vocabulary import read_gguf_vocabulary
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.keymap import HEAD_WEIGHT, tensor_keys
@@ -75,7 +76,8 @@ def served(folder: Path) -> LlamaCpp:
     )
     vocabulary = read_gguf_vocabulary(folder, config.vocab_size)
     file = folder / "m.gguf"
-    write_model_gguf(file, source, GgufType.F16, vocabulary, {})
+    text = GgufText(templates={}, bos_id=1, eos_id=2, eot_id=None)
+    write_model_gguf(file, source, GgufType.F16, vocabulary, text)
     return LlamaCpp(file)
 
 

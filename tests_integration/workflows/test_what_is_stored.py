@@ -169,6 +169,12 @@ def of_command(path: Path, home: Path) -> str:
     return f"`{name}`{suffix}"
 
 
+def names_its_base(path: Path, home: Path) -> bool:
+    """Whether a file has the base's folder, by which PEFT loads it, or is a copy of such a file."""
+    is_imported = path.relative_to(home).parts[0].startswith("imported")
+    return path.name == "adapter_config.json" or is_imported
+
+
 def found_in(home: Path) -> dict[str, dict[str, str]]:
     """What the page should say: by file, the cells of its row that are not empty."""
     table: dict[str, dict[str, str]] = {}
@@ -177,6 +183,8 @@ def found_in(home: Path) -> dict[str, dict[str, str]]:
             continue
         data = path.read_bytes()
         held = {mark for mark, text in (MARKS | NOWHERE).items() if text.encode() in data}
+        if names_its_base(path, home):
+            held -= {"folders"}
         assert path.name == "rows.jsonl" or not held & set(NOWHERE), (path, held)
         if path.name == "rows.jsonl":
             assert {"text of rows", "sources of rows"} <= held, "the marks are found where they are"

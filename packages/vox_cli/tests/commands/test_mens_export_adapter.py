@@ -84,8 +84,10 @@ def test_an_adapter_goes_out_and_comes_back(vox: Vox, tmp_path: Path, adapter_bi
     assert outcome.document["rank"] == 2
     assert outcome.document["base"] == "vox-nano"
     assert vox("mens", "export-adapter", imported, "--for", "peft", "--output-dir", again).code == 0
-    for entry in peft.iterdir():
-        assert (again / entry.name).read_bytes() == entry.read_bytes()
+    for entry in again.iterdir():
+        assert (peft / entry.name).read_bytes() == entry.read_bytes()
+    names = {entry.name for entry in again.iterdir()}
+    assert names == {"adapter_config.json", "adapter_model.safetensors"}
 
 
 @pytest.mark.parametrize("consumer", ["vllm", "gguf", "mlx"])

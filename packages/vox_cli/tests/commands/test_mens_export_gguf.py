@@ -17,6 +17,7 @@ Vox = Callable[..., Any]
 
 WRITTEN = GgufReport(
     output=Path("m.gguf"),
+    modelfile=Path("m.Modelfile"),
     kind=GgufType.Q8_0,
     tensors=30,
     total_bytes=2048,

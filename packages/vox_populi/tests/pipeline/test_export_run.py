@@ -86,7 +86,10 @@ def test_a_failing_call_publishes_nothing(
             failed = False
     out = run.parent / "out"
     assert failed == (calls >= nth)
-    complete = {"adapter_config.json", "adapter_model.safetensors"}
+    complete = {
+        *("adapter_config.json", "adapter_model.safetensors", "chat_template.jinja"),
+        *("generation_config.json", "tokenizer.json", "tokenizer_config.json"),
+    }
     if out.exists():
         assert {entry.name for entry in out.iterdir()} == complete
     assert {entry.name for entry in run.parent.iterdir()} <= {"run", "out"}
@@ -141,3 +144,22 @@ def test_an_adapter_right_below_the_root_has_no_run_to_ask(run: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
         replace(found, adapter=moved).base_folder()
     assert [problem.code for problem in caught.value.problems] == ["MENS-A012"]
+
+
+def test_template_and_end_of_the_training_are_beside_the_adapter(run: Path) -> None:
+    report = export_adapter(request(run))
+    out = report.output_dir
+    settings = json.loads((out / "generation_config.json").read_text(encoding="utf-8"))
+    assert settings["eos_token_id"] == [4, 2]
+    assert "<|im_start|>" in (out / "chat_template.jinja").read_text(encoding="utf-8")
+    shutil.rmtree(out)
+    export_adapter(replace(request(run), keep_base_text=True))
+    assert not (out / "chat_template.jinja").exists()
+
+
+@pytest.mark.parametrize("consumer", [Consumer.MLX, Consumer.GGUF])
+def test_programs_that_take_a_template_by_a_flag_are_named(run: Path, consumer: Consumer) -> None:
+    report = export_adapter(request(run, consumer))
+    assert "chat_template.jinja" in report.files
+    assert "tokenizer.json" not in report.files
+    assert any("chat_template.jinja" in note for note in report.notes)

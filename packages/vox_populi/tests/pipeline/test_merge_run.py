@@ -46,11 +46,8 @@ pytestmark = pytest.mark.requirement("10")
 MakeBase = Callable[..., Path]
 SPEC = LoraSpec(rank=2, alpha=4.0)
 HF_FILES = {
-    "README.md",
-    "config.json",
-    RECEIPT_FILE,
-    "model.safetensors",
-    "tokenizer.json",
+    *("README.md", "config.json", "model.safetensors", RECEIPT_FILE),
+    *("chat_template.jinja", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
 }
 
 

@@ -38,6 +38,20 @@ def export_adapter(
             "its name on the hub, or its absolute folder",
         ),
     ] = None,
+    keep_base_text: Annotated[
+        bool,
+        flags.switch(
+            "Do not write the training's chat template and tokenizer settings beside it.",
+            "--keep-base-text",
+        ),
+    ] = False,
+    include_system_prompt: Annotated[
+        bool,
+        flags.switch(
+            "Write the training's system prompt into the chat template.",
+            "--include-system-prompt",
+        ),
+    ] = False,
 ) -> None:
     """Write an adapter for PEFT, vLLM, llama.cpp (gguf) or mlx-lm, and report what was changed.
 
@@ -50,6 +64,8 @@ def export_adapter(
         output_dir=output_dir,
         model_dir=model,
         base_name=base_name,
+        keep_base_text=keep_base_text,
+        include_system_prompt=include_system_prompt,
     )
     report = export(request)
     console.report(report, export_text)

@@ -35,6 +35,20 @@ def export_gguf(
         Path | None,
         flags.path("For an adapter: base folder, if it has moved since training.", "DIR"),
     ] = None,
+    keep_base_text: Annotated[
+        bool,
+        flags.switch(
+            "For an adapter: write the base's chat template and end tokens, not the training's.",
+            "--keep-base-text",
+        ),
+    ] = False,
+    include_system_prompt: Annotated[
+        bool,
+        flags.switch(
+            "For an adapter: write the training's system prompt into the chat template.",
+            "--include-system-prompt",
+        ),
+    ] = False,
 ) -> None:
     """Write a model as one file, read it back and compare every tensor.
 
@@ -44,7 +58,17 @@ def export_gguf(
     Needs the extra gguf. Refuses tokenizers whose pre-tokenizer llama.cpp does not support, and
     models that llama.cpp would compute differently.
     """
-    report = export(GgufRequest(source=source, output=output, kind=kind, model_dir=model))
+    report = export(
+        GgufRequest(
+            source=source,
+            output=output,
+            kind=kind,
+            model_dir=model,
+            keep_base_text=keep_base_text,
+            include_system_prompt=include_system_prompt,
+        )
+    )
+    console.notes(report.notes)
     console.report(report, gguf_text)
 
 
@@ -53,6 +77,7 @@ def gguf_text(report: GgufReport) -> str:
     return aligned(
         [
             ("written to", report.output),
+            ("for Ollama", report.modelfile),
             ("type", f"{report.kind.value}, {bytes_text(report.total_bytes)}"),
             ("tensors", f"{report.tensors}, all read back and compared"),
             ("splits text as", report.pre_tokenizer),

@@ -46,6 +46,13 @@ def merge_qlora(
             "--include-system-prompt",
         ),
     ] = False,
+    keep_base_text: Annotated[
+        bool,
+        flags.switch(
+            "Copy the base's chat template and end tokens, not the training's.",
+            "--keep-base-text",
+        ),
+    ] = False,
     dtype: Annotated[
         MergeDtype,
         flags.choice("Number type to write.", MergeDtype, "auto"),
@@ -73,6 +80,7 @@ def merge_qlora(
             subset=subset,
             output_format=format,
             include_system_prompt=include_system_prompt,
+            keep_base_text=keep_base_text,
             dtype=dtype,
             force=force,
             threads=threads,

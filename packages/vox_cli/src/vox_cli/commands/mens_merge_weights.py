@@ -36,6 +36,13 @@ def merge_weights(
             "--include-system-prompt",
         ),
     ] = False,
+    keep_base_text: Annotated[
+        bool,
+        flags.switch(
+            "Copy the base's chat template and end tokens, not the training's.",
+            "--keep-base-text",
+        ),
+    ] = False,
     dtype: Annotated[
         MergeDtype,
         flags.choice("Number type to write.", MergeDtype, "auto"),
@@ -60,6 +67,7 @@ def merge_weights(
             model_dir=model,
             output_format=format,
             include_system_prompt=include_system_prompt,
+            keep_base_text=keep_base_text,
             dtype=dtype,
             force=force,
             threads=threads,

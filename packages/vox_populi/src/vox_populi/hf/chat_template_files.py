@@ -20,11 +20,11 @@ DEFAULT_NAME = "default"
 TOOLS_NAME = "tool_use"
 """Name of the template that transformers takes instead of the default one if there are tools."""
 MAX_TEMPLATE_BYTES = 2**20
-_TEMPLATE_FILE = "chat_template.jinja"
+TEMPLATE_FILE = "chat_template.jinja"
 _NAMED_FOLDER = "additional_chat_templates"
-_CONFIG_FILE = "tokenizer_config.json"
-_PROCESSOR_FILE = "chat_template.json"
-_TOKEN_FILES = (_CONFIG_FILE, "special_tokens_map.json")
+CONFIG_FILE = "tokenizer_config.json"
+PROCESSOR_FILE = "chat_template.json"
+TOKEN_FILES = (CONFIG_FILE, "special_tokens_map.json")
 _TOKEN_NAMES = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 
 
@@ -97,7 +97,7 @@ def named_tokens(folder: Path) -> dict[str, str]:
         ModelError: When a file cannot be read.
     """
     tokens: dict[str, str] = {}
-    for path in (folder / name for name in _TOKEN_FILES):
+    for path in (folder / name for name in TOKEN_FILES):
         raw = read_json_object(path) if path.is_file() else {}
         for name in _TOKEN_NAMES:
             value = raw.get(name)
@@ -112,7 +112,7 @@ _Named = Iterator[tuple[str, tuple[str, str]]]
 
 
 def _own_files(folder: Path) -> _Named:
-    main = folder / _TEMPLATE_FILE
+    main = folder / TEMPLATE_FILE
     if main.is_file():
         yield DEFAULT_NAME, (str(main), read_template_file(main))
     for path in sorted((folder / _NAMED_FOLDER).glob("*.jinja")):
@@ -120,11 +120,11 @@ def _own_files(folder: Path) -> _Named:
 
 
 def _in_config(folder: Path) -> _Named:
-    return _in_json(folder / _CONFIG_FILE)
+    return _in_json(folder / CONFIG_FILE)
 
 
 def _in_processor_file(folder: Path) -> _Named:
-    return _in_json(folder / _PROCESSOR_FILE)
+    return _in_json(folder / PROCESSOR_FILE)
 
 
 def _in_json(path: Path) -> _Named:

@@ -312,13 +312,18 @@ def _read_settings(folder: Path) -> dict[str, str]:
     return settings
 
 
+def is_control_by_name(token: str) -> bool:
+    """Whether a token is a control token even where its file does not mark it as one."""
+    return _CONTROL_TOKEN.fullmatch(token) is not None
+
+
 def _close_control_tokens(definition: dict[str, object], settings: Mapping[str, str]) -> None:
     """Mark every control token as special, so that text cannot spell it."""
     added = definition.get("added_tokens")
     for entry in added if isinstance(added, list) else ():
         content = entry.get("content") if isinstance(entry, dict) else None
         if isinstance(content, str) and (
-            _CONTROL_TOKEN.fullmatch(content) or content in settings.values()
+            is_control_by_name(content) or content in settings.values()
         ):
             entry["special"] = True
 

@@ -40,6 +40,8 @@ class MergeOutput:
     output_format: MergeFormat = MergeFormat.VOX
     include_system_prompt: bool = False
     """Publish the text of the training's system prompt, not only its digest."""
+    keep_base_text: bool = False
+    """Copy the base's chat template and end tokens instead of writing those of the training."""
     dtype: MergeDtype = MergeDtype.AUTO
     force: bool = False
     """Rename an existing output folder (`<name>.old-1`, …)."""

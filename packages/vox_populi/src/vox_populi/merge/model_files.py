@@ -34,8 +34,8 @@ def copied_files(base: Path, header: AdapterHeader) -> tuple[dict[str, bytes], t
     """
     names = [name for name in OTHER_FILES if os.path.lexists(base / name)]
     files = {name: read_published_file(base / name, base) for name in names}
-    if header.tokenizer is TokenizerKind.VOX and not _is_our_vocabulary(base / TOKENIZER_NAME):
-        own_folder = embedded_model_dir()
+    own_folder = tokenizer_folder(base, header)
+    if own_folder != base:
         files[TOKENIZER_NAME] = read_published_file(own_folder / TOKENIZER_NAME, own_folder)
         return files, (say.note_merge_vocabulary(EMBEDDED_NAME),)
     own = [name for name in TOKENIZER_FILES if os.path.lexists(base / name)]
@@ -43,6 +43,17 @@ def copied_files(base: Path, header: AdapterHeader) -> tuple[dict[str, bytes], t
     own += [f"{TEMPLATES_FOLDER}/{path.name}" for path in templates]
     files |= {name: read_published_file(base / name, base) for name in own}
     return files, () if own else (say.note_merge_without_tokenizer(),)
+
+
+def tokenizer_folder(base: Path, header: AdapterHeader) -> Path:
+    """The folder whose tokenizer an adapter was trained with: the base, or the embedded one.
+
+    Raises:
+        ModelError: When this installation lacks the embedded base.
+    """
+    if header.tokenizer is TokenizerKind.VOX and not _is_our_vocabulary(base / TOKENIZER_NAME):
+        return embedded_model_dir()
+    return base
 
 
 def merged_card(

@@ -336,6 +336,8 @@ class MergeReceipt:
     """Digest by name of file, this receipt excepted."""
     notes: tuple[str, ...] = ()
     qlora: QloraReceipt | None = None
+    served_text: Mapping[str, object] | None = None
+    """How template and end of the output differ from the base's; `None` if they are copies."""
 
     @property
     def n_changed(self) -> int:
@@ -371,6 +373,7 @@ class MergeReceipt:
             "rows": None if self.rows is None else self.rows.as_json(),
             **_training_json(self.training_rows),
             **({} if self.qlora is None else {"qlora": self.qlora.as_json()}),
+            **({} if self.served_text is None else {"served_text": dict(self.served_text)}),
             "read": dict(self.read),
             "written": dict(self.written),
             "notes": list(self.notes),

@@ -16,12 +16,13 @@ from vox_populi.adapters.header import AdapterHeader
 from vox_populi.errors import ArtifactError, MergeMismatchError
 from vox_populi.files.file_digest import content_digest, digest_of_contents
 from vox_populi.files.staged_folder import StagedFolder
-from vox_populi.merge.choices import MergeOutput
+from vox_populi.merge.choices import MergeFormat, MergeOutput
 from vox_populi.merge.inputs import MergeInputs
 from vox_populi.merge.model_files import copied_files
 from vox_populi.merge.number_type import number_types
 from vox_populi.merge.prove import MergeProof
 from vox_populi.merge.receipt import UPDATE_TOLERANCE, MergeReceipt, NumberTypeChoice, TriedType
+from vox_populi.merge.served_text import ServedFiles, served_files
 from vox_populi.merge.subset import SubsetInputs
 from vox_populi.merge.write import Attempt, ModelWriter, Pools
 from vox_populi.operator_messages import merge as say_merge
@@ -66,7 +67,8 @@ def merge_model(
     header = trained.for_publishing(include_system_prompt=output.include_system_prompt)
     proof = MergeProof(inputs, pools[0])
     copied, notes = copied_files(inputs.folder, trained)
-    writer = ModelWriter(output, inputs, header, copied, staged, pools)
+    text = _text_files(inputs, output, header, copied)
+    writer = ModelWriter(output, inputs, header, text.files, staged, pools)
     attempt, tried = _first_that_keeps(writer, proof)
     digests = {name: job.result() for name, job in attempt.written.digests.items()}
     digests |= {name: content_digest(path) for name, path in attempt.small.items()}
@@ -92,9 +94,19 @@ def merge_model(
         ),
         read=read,
         written={name: f"sha256:{digests[name]}" for name in sorted(digests)},
-        notes=(*inputs.notes, *notes, *_notes(attempt, tried)),
+        notes=(*inputs.notes, *notes, *text.notes, *_notes(attempt, tried)),
+        served_text=text.receipt,
         qlora=attempt.verdict.qlora,
     )
+
+
+def _text_files(
+    inputs: MergeInputs, output: MergeOutput, header: AdapterHeader, copied: Mapping[str, bytes]
+) -> ServedFiles:
+    """The small files of the output; only a folder for other programs serves what was trained."""
+    if output.keep_base_text or output.output_format is not MergeFormat.HF:
+        return ServedFiles.of_base(copied)
+    return served_files(copied, header, inputs.inventory)
 
 
 def _first_that_keeps(

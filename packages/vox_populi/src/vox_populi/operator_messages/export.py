@@ -158,6 +158,35 @@ def note_gguf_own_vocabulary() -> str:
     )
 
 
+def note_ollama_guesses() -> str:
+    """A chat template that Ollama's kind of templates cannot express, or none at all."""
+    return (
+        "the Modelfile has no TEMPLATE, as Ollama's kind of templates cannot express this one: "
+        "Ollama will guess a layout. llama.cpp reads the template in the GGUF file."
+    )
+
+
+def note_template_for_llama_cpp() -> str:
+    """The base's GGUF file may have a different template."""
+    return "start llama-server with --jinja --chat-template-file chat_template.jinja"
+
+
+def note_template_for_mlx(end: str) -> str:
+    """mlx-lm takes template and end from the base's folder."""
+    return (
+        "mlx-lm takes template and end from the base: chat_template.jinja is the layout of the "
+        f"training, which ends at {clipped(end)} (--extra-eos-token)"
+    )
+
+
+def note_base_is_a_folder(folder: str) -> str:
+    """A path of this machine is in the exported config."""
+    return (
+        f"adapter_config.json names the base by its folder, {clipped(folder)}; before you publish "
+        "it, export with --base-name ORG/NAME"
+    )
+
+
 NOTE_IMPORTED_AS_IS = (
     "both files are byte-identical to those of the folder the adapter was imported from"
 )

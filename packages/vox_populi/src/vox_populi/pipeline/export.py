@@ -30,6 +30,10 @@ class ExportRequest:
     """Base folder, if it has moved since the run; only its headers are read."""
     base_name: str | None = None
     """Name of the base in the exported files; `None`: the hub's name, or its absolute folder."""
+    keep_base_text: bool = False
+    """Write no template and no tokenizer beside the adapter."""
+    include_system_prompt: bool = False
+    """Write the training's system prompt into the chat template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

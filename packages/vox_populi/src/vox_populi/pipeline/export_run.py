@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from vox_populi.adapters.base import fitting_modules
@@ -10,9 +11,12 @@ from vox_populi.adapters.header import (
 )
 from vox_populi.errors import ArtifactError
 from vox_populi.export.base_name import loadable_name
-from vox_populi.export.forms import consumer_form, write_form
+from vox_populi.export.forms import ConsumerForm, consumer_form, write_form
+from vox_populi.export.text_files import text_files
+from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.files.output_guard import Reads, require_new_folder
 from vox_populi.files.staged_folder import new_folder
+from vox_populi.files.whole_file import Chunk
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.operator_messages import adapter as say_adapter
@@ -51,6 +55,8 @@ def export_adapter(request: ExportRequest) -> ExportReport:
     modules = fitting_modules(inventory, header, where)
     base_name = request.base_name or loadable_name(inventory.model_dir)
     form = consumer_form(request.consumer, found.adapter, modules, config, base_name)
+    texts, text_notes = _text_files(request, header, inventory)
+    form = replace(form, files={**form.files, **texts})
     with new_folder(request.output_dir) as output:
         write_form(output.path, form, modules, config)
         files = output.files()
@@ -63,8 +69,18 @@ def export_adapter(request: ExportRequest) -> ExportReport:
         alpha=form.lora.alpha,
         renamed=form.renamed,
         rescaled=form.rescaled,
-        notes=(*form.notes, *_notes(header)),
+        notes=(*form.notes, *text_notes, *_notes(header), *_base_notes(form, base_name)),
     )
+
+
+def _text_files(
+    request: ExportRequest, header: AdapterHeader, inventory: ModelInventory
+) -> tuple[dict[str, list[Chunk]], tuple[str, ...]]:
+    """Template and tokenizer of the training; an imported adapter records none."""
+    if request.keep_base_text or header.imported is not None:
+        return {}, ()
+    public = header.for_publishing(include_system_prompt=request.include_system_prompt)
+    return text_files(request.consumer, public, inventory)
 
 
 def _check_output(request: ExportRequest, reads: tuple[Path, ...]) -> None:
@@ -85,6 +101,13 @@ def _require_family(inventory: ModelInventory, header: AdapterHeader, where: str
             where, header.base_name, header.base_digest, found
         )
         raise ArtifactError(problem)
+
+
+def _base_notes(form: ConsumerForm, base_name: str) -> tuple[str, ...]:
+    """A reminder that a folder of this machine is in the files."""
+    names_base = PEFT_CONFIG_FILE in form.files and say_export.NOTE_IMPORTED_AS_IS not in form.notes
+    is_folder = names_base and Path(base_name).is_absolute()
+    return (say_export.note_base_is_a_folder(base_name),) if is_folder else ()
 
 
 def _notes(header: AdapterHeader) -> tuple[str, ...]:

@@ -27,6 +27,15 @@ class GgufRequest:
     kind: GgufTypeChoice = GgufTypeChoice.AUTO
     model_dir: Path | None = None
     """Base of an adapter, if it has moved since training."""
+    keep_base_text: bool = False
+    """Write the base's chat template and end tokens, also for an adapter."""
+    include_system_prompt: bool = False
+    """Write an adapter's system prompt into the chat template."""
+
+    @property
+    def modelfile(self) -> Path:
+        """The file for Ollama beside the output."""
+        return self.output.with_suffix(".Modelfile")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,8 @@ class GgufReport:
     """llama.cpp's name of the pre-tokenizer."""
     context: int
     """Context length up to which llama.cpp computes the same."""
+    modelfile: Path
+    """The file for Ollama beside it."""
     rows: RowCheck | None = None
     """Whether the file does what an adapter was trained for; `None` for a model folder, and if the
     adapter's run has no check rows."""
@@ -51,6 +62,7 @@ class GgufReport:
         """The fields of `vox mens export-gguf --json`."""
         return {
             "output": str(self.output),
+            "modelfile": str(self.modelfile),
             "type": self.kind.value,
             "tensors": self.tensors,
             "bytes": self.total_bytes,
@@ -83,4 +95,5 @@ def _refuse_early(request: GgufRequest) -> None:
         lambda: None if means_adapter(request.source) else require_model(request.source),
         lambda: require_model(request.model_dir),
         lambda: require_new_file(request.output, say.export_target_exists),
+        lambda: require_new_file(request.modelfile, say.export_target_exists),
     )

@@ -206,7 +206,7 @@ def _with_template(
     trained = None if text is None or text.layout is None else text.layout.template
     if text is None or trained is None or choice.template is not None:
         return choose_template(asked, model.folder, tokenizer, needs_end=False)
-    changed = changed_template(model.folder, trained)
+    changed = changed_template(model.folder, trained, text.system_prompt)
     if changed is not None and not choice.force_template:
         raise ArtifactError(say_run.template_changed_since(text.where, changed))
     notes = () if changed is None else (say_run.note_recorded_template(changed),)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vox_populi import extras
 from vox_populi.data.chat_template import TEMPLATE_DATE, ModelTemplate, joined_templates
+from vox_populi.data.served_template import with_system_prompt
 from vox_populi.data.supervision import borders_of
 from vox_populi.data.template_rows import RenderTokenizer
 from vox_populi.data.trained_layout import TemplateSource
@@ -53,19 +54,28 @@ def choose_template(
     return replace(policy, template=chosen, layout=layout), notes
 
 
-def changed_template(folder: Path | None, trained: TemplateSource) -> str | None:
+def changed_template(
+    folder: Path | None, trained: TemplateSource, system_prompt: str | None = None
+) -> str | None:
     """The file with a folder's chat template, if that is not the one of the training any more.
+
+    Args:
+        folder: The base, or a merged folder, whose template may have the system prompt in it.
+        trained: The template of the training. Tokens that it does not write do not count.
+        system_prompt: The training's system prompt, if known.
 
     Raises:
         ModelError: When it cannot be read.
-        MissingExtraError: Without Jinja2.
     """
     found = None if folder is None else find_chat_template(folder)
     if found is None:
         return None
-    now = _in_folder(found).source
-    same = replace(now, day=trained.day) if now.day is not None else now
-    return None if same.digest == trained.digest else found.where
+    texts = [trained.text]
+    if system_prompt:
+        texts.append(with_system_prompt(trained.text, system_prompt))
+    written = [name for name in {**trained.tokens, **found.tokens} if name in trained.text]
+    is_same = all(trained.tokens.get(name) == found.tokens.get(name) for name in written)
+    return None if is_same and _text_of(found) in texts else found.where
 
 
 def is_our_vocabulary(folder: Path | None, tokenizer: TextTokenizer) -> bool:
@@ -119,7 +129,11 @@ def _without_own(folder: Path | None, tokenizer: TextTokenizer) -> tuple[ChatTem
 
 
 def _in_folder(found: FoundTemplate) -> ModelTemplate:
-    text = found.text
-    if found.tools_text is not None:
-        text = joined_templates(text, found.tools_text)
+    text = _text_of(found)
     return ModelTemplate(text=text, tokens=found.tokens, now=TEMPLATE_DATE, where=found.where)
+
+
+def _text_of(found: FoundTemplate) -> str:
+    return (
+        found.text if found.tools_text is None else joined_templates(found.text, found.tools_text)
+    )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vox_populi.export.consumers import GgufType
 from vox_populi.export.gguf.model import GgufSource, write_model_gguf
+from vox_populi.export.gguf.text import GgufText
 from vox_populi.export.gguf.vocabulary import NORMAL, GgufVocabulary
 from vox_populi.hf.family_registry import FAMILIES
 from vox_populi.hf.keymap import TensorKey, tensor_keys
@@ -38,7 +39,8 @@ def written(config: ModelConfig, folder: Path) -> Any:
     vocabulary = GgufVocabulary(
         pre="gpt-2", tokens=tuple(map(str, range(size))), types=(NORMAL,) * size, merges=()
     )
-    write_model_gguf(folder / "m.gguf", source, GgufType.F32, vocabulary, {})
+    text = GgufText(templates={}, bos_id=None, eos_id=None, eot_id=None)
+    write_model_gguf(folder / "m.gguf", source, GgufType.F32, vocabulary, text)
     return gguf.GGUFReader(folder / "m.gguf")
 
 

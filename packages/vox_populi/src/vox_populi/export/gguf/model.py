@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from vox_populi.containers.tensor_reader import read_tensor
 from vox_populi.errors import ArtifactError, EnvironmentFailure
 from vox_populi.export.consumers import GgufType
 from vox_populi.export.gguf.file import rows_as_stored
+from vox_populi.export.gguf.text import GgufText
 from vox_populi.export.gguf.vocabulary import GgufVocabulary
 from vox_populi.files.new_file import sync_file
 from vox_populi.files.whole_file import writing
@@ -103,7 +104,7 @@ def write_model_gguf(
     source: GgufSource,
     kind: GgufType,
     vocabulary: GgufVocabulary,
-    templates: Mapping[str, str],
+    text: GgufText,
 ) -> int:
     """Write a model and compare every tensor in the file; return their number.
 
@@ -112,7 +113,7 @@ def write_model_gguf(
         source: The model.
         kind: Type of the matrices.
         vocabulary: The tokenizer's vocabulary.
-        templates: Chat templates by name.
+        text: Chat templates and border tokens.
 
     Raises:
         MissingExtraError: Without the extra `gguf`.
@@ -126,7 +127,7 @@ def write_model_gguf(
     with writing(path):
         writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
         _add_settings(gguf, writer, config, _display_name(source.name, vocabulary))
-        _add_vocabulary(writer, config, vocabulary, templates)
+        _add_vocabulary(writer, vocabulary, text)
         writer.add_file_type(_FILE_TYPES[kind])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         digests = _write_tensors(gguf, writer, stored, str(path))
@@ -173,9 +174,7 @@ def _display_name(name: str, vocabulary: GgufVocabulary) -> str:
     return name if is_known or not vocabulary.strips_right else f"{name} (phi-3)"
 
 
-def _add_vocabulary(
-    writer: Any, config: ModelConfig, vocabulary: GgufVocabulary, templates: Mapping[str, str]
-) -> None:
+def _add_vocabulary(writer: Any, vocabulary: GgufVocabulary, text: GgufText) -> None:
     writer.add_tokenizer_model(vocabulary.model)
     writer.add_tokenizer_pre(vocabulary.pre)
     writer.add_token_list(vocabulary.tokens)
@@ -185,16 +184,18 @@ def _add_vocabulary(
     else:
         writer.add_token_merges(vocabulary.merges)
     writer.add_token_types(vocabulary.types)
-    if config.bos_id is not None:
-        writer.add_bos_token_id(config.bos_id)
-    if config.eos_ids:
-        writer.add_eos_token_id(config.eos_ids[0])
+    if text.bos_id is not None:
+        writer.add_bos_token_id(text.bos_id)
+    if text.eos_id is not None:
+        writer.add_eos_token_id(text.eos_id)
+    if text.eot_id is not None:
+        writer.add_eot_token_id(text.eot_id)
     if vocabulary.unknown_id is not None:
         writer.add_unk_token_id(vocabulary.unknown_id)
     # Rows are rendered with their control tokens; another in front would be one too many.
     writer.add_add_bos_token(False)
-    if templates:
-        named = [{"name": name, "template": text} for name, text in templates.items()]
+    if text.templates:
+        named = [{"name": name, "template": each} for name, each in text.templates.items()]
         writer.add_chat_template(named)
 
 
