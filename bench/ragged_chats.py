@@ -30,7 +30,8 @@ def write_chats(path: Path, count: int, seed: int = 1) -> None:
 
     def piece(length: int) -> str:
         start = draw.randrange(len(text) - length)
-        return text[start : start + length]
+        # Some slices are nothing but blanks, which is no answer.
+        return text[start : start + length] if text[start : start + length].strip() else "pass"
 
     with path.open("w", encoding="utf-8") as file:
         for i in range(count):

@@ -8,7 +8,13 @@ import time
 from pathlib import Path
 
 from vox_populi.contract.choices import TokenizerKind
-from vox_populi.data.dataset import DatasetOptions, RowCache, open_dataset, split_validation
+from vox_populi.data.dataset import (
+    DatasetOptions,
+    OnBadRow,
+    RowCache,
+    open_dataset,
+    split_validation,
+)
 from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.plan.row_worker import MODULE
@@ -24,7 +30,7 @@ def main() -> None:
     asked = TextPolicy(template=ChatTemplate.MODEL)
     policy = choose_template(asked, Path(base), tokenizer)[0]
     kept = RowCache(folder=Path(cache), workers=int(cores), module=MODULE, least_bytes=0)
-    options = DatasetOptions()
+    options = DatasetOptions(on_bad_row=OnBadRow.SKIP)
     rows = open_dataset(open_rows(Path(path)), tokenizer, policy, options, kept)
     train, valid = (rows.select(each) for each in split_validation(len(rows), 0.05, 42))
     result = {

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +78,15 @@ def test_no_rows_need_no_window() -> None:
 def test_a_row_that_no_window_holds_is_refused_by_number(bad: int) -> None:
     with pytest.raises(ValueError, match=rf"row 2 has {bad} tokens"):
         pack_rows([1, CAPACITY, bad], CAPACITY)
+
+
+@pytest.mark.parametrize(("rows_per_step", "capacity"), [(16, 2048), (64, 2048), (32, 4096)])
+def test_ragged_rows_fill_the_windows_of_a_step(rows_per_step: int, capacity: int) -> None:
+    draw = random.Random(1)
+    lengths = [max(60, min(512, round(170 * math.e ** draw.gauss(0, 0.65)))) for _ in range(1600)]
+    fills: list[float] = []
+    for start in range(0, len(lengths), rows_per_step):
+        windows = pack_rows(lengths[start : start + rows_per_step], capacity)
+        tokens = sorted(window.n_tokens for window in windows)
+        fills += [each / capacity for each in tokens[1:]]  # A step ends where its rows end.
+    assert sum(fills) / len(fills) >= 0.95
