@@ -10,14 +10,19 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from packages.vox_populi.tests.sentencepiece_files import llama_pieces, sentencepiece_bytes
 from tests_integration.tier_a.test_gguf_interop import CASES, as_gguf, logits_of
 from tests_integration.tiny_models import VOCAB, write_tiny_model
 from tests_integration.tolerances import F32_LOGITS, assert_parity, differs
 from vox_populi.errors import EnvironmentFailure, ModelError, PreflightError
 from vox_populi.export.consumers import GgufType
+from vox_populi.hf.gguf_pre_tokenizers import PRE_TOKENIZERS
+from vox_populi.hf.older_tokenizers import convert_older_tokenizer
+from vox_populi.pipeline.gguf import GgufRequest, export_gguf
 from vox_populi.pipeline.import_gguf import (
     BaseDtype,
     ImportGgufReport,
@@ -132,6 +137,53 @@ TEXTS = (
     "<|im_start|>user\nhi<|im_end|>",
     "",
 )
+
+
+def rewrite_tokenizer(folder: Path, **parts: Any) -> dict[str, Any]:
+    path = folder / "tokenizer.json"
+    raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    raw |= {"post_processor": None, **parts}
+    path.write_text(json.dumps(raw), encoding="utf-8")
+    return raw
+
+
+@pytest.mark.parametrize("pre", ["olmo", "smollm", "qwen2", "smaug-bpe", "gpt-4o", "deepseek-v3"])
+def test_a_tokenizer_that_was_exported_comes_back(pre: str, tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "m", "llama", tokenizer=True)
+    known = PRE_TOKENIZERS[pre]
+    before = rewrite_tokenizer(
+        tmp_path / "m",
+        pre_tokenizer=known.definition(),
+        normalizer={"type": "NFC"} if known.nfc else None,
+    )
+    path = tmp_path / "m.gguf"
+    report = export_gguf(GgufRequest(source=tmp_path / "m", output=path))
+    assert report.pre_tokenizer == pre
+    after = json.loads((imported(path).output / "tokenizer.json").read_text(encoding="utf-8"))
+    for part in ("normalizer", "pre_tokenizer", "added_tokens"):
+        assert after[part] == before[part], part
+    assert after["model"]["vocab"] == before["model"]["vocab"]
+
+
+def test_a_sentencepiece_tokenizer_that_was_exported_comes_back(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "m", "llama", tokenizer=True)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "m" / name).unlink()
+    pieces = llama_pieces(["ab c"])
+    assert len(pieces) < VOCAB
+    (tmp_path / "m" / "tokenizer.model").write_bytes(sentencepiece_bytes(pieces))
+    before = convert_older_tokenizer(tmp_path / "m").definition
+    (tmp_path / "m" / "tokenizer.json").write_text(json.dumps(before), encoding="utf-8")
+    export_gguf(GgufRequest(source=tmp_path / "m", output=tmp_path / "m.gguf"))
+    output = imported(tmp_path / "m.gguf").output
+    first = Tokenizer.from_str(json.dumps(before))
+    second = Tokenizer.from_file(str(output / "tokenizer.json"))
+    total = 0
+    for text in ("ab c", "  ab  c ", "cab\nb", "naïve"):
+        ids = first.encode(text, add_special_tokens=False).ids
+        assert second.encode(text, add_special_tokens=False).ids == ids, text
+        total += len(ids)
+    assert total > 12
 
 
 def test_another_folders_tokenizer_can_be_taken(tmp_path: Path) -> None:

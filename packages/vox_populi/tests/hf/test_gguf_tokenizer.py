@@ -97,6 +97,14 @@ def test_sentencepiece_puts_a_space_in_front_of_every_stretch(tmp_path: Path) ->
     assert without.encode("hi hi", add_special_tokens=False).ids == [7, 8]
 
 
+def test_control_tokens_of_phi_3_take_the_white_space_after_them(tmp_path: Path) -> None:
+    phi3 = loaded(made(tmp_path, {**SENTENCEPIECE, "general.name": "Phi 3 Mini"}))
+    assert phi3.encode("[INST]\nhi").ids != [1, 10, 8]
+    phi3 = loaded(made(tmp_path, {**SENTENCEPIECE, "general.name": "Phi-3-mini"}))
+    assert phi3.encode("[INST]\nhi").ids == [1, 10, 8]
+    assert phi3.encode("<s>\nhi", add_special_tokens=False).ids[:3] == [1, 4, 3]
+
+
 def test_better_pieces_merge_first() -> None:
     pieces = {"a": 0, "b": 1, "c": 2, "ab": 3, "bc": 4, "abc": 5}
     scores = {"a": -5.0, "b": -5.0, "c": -5.0, "ab": -2.0, "bc": -1.0, "abc": -3.0}

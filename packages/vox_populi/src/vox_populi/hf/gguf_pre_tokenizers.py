@@ -20,6 +20,12 @@ _CASED = rf"{_START}{_UPPER}*{_LOWER}+{{0}}|{_START}{_UPPER}+{_LOWER}*{{0}}"
 _CASED_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _TEKKEN = _CASED.replace("{0}", "") + r"|\p{N}" + _CASED_REST
 _GPT4O = _CASED.replace("{0}", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?") + r"|\p{N}{1,3}" + _CASED_REST
+_DEEPSEEK = (
+    r"\p{N}{1,3}",
+    "[一-龥\u3040-\u309f\u30a0-\u30ff]+",
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+)
 _CODER = ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+")
 
 
@@ -66,13 +72,15 @@ _QWEN2_LIKE = PreTokenizer(patterns=(_QWEN2,))
 _GPT4O_LIKE = PreTokenizer(patterns=(_GPT4O,))
 
 PRE_TOKENIZERS: Mapping[str, PreTokenizer] = {
-    **dict.fromkeys(("gpt-2", "phi-2", "mpt", "olmo", "jais", "gigachat", "a.x-4.0"), _GPT2_LIKE),
+    **dict.fromkeys(("gpt-2", "phi-2", "mpt", "jais", "gigachat", "a.x-4.0"), _GPT2_LIKE),
     **dict.fromkeys(("trillion", "exaone4"), _GPT2_LIKE),
     **dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell"), _DIGITS),
     **dict.fromkeys(("exaone", "minerva-7b"), _DIGITS),
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral"), _LLAMA3_LIKE),
     **dict.fromkeys(("midm-2.0", "lfm2"), _LLAMA3_LIKE),
     **dict.fromkeys(("dbrx", "smaug-bpe"), PreTokenizer(patterns=(_LLAMA3,))),
+    "olmo": PreTokenizer(nfc=True),
+    "deepseek-v3": PreTokenizer(patterns=_DEEPSEEK),
     "qwen2": PreTokenizer(patterns=(_QWEN2,), nfc=True),
     **dict.fromkeys(("deepseek-r1-qwen", "stablelm2", "megrez", "hunyuan", "kormo"), _QWEN2_LIKE),
     "tekken": PreTokenizer(patterns=(_TEKKEN,), ignore_merges=True, adds_bos=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vox_populi.errors import ModelError
 from vox_populi.hf.chat_template_files import MAX_TEMPLATE_BYTES
@@ -102,6 +102,11 @@ _NAMES: Mapping[str, str] = {
 }
 _IN_CONFIG = ("bos", "eos", "pad")
 _ENDS = ("eos", "eot", "eom")
+_PHI3 = re.compile("phi-?3", re.IGNORECASE)
+"""Names of models whose control tokens take the white space after them, as in llama.cpp: the
+format has no field for it."""
+_PHI3_PLAIN = frozenset(("<unk>", "<s>", "<|endoftext|>"))
+"""Control tokens of Phi-3 that do not."""
 _SENTENCEPIECE_IDS = {"bos": 1, "eos": 2, "unk": 0}
 """Ids of a SentencePiece vocabulary that does not say otherwise."""
 
@@ -139,6 +144,10 @@ class _Vocabulary:
     def around(self, fields: GgufFields, *, adds_bos: bool) -> Vocabulary:
         """The tokens, and what the file puts around a text."""
         added = list(self.table.added())
+        if _PHI3.search(fields.text("general.name", default="") or ""):
+            added = [
+                replace(token, strips_right=token.content not in _PHI3_PLAIN) for token in added
+            ]
         by_id = {token.id: token for token in added}
         has_bos = fields.flag(f"{_KEY}.add_bos_token", default=adds_bos)
         has_eos = fields.flag(f"{_KEY}.add_eos_token", default=False)

@@ -21,6 +21,8 @@ class AddedToken:
     content: str
     special: bool
     """Whether it is a control token."""
+    strips_right: bool = False
+    """Whether it takes the white space after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +158,7 @@ def _definition(vocabulary: Vocabulary, **parts: object) -> dict[str, object]:
             "content": token.content,
             "single_word": False,
             "lstrip": False,
-            "rstrip": False,
+            "rstrip": token.strips_right,
             "normalized": False,
             "special": token.special,
         }
