@@ -229,7 +229,7 @@ def test_no_plan_reaches_a_terminal_raw(show: Show, monkeypatch: pytest.MonkeyPa
     @dataclasses.dataclass
     class Planned:
         plan: Any
-        notes: tuple[str, ...] = (HOSTILE,)
+        shown_notes: tuple[str, ...] = (HOSTILE,)
 
     monkeypatch.setattr(train, "plan_training", lambda contract, use: Planned(made))
     assert_harmless(show("mens", "train", "--data-dir", "x", "--output-dir", "y", "--dry-run"))
