@@ -179,11 +179,11 @@ def note_template_for_mlx(end: str) -> str:
     )
 
 
-def note_base_is_a_folder(folder: str) -> str:
+def note_base_is_a_folder() -> str:
     """A path of this machine is in the exported config."""
     return (
-        f"adapter_config.json names the base by its folder, {clipped(folder)}; before you publish "
-        "it, export with --base-name ORG/NAME"
+        "adapter_config.json names the base by its folder on this machine; before you publish it, "
+        "export with --base-name ORG/NAME"
     )
 
 

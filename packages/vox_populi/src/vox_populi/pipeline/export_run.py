@@ -107,7 +107,7 @@ def _base_notes(form: ConsumerForm, base_name: str) -> tuple[str, ...]:
     """A reminder that a folder of this machine is in the files."""
     names_base = PEFT_CONFIG_FILE in form.files and say_export.NOTE_IMPORTED_AS_IS not in form.notes
     is_folder = names_base and Path(base_name).is_absolute()
-    return (say_export.note_base_is_a_folder(base_name),) if is_folder else ()
+    return (say_export.note_base_is_a_folder(),) if is_folder else ()
 
 
 def _notes(header: AdapterHeader) -> tuple[str, ...]:
