@@ -12,6 +12,7 @@ import pytest
 from packages.vox_populi.tests.pages.parsed_page import ParsedPage
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.row_mask import Finding
+from vox_populi.data.template_rows import History
 from vox_populi.errors import ConfigError, DataError, PreflightError
 from vox_populi.pipeline.corpus_check import (
     CorpusCheckRequest,
@@ -19,6 +20,7 @@ from vox_populi.pipeline.corpus_check import (
     CorpusReport,
     check_corpus,
 )
+from vox_tensor.tokenizer import VoxTokenizer
 
 LONG = " ".join(f"word{i}" for i in range(60))
 ROWS: list[dict[str, Any]] = [
@@ -150,6 +152,32 @@ def test_the_page_shows_counts_charts_and_examples_and_runs_nothing(
     assert len(page.text_in("h2")) == 8
     assert "\x1b" not in text
     assert any("alert(1)" in shown for shown in page.text_in("td"))
+
+
+REWRITES = (
+    "{% for m in messages %}{% set old = m.role == 'assistant' and not loop.last %}"
+    "<|im_start|>{{ m.role }}\n{{ 'short' if old else m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize(("history", "bad"), [(None, 1), (History.LAST, 0), (History.SPLIT, 0)])
+def test_answers_that_a_template_rewrites_are_treated_as_in_training(
+    write: Write, tmp_path: Path, history: History | None, bad: int
+) -> None:
+    pytest.importorskip("tokenizers", reason="needs vox-populi[mens-gpu]")
+    base = tmp_path / "base"
+    base.mkdir()
+    VoxTokenizer().save(base / "tokenizer.json")
+    (base / "chat_template.jinja").write_text(REWRITES, encoding="utf-8")
+    turns = [("user", "one"), ("assistant", "first"), ("user", "two"), ("assistant", "second")]
+    row = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    train = write([row, {"prompt": "p", "response": "r"}])
+    found = checked(train, model_dir=base, history=history).found
+    assert found.bad == bad
+    assert dict(found.files[0].problems_by_code) == ({"MENS-D143": 1} if bad else {})
+    n_rows = 3 if history is History.SPLIT else 2 - bad
+    assert found.lengths["tokens"].count == n_rows
 
 
 def test_json_has_places_and_no_text_of_rows(write: Write) -> None:

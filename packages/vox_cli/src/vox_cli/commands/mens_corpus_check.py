@@ -11,6 +11,7 @@ from vox_cli.console import Console
 from vox_cli.report_text import aligned, counts_text
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.corpus.length_counts import LengthCounts
+from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.number_ranges import POSITIVE_SHARE, SEQ_LEN, SHARE
 from vox_populi.pages.corpus_page import summary
@@ -49,6 +50,14 @@ def check(
         flags.choice("Template of a row, with a tokenizer.", ChatTemplate, "as in training"),
     ] = None,
     system_prompt: Annotated[str | None, flags.text("System prompt for rows without one.")] = None,
+    history: Annotated[
+        History | None,
+        flags.choice(
+            "Answers that the template rewrites later: refuse, learn the last, or split the row.",
+            History,
+            default="error",
+        ),
+    ] = None,
     seq_len: Annotated[
         int | None, flags.whole("Count rows with more tokens than this.", SEQ_LEN)
     ] = None,
@@ -99,6 +108,7 @@ def check(
         tokenizer=tokenizer,
         template=template,
         system_prompt=system_prompt,
+        history=history,
         seq_len=seq_len,
         similarity=similarity,
         gates=CorpusGates(

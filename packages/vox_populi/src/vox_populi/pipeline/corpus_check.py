@@ -104,6 +104,8 @@ class CorpusCheckRequest:
     """`None`, and no model: characters are counted instead of tokens."""
     template: ChatTemplate | None = None
     system_prompt: str | None = None
+    history: History | None = None
+    """`None`: as in training."""
     seq_len: int | None = None
     similarity: float = 0.8
     """Share of common three-word sequences with which two rows are nearly the same."""
@@ -131,6 +133,7 @@ class CorpusCheckRequest:
         for flag, value in (
             ("--template", self.template),
             ("--system-prompt", self.system_prompt),
+            ("--history", self.history),
             ("--seq-len", self.seq_len),
             ("--max-cut", self.gates.max_cut),
         ):
@@ -269,7 +272,7 @@ def _chosen(request: CorpusCheckRequest) -> ChosenText | None:
     asked = TextPolicy(
         template=request.template or ChatTemplate.AUTO,
         system_prompt=request.system_prompt,
-        history=History.LAST,
+        history=request.history or History.ERROR,
     )
     return choose_text(asked, request.model_dir, request.tokenizer)
 
