@@ -58,6 +58,7 @@ CONVERSATION_KEYS = (
 _CONVERSATION_NAMES = tuple(shape.value for shape in CONVERSATION_KEYS)
 _PAIR_KEYS = frozenset((*PROMPT_KEYS, *ANSWER_KEYS))
 _TEXT_KEY = RowShape.TEXT.value
+_TOOLS = frozenset(TOOLS_KEYS)
 
 
 def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRecord:
@@ -78,7 +79,7 @@ def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRec
             say.row_shape_unknown(row.place, _CONVERSATION_NAMES, PROMPT_KEYS, ANSWER_KEYS)
         )
     messages = _messages(row, shape)
-    tools = row_tools(row) if any(map(value.get, TOOLS_KEYS)) else ()
+    tools = () if _TOOLS.isdisjoint(value) else row_tools(row)
     weight = _weight(row) if "weight" in value else 1.0
     session = trace_calls(row) if TRACE_KEY in value else None
     if row.problems:

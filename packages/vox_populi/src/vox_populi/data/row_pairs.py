@@ -35,19 +35,23 @@ def pair_messages(row: RowFields) -> list[Message]:
             row.blank(" or ".join(PROMPT_KEYS))
         if not answer and not calls:
             row.blank(" or ".join(ANSWER_KEYS))
-    system, history = row.one_text(SYSTEM_KEYS), _history(row)
+    system = "" if _SYSTEM.isdisjoint(row.value) else row.one_text(SYSTEM_KEYS)
+    history = _history(row)
     if row.problems:
         return []
     asked = _asked(row, key, prompt, extra, has_instruction=len(prompts) > 1)
     if isinstance(answer, list):
         answered = parse_turns(row, answer, answers[0][0])
     else:
-        reasoning = reasoning_of(row, row.value) if _HAS_REASONING & row.value.keys() else None
+        reasoning = None if _REASONING.isdisjoint(row.value) else reasoning_of(row, row.value)
         extras = MessageExtras(tool_calls=calls, reasoning=reasoning)
         is_plain = not calls and reasoning is None
         answered = [Message(Role.ASSISTANT, answer, True, None if is_plain else extras)]
     messages = [*history, *asked, *answered]
-    return [*system_message(row, system, messages), *messages]
+    return [*system_message(row, system, messages), *messages] if system else messages
+
+
+_SYSTEM = frozenset(SYSTEM_KEYS)
 
 
 def system_message(row: RowFields, system: str, messages: Sequence[Message]) -> list[Message]:
@@ -60,7 +64,7 @@ def system_message(row: RowFields, system: str, messages: Sequence[Message]) -> 
     return [] if inside else [Message(Role.SYSTEM, system)]
 
 
-_HAS_REASONING = frozenset(("reasoning_content", "thinking"))
+_REASONING = frozenset(("reasoning_content", "thinking"))
 """Keys that make an answer's reasoning; `reasoning` alone is often why a row was rated so."""
 
 
@@ -68,8 +72,11 @@ def _present(row: RowFields, keys: Sequence[str]) -> _Found:
     """The keys that hold something, with it."""
     # Every field is looked at, so that a wrong type is reported behind a good value too.
     found: _Found = []
+    fields = row.value
     for key in keys:
-        value = row.value.get(key)
+        if key not in fields:
+            continue
+        value = fields[key]
         if isinstance(value, str):
             if value.strip():
                 found.append((key, value))
@@ -105,6 +112,8 @@ def _same(row: RowFields, found: _Found) -> _Text:
 
 def _extra(row: RowFields, prompt_key: str) -> str:
     """What the prompt is about: Alpaca's `input`, Dolly's `context`."""
+    if "input" not in row.value and "context" not in row.value:
+        return ""
     if prompt_key != FINISHED_PROMPT:
         return row.one_text(("input", "context"))
     context = row.value.get("context")
@@ -126,7 +135,8 @@ def _asked(
         # A row with both prompts repeats itself: `prompt` is the finished text, input included.
         if has_instruction or (is_context and extra in prompt):
             extra = ""
-    return [Message(Role.USER, "\n".join(filter(None, (prompt, extra))))]
+    asked = f"{prompt}\n{extra}" if prompt and extra else prompt or extra
+    return [Message(Role.USER, asked)]
 
 
 def _answered_calls(row: RowFields) -> tuple[ToolCall, ...]:
