@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vox_cli import flags
+from vox_cli.value_parsers import template_word
 from vox_populi.contract.choices import (
     DEVICE_WORDS,
     DTYPE_WORDS,
@@ -15,7 +16,7 @@ from vox_populi.contract.choices import (
     DeviceKind,
     TokenizerKind,
 )
-from vox_populi.data.training_text import ChatTemplate
+from vox_populi.contract.template_word import TEMPLATE_METAVAR
 from vox_populi.errors import ConfigError
 from vox_populi.number_ranges import THREADS
 from vox_populi.operator_messages import usage as say
@@ -39,7 +40,7 @@ TokenizerFlag = Annotated[
     TokenizerKind | None, flags.choice("Vocabulary.", TokenizerKind, "the run's or model's")
 ]
 TemplateFlag = Annotated[
-    ChatTemplate | None, flags.choice("Template of a row.", ChatTemplate, "the run's, else auto")
+    Any, flags.value("Template of a row.", template_word, TEMPLATE_METAVAR, "the run's, else auto")
 ]
 SystemPromptFlag = Annotated[
     str | None, flags.text("System prompt for rows without one.", default="the run's")

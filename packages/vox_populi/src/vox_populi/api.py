@@ -27,8 +27,8 @@ from vox_populi.contract.choices import (
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.presets import values_of_preset
 from vox_populi.contract.setting import Setting, settings_of
+from vox_populi.contract.template_word import parse_template
 from vox_populi.contract.training_settings import TrainingSettings
-from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError
 from vox_populi.events import Event, Sink
 from vox_populi.export.consumers import Consumer
@@ -347,7 +347,8 @@ def _stored(setting: Setting, value: object) -> object:
     """A setting's value as the request holds it; words and paths may be text."""
     if value is None:
         return None
-    if isinstance(value, str) and issubclass(setting.kind, StrEnum):
+    is_free = setting.spec.parse is not None
+    if isinstance(value, str) and issubclass(setting.kind, StrEnum) and not is_free:
         words = setting.spec.words or {member.value: member for member in setting.kind}
         value = parse_choice(setting.flag, value, words)
     elif isinstance(value, str) and setting.kind is Path:
@@ -369,7 +370,7 @@ def _weights(values: Weights) -> WeightsChoice:
     kinds: dict[str, Callable[[Any], object]] = {
         **dict.fromkeys(("model", "run", "checkpoint", "adapter"), Path),
         "tokenizer": TokenizerKind,
-        "template": ChatTemplate,
+        "template": lambda value: parse_template(str(value)),
         "device": DeviceKind,
         "dtype": ComputeDtype,
     }

@@ -38,6 +38,7 @@ OTHER_VALUE: dict[str, Any] = {
     "template": ChatTemplate.PLAIN,
     "system_prompt": "Be brief.",
     "history": History.LAST,
+    "template_date": "2026-11-26",
     "learn": LearnedParts.LAST,
     "epochs": 4,
     "max_steps": 10,

@@ -48,6 +48,7 @@ _NEED_TORCH = (
     "weights",
     "engine_setup",
     "model_template",
+    "template_places",
 )
 collect_ignore = [] if find_spec("torch") else [f"test_{name}_run.py" for name in _NEED_TORCH]
 

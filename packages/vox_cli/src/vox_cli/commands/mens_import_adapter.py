@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from vox_cli import flags
 from vox_cli.console import Console
 from vox_cli.report_text import aligned
+from vox_cli.value_parsers import template_word
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.template_word import TEMPLATE_METAVAR
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.pipeline.import_peft import ImportReport, ImportRequest
 from vox_populi.pipeline.import_peft import import_adapter as import_peft
@@ -25,7 +27,7 @@ def import_adapter(
         TokenizerKind | None, flags.choice("Vocabulary.", TokenizerKind, "the base's")
     ] = None,
     template: Annotated[
-        ChatTemplate, flags.choice("Template it was trained with.", ChatTemplate, "auto")
+        Any, flags.value("Template it was trained with.", template_word, TEMPLATE_METAVAR, "auto")
     ] = ChatTemplate.AUTO,
     system_prompt: Annotated[
         str | None, flags.text("System prompt used for rows without one.")

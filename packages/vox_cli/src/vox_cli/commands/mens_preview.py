@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from vox_cli import flags
 from vox_cli.console import Console
@@ -11,8 +11,10 @@ from vox_cli.mask_text import mask_text
 from vox_cli.output_flags import PreviewConsole
 from vox_cli.preview_text import PreviewLook, preview_text
 from vox_cli.terminal import STDOUT
-from vox_cli.value_parsers import whole_number
+from vox_cli.value_parsers import day, template_word, whole_number
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.template_word import TEMPLATE_METAVAR
+from vox_populi.data.chat_template import DEFAULT_DAY
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.mask_gates import MaskGates
@@ -47,8 +49,11 @@ def preview(
         flags.choice("Vocabulary.", TokenizerKind, default="hf with --model, else vox"),
     ] = None,
     template: Annotated[
-        ChatTemplate, flags.choice("Template of a row.", ChatTemplate, default="auto")
+        Any, flags.value("Template of a row.", template_word, TEMPLATE_METAVAR, default="auto")
     ] = ChatTemplate.AUTO,
+    template_date: Annotated[
+        str, flags.value("The date that a chat template prints.", day, "YYYY-MM-DD", DEFAULT_DAY)
+    ] = DEFAULT_DAY,
     system_prompt: Annotated[str | None, flags.text("System prompt for rows without one.")] = None,
     history: Annotated[
         History,
@@ -146,6 +151,7 @@ def preview(
         row=row,
         line=line,
         template=template,
+        template_date=template_date,
         system_prompt=system_prompt,
         history=history,
         learn=learn,

@@ -128,7 +128,7 @@ def header_on_base(
         model_type=config.model_type,
         tokenizer=kind,
         tokenizer_digest=digest,
-        template=policy.template,
+        template=policy.kind,
         template_digest=policy.digest,
         system_prompt=policy.system_prompt,
         seq_len=min(_SEQ_LEN, config.max_positions),

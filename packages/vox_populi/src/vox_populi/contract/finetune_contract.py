@@ -48,6 +48,7 @@ from vox_populi.contract.setting_groups import (
     RowCacheSettings,
     ScheduleSettings,
 )
+from vox_populi.contract.template_word import TEMPLATE_METAVAR, parse_day, parse_template
 from vox_populi.data.dataset import RowRules
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ContractError
@@ -165,7 +166,17 @@ class FinetuneContract:
         default_factory=lambda: TextPolicy(template=ChatTemplate.AUTO),
         metadata=settings_in(
             TextPolicy,
-            template=SettingSpec(help="Template of a row; auto: the base's own if it has one."),
+            template=SettingSpec(
+                help="Template of a row; auto: the base's own if it has one.",
+                parse=parse_template,
+                metavar=TEMPLATE_METAVAR,
+            ),
+            template_date=SettingSpec(
+                help="The date that a chat template prints.",
+                parse=parse_day,
+                metavar="YYYY-MM-DD",
+                recorded=Recorded.IF_CHANGED,
+            ),
             system_prompt=SettingSpec(help="System prompt for rows without one."),
             history=SettingSpec(
                 help="Answers that the template rewrites later: refuse, learn the last,"

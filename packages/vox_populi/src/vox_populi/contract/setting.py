@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import cache
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from vox_populi.number_ranges import NumberRange, NumberSet
@@ -263,7 +263,7 @@ def _setting(
     members = get_args(hint)
     is_nullable = NoneType in members
     is_repeated = get_origin(hint) is tuple
-    is_wrapped = is_nullable or is_repeated
+    is_wrapped = isinstance(hint, UnionType) or is_repeated
     kind = next(member for member in members if member is not NoneType) if is_wrapped else hint
     return Setting(
         field=each.name,

@@ -77,7 +77,7 @@ class TrainingSettings(TypedDict, total=False):
     """Forward passes per optimizer step."""
     seed: int
     """Random seed."""
-    template: Literal["chatml", "plain", "model", "auto"]
+    template: str
     """Template of a row; auto: the base's own if it has one."""
     system_prompt: str | None
     """System prompt for rows without one."""
@@ -85,6 +85,8 @@ class TrainingSettings(TypedDict, total=False):
     """Answers that the template rewrites later: refuse, learn the last, or split the row."""
     learn: Literal["answers", "last", "all"]
     """What is learned of a row: its answers, the last one, or every token."""
+    template_date: str
+    """The date that a chat template prints."""
     min_rating: int | None
     """Skip rows with a lower rating, 1 to 5."""
     context_filter: str | None

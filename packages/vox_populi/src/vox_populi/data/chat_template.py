@@ -17,6 +17,8 @@ TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 """The date that templates print: always the same, so that a run can be repeated and a prompt is
 that of the training. It is the one that Llama's templates print if they are told none."""
 
+DEFAULT_DAY = TEMPLATE_DATE.date().isoformat()
+
 
 def joined_templates(default: str, for_tools: str) -> str:
     """One template that is the second one if there are tools, and otherwise the first.

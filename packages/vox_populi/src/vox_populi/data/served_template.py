@@ -33,7 +33,7 @@ def served_template(
         system_prompt: System prompt for conversations without a system message.
         bos: Text of the token that every text starts with, if the base has one.
     """
-    assert layout is not ChatTemplate.MODEL, "it has a template of its own"
+    assert not layout.is_rendered, "it has a template of its own"
     start = f"{{{{ {_literal(bos)} }}}}" if bos else ""
     body = start + (_chatml(end) if layout is ChatTemplate.CHATML else _plain(end))
     return body if not system_prompt else with_system_prompt(body, system_prompt)

@@ -189,7 +189,7 @@ def borders_of(tokenizer: TextTokenizer, template: ChatTemplate) -> TrainedLayou
 
     `None` for our vocabulary, and if nothing could end an answer.
     """
-    assert template is not ChatTemplate.MODEL, "it has its own"
+    assert not template.is_rendered, "it has its own"
     marker = IM_END if template is ChatTemplate.CHATML else END_OF_TEXT
     end = _control_id(marker, tokenizer)
     if end is None or not isinstance(tokenizer, RenderTokenizer):
@@ -243,7 +243,7 @@ def _require_no_tools(
 ) -> None:
     """Our own layouts have no form for tools, which they would drop silently."""
     if tools or any(message.tool_calls for message in messages):
-        raise DataError(say_rows.layout_has_no_tools(place, policy.template))
+        raise DataError(say_rows.layout_has_no_tools(place, policy.kind))
 
 
 def _encoded_pieces(

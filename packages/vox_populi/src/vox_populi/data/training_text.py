@@ -11,8 +11,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 
-from vox_populi.data.chat_template import ModelTemplate
+from vox_populi.data.chat_template import DEFAULT_DAY, ModelTemplate
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.template_rows import History
 from vox_populi.data.trained_layout import TrainedLayout
@@ -33,33 +34,60 @@ class ChatTemplate(StrEnum):
     """The contents on separate lines, without roles."""
     MODEL = "model"
     """The base's own chat template, as a server renders it."""
+    FILE = "file"
+    """A Jinja template that the request named: a file, or one of the base's by its name."""
     AUTO = "auto"
     """One of the others, chosen by the base; nothing is laid out or recorded with this word."""
+
+    @property
+    def is_rendered(self) -> bool:
+        """Whether a Jinja template makes the text."""
+        return self in (ChatTemplate.MODEL, ChatTemplate.FILE)
+
+
+@dataclass(frozen=True, slots=True)
+class TemplatePlace:
+    """A template that a request names by its place; it is recorded as `ChatTemplate.FILE`."""
+
+    file: Path | None = None
+    name: str | None = None
+    """Name of one of the base's own templates."""
+
+    def __str__(self) -> str:
+        return f"{ChatTemplate.MODEL}:{self.name}" if self.file is None else str(self.file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextPolicy:
     """Everything besides the row that decides its text."""
 
-    template: ChatTemplate = ChatTemplate.CHATML
+    template: ChatTemplate | TemplatePlace = ChatTemplate.CHATML
     system_prompt: str | None = None
     """System prompt for conversations without a system message."""
     history: History = History.ERROR
     """How `ChatTemplate.MODEL` learns answers that the template rewrites once others follow."""
     learn: LearnedParts = LearnedParts.ANSWERS
     """What is learned of a row; not part of its text."""
+    template_date: str = DEFAULT_DAY
+    """The date that a Jinja template prints, as YYYY-MM-DD."""
     own: ModelTemplate | None = None
-    """The base's template, for `ChatTemplate.MODEL`; `None` until the base is known."""
+    """The Jinja template; `None` until the base is known, and for the layouts without one."""
     layout: TrainedLayout | None = None
     """BOS and end token for the other two, if the base's own tokenizer encodes the whole text;
     `None` for our vocabulary, and for adapters of older versions: then each piece is encoded."""
 
     @property
+    def kind(self) -> ChatTemplate:
+        """The template, once the base is known."""
+        assert isinstance(self.template, ChatTemplate), "`choose_template` replaces a place"
+        return self.template
+
+    @property
     def digest(self) -> str:
         """`sha256:` and the hash of layout and system prompt."""
-        if self.template is ChatTemplate.MODEL:
+        if self.kind.is_rendered:
             return _digest([None if self.own is None else self.own.digest, self.system_prompt])
-        return _layout_digest(self.template, self.layout, self.system_prompt)
+        return _layout_digest(self.kind, self.layout, self.system_prompt)
 
 
 def withholds_prompt(template: ChatTemplate, layout: TrainedLayout | None, digest: str) -> bool:
@@ -71,7 +99,7 @@ def withholds_prompt(template: ChatTemplate, layout: TrainedLayout | None, diges
             template is not known.
         digest: The recorded `TextPolicy.digest`.
     """
-    if template is not ChatTemplate.MODEL:
+    if not template.is_rendered:
         return _layout_digest(template, layout, None) != digest
     source = None if layout is None else layout.template
     return source is not None and _digest([source.digest, None]) != digest
@@ -104,8 +132,8 @@ def training_pieces(
         policy: Template and system prompt.
         open_assistant: End where an assistant's answer starts, for the model to continue.
     """
-    assert policy.template is not ChatTemplate.MODEL, "it is rendered whole"
-    assert policy.template is not ChatTemplate.AUTO, "`choose_template` replaces it"
+    assert not policy.kind.is_rendered, "it is rendered whole"
+    assert policy.kind is not ChatTemplate.AUTO, "`choose_template` replaces it"
     turns = _with_system(_with_reasoning(messages), policy.system_prompt)
     if policy.template is ChatTemplate.CHATML:
         return chatml_pieces(turns, open_assistant)

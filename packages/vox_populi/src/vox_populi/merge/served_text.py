@@ -106,7 +106,7 @@ def _own_end(template: ChatTemplate) -> TokenName:
 
 def _template(header: AdapterHeader, end: str) -> tuple[str | None, str | None]:
     """The template's text and the date it printed."""
-    if header.template is not ChatTemplate.MODEL:
+    if not header.template.is_rendered:
         bos = None if header.layout is None else header.layout.bos
         start = "" if bos is None else bos.text
         return served_template(header.template, end, header.system_prompt, start), None

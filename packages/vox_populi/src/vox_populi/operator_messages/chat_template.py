@@ -23,7 +23,7 @@ def template_name_unknown(where: str, name: str, known: Sequence[str]) -> Proble
     return Problem(
         code="MENS-H111",
         what=f"the folder has no chat template named {name}.",
-        fix=f"It has: {', '.join(known)}. Save the one to use as a file and pass that.",
+        fix=f"It has: {', '.join(known)}. Pass one with --template model:NAME.",
         where=where,
     )
 
@@ -68,6 +68,21 @@ def base_has_no_end(where: str) -> Problem:
         ' into tokenizer_config.json, or its id as "eos_token_id" into config.json.',
         where=where,
     )
+
+
+def template_file_missing(where: str) -> Problem:
+    """A template was requested by a file that does not exist."""
+    return Problem(
+        code="MENS-H116",
+        what="there is no such template file.",
+        fix="Check the path, or omit --template for the model's own.",
+        where=where,
+    )
+
+
+def note_given_template(file: str, day: str | None) -> str:
+    """A template prints the date, which would make runs differ."""
+    return f"{file}: the chat template prints the date, and {day} is always used (--template-date)."
 
 
 def note_own_template(file: str, day: str | None) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vox_populi.contract.choices import TokenizerKind
-from vox_populi.data.training_text import ChatTemplate
+from vox_populi.data.training_text import ChatTemplate, TemplatePlace
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import require_new_file
 from vox_populi.operator_messages import export as say
@@ -25,7 +25,7 @@ class ImportRequest:
     """Its base; `None` for the embedded one."""
     tokenizer: TokenizerKind | None = None
     """`None`: `vox` for the embedded base, otherwise `hf`."""
-    template: ChatTemplate = ChatTemplate.AUTO
+    template: ChatTemplate | TemplatePlace = ChatTemplate.AUTO
     system_prompt: str | None = None
 
 

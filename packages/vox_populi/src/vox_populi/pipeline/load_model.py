@@ -200,13 +200,16 @@ def _with_template(
     Raises:
         ArtifactError: For a folder whose template is not the recorded one any more.
     """
-    text, is_own = model.text, asked.template is ChatTemplate.MODEL
-    if text is not None and not is_own and asked.template is text.template:
+    text = model.text
+    is_trained = text is not None and choice.template in (None, text.template)
+    if text is not None and is_trained and not text.template.is_rendered:
         return replace(asked, layout=text.layout), ()
     trained = None if text is None or text.layout is None else text.layout.template
     if text is None or trained is None or choice.template is not None:
         return choose_template(asked, model.folder, tokenizer, needs_end=False)
-    changed = changed_template(model.folder, trained, text.system_prompt)
+    # A template of a file or of another name is not what the folder's default was ever.
+    is_own = text.template is ChatTemplate.MODEL
+    changed = changed_template(model.folder, trained, text.system_prompt) if is_own else None
     if changed is not None and not choice.force_template:
         raise ArtifactError(say_run.template_changed_since(text.where, changed))
     notes = () if changed is None else (say_run.note_recorded_template(changed),)

@@ -10,11 +10,12 @@ from pathlib import Path
 from vox_populi import number_ranges
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.asked_rows import AskedRows, open_training_rows
+from vox_populi.data.chat_template import DEFAULT_DAY
 from vox_populi.data.dataset import DatasetOptions, RowDataset, RowRules, open_dataset
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.marked_row import MarkedRow, RowMarker
 from vox_populi.data.template_rows import History
-from vox_populi.data.training_text import ChatTemplate, TextPolicy
+from vox_populi.data.training_text import ChatTemplate, TemplatePlace, TextPolicy
 from vox_populi.errors import DataError
 from vox_populi.hf.model_config import CONFIG_NAME, read_model_config
 from vox_populi.number_ranges import require_ranges
@@ -38,7 +39,8 @@ class PreviewRequest(RowRules):
     """Show only this one of the rows that training uses, from 1."""
     line: int | None = None
     """Show only the row on this line of the file."""
-    template: ChatTemplate = ChatTemplate.AUTO
+    template: ChatTemplate | TemplatePlace = ChatTemplate.AUTO
+    template_date: str = DEFAULT_DAY
     system_prompt: str | None = None
     history: History = History.ERROR
     learn: LearnedParts = LearnedParts.ANSWERS
@@ -62,6 +64,7 @@ class PreviewRequest(RowRules):
         """Template and system prompt as requested."""
         return TextPolicy(
             template=self.template,
+            template_date=self.template_date,
             system_prompt=self.system_prompt,
             history=self.history,
             learn=self.learn,

@@ -260,7 +260,7 @@ def model_name(folder: Path | None) -> str:
 
 def _template_words(policy: TextPolicy) -> str:
     """The template that was chosen."""
-    return policy.template.value if policy.own is None else Path(policy.own.where).name
+    return policy.kind.value if policy.own is None else Path(policy.own.where).name
 
 
 def _file_of(problem: Problem, rows: RowFile) -> str:

@@ -115,7 +115,7 @@ def adapter_header(planned: PlannedRun, inputs: InputFacts, step: int) -> Adapte
         model_type=plan.config.model_type,
         tokenizer=contract.tokenizer,
         tokenizer_digest=inputs.tokenizer_digest,
-        template=contract.text.template,
+        template=contract.text.kind,
         template_digest=inputs.template_digest,
         system_prompt=contract.text.system_prompt,
         seq_len=plan.batching.seq_len,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.setting_groups import ComputeSettings
-from vox_populi.data.training_text import ChatTemplate
+from vox_populi.data.training_text import ChatTemplate, TemplatePlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class WeightsChoice(ComputeSettings):
     adapter: Path | None = None
     """A PEFT adapter folder; its base is `model_dir`."""
     tokenizer: TokenizerKind | None = None
-    template: ChatTemplate | None = None
+    template: ChatTemplate | TemplatePlace | None = None
     system_prompt: str | None = None
     force_template: bool = False
     """Use template and system prompt even if the adapter was trained with different ones."""

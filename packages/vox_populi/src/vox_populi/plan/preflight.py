@@ -15,7 +15,7 @@ from vox_populi.data.data_report import DataReport
 from vox_populi.data.dataset import RowDataset
 from vox_populi.data.supervision import layout_of
 from vox_populi.data.trained_layout import TrainedLayout
-from vox_populi.data.training_text import ChatTemplate, TextPolicy
+from vox_populi.data.training_text import ChatTemplate, TemplatePlace, TextPolicy
 from vox_populi.errors import MissingExtraError, ModelError
 from vox_populi.files.file_digest import content_digest, digest_of_files
 from vox_populi.hf.chat_template_files import find_chat_template
@@ -177,7 +177,7 @@ def _text_of(
     if config is not None and chosen is not None:
         _check_vocabulary(chosen, config, found)
     policy, notes = _policy_of(contract, chosen, found)
-    template = policy.template if chosen else _template_by_files(contract, found)
+    template = policy.kind if chosen else _template_by_files(contract, found)
     tokenizer_notes = chosen.notes if chosen else (say_plan.note_rows_not_tokenised(),)
     return _TextInputs(
         contract=replace(contract, text=replace(contract.text, template=template)),
@@ -192,6 +192,8 @@ def _text_of(
 def _template_by_files(contract: FinetuneContract, found: Findings) -> ChatTemplate:
     """The template as far as it can be told without the vocabulary, for a plan."""
     asked, folder = contract.text.template, contract.model_dir
+    if isinstance(asked, TemplatePlace):
+        return ChatTemplate.FILE
     if asked is not ChatTemplate.AUTO or folder is None or not is_folder(folder):
         return asked
     own = found.attempt(lambda: find_chat_template(folder))

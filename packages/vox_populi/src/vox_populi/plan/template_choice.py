@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from vox_populi import extras
-from vox_populi.data.chat_template import TEMPLATE_DATE, ModelTemplate, joined_templates
+from vox_populi.data.chat_template import DEFAULT_DAY, ModelTemplate, joined_templates
 from vox_populi.data.served_template import with_system_prompt
 from vox_populi.data.supervision import borders_of
 from vox_populi.data.template_rows import RenderTokenizer
 from vox_populi.data.trained_layout import TemplateSource
-from vox_populi.data.training_text import ChatTemplate, TextPolicy
+from vox_populi.data.training_text import ChatTemplate, TemplatePlace, TextPolicy
 from vox_populi.errors import DataError, ModelError
-from vox_populi.hf.chat_template_files import FoundTemplate, find_chat_template
+from vox_populi.hf.chat_template_files import (
+    FoundTemplate,
+    find_chat_template,
+    named_tokens,
+    read_template_file,
+)
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
 from vox_populi.operator_messages import chat_template as say
+from vox_populi.operator_messages import plan as say_plan
 from vox_tensor.chat_markup import IM_END, IM_START
 from vox_tensor.tokenizer import CONTROL_TOKENS, TextTokenizer, VoxTokenizer
 
@@ -37,6 +45,8 @@ def choose_template(
             could end an answer.
         MissingExtraError: Without Jinja2 or the module `tokenizers`.
     """
+    if isinstance(policy.template, TemplatePlace):
+        return _with_own(policy, _placed(policy.template, folder, tokenizer))
     if policy.template in (ChatTemplate.MODEL, ChatTemplate.AUTO):
         is_asked = policy.template is ChatTemplate.MODEL
         found = _own_template(folder, tokenizer, is_asked=is_asked)
@@ -45,7 +55,7 @@ def choose_template(
     chosen, note = policy.template, None
     if chosen is ChatTemplate.AUTO:
         chosen, note = _without_own(folder, tokenizer)
-    notes = () if note is None else (note,)
+    notes = tuple(_without_date(policy, note))
     if is_our_vocabulary(folder, tokenizer):
         return replace(policy, template=chosen), notes
     layout = borders_of(tokenizer, chosen)
@@ -111,12 +121,49 @@ def _own_template(
 
 def _with_own(policy: TextPolicy, found: FoundTemplate) -> tuple[TextPolicy, tuple[str, ...]]:
     extras.require("tokenizers", "jinja2")
-    own = _in_folder(found)
-    day = TEMPLATE_DATE.date().isoformat() if own.uses_date else None
-    notes = [say.note_own_template(Path(found.where).name, day)]
-    if policy.template is ChatTemplate.MODEL and day is None:
-        notes = []
-    return replace(policy, template=ChatTemplate.MODEL, own=own), tuple(notes)
+    own = _template_of(found, policy.template_date)
+    day = own.source.day
+    is_placed = isinstance(policy.template, TemplatePlace)
+    note = None
+    if policy.template is ChatTemplate.AUTO or day is not None:
+        named = say.note_given_template if is_placed else say.note_own_template
+        note = named(Path(found.where).name, day)
+    template = ChatTemplate.FILE if is_placed else ChatTemplate.MODEL
+    notes = _without_date(policy, note) if day is None else (note,)
+    return replace(policy, template=template, own=own), tuple(filter(None, notes))
+
+
+def _without_date(policy: TextPolicy, note: str | None) -> Iterator[str]:
+    """Notes about a text that prints no date."""
+    if note is not None:
+        yield note
+    if policy.template_date != DEFAULT_DAY:
+        yield say_plan.note_no_effect("--template-date", "the text has no date")
+
+
+def _placed(place: TemplatePlace, folder: Path | None, tokenizer: TextTokenizer) -> FoundTemplate:
+    """The template of a file, or the base's own of a name.
+
+    Raises:
+        ModelError: When there is none, or it cannot be read.
+    """
+    where = EMBEDDED_NAME if folder is None else str(folder)
+    if not isinstance(tokenizer, RenderTokenizer):
+        raise ModelError(say.template_needs_own_tokenizer(where))
+    if place.file is None:
+        assert place.name is not None, "a place has one of the two"
+        found = None if folder is None else find_chat_template(folder, place.name)
+        if found is None:
+            raise ModelError(say.template_missing(where))
+        return replace(found, tools_text=None)
+    if not place.file.is_file():
+        raise ModelError(say.template_file_missing(str(place.file)))
+    return FoundTemplate(
+        text=read_template_file(place.file),
+        where=str(place.file),
+        names=(),
+        tokens={} if folder is None else named_tokens(folder),
+    )
 
 
 def _without_own(folder: Path | None, tokenizer: TextTokenizer) -> tuple[ChatTemplate, str | None]:
@@ -128,9 +175,9 @@ def _without_own(folder: Path | None, tokenizer: TextTokenizer) -> tuple[ChatTem
     return ChatTemplate.PLAIN, say.note_plain_chosen()
 
 
-def _in_folder(found: FoundTemplate) -> ModelTemplate:
-    text = _text_of(found)
-    return ModelTemplate(text=text, tokens=found.tokens, now=TEMPLATE_DATE, where=found.where)
+def _template_of(found: FoundTemplate, day: str) -> ModelTemplate:
+    now = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    return ModelTemplate(text=_text_of(found), tokens=found.tokens, now=now, where=found.where)
 
 
 def _text_of(found: FoundTemplate) -> str:

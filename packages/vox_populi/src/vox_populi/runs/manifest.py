@@ -197,7 +197,7 @@ def _model_values(
         "tokenizer": contract.tokenizer.value,
         "tokenizer_path": "tokenizer.json",
         "tokenizer_digest": inputs.tokenizer_digest,
-        "template": contract.text.template.value,
+        "template": contract.text.kind.value,
         "template_digest": inputs.template_digest,
         "system_prompt": contract.text.system_prompt,
         **layout,
