@@ -333,3 +333,24 @@ def test_lint_refuses_an_empty_folder(vox: Vox, tmp_path: Path) -> None:
 
 def test_an_unknown_consumer_is_a_usage_error(vox: Vox, tmp_path: Path) -> None:
     assert vox("mens", "lint", tmp_path, "--for", "peft,onnx").code == 2
+
+
+@pytest.mark.parametrize(
+    ("model_type", "rope", "is_right"),
+    [
+        ("llama", {"rope_parameters": {"rope_theta": 5e5}}, False),
+        ("llama", {"rope_parameters": {"rope_theta": 5e5}, "rope_theta": 5e5}, True),
+        ("llama", {"rope_parameters": {"rope_theta": 10_000.0}}, True),
+        ("mistral", {"rope_parameters": {"rope_theta": 5e5}}, False),
+        ("qwen2", {"rope_parameters": {"rope_theta": 1e6}}, True),
+        ("qwen2", {"rope_parameters": {"rope_theta": 10_000.0}}, False),
+    ],
+)
+def test_mlx_would_rotate_by_its_own_default_where_it_does_not_know_the_spelling(
+    vox: Vox, tmp_path: Path, model_type: str, rope: dict[str, object], is_right: bool
+) -> None:
+    config = {**PHI3, "model_type": model_type, "num_key_value_heads": 2, **rope}
+    folder = model_folder(tmp_path / "base", config)
+    outcome = vox("mens", "lint", folder, "--for", "mlx", "--json")
+    said = [problem["what"] for problem in outcome.document.get("problems", ())]
+    assert any("rope_parameters" in each for each in said) is not is_right

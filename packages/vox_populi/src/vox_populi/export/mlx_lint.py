@@ -21,8 +21,9 @@ from vox_populi.export.consumers import (
 )
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.keymap import AdapterModule, adapter_modules, canonical_name
-from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig
-from vox_populi.hf.rope_config import DEFAULT_THETA, RopeKind, RopeSpec
+from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, parse_model_config
+from vox_populi.hf.model_family import MlxForm
+from vox_populi.hf.rope_config import RopeSpec
 from vox_populi.operator_messages import export as say
 from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
@@ -68,8 +69,8 @@ def mlx_model_reasons(
     for name in mlx.needed_keys:
         if name not in raw:
             yield f"{its} asks for {name} in {CONFIG_NAME}."
-    rope = RopeSpec(kind=RopeKind.DEFAULT, theta=DEFAULT_THETA)
-    if not mlx.reads_rope_parameters and "rope_parameters" in raw and config.rope != rope:
+    is_newer = not mlx.reads_rope_parameters and "rope_parameters" in raw
+    if is_newer and config.rope != _older_rope(raw, mlx):
         old = "rope_theta, rope_scaling and partial_rotary_factor"
         yield f"{its} knows {old} and reads no rope_parameters."
     prefix = family.tensors.optional_prefix
@@ -78,6 +79,17 @@ def mlx_model_reasons(
     if others if mlx.wants_optional_prefix else prefixed:
         how = "with" if mlx.wants_optional_prefix else "without"
         yield f"{its} knows tensors {how} {prefix} in front."
+
+
+def _older_rope(raw: Mapping[str, object], mlx: MlxForm) -> RopeSpec | None:
+    """The rotary settings that a program reads that does not know `rope_parameters`."""
+    older = {name: value for name, value in raw.items() if name != "rope_parameters"}
+    if older.get("rope_theta") is None:
+        older["rope_theta"] = mlx.rope_theta
+    try:
+        return parse_model_config(older, CONFIG_NAME).rope
+    except ModelError:
+        return None
 
 
 def _reasons(

@@ -11,6 +11,7 @@ from vox_populi.files.whole_file import pretty_json
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.model_config import CONFIG_NAME, parse_model_config
+from vox_populi.hf.rope_config import DEFAULT_THETA
 from vox_populi.hf.saved_path import without_saved_path
 
 CARD_FILE = "README.md"
@@ -42,7 +43,9 @@ def published_config(inventory: ModelInventory, *, is_head_tied: bool, dtype: st
     """`config.json` of the output: the base's bytes, unless something in it must change.
 
     The path it was saved from is removed, and so is an empty quantisation entry. The tie of the
-    head and the number type are written if the file differs.
+    head and the number type are written if the file differs. Rotary settings that only
+    transformers 5's `rope_parameters` has are also written in the older spelling: programs that
+    do not know the newer one (mlx-lm's Llama) would compute with their defaults, without a word.
 
     Args:
         inventory: The base.
@@ -57,12 +60,38 @@ def published_config(inventory: ModelInventory, *, is_head_tied: bool, dtype: st
     raw = parse_json_object(data, str(path))
     said = parse_model_config(raw, str(path))
     says_so = said.tie_word_embeddings == is_head_tied and said.dtype == dtype
-    if says_so and "quantization_config" not in raw:
+    older = _older_rope(raw)
+    if says_so and not older and "quantization_config" not in raw:
         return data
     changed = {name: value for name, value in raw.items() if name != "quantization_config"}
+    changed |= older
     changed["tie_word_embeddings"] = is_head_tied
     if said.dtype != dtype:
         # The newer spelling wins where both are given; the older one is what older readers know.
         spellings = [name for name in ("dtype", "torch_dtype") if raw.get(name) is not None]
         changed |= dict.fromkeys(spellings or ["torch_dtype"], dtype)
     return pretty_json(changed)
+
+
+def _older_rope(raw: Mapping[str, object]) -> dict[str, object]:
+    """What `rope_parameters` means in transformers 4's fields, if it is more than their defaults.
+
+    Nothing if the file has one of those fields itself.
+    """
+    rope = raw.get("rope_parameters")
+    if not isinstance(rope, dict) or raw.get("rope_scaling") or raw.get("rope_theta") is not None:
+        return {}
+    scaling = {name: value for name, value in rope.items() if name not in _OUTSIDE_SCALING}
+    older: dict[str, object] = {}
+    if scaling.get("rope_type", "default") != "default":
+        older["rope_scaling"] = scaling
+    if rope.get("partial_rotary_factor") is not None and "partial_rotary_factor" not in raw:
+        older["partial_rotary_factor"] = rope["partial_rotary_factor"]
+    theta = rope.get("rope_theta")
+    if theta is not None and (older or theta != DEFAULT_THETA):
+        older["rope_theta"] = theta
+    return older
+
+
+_OUTSIDE_SCALING = ("rope_theta", "partial_rotary_factor")
+"""Fields of `rope_parameters` that stood beside `rope_scaling` before."""

@@ -154,6 +154,8 @@ class MlxForm:
     """Whether it loads tensors with `TensorNames.optional_prefix` in their names, or without."""
     reads_rope_parameters: bool = True
     """Whether it knows transformers 5's spelling of rotary settings."""
+    rope_theta: float = 10_000.0
+    """The base of the rotation where a config has none that it knows."""
     limits: tuple[Limit, ...] = ()
 
 

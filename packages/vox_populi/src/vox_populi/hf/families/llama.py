@@ -5,6 +5,7 @@ from __future__ import annotations
 from vox_populi.hf.model_family import (
     ConfigFormat,
     GgufForm,
+    MlxForm,
     ModelFamily,
     SlidingRule,
     TensorNames,
@@ -54,5 +55,6 @@ FAMILY = ModelFamily(
     ),
     tensors=TENSORS,
     gguf=GgufForm(architecture="LLAMA", paired_rotation=True),
+    mlx=MlxForm(reads_rope_parameters=False),
     tiny={"model_type": "llama", **TINY},
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vox_populi.hf.families.llama import TENSORS, TINY
-from vox_populi.hf.model_family import ConfigFormat, GgufForm, ModelFamily, SlidingRule
+from vox_populi.hf.model_family import ConfigFormat, GgufForm, MlxForm, ModelFamily, SlidingRule
 
 FAMILY = ModelFamily(
     name="mistral",
@@ -16,5 +16,6 @@ FAMILY = ModelFamily(
     ),
     tensors=TENSORS,
     gguf=GgufForm(architecture="LLAMA", paired_rotation=True),
+    mlx=MlxForm(reads_rope_parameters=False),
     tiny={"model_type": "mistral", **TINY, "sliding_window": 3},
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vox_populi.hf.families.llama import TENSORS, TINY
-from vox_populi.hf.model_family import ConfigFormat, GgufForm, ModelFamily, SlidingRule
+from vox_populi.hf.model_family import ConfigFormat, GgufForm, MlxForm, ModelFamily, SlidingRule
 
 FAMILY = ModelFamily(
     name="qwen2",
@@ -16,5 +16,6 @@ FAMILY = ModelFamily(
     ),
     tensors=TENSORS,
     gguf=GgufForm(architecture="QWEN2"),
+    mlx=MlxForm(reads_rope_parameters=False, rope_theta=1_000_000.0),
     tiny={"model_type": "qwen2", **TINY},
 )
