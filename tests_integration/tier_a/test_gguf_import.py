@@ -214,7 +214,7 @@ def test_nothing_is_replaced_and_nothing_is_left_behind(tmp_path: Path) -> None:
         import_gguf(replace(occupied, source=broken, output=tmp_path / "new"))
     assert caught.value.problems[0].code == "MENS-H144"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(
-        ["m", path.name, "file", "broken.gguf"]
+        ["m", path.name, path.with_suffix(".Modelfile").name, "file", "broken.gguf"]
     )
 
 

@@ -20,7 +20,6 @@ from vox_cli.mix_config_file import read_mix_config
 from vox_populi.contract.choices import Backend, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.corpus.mix import mix_corpus
-from vox_populi.data.training_text import TextPolicy
 from vox_populi.export.consumers import Consumer
 from vox_populi.merge.choices import MergeFormat, Onto
 from vox_populi.pipeline.convert import ConvertRequest, convert_adapter
@@ -36,6 +35,7 @@ from vox_populi.pipeline.merge import (
 from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
 from vox_populi.pipeline.train import RunOptions, run_training
 from vox_populi.runs.adapter_place import AdapterForm
+from vox_populi.runs.find_adapter import find_adapter
 from vox_tensor.lora_spec import LoraSpec
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "src" / "reference" / "stored-data.md"
@@ -43,7 +43,6 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "src" / "reference" / "sto
 SYSTEM_PROMPT = "Canarysystem: be brief."
 MARKS = {
     "system prompt": "Canarysystem",
-    "prompt digest": TextPolicy(system_prompt=SYSTEM_PROMPT).digest,
     "context filter": "canaryfilter",
     "base name": "canarybase",
     "run name": "canaryrun",
@@ -175,14 +174,22 @@ def names_its_base(path: Path, home: Path) -> bool:
     return path.name == "adapter_config.json" or is_imported
 
 
+def prompt_digest(run: Path) -> str:
+    """The digest of layout and system prompt that a run records."""
+    digest = find_adapter(run).adapter.header.template_digest
+    assert digest.startswith("sha256:")
+    return digest
+
+
 def found_in(home: Path) -> dict[str, dict[str, str]]:
     """What the page should say: by file, the cells of its row that are not empty."""
     table: dict[str, dict[str, str]] = {}
+    marks = MARKS | NOWHERE | {"prompt digest": prompt_digest(home / "canaryrun")}
     for path in sorted(home.rglob("*")):
         if not path.is_file() or path.is_relative_to(home / "inputs"):
             continue
         data = path.read_bytes()
-        held = {mark for mark, text in (MARKS | NOWHERE).items() if text.encode() in data}
+        held = {mark for mark, text in marks.items() if text.encode() in data}
         if names_its_base(path, home):
             held -= {"folders"}
         assert path.name == "rows.jsonl" or not held & set(NOWHERE), (path, held)

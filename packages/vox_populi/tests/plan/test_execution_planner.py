@@ -59,7 +59,7 @@ MakePlan = Callable[..., ExecutionPlan]
 def test_lora_selects_the_full_graph_of_every_family_with_either_tokenizer(
     plan: MakePlan, family: str, tokenizer: TokenizerKind
 ) -> None:
-    made = plan(family, tokenizer=tokenizer)
+    made = plan(family, tokenizer=tokenizer, template=ChatTemplate.CHATML)
     assert (made.kernel, made.graph) == (Kernel.BURN_LORA, "full_graph_v1")
     assert made.objective_note == "burn_lora_masked_chatml_ce"
     assert made.adapters
