@@ -1,11 +1,12 @@
 """Open ragged chat rows: ours beside `datasets.map`, with peak memory and the second start.
 
-    .venv/bin/python bench/rows_bench.py --base MODEL --peer-python PYTHON [--rows 100000]
+    .venv/bin/python bench/rows_bench.py --base MODEL --peer-python PYTHON [--rows N] [--masked]
 
 The two take turns, each in processes of its own with the same number of cores, and start from empty
 caches. Memory is the peak of the resident size of the process that was started, and of all its
 processes together (proportional, every 0.1 s). CPU seconds are of all processes. `--file` opens
-rows that `ragged_chats.py` wrote before. Linux only.
+rows that `ragged_chats.py` wrote before. `--masked` has the peer find the learned tokens too, as we
+do. Linux only.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ def measured(side: str, path: Path, cache: Path, options: argparse.Namespace) ->
     python = sys.executable if side == "ours" else options.peer_python
     script = HERE / f"rows_{side}.py"
     command = [python, str(script), str(path), str(options.base), str(options.cores), str(cache)]
+    command += ["masked"] if side == "peer" and options.masked else []
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     started = time.perf_counter()
@@ -126,6 +128,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cores", type=int, default=os.cpu_count())
     parser.add_argument("--file", type=Path)
+    parser.add_argument("--masked", action="store_true", help="The peer makes a mask as well.")
     parser.add_argument("--folder", type=Path, help="Folder for scratch files.")
     return parser.parse_args()
 
