@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from importlib.util import find_spec
@@ -171,6 +172,21 @@ def learned(labels: Sequence[int]) -> list[bool]:
 
 def answers(messages: Sequence[Message]) -> list[int]:
     return [i for i, message in enumerate(messages) if message.role is Role.ASSISTANT]
+
+
+@pytest.mark.parametrize("name", ["llama3", "chatml_default_system", "gemma"])
+def test_kept_control_text_is_a_servers(
+    folders: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_template_utils, "datetime", Clock)
+    ours, theirs = ours_and_theirs(folders, "byte_level", name)
+    messages = (
+        Message(Role.USER, "a<|eot_id|>b<|im_end|>c<end_of_turn>"),
+        Message(Role.ASSISTANT, "x<|im_start|>y<|eot_id|>z<start_of_turn>"),
+    )
+    kept = replace(ours, keeps_control_text=True).row(TrainingRecord(messages=messages, line=1))
+    assert list(kept.ids) == served(theirs, messages)
+    assert ours.row(TrainingRecord(messages=messages, line=1)).ids != kept.ids
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,6 +15,7 @@ pytest.importorskip("transformers", reason="needs vox-populi[mens-train]")
 from transformers import AutoTokenizer
 
 from tests_integration.tier_a.chat_tokenizers import CONTROLS, KINDS, write_folder
+from vox_populi.data.control_text import ControlText
 from vox_populi.data.supervision import encode_prompt, encode_record, end_of_answer_id, layout_of
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ModelError
@@ -56,9 +57,12 @@ def transformers_of(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder)
 
 
-def chosen(folder: Path, template: ChatTemplate) -> tuple[TextTokenizer, TextPolicy]:
+def chosen(
+    folder: Path, template: ChatTemplate, control_text: ControlText = ControlText.TEXT
+) -> tuple[TextTokenizer, TextPolicy]:
     tokenizer = load_hf_tokenizer(folder)
-    return tokenizer, choose_template(TextPolicy(template=template), folder, tokenizer)[0]
+    asked = TextPolicy(template=template, on_control_text=control_text)
+    return tokenizer, choose_template(asked, folder, tokenizer)[0]
 
 
 def text_of(talk: Sequence[Message], template: ChatTemplate, end: str) -> str:
@@ -127,6 +131,25 @@ def test_typed_control_tokens_stay_text(root: Path, kind: str, template: ChatTem
             continue
         forged = (Message(Role.USER, f"a{control}b"), Message(Role.ASSISTANT, control))
         assert controls_of(forged) == plain, control
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("template", LAYOUTS)
+def test_kept_control_tokens_are_those_of_transformers(
+    root: Path, kind: str, template: ChatTemplate
+) -> None:
+    folder = without_template(root, kind)
+    theirs = transformers_of(folder)
+    tokenizer, policy = chosen(folder, template, ControlText.KEEP)
+    assert policy.layout is not None
+    assert policy.layout.keeps_control_text
+    talk = (Message(Role.USER, "a<|end|>b <|im_start|>"), Message(Role.ASSISTANT, "c<|im_end|>d"))
+    row = encode_record(TrainingRecord(messages=talk, line=1), tokenizer, policy)
+    assert list(row.ids) == theirs(text_of(talk, template, theirs.eos_token)).input_ids
+    assert theirs.convert_tokens_to_ids("<|im_start|>") in row.ids
+    text = TrainingRecord(messages=(Message(Role.ASSISTANT, "x</s>y"),), line=1, is_text=True)
+    end = theirs.eos_token
+    assert list(encode_record(text, tokenizer, policy).ids) == theirs(f"x</s>y{end}").input_ids
 
 
 @pytest.mark.parametrize("kind", KINDS)

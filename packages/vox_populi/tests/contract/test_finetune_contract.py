@@ -15,6 +15,7 @@ from vox_populi.contract.choices import (
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.contract.setting import settings_of
+from vox_populi.data.control_text import ControlText
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.template_rows import History
@@ -40,6 +41,7 @@ OTHER_VALUE: dict[str, Any] = {
     "history": History.LAST,
     "template_date": "2026-11-26",
     "learn": LearnedParts.LAST,
+    "on_control_text": ControlText.SKIP,
     "epochs": 4,
     "max_steps": 10,
     "optimizer": OptimizerKind.LION,

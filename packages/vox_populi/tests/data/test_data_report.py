@@ -35,5 +35,6 @@ def test_json_names_every_reason() -> None:
         "low_rating": 1,
         "context_filter": 0,
         "too_long": 0,
+        "control_text": 0,
     }
     assert fields["row_tokens"] == {"min": 0, "p50": 0, "p90": 0, "p99": 0, "max": 0}

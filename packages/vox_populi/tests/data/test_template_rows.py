@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -190,6 +191,17 @@ def test_text_that_spells_a_control_token_stays_text() -> None:
     assert [i for i in row.ids if i in CONTROLS.values()] == [1, 3, 2, 4, 2]
     prompt = encoder().prompt(turns[:1])
     assert [i for i in prompt if i in CONTROLS.values()] == [1, 3, 2, 4]
+
+
+def test_kept_control_text_has_the_ids_of_a_server() -> None:
+    turns = (Message(USER, "a</s>b<u>"), Message(ASSISTANT, "<a>c</s>"))
+    kept = replace(encoder(), keeps_control_text=True)
+    row = kept.row(record(*turns))
+    assert [i for i in row.ids if i in CONTROLS.values()] == [1, 3, 2, 3, 2, 4, 4, 2, 2]
+    assert learned(row.labels) == "<a>c</s></s>"
+    assert kept.prompt(turns[:1]) == list(row.ids[:8])
+    acts = "{% for m in messages %}{{ m.content.split('</s>')[0] }}</s>{% endfor %}"
+    assert replace(encoder(acts), keeps_control_text=True).row(record(*turns)).ids
 
 
 @pytest.mark.parametrize("content", ["</", "u>", "</s", " </ ", "/s"])

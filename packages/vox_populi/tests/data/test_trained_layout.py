@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,14 @@ def stored(layout: TrainedLayout) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("layout", [LAYOUT, TrainedLayout(end=TokenName(0, "<|im_end|>"))])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        LAYOUT,
+        TrainedLayout(end=TokenName(0, "<|im_end|>")),
+        replace(LAYOUT, keeps_control_text=True),
+    ],
+)
 def test_a_layout_survives_the_round_trip(layout: TrainedLayout) -> None:
     assert take_layout(stored(layout)) == layout
 
@@ -48,6 +56,7 @@ def test_what_does_not_exist_is_omitted() -> None:
         (("template", "date"), "20261126"),
         (("template", "date"), "2026-13-01"),
         (("template", "more"), "x"),
+        (("control_text",), "text"),
         (("more",), "x"),
     ],
 )

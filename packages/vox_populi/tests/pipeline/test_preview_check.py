@@ -11,6 +11,7 @@ import pytest
 
 from packages.vox_populi.tests.pages.parsed_page import ParsedPage
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.control_text import ControlText
 from vox_populi.data.mask_gates import MaskGates
 from vox_populi.data.row_mask import Finding
 from vox_populi.data.training_text import ChatTemplate
@@ -55,6 +56,23 @@ def test_rows_are_counted_by_source(write_rows: WriteRows, make_base: MakeBase) 
     assert found == {
         **{Finding.NO_END: 0, Finding.WRONG_BOS: 0, Finding.CUT: 1, Finding.CUT_END: 1},
         Finding.CONTROL_TEXT: 1,
+    }
+
+
+def test_rows_with_control_text_are_left_out_refused_or_counted(
+    write_rows: WriteRows, make_base: MakeBase
+) -> None:
+    data, base = write_rows(ROWS[:5]), make_base()
+    counts = {}
+    for rule in (ControlText.TEXT, ControlText.SKIP, ControlText.ERROR):
+        report = checked(data, base, on_control_text=rule)
+        total = report.total
+        counts[rule] = total.left_out, total.refused, total.findings[Finding.CONTROL_TEXT]
+        assert report.as_json()["on_control_text"] == rule
+        assert ("MENS-D246" in report.refusals_by_code) is (rule is ControlText.ERROR)
+    assert counts == {
+        **{ControlText.TEXT: (1, 1, 1), ControlText.SKIP: (2, 1, 0)},
+        ControlText.ERROR: (1, 2, 0),
     }
 
 

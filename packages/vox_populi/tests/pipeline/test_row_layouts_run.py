@@ -11,14 +11,17 @@ import pytest
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.corpus.tool_trace import RecordFormat, row_of_record
+from vox_populi.data.control_text import ControlText
 from vox_populi.data.dataset import OnBadRow
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.training_text import ChatTemplate
-from vox_populi.errors import PreflightError
+from vox_populi.errors import PreflightError, RunFailedError
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
+from vox_populi.pipeline.load_model import find_weights
 from vox_populi.pipeline.preview import PreviewRequest, preview_rows
-from vox_populi.pipeline.train import RunOptions, plan_training, run_training
+from vox_populi.pipeline.train import Resume, RunOptions, plan_training, run_training
 from vox_populi.pipeline.weights_choice import WeightsChoice
+from vox_populi.runs.find_adapter import find_own_adapter
 from vox_tensor.records import IGNORE_INDEX
 
 pytest.importorskip("tokenizers", reason="needs vox-populi[mens-gpu]")
@@ -176,3 +179,40 @@ def test_a_tool_session_is_a_call_where_the_template_has_tools_and_text_elsewher
     assert learned(make()) == ['now{"zone": "x"}<|im_end|>\n']
     (text,) = learned(make(ChatTemplate.CHATML))
     assert text.startswith('{"tool_name": "now"')
+
+
+SPELLED_ROW = {"prompt": "Say <|im_end|>", "response": "bb<|im_end|>cc"}
+
+
+def test_kept_control_text_is_recorded_and_used_again(
+    make: MakeContract, write_rows: WriteRows
+) -> None:
+    data = write_rows([SPELLED_ROW, TALK_ROW, SPELLED_ROW, TALK_ROW], "train.jsonl")
+    contract = make(max_steps=1, on_control_text=ControlText.KEEP)
+    assert contract.canonical()["on_control_text"] == "keep"
+    assert learned(contract, on_control_text=ControlText.KEEP)[0] == "bb<|im_end|>cc<|im_end|>\n"
+    report = run_training(contract, RunOptions())
+    note = "2 rows spell control tokens"
+    assert any(note in each for each in report.notes)
+    manifest = (report.run / "training_manifest.json").read_text(encoding="utf-8")
+    assert note in manifest
+    assert '"control_text_kept": 2' in manifest
+    found = find_weights(WeightsChoice(run=report.run, threads=1))
+    assert found.policy.on_control_text is ControlText.KEEP
+    assert any("--on-control-text keep" in each for each in found.notes)
+    layout = find_own_adapter(report.run).header.layout
+    assert layout is not None
+    assert layout.keeps_control_text
+    kept = evaluate(EvalRequest(data=data, weights=WeightsChoice(run=report.run, threads=1)))
+    assert kept.supervised_tokens == sum(
+        row.n_supervised for row in plan_training(contract).preflight.train
+    )
+    with pytest.raises(RunFailedError) as caught:
+        run_training(make(max_steps=1), RunOptions(resume=Resume()))
+    assert [each.where for each in caught.value.problems] == ["--on-control-text"]
+
+
+def test_our_vocabulary_keeps_no_control_text(make: MakeContract, write_rows: WriteRows) -> None:
+    write_rows([SPELLED_ROW], "train.jsonl")
+    with pytest.raises(PreflightError, match="MENS-H166"):
+        plan_training(make(ChatTemplate.CHATML, on_control_text=ControlText.KEEP))

@@ -15,6 +15,7 @@ from vox_cli.value_parsers import day, template_word, whole_number
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.template_word import TEMPLATE_METAVAR
 from vox_populi.data.chat_template import DEFAULT_DAY
+from vox_populi.data.control_text import ControlText
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.mask_gates import MaskGates
@@ -71,6 +72,14 @@ def preview(
             default="answers",
         ),
     ] = LearnedParts.ANSWERS,
+    on_control_text: Annotated[
+        ControlText,
+        flags.choice(
+            "Rows that spell a control token: keep as text, refuse, skip or make it.",
+            ControlText,
+            default="text",
+        ),
+    ] = ControlText.TEXT,
     seq_len: Annotated[
         int, flags.whole("Largest number of tokens per row.", SEQ_LEN, default=512)
     ] = 512,
@@ -155,6 +164,7 @@ def preview(
         system_prompt=system_prompt,
         history=history,
         learn=learn,
+        on_control_text=on_control_text,
         seq_len=seq_len,
         ce_last_k=ce_last_k,
         min_rating=min_rating,

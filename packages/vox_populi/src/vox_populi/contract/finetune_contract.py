@@ -187,6 +187,10 @@ class FinetuneContract:
                 help="What is learned of a row: its answers, the last one, or every token.",
                 recorded=Recorded.IF_CHANGED,
             ),
+            on_control_text=SettingSpec(
+                help="Rows that spell a control token: keep as text, refuse, skip or make it.",
+                recorded=Recorded.IF_CHANGED,
+            ),
         ),
     )
     rows: RowRules = field(

@@ -85,6 +85,8 @@ class TrainingSettings(TypedDict, total=False):
     """Answers that the template rewrites later: refuse, learn the last, or split the row."""
     learn: Literal["answers", "last", "all"]
     """What is learned of a row: its answers, the last one, or every token."""
+    on_control_text: Literal["text", "error", "skip", "keep"]
+    """Rows that spell a control token: keep as text, refuse, skip or make it."""
     template_date: str
     """The date that a chat template prints."""
     min_rating: int | None

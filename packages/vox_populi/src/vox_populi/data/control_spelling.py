@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 
 class ControlSpelling:
@@ -35,3 +36,9 @@ class ControlSpelling:
 
     def _length_at(self, text: str, start: int) -> int:
         return next((n for n in self._lengths if text[start : start + n] in self._names), 0)
+
+
+@lru_cache(maxsize=4)
+def spelling_of(controls: tuple[str, ...]) -> ControlSpelling:
+    """The search for these names, made once: it is asked for with every row."""
+    return ControlSpelling(controls)

@@ -29,6 +29,8 @@ class DropReason(StrEnum):
     """Its category does not contain the filter."""
     TOO_LONG = "too_long"
     """It has more tokens than a sequence holds (`--on-long-row skip`)."""
+    CONTROL_TEXT = "control_text"
+    """Its text spells a control token (`--on-control-text skip`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,8 @@ class DataReport:
     """Tokens by percentile: that share of the kept rows is no longer than this."""
     ignored_labels: Mapping[str, int] = field(default_factory=dict)
     """Number of rows with an unusable value, by label key; these rows are kept."""
+    control_rows: int = 0
+    """Rows whose text spells a control token and became it (`--on-control-text keep`)."""
     skipped: tuple[Problem, ...] = ()
     """Problems of the first skipped rows, and a count of the rest."""
 
@@ -61,6 +65,7 @@ class DataReport:
             "kept": self.kept,
             "dropped": {reason.value: count for reason, count in self.dropped.items()},
             "truncated": self.truncated,
+            **({"control_text_kept": self.control_rows} if self.control_rows else {}),
             "tokens": self.tokens,
             "supervised_tokens": self.supervised_tokens,
             "row_tokens": {
@@ -82,6 +87,7 @@ class DataTally:
     truncated: int = 0
     supervised_tokens: int = 0
     ignored_labels: Counter[str] = field(default_factory=Counter)
+    control_rows: int = 0
 
     @property
     def kept(self) -> int:
@@ -105,6 +111,7 @@ class DataTally:
         self.truncated += other.truncated
         self.supervised_tokens += other.supervised_tokens
         self.ignored_labels.update(other.ignored_labels)
+        self.control_rows += other.control_rows
 
     def as_json(self) -> dict[str, object]:
         """The counts, for `of_json` in another process."""
@@ -114,6 +121,7 @@ class DataTally:
             "truncated": self.truncated,
             "supervised_tokens": self.supervised_tokens,
             "ignored_labels": dict(self.ignored_labels),
+            "control_rows": self.control_rows,
         }
 
     @classmethod
@@ -125,6 +133,7 @@ class DataTally:
             truncated=raw["truncated"],
             supervised_tokens=raw["supervised_tokens"],
             ignored_labels=Counter(raw["ignored_labels"]),
+            control_rows=raw["control_rows"],
         )
 
     def report(self, skipped: tuple[Problem, ...] = ()) -> DataReport:
@@ -140,6 +149,7 @@ class DataTally:
             longest=max(self.lengths, default=0),
             length_percentiles={rank: self._percentile(rank) for rank in PERCENTILES},
             ignored_labels=dict(sorted(self.ignored_labels.items())),
+            control_rows=self.control_rows,
             skipped=skipped,
         )
 

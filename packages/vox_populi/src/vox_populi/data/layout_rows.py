@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-from vox_populi.data.control_spelling import ControlSpelling
+from vox_populi.data.control_spelling import spelling_of
+from vox_populi.data.control_text import ControlText
 from vox_populi.data.template_rows import RenderTokenizer
 from vox_populi.data.trained_layout import TrainedLayout
 from vox_populi.data.training_text import END_OF_TEXT, TextPolicy, training_pieces
@@ -82,13 +82,18 @@ class LayoutEncoder:
         return ids, places, spans
 
     def _typed(self, text: str, pieces: Sequence[Piece], spans: Sequence[Span]) -> Sequence[Span]:
-        """The characters of text pieces, if any of them could be read as a control token."""
+        """The characters of text pieces, if any of them could be read as a control token.
+
+        None of them, where such text becomes the token.
+        """
         written = {
             span
             for piece, span in zip(pieces, spans, strict=True)
             if piece.kind is PieceKind.CONTROL
         }
-        found = _spelling(tuple(self.tokenizer.control_tokens)).places(text)
+        if self.policy.on_control_text is ControlText.KEEP:
+            return ()
+        found = spelling_of(tuple(self.tokenizer.control_tokens)).places(text)
         if all(each in written for each in found):
             return ()
         return [span for span in spans if span not in written]
@@ -101,6 +106,8 @@ class LayoutEncoder:
 
     def _refuse_markers(self, pieces: Sequence[Piece], place: str) -> None:
         """Refuse text that spells a marker which is itself only text in this vocabulary."""
+        if self.policy.on_control_text is ControlText.KEEP:
+            return
         used = {self._spelled(piece) for piece in pieces if piece.kind is PieceKind.CONTROL}
         written = tuple(
             each for each in (IM_START, IM_END) if each in used and not self._is_control(each)
@@ -111,8 +118,3 @@ class LayoutEncoder:
 
     def _is_control(self, marker: str) -> bool:
         return marker in self.tokenizer.control_tokens
-
-
-@lru_cache(maxsize=4)
-def _spelling(controls: tuple[str, ...]) -> ControlSpelling:
-    return ControlSpelling(controls)

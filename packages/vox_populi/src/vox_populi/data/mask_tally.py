@@ -20,7 +20,7 @@ class MaskCounts:
     rows: int = 0
     """All rows, those that training refuses or leaves out included."""
     left_out: int = 0
-    """Rows that the rating floor or the context filter leaves out."""
+    """Rows that the rating floor, the context filter or their control text leaves out."""
     refused: int = 0
     """Rows that cannot be read or laid out, or that learn nothing."""
     tokens: int = 0

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Protocol
 
+from vox_populi.data.control_text import ControlText, spells_control
 from vox_populi.data.data_report import DataReport, DataTally, DropReason
 from vox_populi.data.row_files.row_file import FileRow, RowFile
 from vox_populi.data.row_formats import parse_row
 from vox_populi.data.row_reader import RowEncoder
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import data as say
+from vox_populi.operator_messages import rows as say_rows
 from vox_tensor.errors import Problem
 from vox_tensor.problem_log import ProblemLog
 from vox_tensor.records import EncodedRow, TrainingRecord
@@ -85,6 +87,17 @@ def left_out_by(record: TrainingRecord, rules: RowRules) -> DropReason | None:
     return None
 
 
+def left_out_for_text(rule: ControlText, place: str) -> DropReason | None:
+    """What a rule makes of a row that spells a control token; `None` if it is used.
+
+    Raises:
+        DataError: When the rule refuses it.
+    """
+    if rule is ControlText.ERROR:
+        raise DataError(say_rows.control_text_in_row(place))
+    return DropReason.CONTROL_TEXT if rule is ControlText.SKIP else None
+
+
 class ProblemTaker(Protocol):
     """Receives problems one after the other, such as a `ProblemLog`."""
 
@@ -121,7 +134,9 @@ class RowScan:
         try:
             record = parse_row(read.value, read.line, read.where)
             self.tally.ignored_labels.update(record.ignored)
-            reason = left_out_by(record, self.options)
+            reason = left_out_by(record, self.options) or self._left_out_for_text(
+                record, read.place
+            )
             if reason is None:
                 for part, row in enumerate(self.encoder.whole(record, read)):
                     self._take_encoded(row, part, read.place)
@@ -129,6 +144,14 @@ class RowScan:
                 self.tally.drop(reason)
         except DataError as error:
             self._reject(DropReason.BAD_ROW, error.problems)
+
+    def _left_out_for_text(self, record: TrainingRecord, place: str) -> DropReason | None:
+        rule, tokenizer = self.encoder.policy.on_control_text, self.encoder.tokenizer
+        if rule is ControlText.TEXT or not spells_control(record, tokenizer):
+            return None
+        if rule is ControlText.KEEP:
+            self.tally.control_rows += 1
+        return left_out_for_text(rule, place)
 
     def _take_encoded(self, whole: EncodedRow, part: int, place: str) -> None:
         row = self.encoder.truncated(whole)

@@ -9,12 +9,15 @@ from vox_tensor.records import TrainingRecord
 
 
 def row_texts(record: TrainingRecord) -> Iterator[str]:
-    """Contents, reasoning and arguments of tool calls; a text may be empty."""
+    """Contents, names, reasoning, tool calls and definitions; a text may be empty."""
     for message in record.messages:
         yield message.content
         if message.extras is None:
             continue
+        yield message.name or ""
         yield message.reasoning or ""
         for call in message.tool_calls:
             yield call.name
             yield json.dumps(call.arguments, ensure_ascii=False)
+    if record.tools:
+        yield json.dumps(record.tools, ensure_ascii=False)

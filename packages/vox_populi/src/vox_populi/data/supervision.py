@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import cast
 
 from vox_populi.data.chat_template import ModelTemplate
+from vox_populi.data.control_text import ControlText
 from vox_populi.data.layout_rows import LayoutEncoder
 from vox_populi.data.learned_parts import LearnedParts, answers_of, fully_learned, learned_messages
 from vox_populi.data.template_messages import Tools, templated_record
@@ -181,6 +182,7 @@ def layout_of(tokenizer: TextTokenizer, policy: TextPolicy) -> TrainedLayout | N
         template=policy.own.source,
         bos=_named(bos, tokenizer) if bos is not None and row.ids[0] == bos else None,
         end=_named(end, tokenizer),
+        keeps_control_text=policy.on_control_text is ControlText.KEEP,
     )
 
 
@@ -227,6 +229,7 @@ def own_encoder(
         tokenizer=cast(RenderTokenizer, tokenizer),
         history=policy.history,
         system_prompt=policy.system_prompt,
+        keeps_control_text=policy.on_control_text is ControlText.KEEP,
     )
 
 
@@ -235,7 +238,9 @@ def _plain_text(tokenizer: TextTokenizer, policy: TextPolicy) -> TextPolicy:
     if policy.own is None and policy.layout is None:
         return TextPolicy(template=ChatTemplate.PLAIN)
     layout = borders_of(tokenizer, ChatTemplate.PLAIN) or layout_of(tokenizer, policy)
-    return TextPolicy(template=ChatTemplate.PLAIN, layout=layout)
+    return TextPolicy(
+        template=ChatTemplate.PLAIN, layout=layout, on_control_text=policy.on_control_text
+    )
 
 
 def _require_no_tools(

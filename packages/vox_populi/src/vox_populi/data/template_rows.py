@@ -69,6 +69,8 @@ class TemplateEncoder:
     history: History = History.ERROR
     system_prompt: str | None = None
     """System prompt for conversations without a system message."""
+    keeps_control_text: bool = False
+    """Whether text of a row that spells a control token becomes that token."""
 
     def row(
         self, record: TrainingRecord, max_tokens: int | None = None, where: str = ""
@@ -159,6 +161,8 @@ class TemplateEncoder:
         rendered = self.template.render(
             turns, tools=tools or None, open_assistant=open_assistant, place=place
         )
+        if self.keeps_control_text:
+            return rendered, *self.tokenizer.encode_rendered(rendered.text)
         typed = typed_controls(
             self.template,
             turns,

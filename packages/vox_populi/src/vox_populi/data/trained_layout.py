@@ -62,12 +62,15 @@ class TrainedLayout:
     """The token that every text starts with."""
     end: TokenName
     """The token that ends an answer."""
+    keeps_control_text: bool = False
+    """Whether text that spells a control token was that token; `ControlText.KEEP`."""
 
     def as_json(self) -> dict[str, object]:
         """The fields as files store them; what does not exist is omitted."""
         template = {} if self.template is None else {"template": self.template.as_json()}
         bos = {} if self.bos is None else {"bos": _token_json(self.bos)}
-        return {**template, **bos, "end": _token_json(self.end)}
+        kept = {"control_text": _KEPT} if self.keeps_control_text else {}
+        return {**template, **bos, "end": _token_json(self.end), **kept}
 
 
 def take_layout(raw: Mapping[str, object]) -> TrainedLayout | None:
@@ -80,12 +83,19 @@ def take_layout(raw: Mapping[str, object]) -> TrainedLayout | None:
         return None
     layout = take_object(raw, "layout")
     with inside("layout"):
-        check_keys(layout, ("end",), ("template", "bos"))
+        check_keys(layout, ("end",), ("template", "bos", "control_text"))
+        if layout.get("control_text", _KEPT) != _KEPT:
+            message = f"control_text is not {_KEPT}"
+            raise FieldError(message)
         return TrainedLayout(
             template=_template(layout) if "template" in layout else None,
             bos=_token(layout, "bos") if "bos" in layout else None,
             end=_token(layout, "end"),
+            keeps_control_text="control_text" in layout,
         )
+
+
+_KEPT = "keep"
 
 
 def _template(layout: Mapping[str, object]) -> TemplateSource:

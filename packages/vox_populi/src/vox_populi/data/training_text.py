@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from vox_populi.data.chat_template import DEFAULT_DAY, ModelTemplate
+from vox_populi.data.control_text import ControlText
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.template_rows import History
 from vox_populi.data.trained_layout import TrainedLayout
@@ -68,6 +69,8 @@ class TextPolicy:
     """How `ChatTemplate.MODEL` learns answers that the template rewrites once others follow."""
     learn: LearnedParts = LearnedParts.ANSWERS
     """What is learned of a row; not part of its text."""
+    on_control_text: ControlText = ControlText.TEXT
+    """What happens with text of a row that spells a control token."""
     template_date: str = DEFAULT_DAY
     """The date that a Jinja template prints, as YYYY-MM-DD."""
     own: ModelTemplate | None = None
@@ -171,7 +174,9 @@ _PROBES = (
 def _layout_digest(
     template: ChatTemplate, layout: TrainedLayout | None, system_prompt: str | None
 ) -> str:
-    borders = [] if layout is None else [layout.as_json()]
+    # Control text is no part of the layout: it is compared as the setting that it is.
+    bare = None if layout is None else replace(layout, keeps_control_text=False)
+    borders = [] if bare is None else [bare.as_json()]
     return _digest([template_digest(template), system_prompt, *borders])
 
 

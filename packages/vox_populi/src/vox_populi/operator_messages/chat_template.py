@@ -1,4 +1,4 @@
-"""Chat templates: the template itself (MENS-H110 to H119), a row under it (MENS-D140 to D159)."""
+"""Chat templates: the template itself (MENS-H110 to H119, H166), a row (MENS-D140 to D159)."""
 
 from __future__ import annotations
 
@@ -70,6 +70,17 @@ def base_has_no_end(where: str) -> Problem:
     )
 
 
+def control_text_needs_own_tokenizer(where: str) -> Problem:
+    """Our vocabulary, which never makes a control token of text."""
+    return Problem(
+        code="MENS-H166",
+        what="--on-control-text keep needs a base's own tokenizer: the Vox vocabulary makes no"
+        " control token of text.",
+        fix="Pass --on-control-text text, error or skip, or a base with --model.",
+        where=where,
+    )
+
+
 def template_file_missing(where: str) -> Problem:
     """A template was requested by a file that does not exist."""
     return Problem(
@@ -133,7 +144,7 @@ def control_text_moved(place: str) -> Problem:
         code="MENS-D142",
         what="a message spells a control token, and the chat template rewrites the message, so the"
         " spelled token cannot be told from a real one.",
-        fix="Remove it from the message.",
+        fix="Remove it from the message, or pass --on-control-text skip or keep.",
         where=place,
     )
 
@@ -175,6 +186,6 @@ def text_makes_control_token(place: str) -> Problem:
     return Problem(
         code="MENS-D146",
         what="a message spells a control token, and the tokenizer makes that token of plain text.",
-        fix="Remove it from the message.",
+        fix="Remove it from the message, or pass --on-control-text skip or keep.",
         where=place,
     )

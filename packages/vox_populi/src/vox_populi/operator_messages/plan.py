@@ -201,6 +201,14 @@ def note_rows_truncated(file: str, rows: int, seq_len: int) -> str:
     return f"{file}: {rows} rows are cut to {seq_len} tokens (--seq-len)."
 
 
+def note_control_text_kept(file: str, rows: int) -> str:
+    """Text of rows that became control tokens, as requested."""
+    return (
+        f"{file}: {rows} rows spell control tokens, and are trained with these tokens"
+        " (--on-control-text keep)."
+    )
+
+
 def note_valid_is_train(name: str) -> str:
     """The held-out rows are the training rows."""
     return f"{name} is a copy of train.jsonl: its loss does not measure unseen rows."

@@ -1,4 +1,4 @@
-"""Rows (MENS-D180 to D199): fields that say the same, tools and reasoning, what is learned."""
+"""Rows (MENS-D180 to D199, D246): fields that say the same, tools, reasoning, control text."""
 
 from __future__ import annotations
 
@@ -74,5 +74,15 @@ def template_drops_text(place: str) -> Problem:
         code="MENS-D186",
         what="a message has text and tool calls, of which the chat template writes only the calls.",
         fix="Remove the text, or make it a message of its own.",
+        where=place,
+    )
+
+
+def control_text_in_row(place: str) -> Problem:
+    """Text that spells a control token, where the operator chose to get an error."""
+    return Problem(
+        code="MENS-D246",
+        what="a text of the row spells a control token.",
+        fix="Remove it, or pass --on-control-text text, skip or keep.",
         where=place,
     )

@@ -121,6 +121,14 @@ def system_prompt_withheld(path: str) -> Problem:
     )
 
 
+def note_prompts_keep_control_text() -> str:
+    """A model that was trained with control tokens that rows spelled."""
+    return (
+        "text that spells a control token becomes that token, as in training"
+        " (--on-control-text keep)."
+    )
+
+
 def note_text_differs_from_training() -> str:
     """The note for differing text when the operator overrides the check."""
     return "template or system prompt differ from those the adapter was trained with."

@@ -13,6 +13,7 @@ from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.qlora_spec import DenseCopiesChoice
 from vox_populi.contract.setting_groups import ComputeSettings
 from vox_populi.data.chat_template import ModelTemplate
+from vox_populi.data.control_text import ControlText
 from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
@@ -203,7 +204,7 @@ def _with_template(
     text = model.text
     is_trained = text is not None and choice.template in (None, text.template)
     if text is not None and is_trained and not text.template.is_rendered:
-        return replace(asked, layout=text.layout), ()
+        return _as_kept(replace(asked, layout=text.layout), text)
     trained = None if text is None or text.layout is None else text.layout.template
     if text is None or trained is None or choice.template is not None:
         return choose_template(asked, model.folder, tokenizer, needs_end=False)
@@ -213,7 +214,16 @@ def _with_template(
     if changed is not None and not choice.force_template:
         raise ArtifactError(say_run.template_changed_since(text.where, changed))
     notes = () if changed is None else (say_run.note_recorded_template(changed),)
-    return replace(asked, own=ModelTemplate.of(trained, text.where)), notes
+    policy, kept = _as_kept(replace(asked, own=ModelTemplate.of(trained, text.where)), text)
+    return policy, (*notes, *kept)
+
+
+def _as_kept(policy: TextPolicy, text: TrainedText) -> tuple[TextPolicy, tuple[str, ...]]:
+    """The policy with control text as in the training, which is said where it becomes tokens."""
+    if text.layout is None or not text.layout.keeps_control_text:
+        return policy, ()
+    notes = (say_run.note_prompts_keep_control_text(),)
+    return replace(policy, on_control_text=ControlText.KEEP), notes
 
 
 def _text_notes(

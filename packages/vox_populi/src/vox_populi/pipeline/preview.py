@@ -11,6 +11,7 @@ from vox_populi import number_ranges
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.asked_rows import AskedRows, open_training_rows
 from vox_populi.data.chat_template import DEFAULT_DAY
+from vox_populi.data.control_text import ControlText
 from vox_populi.data.dataset import DatasetOptions, RowDataset, RowRules, open_dataset
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.marked_row import MarkedRow, RowMarker
@@ -44,6 +45,7 @@ class PreviewRequest(RowRules):
     system_prompt: str | None = None
     history: History = History.ERROR
     learn: LearnedParts = LearnedParts.ANSWERS
+    on_control_text: ControlText = ControlText.TEXT
     seq_len: int = 512
     ce_last_k: int | None = None
     """Show only this many supervised tokens at the end of a row as learned."""
@@ -68,6 +70,7 @@ class PreviewRequest(RowRules):
             system_prompt=self.system_prompt,
             history=self.history,
             learn=self.learn,
+            on_control_text=self.on_control_text,
         )
 
     @property

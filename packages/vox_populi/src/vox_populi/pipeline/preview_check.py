@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vox_populi.data.asked_rows import AskedRows, asked_paths, open_training_rows, shown_asked
 from vox_populi.data.control_spelling import ControlSpelling
+from vox_populi.data.control_text import ControlText, spells_control
 from vox_populi.data.marked_row import RowMarker
 from vox_populi.data.mask_gates import MaskGates
 from vox_populi.data.mask_tally import MaskCounts, MaskTally
@@ -17,8 +18,7 @@ from vox_populi.data.row_gates import Gate, missed
 from vox_populi.data.row_mask import Finding, MaskRules, mask_of
 from vox_populi.data.row_reader import RowEncoder
 from vox_populi.data.row_sample import RowSample, SampledRow
-from vox_populi.data.row_scan import left_out_by
-from vox_populi.data.row_texts import row_texts
+from vox_populi.data.row_scan import left_out_by, left_out_for_text
 from vox_populi.data.supervision import end_of_answer_id, layout_of
 from vox_populi.data.template_rows import RenderTokenizer
 from vox_populi.data.token_text import control_names
@@ -26,6 +26,7 @@ from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import DataError
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.operator_messages import data as say_data
+from vox_populi.operator_messages import plan as say_plan
 from vox_populi.pages.html_file import require_free, write_page
 from vox_populi.pages.mask_page import MaskPage, mask_page
 from vox_populi.pipeline.evaluate import UNKNOWN_SOURCE, source_label
@@ -60,6 +61,8 @@ class MaskReport:
     """Why rows are refused: equal problems folded, the first 20, and a count of the others."""
     refusals_by_code: Mapping[str, int]
     gates: tuple[Gate, ...]
+    on_control_text: ControlText = ControlText.TEXT
+    """What happens with rows that spell a control token."""
     has_bos: bool
     """Whether the base begins every text with a BOS."""
     html: Path | None = None
@@ -81,6 +84,7 @@ class MaskReport:
             "data": shown_asked(self.data),
             "seq_len": self.seq_len,
             "base_adds_bos": self.has_bos,
+            "on_control_text": self.on_control_text.value,
             "total": self.total.as_json(),
             "sources": [
                 {"source": name, **counts.as_json()} for name, counts in self.sources.items()
@@ -188,19 +192,29 @@ class _Check:
             self._refuse(error.problems, self._places(read.where))
             return
         places = self._places(read.where, record)
-        if left_out_by(record, self._asked) is not None:
-            for counts in places:
-                counts.left_out += 1
-            return
+        spells = spells_control(record, self._text.tokenizer)
         try:
-            self._take_record(record, read, places)
+            if self._is_left_out(record, read.place, spells=spells):
+                for counts in places:
+                    counts.left_out += 1
+            else:
+                self._take_record(record, read, places, spells=spells)
         except DataError as error:
             self._refuse(error.problems, places)
 
+    def _is_left_out(self, record: TrainingRecord, place: str, *, spells: bool) -> bool:
+        if left_out_by(record, self._asked) is not None:
+            return True
+        return spells and left_out_for_text(self._asked.on_control_text, place) is not None
+
     def _take_record(
-        self, record: TrainingRecord, read: FileRow, places: Sequence[MaskCounts]
+        self,
+        record: TrainingRecord,
+        read: FileRow,
+        places: Sequence[MaskCounts],
+        *,
+        spells: bool,
     ) -> None:
-        spells = any(map(self._spelling.occurs_in, row_texts(record)))
         masks = [
             mask_of(whole, self._rules, spells_control=spells)
             for whole in self._encoder.whole(record, read)
@@ -226,10 +240,17 @@ class _Check:
             refusals=self._refused.shown(),
             refusals_by_code=dict(sorted(self._refused.by_code.items())),
             gates=gates,
+            on_control_text=self._asked.on_control_text,
             has_bos=self._rules.bos_id is not None,
             html=request.html,
-            notes=self._text.notes,
+            notes=(*self._text.notes, *self._kept_notes()),
         )
+
+    def _kept_notes(self) -> tuple[str, ...]:
+        count = self._tally.total.findings[Finding.CONTROL_TEXT]
+        if self._asked.on_control_text is not ControlText.KEEP or not count:
+            return ()
+        return (say_plan.note_control_text_kept(self._rows.name, count),)
 
     def page(self, report: MaskReport) -> MaskPage:
         """What the page shows."""

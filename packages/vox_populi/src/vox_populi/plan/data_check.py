@@ -29,7 +29,10 @@ from vox_populi.plan.row_cache_choice import choose_row_cache
 from vox_tensor.errors import Problem
 from vox_tensor.tokenizer import TextTokenizer
 
-_SKIPPED = (DropReason.BAD_ROW, DropReason.NOTHING_TO_LEARN, DropReason.TOO_LONG)
+_SKIPPED = (
+    *(DropReason.BAD_ROW, DropReason.NOTHING_TO_LEARN, DropReason.TOO_LONG),
+    DropReason.CONTROL_TEXT,
+)
 """Reasons for rows that should be learned but cannot be; filters skip others on purpose."""
 
 
@@ -193,6 +196,8 @@ def _report_notes(file: str, report: DataReport, seq_len: int) -> list[str]:
         notes.append(say_plan.note_rows_left_out(file, ", ".join(dropped), report.rows))
     if report.ignored_labels:
         notes.append(say_plan.note_labels_ignored(file, report.ignored_labels))
+    if report.control_rows:
+        notes.append(say_plan.note_control_text_kept(file, report.control_rows))
     if report.truncated:
         notes.append(say_plan.note_rows_truncated(file, report.truncated, seq_len))
     return notes

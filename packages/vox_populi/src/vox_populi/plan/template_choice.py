@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vox_populi import extras
 from vox_populi.data.chat_template import DEFAULT_DAY, ModelTemplate, joined_templates
+from vox_populi.data.control_text import ControlText
 from vox_populi.data.served_template import with_system_prompt
 from vox_populi.data.supervision import borders_of
 from vox_populi.data.template_rows import RenderTokenizer
@@ -56,12 +57,21 @@ def choose_template(
     if chosen is ChatTemplate.AUTO:
         chosen, note = _without_own(folder, tokenizer)
     notes = tuple(_without_date(policy, note))
+    is_kept = policy.on_control_text is ControlText.KEEP
     if is_our_vocabulary(folder, tokenizer):
+        if is_kept:
+            raise ModelError(say.control_text_needs_own_tokenizer(_name_of(folder)))
         return replace(policy, template=chosen), notes
     layout = borders_of(tokenizer, chosen)
     if layout is None and needs_end:
         raise ModelError(say.base_has_no_end(str(folder)))
+    if layout is not None and is_kept:
+        layout = replace(layout, keeps_control_text=True)
     return replace(policy, template=chosen, layout=layout), notes
+
+
+def _name_of(folder: Path | None) -> str:
+    return EMBEDDED_NAME if folder is None else str(folder)
 
 
 def changed_template(
@@ -109,7 +119,7 @@ def _own_template(
     Raises:
         ModelError: If it was asked for by name and cannot be used.
     """
-    where = EMBEDDED_NAME if folder is None else str(folder)
+    where = _name_of(folder)
     found = None if folder is None else find_chat_template(folder)
     is_own = isinstance(tokenizer, RenderTokenizer)
     if is_asked and found is None:
@@ -147,7 +157,7 @@ def _placed(place: TemplatePlace, folder: Path | None, tokenizer: TextTokenizer)
     Raises:
         ModelError: When there is none, or it cannot be read.
     """
-    where = EMBEDDED_NAME if folder is None else str(folder)
+    where = _name_of(folder)
     if not isinstance(tokenizer, RenderTokenizer):
         raise ModelError(say.template_needs_own_tokenizer(where))
     if place.file is None:

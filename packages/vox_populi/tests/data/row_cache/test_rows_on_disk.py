@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from vox_populi.data.control_text import ControlText
 from vox_populi.data.data_report import DropReason
 from vox_populi.data.dataset import (
     DatasetOptions,
@@ -121,6 +122,7 @@ def test_a_second_start_encodes_nothing(
     [
         {"policy": TextPolicy(system_prompt="Be brief.")},
         {"policy": TextPolicy(template=ChatTemplate.PLAIN)},
+        {"policy": TextPolicy(on_control_text=ControlText.SKIP)},
         {"options": DatasetOptions(seq_len=40)},
         {"tokenizer": VoxTokenizer([(b"p", b"1")])},
         {"more": '{"prompt": "more", "response": "rows"}\n'},
