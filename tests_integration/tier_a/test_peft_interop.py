@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -22,6 +22,7 @@ from vox_populi.adapters.lora_bin import read_adapter_bin, write_adapter_bin
 from vox_populi.adapters.peft.adapter import read_peft_adapter
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
+from vox_populi.errors import ArtifactError
 from vox_populi.export.consumers import Consumer
 from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
@@ -181,6 +182,83 @@ def test_an_imported_adapter_computes_what_peft_computes(name: str, tmp_path: Pa
     adapter, _ = read_peft_adapter(folder, read_inventory(tmp_path / "base").config)
     ours = our_logits(tmp_path / "base", adapter.header.lora, dict(adapter.tensors))
     assert_parity(ours, peft_logits(tmp_path / "base", folder), F32_LOGITS)
+
+
+def saved_by_peft(root: Path, case: str, **settings: Any) -> Path:
+    """A random adapter that PEFT saved with settings of its own."""
+    base = write_tiny_model(root / "base", case, tokenizer=True)
+    # PEFT of a tied base warns that a merge would change both tables.
+    model: Any = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **settings))
+    generator = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    model.save_pretrained(root / "theirs")
+    return root / "theirs"
+
+
+def used_logits(root: Path, folder: Path) -> Tensor:
+    """The logits that we compute with a PEFT folder."""
+    inventory = read_inventory(root / "base")
+    adapter, _ = read_peft_adapter(folder, inventory.config, inventory)
+    model = load_base(inventory, torch.float32)
+    known = {module.ours: module for module in adapter_modules(inventory.config)}
+    modules = [known[module.ours] for module in adapter.header.modules]
+    adapted = attach_adapters(model, modules, adapter.header.lora, torch.Generator())
+    load_adapter_tensors(adapted, dict(adapter.tensors))
+    with torch.no_grad():
+        return model.eval().logits(collate_window([EncodedRow(IDS, IDS, 1)]))
+
+
+def loaded_logits(root: Path, folder: Path | None) -> Tensor:
+    """The logits that PEFT computes with a folder it wrote; without one, the base's."""
+    model: Any = AutoModelForCausalLM.from_pretrained(root / "base", dtype=torch.float32)
+    if folder is not None:
+        model = PeftModel.from_pretrained(model, str(folder))
+    with torch.no_grad():
+        logits: Tensor = model.eval()(torch.tensor([IDS])).logits[0]
+    return logits
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+def test_patterns_of_ranks_and_alphas_load_as_in_peft(rslora: bool, tmp_path: Path) -> None:
+    folder = saved_by_peft(
+        tmp_path,
+        "llama",
+        r=4,
+        lora_alpha=8,
+        use_rslora=rslora,
+        target_modules=["q_proj", "v_proj", "down_proj"],
+        rank_pattern={"layers.0.self_attn.q_proj": 6, r"layers\.1\..*_proj": 2},
+        alpha_pattern={"v_proj": 3, "layers.0.mlp.down_proj": 20},
+    )
+    theirs = loaded_logits(tmp_path, folder)
+    assert_parity(used_logits(tmp_path, folder), theirs, F32_LOGITS)
+    assert differs(theirs, loaded_logits(tmp_path, None), F32_LOGITS)
+    report = import_adapter(
+        ImportRequest(source=folder, output=tmp_path / "a.bin", model_dir=tmp_path / "base")
+    )
+    assert report.rank == 6
+    assert any("rank 6" in note for note in report.notes)
+    export(tmp_path, Consumer.PEFT)
+    assert_parity(loaded_logits(tmp_path, tmp_path / "peft"), theirs, F32_LOGITS)
+
+
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers` to `True`")
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+@pytest.mark.parametrize("case", ["llama", "llama_tied"])
+def test_a_head_adapter_of_peft_brings_its_table(case: str, tmp_path: Path) -> None:
+    folder = saved_by_peft(tmp_path, case, r=4, lora_alpha=8, target_modules=["q_proj", "lm_head"])
+    held = load_file(folder / PEFT_FILES[1])
+    table = "base_model.model.lm_head.base_layer.weight"
+    assert table in held
+    assert_parity(used_logits(tmp_path, folder), loaded_logits(tmp_path, folder), F32_LOGITS)
+    save_file({**held, table: held[table] + 1}, folder / PEFT_FILES[1], {"format": "pt"})
+    with pytest.raises(ArtifactError, match="MENS-H167"):
+        used_logits(tmp_path, folder)
+    with pytest.raises(ArtifactError, match="MENS-A064"):
+        read_peft_adapter(folder, read_inventory(tmp_path / "base").config)
 
 
 def test_an_adapted_head_travels_too(tmp_path: Path) -> None:

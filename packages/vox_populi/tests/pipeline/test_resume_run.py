@@ -211,6 +211,8 @@ def test_a_finished_run_says_so_and_changes_nothing(make_contract: MakeContract)
     (problem,) = longer.value.problems
     assert "--init-from" in problem.fix
     assert str(contract.output_dir / "model_final.bin") in problem.fix
+    with pytest.raises(RunFailedError, match=r"MENS-R021.*--max-steps.*--init-from"):
+        run_training(replace(contract, max_steps=2 * first.steps), AUTO)
     assert snapshot(contract.output_dir) == before
     (contract.output_dir / "model_final.bin").write_bytes(b"x")
     with pytest.raises(ArtifactError, match="MENS-A083"):

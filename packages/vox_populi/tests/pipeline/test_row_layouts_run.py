@@ -191,22 +191,21 @@ def test_kept_control_text_is_recorded_and_used_again(
     contract = make(max_steps=1, on_control_text=ControlText.KEEP)
     assert contract.canonical()["on_control_text"] == "keep"
     assert learned(contract, on_control_text=ControlText.KEEP)[0] == "bb<|im_end|>cc<|im_end|>\n"
+    planned = sum(row.n_supervised for row in plan_training(contract).preflight.train)
     report = run_training(contract, RunOptions())
     note = "2 rows spell control tokens"
     assert any(note in each for each in report.notes)
     manifest = (report.run / "training_manifest.json").read_text(encoding="utf-8")
-    assert note in manifest
+    assert '"on_control_text": "keep"' in manifest
     assert '"control_text_kept": 2' in manifest
     found = find_weights(WeightsChoice(run=report.run, threads=1))
     assert found.policy.on_control_text is ControlText.KEEP
     assert any("--on-control-text keep" in each for each in found.notes)
-    layout = find_own_adapter(report.run).header.layout
+    layout = find_own_adapter(report.run).adapter.header.layout
     assert layout is not None
     assert layout.keeps_control_text
     kept = evaluate(EvalRequest(data=data, weights=WeightsChoice(run=report.run, threads=1)))
-    assert kept.supervised_tokens == sum(
-        row.n_supervised for row in plan_training(contract).preflight.train
-    )
+    assert kept.supervised_tokens == planned
     with pytest.raises(RunFailedError) as caught:
         run_training(make(max_steps=1), RunOptions(resume=Resume()))
     assert [each.where for each in caught.value.problems] == ["--on-control-text"]

@@ -68,6 +68,25 @@ def peft_targets_nothing(path: str) -> Problem:
     )
 
 
+def peft_table_differs(path: str, name: str) -> Problem:
+    """A PEFT folder with trained or foreign weights of the base's embedding or head."""
+    return Problem(
+        code="MENS-H167",
+        what=f"it brings {clipped(name)}, which is not the base's own table.",
+        fix="Pass the folder of the adapter's own base with --model, or merge it there with PEFT"
+        " (merge_and_unload).",
+        where=path,
+    )
+
+
+def note_ranks_made_equal(rank: int) -> str:
+    """A PEFT folder with ranks or scales of its own for some projections."""
+    return (
+        f"its projections have different ranks or scales: all have rank {rank} now, filled up with"
+        " zeros, and the same updates."
+    )
+
+
 def consumer_refuses(consumer: str, reason: str, where: str) -> Problem:
     """The adapter cannot be represented in the consumer's format."""
     return Problem(

@@ -22,7 +22,7 @@ def import_adapter(request: ImportRequest) -> ImportReport:
     require_new_file(request.output, say.export_target_exists)
     folder = request.model_dir
     inventory = read_inventory(folder or embedded_model_dir())
-    adapter, found_notes = read_peft_adapter(request.source, inventory.config)
+    adapter, found_notes = read_peft_adapter(request.source, inventory.config, inventory)
     header, notes = header_on_base(
         adapter.header,
         folder,

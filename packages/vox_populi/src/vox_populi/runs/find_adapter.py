@@ -182,7 +182,7 @@ def _read_peft(place: AdapterPlace, base: Path | None) -> FoundAdapter:
         if base is None and named not in (EMBEDDED_NAME, str(embedded_model_dir().resolve())):
             raise ArtifactError(say_export.convert_needs_base(str(folder), words))
     inventory = _read_base(base)
-    adapter, notes = read_peft_adapter(folder, inventory.config)
+    adapter, notes = read_peft_adapter(folder, inventory.config, inventory)
     header, said = header_on_base(adapter.header, base, inventory)
     return FoundAdapter(
         place=place,

@@ -15,6 +15,7 @@ from pathlib import Path
 from vox_populi.contract.choices import DeploymentTarget
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.setting import record_of
+from vox_populi.data.control_text import ControlText
 from vox_populi.data.data_report import DataReport
 from vox_populi.data.row_files.row_file import FileDigest
 from vox_populi.data.trained_layout import TrainedLayout
@@ -225,6 +226,8 @@ def _data_values(
     }
     if contract.rows.context_filter is not None:
         values["context_filter"] = contract.rows.context_filter
+    if contract.text.on_control_text is not ControlText.TEXT:
+        values["on_control_text"] = contract.text.on_control_text.value
     return values
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,6 @@ def test_a_peft_config_is_read_into_our_settings(tmp_path: Path) -> None:
         ("modules_to_save", ["lm_head"]),
         ("bias", "lora_only"),
         ("lora_bias", True),
-        ("rank_pattern", {"q_proj": 2}),
-        ("alpha_pattern", {"q_proj": 2}),
         ("trainable_token_indices", [1]),
         ("layer_replication", [[0, 1]]),
         ("init_lora_weights", "pissa"),
@@ -111,8 +110,6 @@ def test_unsupported_peft_settings_are_refused_by_name(
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("rank_pattern", {"q_proj": 4}),
-        ("alpha_pattern", {"q_proj": 8}),
         ("rank_pattern", {}),
         ("modules_to_save", None),
         ("bias", "none"),
@@ -122,6 +119,51 @@ def test_unsupported_peft_settings_are_refused_by_name(
 )
 def test_settings_that_change_nothing_are_taken(field: str, value: object, tmp_path: Path) -> None:
     assert read_peft_config(written(tmp_path, **{field: value})).lora.rank == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "path", "is_matched"),
+    [
+        ("q_proj", "model.layers.0.self_attn.q_proj", True),
+        ("q_proj", "model.layers.0.self_attn.xq_proj", False),
+        ("q_proj", "q_proj", True),
+        ("layers.1.self_attn.q_proj", "model.layers.1.self_attn.q_proj", True),
+        ("layers.1.self_attn.q_proj", "model.layers.11.self_attn.q_proj", False),
+        (r"layers\.[01]\..*_proj", "model.layers.1.mlp.up_proj", True),
+        (r"layers\.[01]\..*_proj", "model.layers.2.mlp.up_proj", False),
+        ("^model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.q_proj", True),
+        ("q_proj|v_proj", "model.layers.0.self_attn.v_proj", True),
+    ],
+)
+def test_patterns_match_as_in_peft(key: str, path: str, is_matched: bool, tmp_path: Path) -> None:
+    # PEFT's own rule, in `get_pattern_key`.
+    assert bool(re.match(rf"(.*\.)?({key})$", path)) is is_matched
+    config = read_peft_config(written(tmp_path, rank_pattern={key: 2}, alpha_pattern={key: 3.5}))
+    expected = LoraSpec(rank=2, alpha=3.5) if is_matched else config.lora
+    assert config.spec_of(module(path)) == expected
+
+
+def test_the_first_pattern_that_matches_counts(tmp_path: Path) -> None:
+    config = read_peft_config(written(tmp_path, rank_pattern={"q_proj": 1, "0.q_proj": 2}))
+    assert config.spec_of(module("a.0.q_proj")).rank == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rank_pattern", ["q_proj"]),
+        ("rank_pattern", {"q_proj": 0}),
+        ("rank_pattern", {"q_proj": "4"}),
+        ("alpha_pattern", {"q_proj": -1.0}),
+        ("rank_pattern", {"(?=q)q_proj": 4}),
+        ("rank_pattern", {"(": 4}),
+        ("rank_pattern", {"((a+)+)" * 90: 4}),
+    ],
+)
+def test_unusable_patterns_are_refused(name: str, value: object, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        read_peft_config(written(tmp_path, **{name: value}))
+    assert [problem.code for problem in caught.value.problems] == ["MENS-A061"]
 
 
 def test_every_setting_in_the_way_is_named_at_once(tmp_path: Path) -> None:

@@ -17,13 +17,15 @@ from torch import Tensor
 
 from vox_populi.adapters.adapter import Adapter
 from vox_populi.adapters.header import AdaptedModule, AdapterHeader, ImportedText
+from vox_populi.adapters.peft.base_tables import require_base_tables
 from vox_populi.adapters.peft.config import (
     PEFT_WEIGHTS_FILE,
+    PeftConfig,
     peft_config_text,
     read_peft_config,
     target_names,
 )
-from vox_populi.adapters.peft.tensors import check_peft_tensors, peft_keys
+from vox_populi.adapters.peft.tensors import check_peft_tensors, peft_keys, stored_tables
 from vox_populi.containers.file_ranges import read_range
 from vox_populi.containers.safetensors_header import SafetensorsHeader, read_header
 from vox_populi.containers.tensor_container import bytes_of, container_chunks
@@ -33,6 +35,7 @@ from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.files.strict_json import parse_json_object
 from vox_populi.files.whole_file import Chunk
+from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import export as say_export
@@ -118,32 +121,73 @@ def _stored_again(
         yield bytes_of(narrow)
 
 
-def read_peft_adapter(folder: Path, config: ModelConfig) -> tuple[Adapter, tuple[str, ...]]:
+def read_peft_adapter(
+    folder: Path, config: ModelConfig, base: ModelInventory | None = None
+) -> tuple[Adapter, tuple[str, ...]]:
     """Read a PEFT folder for a base, and notes; all of it must fit, and nothing may be left over.
 
-    The header keeps what is needed to write the same two files again.
+    The header keeps what is needed to write the same two files again, unless projections have
+    ranks or scales of their own: these become one rank and one scale with the same updates.
 
     Args:
         folder: Folder with `adapter_config.json` and `adapter_model.safetensors`.
         config: The base's config.
+        base: The base, with which tables of it that the folder has are compared; `None` refuses
+            such tables.
 
     Raises:
         ArtifactError: For settings we cannot represent, each by name; for tensors that are
             missing, unexpected, misshaped or not finite, each with the closest name.
+        ModelError: When the base's tables cannot be read.
     """
     settings = read_peft_config(folder)
     path = folder / PEFT_WEIGHTS_FILE
     container, header_text = _read_container(folder, path)
-    modules = check_peft_tensors(settings, container.tensors, config, str(path))
+    tables = {} if base is None else stored_tables(container.tensors, config)
+    own = {name: info for name, info in container.tensors.items() if name not in tables}
+    modules = check_peft_tensors(settings, own, config, str(path))
+    if base is not None:
+        require_base_tables(path, container.tensors, tables, base)
     tensors = _read_tensors(path, container, modules)
-    notes = () if settings.names_its_modules else (say_export.note_targets_not_compared(),)
+    notes = [] if settings.names_its_modules else [say_export.note_targets_not_compared()]
+    lora, is_even = _one_spec(settings, modules)
+    if not is_even:
+        tensors = _with_one_spec(tensors, settings, modules, lora)
+        notes.append(say_export.note_ranks_made_equal(lora.rank))
+    imported = ImportedText(adapter_config=settings.text, container=header_text)
     header = AdapterHeader.of_foreign(
-        settings.lora,
+        lora,
         map(AdaptedModule.of, modules),
         settings.base_name,
-        imported=ImportedText(adapter_config=settings.text, container=header_text),
+        imported=imported if is_even else None,
     )
-    return Adapter(header, tensors), notes
+    return Adapter(header, tensors), tuple(notes)
+
+
+def _one_spec(settings: PeftConfig, modules: Sequence[AdapterModule]) -> tuple[LoraSpec, bool]:
+    """The settings of the projection with the largest rank, and whether all have them."""
+    specs = [settings.spec_of(module) for module in modules]
+    largest = max(specs, key=lambda spec: spec.rank)
+    return largest, all(spec == largest for spec in specs)
+
+
+def _with_one_spec(
+    tensors: Mapping[str, Tensor],
+    settings: PeftConfig,
+    modules: Sequence[AdapterModule],
+    lora: LoraSpec,
+) -> dict[str, Tensor]:
+    """The same updates with one rank and scale: A and B padded with zeros, B scaled, in f32."""
+    found: dict[str, Tensor] = {}
+    for module in modules:
+        spec = settings.spec_of(module)
+        name_a, name_b = (module.ours + half for half in _HALVES)
+        a_RI, b_OR = tensors[name_a], tensors[name_b]
+        found[name_a] = torch.zeros(lora.rank, a_RI.shape[1])
+        found[name_a][: spec.rank] = a_RI
+        found[name_b] = torch.zeros(b_OR.shape[0], lora.rank)
+        found[name_b][:, : spec.rank] = b_OR * (spec.scale / lora.scale)
+    return found
 
 
 def _read_container(folder: Path, path: Path) -> tuple[SafetensorsHeader, str]:

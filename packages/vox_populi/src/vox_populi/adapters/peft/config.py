@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vox_populi.adapters.peft.module_patterns import ModulePatterns, read_patterns
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.json_fields import FieldError, take_number, take_positive
 from vox_populi.files.known_names import PEFT_CONFIG_FILE
@@ -31,6 +32,7 @@ _OTHER_UPDATE = "it is more than one low-rank update, and would be lost"
 # Read below, or without effect on what a trained adapter computes.
 _NEUTRAL = frozenset(
     {
+        "alpha_pattern",
         "auto_mapping",
         "base_model_name_or_path",
         "ensure_weight_tying",
@@ -48,6 +50,7 @@ _NEUTRAL = frozenset(
         "peft_version",
         "qalora_group_size",
         "r",
+        "rank_pattern",
         "revision",
         "runtime_config",
         "target_modules",
@@ -61,8 +64,6 @@ _REASONS: Mapping[str, str] = {
     "bias": "the folder has trained biases, which would be lost",
     "lora_bias": "the low-rank branch has biases, which would be lost",
     "trainable_token_indices": "rows of the embedding were trained, which would be lost",
-    "rank_pattern": "our format has one rank for all projections",
-    "alpha_pattern": "our format has one alpha for all projections",
     "layer_replication": "it refers to layers that the base does not have",
     "target_parameters": "it adapts parameters that are not projections of the base",
     "use_qalora": "QALoRA pools its inputs",
@@ -77,6 +78,7 @@ class PeftConfig:
     """The settings of a PEFT config that affect what the adapter computes."""
 
     lora: LoraSpec
+    """Settings of the projections that no pattern matches."""
     base_name: str | None
     targets: tuple[str, ...] | str
     """Target names, or a pattern in one string."""
@@ -85,11 +87,17 @@ class PeftConfig:
     excluded: tuple[str, ...]
     text: str
     """The file's text, verbatim."""
+    patterns: ModulePatterns
+    """Other ranks and alphas by module."""
 
     @property
     def names_its_modules(self) -> bool:
         """Whether the config alone determines the adapted projections."""
         return not isinstance(self.targets, str) or self.targets == "all-linear"
+
+    def spec_of(self, module: AdapterModule) -> LoraSpec:
+        """Rank, alpha and scale rule of one projection."""
+        return self.patterns.spec_of(module.theirs, self.lora)
 
     def covers(self, module: AdapterModule) -> bool:
         """Whether PEFT would put an adapter on a projection of the base."""
@@ -178,19 +186,19 @@ def read_peft_config(folder: Path) -> PeftConfig:
 
 
 def unsupported_settings(raw: Mapping[str, object], where: str) -> Iterator[Problem]:
-    """Every setting that makes an adapter more than one low-rank update with one rank."""
+    """Every setting that makes an adapter more than one low-rank update of each projection."""
     if str(raw.get("peft_type", "")).upper() != "LORA":
         yield say_export.peft_setting_unsupported(
             where, "peft_type", raw.get("peft_type"), "only LORA is"
         )
     for name, value in sorted(raw.items()):
-        if name in _NEUTRAL or name == "peft_type" or _is_off(name, value, raw):
+        if name in _NEUTRAL or name == "peft_type" or _is_off(name, value):
             continue
         reason = _REASONS.get(name, _OTHER_UPDATE)
         yield say_export.peft_setting_unsupported(where, name, value, reason)
 
 
-def _is_off(name: str, value: object, raw: Mapping[str, object]) -> bool:
+def _is_off(name: str, value: object) -> bool:
     """Whether a setting has the value of a plain LoRA."""
     if value is None or value is False or value in ({}, []):
         return True
@@ -198,9 +206,6 @@ def _is_off(name: str, value: object, raw: Mapping[str, object]) -> bool:
         return value == "none"
     if name == "init_lora_weights":
         return value in _PLAIN_INITS
-    if name in ("rank_pattern", "alpha_pattern") and isinstance(value, dict):
-        default = raw.get("r" if name == "rank_pattern" else "lora_alpha")
-        return all(each == default for each in value.values())
     return False
 
 
@@ -224,6 +229,7 @@ def _config(raw: Mapping[str, object], text: str) -> PeftConfig:
         layers=_layers(raw.get("layers_to_transform")),
         excluded=_words(raw.get("exclude_modules") or [], "exclude_modules"),
         text=text,
+        patterns=read_patterns(raw, lora),
     )
 
 

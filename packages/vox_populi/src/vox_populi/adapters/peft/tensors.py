@@ -20,7 +20,13 @@ from vox_populi.containers.tensor_comparison import (
     tensor_problem,
 )
 from vox_populi.errors import ArtifactError
-from vox_populi.hf.keymap import AdapterModule, adapter_modules
+from vox_populi.hf.keymap import (
+    HEAD,
+    HEAD_WEIGHT,
+    AdapterModule,
+    adapter_modules,
+    embedding_key,
+)
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import export as say
 from vox_populi.operator_messages.tensors import PEFT_FOLDER
@@ -32,6 +38,20 @@ def peft_keys(module: AdapterModule) -> tuple[str, str]:
     """Names of a module's A and B in a PEFT container."""
     stem = f"{PEFT_PREFIX}{module.theirs}"
     return f"{stem}.lora_A.weight", f"{stem}.lora_B.weight"
+
+
+def stored_tables(found: Mapping[str, TensorInfo], config: ModelConfig) -> dict[str, str]:
+    """Tables of the base in a container, by their names there: `lm_head` or the base's embedding.
+
+    PEFT stores the weights of an adapted head beside its adapter, and older versions the table.
+    """
+    tables = {HEAD: HEAD_WEIGHT, config.family.tensors.embed: embedding_key(config)}
+    names = {
+        f"{PEFT_PREFIX}{module}.{part}": weight
+        for module, weight in tables.items()
+        for part in ("weight", "base_layer.weight")
+    }
+    return {name: names[name] for name in found if name in names}
 
 
 def check_peft_tensors(
@@ -68,10 +88,10 @@ def _tensor_problems(
     found: Mapping[str, TensorInfo],
     where: str,
 ) -> Iterator[Problem]:
-    rank = settings.lora.rank
     expected: dict[str, Shape] = {}
     for module in modules:
         key_a, key_b = peft_keys(module)
+        rank = settings.spec_of(module).rank
         expected[key_a] = (rank, module.in_features)
         expected[key_b] = (module.out_features, rank)
     possible = sorted({key for module in every for key in peft_keys(module)})
