@@ -61,6 +61,16 @@ COMMANDS = (
         "vox mens status runs/first",
     ),
     CommandEntry(
+        ("mens", "watch"),
+        "Show a run while it trains: progress, losses, time left.",
+        "vox mens watch runs/first",
+    ),
+    CommandEntry(
+        ("mens", "watch-telemetry"),
+        "Same as `vox mens watch`.",
+        "vox mens watch-telemetry runs/first",
+    ),
+    CommandEntry(
         ("mens", "preview"),
         "Show rows as the trainer would see them.",
         "vox mens preview --data data/train.jsonl -n 3",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,7 +24,9 @@ import typer
 from vox_tensor.visible_text import one_line, visible
 
 FALLBACK_COLUMNS = 80
+FALLBACK_ROWS = 24
 _CLEAR_TO_END = "\x1b[K"
+_CLEAR_BELOW = "\x1b[J"
 _RESET = "\x1b[0m"
 
 
@@ -71,6 +73,17 @@ class Channel:
         """Leave a redrawn line as it is."""
         self._write("\n")
 
+    def repainted(self, lines: Sequence[str], above: int) -> None:
+        """Replace the last lines of a terminal.
+
+        Args:
+            lines: What is there from now on; none wider than the terminal.
+            above: How many lines are replaced.
+        """
+        up = f"\x1b[{above}A" if above else ""
+        shown = "".join(f"{one_line(line)}{_CLEAR_TO_END}\n" for line in lines)
+        self._write(f"\r{up}{shown}{_CLEAR_BELOW}")
+
     def at_once(self, text: str) -> None:
         """Write one unbuffered line, from a signal's thread; a lost stream is ignored."""
         lead = f"\r{_CLEAR_TO_END}" if self.is_terminal() else ""
@@ -101,6 +114,14 @@ class Channel:
             columns = 0
         # A terminal that does not know its size says 0.
         return columns or FALLBACK_COLUMNS
+
+    def rows(self) -> int:
+        """Height of this stream's terminal."""
+        try:
+            rows = os.get_terminal_size(self.find().fileno()).lines
+        except (OSError, ValueError):
+            rows = 0
+        return rows or FALLBACK_ROWS
 
     @property
     def has_unicode(self) -> bool:

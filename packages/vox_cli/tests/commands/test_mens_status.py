@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from vox_cli.commands import mens_status
-from vox_populi.pipeline.status import RunState, StatusReport
+from vox_populi.pipeline.status import StatusReport
+from vox_populi.runs.run_history import RunState
 
 Vox = Callable[..., Any]
 

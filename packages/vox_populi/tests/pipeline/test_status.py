@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from vox_populi.errors import ArtifactError
-from vox_populi.pipeline.status import RunState, StatusReport, run_status
+from vox_populi.pipeline.status import StatusReport, run_status
 from vox_populi.runs.run_dir import RunDir
+from vox_populi.runs.run_history import RunState
 
 
 def write_telemetry(run: Path, *events: tuple[str, dict[str, Any]]) -> None:

@@ -1,1 +1,1 @@
-"""Reports as HTML pages: one file, no script, nothing loaded from elsewhere."""
+"""Reports as HTML pages: one file, nothing loaded from elsewhere."""

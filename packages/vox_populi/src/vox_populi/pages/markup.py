@@ -52,6 +52,13 @@ def style_element(css: str) -> Markup:
     return Markup(f"<style>{css}</style>")
 
 
+def script_element(program: str) -> Markup:
+    """A script of the program; text of others reaches it as attributes of elements only."""
+    assert "</" not in program, "could close its element"
+    assert "<!--" not in program, "could begin a comment"
+    return Markup(f"<script>{program}</script>")
+
+
 def _child(child: Child) -> str:
     if child is None:
         return ""

@@ -6,16 +6,26 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from vox_populi.pages.markup import Child, Markup, element, joined, style_element
+from vox_populi.pages.markup import Child, Markup, element, joined, script_element, style_element
 from vox_populi.pages.page_style import STYLE
 from vox_populi.version import __version__
 
 
-def whole_page(title: str, *content: Child, more_style: str = "") -> Markup:
-    """A document that runs nothing and loads nothing, even if a row had got through as markup."""
+def whole_page(title: str, *content: Child, more_style: str = "", script: str = "") -> Markup:
+    """A document that loads nothing, even if a row had got through as markup.
+
+    Args:
+        title: Of the document, and its first heading.
+        content: What is below the heading.
+        more_style: Rules beside those of every page.
+        script: The only program that the page can run; one of ours, without text of others.
+    """
     css = STYLE + more_style
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'none'; base-uri 'none'"
+    may_run = f"; script-src '{_digest(script)}'" if script else ""
+    policy = (
+        f"default-src 'none'; style-src '{_digest(css)}'{may_run};"
+        " form-action 'none'; base-uri 'none'"
+    )
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -26,8 +36,14 @@ def whole_page(title: str, *content: Child, more_style: str = "") -> Markup:
         element("title", title),
         style_element(css),
     )
-    body = element("body", element("main", element("h1", title), *content))
+    main = element("main", element("h1", title), *content)
+    body = element("body", main, script_element(script) if script else None)
     return Markup(f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n")
+
+
+def _digest(text: str) -> str:
+    """The source expression of a content security policy for exactly this text."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def table(

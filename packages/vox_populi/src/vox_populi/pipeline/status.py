@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
 
 from vox_populi.errors import ArtifactError
@@ -14,27 +11,22 @@ from vox_populi.events import EventName
 from vox_populi.files.folder_lock import lock_holder
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.known_names import MANIFEST_FILE
-from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.runs.checkpoint_dir import list_checkpoints
 from vox_populi.runs.manifest import read_manifest
 from vox_populi.runs.run_dir import (
     TELEMETRY_FILE,
-    final_adapter,
     require_regular_files,
     run_files,
 )
-from vox_populi.runs.telemetry import TelemetryLine, read_telemetry
-
-
-class RunState(StrEnum):
-    """The state of a run according to its folder."""
-
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-    """The folder is not locked, but there is no record that the run ended."""
+from vox_populi.runs.run_history import (
+    RunState,
+    first_count,
+    first_number,
+    read_history,
+    run_state,
+    text_or_none,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,31 +88,31 @@ def run_status(run: Path) -> StatusReport:
     artifacts = run_files(run)
     if not artifacts and lock_holder(run) is None:
         raise ArtifactError(say_checkpoint.not_a_run_folder(str(run)))
-    history = _read_history(run / TELEMETRY_FILE)
+    history = read_history(run / TELEMETRY_FILE)
     results = _results(run) if "manifest" in artifacts else {}
-    start = history.last.get(EventName.TRAIN_START, {})
-    last_step = history.last.get(EventName.STEP, {})
-    epoch = _count(last_step.get("epoch"))
-    evaluation = history.last.get(EventName.EVALUATION, {})
+    start = history.of(EventName.TRAIN_START)
+    last_step = history.of(EventName.STEP)
+    epoch = first_count(last_step.get("epoch"))
+    evaluation = history.of(EventName.EVALUATION)
     holder = lock_holder(run)
     return StatusReport(
         run=run,
-        state=_state(run, holder, history),
-        step=_count(results.get("steps"), last_step.get("step")) or 0,
-        planned_steps=_count(start.get("planned_steps_total")),
+        state=run_state(run, holder, history),
+        step=first_count(results.get("steps"), last_step.get("step")) or 0,
+        planned_steps=first_count(start.get("planned_steps_total")),
         epoch=None if epoch is None else epoch + 1,
-        train_loss=_number(results.get("train_loss"), last_step.get("loss")),
-        heldout_loss_before=_number(history.first_evaluation.get("val_loss")),
-        heldout_loss=_number(results.get("heldout_loss_after"), evaluation.get("val_loss")),
-        supervised_tokens=_count(
+        train_loss=first_number(results.get("train_loss"), last_step.get("loss")),
+        heldout_loss_before=next(iter(history.evaluations.values()), None),
+        heldout_loss=first_number(results.get("heldout_loss_after"), evaluation.get("val_loss")),
+        supervised_tokens=first_count(
             results.get("supervised_tokens"), last_step.get("supervised_tokens_total")
         ),
-        tokens_per_second=_number(
-            history.last.get(EventName.TRAIN_COMPLETE, {}).get("mean_tokens_per_sec"),
+        tokens_per_second=first_number(
+            history.of(EventName.TRAIN_COMPLETE).get("mean_tokens_per_sec"),
             last_step.get("mean_tokens_per_sec"),
         ),
-        last_step_tokens_per_second=_number(last_step.get("tokens_per_sec")),
-        eta_seconds=_number(last_step.get("eta_seconds_remaining")) if holder else None,
+        last_step_tokens_per_second=first_number(last_step.get("tokens_per_sec")),
+        eta_seconds=first_number(last_step.get("eta_seconds_remaining")) if holder else None,
         holder=holder,
         checkpoints=tuple(each.name for each in list_checkpoints(run)),
         artifacts=artifacts,
@@ -131,82 +123,11 @@ def run_status(run: Path) -> StatusReport:
             "first_ts_ms": history.first_ts_ms,
             "last_ts_ms": history.last_ts_ms,
         },
-        failure=_text(history.last.get(EventName.TRAIN_FAILED, {}).get("message")),
-        graph_id=_text(start.get("graph_id")),
+        failure=text_or_none(history.of(EventName.TRAIN_FAILED).get("message")),
+        graph_id=text_or_none(start.get("graph_id")),
     )
-
-
-@dataclass(slots=True)
-class _History:
-    """Telemetry, summed up while it is read."""
-
-    lines: int = 0
-    unreadable: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    last: dict[str, dict[str, object]] = field(default_factory=dict)
-    """Last payload by event name."""
-    first_evaluation: dict[str, object] = field(default_factory=dict)
-    first_ts_ms: int | None = None
-    last_ts_ms: int | None = None
-
-    def add(self, line: TelemetryLine | None) -> None:
-        self.lines += 1
-        if line is None:
-            self.unreadable += 1
-            return
-        self.counts[line.event] += 1
-        if line.event == EventName.TRAIN_RESUMED:
-            # What ended the session before is history once the run goes on.
-            self.last.pop(EventName.TRAIN_FAILED, None)
-        self.last[line.event] = line.payload
-        self.last_ts_ms = line.ts_ms
-        if self.first_ts_ms is None:
-            self.first_ts_ms = line.ts_ms
-        if line.event == EventName.EVALUATION and not self.first_evaluation:
-            self.first_evaluation = line.payload
-
-
-def _read_history(path: Path) -> _History:
-    history = _History()
-    if not path.is_file():
-        return history
-    try:
-        for line in read_telemetry(path):
-            history.add(line)
-    except OSError as error:
-        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
-    return history
 
 
 def _results(run: Path) -> dict[str, object]:
     results = read_manifest(run / MANIFEST_FILE).get("results")
     return results if isinstance(results, dict) else {}
-
-
-def _state(run: Path, holder: str | None, history: _History) -> RunState:
-    """The state of a run: its lock shows the present, its files the past."""
-    if holder is not None:
-        return RunState.RUNNING
-    if final_adapter(run) is not None and (run / MANIFEST_FILE).is_file():
-        return RunState.COMPLETED
-    failure = history.last.get(EventName.TRAIN_FAILED)
-    if failure is not None and not failure.get("interrupted"):
-        return RunState.FAILED
-    return RunState.INTERRUPTED
-
-
-def _count(*candidates: object) -> int | None:
-    """The first of the values that is a whole number."""
-    return next((v for v in candidates if isinstance(v, int) and not isinstance(v, bool)), None)
-
-
-def _number(*candidates: object) -> float | None:
-    """The first of the values that is a finite number."""
-    for value in candidates:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-    return None
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

@@ -142,7 +142,7 @@ def read_telemetry(path: Path) -> Iterator[TelemetryLine | None]:
                 _skip_line(file)
                 yield None
                 continue
-            yield _parse(line)
+            yield parse_line(line)
 
 
 def cut_telemetry(path: Path, last_step: int | None) -> None:
@@ -164,7 +164,7 @@ def cut_telemetry(path: Path, last_step: int | None) -> None:
         replaced_file(path) as kept,
     ):
         while line := file.readline(MAX_LINE_BYTES):
-            event = _parse(line) if line.endswith(b"\n") else None
+            event = parse_line(line) if line.endswith(b"\n") else None
             if event is not None and last_step is not None and _step_of(event) <= last_step:
                 kept.write(line)
 
@@ -180,7 +180,8 @@ def _skip_line(file: BinaryIO) -> None:
         pass
 
 
-def _parse(line: bytes) -> TelemetryLine | None:
+def parse_line(line: bytes) -> TelemetryLine | None:
+    """One whole line as an event; `None` if it is not one."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):

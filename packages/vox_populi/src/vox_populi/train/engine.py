@@ -242,7 +242,7 @@ class Engine:
         p.epoch_loss += loss * weight
         p.epoch_weight += weight
         p.epoch_supervised += count
-        self._report_step(loss, rate, norm, tokens, count, time.perf_counter() - started)
+        self._report_step(rows, loss, rate, norm, time.perf_counter() - started)
 
     def _accumulate(self, rows: Sequence[EncodedRow], weight: float) -> float:
         """Backward over the step's windows; returns the step's mean loss."""
@@ -296,9 +296,11 @@ class Engine:
         return sum(e.step > step for e in self._progress.evaluations)
 
     def _report_step(
-        self, loss: float, rate: float, norm: float, tokens: int, count: int, seconds: float
+        self, rows: Sequence[EncodedRow], loss: float, rate: float, norm: float, seconds: float
     ) -> None:
         p, s = self._progress, self._settings
+        lengths = [len(row) for row in rows]
+        tokens, count = sum(lengths), sum(row.n_supervised for row in rows)
         elapsed = time.perf_counter() - self._started
         self._time_left.step_took(seconds)
         self._emit(
@@ -311,12 +313,15 @@ class Engine:
             grad_norm=norm,
             valid_tokens=count,
             theoretical_tokens=tokens,
+            rows=len(lengths),
+            longest_row_tokens=max(lengths),
             supervised_tokens_total=p.supervised,
             tokens_total=p.tokens,
             supervised_ratio_pct=100.0 * count / tokens,
             tokens_per_sec=tokens / seconds,
             tokens_per_sec_is_proxy=False,
             mean_tokens_per_sec=(p.tokens - self._first_tokens) / elapsed,
+            peak_memory_bytes=peak_memory_bytes(self._objective.device) or None,
             planned_steps_total=s.total_steps,
             planned_steps_per_epoch=s.steps_per_epoch,
             progress_fraction=p.step / s.total_steps,
