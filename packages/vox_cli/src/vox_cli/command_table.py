@@ -71,6 +71,16 @@ COMMANDS = (
         "vox mens watch-telemetry runs/first",
     ),
     CommandEntry(
+        ("mens", "runs"),
+        "List the runs of a folder, the best first.",
+        "vox mens runs runs --sort heldout",
+    ),
+    CommandEntry(
+        ("mens", "compare"),
+        "Compare runs: results, settings, rows.",
+        "vox mens compare runs/first runs/second",
+    ),
+    CommandEntry(
         ("mens", "preview"),
         "Show rows as the trainer would see them.",
         "vox mens preview --data data/train.jsonl -n 3",

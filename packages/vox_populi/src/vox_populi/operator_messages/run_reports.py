@@ -34,3 +34,40 @@ def followed_run_stopped(path: str, step: int) -> Problem:
         fix="Resume it: repeat the command with --resume auto.",
         where=path,
     )
+
+
+def no_runs_found(path: str) -> Problem:
+    """A folder without any run."""
+    return Problem(
+        code="MENS-R104",
+        what="no run found in this folder or the folders in it.",
+        fix="Pass a folder that holds the output folders of vox mens train.",
+        where=path,
+    )
+
+
+def same_run_twice(path: str) -> Problem:
+    """A comparison of a run with itself."""
+    return Problem(
+        code="MENS-R105",
+        what="this run was passed twice.",
+        fix="Pass each run once.",
+        where=path,
+    )
+
+
+def too_few_runs(count: int) -> Problem:
+    """A comparison needs two runs."""
+    return Problem(
+        code="MENS-R106",
+        what=f"a comparison needs at least two runs, not {count}.",
+        fix="Pass the folders of two or more runs: vox mens compare RUN RUN",
+    )
+
+
+def note_heldout_differs(reasons: str) -> str:
+    """Held-out losses that say nothing about which run is better."""
+    return (
+        f"the held-out losses cannot be compared: these differ: {reasons}."
+        " vox mens eval measures both runs on the same rows."
+    )
