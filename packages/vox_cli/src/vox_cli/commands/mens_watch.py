@@ -25,7 +25,7 @@ def watch(
 ) -> None:
     """Show a run while it trains: progress, losses, time left, last checkpoints.
 
-    It goes on when the run is resumed, ends with the run, and exits with 0 if the run is complete,
+    It continues when the run is resumed, ends with the run and exits with 0 if the run is complete,
     4 if it failed, 130 if it was stopped. Without a terminal, it prints a line per event.
     """
     timing = FollowTiming(interval_seconds=interval, restart_seconds=restart_wait)
