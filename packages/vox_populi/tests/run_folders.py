@@ -85,6 +85,6 @@ def _write_end(run: Path, heldout: float) -> None:
     }  # fmt: skip
     (run / "training_manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     (run / "model_final.bin").touch()
-    times = {"started_at": "2026-11-20T10:00:00+00:00", "seconds": {"train": 61.0}}
-    times |= {"tokens_per_second": 16.4, "peak_memory_bytes": 1 << 30}
+    times: dict[str, object] = {"started_at": "2026-11-20T10:00:00+00:00"}
+    times |= {"seconds": {"train": 61.0}, "tokens_per_second": 16.4, "peak_memory_bytes": 1 << 30}
     (run / "run_times.json").write_text(json.dumps(times), encoding="utf-8")
