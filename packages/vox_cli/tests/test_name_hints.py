@@ -110,7 +110,7 @@ def test_names_of_other_commands_lead_to_the_ones_of_this(
         (["mens", "pairs"], ["Did you mean vox mens corpus pairs?"]),
         (["mens", "chat"], ["vox mens generate --interactive"]),
         (["mens", "serve"], ["vox mens merge-weights", "vox mens export-gguf", "vLLM"]),
-        (["mens", "compare"], ["vox mens eval --compare-base"]),
+        (["mens", "diff"], ["vox mens compare"]),
         (["mens", "finetune"], ["Use vox mens train "]),
         (["mens", "sft"], ["Use vox mens train "]),
         (["mens", "fuse"], ["vox mens merge-weights (", " or vox mens merge-qlora ("]),

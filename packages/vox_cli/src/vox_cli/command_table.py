@@ -71,6 +71,11 @@ COMMANDS = (
         "vox mens watch-telemetry runs/first",
     ),
     CommandEntry(
+        ("mens", "report"),
+        "Report runs: curves, results, settings; as a page with --html.",
+        "vox mens report runs/first --html report.html",
+    ),
+    CommandEntry(
         ("mens", "runs"),
         "List the runs of a folder, the best first.",
         "vox mens runs runs --sort heldout",

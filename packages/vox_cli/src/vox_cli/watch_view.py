@@ -61,13 +61,18 @@ def watch_lines(
         columns: Columns that may be written.
         has_unicode: Whether the terminal shows more than ASCII.
     """
-    blocks = _BLOCKS if has_unicode else _ASCII_BLOCKS
+    blocks = blocks_of(has_unicode=has_unicode)
     lines = [_head(watched, look), *_progress(look, columns)]
     for name, values, words in _curves(watched, look.history):
         lines.append(_curve(name, values, words, blocks, columns))
     lines += _facts(look.history, columns)
     lines += [f"  {text}" for text in watched.recent]
     return [cut(one_line(line), columns) for line in lines]
+
+
+def blocks_of(*, has_unicode: bool) -> str:
+    """Characters of eight heights that a terminal can show."""
+    return _BLOCKS if has_unicode else _ASCII_BLOCKS
 
 
 def sparkline(values: Sequence[float], width: int, blocks: str = _BLOCKS) -> str:
@@ -166,7 +171,7 @@ def _checkpoint(history: RunHistory, step: int) -> str:
 
 
 def _fitting(parts: Sequence[str], columns: int) -> str:
-    """As many of the parts as fit, the first ones first."""
+    """Join the parts that fit; the last ones are dropped first."""
     shown = list(parts)
     while len(shown) > 1 and cells(_BETWEEN.join(shown)) > columns:
         shown.pop()

@@ -66,8 +66,18 @@ def too_few_runs(count: int) -> Problem:
 
 
 def note_heldout_differs(reasons: str) -> str:
-    """Held-out losses that say nothing about which run is better."""
+    """Held-out losses of different rows."""
     return (
         f"the held-out losses cannot be compared: these differ: {reasons}."
         " vox mens eval measures both runs on the same rows."
+    )
+
+
+def samples_invalid(path: str) -> Problem:
+    """A file of samples that is not valid."""
+    return Problem(
+        code="MENS-R107",
+        what="not a valid file of sample answers.",
+        fix="Move it elsewhere; the run does not need it.",
+        where=path,
     )

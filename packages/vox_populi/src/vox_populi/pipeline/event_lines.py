@@ -12,7 +12,7 @@ Payload = Mapping[str, object]
 
 
 def event_lines(lines: Iterable[TelemetryLine]) -> list[str]:
-    """Events of `telemetry.jsonl` in words; one of a later version has its name alone."""
+    """Describe events of `telemetry.jsonl`; an unknown one is only named."""
     return [text for line in lines for text in _texts(line)]
 
 

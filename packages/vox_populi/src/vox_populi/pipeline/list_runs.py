@@ -126,7 +126,7 @@ def record_as_json(record: RunRecord) -> JsonObject:
 
 
 def _run_folders(folder: Path, depth: int) -> Iterator[Path]:
-    """Run folders, without looking into them; folders that cannot be read are passed over."""
+    """Find run folders; a folder that cannot be read is skipped."""
     if is_run_folder(folder):
         yield folder
         return

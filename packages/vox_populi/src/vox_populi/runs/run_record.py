@@ -57,7 +57,7 @@ class RunRecord:
     evaluations: Mapping[int, float]
     """Held-out loss by step; 0 is before training."""
     heldout_loss: float | None
-    """Of the final adapter; of an incomplete run, of the last evaluation."""
+    """The loss of the final adapter or, in an incomplete run, of the last evaluation."""
     tokens_per_second: float | None
     peak_memory_bytes: int | None
     base: str | None
@@ -65,7 +65,7 @@ class RunRecord:
     settings: Values
     """Recorded settings by flag, without paths."""
     digests: Mapping[str, str]
-    """Of the inputs (base, data, valid, …), the request and the adapter."""
+    """Digests of the inputs (base, data, valid, …), the request and the adapter."""
     program: Mapping[str, str]
     """Device, number type and versions."""
     checkpoints: tuple[str, ...] = ()

@@ -1,0 +1,63 @@
+"""`samples.json`: answers to a few held-out prompts before and after training. No torch.
+
+It has the text of rows, so that it is only written when asked for (`--samples`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vox_populi.errors import ArtifactError, ModelError
+from vox_populi.files.json_fields import FieldError, take, take_count
+from vox_populi.files.strict_json import read_json_object
+from vox_populi.operator_messages import run_reports as say
+
+SAMPLES_FILE = "samples.json"
+_MAX_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One held-out prompt and what was answered."""
+
+    prompt: str
+    """The text that the answer follows, as the model reads it."""
+    expected: str
+    """What the row has as its answer."""
+    before: str
+    """Greedy answer of the model as it was before training."""
+    after: str | None = None
+    """Greedy answer with the final adapter; `None` until the run is complete."""
+
+
+def read_samples(run: Path) -> tuple[Sample, ...]:
+    """The samples of a run folder; none if it has no such file.
+
+    Raises:
+        ArtifactError: For a damaged file.
+    """
+    path = run / SAMPLES_FILE
+    if not path.is_file():
+        return ()
+    try:
+        values = read_json_object(path, _MAX_BYTES)
+        take_count(values, "schema_version", lowest=1)
+        listed = take(values, "samples", list)
+        return tuple(_sample(each) for each in listed)
+    except (ModelError, FieldError) as error:
+        raise ArtifactError(say.samples_invalid(str(path))) from error
+
+
+def _sample(value: object) -> Sample:
+    if not isinstance(value, Mapping):
+        message = "a sample is not an object"
+        raise FieldError(message)
+    after = value.get("after")
+    return Sample(
+        prompt=take(value, "prompt", str),
+        expected=take(value, "expected", str),
+        before=take(value, "before", str),
+        after=after if isinstance(after, str) else None,
+    )
