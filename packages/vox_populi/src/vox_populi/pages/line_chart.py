@@ -162,9 +162,9 @@ class _Frame:
             yield element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y, class_="axis")
             yield element("text", number_text(value), x=_LEFT - 6, y=y, class_="of-y")
         for step in nice_ticks(*self.steps):
-            x, y = f"{self.x(step):.1f}", _HEIGHT - _BOTTOM
-            yield element("line", x1=x, x2=x, y1=y, y2=y + 4, class_="axis")
-            yield element("text", f"{step:,.0f}", x=x, y=y + 17, class_="of-x")
+            x, floor = f"{self.x(step):.1f}", _HEIGHT - _BOTTOM
+            yield element("line", x1=x, x2=x, y1=floor, y2=floor + 4, class_="axis")
+            yield element("text", f"{step:,.0f}", x=x, y=floor + 17, class_="of-x")
         yield element("text", "step", x=_WIDTH - _RIGHT, y=_HEIGHT - 3, class_="of-end")
 
 

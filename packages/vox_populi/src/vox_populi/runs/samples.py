@@ -44,10 +44,17 @@ def read_samples(run: Path) -> tuple[Sample, ...]:
     try:
         values = read_json_object(path, _MAX_BYTES)
         take_count(values, "schema_version", lowest=1)
-        listed = take(values, "samples", list)
-        return tuple(_sample(each) for each in listed)
+        return tuple(_sample(each) for each in _listed(values))
     except (ModelError, FieldError) as error:
         raise ArtifactError(say.samples_invalid(str(path))) from error
+
+
+def _listed(values: Mapping[str, object]) -> list[object]:
+    listed = values.get("samples")
+    if not isinstance(listed, list):
+        message = "samples is missing or no list"
+        raise FieldError(message)
+    return listed
 
 
 def _sample(value: object) -> Sample:
