@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from vox_cli.text_width import cells, padded
 from vox_populi.contract.choices import GraphId
@@ -94,7 +95,11 @@ def status_text(report: StatusReport) -> str:
             ("held-out loss", _change(report.heldout_loss_before, report.heldout_loss)),
             ("tokens/s", _rates(report)),
             ("time left", None if left is None else clock_text(left)),
-            ("checkpoints", ", ".join(report.checkpoints) or None),
+            ("best held-out", _best(report)),
+            (
+                "checkpoints",
+                ", ".join(map(partial(_checkpoint, report), report.checkpoints)) or None,
+            ),
             *((kind.replace("_", " "), path) for kind, path in report.artifacts.items()),
         ]
     )
@@ -126,6 +131,20 @@ def _rates(report: StatusReport) -> str | None:
     if mean is None:
         return now
     return f"{mean:,.0f}" if now is None else f"{mean:,.0f} ({now})"
+
+
+def _best(report: StatusReport) -> str | None:
+    if report.best_step is None or report.best_heldout_loss is None:
+        return None
+    return f"{report.best_heldout_loss:.4f} after step {report.best_step}"
+
+
+def _checkpoint(report: StatusReport, name: str) -> str:
+    """A checkpoint with its held-out loss."""
+    loss = report.heldout_by_checkpoint.get(name)
+    parts = [] if loss is None else [f"{loss:.4f}"]
+    parts += ["best"] if name == report.best_checkpoint else []
+    return f"{name} ({', '.join(parts)})" if parts else name
 
 
 def _graph(graph_id: str | None) -> str | None:

@@ -83,7 +83,7 @@ def test_a_run_stopped_by_a_signal_at_every_step_resumes_to_the_same_bytes(
         contract = make_contract(output_dir=tmp_path / str(step), **WAYS)
         error = stop_at(contract, step, RunOptions())
         assert f"checkpoints/step-{step}" in str(error)
-        assert [c.step for c in list_checkpoints(contract.output_dir)] == [step]
+        assert list_checkpoints(contract.output_dir)[-1].step == step
         report = run_training(contract, AUTO)
         assert report.resumed_from == step
         assert_same_bytes(report.run, undisturbed.run)

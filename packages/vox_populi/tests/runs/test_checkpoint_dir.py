@@ -15,9 +15,11 @@ from vox_populi.errors import ArtifactError, EnvironmentFailure
 from vox_populi.runs.checkpoint_dir import (
     Checkpoint,
     CheckpointDamagedError,
+    best_checkpoint,
     check_checkpoint,
     checkpoint_at,
     list_checkpoints,
+    named_checkpoint,
     remove_leftovers,
     write_checkpoint,
 )
@@ -238,3 +240,36 @@ def test_a_checkpoint_with_a_missing_file_is_damaged(tmp_path: Path) -> None:
     checkpoint.file("manifest.json").unlink()
     with pytest.raises(CheckpointDamagedError, match=r"manifest\.json"):
         check_checkpoint(checkpoint)
+
+
+def test_the_best_checkpoint_is_kept_and_named(tmp_path: Path) -> None:
+    for step, best in ((10, 10), (20, 20), (30, 20), (40, 20), (50, 20)):
+        write_checkpoint(tmp_path, step, content(step), keep=2, best=best)
+    assert steps_of(tmp_path) == [20, 40, 50]
+    file = tmp_path / "checkpoints" / "best"
+    assert named_checkpoint(file) == tmp_path / "checkpoints" / "step-20"
+    assert named_checkpoint(file.with_name("latest")).name == "step-50"
+    found = best_checkpoint(tmp_path)
+    assert found is not None
+    assert found.step == 20
+    write_checkpoint(tmp_path, 60, content(60), keep=2, best=60)
+    assert steps_of(tmp_path) == [50, 60], "the one that was the best is an old one now"
+
+
+def test_a_best_step_without_a_checkpoint_is_not_named(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, 10, content(10), keep=2, best=10)
+    write_checkpoint(tmp_path, 20, content(20), keep=2, best=5)
+    assert best_checkpoint(tmp_path) is None
+    assert not (tmp_path / "checkpoints" / "best").exists()
+
+
+@pytest.mark.parametrize("text", ["", "../step-1", "step-1/../../x", "step-x", "\0", "x" * 999])
+def test_a_name_that_no_run_wrote_leads_nowhere(tmp_path: Path, text: str) -> None:
+    write(tmp_path, 1)
+    file = tmp_path / "checkpoints" / "best"
+    file.write_text(text, encoding="utf-8")
+    assert named_checkpoint(file) == file
+    assert best_checkpoint(tmp_path) is None
+    elsewhere = tmp_path / "best"
+    elsewhere.write_text("step-1\n", encoding="utf-8")
+    assert named_checkpoint(elsewhere) == elsewhere, "only among checkpoints"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -188,6 +189,24 @@ def test_a_stop_request_saves_once_at_its_border() -> None:
     engine = build(policy=policy, should_stop=lambda: next(answers))
     assert engine.run().interrupted
     assert [state.step for state in states] == [2], "not twice, though it was due as well"
+
+
+def test_the_state_of_the_best_evaluation_is_saved_besides_the_regular_ones() -> None:
+    settings = replace(SETTINGS, evaluation=EvaluationSettings(eval_every=1))
+    outcome, saved = run(settings=settings)
+    assert saved == []
+    states: list[EngineState] = []
+    build(settings, policy=CheckpointPolicy(states.append, keeps_best=True)).run()
+    best = math.inf
+    better = []
+    for evaluation in outcome.evaluations[1:]:
+        if evaluation.loss < best:
+            best = evaluation.loss
+            better.append(evaluation.step)
+    assert [state.step for state in states] == better
+    assert states[-1].best_step == better[-1]
+    resumed, _ = run(states[0], settings)
+    assert equal(resumed.adapter, outcome.adapter)
 
 
 def test_what_a_failing_save_raises_ends_the_run() -> None:

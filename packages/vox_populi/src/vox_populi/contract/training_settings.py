@@ -123,5 +123,9 @@ class TrainingSettings(TypedDict, total=False):
     """Steps between checkpoints."""
     keep_checkpoints: int
     """Number of checkpoints to keep."""
+    keep_best: bool
+    """Keep the checkpoint with the lowest held-out loss too, as checkpoints/best."""
     check_rows: bool
     """Keep a few rows as token ids in the run folder, to check merges with."""
+    samples: int
+    """Held-out rows that are answered before and after training; keeps their text."""

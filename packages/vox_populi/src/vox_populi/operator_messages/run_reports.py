@@ -81,3 +81,7 @@ def samples_invalid(path: str) -> Problem:
         fix="Move it elsewhere; the run does not need it.",
         where=path,
     )
+
+
+NOTE_NO_ROWS_TO_SAMPLE = "--samples has no effect: no rows are held out."
+NOTE_PROXY_HAS_NO_SAMPLES = "--samples has no effect: the proxy graph writes no text."

@@ -26,6 +26,8 @@ class CheckpointSaver:
     sink: Sink
     sync_history: Callable[[], None]
     """Function that flushes the events so far to disk."""
+    keep_best: bool = True
+    """Whether the checkpoint with the lowest held-out loss is kept in addition."""
     last: Checkpoint | None = None
     """The newest checkpoint that this process wrote or started from."""
 
@@ -39,7 +41,8 @@ class CheckpointSaver:
         # A run that goes on from this checkpoint keeps these lines and writes the later ones.
         self.sync_history()
         files = state_files(state, self.request, self.header_at)
-        self.last = write_checkpoint(self.run, state.step, files, keep=self.keep)
+        best = state.best_step if self.keep_best else None
+        self.last = write_checkpoint(self.run, state.step, files, keep=self.keep, best=best)
         payload = {
             "step": state.step,
             "epoch": state.epoch,

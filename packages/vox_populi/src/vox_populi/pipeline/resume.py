@@ -24,6 +24,7 @@ from vox_populi.runs.checkpoint_dir import (
     CheckpointDamagedError,
     checkpoint_at,
     list_checkpoints,
+    named_checkpoint,
 )
 from vox_populi.runs.checkpoint_dir import damaged as damaged_checkpoint
 from vox_populi.runs.checkpoint_state import STATE_FILE, SavedState, counters_of, read_state
@@ -160,6 +161,7 @@ def _raise_changes(problems: Sequence[Problem]) -> None:
 
 
 def _named(source: Path) -> Sequence[Checkpoint]:
+    source = named_checkpoint(source)
     named = checkpoint_at(source.resolve())
     if named is not None and named.path.is_dir():
         return [Checkpoint(source, named.step)]

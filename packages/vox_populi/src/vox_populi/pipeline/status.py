@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi.errors import ArtifactError
@@ -12,7 +12,7 @@ from vox_populi.files.folder_lock import lock_holder
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.known_names import MANIFEST_FILE
 from vox_populi.operator_messages import checkpoint as say_checkpoint
-from vox_populi.runs.checkpoint_dir import list_checkpoints
+from vox_populi.runs.checkpoint_dir import best_checkpoint, list_checkpoints
 from vox_populi.runs.manifest import read_manifest
 from vox_populi.runs.run_dir import (
     TELEMETRY_FILE,
@@ -62,6 +62,13 @@ class StatusReport:
     """The trained graph, according to telemetry."""
     last_step_tokens_per_second: float | None = None
     """Rate of the last step."""
+    heldout_by_checkpoint: Mapping[str, float | None] = field(default_factory=dict)
+    """Held-out loss of each checkpoint; `None` if it was not evaluated at its step."""
+    best_checkpoint: str | None = None
+    """The checkpoint with the lowest held-out loss, if it was kept."""
+    best_step: int | None = None
+    """The step with the lowest held-out loss, whether it was kept or not."""
+    best_heldout_loss: float | None = None
 
     def as_json(self) -> JsonObject:
         """The fields of `vox mens status --json`."""
@@ -72,6 +79,7 @@ class StatusReport:
             "run": str(self.run),
             **plain,
             "checkpoints": list(self.checkpoints),
+            "heldout_by_checkpoint": dict(self.heldout_by_checkpoint),
             "artifacts": {kind: str(path) for kind, path in self.artifacts.items()},
             "telemetry": dict(self.telemetry),
         }
@@ -95,6 +103,7 @@ def run_status(run: Path) -> StatusReport:
     epoch = first_count(last_step.get("epoch"))
     evaluation = history.of(EventName.EVALUATION)
     holder = lock_holder(run)
+    checkpoints, best = list_checkpoints(run), best_checkpoint(run)
     return StatusReport(
         run=run,
         state=run_state(run, holder, history),
@@ -114,7 +123,7 @@ def run_status(run: Path) -> StatusReport:
         last_step_tokens_per_second=first_number(last_step.get("tokens_per_sec")),
         eta_seconds=first_number(last_step.get("eta_seconds_remaining")) if holder else None,
         holder=holder,
-        checkpoints=tuple(each.name for each in list_checkpoints(run)),
+        checkpoints=tuple(each.name for each in checkpoints),
         artifacts=artifacts,
         telemetry={
             "lines": history.lines,
@@ -125,6 +134,14 @@ def run_status(run: Path) -> StatusReport:
         },
         failure=text_or_none(history.of(EventName.TRAIN_FAILED).get("message")),
         graph_id=text_or_none(start.get("graph_id")),
+        heldout_by_checkpoint={
+            each.name: history.evaluations.get(each.step) for each in checkpoints
+        },
+        best_checkpoint=None if best is None else best.name,
+        best_step=history.best_step,
+        best_heldout_loss=None
+        if history.best_step is None
+        else history.evaluations[history.best_step],
     )
 
 

@@ -52,11 +52,21 @@ class RunOptions:
         2, "Number of checkpoints to keep.", allowed=number_ranges.COUNT, refused_at_once=True
     )
     """How many to keep; the one before the newest is used if the newest is damaged."""
+    keep_best: bool = setting(
+        True, "Keep the checkpoint with the lowest held-out loss too, as checkpoints/best."
+    )
     resume: Resume | None = None
     """Resume from a checkpoint; `force` takes precedence and starts over."""
     check_rows: bool = setting(
         True, "Keep a few rows as token ids in the run folder, to check merges with."
     )
+    samples: int = setting(
+        0,
+        "Held-out rows that are answered before and after training; keeps their text.",
+        allowed=number_ranges.COUNT_OR_NONE,
+        refused_at_once=True,
+    )
+    """Written to `samples.json`; with 0, no file of a run has text of rows."""
     on_stop: Callable[[str], None] | None = field(default=None, compare=False)
     """Called with a message, in a separate thread, as soon as a signal asks the run to stop."""
     should_stop: Callable[[], bool] | None = field(default=None, compare=False)
@@ -73,8 +83,9 @@ class RunOptions:
     def folder_use(self) -> FolderUse:
         """What the run will do with its output folder."""
         goes_on = IfOccupied.REFUSE if self.resume is None else IfOccupied.CONTINUE
-        # A signal writes one; with `checkpoint_every`, one more than remain is there at times.
-        most = 1 if self.checkpoint_every is None else self.keep_checkpoints + 1
+        # A signal writes one; with regular ones, one more than remain is there at times.
+        is_regular = self.checkpoint_every is not None or self.keep_best
+        most = (self.keep_checkpoints + 1 if is_regular else 1) + self.keep_best
         return FolderUse(
             if_occupied=IfOccupied.MOVE_ASIDE if self.force else goes_on,
             most_checkpoints=most,

@@ -38,6 +38,7 @@ from vox_populi.pipeline.run_facts import (
     run_request,
     train_start_payload,
 )
+from vox_populi.pipeline.sample_answers import SampleAnswers
 from vox_populi.pipeline.train import PlannedRun, RunOptions, TrainReport
 from vox_populi.pipeline.train_results import (
     complete_payload,
@@ -142,9 +143,11 @@ def _train_in(
     sink = SinkGroup((telemetry, *sinks))
     keep = job.options.keep_checkpoints
     saver = CheckpointSaver(run_dir.path, job.request, job.header_at, keep, sink, telemetry.sync)
+    saver.keep_best = job.options.keep_best
     saver.last = start.checkpoint
     try:
-        return _Run(job, run_dir, start, sink, stop, saver, telemetry).train()
+        samples = SampleAnswers(job.planned.preflight, job.options.samples)
+        return _Run(job, run_dir, start, sink, stop, saver, telemetry, samples).train()
     finally:
         telemetry.close()
 
@@ -160,6 +163,7 @@ class _Run:
     stop: StopRequest
     saver: CheckpointSaver
     telemetry: TelemetryFile
+    samples: SampleAnswers
 
     def train(self) -> TrainReport:
         """Train, write, report; any failure is recorded as an event before it is raised."""
@@ -212,19 +216,27 @@ class _Run:
             with times.measure("load"):
                 loaded = load_objective(self.job.planned, digest)
                 self._begin()
-                engine = self._engine(loaded.objective)
+                self._start_values(loaded.objective)
+            self.samples.before(loaded.objective, self.run_dir)
+            engine = self._engine(loaded.objective)
             self._leave_if_asked(self.start.step)
             with times.measure("train"):
                 outcome = engine.run()
+            if not outcome.interrupted:
+                self.samples.after(loaded.objective, self.run_dir)
         if outcome.interrupted:
             self._leave_if_asked(outcome.steps)
-        return outcome, loaded.notes
+        return outcome, (*loaded.notes, *self.samples.notes)
+
+    def _start_values(self, objective: Objective) -> None:
+        """Set the adapters to the values that the run starts from."""
+        if self.job.initial is not None:
+            objective.restore(self.job.initial.adapter.tensors)
 
     def _engine(self, objective: Objective) -> Engine:
         found, plan = self.job.planned.preflight, self.job.planned.plan
-        if self.job.initial is not None:
-            objective.restore(self.job.initial.adapter.tensors)
-        policy = CheckpointPolicy(self.saver, self.job.options.checkpoint_every)
+        options = self.job.options
+        policy = CheckpointPolicy(self.saver, options.checkpoint_every, options.keep_best)
         engine = Engine(
             objective,
             plan_optimizer(plan, objective),

@@ -25,6 +25,7 @@ from vox_populi.runs.checkpoint_dir import (
     CHECKPOINTS_FOLDER,
     Checkpoint,
     checkpoint_at,
+    named_checkpoint,
 )
 from vox_populi.runs.run_dir import ADAPTER_FILE, final_adapter, run_files
 
@@ -72,6 +73,7 @@ def adapter_at(path: Path) -> AdapterPlace | None:
 
     A path that is not a folder is an adapter's file, whether it exists or not.
     """
+    path = named_checkpoint(path)
     folder = path.parent if path.name == PEFT_WEIGHTS_FILE else path
     if (folder / PEFT_CONFIG_FILE).is_file():
         return AdapterPlace(AdapterForm.PEFT, folder / PEFT_WEIGHTS_FILE)
@@ -114,6 +116,7 @@ def require_run_adapter(run: Path) -> Path:
 
 def means_adapter(path: Path) -> bool:
     """Whether a path is an adapter file, or a run or checkpoint folder with one."""
+    path = named_checkpoint(path)
     if path.is_dir():
         return final_adapter(path) is not None or checkpoint_at(path) is not None
     return path.is_file() and not is_gguf(path)

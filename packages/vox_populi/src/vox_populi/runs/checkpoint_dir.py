@@ -1,7 +1,8 @@
 """Checkpoints of a run: folders that appear complete, in one rename, and are verified by digest.
 
 `checkpoints/step-20/` has the files of a state, and `manifest.json` with size and SHA-256 of each;
-`checkpoints/latest` has the name of the newest one, for people and scripts.
+`checkpoints/latest` has the name of the newest one, and `checkpoints/best` that of the one with the
+lowest held-out loss, for people, scripts and every command that takes a checkpoint.
 
 `checkpoint_state` decides which files a state has. No torch here.
 """
@@ -25,14 +26,17 @@ from vox_populi.files.whole_file import Chunk, pretty_json, write_whole
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import environment as say_environment
 from vox_tensor.atomic_file import is_temporary, sync_folder, temporary_name
+from vox_tensor.regular_file import open_regular
 
 CHECKPOINTS_FOLDER = "checkpoints"
 CHECKPOINT_ADAPTER = "adapter.bin"
 CHECKPOINT_MANIFEST = "manifest.json"
 LATEST_FILE = "latest"
+BEST_FILE = "best"
 CHECKPOINT_SCHEMA_VERSION = 1
 _PREFIX = "step-"
 _MAX_MANIFEST_BYTES = 1 << 20
+_MAX_NAME_BYTES = 64
 
 
 class CheckpointDamagedError(ArtifactError):
@@ -64,6 +68,28 @@ def checkpoint_at(path: Path) -> Checkpoint | None:
     return Checkpoint(path, int(digits)) if is_named and digits == str(int(digits)) else None
 
 
+def named_checkpoint(path: Path) -> Path:
+    """The checkpoint that `checkpoints/best` or `checkpoints/latest` names; other paths stay."""
+    if path.name not in (BEST_FILE, LATEST_FILE) or not path.is_file():
+        return path
+    if path.absolute().parent.name != CHECKPOINTS_FOLDER:
+        return path
+    try:
+        with open_regular(path) as file:
+            name = file.read(_MAX_NAME_BYTES).decode("ascii", errors="replace").strip()
+    except OSError:
+        return path
+    is_one = name == Path(name).name and checkpoint_at(Path(name)) is not None
+    return path.with_name(name) if is_one else path
+
+
+def best_checkpoint(run: Path) -> Checkpoint | None:
+    """The checkpoint that a run names as its best, if it has both."""
+    file = run / CHECKPOINTS_FOLDER / BEST_FILE
+    found = checkpoint_at(named_checkpoint(file))
+    return found if found is not None and found.path.is_dir() else None
+
+
 def list_checkpoints(run: Path) -> tuple[Checkpoint, ...]:
     """The checkpoints of a run folder, recognised only by name, in the order of their steps."""
     folder = run / CHECKPOINTS_FOLDER
@@ -73,7 +99,12 @@ def list_checkpoints(run: Path) -> tuple[Checkpoint, ...]:
 
 
 def write_checkpoint(
-    run: Path, step: int, files: Mapping[str, Sequence[Chunk]], *, keep: int
+    run: Path,
+    step: int,
+    files: Mapping[str, Sequence[Chunk]],
+    *,
+    keep: int,
+    best: int | None = None,
 ) -> Checkpoint:
     """Publish a checkpoint atomically, and then remove older ones.
 
@@ -86,6 +117,7 @@ def write_checkpoint(
         step: Optimizer steps done.
         files: Content by bare file name.
         keep: How many checkpoints to keep, including this one.
+        best: Step of the best one, which is kept in addition and named.
 
     Raises:
         EnvironmentFailure: When the system refuses; earlier checkpoints are untouched.
@@ -107,7 +139,8 @@ def write_checkpoint(
         remove_entries(folder, temporary.name.__eq__)
         raise EnvironmentFailure(say_environment.file_not_written(str(target), error)) from error
     write_whole(folder / LATEST_FILE, f"{target.name}\n".encode())
-    _prune(run, step, keep)
+    _name_best(folder, best)
+    _prune(run, step, keep, best)
     return Checkpoint(target, step)
 
 
@@ -198,14 +231,22 @@ def _difference(path: Path, size: int, digest: str) -> str | None:
     return None if is_same else "is not what was written (SHA-256)"
 
 
-def _prune(run: Path, step: int, keep: int) -> None:
+def _name_best(folder: Path, step: int | None) -> None:
+    """Write the name of the best checkpoint, or remove a name that is no longer true."""
+    if step is not None and (folder / f"{_PREFIX}{step}").is_dir():
+        write_whole(folder / BEST_FILE, f"{_PREFIX}{step}\n".encode())
+    else:
+        remove_entries(folder, BEST_FILE.__eq__)
+
+
+def _prune(run: Path, step: int, keep: int, best: int | None) -> None:
     """Remove the oldest checkpoints up to a step; later ones a run fell back from stay.
 
     Each is renamed first, so that a kill never leaves a partial one under its name. A
     checkpoint that cannot be removed only costs disk space.
     """
     up_to_now = [each for each in list_checkpoints(run) if each.step <= step]
-    for each in up_to_now[:-keep]:
+    for each in (each for each in up_to_now[:-keep] if each.step != best):
         doomed = temporary_name(each.path)
         with suppress(OSError):
             each.path.rename(doomed)

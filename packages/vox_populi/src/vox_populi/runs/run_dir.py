@@ -22,6 +22,7 @@ from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.runs.check_rows import CHECK_ROWS_FILE
 from vox_populi.runs.checkpoint_dir import remove_leftovers, require_own_checkpoints
+from vox_populi.runs.samples import SAMPLES_FILE
 from vox_tensor.atomic_file import is_temporary
 
 ADAPTER_FILE = "model_final.bin"
@@ -41,6 +42,7 @@ KNOWN_FILES = {
     "times": TIMES_FILE,
     "check_rows": CHECK_ROWS_FILE,
     "base_location": BASE_LOCATION_FILE,
+    "samples": SAMPLES_FILE,
 }
 """File names by kind; `--json` output uses the kinds."""
 

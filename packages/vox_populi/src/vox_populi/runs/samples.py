@@ -5,8 +5,8 @@ It has the text of rows, so that it is only written when asked for (`--samples`)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from vox_populi.errors import ArtifactError, ModelError
@@ -15,6 +15,7 @@ from vox_populi.files.strict_json import read_json_object
 from vox_populi.operator_messages import run_reports as say
 
 SAMPLES_FILE = "samples.json"
+SAMPLES_SCHEMA_VERSION = 1
 _MAX_BYTES = 16 << 20
 
 
@@ -30,6 +31,19 @@ class Sample:
     """Greedy answer of the model as it was before training."""
     after: str | None = None
     """Greedy answer with the final adapter; `None` until the run is complete."""
+
+
+def with_answers(samples: Sequence[Sample], answers: Sequence[str]) -> tuple[Sample, ...]:
+    """The samples with their answers after training."""
+    return tuple(replace(each, after=answer) for each, answer in zip(samples, answers, strict=True))
+
+
+def samples_as_json(samples: Sequence[Sample]) -> dict[str, object]:
+    """The document."""
+    return {
+        "schema_version": SAMPLES_SCHEMA_VERSION,
+        "samples": [asdict(each) for each in samples],
+    }
 
 
 def read_samples(run: Path) -> tuple[Sample, ...]:

@@ -116,6 +116,7 @@ class Engine:
             self._save()
         elif not p.stopped_early:
             self._evaluate_if_due(final=True)
+            self._save_if_best()
         return self._outcome()
 
     def state(self) -> EngineState:
@@ -214,6 +215,17 @@ class Engine:
     def _save_if_due(self) -> None:
         every = self._checkpoints.every if self._checkpoints else None
         if every is not None and self._progress.step % every == 0:
+            self._save()
+        self._save_if_best()
+
+    def _save_if_best(self) -> None:
+        """Save after an evaluation at this step that is better than all before it."""
+        evaluations = [each for each in self._progress.evaluations if each.step > 0]
+        if self._checkpoints is None or not self._checkpoints.keeps_best or not evaluations:
+            return
+        *earlier, last = evaluations
+        is_best = all(last.loss < each.loss for each in earlier)
+        if is_best and last.step == self._progress.step:
             self._save()
 
     def _save(self) -> None:

@@ -44,6 +44,12 @@ class EngineState:
     best_adapter: Mapping[str, Tensor] | None = None
     stopped_early: bool = False
 
+    @property
+    def best_step(self) -> int | None:
+        """The step, after the first, with the lowest held-out loss."""
+        trained = [each for each in self.evaluations if each.step > 0]
+        return min(trained, key=lambda each: each.loss).step if trained else None
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointPolicy:
@@ -53,6 +59,8 @@ class CheckpointPolicy:
     """Function called between two steps; an exception ends the run."""
     every: int | None = None
     """Optimizer steps between two checkpoints; `None` means only when the run is asked to stop."""
+    keeps_best: bool = False
+    """Whether the state is also handed out after an evaluation better than all before it."""
 
 
 def order_digest(order: Sequence[int]) -> str:
