@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vox_populi.data.folder_rows import files_of, folder_rows
+from vox_populi.data.folder_rows import asked_place, files_of, folder_rows
 from vox_populi.data.row_files.joined_rows import open_all_rows
 from vox_populi.data.row_files.row_file import RowFile
 from vox_populi.errors import DataError
@@ -18,6 +18,11 @@ AskedRows = Path | tuple[Path, ...]
 def asked_paths(asked: AskedRows) -> tuple[Path, ...]:
     """The paths one by one."""
     return (asked,) if isinstance(asked, Path) else asked
+
+
+def asked_places(asked: AskedRows) -> tuple[Path, ...]:
+    """The files and folders one by one, without names of configurations."""
+    return tuple(asked_place(path)[0] for path in asked_paths(asked))
 
 
 def shown_asked(asked: AskedRows) -> str:
@@ -44,10 +49,11 @@ def open_measured_rows(asked: AskedRows) -> RowFile:
     """
     files: list[Path] = []
     for path in asked_paths(asked):
-        if not os.path.isdir(path):  # noqa: PTH112 - `Path.is_dir` raises where it may not look
+        place, config = asked_place(path)
+        if not os.path.isdir(place):  # noqa: PTH112 - `Path.is_dir` raises where it may not look
             files.append(path)
             continue
-        found = folder_rows(path, by_name_only=False)
+        found = folder_rows(place, by_name_only=False, config=config)
         chosen = found.test or found.valid or found.train
         if not chosen:
             raise DataError(say.folder_without_rows(str(path)))

@@ -69,8 +69,8 @@ def text_files_below(folder: Path) -> list[Path]:
     """Text and Markdown below a folder, links to folders not followed."""
     found: list[Path] = []
     for base, names, files in os.walk(folder):
-        names[:] = sorted((each for each in names if not each.startswith(".")), key=_natural)
-        for name in sorted(files, key=_natural):
+        names[:] = sorted((each for each in names if not each.startswith(".")), key=natural_order)
+        for name in sorted(files, key=natural_order):
             if is_text_name(name) and not name.startswith(".") and len(found) < _MOST_ENTRIES:
                 found.append(Path(base) / name)
     return [path for path in found if path.is_file()]
@@ -100,7 +100,7 @@ def entries(folder: Path) -> list[Path]:
             names = [entry.name for entry, _ in zip(found, range(_MOST_ENTRIES), strict=False)]
     except OSError:
         return []
-    return [folder / name for name in sorted(names, key=_natural) if not name.startswith(".")]
+    return [folder / name for name in sorted(names, key=natural_order) if not name.startswith(".")]
 
 
 def _saved_files(folder: Path) -> tuple[Path, ...]:
@@ -116,8 +116,8 @@ def _saved_files(folder: Path) -> tuple[Path, ...]:
     return tuple(folder / Path(str(name)).name for name in names)
 
 
-def _natural(name: str) -> tuple[list[tuple[str, int]], str]:
-    """Sort key: the numbers in a name as numbers; every second part is one."""
+def natural_order(name: str) -> tuple[list[tuple[str, int]], str]:
+    """Sort key of a name: its numbers as numbers; every second part is one."""
     parts = _DIGITS.split(name)
     pairs = zip(parts[::2], [*parts[1::2], "0"], strict=True)
     return [(text, int(number[:_MOST_DIGITS])) for text, number in pairs], name

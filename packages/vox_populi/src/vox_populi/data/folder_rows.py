@@ -1,7 +1,8 @@
 """Which files of a data folder hold training rows, which held-out rows, and which are not read.
 
 A file belongs to the split that it or its folder is named after (`train-00000-of-00002.parquet`,
-`data/validation.csv`, `test/0.arrow`), as on the hub. `train.jsonl` takes precedence.
+`data/validation.csv`, `test/0.arrow`), as on the hub. `train.jsonl` takes precedence, and over all
+names what the README of a data set says (`hub_configs`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vox_populi.data.folder_files import (
@@ -18,6 +19,13 @@ from vox_populi.data.folder_files import (
     folders_in,
     saved_splits,
     text_files_below,
+)
+from vox_populi.data.hub_configs import (
+    HubConfig,
+    chosen_config,
+    config_files,
+    config_folder,
+    hub_configs,
 )
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import row_files as say
@@ -52,7 +60,17 @@ class FolderRows:
     """Names of files of rows that training does not read."""
 
 
-def folder_rows(folder: Path, *, by_name_only: bool = True) -> FolderRows:
+def asked_place(path: Path) -> tuple[Path, str | None]:
+    """The place of a path, and the configuration that `DIR:NAME` names in a folder."""
+    folder, _, name = str(path).rpartition(":")
+    is_named = bool(folder and name) and not os.path.lexists(path)
+    # `Path.is_dir` raises where it may not look.
+    return (Path(folder), name) if is_named and os.path.isdir(folder) else (path, None)  # noqa: PTH112
+
+
+def folder_rows(
+    folder: Path, *, by_name_only: bool = True, config: str | None = None
+) -> FolderRows:
     """Find the rows of a folder; no training rows if nothing is named after them.
 
     Args:
@@ -60,10 +78,33 @@ def folder_rows(folder: Path, *, by_name_only: bool = True) -> FolderRows:
             after a split are looked at.
         by_name_only: Whether only files that are named after training are training rows.
             Otherwise, all files are if there are no others.
+        config: Name of a configuration of its README; `None` for the default.
 
     Raises:
         DataError: When it is unclear which files are meant.
     """
+    configs = hub_configs(folder)
+    if configs or config is not None:
+        return _of_config(folder, configs, config)
+    return _by_names(folder, by_name_only=by_name_only)
+
+
+def _of_config(folder: Path, configs: Sequence[HubConfig], name: str | None) -> FolderRows:
+    """The files of one configuration; the others are named as not read."""
+    chosen = chosen_config(folder, configs, name)
+    splits = config_files(folder, chosen)
+    if not splits:
+        found = _by_names(config_folder(folder, chosen), by_name_only=False)
+    elif splits.keys().isdisjoint(_WORDS):
+        raise DataError(say.config_without_train(chosen.name, list(splits), str(folder)))
+    else:
+        found = _of_splits(splits)
+    others = tuple(f"configuration {each.name}" for each in configs if each is not chosen)
+    return replace(found, unread=(*found.unread, *others))
+
+
+def _by_names(folder: Path, *, by_name_only: bool) -> FolderRows:
+    """The rows of a folder by the names of its files."""
     saved = saved_splits(folder)
     if saved:
         return _of_splits(saved)
@@ -89,11 +130,12 @@ def files_of(paths: Sequence[Path]) -> FolderRows:
     problems: list[Problem] = []
     found: list[FolderRows] = []
     for path in paths:
-        if not os.path.isdir(path):  # noqa: PTH112 - `Path.is_dir` raises where it may not look
+        place, config = asked_place(path)
+        if not os.path.isdir(place):  # noqa: PTH112 - `Path.is_dir` raises where it may not look
             found.append(FolderRows(train=(path,)))
             continue
         try:
-            rows = folder_rows(path, by_name_only=False)
+            rows = folder_rows(place, by_name_only=False, config=config)
         except DataError as error:
             problems += error.problems
             continue

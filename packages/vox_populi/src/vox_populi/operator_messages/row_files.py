@@ -1,10 +1,11 @@
-"""Files of rows in any format (MENS-D160 to D179). No message repeats what a row says."""
+"""Files of rows in any format (MENS-D160 to D179, D247 to D250). No message repeats a row."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 from vox_tensor.file_form import FileForm
 
@@ -202,4 +203,46 @@ def data_given_twice() -> Problem:
         what="--data and --data-dir exclude each other.",
         where="--data-dir",
         fix="Pass the folder with --data too, or omit one of them.",
+    )
+
+
+def config_unclear(names: Sequence[str], where: str) -> Problem:
+    """A data set of several configurations, none of which is meant for sure."""
+    return Problem(
+        code="MENS-D247",
+        what=f"the data set has the configurations {clipped(', '.join(names))}, and it is unclear"
+        " which one is meant.",
+        fix=f"Pass one by its name: --data {where}:NAME.",
+        where=where,
+    )
+
+
+def configs_unusable(reason: str, where: str) -> Problem:
+    """A list of configurations that does not say which files belong to a split."""
+    return Problem(
+        code="MENS-D248",
+        what=f"its list of configurations (`configs:`) cannot be used: {clipped(reason)}.",
+        fix="Correct it, or pass the files with --data, once for each.",
+        where=where,
+    )
+
+
+def configs_need_yaml(where: str) -> Problem:
+    """A list of configurations, and nothing installed that reads it."""
+    return Problem(
+        code="MENS-D249",
+        what="it lists which files belong to which split, and reading it needs PyYAML.",
+        fix='Run: pip install "pyyaml>=6.0", or pass the files with --data, once for each.',
+        where=where,
+    )
+
+
+def config_without_train(name: str, splits: Sequence[str], where: str) -> Problem:
+    """A configuration with splits of other names."""
+    return Problem(
+        code="MENS-D250",
+        what=f"the configuration {clipped(name)} has no split train, but"
+        f" {clipped(', '.join(splits))}.",
+        fix="Pass the files you mean with --data, once for each.",
+        where=where,
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from vox_populi.data.asked_rows import AskedRows, asked_paths
+from vox_populi.data.asked_rows import AskedRows, asked_places
 from vox_populi.errors import ArtifactError
 from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.files.output_guard import Reads, require_new_folder
@@ -83,7 +83,7 @@ def require_peft(path: Path) -> None:
 
 def require_rows(asked: AskedRows) -> None:
     """Refuse a data file that cannot be opened."""
-    for path in asked_paths(asked):
+    for path in asked_places(asked):
         if not path.is_dir():
             with open_regular_file(path):
                 pass

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi.data.asked_rows import AskedRows, asked_paths, open_training_rows, shown_asked
+from vox_populi.data.asked_rows import AskedRows, asked_places, open_training_rows, shown_asked
 from vox_populi.data.control_spelling import ControlSpelling
 from vox_populi.data.control_text import ControlText, spells_control
 from vox_populi.data.marked_row import RowMarker
@@ -107,7 +107,7 @@ def check_masks(request: MaskCheckRequest) -> MaskReport:
     """
     asked = request.rows
     if request.html is not None:
-        require_free(request.html, asked_paths(asked.data), force=request.force)
+        require_free(request.html, asked_places(asked.data), force=request.force)
     text = choose_text(asked.asked_text, asked.model_dir, asked.tokenizer)
     rows = open_training_rows(asked.data)
     check = _Check(asked, text, rows)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.data.asked_rows import asked_places
 from vox_populi.errors import PreflightError
 from vox_populi.files.known_names import REQUEST_FILE
 from vox_populi.files.output_guard import (
@@ -53,7 +54,7 @@ def reads_of(contract: FinetuneContract, use: FolderUse) -> Reads:
     kept = contract.row_keeping.row_cache_dir
     optional = (contract.init_from, contract.qlora.cache_dir, kept)
     single = tuple(path for path in optional if path is not None)
-    return Reads(whole=(base, *single, *use.reads), kept=contract.data_paths)
+    return Reads(whole=(base, *single, *use.reads), kept=asked_places(contract.data_paths))
 
 
 def check_output_folder(
