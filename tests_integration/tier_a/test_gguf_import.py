@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor as Values
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from packages.vox_populi.tests.gguf_files import Tensor, gguf_bytes
 from packages.vox_populi.tests.sentencepiece_files import llama_pieces, sentencepiece_bytes
 from tests_integration.tier_a.test_gguf_interop import CASES, as_gguf, logits_of
 from tests_integration.tiny_models import VOCAB, write_tiny_model
 from tests_integration.tolerances import F32_LOGITS, assert_parity, differs
+from vox_populi.containers.gguf_types import QUANTISED_TYPES
 from vox_populi.errors import EnvironmentFailure, ModelError, PreflightError
 from vox_populi.export.consumers import GgufType
 from vox_populi.hf.gguf_pre_tokenizers import PRE_TOKENIZERS
@@ -41,8 +46,8 @@ def imported(path: Path, dtype: BaseDtype = BaseDtype.AUTO, **more: Any) -> Impo
     return import_gguf(ImportGgufRequest(source=path, output=output, dtype=dtype, **more))
 
 
-def weights_of(folder: Path) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+def weights_of(folder: Path) -> dict[str, Values]:
+    found: dict[str, Values] = {}
     for path in sorted(folder.glob("*.safetensors")):
         found |= load_file(path)
     return found
@@ -230,3 +235,95 @@ def test_the_vocabulary_is_as_large_as_the_original(tmp_path: Path) -> None:
     assert [tuple(pair) for pair in second["model"]["merges"]] == [
         tuple(pair) for pair in first["model"]["merges"]
     ]
+
+
+WIDTH, HEADS, KV_HEADS, LAYERS, ROWS = 256, 8, 4, 4, 16
+LINEAR = {
+    "attn_q": ("self_attn.q_proj", WIDTH),
+    "attn_k": ("self_attn.k_proj", WIDTH * KV_HEADS // HEADS),
+    "attn_v": ("self_attn.v_proj", WIDTH * KV_HEADS // HEADS),
+    "attn_output": ("self_attn.o_proj", WIDTH),
+    "ffn_gate": ("mlp.gate_proj", WIDTH),
+    "ffn_up": ("mlp.up_proj", WIDTH),
+    "ffn_down": ("mlp.down_proj", WIDTH),
+}
+
+
+def finite_rows(kind: str, n_rows: int, source: Any) -> tuple[bytes, Any]:
+    """Random rows of a quantised type whose numbers are all finite, and these numbers."""
+    code = gguf.GGMLQuantizationType[kind]
+    block, n_bytes = gguf.GGML_QUANT_SIZES[code]
+    stored: list[bytes] = []
+    values: list[Any] = []
+    while len(stored) < n_rows:
+        raw = numpy.frombuffer(source.randbytes(WIDTH // block * n_bytes), dtype=numpy.uint8)
+        with numpy.errstate(all="ignore"):
+            row = gguf.quants.dequantize(raw[None], code)[0]
+        if numpy.isfinite(row).all():
+            stored.append(raw.tobytes())
+            values.append(row)
+    return b"".join(stored), numpy.stack(values).astype(numpy.float32)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_every_quantised_type_is_read_as_the_package_reads_it(tmp_path: Path) -> None:
+    """Rows of all K-quants, IQ types and others, which no writer of ours makes."""
+    source, types = random.Random(1), sorted(QUANTISED_TYPES)
+    assert len(types) < len(LINEAR) * LAYERS
+    entries: list[Tensor] = []
+    expected: dict[str, tuple[Any, str]] = {}
+    used = itertools.cycle(types)
+    for layer in range(LAYERS):
+        for part, (name, n_rows) in LINEAR.items():
+            kind = next(used)
+            data, values = finite_rows(kind, n_rows, source)
+            code = gguf.GGMLQuantizationType[kind].value
+            entries.append(Tensor(f"blk.{layer}.{part}.weight", (WIDTH, n_rows), data, code))
+            heads = {"attn_q": HEADS, "attn_k": KV_HEADS}.get(part)
+            if heads is not None:
+                # llama.cpp keeps the two halves of a head's rows beside each other.
+                pairs = values.reshape(heads, -1, 2, WIDTH)
+                values = pairs.swapaxes(1, 2).reshape(values.shape)
+            expected[f"model.layers.{layer}.{name}.weight"] = values, kind
+        for part in ("attn_norm", "ffn_norm"):
+            ones = numpy.ones(WIDTH, numpy.float32).tobytes()
+            entries.append(Tensor(f"blk.{layer}.{part}.weight", (WIDTH,), ones))
+    table = numpy.arange(ROWS * WIDTH, dtype=numpy.float32) / 1000
+    entries.append(Tensor("token_embd.weight", (WIDTH, ROWS), table.tobytes()))
+    entries.append(Tensor("output_norm.weight", (WIDTH,), numpy.ones(WIDTH, "f4").tobytes()))
+    tokens = [chr(97 + number) for number in range(ROWS - 1)]
+    metadata: dict[str, object] = {
+        "general.architecture": "llama",
+        "llama.embedding_length": WIDTH,
+        "llama.block_count": LAYERS,
+        "llama.context_length": 64,
+        "llama.feed_forward_length": WIDTH,
+        "llama.attention.head_count": HEADS,
+        "llama.attention.head_count_kv": KV_HEADS,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": [*tokens, "<|im_end|>"],
+        "tokenizer.ggml.eos_token_id": ROWS - 1,
+    }
+    path = tmp_path / "m.gguf"
+    path.write_bytes(gguf_bytes(metadata, entries))
+    report = imported(path, BaseDtype.F32)
+    found = weights_of(report.output)
+    assert report.types.keys() == {*types, "F32"}
+    for name, (values, kind) in expected.items():
+        assert numpy.array_equal(found[name].numpy(), values), (name, kind)
+        assert len(numpy.unique(values)) > 1, kind
+
+
+@pytest.mark.parametrize("name", ["gemma", "gemma2", "gemma3", "gemma3n"])
+def test_a_gemma_file_is_refused_by_name_with_the_way_out(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(gguf_bytes({"general.architecture": name}))
+    with pytest.raises(ModelError) as caught:
+        imported(path)
+    (problem,) = caught.value.problems
+    assert problem.code == "MENS-H133"
+    assert name in problem.what
+    assert "llama" in problem.fix
+    assert not (tmp_path / "again").exists()

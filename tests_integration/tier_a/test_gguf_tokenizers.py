@@ -13,13 +13,22 @@ from transformers import AutoTokenizer
 from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
 from packages.vox_populi.tests.gguf_files import Number, gguf_bytes
+from packages.vox_populi.tests.sentencepiece_files import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    UNKNOWN,
+    USER_DEFINED,
+    Piece,
+    llama_pieces,
+    sentencepiece_bytes,
+)
 from tests_integration.tiny_models import write_tiny_tokenizer
 from vox_populi.containers.gguf_header import read_gguf_header
 from vox_populi.hf.gguf_fields import GgufFields
 from vox_populi.hf.gguf_pre_tokenizers import PRE_TOKENIZERS
 from vox_populi.hf.gguf_tokenizer import gguf_tokenizer
 
-NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 WORDS = (
     *("def add(a, b):", "don't", "I'LL", "HELLO", "camelCase", "naïve", "café", "東京", "👋🏽"),
     *("12345", "3.14", "return", "x_y", "a/b", "...", "!?", "-->", "\n", "\r\n", "\n\n  ", "\t"),
@@ -109,3 +118,53 @@ def test_sentencepiece_ids_are_those_of_transformers(tmp_path: Path) -> None:
         n_bytes += sum(3 <= number < 259 for number in ids)
     assert n_bytes > 0
     assert ours.encode("<|im_start|>a").ids == [1, len(tokens), *ours.encode("a").ids[1:]]
+
+
+def gemma_pieces() -> list[Piece]:
+    """Gemma's kind: runs of blanks and line ends are found whole, and so are the turns."""
+    parts = llama_pieces([word for word in WORDS if word.strip() and max(word) < "\U00010000"])
+    controls = [("<pad>", 0.0, CONTROL), ("<eos>", 0.0, CONTROL), ("<bos>", 0.0, CONTROL)]
+    turns = [("<start_of_turn>", 0.0, CONTROL), ("<end_of_turn>", 0.0, CONTROL)]
+    runs = [(letter * n, 0.0, USER_DEFINED) for letter in "\n▁" for n in range(2, 6)]
+    blank = ("▁", -1000.0, NORMAL)
+    rest = [each for each in parts[3:] if each[0] != "▁"]
+    return [*controls, ("<unk>", 0.0, UNKNOWN), *turns, *runs, *rest, blank]
+
+
+@pytest.mark.parametrize("space", [" ", "▁"])
+def test_gemma_ids_are_those_of_sentencepiece(space: str, tmp_path: Path) -> None:
+    library: Any = pytest.importorskip("sentencepiece", reason="needs sentencepiece")
+    pieces = gemma_pieces()
+    data = sentencepiece_bytes(pieces, dummy_prefix=False)
+    theirs = library.SentencePieceProcessor(model_proto=data)
+    # As llama.cpp's converter writes pieces that are found whole; older ones kept the sign.
+    tokens = [
+        text.replace("▁", space) if kind == USER_DEFINED else text for text, _, kind in pieces
+    ]
+    path = tmp_path / "m.gguf"
+    metadata: dict[str, object] = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": [score for _, score, _ in pieces],
+        "tokenizer.ggml.token_type": kinds([kind for _, _, kind in pieces]),
+        "tokenizer.ggml.bos_token_id": 2,
+        "tokenizer.ggml.eos_token_id": 1,
+        "tokenizer.ggml.unknown_token_id": 3,
+        "tokenizer.ggml.padding_token_id": 0,
+        "tokenizer.ggml.add_space_prefix": False,
+    }
+    path.write_bytes(gguf_bytes({"general.architecture": "gemma2", **metadata}))
+    made = gguf_tokenizer(GgufFields(read_gguf_header(path)))
+    ours = Tokenizer.from_str(json.dumps(made.definition))
+    lengths = set()
+    for text in (*battery(11), "  two in front", "\n\nlines", "a    b\n\n\n     c", "the  def "):
+        plain = text.replace("<|im_start|>", "").replace("<|im_end|>", "")
+        ids = ours.encode(plain).ids
+        assert ids == [2, *theirs.encode(plain)], plain
+        assert ours.decode(ids) == plain
+        lengths.add(len(ids))
+    assert max(lengths) > 20
+    turn = "<start_of_turn>user\nthe<end_of_turn>\n<start_of_turn>model\n"
+    assert [each for each in ours.encode(turn).ids if each < 6] == [2, 4, 5, 4]
+    assert made.settings["bos_token"] == "<bos>"
+    assert made.settings["eos_token"] == "<eos>"

@@ -151,6 +151,34 @@ def test_templates_and_ends_are_found(tmp_path: Path) -> None:
     assert texts.ids == {"eos_token_id": 5}
 
 
+ENDS = ["<bos>", "<eos>", "<end_of_turn>", "<|eot_id|>", "<|eom_id|>", "<|im_end|>", "a", "<|end|>"]
+
+
+@pytest.mark.parametrize(
+    ("named", "ends"),
+    [
+        # Gemma: the end of a turn has no field. Phi-3 and Qwen are alike.
+        ({"eos_token_id": 1}, (1, 2, 3, 4, 5, 7)),
+        ({"eos_token_id": 1, "eot_token_id": 2}, (1, 2, 3, 4, 5, 7)),
+        ({"eos_token_id": 3, "eot_token_id": 6, "eom_token_id": 4}, (3, 6, 4, 2, 5, 7)),
+        ({"eot_token_id": 5}, (5, 2, 3, 4, 7)),
+        ({"eos_token_id": 900}, (2, 3, 4, 5, 7)),
+        ({}, (2, 3, 4, 5, 7)),
+    ],
+)
+def test_whatever_llama_cpp_stops_at_is_an_end(
+    named: dict[str, object], ends: tuple[int, ...], tmp_path: Path
+) -> None:
+    kinds = [Number("i32", NORMAL)] * 8
+    base = {**LETTERS, "tokenizer.ggml.eos_token_id": None}
+    changes = {"tokens": ENDS, "token_type": kinds, "merges": None, **named}
+    texts = gguf_texts(fields_of(tmp_path, base, **changes), 8)
+    assert texts.eos_ids == ends
+    definition: Any = made(tmp_path, base, **changes).definition
+    added = {token["id"] for token in definition["added_tokens"] if token["special"]}
+    assert added == set(ends)
+
+
 @pytest.mark.parametrize("name", PRE_TOKENIZERS)
 def test_every_way_of_splitting_is_sound(name: str) -> None:
     definition: dict[str, object] = {"pre_tokenizer": PRE_TOKENIZERS[name].definition()}

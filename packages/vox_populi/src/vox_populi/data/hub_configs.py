@@ -38,7 +38,7 @@ class HubConfig:
     splits: Mapping[str, tuple[str, ...]]
     """Patterns of files by the name of a split; empty if the files' own names tell their splits."""
     folder: str
-    """Where these files are, from the folder of the README."""
+    """Folder of these files, relative to that of the README."""
 
 
 def hub_configs(folder: Path) -> tuple[HubConfig, ...]:

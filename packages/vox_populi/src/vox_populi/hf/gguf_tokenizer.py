@@ -12,6 +12,8 @@ from vox_populi.hf.gguf_fields import GgufFields
 from vox_populi.hf.gguf_pre_tokenizers import PRE_TOKENIZERS
 from vox_populi.hf.token_table import TokenKind, TokenTable, why_unusable
 from vox_populi.hf.tokenizer_definition import (
+    SPACE,
+    AddedToken,
     Vocabulary,
     byte_level_definition,
     merges_of_scores,
@@ -66,10 +68,19 @@ def gguf_texts(fields: GgufFields, n_tokens: int) -> GgufTexts:
         raise ModelError(*capped(fields.problems))
     return GgufTexts(
         ids={f"{name}_token_id": named[name] for name in _IN_CONFIG if name in named},
-        eos_ids=tuple(dict.fromkeys(named[name] for name in _ENDS if name in named)),
+        eos_ids=tuple(dict.fromkeys((*_named_ends(named), *_ends_by_name(fields)))),
         templates=templates,
         notes=notes,
     )
+
+
+def _named_ends(named: Mapping[str, int]) -> Iterator[int]:
+    return (named[name] for name in _ENDS if name in named)
+
+
+def _ends_by_name(fields: GgufFields) -> Iterator[int]:
+    tokens = fields.texts(f"{_KEY}.tokens") or ()
+    return (number for number, token in enumerate(tokens) if token in _ENDS_BY_NAME)
 
 
 def gguf_tokenizer(fields: GgufFields) -> GgufTokenizer:
@@ -102,6 +113,15 @@ _NAMES: Mapping[str, str] = {
 }
 _IN_CONFIG = ("bos", "eos", "pad")
 _ENDS = ("eos", "eot", "eom")
+_ENDS_BY_NAME = frozenset(
+    (
+        *("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>"),
+        *("<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<end_of_utterance>", "< EOT >"),
+        *("_<EOT>", "[EOT]", "[EOS]"),
+    )
+)
+"""Tokens that end an answer in llama.cpp whatever the metadata says, as its vocabulary reader has
+them: files of Gemma, Phi-3 and Qwen name only one of their ends."""
 _PHI3 = re.compile("phi-?3", re.IGNORECASE)
 """Names of models whose control tokens take the white space after them, as in llama.cpp: the
 format has no field for it."""
@@ -132,9 +152,9 @@ class _Vocabulary:
         if len(kinds) != len(tokens):
             reason = f"it has {len(tokens):,} tokens and {len(kinds):,} types"
             raise ModelError(say.gguf_tokenizer_unsupported(fields.where, reason))
-        for name in ("bos", *_ENDS):
-            if name in named:
-                kinds[named[name]] = TokenKind.CONTROL
+        bos = [named["bos"]] if "bos" in named else []
+        for number in (*bos, *_named_ends(named), *_ends_by_name(fields)):
+            kinds[number] = TokenKind.CONTROL
         return cls(TokenTable(tokens, kinds), named)
 
     def text_of(self, name: str) -> str | None:
@@ -193,6 +213,7 @@ def _pair(merge: str) -> tuple[str, str]:
 
 def _sentencepiece(fields: GgufFields, found: _Vocabulary) -> _Made:
     vocabulary = found.around(fields, adds_bos=True)
+    vocabulary = replace(vocabulary, added=list(map(_with_spaces, vocabulary.added)))
     scores = fields.numbers(f"{_KEY}.scores")
     if scores is None or len(scores) != len(found.table.tokens):
         reason = "its tokens have no scores"
@@ -205,6 +226,12 @@ def _sentencepiece(fields: GgufFields, found: _Vocabulary) -> _Made:
         vocabulary, merges, unk=found.text_of("unk"), adds_space=adds_space
     )
     return "SentencePiece", definition, vocabulary.bos is not None
+
+
+def _with_spaces(token: AddedToken) -> AddedToken:
+    """A run of blanks as text has it; files of older converters have SentencePiece's sign."""
+    is_blank = not token.special and not token.content.strip(SPACE)
+    return replace(token, content=" " * len(token.content)) if is_blank else token
 
 
 def _settings(found: _Vocabulary, *, adds_bos: bool) -> dict[str, object]:

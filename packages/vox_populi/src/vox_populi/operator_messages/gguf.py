@@ -43,8 +43,11 @@ def gguf_unsupported(where: str, key: str, value: object | None, meaning: str) -
 def gguf_architecture_unsupported(where: str, name: str, supported: Sequence[str]) -> Problem:
     """A GGUF file of a family that is not built."""
     names = ", ".join(sorted(supported))
-    what = f"the architecture {clipped(name)} is not supported." if name else "no architecture."
-    return Problem(code="MENS-H133", what=what, fix=f"Use one of: {names}.", where=where)
+    what = "it names no architecture."
+    if name:
+        what = f"there is no graph for the architecture {clipped(name)}, so it cannot be computed."
+    fix = f"Use a model of one of: {names}; for this one, use a program that has its graph (PEFT)."
+    return Problem(code="MENS-H133", what=what, fix=fix, where=where)
 
 
 def gguf_not_a_model(where: str, kind: str) -> Problem:

@@ -28,7 +28,7 @@ from vox_populi.files.published_file import read_published_file
 from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.files.whole_file import pretty_json
 from vox_populi.hf.companion_files import TEMPLATES_FOLDER, TOKENIZER_FILES
-from vox_populi.hf.gguf_config import embedding_rows
+from vox_populi.hf.gguf_config import embedding_rows, gguf_family
 from vox_populi.hf.gguf_fields import GgufFields
 from vox_populi.hf.gguf_tokenizer import gguf_texts, gguf_tokenizer
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME, load_hf_tokenizer
@@ -58,6 +58,7 @@ def import_gguf(request: ImportGgufRequest) -> ImportGgufReport:
     """
     started = time.perf_counter()
     fields = GgufFields(read_gguf_header(request.source))
+    gguf_family(fields)  # Before anything else about a model that could not be computed.
     asked = CONFIG_NAME_OF.get(_ASKED.get(request.dtype, ""))
     texts = gguf_texts(fields, embedding_rows(fields))
     plan = plan_gguf_folder(fields, texts.ids, asked, request.max_shard_bytes)
