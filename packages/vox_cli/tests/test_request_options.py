@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,10 +18,13 @@ from vox_cli.request_options import (
     parser_of,
     takes_settings,
     variable_of,
+    with_requests,
 )
 from vox_cli.train_request import TRAIN_SETTINGS, choose_settings
 from vox_cli.value_parsers import ValueRefusedError
-from vox_populi.contract.setting import setting, settings_of
+from vox_populi.contract.setting import require_settings, setting, setting_metadata, settings_of
+from vox_populi.errors import ConfigError
+from vox_populi.number_ranges import COUNT
 
 
 class Colour(StrEnum):
@@ -121,3 +124,75 @@ def test_every_setting_of_training_can_be_read_back_from_its_default() -> None:
         value = seen.get(each.name)
         if value is not None and not each.is_repeated:
             assert parser_of(each)(str(value)) == value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    threads: int | None = setting(None, "Threads.", allowed=COUNT, default_text="some")
+
+    def __post_init__(self) -> None:
+        require_settings(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errand:
+    run: Path = field(metadata=setting_metadata("A run.", argument="RUN", flags=("--run", "-r")))
+    target: Colour = field(metadata=setting_metadata("For whom.", flags=("--for",)))
+    files: Path | tuple[Path, ...] = setting((), "Files.", metavar="FILE")
+    group: Group = field(default_factory=Group)
+    is_loud: bool = setting(False, "Be loud.", name="loud")
+    blocks: bool = setting(True, "No blocks.", name="no_blocks", negated=True)
+    rows: int = 3
+    """Not a setting."""
+
+
+def errand(*argv: str) -> tuple[Errand, int]:
+    seen: list[tuple[Errand, int]] = []
+
+    def go(request: Errand, times: Annotated[int, flags.whole("Times.")] = 1) -> None:
+        seen.append((request, times))
+
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(context_settings={"auto_envvar_prefix": "VOX_MENS"})(with_requests(go, "vox go"))
+    get_command(app).main(list(argv), standalone_mode=False)
+    return seen[0]
+
+
+def test_a_command_that_takes_a_request_has_its_options() -> None:
+    request = Errand(run=Path("r"), target=Colour.BLUE)
+    assert errand("r", "--for", "blue") == (request, 1)
+    assert errand("--run", "r", "--for", "BLUE", "--times", "2") == (request, 2)
+    assert errand("-r", "r", "--for", "blue") == (request, 1)
+    words = ("r", "--for", "red", "--files", "a", "--files", "b", "--loud", "--no-blocks")
+    assert errand(*words, "--threads", "2") == (
+        Errand(
+            run=Path("r"),
+            target=Colour.RED,
+            files=(Path("a"), Path("b")),
+            group=Group(threads=2),
+            is_loud=True,
+            blocks=False,
+        ),
+        1,
+    )
+
+
+def test_a_request_is_refused_before_the_command_is_called() -> None:
+    with pytest.raises(ConfigError) as missing:
+        errand("--for", "red")
+    assert [(each.code, each.where) for each in missing.value.problems] == [("MENS-U001", "RUN")]
+    with pytest.raises(ConfigError) as twice:
+        errand("r", "--run", "s", "--for", "red")
+    assert "RUN" in str(twice.value)
+    with pytest.raises(ValueRefusedError):
+        errand("r", "--for", "red", "--threads", "0")
+    with pytest.raises(ConfigError):
+        Group(threads=0)
+
+
+def test_the_environment_sets_a_request_by_the_names_of_its_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VOX_MENS_TARGET", "red")
+    monkeypatch.setenv("VOX_MENS_RUN", "r")
+    assert errand()[0] == Errand(run=Path("r"), target=Colour.RED)

@@ -11,6 +11,7 @@ from typer.main import get_command
 from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, GROUP_HELP, CommandEntry
 from vox_cli.name_hints import command_hint
 from vox_cli.output_flags import with_output_flags
+from vox_cli.request_options import with_requests
 from vox_cli.terminal import STDOUT
 from vox_populi import extras
 from vox_populi.errors import ConfigError
@@ -49,7 +50,8 @@ class LazyGroup(TyperGroup):
 
 def load_command(entry: CommandEntry) -> Any:
     """Import a command's module and turn its function into a parser of arguments."""
-    function = getattr(extras.load(entry.module), entry.function)
+    command = getattr(extras.load(entry.module), entry.function)
+    function = with_requests(command, f"{PROGRAM} {' '.join(entry.words)}")
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(
         entry.words[-1],

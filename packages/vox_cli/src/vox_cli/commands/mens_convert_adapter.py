@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-from vox_cli import flags, value_parsers
 from vox_cli.console import Console
 from vox_cli.report_text import aligned
 from vox_populi.pipeline.convert import ConvertReport, ConvertRequest
 from vox_populi.pipeline.convert import convert_adapter as convert
-from vox_populi.runs.adapter_place import AdapterForm
 
 _SHOWN_NAMES = 4
 
 
-def convert_adapter(
-    console: Console,
-    source: Annotated[
-        Path,
-        flags.path_argument("Adapter file, PEFT folder, or folder of a run or checkpoint.", "SRC"),
-    ],
-    target: Annotated[
-        AdapterForm,
-        flags.value(
-            "Format to write.",
-            value_parsers.one_of(AdapterForm),
-            "|".join(AdapterForm),
-            names=("--to",),
-        ),
-    ],
-    output: Annotated[Path, flags.path("New file (lora-bin) or new folder to write.", "PATH")],
-    base: Annotated[
-        Path | None,
-        flags.path("Base folder, if SRC lacks names and sizes.", "DIR"),
-    ] = None,
-    meta: Annotated[
-        Path | None,
-        flags.path("Sidecar of a safetensors SRC, if it is in another place.", "FILE"),
-    ] = None,
-) -> None:
+def convert_adapter(console: Console, request: ConvertRequest) -> None:
     """Convert between LoRA .bin, PEFT folders and version 3 files, and report what changed.
 
     Only names change, never numbers. An adapter of a proxy graph can only have version 3 and is
     otherwise refused with exit code 3; nothing is written.
     """
-    request = ConvertRequest(source=source, target=target, output=output, base=base, meta=meta)
-    report = convert(request)
-    console.report(report, convert_text)
+    console.report(convert(request), convert_text)
 
 
 def convert_text(report: ConvertReport) -> str:

@@ -14,6 +14,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from vox_populi.errors import ConfigError
 from vox_populi.number_ranges import NumberRange, NumberSet
 from vox_populi.operator_messages import contract as say
 from vox_tensor.errors import Problem
@@ -41,6 +42,12 @@ class SettingSpec:
     help: str
     name: str | None = None
     """Key in a config file, if it differs from the field's name."""
+    flags: tuple[str, ...] = ()
+    """Its flags, if they do not follow from its name; messages use the first."""
+    argument: str | None = None
+    """Placeholder of the positional argument that sets it; it has a flag only if `flags` has."""
+    hidden: bool = False
+    """Whether help omits the flag: another name of what the argument sets."""
     allowed: NumberRange | NumberSet | None = None
     refused_at_once: bool = False
     """Whether a number out of range is refused when it is read, not with the request."""
@@ -85,7 +92,12 @@ class Setting:
     @property
     def flag(self) -> str:
         """Flag on a command line."""
-        return _as_flag(self.name)
+        return self.flags[0]
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Every flag that sets it."""
+        return self.spec.flags or (_as_flag(self.name),)
 
     @property
     def off_flag(self) -> str:
@@ -225,6 +237,17 @@ def out_of_range(
             yield say.setting_out_of_range(each.flag, value, str(allowed))
 
 
+def require_settings(request: object) -> None:
+    """Refuse numbers of a request that are out of range.
+
+    Raises:
+        ConfigError: With every one of them.
+    """
+    problems = tuple(out_of_range(request, settings_of(type(request))))
+    if problems:
+        raise ConfigError(*problems)
+
+
 def _default_group(holder: Field[Any]) -> Any:
     assert callable(holder.default_factory), f"the group {holder.name} has no default"
     return holder.default_factory()
@@ -262,8 +285,8 @@ def _setting(
 ) -> Setting:
     members = get_args(hint)
     is_nullable = NoneType in members
-    is_repeated = get_origin(hint) is tuple
-    is_wrapped = isinstance(hint, UnionType) or is_repeated
+    is_repeated = spec.parse is None and any(get_origin(each) is tuple for each in (hint, *members))
+    is_wrapped = isinstance(hint, UnionType) or get_origin(hint) is tuple
     kind = next(member for member in members if member is not NoneType) if is_wrapped else hint
     return Setting(
         field=each.name,

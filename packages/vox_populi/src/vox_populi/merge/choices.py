@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from vox_populi import number_ranges
+from vox_populi.contract.setting import require_settings, setting, setting_metadata
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.number_ranges import require_ranges
 
@@ -36,21 +37,23 @@ class Onto(StrEnum):
 class MergeOutput:
     """What to write, and where."""
 
-    output: Path
-    output_format: MergeFormat = MergeFormat.VOX
-    include_system_prompt: bool = False
-    """Publish the text of the training's system prompt, not only its digest."""
-    keep_base_text: bool = False
-    """Copy the base's chat template and end tokens instead of writing those of the training."""
-    dtype: MergeDtype = MergeDtype.AUTO
-    force: bool = False
-    """Rename an existing output folder (`<name>.old-1`, …)."""
-    threads: int | None = None
+    output: Path = field(metadata=setting_metadata("Folder to write.", name="output_dir"))
+    output_format: MergeFormat = setting(MergeFormat.VOX, "What to write.", name="format")
+    include_system_prompt: bool = setting(
+        False, "Publish the text of the training's system prompt, not only its digest."
+    )
+    keep_base_text: bool = setting(
+        False, "Copy the base's chat template and end tokens, not the training's."
+    )
+    dtype: MergeDtype = setting(MergeDtype.AUTO, "Number type to write.")
+    force: bool = setting(False, "Rename an existing --output-dir first.")
+    """The old folder becomes `<name>.old-1`, …"""
+    threads: int | None = setting(
+        None, "CPU threads.", allowed=number_ranges.THREADS, default_text="torch's, at most 8"
+    )
     """`None`: as many as torch uses, at most 8. The output does not depend on it."""
     max_shard_bytes: int = MAX_SHARD_BYTES
 
     def __post_init__(self) -> None:
-        require_ranges(
-            ("--threads", self.threads, number_ranges.THREADS),
-            ("max_shard_bytes", self.max_shard_bytes, number_ranges.SHARD_BYTES),
-        )
+        require_settings(self)
+        require_ranges(("max_shard_bytes", self.max_shard_bytes, number_ranges.SHARD_BYTES))

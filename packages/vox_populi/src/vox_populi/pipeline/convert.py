@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import require_new_file
 from vox_populi.operator_messages import adapter as say_adapter
@@ -25,15 +26,21 @@ from vox_populi.runs.adapter_place import AdapterForm
 class ConvertRequest:
     """A request to write an adapter in another format."""
 
-    source: Path
-    """An adapter file, the folder of a run or of a checkpoint, or a PEFT folder."""
-    target: AdapterForm
-    output: Path
-    """A new file for a `.bin`, a new folder for the others."""
-    base: Path | None = None
+    source: Path = field(
+        metadata=setting_metadata(
+            "Adapter file, PEFT folder, or folder of a run or checkpoint.", argument="SRC"
+        )
+    )
+    target: AdapterForm = field(metadata=setting_metadata("Format to write.", flags=("--to",)))
+    output: Path = field(
+        metadata=setting_metadata("New file (lora-bin) or new folder to write.", metavar="PATH")
+    )
+    base: Path | None = setting(None, "Base folder, if SRC lacks names and sizes.")
     """Base folder, if the source lacks names and sizes; only its headers are read, or all of it if
     the source has no digest of its base."""
-    meta: Path | None = None
+    meta: Path | None = setting(
+        None, "Sidecar of a safetensors SRC, if it is in another place.", metavar="FILE"
+    )
     """Sidecar of a version 2 or 3 source, if it is not next to it under a known name."""
 
 

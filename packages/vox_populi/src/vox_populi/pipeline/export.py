@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.export.consumers import Consumer
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.pipeline.early_refusals import (
@@ -21,19 +22,29 @@ from vox_populi.pipeline.runners import load_runner
 class ExportRequest:
     """A request to write one of our adapters for another program."""
 
-    source: Path
-    """A run folder, or an adapter file."""
-    consumer: Consumer
-    output_dir: Path
-    """A new folder."""
-    model_dir: Path | None = None
+    source: Path = field(
+        metadata=setting_metadata("Run folder, or an adapter file of one.", argument="RUN")
+    )
+    consumer: Consumer = field(
+        metadata=setting_metadata("Program that will load it.", flags=("--for",))
+    )
+    output_dir: Path = field(metadata=setting_metadata("New folder to write."))
+    model_dir: Path | None = setting(
+        None, "Base folder, if it has moved since the run.", name="model"
+    )
     """Base folder, if it has moved since the run; only its headers are read."""
-    base_name: str | None = None
-    """Name of the base in the exported files; `None`: the hub's name, or its absolute folder."""
-    keep_base_text: bool = False
-    """Write no template and no tokenizer beside the adapter."""
-    include_system_prompt: bool = False
-    """Write the training's system prompt into the chat template."""
+    base_name: str | None = setting(
+        None,
+        "Name of the base in adapter_config.json.",
+        metavar="NAME",
+        default_text="its name on the hub, or its absolute folder",
+    )
+    keep_base_text: bool = setting(
+        False, "Do not write the training's chat template and tokenizer settings beside it."
+    )
+    include_system_prompt: bool = setting(
+        False, "Write the training's system prompt into the chat template."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

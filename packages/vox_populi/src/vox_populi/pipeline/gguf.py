@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi import extras
+from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.export.consumers import GgufType, GgufTypeChoice
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import require_new_file
@@ -20,17 +21,25 @@ from vox_populi.runs.adapter_place import means_adapter
 class GgufRequest:
     """A model to write as one file for llama.cpp."""
 
-    source: Path
-    """A model folder; or a run or checkpoint folder or an adapter file, for base plus adapter."""
-    output: Path
-    """A new file."""
-    kind: GgufTypeChoice = GgufTypeChoice.AUTO
-    model_dir: Path | None = None
-    """Base of an adapter, if it has moved since training."""
-    keep_base_text: bool = False
-    """Write the base's chat template and end tokens, also for an adapter."""
-    include_system_prompt: bool = False
-    """Write an adapter's system prompt into the chat template."""
+    source: Path = field(
+        metadata=setting_metadata(
+            "Model folder; or run, checkpoint or adapter file.", argument="PATH"
+        )
+    )
+    """An adapter is added to its base."""
+    output: Path = field(metadata=setting_metadata("New file to write.", metavar="FILE"))
+    kind: GgufTypeChoice = setting(
+        GgufTypeChoice.AUTO, "Number type of the matrices.", flags=("--type",)
+    )
+    model_dir: Path | None = setting(
+        None, "For an adapter: base folder, if it has moved since training.", name="model"
+    )
+    keep_base_text: bool = setting(
+        False, "For an adapter: write the base's chat template and end tokens, not the training's."
+    )
+    include_system_prompt: bool = setting(
+        False, "For an adapter: write the training's system prompt into the chat template."
+    )
 
     @property
     def modelfile(self) -> Path:

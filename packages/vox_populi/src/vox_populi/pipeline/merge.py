@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi.adapters.v3.burn_bin import refuse_burn_bin
+from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.files.output_guard import require_new_folder
 from vox_populi.merge.choices import MergeFormat, MergeOutput, Onto
 from vox_populi.merge.receipt import RECEIPT_FILE, MergeReceipt
@@ -24,27 +25,41 @@ from vox_populi.pipeline.runners import load_runner
 class MergeRequest(MergeOutput):
     """An adapter to fold into its base."""
 
-    checkpoint: Path
-    """An adapter file, or the folder of a run or of a checkpoint."""
-    model_dir: Path | None = None
-    """Folder of the base, if it has moved since training."""
+    checkpoint: Path = field(
+        metadata=setting_metadata(
+            "Adapter file, or the folder of a run or checkpoint.",
+            argument="RUN",
+            flags=("--checkpoint",),
+            metavar="PATH",
+        )
+    )
+    model_dir: Path | None = setting(
+        None, "Base folder, if it has moved since training.", name="model"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QloraMergeRequest(MergeOutput):
     """A QLoRA adapter to fold into its base."""
 
-    adapter: Path
-    """The safetensors file, or the folder of a run or of a checkpoint."""
-    base: Path | None = None
-    """Folder of the base, if it has moved since training."""
-    meta: Path | None = None
-    """Sidecar of the adapter, if it is not next to it."""
-    onto: Onto | None = None
-    """`None`: what was trained on; for a subset, the base's own weights."""
-    subset: bool = False
+    adapter: Path = field(
+        metadata=setting_metadata(
+            "Adapter file, or the folder of a run or checkpoint.",
+            argument="RUN",
+            flags=("--adapter",),
+            metavar="PATH",
+        )
+    )
+    base: Path | None = setting(None, "Base folder, if it has moved since training.")
+    meta: Path | None = setting(
+        None, "Sidecar of the adapter, if it is in another place.", metavar="FILE"
+    )
+    onto: Onto | None = setting(
+        None, "Weights to merge into.", default_text="dequant; with --subset, original"
+    )
+    subset: bool = setting(False, "Write only the merged tensors, in float32.")
     """Write the merged tensors alone, in float32, as the source system does."""
-    output_format: MergeFormat = MergeFormat.HF
+    output_format: MergeFormat = setting(MergeFormat.HF, "What to write.", name="format")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi import number_ranges
+from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.number_ranges import require_ranges
 from vox_populi.pipeline.early_refusals import (
@@ -22,11 +23,14 @@ from vox_tensor.nf4_levels import BLOCK_SIZE
 class QuantizeRequest:
     """A request to write a model folder with its linear layers in 4 bits."""
 
-    model_dir: Path
-    output: Path
-    """A new folder."""
-    block_size: int = BLOCK_SIZE
-    double_quant: bool = True
+    model_dir: Path = field(
+        metadata=setting_metadata("Model folder with 16- or 32-bit weights.", name="model")
+    )
+    output: Path = field(metadata=setting_metadata("New folder to write.", name="output_dir"))
+    block_size: int = setting(BLOCK_SIZE, "Values per block.", allowed=number_ranges.NF4_BLOCK)
+    double_quant: bool = setting(
+        True, "Keep the block scales in 32 bits.", name="no_double_quant", negated=True
+    )
     max_shard_bytes: int = 5 * 10**9
     """Largest size of the tensors in an output file."""
 
