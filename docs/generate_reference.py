@@ -45,6 +45,7 @@ AREAS = {
     "E": "Environment",
     "G": "The acceptance gate",
     "X": "Extras",
+    "S": "Serving",
     "B": "Bugs in this program",
 }
 

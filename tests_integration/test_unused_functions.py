@@ -23,6 +23,8 @@ PAGE = ROOT / "docs" / "src" / "reference" / "source-functions.md"
 CALLED_BY_OTHERS = {
     *("forward", "backward"),  # by torch
     *("readable", "readinto"),  # by io
+    *("capture_signals", "on_tick", "connection_made", "connection_lost"),  # by uvicorn
+    "stream_response",  # by starlette
     *(entry.function for entry in COMMANDS),  # by their names in the table
 }
 

@@ -101,6 +101,11 @@ COMMANDS = (
         'vox mens generate --run runs/first --prompt "Reverse a string in Python."',
     ),
     CommandEntry(
+        ("mens", "serve"),
+        "Serve models over HTTP, with OpenAI's API.",
+        "vox mens serve runs/first --port 8000",
+    ),
+    CommandEntry(
         ("mens", "merge-weights"),
         "Fold an adapter into its base, with a receipt.",
         "vox mens merge-weights --checkpoint runs/first --output-dir merged --format hf",

@@ -21,7 +21,8 @@ def unknown_variables() -> tuple[Problem, ...]:
         return ()
     # Every command is looked at, which takes a moment: only where such a variable is set.
     known = {parameter.name for entry in COMMANDS for parameter in load_command(entry).params}
-    variables = {name: _START + name.upper() for name in known if name}
+    # A key is never a flag, which other users of the machine could read.
+    variables = {name: _START + name.upper() for name in (*known, "api_key") if name}
     found = []
     for variable in given:
         if variable in variables.values():

@@ -23,6 +23,9 @@ EXTRA_OF_MODULE = {
     "gguf": "gguf",
     "pyarrow": "parquet",
     "zstandard": "zstd",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
 }
 _HOLDER = "vox-populi"
 """The distribution whose extras these are."""

@@ -8,7 +8,8 @@ import torch
 from vox_populi.errors import RunFailedError
 from vox_populi.hf.model_config import parse_model_config
 from vox_populi.infer.cached_model import CachedModel
-from vox_populi.infer.generate import StopReason, generate_ids
+from vox_populi.infer.continuation import StopReason
+from vox_populi.infer.generate import generate_ids
 from vox_populi.infer.sampling import (
     SamplingSpec,
     choose_token,

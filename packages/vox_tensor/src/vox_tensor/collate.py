@@ -97,3 +97,14 @@ def collate_continuation(
     positions_T = torch.arange(start, start + len(ids), device=device)
     nothing = torch.empty(0, dtype=torch.int64, device=device)
     return PackedBatch(ids_T, positions_T, (0, len(ids)), nothing, nothing, (0,))
+
+
+def collate_next_tokens(
+    ids: Sequence[int], positions: Sequence[int], device: torch.device | str = "cpu"
+) -> PackedBatch:
+    """One token of each of several texts, each a segment of its own; nothing is supervised."""
+    ids_T = torch.tensor(ids, dtype=torch.int64).to(device, non_blocking=True)
+    positions_T = torch.tensor(positions, dtype=torch.int64).to(device, non_blocking=True)
+    nothing = torch.empty(0, dtype=torch.int64, device=device)
+    offsets = tuple(range(len(ids) + 1))
+    return PackedBatch(ids_T, positions_T, offsets, nothing, nothing, (0,) * len(ids))

@@ -84,6 +84,28 @@ def continued_attention(
     return out.squeeze(0).transpose(0, 1)
 
 
+def padded_attention(
+    q_NHE: Tensor, k_NLKE: Tensor, v_NLKE: Tensor, mask_NL: Tensor, *, scale: float
+) -> Tensor:
+    """Softmax attention of one token of each of N texts over its own keys: `[N, H, E]`.
+
+    Args:
+        q_NHE: A query for each text.
+        k_NLKE: Keys of each text, padded to the longest.
+        v_NLKE: Values of each text.
+        mask_NL: Which keys each query sees; at least one.
+        scale: Factor of the scores.
+    """
+    n_texts, n_heads, dim = q_NHE.shape
+    n_groups = k_NLKE.shape[2]
+    # As in `continued_attention`: the query heads of a key head go in as its queries.
+    grouped = q_NHE.reshape(n_texts, n_groups, n_heads // n_groups, dim)
+    k, v = k_NLKE.transpose(1, 2), v_NLKE.transpose(1, 2)
+    mask = mask_NL.view(n_texts, 1, 1, -1)
+    out = F.scaled_dot_product_attention(grouped, k, v, attn_mask=mask, scale=scale)
+    return out.reshape(q_NHE.shape)
+
+
 def _heads_first(t_THE: Tensor) -> Tensor:
     """A `[1, H, T, E]` view: the kernels take strides, so nothing is copied."""
     return t_THE.transpose(0, 1).unsqueeze(0)

@@ -154,6 +154,18 @@ def encode_prompt(
     return ids
 
 
+def encode_text_start(text: str, tokenizer: TextTokenizer, policy: TextPolicy) -> list[int]:
+    """Ids of a text without turns that is to be continued: a row of that text, without its end.
+
+    Raises:
+        DataError: As for `encode_record`.
+    """
+    record = TrainingRecord(messages=(Message(Role.ASSISTANT, text),), line=0, is_text=True)
+    ids = encode_record(record, tokenizer, policy).ids
+    end = end_of_answer_id(tokenizer, _plain_text(tokenizer, policy))
+    return list(ids[:-1] if ids and ids[-1] == end else ids)
+
+
 def end_of_answer_id(tokenizer: TextTokenizer, policy: TextPolicy) -> int | None:
     """The id that a model trained under a policy ends its answers with.
 

@@ -51,6 +51,11 @@ class TokenTexts:
             position = end
         return tuple(tokens)
 
+    def inside(self, token_id: int) -> str:
+        """The text of one token as it is inside a text; of a control token, its name."""
+        name = self._controls.get(token_id)
+        return self._text((token_id,), is_first=False) if name is None else name
+
     def _groups(self, ids: Sequence[int]) -> Iterator[tuple[tuple[int, ...], str, bool]]:
         """Ids in groups that make whole characters, with their text and whether it is control."""
         group: tuple[int, ...] = ()

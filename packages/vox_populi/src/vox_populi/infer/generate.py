@@ -4,23 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
-import torch
-
-from vox_populi.errors import RunFailedError
 from vox_populi.infer.cached_model import CachedModel
-from vox_populi.infer.sampling import SamplingSpec, choose_token
-from vox_populi.operator_messages import run as say
-
-
-class StopReason(StrEnum):
-    """Why a generation ended."""
-
-    STOP_TOKEN = "stop_token"
-    LENGTH = "length"
-    CONTEXT = "context"
-    """The model has no more positions."""
+from vox_populi.infer.continuation import Continuation, ContinuationLimits, StopReason
+from vox_populi.infer.sampling import SamplingSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +41,14 @@ def generate_ids(
         RunFailedError: When the model's scores are not finite.
         ValueError: For an empty prompt, or one that fills the model's positions.
     """
-    limit = model.config.max_positions
-    if not 0 < len(prompt_ids) < limit:
-        message = f"a prompt has 1 to {limit - 1} tokens here, this one has {len(prompt_ids)}"
-        raise ValueError(message)
-    generator = torch.Generator().manual_seed(sampling.seed)
-    ids = list(prompt_ids)
-    reason = StopReason.LENGTH
-    for _ in range(max_new_tokens):
-        if len(ids) == limit:
-            reason = StopReason.CONTEXT
-            break
-        scores_V = model.next_logits(ids)
-        if not bool(torch.isfinite(scores_V).all()):
-            raise RunFailedError(say.scores_not_finite())
-        token = choose_token(scores_V, ids, sampling, generator)
-        if token in stop_ids:
-            reason = StopReason.STOP_TOKEN
-            break
-        ids.append(token)
-        if on_token is not None:
+    limits = ContinuationLimits(
+        max_new_tokens=max_new_tokens,
+        max_positions=model.config.max_positions,
+        stop_ids=stop_ids,
+    )
+    text = Continuation(prompt_ids, limits, sampling)
+    while text.stop_reason is None:
+        token = text.take(model.next_logits(text.ids))
+        if token is not None and on_token is not None:
             on_token(token)
-    return Generated(tuple(ids[len(prompt_ids) :]), reason)
+    return Generated(text.new_ids, text.stop_reason)

@@ -1,4 +1,4 @@
-"""Choosing the next token from its scores: repetition penalty, temperature, top-k, top-p.
+"""Choosing the next token from its scores: penalties, temperature, top-k, top-p.
 
 Shape letter: V vocabulary.
 """
@@ -6,51 +6,36 @@ Shape letter: V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from vox_populi.infer.sampling_spec import SamplingSpec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplingSpec:
-    """How to choose.
-
-    Raises:
-        ValueError: For a negative temperature or top_k, a top_p outside (0, 1], or a repetition
-            penalty that is not positive.
-    """
-
-    temperature: float = 0.0
-    """0 chooses the most likely token; otherwise scores are divided by it before sampling."""
-    top_k: int = 0
-    """Keep the k most likely tokens; 0 keeps all."""
-    top_p: float = 1.0
-    """Keep the smallest set of tokens whose probabilities reach this sum (nucleus sampling,
-    Holtzman et al. 2019, arXiv 1904.09751)."""
-    repetition_penalty: float = 1.0
-    """Scores of tokens already in the text are divided by it if positive and multiplied if
-    negative, also in greedy decoding (CTRL, Keskar et al. 2019, arXiv 1909.05858)."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.temperature < 0 or self.top_k < 0:
-            message = "temperature and top_k must not be negative"
-            raise ValueError(message)
-        if not 0 < self.top_p <= 1:
-            message = f"top_p must be in (0, 1], got {self.top_p}"
-            raise ValueError(message)
-        if not self.repetition_penalty > 0:
-            message = f"repetition_penalty must be positive, got {self.repetition_penalty}"
-            raise ValueError(message)
+__all__ = ["SamplingSpec", "choose_token", "keep_likely", "penalise_new", "penalise_repetition"]
 
 
 def choose_token(
-    logits_V: Tensor, ids: Sequence[int], spec: SamplingSpec, generator: torch.Generator
+    logits_V: Tensor,
+    ids: Sequence[int],
+    spec: SamplingSpec,
+    generator: torch.Generator,
+    new_ids: Sequence[int] = (),
 ) -> int:
-    """The id after `ids`. Ties of a greedy choice go to the lowest id."""
+    """The id after `ids`. Ties of a greedy choice go to the lowest id.
+
+    Args:
+        logits_V: The model's scores.
+        ids: The text so far, with its prompt.
+        spec: How to choose.
+        generator: The text's random stream.
+        new_ids: Those of `ids` that are not of the prompt; only they are penalised for being there
+            and for how often.
+    """
     if spec.repetition_penalty != 1:
         logits_V = penalise_repetition(logits_V.float(), ids, spec.repetition_penalty)
+    if new_ids and (spec.presence_penalty or spec.frequency_penalty):
+        logits_V = penalise_new(logits_V.float(), new_ids, spec)
     if spec.temperature == 0:
         return int(logits_V.argmax())
     scores_V = keep_likely(logits_V.float() / spec.temperature, spec)
@@ -62,6 +47,16 @@ def penalise_repetition(scores_V: Tensor, ids: Sequence[int], penalty: float) ->
     seen = torch.tensor(ids, dtype=torch.int64).unique()
     held = scores_V[seen]
     return scores_V.index_copy(0, seen, torch.where(held > 0, held / penalty, held * penalty))
+
+
+def penalise_new(scores_V: Tensor, new_ids: Sequence[int], spec: SamplingSpec) -> Tensor:
+    """Scores less a penalty for each id that was generated, and one for each time it was.
+
+    As OpenAI's API defines `presence_penalty` and `frequency_penalty`.
+    """
+    counts_V = torch.bincount(torch.tensor(new_ids), minlength=scores_V.shape[-1])
+    presence_V = (counts_V > 0) * spec.presence_penalty
+    return scores_V - presence_V - counts_V * spec.frequency_penalty
 
 
 def keep_likely(scores_V: Tensor, spec: SamplingSpec) -> Tensor:

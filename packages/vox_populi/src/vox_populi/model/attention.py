@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.model.kv_cache import KvCache
+from vox_populi.model.kv_slots import SlotStep
 from vox_populi.model.norm import Norm, RmsNorm
 from vox_populi.model.normed_projection import normed_project
 from vox_populi.model.rotary import RotaryTable, apply_rotary
@@ -25,8 +26,9 @@ class PackContext:
     """Segment borders of the pack."""
     rotary: RotaryTable | None
     """`None` if positions were added to the embeddings."""
-    cache: KvCache | None = None
-    """Earlier tokens that the pack continues; the pack's tokens are appended."""
+    cache: KvCache | SlotStep | None = None
+    """Earlier tokens that the pack continues; the pack's tokens are appended. With slots, each
+    token of the pack continues a text of its own."""
 
 
 class Attention(nn.Module):
@@ -66,6 +68,9 @@ class Attention(nn.Module):
 
     def _attend(self, q_THE: Tensor, k: Tensor, v: Tensor, context: PackContext) -> Tensor:
         scale, window = self.head_dim**-0.5, self.window
+        if isinstance(context.cache, SlotStep):
+            heads = (q_THE, k, v)
+            return context.cache.attend(self.layer, heads, scale=scale, window=window)
         if context.cache is not None:
             k, v = context.cache.layers[self.layer].append(k, v)
         if k.shape[0] > q_THE.shape[0]:

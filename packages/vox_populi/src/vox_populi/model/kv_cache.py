@@ -27,6 +27,12 @@ class LayerCache:
         start, self.length = self.length, self.length + k_TKE.shape[0]
         self._keys_CKE = _with(k_TKE, self._keys_CKE, start)
         self._values_CKE = _with(v_TKE, self._values_CKE, start)
+        return self.held()
+
+    def held(self) -> tuple[Tensor, Tensor]:
+        """All keys and values, `[L, K, E]`, as views of the cache, which must not be empty."""
+        assert self._keys_CKE is not None, "nothing was appended"
+        assert self._values_CKE is not None, "nothing was appended"
         return self._keys_CKE[: self.length], self._values_CKE[: self.length]
 
 

@@ -13,6 +13,7 @@ from vox_populi.hf.model_config import ModelConfig
 from vox_populi.model.attention import PackContext
 from vox_populi.model.block import Block, build_norm
 from vox_populi.model.kv_cache import KvCache
+from vox_populi.model.kv_slots import SlotStep
 from vox_populi.model.rotary import rotary_table
 from vox_tensor.collate import PackedBatch
 from vox_tensor.head_loss import linear_cross_entropy
@@ -40,12 +41,16 @@ class Transformer(nn.Module):
             self.lm_head.weight = self.embed.weight
 
     def hidden(
-        self, batch: PackedBatch, keep_P: Tensor | None = None, cache: KvCache | None = None
+        self,
+        batch: PackedBatch,
+        keep_P: Tensor | None = None,
+        cache: KvCache | SlotStep | None = None,
     ) -> Tensor:
         """Normed hidden states: `[T, D]`, or `[P, D]` at `keep_P` only.
 
         With `keep_P`, the last block computes only those tokens after its attention. With `cache`,
-        the batch, a single segment, continues where the cache ends and is appended to it.
+        the batch, a single segment, continues where the cache ends and is appended to it. With
+        slots, each of the batch's segments is one token and continues the text of its slot.
         """
         x_TD = self.embed(batch.ids_T)
         table = None
@@ -62,7 +67,10 @@ class Transformer(nn.Module):
         return normed
 
     def logits(
-        self, batch: PackedBatch, keep_P: Tensor | None = None, cache: KvCache | None = None
+        self,
+        batch: PackedBatch,
+        keep_P: Tensor | None = None,
+        cache: KvCache | SlotStep | None = None,
     ) -> Tensor:
         """Scores of the next token, `[T, V]` or `[P, V]`, in the compute dtype; see `hidden`."""
         hidden = self.hidden(batch, keep_P, cache)

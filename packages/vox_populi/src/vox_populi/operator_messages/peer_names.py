@@ -260,7 +260,7 @@ PEER_COMMANDS = _by_name(
         "mens runs": "ls list experiments",
         "mens watch": "progress tail follow monitor",
         "mens report": "plot plots curves dashboard",
-        "mens merge-weights | mens merge-qlora | mens export-gguf": "serve server api deploy",
+        "mens serve": "server api deploy",
         "mens merge-weights | mens merge-qlora": "merge fuse merge_lora merge_and_unload",
         "mens export-adapter | mens export-gguf": "export save",
         "mens export-gguf": "gguf to_gguf convert_to_gguf",
@@ -289,12 +289,10 @@ PEER_COMMANDS = _by_name(
 )
 """Other programs' commands. Commands of `vox` with the same name are found without this table."""
 
-NO_SERVER = "There is no server here: write a folder for vLLM, or a GGUF file for llama.cpp"
 NO_DOWNLOAD = "Nothing is downloaded or uploaded here; use `hf download ID --local-dir models/NAME`"
 NO_BROWSER = "There is no web page; every command runs in a terminal"
 
 COMMAND_NOTES: Mapping[str, str] = {
-    **dict.fromkeys(("serve", "server", "api", "deploy"), NO_SERVER),
     **dict.fromkeys(("download", "pull", "fetch", "get", "push", "upload", "login"), NO_DOWNLOAD),
     **dict.fromkeys(("webui", "ui", "train_webui", "board", "studio", "gradio"), NO_BROWSER),
     **dict.fromkeys(

@@ -15,7 +15,8 @@ from vox_populi.data.supervision import (
 from vox_populi.data.template_messages import Tools
 from vox_populi.hf.generation_config import read_stop_ids
 from vox_populi.infer.cached_model import CachedModel
-from vox_populi.infer.generate import Generated, StopReason, generate_ids
+from vox_populi.infer.continuation import StopReason
+from vox_populi.infer.generate import Generated, generate_ids
 from vox_populi.infer.python_syntax import is_python
 from vox_populi.infer.sampling import SamplingSpec
 from vox_populi.model.transformer import Transformer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vox_populi.errors import DataError
+from vox_populi.infer.text_stream import TextStream
 from vox_populi.operator_messages import run as say
 from vox_populi.pipeline.answers import Answerer, answer_threads, sampling_of
 from vox_populi.pipeline.engine_setup import on_device
@@ -14,7 +15,6 @@ from vox_tensor.records import Message, Role
 
 INTERRUPTED = "interrupted"
 """`stop_reason` of an answer that the operator stopped."""
-_HALF_A_CHARACTER = "\ufffd"
 
 
 def open_chat(request: GenerateRequest) -> Chat:
@@ -60,49 +60,27 @@ class Chat:
         most = self._answerer.most_prompt_tokens
         if not 0 < len(prompt_ids) <= most:
             raise DataError(say.conversation_too_long(len(prompt_ids), most))
-        stream = _TextStream(self._answerer.decode, on_text)
+        stream = TextStream(self._answerer.decode)
+
+        def show(piece: str) -> None:
+            if piece:
+                on_text(piece)
+
         with on_device(self._device, self._threads):
-            stop_reason = self._generate(prompt_ids, stream)
-        stream.finish()
+            stop_reason = self._generate(prompt_ids, lambda token: show(stream.take(token)))
+        show(stream.finish())
         self._said = [*asked, Message(Role.ASSISTANT, stream.text)]
         return GenerateResult(
             prompt=text, text=stream.text, ids=tuple(stream.ids), stop_reason=stop_reason
         )
 
-    def _generate(self, prompt_ids: list[int], stream: _TextStream) -> str:
+    def _generate(self, prompt_ids: list[int], on_token: Callable[[int], None]) -> str:
         sampling = sampling_of(self._request, self._answers)
         self._answers += 1
         try:
             made = self._answerer.answer(
-                prompt_ids, self._request.max_new_tokens, sampling, stream.take
+                prompt_ids, self._request.max_new_tokens, sampling, on_token
             )
         except KeyboardInterrupt:
             return INTERRUPTED
         return made.stop_reason.value
-
-
-class _TextStream:
-    """Turns ids into text as they come, and buffers an incomplete character."""
-
-    def __init__(self, decode: Callable[[list[int]], str], on_text: Callable[[str], None]) -> None:
-        self.ids: list[int] = []
-        self.text = ""
-        self._decode = decode
-        self._on_text = on_text
-        self._shown = 0
-
-    def take(self, token: int) -> None:
-        """Show the text that a new id completes."""
-        self.ids.append(token)
-        self.text = self._decode(self.ids)
-        if not self.text.endswith(_HALF_A_CHARACTER):
-            self._show()
-
-    def finish(self) -> None:
-        """Show the buffered text."""
-        self._show()
-
-    def _show(self) -> None:
-        new, self._shown = self.text[self._shown :], len(self.text)
-        if new:
-            self._on_text(new)

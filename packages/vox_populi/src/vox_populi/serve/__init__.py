@@ -1,0 +1,1 @@
+"""Answering requests over HTTP: an engine with one model thread, and OpenAI's routes before it."""

@@ -1,0 +1,10 @@
+"""Tests of serving; those of the engine and of routes need what their modules import."""
+
+from importlib.util import find_spec
+
+_NEED_TORCH = ["test_engine.py"]
+_NEED_SERVER = ["test_guards.py", "test_engine.py"]
+collect_ignore = [
+    *(() if find_spec("torch") else _NEED_TORCH),
+    *(() if find_spec("starlette") else _NEED_SERVER),
+]
