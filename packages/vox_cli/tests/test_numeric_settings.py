@@ -26,6 +26,7 @@ REQUIRED = {
     "pairs": ("--root", "none", "--output-dir", "out"),
     "mix": ("--config", "none"),
     "check": ("none",),
+    "watch": ("none",),
     "split": ("none", "--train", "t.jsonl", "--valid", "v.jsonl"),
 }
 """What each command needs before it gets to look at files, none of which is there."""

@@ -56,12 +56,13 @@ def same_run_twice(path: str) -> Problem:
     )
 
 
-def too_few_runs(count: int) -> Problem:
+def too_few_runs(path: str | None) -> Problem:
     """A comparison needs two runs."""
     return Problem(
         code="MENS-R106",
-        what=f"a comparison needs at least two runs, not {count}.",
+        what="a comparison needs at least two runs.",
         fix="Pass the folders of two or more runs: vox mens compare RUN RUN",
+        where=path,
     )
 
 
