@@ -26,6 +26,10 @@ EXTRA_OF_MODULE = {
     "starlette": "serve",
     "uvicorn": "serve",
     "prometheus_client": "serve",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+    "trackio": "trackio",
 }
 _HOLDER = "vox-populi"
 """The distribution whose extras these are."""

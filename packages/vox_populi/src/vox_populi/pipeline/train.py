@@ -13,6 +13,13 @@ from vox_populi.errors import ConfigError
 from vox_populi.events import Sink
 from vox_populi.files.json_numbers import JsonObject, finite_or_none
 from vox_populi.files.output_guard import IfOccupied
+from vox_populi.loggers.logger_choice import (
+    LOGGER_WORDS,
+    ReportTo,
+    parse_report_to,
+    report_to_as_text,
+)
+from vox_populi.loggers.run_loggers import require_loggers
 from vox_populi.pipeline.machine_probe import probe_machine
 from vox_populi.pipeline.runners import NEEDED_TO_RUN, load_runner
 from vox_populi.plan.execution_planner import ExecutionPlan, plan_execution
@@ -60,6 +67,15 @@ class RunOptions:
     check_rows: bool = setting(
         True, "Keep a few rows as token ids in the run folder, to check merges with."
     )
+    report_to: ReportTo | None = setting(
+        None,
+        f"Loggers to report to as well, comma-separated: {', '.join(LOGGER_WORDS)}.",
+        parse=parse_report_to,
+        as_text=report_to_as_text,
+        metavar="LIST",
+    )
+    """Their files are in the run folder; nothing leaves the machine unless their own
+    configuration says so."""
     samples: int = setting(
         0,
         "Held-out rows that are answered before and after training; keeps their text.",
@@ -227,6 +243,7 @@ def run_training(
             or 143.
     """
     extras.require(*NEEDED_TO_RUN)
+    require_loggers(options.report_to or ())
     found = preflight(contract, options.folder_use)
     # Only now: what is wrong with the inputs is said without waiting for torch.
     module = load_runner("train_run")

@@ -12,6 +12,8 @@ from vox_populi.events import Event, EventName, Sink, SinkGroup
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.known_names import MANIFEST_FILE, REQUEST_FILE
 from vox_populi.files.output_guard import IfOccupied
+from vox_populi.loggers.logged_values import settings_to_log
+from vox_populi.loggers.run_loggers import RunLoggers
 from vox_populi.pipeline.checkpoint_saver import CheckpointSaver
 from vox_populi.pipeline.engine_setup import (
     engine_settings,
@@ -140,16 +142,34 @@ def _train_in(
     run_dir: RunDir, job: _Job, start: StartingPoint, sinks: Sequence[Sink], stop: StopRequest
 ) -> TrainReport:
     telemetry = TelemetryFile(run_dir.file(TELEMETRY_FILE), is_begun=False)
-    sink = SinkGroup((telemetry, *sinks))
+    loggers = _loggers(job, run_dir, start)
+    sink = SinkGroup((telemetry, *loggers.sinks, *sinks))
     keep = job.options.keep_checkpoints
     saver = CheckpointSaver(run_dir.path, job.request, job.header_at, keep, sink, telemetry.sync)
     saver.keep_best = job.options.keep_best
     saver.last = start.checkpoint
     try:
         samples = SampleAnswers(job.planned.preflight, job.options.samples)
-        return _Run(job, run_dir, start, sink, stop, saver, telemetry, samples).train()
+        files = _RunFiles(telemetry, loggers, samples)
+        return _Run(job, run_dir, start, sink, stop, saver, files).train()
     finally:
         telemetry.close()
+        loggers.close()
+
+
+def _loggers(job: _Job, run_dir: RunDir, start: StartingPoint) -> RunLoggers:
+    request = job.request
+    settings = settings_to_log(request.contract, request.inputs, request.program)
+    return RunLoggers.of(run_dir.path, job.options.report_to or (), settings, start.step)
+
+
+@dataclass(frozen=True, slots=True)
+class _RunFiles:
+    """What writes files while a run is in progress."""
+
+    telemetry: TelemetryFile
+    loggers: RunLoggers
+    samples: SampleAnswers
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +182,7 @@ class _Run:
     sink: Sink
     stop: StopRequest
     saver: CheckpointSaver
-    telemetry: TelemetryFile
-    samples: SampleAnswers
+    files: _RunFiles
 
     def train(self) -> TrainReport:
         """Train, write, report; any failure is recorded as an event before it is raised."""
@@ -189,12 +208,14 @@ class _Run:
         run_dir.write_json(PREFLIGHT_FILE, preflight_record(job.planned, job.inputs))
         if job.options.check_rows:
             run_dir.write_json(CHECK_ROWS_FILE, check_rows(job.planned, job.inputs).as_json())
-        cut_telemetry(self.telemetry.path, self.start.step if self.start.checkpoint else None)
-        self.telemetry.begin()
+        telemetry = self.files.telemetry
+        cut_telemetry(telemetry.path, self.start.step if self.start.checkpoint else None)
+        telemetry.begin()
+        self.files.loggers.begin()
 
     def _has_history(self) -> bool:
         """Whether `telemetry.jsonl` continues the lines of earlier sessions."""
-        path = self.telemetry.path
+        path = self.files.telemetry.path
         return self.start.checkpoint is not None and path.is_file() and path.stat().st_size > 0
 
     def _emit_start(self) -> None:
@@ -217,16 +238,16 @@ class _Run:
                 loaded = load_objective(self.job.planned, digest)
                 self._begin()
                 self._start_values(loaded.objective)
-            self.samples.before(loaded.objective, self.run_dir)
+            self.files.samples.before(loaded.objective, self.run_dir)
             engine = self._engine(loaded.objective)
             self._leave_if_asked(self.start.step)
             with times.measure("train"):
                 outcome = engine.run()
             if not outcome.interrupted:
-                self.samples.after(loaded.objective, self.run_dir)
+                self.files.samples.after(loaded.objective, self.run_dir)
         if outcome.interrupted:
             self._leave_if_asked(outcome.steps)
-        return outcome, (*loaded.notes, *self.samples.notes)
+        return outcome, (*loaded.notes, *self.files.samples.notes)
 
     def _start_values(self, objective: Objective) -> None:
         """Set the adapters to the values that the run starts from."""

@@ -1,0 +1,1 @@
+"""Other programs that record runs: TensorBoard, Weights & Biases, MLflow, Trackio. No torch."""
