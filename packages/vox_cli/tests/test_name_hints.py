@@ -49,7 +49,7 @@ def test_a_flag_of_a_peer_or_a_slip_is_answered_with_ours(vox: Vox, typed: str, 
 @pytest.mark.parametrize(
     ("typed", "word"),
     [
-        ("--report-to", "telemetry.jsonl"),
+        ("--wandb-project", "telemetry.jsonl"),
         ("--logging-dir", "telemetry.jsonl"),
         ("--deepspeed", "--device"),
         ("--packing", "packed"),

@@ -127,5 +127,7 @@ class TrainingSettings(TypedDict, total=False):
     """Keep the checkpoint with the lowest held-out loss too, as checkpoints/best."""
     check_rows: bool
     """Keep a few rows as token ids in the run folder, to check merges with."""
+    report_to: str | None
+    """Loggers to report to as well, comma-separated: none, tensorboard, wandb, mlflow, trackio."""
     samples: int
     """Held-out rows that are answered before and after training; keeps their text."""

@@ -30,12 +30,12 @@ _OPERATORS_TEXT = frozenset({"system_prompt", "context_filter"})
 def values_of(event: Event) -> dict[str, float]:
     """The numbers of an event; empty for one that has none."""
     if event.name is EventName.STEP:
-        found = ((name, event.payload.get(key)) for key, name in STEP_VALUES.items())
-        return {name: float(value) for name, value in found if _is_number(value)}
-    if event.name is EventName.EVALUATION:
-        loss = event.payload.get("val_loss")
-        return {HELDOUT_LOSS: float(loss)} if _is_number(loss) else {}
-    return {}
+        found = {name: _number(event.payload.get(key)) for key, name in STEP_VALUES.items()}
+    elif event.name is EventName.EVALUATION:
+        found = {HELDOUT_LOSS: _number(event.payload.get("val_loss"))}
+    else:
+        found = {}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def settings_to_log(
@@ -57,6 +57,7 @@ def _leaves(values: Mapping[str, object], lead: str) -> Iterator[tuple[str, str 
             yield f"{lead}{name}", value
 
 
-def _is_number(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)  # type: ignore[arg-type] # a number
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None

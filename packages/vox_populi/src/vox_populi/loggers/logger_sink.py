@@ -75,7 +75,7 @@ class LoggerSink:
             self._give_up(say.logger_too_slow(self._name, MOST_WAITING))
 
     def close(self) -> None:
-        """Let the logger write what is left, but not for ever; safe to call twice."""
+        """Let the logger write what is left, within a time limit; safe to call twice."""
         if self._is_closed or not self._thread.ident:
             return
         self._is_closed = True

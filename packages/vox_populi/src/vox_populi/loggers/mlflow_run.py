@@ -14,7 +14,7 @@ _MOST_AT_ONCE = 100
 _MOST_PARAMS = 100
 _LONGEST_PARAM = 500
 _NO_ARTIFACTS = "mlflow-artifacts:/"
-"""A place that is no path of this machine; nothing is stored there."""
+"""A place without a path of this machine; nothing is stored there."""
 
 
 class MlflowRun:

@@ -47,6 +47,11 @@ PEER_SETTINGS = _by_name(
         "--init-from | --adapter | --checkpoint": "lora_model_dir lora_weights",
         "--adapter | --init-from | --checkpoint": "peft_model peft_model_id",
         "--run | --checkpoint | --adapter | status RUN | export-adapter RUN": "run_dir",
+        "--report-to": "metric_logger logger logger_name tracker tracking log_with loggers",
+        "--report-to wandb": "wandb use_wandb",
+        "--report-to tensorboard": "tensorboard use_tensorboard",
+        "--report-to mlflow": "mlflow use_mlflow",
+        "--keep-best": "load_best_model_at_end save_best",
         "--resume": "resume_from_checkpoint resume_from auto_resume auto_resume_from_checkpoints",
         "--rank": "r lora_r lora_rank lora_dim",
         "--alpha": "lora_alpha",
@@ -180,7 +185,10 @@ OWN_SETTINGS = _by_name(
 )
 """The same for our own names, in the commands that lack them."""
 
-METRICS = "Each run writes its metrics to telemetry.jsonl in its folder; `vox mens status` reads it"
+METRICS = (
+    "Each run writes its metrics to telemetry.jsonl in its folder; `vox mens report` reads it, and"
+    " --report-to passes them on; a logger's own variables (WANDB_PROJECT, ...) decide the rest"
+)
 ANSWERS = "The assistant's text is learned, with --learn all every token; see `vox mens preview`"
 ONE_DEVICE = "A run uses one device (--device) and does not need a launcher"
 OPTIMIZER = "An optimizer has only --optimizer, --lr, --weight-decay and --max-grad-norm"
@@ -196,10 +204,9 @@ ROWS = "A row's format is recognised by its keys, without a flag; see `vox mens 
 
 _ABSENT_BY_REASON = {
     METRICS: """
-        report_to logging_dir run_name wandb wandb_project wandb_entity wandb_name wandb_mode
-        wandb_watch wandb_run_id wandb_log_model tensorboard use_tensorboard mlflow use_mlflow
-        comet use_swanlab swanlab_project metric_logger logger logger_name plot_loss tracker
-        tracking logging_first_step logging_strategy""",
+        logging_dir run_name wandb_project wandb_entity wandb_name wandb_mode wandb_watch
+        wandb_run_id wandb_log_model comet use_swanlab swanlab_project plot_loss
+        logging_first_step logging_strategy""",
     ANSWERS: """
         mask_prompt mask_inputs completion_only_loss assistant_only_loss roles_to_train
         train_on_responses_only""",
