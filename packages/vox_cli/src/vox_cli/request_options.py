@@ -68,7 +68,8 @@ def with_requests(command: Callable[..., None], typed: str) -> Callable[..., Non
         if name in requests:
             parameters += [made for s in _settings(requests[name]) for made in _parameters(s)]
         else:
-            parameters.append(each.replace(annotation=hints[name]))
+            kind = each.POSITIONAL_OR_KEYWORD
+            parameters.append(each.replace(annotation=hints[name], kind=kind))
 
     @wraps(command)
     def with_built(**given: Any) -> None:

@@ -185,3 +185,11 @@ def test_a_blank_or_cut_answer_says_so_beside_it(
 @pytest.mark.parametrize("command", ["generate", "preview"])
 def test_json_lines_are_named_where_there_are_any(vox: Vox, command: str) -> None:
     assert "JSON lines" in " ".join(vox("mens", command, "--help").out.split())
+
+
+def test_generate_takes_a_run_or_a_model_without_a_flag(vox: Vox, generated: Generated) -> None:
+    assert vox("mens", "generate", "runs/a", "--prompt", "Go on.").code == 0
+    assert generated.request is not None
+    assert generated.request.weights == WeightsChoice(source=Path("runs/a"))
+    outcome = vox("mens", "generate", "runs/a", "--run", "runs/b", "--prompt", "Go on.")
+    assert (outcome.code, outcome.codes) == (2, ["MENS-U030"])

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
-
-import typer
 
 from vox_cli import flags
 from vox_cli.answer_remark import answer_remark
@@ -14,23 +13,7 @@ from vox_cli.console import Console
 from vox_cli.output_flags import DocumentOrLinesConsole
 from vox_cli.prompt_source import prompts_of
 from vox_cli.report_text import set_in
-from vox_cli.weights_flags import (
-    AdapterFlag,
-    CheckpointFlag,
-    DeviceFlag,
-    DtypeFlag,
-    ForceTemplateFlag,
-    ModelFlag,
-    RunFlag,
-    SystemPromptFlag,
-    TemplateFlag,
-    ThreadsFlag,
-    TokenizerFlag,
-    weights_from,
-)
-from vox_populi.contract.choices import ComputeDtype, DeviceKind
 from vox_populi.errors import ConfigError
-from vox_populi.number_ranges import NEW_TOKENS, PENALTY, POSITIVE_SHARE, SEED, TEMPERATURE, TOP_K
 from vox_populi.operator_messages import usage as say
 from vox_populi.pipeline.chat import open_chat
 from vox_populi.pipeline.generate import GenerateRequest, GenerateResult, Prompt
@@ -39,8 +22,8 @@ from vox_tensor.visible_text import visible_line
 
 
 def generate(
-    context: typer.Context,
     console: DocumentOrLinesConsole,
+    *,
     prompt: Annotated[str | None, flags.text("Prompt to continue.")] = None,
     prompts: Annotated[
         Path | None,
@@ -50,56 +33,14 @@ def generate(
         bool,
         flags.switch("Chat on a terminal, or with one message per line.", "--interactive", "-i"),
     ] = False,
-    model: ModelFlag = None,
-    run: RunFlag = None,
-    checkpoint: CheckpointFlag = None,
-    adapter: AdapterFlag = None,
-    tokenizer: TokenizerFlag = None,
-    template: TemplateFlag = None,
-    system_prompt: SystemPromptFlag = None,
-    force_template: ForceTemplateFlag = False,
-    max_new_tokens: Annotated[
-        int, flags.whole("Largest number of tokens to generate.", NEW_TOKENS, default=128)
-    ] = 128,
-    temperature: Annotated[
-        float,
-        flags.real("Above 0 samples; 0 is greedy.", TEMPERATURE, default=0),
-    ] = 0.0,
-    top_k: Annotated[
-        int | None, flags.whole("Sample from the N most likely tokens.", TOP_K)
-    ] = None,
-    top_p: Annotated[
-        float,
-        flags.real(
-            "Sample from the most likely tokens with this total probability.",
-            POSITIVE_SHARE,
-            default=1,
-        ),
-    ] = 1.0,
-    repetition_penalty: Annotated[
-        float,
-        flags.real("Above 1 makes tokens already in the text less likely.", PENALTY, default=1),
-    ] = 1.0,
-    seed: Annotated[int, flags.whole("Seed of sampling.", SEED, default=0)] = 0,
-    device: DeviceFlag = DeviceKind.BEST,
-    dtype: DtypeFlag = ComputeDtype.AUTO,
-    threads: ThreadsFlag = None,
+    request: GenerateRequest,
 ) -> None:
     """Continue prompts with a base or merged model, or with an adapter on top of a base.
 
     With --json, print one document, or one line per prompt for a file of prompts.
     """
-    request = GenerateRequest(
-        prompts=_prompts(prompt, prompts, interactive=interactive),
-        weights=weights_from(context),
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-    )
-    if temperature == 0 and (top_k is not None or top_p < 1):
+    request = replace(request, prompts=_prompts(prompt, prompts, interactive=interactive))
+    if request.temperature == 0 and (request.top_k is not None or request.top_p < 1):
         console.note("note: --top-k and --top-p have no effect at --temperature 0")
     if interactive:
         conversation = open_chat(request)

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-from vox_cli import flags
 from vox_cli.console import Console
 from vox_cli.report_text import aligned, bytes_text
-from vox_populi.pipeline.import_gguf import BaseDtype, ImportGgufReport, ImportGgufRequest
+from vox_populi.pipeline.import_gguf import ImportGgufReport, ImportGgufRequest
 from vox_populi.pipeline.import_gguf import import_gguf as import_model
 
 
-def import_gguf(
-    console: Console,
-    source: Annotated[Path, flags.path_argument("GGUF file of a whole model.", "FILE")],
-    output_dir: Annotated[Path, flags.path("New folder to write.", "DIR")],
-    dtype: Annotated[
-        BaseDtype, flags.choice("Number type to write.", BaseDtype, "auto")
-    ] = BaseDtype.AUTO,
-    tokenizer_from: Annotated[
-        Path | None,
-        flags.path("Folder with the model's own tokenizer.json, to copy.", "DIR", "the file's"),
-    ] = None,
-) -> None:
+def import_gguf(console: Console, request: ImportGgufRequest) -> None:
     """Write a model folder with the weights, config, tokenizer and chat template of a GGUF file.
 
     `auto` keeps the number type of the file, and means bf16 if it is quantised. Only a few rows are
@@ -31,9 +16,6 @@ def import_gguf(
 
     Quantised files need the extra gguf.
     """
-    request = ImportGgufRequest(
-        source=source, output=output_dir, dtype=dtype, tokenizer_from=tokenizer_from
-    )
     report = import_model(request)
     console.notes(report.notes)
     console.report(report, import_gguf_text)

@@ -20,7 +20,7 @@ from vox_populi.merge.merged_file import MERGED_FILE
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import export as say_export
 from vox_populi.operator_messages import model_folder as say_model_folder
-from vox_populi.pipeline.weights_choice import WeightsChoice
+from vox_populi.pipeline.weights_choice import WeightsChoice, with_source
 from vox_populi.plan.findings import Findings
 from vox_populi.runs.adapter_place import require_run_adapter
 from vox_tensor.errors import Problem, VoxError
@@ -48,9 +48,7 @@ def refuse_all(*checks: Callable[[], object]) -> None:
 
 def weights_checks(choice: WeightsChoice) -> tuple[Callable[[], object], ...]:
     """The checks for a request's weights."""
-    named = (choice.run, choice.checkpoint, choice.adapter)
-    if sum(path is not None for path in named) > 1:
-        return ()  # They exclude each other, whatever lies there; the runner says so.
+    choice = with_source(choice)
     return (
         lambda: _require_model_or_merged_file(choice.model_dir),
         lambda: None if choice.run is None else require_run_adapter(choice.run),

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi import number_ranges
+from vox_populi.contract.setting import require_settings, setting, setting_metadata
 from vox_populi.data.asked_rows import AskedRows
-from vox_populi.data.dataset import RowRules
+from vox_populi.data.dataset import OnBadRow, OnLongRow, RowRules
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.template_rows import History
 from vox_populi.files.json_numbers import JsonObject, finite_or_none, perplexity_of
-from vox_populi.number_ranges import require_ranges
 from vox_populi.pipeline.early_refusals import refuse_all, require_rows, weights_checks
 from vox_populi.pipeline.runners import load_runner
 from vox_populi.pipeline.weights_choice import WeightsChoice
@@ -25,29 +25,49 @@ UNKNOWN_SOURCE = "unknown"
 class EvalRequest(RowRules):
     """Files of rows to measure a model on."""
 
-    data: AskedRows
+    data: AskedRows = field(
+        metadata=setting_metadata(
+            "File of rows, or folder with test or held-out rows; repeat it for more.",
+            metavar="FILE|DIR",
+        )
+    )
     weights: WeightsChoice = field(default_factory=WeightsChoice)
-    seq_len: int | None = None
-    """Longest row; `None`: the run's, or the trainer's default for a base model."""
-    learn: LearnedParts = LearnedParts.ANSWERS
-    """What is measured of a row."""
-    history: History = History.LAST
-    """How answers are measured that the model's template rewrites once others follow."""
-    generate: int = 0
-    """Number of rows to answer and compare with their answers: the first of each source, in the
-    order of their names, then the second of each, and so on."""
-    max_new_tokens: int = 256
-    """Largest number of tokens per answer."""
-    compare_base: bool = False
-    """Whether to measure the base without its adapter as well."""
+    seq_len: int | None = setting(
+        None,
+        "Largest number of tokens per row.",
+        allowed=number_ranges.SEQ_LEN,
+        default_text="the run's, else 512",
+    )
+    min_rating: int | None = setting(
+        None, "Skip rows with a lower rating.", allowed=number_ranges.RATING
+    )
+    context_filter: str | None = setting(None, "Use only rows whose category contains this.")
+    on_bad_row: OnBadRow = setting(OnBadRow.ERROR, "What to do with rows that cannot be used.")
+    on_long_row: OnLongRow = setting(
+        OnLongRow.TRUNCATE, "What to do with rows longer than --seq-len."
+    )
+    learn: LearnedParts = setting(
+        LearnedParts.ANSWERS,
+        "What is measured of a row: its answers, the last one, or every token.",
+    )
+    history: History = setting(
+        History.LAST,
+        "Answers that the model's template rewrites later: refuse, measure the last, or each in a"
+        " row of its own.",
+    )
+    generate: int = setting(
+        0,
+        "Also answer N rows, taking each source in turn, and compare.",
+        allowed=number_ranges.COUNT_OR_NONE,
+    )
+    """The first row of each source, in the order of their names, then the second of each, ..."""
+    max_new_tokens: int = setting(
+        256, "Largest number of tokens per answer.", allowed=number_ranges.NEW_TOKENS
+    )
+    compare_base: bool = setting(False, "Also measure the base without its adapter.")
 
     def __post_init__(self) -> None:
-        require_ranges(
-            ("--seq-len", self.seq_len, number_ranges.SEQ_LEN),
-            ("--min-rating", self.min_rating, number_ranges.RATING),
-            ("--generate", self.generate, number_ranges.COUNT_OR_NONE),
-            ("--max-new-tokens", self.max_new_tokens, number_ranges.NEW_TOKENS),
-        )
+        require_settings(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

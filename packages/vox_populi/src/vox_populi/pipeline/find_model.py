@@ -14,9 +14,8 @@ from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.hf.model_place import is_gguf
 from vox_populi.merge.merged_file import MERGED_FILE, read_merged_file
 from vox_populi.operator_messages import run as say_run
-from vox_populi.operator_messages import usage as say_usage
 from vox_populi.pipeline.trained_text import TrainedText, text_of_receipt
-from vox_populi.pipeline.weights_choice import WeightsChoice
+from vox_populi.pipeline.weights_choice import WeightsChoice, with_source
 from vox_populi.runs.adapter_place import AdapterForm, AdapterPlace, require_run_adapter
 from vox_populi.runs.find_adapter import FoundAdapter, find_own_adapter
 
@@ -41,17 +40,7 @@ def choose_model(choice: WeightsChoice) -> ChosenModel:
         ArtifactError: For an adapter that cannot be read or does not fit.
         ModelError: For a base folder that cannot be used.
     """
-    named = [
-        flag
-        for flag, value in (
-            ("--run", choice.run),
-            ("--checkpoint", choice.checkpoint),
-            ("--adapter", choice.adapter),
-        )
-        if value is not None
-    ]
-    if len(named) > 1:
-        raise ConfigError(say_usage.sources_conflict(named))
+    choice = with_source(choice)
     if choice.adapter is not None:
         return _with_peft_adapter(choice.adapter, choice.model_dir)
     if choice.run is not None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from vox_populi import number_ranges
+from vox_populi.contract.setting import require_settings, setting
 from vox_populi.files.json_numbers import JsonObject
-from vox_populi.number_ranges import require_ranges
 from vox_populi.pipeline.early_refusals import refuse_all, weights_checks
 from vox_populi.pipeline.runners import load_runner
 from vox_populi.pipeline.weights_choice import WeightsChoice
@@ -29,25 +29,30 @@ class GenerateRequest:
 
     prompts: tuple[Prompt, ...] = ()
     weights: WeightsChoice = field(default_factory=WeightsChoice)
-    max_new_tokens: int = 128
-    temperature: float = 0.0
-    """0 is greedy."""
-    top_k: int | None = None
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-    """Above 1 makes tokens already in the text less likely."""
-    seed: int = 0
-    """Seed of sampling; prompt `i` has its own random stream, regardless of the other prompts."""
+    max_new_tokens: int = setting(
+        128, "Largest number of tokens to generate.", allowed=number_ranges.NEW_TOKENS
+    )
+    temperature: float = setting(
+        0.0, "Above 0 samples; 0 is greedy.", allowed=number_ranges.TEMPERATURE
+    )
+    top_k: int | None = setting(
+        None, "Sample from the N most likely tokens.", allowed=number_ranges.TOP_K
+    )
+    top_p: float = setting(
+        1.0,
+        "Sample from the most likely tokens with this total probability.",
+        allowed=number_ranges.POSITIVE_SHARE,
+    )
+    repetition_penalty: float = setting(
+        1.0,
+        "Above 1 makes tokens already in the text less likely.",
+        allowed=number_ranges.PENALTY,
+    )
+    seed: int = setting(0, "Seed of sampling.", allowed=number_ranges.SEED)
+    """Prompt `i` has its own random stream, regardless of the other prompts."""
 
     def __post_init__(self) -> None:
-        require_ranges(
-            ("--max-new-tokens", self.max_new_tokens, number_ranges.NEW_TOKENS),
-            ("--temperature", self.temperature, number_ranges.TEMPERATURE),
-            ("--top-k", self.top_k, number_ranges.TOP_K),
-            ("--top-p", self.top_p, number_ranges.POSITIVE_SHARE),
-            ("--repetition-penalty", self.repetition_penalty, number_ranges.PENALTY),
-            ("--seed", self.seed, number_ranges.SEED),
-        )
+        require_settings(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

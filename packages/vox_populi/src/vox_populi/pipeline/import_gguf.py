@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from vox_populi import number_ranges
 from vox_populi.containers.gguf_header import read_gguf_header
+from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import Reads
 from vox_populi.number_ranges import require_ranges
@@ -30,12 +31,15 @@ class BaseDtype(StrEnum):
 class ImportGgufRequest:
     """A request to make a model folder of a GGUF file."""
 
-    source: Path
-    output: Path
-    """A new folder."""
-    dtype: BaseDtype = BaseDtype.AUTO
-    tokenizer_from: Path | None = None
-    """Folder whose tokenizer files are copied; `None`: they are made of the metadata."""
+    source: Path = field(metadata=setting_metadata("GGUF file of a whole model.", argument="FILE"))
+    output: Path = field(metadata=setting_metadata("New folder to write.", name="output_dir"))
+    dtype: BaseDtype = setting(BaseDtype.AUTO, "Number type to write.")
+    tokenizer_from: Path | None = setting(
+        None,
+        "Folder with the model's own tokenizer.json, to copy.",
+        default_text="the file's",
+    )
+    """`None`: the tokenizer files are made of the metadata."""
     max_shard_bytes: int = 5 * 10**9
     """Largest size of the tensors in an output file."""
 

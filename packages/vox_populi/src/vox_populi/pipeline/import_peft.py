@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.setting import setting, setting_metadata
+from vox_populi.contract.template_word import TEMPLATE_METAVAR, parse_template
 from vox_populi.data.training_text import ChatTemplate, TemplatePlace
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import require_new_file
@@ -18,15 +20,20 @@ from vox_populi.pipeline.runners import load_runner
 class ImportRequest:
     """A request to convert a PEFT folder to our format."""
 
-    source: Path
-    output: Path
-    """A new file."""
-    model_dir: Path | None = None
-    """Its base; `None` for the embedded one."""
-    tokenizer: TokenizerKind | None = None
+    source: Path = field(metadata=setting_metadata("PEFT adapter folder.", argument="DIR"))
+    output: Path = field(metadata=setting_metadata("New adapter file to write.", metavar="FILE"))
+    model_dir: Path | None = setting(
+        None, "Folder of its base.", name="model", default_text="the embedded base"
+    )
+    tokenizer: TokenizerKind | None = setting(None, "Vocabulary.", default_text="the base's")
     """`None`: `vox` for the embedded base, otherwise `hf`."""
-    template: ChatTemplate | TemplatePlace = ChatTemplate.AUTO
-    system_prompt: str | None = None
+    template: ChatTemplate | TemplatePlace = setting(
+        ChatTemplate.AUTO,
+        "Template it was trained with.",
+        parse=parse_template,
+        metavar=TEMPLATE_METAVAR,
+    )
+    system_prompt: str | None = setting(None, "System prompt used for rows without one.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,29 +2,90 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.setting import setting
 from vox_populi.contract.setting_groups import ComputeSettings
+from vox_populi.contract.template_word import TEMPLATE_METAVAR, parse_template
 from vox_populi.data.training_text import ChatTemplate, TemplatePlace
+from vox_populi.errors import ConfigError
+from vox_populi.operator_messages import usage as say
+from vox_populi.runs.adapter_place import AdapterForm, adapter_at
+from vox_populi.runs.run_dir import run_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsChoice(ComputeSettings):
     """The weights to run and how text becomes ids; a run supplies what is omitted."""
 
-    model_dir: Path | None = None
+    source: Path | None = setting(
+        None,
+        "Run, checkpoint, adapter or model; the embedded base if absent.",
+        argument="RUN|MODEL",
+    )
+    """`with_source` tells which of the following fields it is."""
+    model_dir: Path | None = setting(
+        None, "Model folder, merged or not; with an adapter, its base.", name="model"
+    )
     """Base folder; with a run or checkpoint, its base, if it has moved."""
-    run: Path | None = None
-    """A run folder: its base with its final adapter."""
-    checkpoint: Path | None = None
+    run: Path | None = setting(None, "Run folder; uses its base and final adapter.", metavar="RUN")
+    checkpoint: Path | None = setting(
+        None, "Adapter file of a run, or one of its checkpoint folders.", metavar="FILE|DIR"
+    )
     """An adapter file, such as `model_final.bin`, or a checkpoint folder of a run; used with its
     base."""
-    adapter: Path | None = None
-    """A PEFT adapter folder; its base is `model_dir`."""
-    tokenizer: TokenizerKind | None = None
-    template: ChatTemplate | TemplatePlace | None = None
-    system_prompt: str | None = None
-    force_template: bool = False
-    """Use template and system prompt even if the adapter was trained with different ones."""
+    adapter: Path | None = setting(None, "PEFT adapter folder, for the base given by --model.")
+    tokenizer: TokenizerKind | None = setting(
+        None, "Vocabulary.", default_text="the run's or model's"
+    )
+    template: ChatTemplate | TemplatePlace | None = setting(
+        None,
+        "Template of a row.",
+        parse=parse_template,
+        metavar=TEMPLATE_METAVAR,
+        default_text="the run's, else auto",
+    )
+    system_prompt: str | None = setting(
+        None, "System prompt for rows without one.", default_text="the run's"
+    )
+    force_template: bool = setting(
+        False, "Allow a template or system prompt that differs from training."
+    )
+
+    def __post_init__(self) -> None:
+        named = [f"--{name}" for name in _ADAPTERS if getattr(self, name) is not None]
+        if len(named) + (self.source is not None) > 1:
+            own = [] if self.source is None else [str(self.source)]
+            raise ConfigError(say.sources_conflict((*own, *named)))
+
+
+_ADAPTERS = ("run", "checkpoint", "adapter")
+
+
+def with_source(choice: WeightsChoice) -> WeightsChoice:
+    """The choice with its source in the field that it belongs to.
+
+    Raises:
+        ConfigError: For a model folder beside another one.
+    """
+    source = choice.source
+    if source is None:
+        return choice
+    kind = _kind_of(source)
+    if kind == "model_dir" and choice.model_dir is not None:
+        raise ConfigError(say.sources_conflict((str(source), "--model")))
+    placed: dict[str, Any] = {kind: source}
+    return replace(choice, source=None, **placed)
+
+
+def _kind_of(source: Path) -> str:
+    """The field that a path belongs in."""
+    if source.is_dir() and run_files(source):
+        return "run"
+    place = adapter_at(source) if source.exists() else None
+    if place is None or (place.form is AdapterForm.V3 and source.is_file()):
+        return "model_dir" if place is None else "checkpoint"
+    return "adapter" if place.form is AdapterForm.PEFT else "checkpoint"
