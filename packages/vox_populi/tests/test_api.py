@@ -183,8 +183,10 @@ def test_progress_shows_control_characters_and_does_not_send_them(
 
 def test_arguments_reach_the_requests_of_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    for name in ("evaluate", "merge_weights", "merge_qlora", "export", "load"):
-        monkeypatch.setattr(f"vox_populi.api.{name}", asked.append)
+    for name in ("api.evaluate", "api.export", "api.load"):
+        monkeypatch.setattr(f"vox_populi.{name}", asked.append)
+    for name in ("merge_weights", "merge_qlora"):
+        monkeypatch.setattr(f"vox_populi.pipeline.merge.{name}", asked.append)
     weights: Weights = {"model": "base", "adapter": "peft", "dtype": "f32", "template": "plain"}
     vox_populi.evaluate_model("rows", seq_len=8, max_new_tokens=3, generate=2, **weights)
     vox_populi.load_model(**weights)

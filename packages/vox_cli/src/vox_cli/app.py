@@ -8,20 +8,22 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from types import FrameType
 from typing import NoReturn
 
 import typer
 
 from vox_cli.command_table import ENVIRONMENT_PREFIX
-from vox_cli.console import json_text
+from vox_cli.console import ColorChoice, Console, json_text
+from vox_cli.emphasis import with_lead
 from vox_cli.environment_check import unknown_variables
 from vox_cli.exit_codes import EXIT_CODE_OF_KIND, ExitCode
 from vox_cli.lazy_group import PROGRAM, build_root_command
 from vox_cli.log_lines import log_lines
 from vox_cli.optional_values import with_optional_values
 from vox_cli.reported_failure import ReportedFailureError
-from vox_cli.terminal import STDERR, STDOUT, open_streams
+from vox_cli.terminal import STDERR, STDOUT, Style, open_streams
 from vox_cli.usage_problems import USAGE_ERROR, usage_problems
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import run as say_run
@@ -31,6 +33,7 @@ from vox_tensor.errors import Problem, VoxError, cause
 
 COMPLETION_VARIABLE = "_VOX_COMPLETE"
 JSON_VARIABLE = f"{ENVIRONMENT_PREFIX}_JSON"
+COLOR_VARIABLE = f"{ENVIRONMENT_PREFIX}_COLOR"
 _YES = ("1", "true", "yes", "on")
 NO_FIELDS: Mapping[str, object] = {}
 STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
@@ -54,6 +57,7 @@ def run(argv: Sequence[str]) -> int:
         The exit code, as `exit_codes` lists them.
     """
     as_json = _has_flag(argv, "--json") or os.environ.get(JSON_VARIABLE, "0") in _YES
+    console = Console(as_json=as_json, color=_color_asked(argv))
     verbose = _has_flag(argv, "--verbose", "-v")
     quiet = _has_flag(argv, "--quiet", "-q")
     try:
@@ -66,15 +70,15 @@ def run(argv: Sequence[str]) -> int:
         STDOUT.silence()
         return ExitCode.READER_GONE
     except KeyboardInterrupt:
-        return _report([say_run.interrupted()], ExitCode.INTERRUPTED, as_json)
+        return _report([say_run.interrupted()], ExitCode.INTERRUPTED, console)
     except _Terminated:
-        return _report([say_run.terminated()], ExitCode.TERMINATED, as_json)
+        return _report([say_run.terminated()], ExitCode.TERMINATED, console)
     except Exception as error:  # noqa: BLE001 - the one place where every failure ends
         problems, code = _explain(error, argv)
         if os.environ.get("VOX_DEBUG") == "1":
             STDERR.text(traceback.format_exc(), end="")
         fields = error.report if isinstance(error, ReportedFailureError) else {}
-        return _report(problems, code, as_json, fields)
+        return _report(problems, code, console, fields)
     return code
 
 
@@ -122,21 +126,34 @@ def _is_memory_refused(error: Exception) -> bool:
 
 
 def _report(
-    problems: Sequence[Problem], code: int, as_json: bool, fields: Mapping[str, object] = NO_FIELDS
+    problems: Sequence[Problem],
+    code: int,
+    console: Console,
+    fields: Mapping[str, object] = NO_FIELDS,
 ) -> int:
     listed = [problem.as_json() for problem in problems]
     document = {**fields, "ok": False, "exit_code": int(code), "problems": listed}
     kind = "stopped" if code in STOPPED else "error"
-    lines = [f"{kind} {problem}" for problem in problems]
-    for channel, texts in (STDERR, lines), (STDOUT, [json_text(document)] * as_json):
+    lines = [with_lead(f"{kind} {problem}") for problem in problems]
+    found = [[(json_text(document), Style.PLAIN)]] * console.as_json
+    for channel, texts in (STDERR, lines), (STDOUT, found):
         try:
-            for text in texts:
-                channel.text(text)
+            for pieces in texts:
+                channel.styled(pieces, has_color=console.has_color(channel))
             channel.flush()
         except OSError:
             # Nobody reads it any more; the code still says what happened.
             channel.silence()
     return int(code)
+
+
+def _color_asked(argv: Sequence[str]) -> ColorChoice:
+    """The value of `--color`, even if the arguments cannot be parsed."""
+    given = [os.environ.get(COLOR_VARIABLE, "")]
+    given += [value for flag, value in pairwise(argv) if flag == "--color"]
+    given += [word.partition("=")[2] for word in argv if word.startswith("--color=")]
+    known = [ColorChoice(word) for word in given if word in set(ColorChoice)]
+    return known[-1] if known else ColorChoice.AUTO
 
 
 def _has_flag(argv: Sequence[str], *names: str) -> bool:

@@ -41,6 +41,19 @@ GROUP_HELP = {
     ("schola",): "The training commands under their other name in the source system.",
 }
 
+SECTIONS = {
+    "Start": "doctor init",
+    "Data": "corpus preview convert-tokenizer",
+    "Training": "train status watch watch-telemetry report runs compare",
+    "Trying and measuring": (
+        "generate serve check-served eval eval-local eval-gate scorecard bench-completion"
+    ),
+    "Models": "quantize import-gguf",
+    "Adapters": "merge merge-weights merge-qlora merge-adapter export-adapter export-gguf"
+    " export-mobile import-adapter convert-adapter lint",
+}
+"""Headings in the help of `vox mens`, each with its commands in their order; others follow."""
+
 COMMANDS = (
     CommandEntry(
         ("mens", "doctor"), "Show versions, devices and missing packages.", "vox mens doctor"
@@ -106,13 +119,18 @@ COMMANDS = (
         "vox mens serve runs/first --port 8000",
     ),
     CommandEntry(
-        ("mens", "merge-weights"),
+        ("mens", "merge"),
         "Fold an adapter into its base, with a receipt.",
+        "vox mens merge runs/first --output-dir merged",
+    ),
+    CommandEntry(
+        ("mens", "merge-weights"),
+        "The same for LoRA adapters alone.",
         "vox mens merge-weights --checkpoint runs/first --output-dir merged --format hf",
     ),
     CommandEntry(
         ("mens", "merge-qlora"),
-        "Fold a QLoRA adapter into its base, original or as trained.",
+        "The same for QLoRA adapters alone; also --subset.",
         "vox mens merge-qlora --adapter runs/q --onto dequant --output-dir merged",
     ),
     CommandEntry(

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
+from vox_cli.emphasis import with_figures, with_lead
 from vox_cli.reported_failure import MissedGateError, ReportedFailureError
 from vox_cli.terminal import STDERR, STDOUT, Channel, Piece
 from vox_tensor.errors import Problem
-from vox_tensor.visible_text import json_safe
+from vox_tensor.visible_text import json_safe, one_line
 
 
 class ColorChoice(StrEnum):
@@ -65,7 +66,7 @@ class Console:
         if self.as_json:
             self.document(report.as_json())
         else:
-            self.result(text(report))
+            self.styled(with_figures(text(report)))
 
     def verdict(self, report: VerdictT, text: Callable[[VerdictT], str]) -> None:
         """Print a report of checks.
@@ -119,7 +120,7 @@ class Console:
             return
         # A command that did its work must not fail because nobody hears of it.
         with suppress(OSError):
-            STDERR.line(text)
+            STDERR.styled(with_lead(one_line(text)), has_color=self.has_color(STDERR))
 
     def notes(self, notes: Iterable[str]) -> None:
         """Print the notes of a report."""

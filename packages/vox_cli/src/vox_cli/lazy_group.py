@@ -8,7 +8,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, GROUP_HELP, CommandEntry
+from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, GROUP_HELP, SECTIONS, CommandEntry
+from vox_cli.grouped_help import GroupedCommand
 from vox_cli.name_hints import command_hint
 from vox_cli.output_flags import with_output_flags
 from vox_cli.request_options import with_requests
@@ -27,6 +28,21 @@ class LazyGroup(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Show the help of a group called without a command."""
         return super().parse_args(ctx, args or ["--help"])
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands under their headings; a group without any has one list."""
+        names = [name for name in self.commands if not self.commands[name].hidden]
+        listed = {title: words.split() for title, words in SECTIONS.items()}
+        known = {name for members in listed.values() for name in members}
+        listed["Other" if known & {*names} else "Commands"] = [n for n in names if n not in known]
+        width = max(map(len, names))
+        for title, members in listed.items():
+            present = [name for name in members if name in names]
+            if present:
+                with formatter.section(title):
+                    helps = (self.commands[name].get_short_help_str(1000) for name in present)
+                    padded = (name.ljust(width) for name in present)
+                    formatter.write_dl(list(zip(padded, helps, strict=True)))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command in the arguments, and import it if it is one of ours.
@@ -55,6 +71,7 @@ def load_command(entry: CommandEntry) -> Any:
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(
         entry.words[-1],
+        cls=GroupedCommand,
         # The escape keeps the help from wrapping what is to be pasted.
         epilog=f"\b\nExample:\n  {entry.example}",
         context_settings={

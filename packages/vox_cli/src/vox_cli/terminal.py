@@ -35,6 +35,8 @@ class Style(StrEnum):
 
     PLAIN = ""
     GREEN = "\x1b[32m"
+    CYAN = "\x1b[36m"
+    BOLD_RED = "\x1b[1;31m"
     BOLD = "\x1b[1m"
     BOLD_GREEN = "\x1b[1;32m"
 

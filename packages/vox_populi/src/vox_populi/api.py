@@ -9,15 +9,12 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-from vox_populi.adapters.v3.names import LORA_ADAPTER_FILE
 from vox_populi.contract.choices import (
-    Backend,
     ComputeDtype,
     DeviceKind,
     TokenizerKind,
@@ -29,10 +26,8 @@ from vox_populi.contract.presets import values_of_preset
 from vox_populi.contract.setting import Setting, settings_of
 from vox_populi.contract.template_word import parse_template
 from vox_populi.contract.training_settings import TrainingSettings
-from vox_populi.errors import ArtifactError
 from vox_populi.events import Event, Sink
 from vox_populi.export.consumers import Consumer
-from vox_populi.files.known_names import REQUEST_FILE
 from vox_populi.merge.choices import MergeFormat, Onto
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.pipeline.evaluate import EvalReport, EvalRequest, evaluate
@@ -40,19 +35,12 @@ from vox_populi.pipeline.export import ExportReport, ExportRequest
 from vox_populi.pipeline.export import export_adapter as export
 from vox_populi.pipeline.generate import LoadedModel
 from vox_populi.pipeline.generate import load_model as load
-from vox_populi.pipeline.merge import (
-    MergeReport,
-    MergeRequest,
-    QloraMergeRequest,
-    merge_qlora,
-    merge_weights,
-)
+from vox_populi.pipeline.merge import AnyMergeRequest, MergeReport
+from vox_populi.pipeline.merge import merge_adapter as merge_any_adapter
 from vox_populi.pipeline.progress_lines import ProgressLines
 from vox_populi.pipeline.train import PlannedRun, Resume, RunOptions, TrainReport, run_training
 from vox_populi.pipeline.train import plan_training as plan
 from vox_populi.pipeline.weights_choice import WeightsChoice
-from vox_populi.runs.adapter_place import AdapterForm, adapter_at
-from vox_populi.runs.request import read_run_request
 from vox_tensor.visible_text import one_line
 
 PathLike = str | Path
@@ -246,17 +234,16 @@ def merge_adapter(
     Raises:
         VoxError: For an adapter or base that cannot be used, or a merge that loses too much.
     """
-    source, base = Path(adapter), _path(model)
-    shared: dict[str, Any] = {
-        "output": Path(output),
-        "output_format": MergeFormat(format),
-        "dtype": MergeDtype(dtype),
-        "force": force,
-    }
-    if onto is not None or _is_qlora(source):
-        weights = None if onto is None else Onto(onto)
-        return merge_qlora(QloraMergeRequest(adapter=source, base=base, onto=weights, **shared))
-    return merge_weights(MergeRequest(checkpoint=source, model_dir=base, **shared))
+    request = AnyMergeRequest(
+        source=Path(adapter),
+        output=Path(output),
+        model_dir=_path(model),
+        onto=None if onto is None else Onto(onto),
+        output_format=MergeFormat(format),
+        dtype=MergeDtype(dtype),
+        force=force,
+    )
+    return merge_any_adapter(request)
 
 
 def export_adapter(
@@ -295,18 +282,6 @@ class _Callback:
     def emit(self, event: Event) -> None:
         """Hand an event on."""
         self.call(event)
-
-
-def _is_qlora(path: Path) -> bool:
-    """Whether the QLoRA backend trained an adapter; a checkpoint's run has the request."""
-    place = adapter_at(path)
-    if place is None or place.checkpoint is None:
-        is_v3 = place is not None and place.form is AdapterForm.V3
-        return is_v3 and path.name != LORA_ADAPTER_FILE
-    with suppress(ArtifactError):
-        request = read_run_request(place.run / REQUEST_FILE)
-        return request.contract.get("backend") == Backend.QLORA
-    return False
 
 
 def _contract(

@@ -268,7 +268,7 @@ PEER_COMMANDS = _by_name(
         "mens watch": "progress tail follow monitor",
         "mens report": "plot plots curves dashboard",
         "mens serve": "server api deploy",
-        "mens merge-weights | mens merge-qlora": "merge fuse merge_lora merge_and_unload",
+        "mens merge": "fuse merge_lora merge_and_unload",
         "mens export-adapter | mens export-gguf": "export save",
         "mens export-gguf": "gguf to_gguf convert_to_gguf",
         "mens export-adapter --for peft | mens import-adapter": "peft",

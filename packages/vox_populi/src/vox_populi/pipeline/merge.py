@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from vox_populi.adapters.v3.burn_bin import refuse_burn_bin
+from vox_populi.adapters.v3.names import LORA_ADAPTER_FILE
+from vox_populi.contract.choices import Backend
 from vox_populi.contract.setting import setting, setting_metadata
+from vox_populi.errors import ArtifactError
+from vox_populi.files.known_names import REQUEST_FILE
 from vox_populi.files.output_guard import require_new_folder
 from vox_populi.merge.choices import MergeFormat, MergeOutput, Onto
 from vox_populi.merge.receipt import RECEIPT_FILE, MergeReceipt
@@ -19,6 +25,8 @@ from vox_populi.pipeline.early_refusals import (
     require_present,
 )
 from vox_populi.pipeline.runners import load_runner
+from vox_populi.runs.adapter_place import AdapterForm, adapter_at
+from vox_populi.runs.request import read_run_request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +71,23 @@ class QloraMergeRequest(MergeOutput):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnyMergeRequest(MergeOutput):
+    """An adapter to fold into its base, whichever backend trained it."""
+
+    source: Path = field(
+        metadata=setting_metadata("Run or checkpoint folder, or adapter file.", argument="RUN")
+    )
+    model_dir: Path | None = setting(
+        None,
+        "Base folder, if it has moved since training.",
+        name="model",
+        flags=("--model", "--base"),
+    )
+    onto: Onto | None = setting(None, "For QLoRA: weights to merge into.", default_text="dequant")
+    output_format: MergeFormat = setting(MergeFormat.HF, "What to write.", name="format")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MergeReport:
     """A published merge."""
 
@@ -80,6 +105,22 @@ class MergeReport:
             **self.receipt.as_json(),
             "notes": list(self.notes),
         }
+
+
+def merge_adapter(request: AnyMergeRequest) -> MergeReport:
+    """Fold an adapter into its base with the merge that it needs.
+
+    Raises:
+        VoxError: As `merge_weights` and `merge_qlora`.
+    """
+    output: dict[str, Any] = {
+        each.name: getattr(request, each.name) for each in fields(MergeOutput)
+    }
+    if request.onto is None and not _is_qlora(request.source):
+        lora = MergeRequest(checkpoint=request.source, model_dir=request.model_dir, **output)
+        return merge_weights(lora)
+    base, onto = request.model_dir, request.onto
+    return merge_qlora(QloraMergeRequest(adapter=request.source, base=base, onto=onto, **output))
 
 
 def merge_weights(request: MergeRequest) -> MergeReport:
@@ -113,6 +154,18 @@ def merge_qlora(request: QloraMergeRequest) -> MergeReport:
     module = load_runner("merge_run", lambda: _refuse_qlora_early(request))
     report: MergeReport = module.merge(request)
     return report
+
+
+def _is_qlora(path: Path) -> bool:
+    """Whether the QLoRA backend trained an adapter; a checkpoint's run has the request."""
+    place = adapter_at(path)
+    if place is None or place.checkpoint is None:
+        is_v3 = place is not None and place.form is AdapterForm.V3
+        return is_v3 and path.name != LORA_ADAPTER_FILE
+    with suppress(ArtifactError):
+        request = read_run_request(place.run / REQUEST_FILE)
+        return request.contract.get("backend") == Backend.QLORA
+    return False
 
 
 def _refuse_early(request: MergeRequest) -> None:

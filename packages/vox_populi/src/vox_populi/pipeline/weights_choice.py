@@ -69,7 +69,7 @@ def with_source(choice: WeightsChoice) -> WeightsChoice:
     """The choice with its source in the field that it belongs to.
 
     Raises:
-        ConfigError: For a model folder beside another one.
+        ConfigError: For two model folders.
     """
     source = choice.source
     if source is None:
