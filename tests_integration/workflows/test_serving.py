@@ -1,86 +1,28 @@
-"""`vox mens serve` as its clients see it: OpenAI's own client, and clients that mean no good."""
+"""`vox mens serve` as OpenAI's own client sees it: answers are those of `vox mens generate`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
-from http.client import HTTPConnection
 from pathlib import Path
-from queue import Queue
-from threading import Event, Thread
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
+from tests_integration.running_server import Server, chat, client_of, running
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.pipeline.generate import LoadedModel, load_model
-from vox_populi.pipeline.serve import NamedAdapter, ServeRequest, Serving, serve
+from vox_populi.pipeline.serve import NamedAdapter, ServeRequest
 from vox_populi.pipeline.train import RunOptions, run_training
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_tensor.lora_spec import LoraSpec
 
 openai = pytest.importorskip("openai", reason="the client is in the group test")
+pytest.importorskip("uvicorn", reason="needs vox-populi[serve]")
 
 PROMPTS = ("Say red.", "Reverse a string in Python.", "What is a list?", "Count to ten.")
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A server that runs, with the runs that it serves."""
-
-    serving: Serving
-    runs: dict[str, Path]
-
-    @property
-    def client(self) -> Any:
-        """OpenAI's client for it."""
-        return openai.OpenAI(base_url=f"{self.serving.url}/v1", api_key="none", max_retries=0)
-
-    def ask(
-        self, method: str, path: str, body: bytes | str | None = None, **headers: str
-    ) -> tuple[int, dict[str, Any], dict[str, str]]:
-        """Status, JSON and headers of an answer."""
-        connection = HTTPConnection(urlsplit(self.serving.url).netloc, timeout=20)
-        sent = {"Content-Type": "application/json"} if body is not None else {}
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, sent)
-        answer = connection.getresponse()
-        text = answer.read().decode()
-        connection.close()
-        is_json = answer.headers.get_content_type() == "application/json"
-        found = {name.lower(): value for name, value in answer.headers.items()}
-        return answer.status, json.loads(text) if is_json else {"text": text}, found
-
-
-@contextmanager
-def running(request: ServeRequest) -> Iterator[Serving]:
-    """A server in a thread of this process."""
-    ready: Queue[Serving | BaseException] = Queue()
-    is_done = Event()
-
-    def run() -> None:
-        try:
-            serve(request, ready.put, lambda _: None, is_done.is_set)
-        except BaseException as error:
-            ready.put(error)
-            raise
-
-    thread = Thread(target=run)
-    thread.start()
-    found = ready.get(timeout=60)
-    if isinstance(found, BaseException):
-        raise found
-    try:
-        yield found
-    finally:
-        is_done.set()
-        thread.join(30)
-        assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +60,9 @@ def server(runs: dict[str, Path]) -> Iterator[Server]:
         max_new_tokens=64,
         max_body_bytes=100_000,
     )
-    with running(request) as serving:
-        yield Server(serving, {"red": runs["red"], "second": runs["blue"]})
+    served = {"red": runs["red"], "second": runs["blue"]}
+    with running(request) as serving, client_of(serving, served) as made:
+        yield made
 
 
 @cache
@@ -131,11 +74,6 @@ def loaded(run: Path | None) -> LoadedModel:
 def generated(run: Path | None, prompt: str, **settings: Any) -> str:
     """The answer of `vox mens generate` to the same prompt."""
     return loaded(run).generate(prompt, **settings).text
-
-
-def chat(server: Server, model: str, prompt: str, **settings: Any) -> Any:
-    messages = [{"role": "user", "content": prompt}]
-    return server.client.chat.completions.create(model=model, messages=messages, **settings)
 
 
 def test_models_are_listed_with_what_they_are(server: Server) -> None:
@@ -204,3 +142,40 @@ def test_texts_are_continued_as_they_are(server: Server) -> None:
     assert texts[0] == texts[1] == choice.text
     assert texts[2] == texts[3] != texts[0]
     assert create(prompt=[1, 2, 3], **settings).usage.prompt_tokens == 3
+
+
+def test_stop_strings_scores_choices_and_seeds_as_the_client_has_them(server: Server) -> None:
+    settings: dict[str, Any] = {"max_tokens": 12, "seed": 3, "temperature": 1.0}
+    whole = chat(server, "vox-nano", PROMPTS[2], logprobs=True, top_logprobs=2, **settings)
+    content = whole.choices[0].message.content
+    scores = whole.choices[0].logprobs.content
+    assert "".join(each.token for each in scores) == content
+    assert bytes(b for each in scores for b in each.bytes).decode() == content
+    assert all(each.logprob <= each.top_logprobs[0].logprob <= 0 for each in scores)
+    stop = content[2:4]
+    stopped = chat(server, "vox-nano", PROMPTS[2], stop=[stop], **settings).choices[0]
+    assert stopped.message.content == content[: content.index(stop)]
+    assert (stopped.finish_reason, stopped.stop_reason) == ("stop", stop)
+    both = chat(server, "vox-nano", PROMPTS[2], n=2, **settings)
+    texts = [each.message.content for each in both.choices]
+    assert texts == [
+        content,
+        generated(None, PROMPTS[2], max_new_tokens=12, seed=4, temperature=1.0),
+    ]
+    assert both.usage.completion_tokens >= whole.usage.completion_tokens
+    assert both.system_fingerprint == whole.system_fingerprint
+
+
+def test_errors_are_those_that_the_client_knows(server: Server) -> None:
+    with pytest.raises(openai.NotFoundError, match="not served here") as missing:
+        chat(server, "made-up", "Hello")
+    assert missing.value.code == "model_not_found"
+    with pytest.raises(openai.BadRequestError) as long:
+        chat(server, "red", "word " * 3000)
+    assert long.value.code == "context_length_exceeded"
+    tool = {"type": "function", "function": {"name": "add", "parameters": {}}}
+    with pytest.raises(openai.BadRequestError, match="forced"):
+        chat(server, "red", "Hello", tools=[tool], tool_choice="required")
+    with pytest.raises(openai.APIStatusError) as refused:
+        server.client.embeddings.create(model="red", input="Hello")
+    assert refused.value.status_code == 501

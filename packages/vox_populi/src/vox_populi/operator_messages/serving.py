@@ -61,7 +61,8 @@ def adapter_unnamed(given: str) -> Problem:
     """`--adapter` without a name, or with one that cannot be one."""
     return Problem(
         code="MENS-S006",
-        what=f"{clipped(given)} is not NAME=RUN with a name of letters, digits and . _ - : /",
+        what=f"{clipped(given)} is not NAME=RUN; a name has letters, digits, dots, hyphens,"
+        " underscores, colons and slashes.",
         fix="Pass for instance --adapter first=runs/first.",
         where="--adapter",
     )
@@ -73,6 +74,17 @@ def not_a_model(path: str) -> Problem:
         code="MENS-S007",
         what="this is neither a run, nor an adapter, nor a model folder.",
         fix="Pass a run folder, an adapter's file or folder, or a model folder.",
+        where=path,
+    )
+
+
+def not_an_adapter(path: str) -> Problem:
+    """A model folder, or anything else, in place of an adapter."""
+    return Problem(
+        code="MENS-S009",
+        what="this is neither a run nor an adapter.",
+        fix="Pass NAME=RUN with a run folder, or an adapter's file or folder; a model folder goes"
+        " without a flag.",
         where=path,
     )
 

@@ -112,5 +112,5 @@ def serve(
     Raises:
         VoxError: For unusable weights, key or address.
     """
-    extras.require("starlette", "uvicorn")
+    extras.require("starlette", "uvicorn", "prometheus_client")
     load_runner("serve_run").serve(request, on_ready, acknowledge, should_stop)

@@ -46,7 +46,9 @@ class FoundModel:
     def facts(self) -> dict[str, object]:
         """What `/v1/models` tells of it."""
         found, adapter_digest = self.found, self.adapter_digest
-        identity = f"{self.base_digest} {adapter_digest} {found.policy.digest}"
+        quantization = "nf4" if found.inventory.nf4 or found.quantization else None
+        weights = f"{self.base_digest} {adapter_digest} {quantization}"
+        identity = f"{weights} {found.device.compute_dtype} {found.policy.digest}"
         return {
             "id": self.name,
             "object": "model",
@@ -61,7 +63,7 @@ class FoundModel:
             "template": str(found.policy.kind),
             "template_digest": found.policy.digest,
             "tokenizer_digest": found.tokenizer.digest,
-            "quantization": "nf4" if found.inventory.nf4 or found.quantization else None,
+            "quantization": quantization,
             "dtype": str(found.device.compute_dtype),
         }
 
@@ -90,6 +92,9 @@ def find_models(request: ServeRequest) -> FoundModels:
     if len(bases) > 1:
         raise ConfigError(say.bases_differ(str(bases[0]), str(bases[1]), "their folders"))
     base = bases[0] if bases else None
+    for each in request.adapters:
+        if not _is_adapter(each.path):
+            raise ArtifactError(say.not_an_adapter(str(each.path)))
     named = [(_name_of(path), path) for path in request.sources if path not in bases]
     named += [(each.name, each.path) for each in request.adapters]
     models = [_found(name, _weights(path, base, request)) for name, path in named]

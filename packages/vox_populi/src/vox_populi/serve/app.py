@@ -19,6 +19,7 @@ from vox_populi.serve.api_error import ApiError
 from vox_populi.serve.chat_route import chat_completions
 from vox_populi.serve.completion_route import completions
 from vox_populi.serve.guards import Access, AccessGuard
+from vox_populi.serve.metrics import CONTENT_TYPE, MetricsLayer
 from vox_populi.serve.service import Service
 from vox_tensor.errors import Problem
 
@@ -34,8 +35,20 @@ def build_app(service: Service, access: Access, allowed_origins: Sequence[str] =
         access: Who may ask.
         allowed_origins: Origins whose pages may ask from a browser.
     """
-    guard = Middleware(AccessGuard, access=access, allowed_origins=allowed_origins)
-    middleware = [guard]
+    routes = [
+        Route("/healthz", health, methods=["GET"]),
+        Route("/metrics", show_metrics, methods=["GET"]),
+        Route("/v1/models", list_models, methods=["GET"]),
+        Route("/v1/models/{name:path}", show_model, methods=["GET"]),
+        Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+        Route("/v1/completions", completions, methods=["POST"]),
+        Route("/v1/embeddings", refuse_embeddings, methods=["POST"]),
+    ]
+    named = frozenset(each.path for each in routes)
+    middleware = [
+        Middleware(MetricsLayer, metrics=service.metrics, routes=named),
+        Middleware(AccessGuard, access=access, allowed_origins=allowed_origins),
+    ]
     if allowed_origins:
         cors = Middleware(
             CORSMiddleware,
@@ -44,18 +57,7 @@ def build_app(service: Service, access: Access, allowed_origins: Sequence[str] =
             allow_headers=["Authorization", "Content-Type"],
         )
         middleware.append(cors)
-    app = Starlette(
-        routes=[
-            Route("/healthz", health, methods=["GET"]),
-            Route("/v1/models", list_models, methods=["GET"]),
-            Route("/v1/models/{name:path}", show_model, methods=["GET"]),
-            Route("/v1/chat/completions", chat_completions, methods=["POST"]),
-            Route("/v1/completions", completions, methods=["POST"]),
-            Route("/v1/embeddings", refuse_embeddings, methods=["POST"]),
-        ],
-        middleware=middleware,
-        exception_handlers=_HANDLERS,
-    )
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=_HANDLERS)
     app.router.redirect_slashes = False
     app.state.service = service
     return app
@@ -67,6 +69,12 @@ async def health(request: Request) -> Response:
     if service.engine.is_open:
         return PlainTextResponse("ok\n")
     return PlainTextResponse("stopping\n", HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+async def show_metrics(request: Request) -> Response:
+    """Figures for Prometheus."""
+    service: Service = request.app.state.service
+    return Response(service.metrics.exposition(), media_type=CONTENT_TYPE)
 
 
 async def list_models(request: Request) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 
 from starlette.responses import StreamingResponse
@@ -39,8 +40,9 @@ class EventStream(StreamingResponse):
 
     async def stream_response(self, send: Send) -> None:
         """Send everything, unless the reader takes longer than an answer may."""
-        async with asyncio.timeout(self._timeout_secs):
-            await super().stream_response(send)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout_secs):
+                await super().stream_response(send)
 
 
 async def _as_events(chunks: AsyncIterator[Mapping[str, object]]) -> AsyncIterator[bytes]:

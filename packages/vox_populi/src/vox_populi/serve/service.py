@@ -15,6 +15,7 @@ from vox_populi.operator_messages import serving as say
 from vox_populi.serve.answer_objects import AnswerHead
 from vox_populi.serve.api_error import ApiError, bad_request
 from vox_populi.serve.generation_request import GenerationSettings
+from vox_populi.serve.metrics import ServerMetrics, TextWatch
 from vox_populi.serve.served_model import ServedModel
 from vox_populi.serve.text_group import Listener, TextEngine, TextGroup
 from vox_populi.serve.text_job import TextJob
@@ -49,6 +50,7 @@ class Service:
         self.models = models
         self.engine = engine
         self.limits = limits
+        self.metrics = ServerMetrics(engine)
         # Templates and tokenizers work one prompt after the other, and never on the server's loop.
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
 
@@ -109,8 +111,9 @@ class Service:
                 for number, (ids, _) in enumerate(wanted)
             ]
 
-        group = TextGroup(self.engine, jobs)
+        group = TextGroup(self.engine, jobs, TextWatch(self.metrics, settings.model).see)
         group.start()
+        self.metrics.prompt_tokens.labels(settings.model).inc(sum(map(len, prompts)))
         return group
 
     def head(self, settings: GenerationSettings, *, is_chat: bool) -> AnswerHead:

@@ -62,12 +62,17 @@ class TextGroup:
     Args:
         engine: Computes them.
         make_jobs: Makes them, each with the listener it is given by its number.
+        watch: Called with the number and every event of each.
     """
 
     def __init__(
-        self, engine: TextEngine, make_jobs: Callable[[Callable[[int], Listener]], list[TextJob]]
+        self,
+        engine: TextEngine,
+        make_jobs: Callable[[Callable[[int], Listener]], list[TextJob]],
+        watch: Callable[[int, TextEvent], None],
     ) -> None:
         self._engine = engine
+        self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[int, TextEvent]] = asyncio.Queue()
         self.jobs = make_jobs(self._listener)
@@ -97,6 +102,7 @@ class TextGroup:
         try:
             while left:
                 number, event = await self._events.get()
+                self._watch(number, event)
                 if isinstance(event, Failed):
                     raise _failure(event)
                 left -= isinstance(event, Ended)
