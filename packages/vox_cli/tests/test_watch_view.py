@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vox_cli.text_width import cells
@@ -36,7 +38,9 @@ def seen(*lines: TelemetryLine, state: RunState = RunState.RUNNING) -> tuple[Wat
     history = RunHistory()
     for each in lines:
         history.add(each)
-    look = Look(state=state, holder="process 1", new=lines, history=history, has_restarted=False)
+    look = Look(
+        state=state, holder="process 1", read=lines, new=lines, history=history, has_restarted=False
+    )
     watched = WatchedRun("runs-名前")
     watched.add(look)
     return watched, look
@@ -74,3 +78,10 @@ def test_a_sparkline_has_a_column_for_each_value_or_for_several() -> None:
     assert sparkline([0.0, 0.0, 2.0, 2.0], 2, "abc") == "ac"
     assert sparkline([5.0] * 3, 3, "abc") == "aaa"
     assert sparkline([], 3) == sparkline([1.0], 0) == ""
+
+
+def test_the_curve_of_a_resumed_run_begins_at_its_first_step() -> None:
+    watched, look = seen(*LINES)
+    again = replace(look, has_restarted=True, read=LINES[:52], new=(), history=look.history)
+    watched.add(again)
+    assert watched.losses.points() == [(i, 4.0 - i / 50) for i in range(1, 51)]

@@ -38,13 +38,13 @@ class WatchedRun:
         """Take note of what is new."""
         if look.has_restarted:
             self.losses = ThinnedSeries(_SERIES_LENGTH)
-        for line in look.new:
-            self._add(line)
+        for line in look.read:
+            if line.event == EventName.STEP:
+                self._add_step(line)
+        others = (line for line in look.new if line.event != EventName.STEP)
+        self.recent = [*self.recent, *event_lines(others)][-_RECENT:]
 
-    def _add(self, line: TelemetryLine) -> None:
-        if line.event != EventName.STEP:
-            self.recent = [*self.recent, *event_lines([line])][-_RECENT:]
-            return
+    def _add_step(self, line: TelemetryLine) -> None:
         step, loss = first_count(line.payload.get("step")), first_number(line.payload.get("loss"))
         if step is not None and loss is not None:
             self.losses.add(step, loss)

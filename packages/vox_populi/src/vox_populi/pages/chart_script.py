@@ -36,11 +36,11 @@ function node(parent, tag, attributes, text) {
   return made;
 }
 
-function shown(value) {
+function shown(value, digits = 4) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 10000) return Math.round(value).toLocaleString("en-US");
-  return size >= 0.001 ? String(Number(value.toPrecision(4))) : value.toExponential(2);
+  return size >= 0.001 ? String(Number(value.toPrecision(digits))) : value.toExponential(2);
 }
 
 function ticks(low, high, most) {
@@ -101,7 +101,7 @@ function drawAxes(group, f) {
   for (const value of marks) {
     const y = f.y(value).toFixed(1);
     node(group, "line", {x1: LEFT, x2: f.width - RIGHT, y1: y, y2: y, class: "axis"});
-    node(group, "text", {x: LEFT - 6, y, class: "of-y"}, shown(value));
+    node(group, "text", {x: LEFT - 6, y, class: "of-y"}, shown(value, 6));
   }
   for (const step of ticks(f.first, f.last, f.width < 480 ? 4 : 7)) {
     const x = f.x(step).toFixed(1), y = f.height - BOTTOM;

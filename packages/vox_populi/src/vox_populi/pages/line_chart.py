@@ -91,13 +91,13 @@ def nice_ticks(least: float, greatest: float, most: int = _MOST_TICKS) -> list[f
     return [round(index * width, 12) for index in range(first, last + 1)]
 
 
-def number_text(value: float) -> str:
+def number_text(value: float, digits: int = 4) -> str:
     """A number with the digits that a reader of a chart needs."""
     if value == 0:
         return "0"
     if abs(value) >= 10_000:
         return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 0.001 else f"{value:.2e}"
+    return f"{value:.{digits}g}" if abs(value) >= 0.001 else f"{value:.2e}"
 
 
 def _extent(curves: Sequence[Curve]) -> str:
@@ -160,7 +160,7 @@ class _Frame:
         for value in nice_ticks(*self.values):
             y = f"{self.y(value):.1f}"
             yield element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y, class_="axis")
-            yield element("text", number_text(value), x=_LEFT - 6, y=y, class_="of-y")
+            yield element("text", number_text(value, 6), x=_LEFT - 6, y=y, class_="of-y")
         for step in nice_ticks(*self.steps):
             x, floor = f"{self.x(step):.1f}", _HEIGHT - _BOTTOM
             yield element("line", x1=x, x2=x, y1=floor, y2=floor + 4, class_="axis")

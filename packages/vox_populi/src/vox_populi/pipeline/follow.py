@@ -40,8 +40,10 @@ class Look:
 
     state: RunState
     holder: str | None
+    read: tuple[TelemetryLine, ...]
+    """Events read in this look; after a restart, the kept ones are among them again."""
     new: tuple[TelemetryLine, ...]
-    """Events that have not been passed on before, in order."""
+    """Events that are new in this look, in order."""
     history: RunHistory
     """All events so far."""
     has_restarted: bool
@@ -119,12 +121,14 @@ class _Watched:
             self._history.add(line)
         # A resumed run writes its kept lines again, with their times.
         after = self._passed_on_ts_ms if found.has_restarted else -1
-        new = tuple(line for line in found.lines if line is not None and line.ts_ms > after)
+        read = tuple(line for line in found.lines if line is not None)
+        new = tuple(line for line in read if line.ts_ms > after)
         for line in new:
             self._passed_on_ts_ms = max(self._passed_on_ts_ms, line.ts_ms)
         return Look(
             state=run_state(self._run, holder, self._history),
             holder=holder,
+            read=read,
             new=new,
             history=self._history,
             has_restarted=found.has_restarted,
