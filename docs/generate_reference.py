@@ -227,6 +227,8 @@ def presets_page() -> str:
         "`--preset NAME` is a starting point: a flag, an environment variable or the config file",
         "overrides it.",
         "",
+        *_AUTO_PRESET.splitlines(),
+        "",
         f"| Preset | {' | '.join(f'`{name}`' for name in names)} |",
         f"|---|{'---|' * len(names)}",
     ]
@@ -234,6 +236,15 @@ def presets_page() -> str:
         values = (getattr(settings, name) for name in names)
         lines.append(f"| `{preset}` | {' | '.join('' if v is None else str(v) for v in values)} |")
     return NOTICE + "\n".join(lines) + "\n"
+
+
+_AUTO_PRESET = """\
+`--preset auto` plans `a100`, `4080` and `safe`, in this order, with your other settings and
+the base, and takes the first whose memory estimate is at most 90 % of what the device has (of
+a GPU, what is free) and whose rows the base has positions for. A note has the choice and both
+numbers. If none fits, or the memory is not known, the command stops (MENS-E094, MENS-E093).
+The run records the name that was chosen; resume it with that name if the machine may differ.
+"""
 
 
 def main() -> int:

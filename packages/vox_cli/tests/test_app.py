@@ -25,7 +25,7 @@ from vox_populi.errors import (
     MissingExtraError,
     RunFailedError,
 )
-from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.interruption import RunInterruptedError, RunOutOfTimeError
 from vox_tensor.errors import FailureKind, Problem, VoxError
 
 Vox = Callable[..., Any]
@@ -63,6 +63,7 @@ def failing(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         (MissingExtraError(ONE, TWO), 7),
         (RunInterruptedError(signal.SIGINT, 3), 130),
         (RunInterruptedError(signal.SIGTERM, 3), 143),
+        (RunOutOfTimeError(60, 3), 124),
     ],
 )
 def test_a_failure_ends_with_its_code_and_a_line_per_problem(
@@ -71,7 +72,7 @@ def test_a_failure_ends_with_its_code_and_a_line_per_problem(
     outcome = failing(error)
     assert outcome.code == code
     assert outcome.out == ""
-    kind = "stopped" if code > 128 else "error"
+    kind = "stopped" if code >= 124 else "error"
     assert outcome.err.splitlines() == [f"{kind} {problem}" for problem in error.problems]
 
 

@@ -23,6 +23,7 @@ from vox_cli.lazy_group import PROGRAM, build_root_command
 from vox_cli.log_lines import log_lines
 from vox_cli.optional_values import with_optional_values
 from vox_cli.reported_failure import ReportedFailureError
+from vox_cli.source_spelling import in_our_spelling
 from vox_cli.terminal import STDERR, STDOUT, Style, open_streams
 from vox_cli.usage_problems import USAGE_ERROR, usage_problems
 from vox_populi.operator_messages import environment as say_environment
@@ -36,7 +37,7 @@ JSON_VARIABLE = f"{ENVIRONMENT_PREFIX}_JSON"
 COLOR_VARIABLE = f"{ENVIRONMENT_PREFIX}_COLOR"
 _YES = ("1", "true", "yes", "on")
 NO_FIELDS: Mapping[str, object] = {}
-STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+STOPPED = (ExitCode.OUT_OF_TIME, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 """Exit codes of a stopped command, which is not an error."""
 
 
@@ -64,7 +65,7 @@ def run(argv: Sequence[str]) -> int:
         with _termination_raised(), log_lines(verbose=verbose, quiet=quiet):
             if not quiet:
                 _note_unknown_variables()
-            code = _call(with_optional_values(argv))
+            code = _call(with_optional_values(in_our_spelling(argv)))
             STDOUT.flush()
     except BrokenPipeError:
         STDOUT.silence()

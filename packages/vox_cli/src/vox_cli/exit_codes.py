@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     ENVIRONMENT = 5
     GATE_MISSED = 6
     MISSING_EXTRA = 7
+    OUT_OF_TIME = 124
     INTERRUPTED = 130
     READER_GONE = 141
     TERMINATED = 143
@@ -41,6 +42,7 @@ MEANING_OF_CODE = {
     ExitCode.ENVIRONMENT: "The environment: disk, permission, lock, memory, device.",
     ExitCode.GATE_MISSED: "A gate, parity or quality threshold was missed.",
     ExitCode.MISSING_EXTRA: "An extra is not installed; the message has the install command.",
+    ExitCode.OUT_OF_TIME: "A training run reached `--max-runtime-secs`; it leaves a checkpoint.",
     ExitCode.INTERRUPTED: "Interrupted (Ctrl-C); a training run leaves a checkpoint.",
     ExitCode.READER_GONE: "The reader of standard output closed it, as `head` does.",
     ExitCode.TERMINATED: "Terminated (SIGTERM); a training run leaves a checkpoint.",

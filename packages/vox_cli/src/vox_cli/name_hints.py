@@ -18,6 +18,7 @@ from vox_populi.operator_messages.peer_names import (
     PEER_COMMANDS,
     PEER_SETTINGS,
 )
+from vox_populi.operator_messages.source_flags import source_flag_hint
 
 _FLAG = "--"
 
@@ -30,6 +31,9 @@ def option_hint(typed: str, command: Any, command_path: str) -> str | None:
         command: The parser's command, with all its parameters.
         command_path: What is typed to call it.
     """
+    ours = source_flag_hint(" ".join(command_path.split()[1:]), typed)
+    if ours is not None:
+        return say.setting_absent(ours)
     opts = [name for each in command.params for name in (*each.opts, *each.secondary_opts)]
     flags = [name for name in opts if name.startswith(_FLAG)]
     arguments = [

@@ -37,6 +37,8 @@ class Chosen:
     source: Source
     origin: str | None = None
     """The flag, the variable, file and line, or the name of the preset."""
+    note: str | None = None
+    """What the operator should know about the choice."""
 
 
 def choose_given(

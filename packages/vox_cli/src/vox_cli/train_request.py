@@ -15,11 +15,12 @@ from vox_cli.setting_sources import Chosen, Source, choose_given, filled
 from vox_cli.value_parsers import path
 from vox_populi.contract.choices import default_tokenizer
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.contract.presets import values_of_preset
+from vox_populi.contract.presets import is_auto, values_of_preset
 from vox_populi.contract.setting import Setting, settings_of
 from vox_populi.errors import ConfigError
 from vox_populi.operator_messages import row_files as say_rows
 from vox_populi.operator_messages import usage as say
+from vox_populi.pipeline.preset_choice import choose_preset
 from vox_populi.pipeline.train import Resume, RunOptions
 
 TRAIN_SETTINGS: tuple[Setting, ...] = (*settings_of(FinetuneContract), *settings_of(RunOptions))
@@ -39,10 +40,14 @@ def choose_settings(context: typer.Context, file: ConfigFile | None) -> dict[str
 
     Raises:
         ConfigError: For unusable values in the file, or an unknown preset.
+        VoxError: When `--preset auto` cannot choose one.
     """
     given = _one_of_each_pair(choose_given(TRAIN_SETTINGS, context, file))
     preset = given.get("preset")
     if preset is not None and preset.value is not None:
+        if is_auto(preset.value):
+            preset = _preset_for_this_machine(preset, given)
+            given = {**given, "preset": preset}
         name = str(preset.value)
         given = filled(given, preset_values(name), Source.PRESET, name)
     chosen = filled(given, default_values(given), Source.DEFAULT, None)
@@ -63,6 +68,17 @@ def build_contract(chosen: Mapping[str, Chosen]) -> FinetuneContract:
     if problems:
         raise ConfigError(*problems)
     return FinetuneContract.of(**_stored(FinetuneContract, chosen))
+
+
+def _preset_for_this_machine(preset: Chosen, given: Mapping[str, Chosen]) -> Chosen:
+    """The preset that `auto` becomes, with the note that says why."""
+    values = {
+        each.field: each.stored(given[each.name].value)
+        for each in settings_of(FinetuneContract)
+        if each.name in given
+    }
+    found = choose_preset(values)
+    return dataclasses.replace(preset, value=found.name, note=found.note)
 
 
 def _one_of_each_pair(given: dict[str, Chosen]) -> dict[str, Chosen]:

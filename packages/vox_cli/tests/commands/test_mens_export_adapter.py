@@ -84,6 +84,9 @@ def test_an_adapter_goes_out_and_comes_back(vox: Vox, tmp_path: Path, adapter_bi
     assert outcome.document["rank"] == 2
     assert outcome.document["base"] == "vox-nano"
     assert vox("mens", "export-adapter", imported, "--for", "peft", "--output-dir", again).code == 0
+    handoff = again / "external_serving_handoff_v2.json"
+    assert json.loads(handoff.read_bytes())["trained_seq_len"] is None, "it is an import"
+    handoff.unlink()
     for entry in again.iterdir():
         assert (peft / entry.name).read_bytes() == entry.read_bytes()
     names = {entry.name for entry in again.iterdir()}

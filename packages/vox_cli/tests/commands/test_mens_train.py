@@ -250,3 +250,18 @@ def test_without_the_extra_it_ends_with_the_install_line(
     assert outcome.code == 7
     assert extras.install_line("mens-gpu") in outcome.err
     assert not (tmp_path / "run").exists()
+
+
+def test_an_automatic_preset_is_said_aloud_and_weaker_than_flags(vox: Vox) -> None:
+    outcome = vox("mens", "train", *WHERE, "--preset", "Auto", "--rank", 3, "--print-config")
+    assert outcome.code == 0, outcome.err
+    assert "note: --preset auto chose a100" in outcome.err
+    assert "preset: a100" in outcome.out
+    assert "seq_len: 1024" in outcome.out
+    assert "rank: 3" in outcome.out
+
+
+def test_an_automatic_preset_that_finds_nothing_stops_the_command(vox: Vox) -> None:
+    outcome = vox("mens", "train", *WHERE, "--preset", "auto", "--seq-len", 2**20, "--json")
+    assert outcome.code == 5
+    assert outcome.codes == ["MENS-E094"]

@@ -22,7 +22,7 @@ from vox_populi.contract.choices import (
     parse_choice,
 )
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.contract.presets import values_of_preset
+from vox_populi.contract.presets import is_auto, values_of_preset
 from vox_populi.contract.setting import Setting, settings_of
 from vox_populi.contract.template_word import parse_template
 from vox_populi.contract.training_settings import TrainingSettings
@@ -37,6 +37,7 @@ from vox_populi.pipeline.generate import LoadedModel
 from vox_populi.pipeline.generate import load_model as load
 from vox_populi.pipeline.merge import AnyMergeRequest, MergeReport
 from vox_populi.pipeline.merge import merge_adapter as merge_any_adapter
+from vox_populi.pipeline.preset_choice import choose_preset
 from vox_populi.pipeline.progress_lines import ProgressLines
 from vox_populi.pipeline.train import PlannedRun, Resume, RunOptions, TrainReport, run_training
 from vox_populi.pipeline.train import plan_training as plan
@@ -299,6 +300,8 @@ def _contract(
     implied: dict[str, object] = {
         "tokenizer": default_tokenizer(values.get("backend"), values.get("model_dir"))
     }
+    if is_auto(values.get("preset")):
+        values["preset"] = choose_preset(values).name
     if values.get("preset") is not None:
         implied |= values_of_preset(str(values["preset"]))
     paths = {**_data(data), "output_dir": Path(output)}

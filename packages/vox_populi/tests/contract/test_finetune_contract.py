@@ -65,6 +65,16 @@ OTHER_VALUE: dict[str, Any] = {
     "dtype": ComputeDtype.F32,
     "deployment_target": DeploymentTarget.MOBILE_EDGE,
     "preset": "tiny",
+    "base_model_family": "llama",
+    "upstream_model_id": "someone/model",
+    "license_class": "apache-2.0",
+    "attribution_required": True,
+    "trajectory_weighting_enabled": True,
+    "trajectory_tool_trace_boost": 2.0,
+    "trajectory_failure_category_boost": 2.0,
+    "trajectory_quality_floor": 4,
+    "trajectory_quality_boost": 2.0,
+    "curriculum": True,
 }
 
 
@@ -136,6 +146,9 @@ def test_qlora_needs_the_hf_tokenizer() -> None:
         ("--validation-split-ratio", "validation_split_ratio", 1.0, 0.0),
         ("--validation-split-ratio", "validation_split_ratio", float("nan"), 0.5),
         ("--context-filter", "context_filter", "  ", "x"),
+        ("--trajectory-tool-trace-boost", "trajectory_tool_trace_boost", 0.0, 1e-3),
+        ("--trajectory-quality-boost", "trajectory_quality_boost", float("inf"), 1e3),
+        ("--trajectory-quality-floor", "trajectory_quality_floor", 6, 5),
     ],
 )
 def test_a_value_out_of_range_names_its_flag(flag: str, field: str, bad: Any, good: Any) -> None:

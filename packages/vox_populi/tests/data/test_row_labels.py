@@ -30,6 +30,17 @@ def test_a_rating_that_says_nothing_is_left_out_and_named(value: object) -> None
     assert (labels.rating, labels.ignored) == (None, ("rating",))
 
 
+@pytest.mark.parametrize(
+    ("value", "difficulty", "is_ignored"),
+    [(1, 1, False), ("10", 10, False), (0.5, None, True), (11, None, True), (None, None, False)],
+)
+def test_a_difficulty_is_a_number_from_1_to_10(
+    value: object, difficulty: float | None, is_ignored: bool
+) -> None:
+    labels = row_labels({"difficulty": value})
+    assert (labels.difficulty, labels.ignored) == (difficulty, ("difficulty",) * is_ignored)
+
+
 @pytest.mark.parametrize("key", ["category", "lane", "source"])
 @pytest.mark.parametrize(
     ("value", "text", "is_ignored"),
@@ -54,7 +65,11 @@ def test_a_label_is_text_in_whatever_type(
     assert labels.ignored == ((key,) if is_ignored else ())
 
 
-@given(st.dictionaries(st.sampled_from(["rating", "category", "lane", "source"]), ANY_JSON))
+@given(
+    st.dictionaries(
+        st.sampled_from(["rating", "difficulty", "category", "lane", "source"]), ANY_JSON
+    )
+)
 def test_no_label_stops_a_good_row(labels: dict[str, object]) -> None:
     record = parse_row({**PAIR, **labels}, 1, "rows.jsonl")
     assert [message.content for message in record.messages] == ["p", "r"]

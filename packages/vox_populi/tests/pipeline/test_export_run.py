@@ -22,6 +22,7 @@ from vox_populi.files import staged_folder as publishing
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import adapter_modules
+from vox_populi.merge.serving_handoff import HANDOFF_FILE
 from vox_populi.pipeline.export import ExportRequest
 from vox_populi.pipeline.export_run import export_adapter
 from vox_populi.runs.adapter_place import AdapterForm, AdapterPlace
@@ -88,7 +89,7 @@ def test_a_failing_call_publishes_nothing(
     assert failed == (calls >= nth)
     complete = {
         *("adapter_config.json", "adapter_model.safetensors", "chat_template.jinja"),
-        *("generation_config.json", "tokenizer.json", "tokenizer_config.json"),
+        *("generation_config.json", "tokenizer.json", "tokenizer_config.json", HANDOFF_FILE),
     }
     if out.exists():
         assert {entry.name for entry in out.iterdir()} == complete

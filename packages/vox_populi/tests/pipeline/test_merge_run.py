@@ -33,6 +33,7 @@ from vox_populi.merge import shard_writer
 from vox_populi.merge.choices import MergeFormat
 from vox_populi.merge.merged_file import MERGED_FILE, read_merged_file
 from vox_populi.merge.receipt import LOGIT_TOLERANCES, RECEIPT_FILE, LogitTolerance
+from vox_populi.merge.serving_handoff import HANDOFF_FILE
 from vox_populi.pipeline import merge_run
 from vox_populi.pipeline.merge import (
     MergeReport,
@@ -46,7 +47,7 @@ pytestmark = pytest.mark.requirement("10")
 MakeBase = Callable[..., Path]
 SPEC = LoraSpec(rank=2, alpha=4.0)
 HF_FILES = {
-    *("README.md", "config.json", "model.safetensors", RECEIPT_FILE),
+    *("README.md", "config.json", "model.safetensors", RECEIPT_FILE, HANDOFF_FILE),
     *("chat_template.jinja", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
 }
 

@@ -96,6 +96,8 @@ class TrainingRecord:
     category: str | None = None
     lane: str | None = None
     source: str | None = None
+    difficulty: float | None = None
+    """1 (easy) to 10; `None` is not graded."""
     weight: float = 1.0
     """How much its learned tokens count in the loss, beside those of other rows."""
     ignored: tuple[str, ...] = ()
@@ -122,6 +124,8 @@ class EncodedRow:
     line: int = 0
     weight: float = 1.0
     """How much each supervised token counts in the loss, beside those of other rows."""
+    difficulty: float | None = None
+    """1 (easy) to 10, for the order of an epoch; `None` is not graded."""
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.labels):

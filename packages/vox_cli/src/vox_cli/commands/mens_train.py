@@ -85,6 +85,7 @@ def train(
     names = [each.name for each in TRAIN_SETTINGS]
     file = read_config_file(config, names) if config else None
     chosen = choose_settings(context, file)
+    console.notes(each.note for each in chosen.values() if each.note is not None)
     if print_config:
         _print_config(console, chosen)
         return

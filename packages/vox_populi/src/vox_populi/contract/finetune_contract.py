@@ -26,7 +26,7 @@ from vox_populi.contract.choices import (
     Kernel,
     TokenizerKind,
 )
-from vox_populi.contract.presets import PRESETS, is_preset, preset_unknown
+from vox_populi.contract.presets import AUTO_PRESET, PRESETS, is_preset, preset_unknown
 from vox_populi.contract.qlora_spec import BaseQuant, QloraSpec, kernel_problems, qlora_problems
 from vox_populi.contract.setting import (
     Recorded,
@@ -41,18 +41,30 @@ from vox_populi.contract.setting import (
     settings_of,
 )
 from vox_populi.contract.setting_groups import (
+    TRAJECTORY_SETTINGS,
     BatchSettings,
     ComputeSettings,
     EvaluationSettings,
     OptimizationSettings,
+    ProvenanceSettings,
     RowCacheSettings,
     ScheduleSettings,
 )
 from vox_populi.contract.template_word import TEMPLATE_METAVAR, parse_day, parse_template
 from vox_populi.data.dataset import RowRules
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
+from vox_populi.data.trajectory_weights import TrajectoryRules
 from vox_populi.errors import ContractError
-from vox_populi.number_ranges import ALPHA, COUNT, EPOCHS, PART, RANK, RATING, SEED, require_ranges
+from vox_populi.number_ranges import (
+    ALPHA,
+    COUNT,
+    EPOCHS,
+    PART,
+    RANK,
+    RATING,
+    SEED,
+    require_ranges,
+)
 from vox_populi.operator_messages import contract as say_contract
 from vox_populi.operator_messages import row_files as say_rows
 from vox_tensor.errors import Problem
@@ -203,6 +215,14 @@ class FinetuneContract:
             on_long_row=SettingSpec(help="What to do with rows longer than --seq-len."),
         ),
     )
+    trajectory: TrajectoryRules = field(
+        default_factory=TrajectoryRules, metadata=TRAJECTORY_SETTINGS
+    )
+    curriculum: bool = setting(
+        False,
+        "Learn easy rows first: order each epoch by difficulty.",
+        recorded=Recorded.IF_CHANGED,
+    )
     validation_split_ratio: float = setting(0.05, "Share of rows held out.", allowed=PART)
     """Share of rows to hold out; no effect if there is a `valid.jsonl`."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
@@ -211,7 +231,10 @@ class FinetuneContract:
     deployment_target: DeploymentTarget = setting(
         DeploymentTarget.WORKSTATION, "What the adapter is for.", words=DEPLOYMENT_WORDS
     )
-    preset: str | None = setting(None, f"Named settings: {', '.join(PRESETS)}.", metavar="NAME")
+    provenance: ProvenanceSettings = field(default_factory=ProvenanceSettings)
+    preset: str | None = setting(
+        None, f"Named settings: {', '.join((AUTO_PRESET, *PRESETS))}.", metavar="NAME"
+    )
     """The preset that values were taken from. The planner may adapt those of its values that
     have not been changed to a small data set, and says so; nothing else is ever adapted."""
 

@@ -11,6 +11,8 @@ from vox_populi.errors import ConfigError
 from vox_populi.operator_messages import contract as say
 from vox_tensor.errors import Problem
 
+AUTO_PRESET = "auto"
+"""Means the largest preset that fits; code that builds a request replaces it by that name."""
 SMALL_DATA_ROWS = 500
 """Below this many training rows, a preset's epochs and warm-up are adapted."""
 SMALL_DATA_EPOCHS = (2, 5)
@@ -159,9 +161,14 @@ def is_preset(name: str) -> bool:
     return _word(name) in PRESETS or _word(name) in PRESET_ALIASES
 
 
+def is_auto(name: object) -> bool:
+    """Whether a preset is to be chosen by the machine's memory."""
+    return isinstance(name, str) and _word(name) == AUTO_PRESET
+
+
 def preset_unknown(name: str) -> Problem:
     """The problem of a name that `find_preset` does not accept."""
-    return say.choice_unknown("--preset", name, (*PRESETS, *PRESET_ALIASES))
+    return say.choice_unknown("--preset", name, (AUTO_PRESET, *PRESETS, *PRESET_ALIASES))
 
 
 def _word(name: str) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from vox_populi.contract.choices import DEVICE_WORDS, DTYPE_WORDS, ComputeDtype, DeviceKind
 from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
-from vox_populi.contract.setting import Recorded, setting
+from vox_populi.contract.setting import Recorded, SettingSpec, setting, settings_in
+from vox_populi.data.trajectory_weights import TrajectoryRules
 from vox_populi.number_ranges import (
     BATCH_SIZE,
     COUNT,
@@ -16,6 +17,8 @@ from vox_populi.number_ranges import (
     GRAD_ACCUM,
     LEARNING_RATE,
     NORM,
+    RATING,
+    ROW_WEIGHT,
     SEQ_LEN,
     THREADS,
 )
@@ -104,6 +107,65 @@ class ComputeSettings:
     threads: int | None = setting(
         None, "CPU threads.", allowed=THREADS, default_text="torch's", recorded=Recorded.NEVER
     )
+
+
+TRAJECTORY_SETTINGS = settings_in(
+    TrajectoryRules,
+    trajectory_weighting_enabled=SettingSpec(
+        help="Weigh rows by category and rating.", recorded=Recorded.IF_CHANGED
+    ),
+    trajectory_tool_trace_boost=SettingSpec(
+        help="Factor for categories with tool_trace or trajectory.",
+        allowed=ROW_WEIGHT,
+        recorded=Recorded.IF_CHANGED,
+    ),
+    trajectory_failure_category_boost=SettingSpec(
+        help="Factor for categories with fail or error.",
+        allowed=ROW_WEIGHT,
+        recorded=Recorded.IF_CHANGED,
+    ),
+    trajectory_quality_floor=SettingSpec(
+        help="Lowest rating for --trajectory-quality-boost.",
+        allowed=RATING,
+        recorded=Recorded.IF_CHANGED,
+    ),
+    trajectory_quality_boost=SettingSpec(
+        help="Factor for rows of at least that rating.",
+        allowed=ROW_WEIGHT,
+        recorded=Recorded.IF_CHANGED,
+    ),
+)
+"""How the weights that follow from labels are asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenanceSettings:
+    """The origin of the base, as the operator states it; nothing here is looked up."""
+
+    base_model_family: str | None = setting(
+        None, "Family of the base, for manifest and card.", recorded=Recorded.IF_CHANGED
+    )
+    upstream_model_id: str | None = setting(
+        None, "Name of the base where it was published.", recorded=Recorded.IF_CHANGED
+    )
+    license_class: str | None = setting(
+        None, "Licence of the base, such as apache-2.0.", recorded=Recorded.IF_CHANGED
+    )
+    attribution_required: bool = setting(
+        False, "Say that the base's licence asks for attribution.", recorded=Recorded.IF_CHANGED
+    )
+
+    def as_manifest(self) -> dict[str, object]:
+        """The source system's keys of a training manifest; none if nothing was stated."""
+        stated = {
+            "provenance_base_family": self.base_model_family,
+            "provenance_upstream_model_id": self.upstream_model_id,
+            "provenance_license_class": self.license_class,
+        }
+        found: dict[str, object] = {name: each for name, each in stated.items() if each is not None}
+        if found or self.attribution_required:
+            found["provenance_attribution_required"] = self.attribution_required
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

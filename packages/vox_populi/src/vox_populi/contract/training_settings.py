@@ -97,6 +97,18 @@ class TrainingSettings(TypedDict, total=False):
     """What to do with rows that cannot be used."""
     on_long_row: Literal["truncate", "skip", "error"]
     """What to do with rows longer than --seq-len."""
+    trajectory_weighting_enabled: bool
+    """Weigh rows by category and rating."""
+    trajectory_tool_trace_boost: float
+    """Factor for categories with tool_trace or trajectory."""
+    trajectory_failure_category_boost: float
+    """Factor for categories with fail or error."""
+    trajectory_quality_floor: int | None
+    """Lowest rating for --trajectory-quality-boost."""
+    trajectory_quality_boost: float
+    """Factor for rows of at least that rating."""
+    curriculum: bool
+    """Learn easy rows first: order each epoch by difficulty."""
     validation_split_ratio: float
     """Share of rows held out."""
     eval_every: int | None
@@ -115,8 +127,16 @@ class TrainingSettings(TypedDict, total=False):
     """Folder that keeps them."""
     deployment_target: Literal["workstation", "mobile_edge"]
     """What the adapter is for."""
+    base_model_family: str | None
+    """Family of the base, for manifest and card."""
+    upstream_model_id: str | None
+    """Name of the base where it was published."""
+    license_class: str | None
+    """Licence of the base, such as apache-2.0."""
+    attribution_required: bool
+    """Say that the base's licence asks for attribution."""
     preset: str | None
-    """Named settings: tiny, safe, 4080, a100, distributed, mobile_edge, vox-gen."""
+    """Named settings: auto, tiny, safe, 4080, a100, distributed, mobile_edge, vox-gen."""
     log_every: int
     """Steps between progress lines."""
     checkpoint_every: int | None
@@ -125,6 +145,8 @@ class TrainingSettings(TypedDict, total=False):
     """Number of checkpoints to keep."""
     keep_best: bool
     """Keep the checkpoint with the lowest held-out loss too, as checkpoints/best."""
+    max_runtime_secs: int | None
+    """Stop after this many seconds, with a checkpoint."""
     check_rows: bool
     """Keep a few rows as token ids in the run folder, to check merges with."""
     report_to: str | None

@@ -55,6 +55,10 @@ class DataReport:
     """Number of rows with an unusable value, by label key; these rows are kept."""
     control_rows: int = 0
     """Rows whose text spells a control token and became it (`--on-control-text keep`)."""
+    trajectories: int = 0
+    """Rows whose labels changed their weight (`TrajectoryRules`)."""
+    graded: int = 0
+    """Rows with a difficulty."""
     skipped: tuple[Problem, ...] = ()
     """Problems of the first skipped rows, and a count of the rest."""
 
@@ -88,6 +92,8 @@ class DataTally:
     supervised_tokens: int = 0
     ignored_labels: Counter[str] = field(default_factory=Counter)
     control_rows: int = 0
+    trajectories: int = 0
+    graded: int = 0
 
     @property
     def kept(self) -> int:
@@ -112,6 +118,8 @@ class DataTally:
         self.supervised_tokens += other.supervised_tokens
         self.ignored_labels.update(other.ignored_labels)
         self.control_rows += other.control_rows
+        self.trajectories += other.trajectories
+        self.graded += other.graded
 
     def as_json(self) -> dict[str, object]:
         """The counts, for `of_json` in another process."""
@@ -122,6 +130,8 @@ class DataTally:
             "supervised_tokens": self.supervised_tokens,
             "ignored_labels": dict(self.ignored_labels),
             "control_rows": self.control_rows,
+            "trajectories": self.trajectories,
+            "graded": self.graded,
         }
 
     @classmethod
@@ -134,6 +144,8 @@ class DataTally:
             supervised_tokens=raw["supervised_tokens"],
             ignored_labels=Counter(raw["ignored_labels"]),
             control_rows=raw["control_rows"],
+            trajectories=raw["trajectories"],
+            graded=raw["graded"],
         )
 
     def report(self, skipped: tuple[Problem, ...] = ()) -> DataReport:
@@ -150,6 +162,8 @@ class DataTally:
             length_percentiles={rank: self._percentile(rank) for rank in PERCENTILES},
             ignored_labels=dict(sorted(self.ignored_labels.items())),
             control_rows=self.control_rows,
+            trajectories=self.trajectories,
+            graded=self.graded,
             skipped=skipped,
         )
 

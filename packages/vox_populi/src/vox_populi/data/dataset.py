@@ -1,6 +1,6 @@
 """The rows of a file as token ids: checked in one pass, then read on demand.
 
-Memory per row is five small integers, and none for a large file that is in the row cache, so a file
+Memory per row is six small numbers, and none for a large file that is in the row cache, so a file
 may be larger than memory.
 """
 
@@ -17,12 +17,13 @@ from vox_populi.data.data_report import DataReport
 from vox_populi.data.row_cache.entry import DamagedEntryError, Entry
 from vox_populi.data.row_cache.rows_on_disk import CachedRows, RowCache, cached_rows
 from vox_populi.data.row_files.row_file import RowFile
-from vox_populi.data.row_reader import RowEncoder, RowReader
+from vox_populi.data.row_reader import RowReader
 from vox_populi.data.row_scan import (
     DatasetOptions,
     OnBadRow,
     OnLongRow,
     RowRules,
+    encoder_of,
     scan_rows,
 )
 from vox_populi.data.training_text import TextPolicy
@@ -114,6 +115,13 @@ class RowDataset:
             return self._index.lengths
         return array("I", map(self._index.lengths.__getitem__, self._picked))
 
+    @cached_property
+    def difficulties(self) -> Sequence[float]:
+        """Difficulty of each row, 1 to 10; 0 for a row that is not graded."""
+        if self._picked is None:
+            return self._index.difficulties
+        return array("f", map(self._index.difficulties.__getitem__, self._picked))
+
     @property
     def n_tokens(self) -> int:
         """Tokens of all rows."""
@@ -139,7 +147,7 @@ class RowDataset:
 
 @dataclass(slots=True)
 class RowIndex:
-    """Place, tokens and supervised tokens of each row, and its ids if they are in the cache."""
+    """Place, tokens and difficulty of each row, and its ids if they are in the cache."""
 
     indices: Sequence[int]
     """Index in the file."""
@@ -147,6 +155,8 @@ class RowIndex:
     """Number among the rows of that index."""
     lengths: Sequence[int]
     supervised: Sequence[int]
+    difficulties: Sequence[float]
+    """0 for a row without one."""
     entry: Entry | None = None
 
     def held(self, number: int) -> EncodedRow | None:
@@ -180,19 +190,24 @@ def open_dataset(
         DataError: With all bad rows (20 and a count), each with file and line; or with one problem
             if no rows are left.
     """
-    encoder = RowEncoder(tokenizer, policy, options.seq_len, options.ce_last_k)
+    encoder = encoder_of(tokenizer, policy, options)
     reader = RowReader(rows, encoder)
     notes: tuple[str, ...] = ()
     if cache is not None and cache.is_for(rows):
         cached = cached_rows(rows, encoder, options, cache)
         if isinstance(cached, CachedRows):
             entry = cached.entry
-            index = RowIndex(entry.indices, entry.parts, entry.lengths, entry.supervised, entry)
+            index = _index_of(entry)
             return RowDataset(reader, index, cached.report, notes=cached.notes)
         notes = cached
     kept = _Kept(reader)
     report = scan_rows(rows, encoder, options, kept.add).report_or_raise(rows)
     return RowDataset(reader, kept.index, report, notes=notes)
+
+
+def _index_of(entry: Entry) -> RowIndex:
+    counts = entry.lengths, entry.supervised, entry.difficulties
+    return RowIndex(entry.indices, entry.parts, *counts, entry)
 
 
 class _Kept:
@@ -202,6 +217,7 @@ class _Kept:
         self._remember = reader.remember
         self._indices, self._parts = array("I"), array("H")
         self._lengths, self._supervised = array("I"), array("I")
+        self._difficulties = array("f")
 
     def add(self, row: EncodedRow, part: int) -> None:
         """Take a row."""
@@ -209,12 +225,14 @@ class _Kept:
         self._parts.append(part)
         self._lengths.append(len(row))
         self._supervised.append(row.n_supervised)
+        self._difficulties.append(row.difficulty or 0.0)
         self._remember(row, part)
 
     @property
     def index(self) -> RowIndex:
         """All that was taken."""
-        return RowIndex(self._indices, self._parts, self._lengths, self._supervised)
+        counts = self._lengths, self._supervised, self._difficulties
+        return RowIndex(self._indices, self._parts, *counts)
 
 
 def split_validation(n_rows: int, ratio: float, seed: int) -> tuple[Sequence[int], Sequence[int]]:

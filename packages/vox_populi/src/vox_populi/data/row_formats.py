@@ -92,6 +92,7 @@ def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRec
         category=labels.category,
         lane=labels.lane,
         source=labels.source,
+        difficulty=labels.difficulty,
         weight=weight,
         ignored=labels.ignored,
         tools=tools,

@@ -1,4 +1,4 @@
-"""The labels of a row: rating, category, lane, source.
+"""The labels of a row: rating, difficulty, category, lane, source.
 
 None of them can make a row unusable. A meaningful value is used, whatever its type; other values
 are ignored and counted.
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 LEAST_RATING, MOST_RATING = 1, 5
+LEAST_DIFFICULTY, MOST_DIFFICULTY = 1, 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,8 @@ class RowLabels:
     category: str | None = None
     lane: str | None = None
     source: str | None = None
+    difficulty: float | None = None
+    """1 (easy) to 10."""
     ignored: tuple[str, ...] = ()
     """Keys with an unusable value."""
 
@@ -29,14 +32,15 @@ def row_labels(row: Mapping[str, object]) -> RowLabels:
     """Read the labels of a row."""
     if _LABEL_KEYS.isdisjoint(row):
         return _NONE
-    rating = _rating(row.get("rating"))
+    rating = _graded(row.get("rating"), LEAST_RATING, MOST_RATING)
+    difficulty = _graded(row.get("difficulty"), LEAST_DIFFICULTY, MOST_DIFFICULTY)
     texts = {key: label_text(row.get(key)) for key in ("category", "lane", "source")}
-    found: dict[str, object] = {"rating": rating, **texts}
+    found: dict[str, object] = {"rating": rating, "difficulty": difficulty, **texts}
     ignored = tuple(key for key, value in found.items() if value is None and _says(row.get(key)))
-    return RowLabels(rating=rating, ignored=ignored, **texts)
+    return RowLabels(rating=rating, difficulty=difficulty, ignored=ignored, **texts)
 
 
-_LABEL_KEYS = frozenset(("rating", "category", "lane", "source"))
+_LABEL_KEYS = frozenset(("rating", "difficulty", "category", "lane", "source"))
 _NONE = RowLabels()
 
 
@@ -53,15 +57,15 @@ def label_text(value: object) -> str | None:
     return None
 
 
-def _rating(value: object) -> float | None:
-    """A number from 1 to 5, also as text or with a fraction."""
+def _graded(value: object, least: int, most: int) -> float | None:
+    """A number within bounds, also as text or with a fraction."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    if not math.isfinite(number) or not LEAST_RATING <= number <= MOST_RATING:
+    if not math.isfinite(number) or not least <= number <= most:
         return None
     return int(number) if number.is_integer() else number
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 from vox_populi.data.row_files.row_file import FileRow, RowFile
 from vox_populi.data.row_formats import parse_row
 from vox_populi.data.supervision import encode_rows, last_supervised
 from vox_populi.data.training_text import TextPolicy
+from vox_populi.data.trajectory_weights import NO_TRAJECTORY_RULES, TrajectoryRules
 from vox_tensor.records import EncodedRow, TrainingRecord
 from vox_tensor.tokenizer import TextTokenizer
 
@@ -28,13 +30,25 @@ class RowEncoder:
     """Number of tokens to keep, from the start of a row."""
     ce_last_k: int | None = None
     """Number of supervised tokens to keep, from the end of that; `None` for all."""
+    trajectory: TrajectoryRules = NO_TRAJECTORY_RULES
+    """What a row's labels make of its weight."""
 
     def whole(self, record: TrainingRecord, read: FileRow) -> tuple[EncodedRow, ...]:
         """Ids and labels of what a row that was read gives, without a length limit."""
         rows = encode_rows(record, self.tokenizer, self.policy, where=read.where)
-        if read.index == read.line:
-            return rows
-        return tuple(replace(row, line=read.index) for row in rows)
+        changes = self._beside_the_text(record, read)
+        return tuple(replace(row, **changes) for row in rows) if changes else rows
+
+    def _beside_the_text(self, record: TrainingRecord, read: FileRow) -> dict[str, Any]:
+        """Fields of an encoded row that do not follow from its text, where they are special."""
+        changes: dict[str, Any] = {}
+        if read.index != read.line:
+            changes["line"] = read.index
+        if record.difficulty is not None:
+            changes["difficulty"] = record.difficulty
+        if self.trajectory.trajectory_weighting_enabled:
+            changes["weight"] = self.trajectory.weight(record)
+        return changes
 
     def truncated(self, row: EncodedRow) -> EncodedRow:
         """The first `max_tokens` of a row: system prompt, prompt, as much answer as fits.
@@ -92,13 +106,15 @@ class RowReader:
         return parse_row(read.value, read.line, read.where)
 
 
+_Packed: TypeAlias = "tuple[array[int], array[int], float, float | None]"
+"""Ids, labels, weight and difficulty of a row."""
+
+
 class EncodedRowCache:
     """The most recently used rows, as packed integers: at most `max_tokens` of 8 bytes each."""
 
     def __init__(self, max_tokens: int = 2**21) -> None:
-        self._rows: OrderedDict[tuple[int, int], tuple[array[int], array[int], float]] = (
-            OrderedDict()
-        )
+        self._rows: OrderedDict[tuple[int, int], _Packed] = OrderedDict()
         self._room = max_tokens
 
     def get(self, index: int, part: int = 0) -> EncodedRow | None:
@@ -107,15 +123,16 @@ class EncodedRowCache:
         if held is None:
             return None
         self._rows.move_to_end((index, part))
-        ids, labels, weight = held
-        return EncodedRow(tuple(ids), tuple(labels), index, weight)
+        ids, labels, weight, difficulty = held
+        return EncodedRow(tuple(ids), tuple(labels), index, weight, difficulty)
 
     def put(self, row: EncodedRow, part: int = 0) -> None:
         """Cache a row, evicting the least recently used ones."""
         key = row.line, part
         if key in self._rows:
             return
-        self._rows[key] = (array("i", row.ids), array("i", row.labels), row.weight)
+        ids, labels = array("i", row.ids), array("i", row.labels)
+        self._rows[key] = ids, labels, row.weight, row.difficulty
         self._room -= _cost(len(row))
         while self._room < 0:
             _, (ids, *_) = self._rows.popitem(last=False)

@@ -12,12 +12,15 @@ from vox_populi.data.data_report import DataReport, DataTally, DropReason
 from vox_populi.data.row_files.row_file import FileRow, RowFile
 from vox_populi.data.row_formats import parse_row
 from vox_populi.data.row_reader import RowEncoder
+from vox_populi.data.training_text import TextPolicy
+from vox_populi.data.trajectory_weights import NO_TRAJECTORY_RULES, TrajectoryRules
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import data as say
 from vox_populi.operator_messages import rows as say_rows
 from vox_tensor.errors import Problem
 from vox_tensor.problem_log import ProblemLog
 from vox_tensor.records import EncodedRow, TrainingRecord
+from vox_tensor.tokenizer import TextTokenizer
 
 
 class OnBadRow(StrEnum):
@@ -61,6 +64,8 @@ class DatasetOptions(RowRules):
     """Largest number of tokens per row; `None` for no limit."""
     ce_last_k: int | None = None
     """Learn only this many supervised tokens at the end of a row; `None` for all of them."""
+    trajectory: TrajectoryRules = NO_TRAJECTORY_RULES
+    """What labels make of a row's weight."""
 
     def __post_init__(self) -> None:
         for name, limit in (("seq_len", self.seq_len), ("ce_last_k", self.ce_last_k)):
@@ -70,11 +75,21 @@ class DatasetOptions(RowRules):
 
     @classmethod
     def of(
-        cls, rules: RowRules, *, seq_len: int | None, ce_last_k: int | None = None
+        cls,
+        rules: RowRules,
+        *,
+        seq_len: int | None,
+        ce_last_k: int | None = None,
+        trajectory: TrajectoryRules = NO_TRAJECTORY_RULES,
     ) -> DatasetOptions:
-        """Add the lengths of a run to its rules."""
+        """Add the lengths and weights of a run to its rules."""
         values = {each.name: getattr(rules, each.name) for each in fields(RowRules)}
-        return cls(**values, seq_len=seq_len, ce_last_k=ce_last_k)
+        return cls(**values, seq_len=seq_len, ce_last_k=ce_last_k, trajectory=trajectory)
+
+
+def encoder_of(tokenizer: TextTokenizer, policy: TextPolicy, options: DatasetOptions) -> RowEncoder:
+    """What turns rows into ids under these options."""
+    return RowEncoder(tokenizer, policy, options.seq_len, options.ce_last_k, options.trajectory)
 
 
 def left_out_by(record: TrainingRecord, rules: RowRules) -> DropReason | None:
@@ -138,6 +153,8 @@ class RowScan:
                 record, read.place
             )
             if reason is None:
+                self.tally.trajectories += self.options.trajectory.factor(record) != 1.0
+                self.tally.graded += record.difficulty is not None
                 for part, row in enumerate(self.encoder.whole(record, read)):
                     self._take_encoded(row, part, read.place)
             else:

@@ -16,13 +16,20 @@ from vox_populi.adapters.header import AdapterHeader
 from vox_populi.errors import ArtifactError, MergeMismatchError
 from vox_populi.files.file_digest import content_digest, digest_of_contents
 from vox_populi.files.staged_folder import StagedFolder
+from vox_populi.files.whole_file import pretty_json
 from vox_populi.merge.choices import MergeFormat, MergeOutput
 from vox_populi.merge.inputs import MergeInputs
 from vox_populi.merge.model_files import copied_files
 from vox_populi.merge.number_type import number_types
 from vox_populi.merge.prove import MergeProof
 from vox_populi.merge.receipt import UPDATE_TOLERANCE, MergeReceipt, NumberTypeChoice, TriedType
-from vox_populi.merge.served_text import ServedFiles, served_files
+from vox_populi.merge.served_text import (
+    ServedFiles,
+    base_ends_of,
+    served_files,
+    served_text,
+)
+from vox_populi.merge.serving_handoff import HANDOFF_FILE, ServedArtifact, handoff
 from vox_populi.merge.subset import SubsetInputs
 from vox_populi.merge.write import Attempt, ModelWriter, Pools
 from vox_populi.operator_messages import merge as say_merge
@@ -73,6 +80,19 @@ def merge_model(
     digests = {name: job.result() for name, job in attempt.written.digests.items()}
     digests |= {name: content_digest(path) for name, path in attempt.small.items()}
     graph = attempt.graph
+    if output.output_format is MergeFormat.HF:
+        files = {name: f"sha256:{digest}" for name, digest in digests.items()}
+        ends = base_ends_of(copied, inputs.inventory.config.eos_ids)
+        served = None if output.keep_base_text else served_text(header, ends)
+        artifact = ServedArtifact(
+            backend_family="hf-transformers",
+            files=files,
+            dtype=attempt.kind.config_name,
+            max_positions=inputs.inventory.config.max_positions,
+        )
+        document = handoff(header, artifact, served, ends)
+        path = staged.write(HANDOFF_FILE, pretty_json(document))
+        digests[HANDOFF_FILE] = content_digest(path)
     return MergeReceipt(
         output_format=output.output_format.value,
         adapter=_adapter_facts(header),

@@ -239,3 +239,43 @@ def note_memory_short(device: str, needed: int, available: int) -> str:
 def _free_on(device: str) -> str:
     """On CUDA only free memory counts."""
     return " free" if device == "cuda" else ""
+
+
+def note_preset_chosen(name: str, needed: int, available: int, device: str) -> str:
+    """`--preset auto`."""
+    return (
+        f"--preset auto chose {name}: it needs about {_gib(needed)} of the {_gib(available)} of"
+        f" {device}. Pass --preset {name} to get the same elsewhere."
+    )
+
+
+def preset_needs_memory(device: str) -> Problem:
+    """`--preset auto` on a system that does not tell its memory."""
+    return Problem(
+        code="MENS-E093",
+        what=f"--preset auto cannot choose: the memory of {device} is not known.",
+        where="--preset",
+        fix="Name a preset, such as --preset safe.",
+    )
+
+
+def no_preset_fits(
+    smallest: str, needed: int, available: int, seq_len: int, positions: int
+) -> Problem:
+    """`--preset auto` where not even the smallest preset fits."""
+    why = (
+        f"needs about {_gib(needed)}, and {_gib(available)} are available"
+        if seq_len <= positions
+        else f"has rows of {seq_len} tokens, and the base has {positions} positions"
+    )
+    return Problem(
+        code="MENS-E094",
+        what=f"--preset auto found none that fits: the smallest, {smallest}, {why}.",
+        where="--preset",
+        fix="Use --backend qlora or a smaller --model, or set --seq-len, --batch-size and --rank"
+        " yourself.",
+    )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

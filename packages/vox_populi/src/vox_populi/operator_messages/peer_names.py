@@ -26,7 +26,6 @@ PEER_SETTINGS = _by_name(
         "--model | --base": """
             base_model base_model_name_or_path model_name model_id pretrained_model_name_or_path""",
         "--base | --model": "base_dir",
-        "--base": "base_shard",
         "--model": "hf_model",
         "--tokenizer": "tokenizer_name tokenizer_type tokenizer_name_or_path",
         "--data-dir | --data": "dataset dataset_dir dataset_name dataset_path data_path",

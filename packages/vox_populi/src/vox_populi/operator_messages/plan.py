@@ -164,6 +164,16 @@ def note_nothing_held_out() -> str:
     return "no rows are held out, so no held-out loss will be measured."
 
 
+def note_rows_not_graded(count: int, rows: int) -> str:
+    """`--curriculum` with rows that do not say how difficult they are."""
+    return f"{count} of {rows} rows have no difficulty; --curriculum takes them for 5 of 10."
+
+
+def note_rows_weighted(count: int) -> str:
+    """`--trajectory-weighting-enabled` with rows that it is about."""
+    return f"{count} rows weigh more or less by their category or rating."
+
+
 def note_no_effect(flag: str, reason: str) -> str:
     """A setting without effect."""
     return f"{flag} has no effect: {reason}."

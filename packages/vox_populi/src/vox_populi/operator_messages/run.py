@@ -1,4 +1,4 @@
-"""A run: training, evaluating, answering (MENS-R, MENS-A030, A540)."""
+"""A run: training, evaluating, answering (MENS-R, MENS-A030, A540, E092)."""
 
 from __future__ import annotations
 
@@ -66,6 +66,17 @@ def run_interrupted(signal_name: str, step: int, checkpoint: str | None) -> Prob
         code="MENS-R010",
         what=f"the run was stopped by {signal_name} after step {step}; {kept}.",
         fix="Resume with the same command and --resume auto.",
+    )
+
+
+def run_out_of_time(seconds: int, step: int, checkpoint: str | None) -> Problem:
+    """`--max-runtime-secs`; the run ended after a step."""
+    kept = f"its state is in {checkpoint}" if checkpoint else "there was nothing to save yet"
+    return Problem(
+        code="MENS-E092",
+        what=f"the run reached its limit of {seconds} s after step {step}; {kept}.",
+        where="--max-runtime-secs",
+        fix="Resume with the same command and --resume auto; the limit starts again.",
     )
 
 

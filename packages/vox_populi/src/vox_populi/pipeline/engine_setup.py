@@ -52,8 +52,9 @@ def load_objective(planned: PlannedRun, base_digest: str) -> LoadedObjective:
     return LoadedObjective(build_objective(plan, cached.inventory), (*notes, *cached.notes))
 
 
-def engine_settings(plan: ExecutionPlan, *, only_one_step: bool = False) -> EngineSettings:
+def engine_settings(planned: PlannedRun, *, only_one_step: bool = False) -> EngineSettings:
     """What the engine needs to know of a plan, or of its first step alone."""
+    plan, is_ordered = planned.plan, planned.plan.curriculum and not only_one_step
     return EngineSettings(
         rows_per_step=plan.batching.rows_per_step,
         window_tokens=plan.batching.window_tokens,
@@ -63,6 +64,7 @@ def engine_settings(plan: ExecutionPlan, *, only_one_step: bool = False) -> Engi
         seed=plan.seed,
         optimization=plan.optimization,
         evaluation=plan.evaluation,
+        difficulties=planned.preflight.train.difficulties if is_ordered else None,
     )
 
 

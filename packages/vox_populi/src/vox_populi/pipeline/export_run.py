@@ -9,22 +9,37 @@ from vox_populi.adapters.base import fitting_modules
 from vox_populi.adapters.header import (
     AdapterHeader,
 )
+from vox_populi.adapters.peft.config import PEFT_WEIGHTS_FILE
 from vox_populi.errors import ArtifactError
 from vox_populi.export.base_name import loadable_name
+from vox_populi.export.consumers import MLX_WEIGHTS_FILE, Consumer
 from vox_populi.export.forms import ConsumerForm, consumer_form, write_form
 from vox_populi.export.text_files import text_files
+from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.files.output_guard import Reads, require_new_folder
-from vox_populi.files.staged_folder import new_folder
-from vox_populi.files.whole_file import Chunk
+from vox_populi.files.staged_folder import StagedFolder, new_folder
+from vox_populi.files.whole_file import Chunk, pretty_json
 from vox_populi.hf.embedded import embedded_model_dir
+from vox_populi.hf.generation_config import read_stop_ids
 from vox_populi.hf.inventory import ModelInventory, read_inventory
+from vox_populi.merge.served_text import served_text
+from vox_populi.merge.serving_handoff import (
+    HANDOFF_FILE,
+    ServedArtifact,
+    folder_digests,
+    handoff,
+)
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import export as say_export
 from vox_populi.pipeline.export import ExportReport, ExportRequest
 from vox_populi.runs.adapter_place import require_run_adapter
 from vox_populi.runs.checkpoint_dir import checkpoint_at
 from vox_populi.runs.find_adapter import find_own_adapter
+
+_BACKEND_FAMILIES = {Consumer.PEFT: "hf-transformers", Consumer.VLLM: "vllm"}
+_ADAPTER_FILES = {Consumer.MLX: MLX_WEIGHTS_FILE}
+"""Files with an adapter's numbers; those of other consumers are PEFT's."""
 
 
 def export_adapter(request: ExportRequest) -> ExportReport:
@@ -59,6 +74,8 @@ def export_adapter(request: ExportRequest) -> ExportReport:
     form = replace(form, files={**form.files, **texts})
     with new_folder(request.output_dir) as output:
         write_form(output.path, form, modules, config)
+        document = _handoff(request, header, inventory, output)
+        output.write(HANDOFF_FILE, pretty_json(document))
         files = output.files()
     return ExportReport(
         consumer=request.consumer,
@@ -71,6 +88,23 @@ def export_adapter(request: ExportRequest) -> ExportReport:
         rescaled=form.rescaled,
         notes=(*form.notes, *text_notes, *_notes(header), *_base_notes(form, base_name)),
     )
+
+
+def _handoff(
+    request: ExportRequest, header: AdapterHeader, base: ModelInventory, output: StagedFolder
+) -> JsonObject:
+    """The file for a server that loads the adapter on its base."""
+    public = header.for_publishing(include_system_prompt=request.include_system_prompt)
+    ends = read_stop_ids(base.model_dir, base.config.vocab_size) or base.config.eos_ids
+    is_trained = header.imported is None and not request.keep_base_text
+    artifact = ServedArtifact(
+        backend_family=_BACKEND_FAMILIES.get(request.consumer, "other"),
+        files=folder_digests(output.path, output.files()),
+        dtype="float32",
+        max_positions=base.config.max_positions,
+        adapter_path=_ADAPTER_FILES.get(request.consumer, PEFT_WEIGHTS_FILE),
+    )
+    return handoff(public, artifact, served_text(public, ends) if is_trained else None, ends)
 
 
 def _text_files(

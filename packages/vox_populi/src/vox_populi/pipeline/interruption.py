@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from types import FrameType
 from vox_populi.errors import RunFailedError
 from vox_populi.operator_messages import run as say
 
+OUT_OF_TIME = 124
+"""Exit code of a run that `--max-runtime-secs` stopped: that of `timeout(1)`."""
+
 
 class RunInterruptedError(RunFailedError):
     """A run that was asked to stop and did."""
@@ -21,12 +25,30 @@ class RunInterruptedError(RunFailedError):
     def __init__(self, signal_number: int, step: int, checkpoint: str | None = None) -> None:
         name = signal.Signals(signal_number).name
         super().__init__(say.run_interrupted(name, step, checkpoint))
-        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
+        """A shell's exit code for a process ended by this signal: 130 or 143."""
+
+
+class RunOutOfTimeError(RunInterruptedError):
+    """A run that reached its time limit and stopped; its `exit_code` is 124."""
+
+    def __init__(self, seconds: int, step: int, checkpoint: str | None = None) -> None:
+        RunFailedError.__init__(self, say.run_out_of_time(seconds, step, checkpoint))
+        self.exit_code = OUT_OF_TIME
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimit:
+    """How long a run may take."""
+
+    seconds: int
+    started: float
+    """`time.monotonic()` when the run was asked for."""
 
     @property
-    def exit_code(self) -> int:
-        """A shell's exit code for a process ended by this signal: 130 or 143."""
-        return 128 + self.signal_number
+    def is_reached(self) -> bool:
+        """Whether all of it has passed."""
+        return time.monotonic() - self.started >= self.seconds
 
 
 @dataclass(slots=True)
@@ -36,18 +58,37 @@ class StopRequest:
     signal_number: int | None = None
     should_stop: Callable[[], bool] | None = None
     """The caller's own request, which counts as a SIGINT."""
+    limit: TimeLimit | None = None
+    is_out_of_time: bool = False
+    _has_begun: bool = False
 
     def __call__(self) -> bool:
-        """Whether the run should stop now."""
+        """Whether the run should stop now; called before each step.
+
+        The time limit leaves the first step alone: a job that is started again until its run is
+        complete would otherwise never end if loading alone takes longer than the limit.
+        """
         if self.signal_number is None and self.should_stop is not None and self.should_stop():
             self.signal_number = signal.SIGINT
-        return self.signal_number is not None
+        if self._has_begun and self.limit is not None and self.limit.is_reached:
+            self.is_out_of_time = True
+        self._has_begun = True
+        return self.signal_number is not None or self.is_out_of_time
+
+    def error(self, step: int, checkpoint: str | None) -> RunInterruptedError | None:
+        """What a run that stopped after a step raises; `None` if nothing asked it to."""
+        if self.signal_number is not None:
+            return RunInterruptedError(self.signal_number, step, checkpoint)
+        if self.is_out_of_time and self.limit is not None:
+            return RunOutOfTimeError(self.limit.seconds, step, checkpoint)
+        return None
 
 
 @contextmanager
 def stop_on_signals(
     acknowledge: Callable[[str], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    limit: TimeLimit | None = None,
 ) -> Iterator[StopRequest]:
     """Turn the first SIGINT or SIGTERM into a request; the second one ends the process.
 
@@ -57,8 +98,9 @@ def stop_on_signals(
         acknowledge: Called immediately, in a separate thread, when the run will stop: a handler
             waits for the current call into torch, which can be a whole backward pass.
         should_stop: Called between steps; true stops the run as SIGINT does.
+        limit: When the run stops by itself.
     """
-    request = StopRequest(should_stop=should_stop)
+    request = StopRequest(should_stop=should_stop, limit=limit)
     before: dict[int, signal._HANDLER] = {}
 
     def ask(number: int, frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,14 @@ class RunOptions:
     )
     resume: Resume | None = None
     """Resume from a checkpoint; `force` takes precedence and starts over."""
+    max_runtime_secs: int | None = setting(
+        None,
+        "Stop after this many seconds, with a checkpoint.",
+        allowed=number_ranges.COUNT,
+        refused_at_once=True,
+    )
+    """Counted from the start of the command. The run stops after the step that reaches the limit,
+    not before its first one; resuming starts it again."""
     check_rows: bool = setting(
         True, "Keep a few rows as token ids in the run folder, to check merges with."
     )
@@ -240,14 +249,15 @@ def run_training(
             from does not fit.
         EnvironmentFailure: For a locked folder or one that is not empty, a full disk or device.
         RunInterruptedError: After SIGINT or SIGTERM, between two steps; its `exit_code` is 130
-            or 143.
+            or 143. Its subclass `RunOutOfTimeError`, with 124, after `max_runtime_secs`.
     """
+    started = time.monotonic()
     extras.require(*NEEDED_TO_RUN)
     require_loggers(options.report_to or ())
     found = preflight(contract, options.folder_use)
     # Only now: what is wrong with the inputs is said without waiting for torch.
     module = load_runner("train_run")
-    report: TrainReport = module.train(planned(contract, found), options, sinks)
+    report: TrainReport = module.train(planned(contract, found), options, sinks, started)
     return report
 
 

@@ -23,7 +23,12 @@ from vox_populi.pipeline.engine_setup import (
 )
 from vox_populi.pipeline.final_adapter import write_final_adapter
 from vox_populi.pipeline.initial_adapter import read_initial_adapter
-from vox_populi.pipeline.interruption import RunInterruptedError, StopRequest, stop_on_signals
+from vox_populi.pipeline.interruption import (
+    RunInterruptedError,
+    StopRequest,
+    TimeLimit,
+    stop_on_signals,
+)
 from vox_populi.pipeline.resume import (
     StartingPoint,
     check_finished_adapter,
@@ -101,14 +106,24 @@ class _Job:
         return adapter_header(self.planned, self.inputs, step)
 
 
-def train(planned: PlannedRun, options: RunOptions, sinks: Sequence[Sink]) -> TrainReport:
+def train(
+    planned: PlannedRun, options: RunOptions, sinks: Sequence[Sink], started: float
+) -> TrainReport:
     """Execute a plan, or the rest of it, and write a run folder.
+
+    Args:
+        planned: The plan.
+        options: What does not change the result.
+        sinks: Receive every event.
+        started: `time.monotonic()` when the run was asked for, which its time limit counts from.
 
     Raises:
         VoxError: As `pipeline.train.run_training` says.
     """
     require_memory(planned.plan)
-    with stop_on_signals(options.on_stop, options.should_stop) as stop:
+    most = options.max_runtime_secs
+    limit = None if most is None else TimeLimit(most, started)
+    with stop_on_signals(options.on_stop, options.should_stop, limit) as stop:
         inputs = input_facts(planned)
         initial = read_initial_adapter(planned, inputs)
         job = _Job(planned, options, inputs, run_request(planned, inputs), initial)
@@ -262,7 +277,7 @@ class _Run:
             objective,
             plan_optimizer(plan, objective),
             Rows(found.train, found.valid),
-            engine_settings(plan),
+            engine_settings(self.job.planned),
             self.sink,
             self.stop,
             checkpoints=policy,
@@ -281,11 +296,10 @@ class _Run:
         return engine
 
     def _leave_if_asked(self, step: int) -> None:
-        if self.stop.signal_number is None:
-            return
         last = self.saver.last
-        where = f"{last.path.parent.name}/{last.name}" if last else None
-        raise RunInterruptedError(self.stop.signal_number, step, where)
+        error = self.stop.error(step, f"{last.path.parent.name}/{last.name}" if last else None)
+        if error is not None:
+            raise error
 
     def _write(self, outcome: TrainOutcome, times: RunTimes, notes: tuple[str, ...]) -> TrainReport:
         """Write the results, the manifest last: with it the run is complete."""
@@ -293,7 +307,7 @@ class _Run:
         with times.measure("save"):
             step = outcome.steps if outcome.best_step is None else outcome.best_step
             header = self.job.header_at(step)
-            written = write_final_adapter(run_dir.path, planned.plan, header, outcome.adapter)
+            written = write_final_adapter(run_dir.path, planned, header, outcome.adapter)
         results = result_facts(planned, outcome, written)
         manifest = manifest_values(planned.contract, planned.plan, inputs, results)
         run_dir.write_atomic(MODEL_CARD_FILE, model_card(manifest).encode())

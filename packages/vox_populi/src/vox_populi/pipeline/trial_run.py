@@ -91,7 +91,7 @@ def _one_step(planned: PlannedRun, objective: Objective) -> TrainOutcome:
         plan.batching.rows_per_step, range(len(rows)), key=lambda row: (-lengths[row], row)
     )
     longest = rows.select(sorted(longest_first))
-    settings = engine_settings(plan, only_one_step=True)
+    settings = engine_settings(planned, only_one_step=True)
     only_these = Rows(longest, rows.select([]))
     optimizer = plan_optimizer(plan, objective)
     return Engine(objective, optimizer, only_these, settings, _NoSink()).run()
@@ -100,7 +100,7 @@ def _one_step(planned: PlannedRun, objective: Objective) -> TrainOutcome:
 def _save(planned: PlannedRun, header: AdapterHeader, outcome: TrainOutcome) -> int:
     """Write the adapter into a scratch folder; return the size of its files."""
     with tempfile.TemporaryDirectory(prefix="vox-trial-") as folder:
-        written = write_final_adapter(Path(folder), planned.plan, header, outcome.adapter)
+        written = write_final_adapter(Path(folder), planned, header, outcome.adapter)
         return sum(path.stat().st_size for path in written)
 
 

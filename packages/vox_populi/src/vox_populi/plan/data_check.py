@@ -64,6 +64,8 @@ class CheckedRows:
             n_valid_rows=len(self.valid),
             train_file=self.train_file,
             valid_file=self.valid_file,
+            graded_rows=self.train.report.graded,
+            trajectory_rows=self.train.report.trajectories,
         )
         if not is_tokenised:
             return facts
@@ -117,6 +119,7 @@ def check_rows(
         contract.rows,
         seq_len=contract.batching.seq_len if is_tokenised else None,
         ce_last_k=contract.ce_last_k,
+        trajectory=contract.trajectory,
     )
 
     keeping = contract.row_keeping

@@ -82,6 +82,10 @@ class DataFacts:
     """Tokens of all rows, including held-out ones."""
     supervised_tokens: int | None = None
     """Number of `tokens` that are learned or evaluated."""
+    graded_rows: int = 0
+    """Training rows with a difficulty, held-out ones included if they are split off."""
+    trajectory_rows: int = 0
+    """The same for rows whose labels change their weight."""
     train_file: str = TRAIN_FILE
     """Name of the training rows: of their file, or of the first of several."""
     valid_file: str | None = None
@@ -127,6 +131,8 @@ class ExecutionPlan:
     ce_last_k: int | None = None
     """Only so many supervised tokens at the end of a row are learned; `None`: all of them. The
     rows are labelled accordingly already."""
+    curriculum: bool = False
+    """Whether easy rows come first in each epoch."""
 
     @property
     def candle_compat_mode(self) -> bool:
@@ -220,6 +226,7 @@ def plan_execution(
         quant=quant,
         proxy=chosen.proxy,
         ce_last_k=contract.ce_last_k,
+        curriculum=contract.curriculum,
     )
 
 

@@ -59,6 +59,7 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
         **record_of(plan.optimization),
         **record_of(plan.evaluation),
         "seed": plan.seed,
+        **({"curriculum": True} if plan.curriculum else {}),
         "data": {
             "train_rows": plan.data.n_train_rows,
             "valid_rows": plan.data.n_valid_rows,
@@ -139,6 +140,8 @@ def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
     threads = "" if plan.threads is None else f", {plan.threads} threads"
     yield "device", f"{plan.device}, {plan.compute_dtype}{threads}"
     yield "rows", _describe_rows(plan)
+    if plan.curriculum:
+        yield "order", "easy rows first, by difficulty"
     batching = plan.batching
     yield (
         "window",

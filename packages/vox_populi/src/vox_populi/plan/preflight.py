@@ -29,6 +29,7 @@ from vox_populi.plan.data_check import check_rows, is_folder, skip_rate_problems
 from vox_populi.plan.execution_planner import DataFacts
 from vox_populi.plan.findings import Findings
 from vox_populi.plan.graph_choice import GraphChoice, choose_graph, target_problems
+from vox_populi.plan.label_notes import label_notes
 from vox_populi.plan.memory_estimate import adapter_size
 from vox_populi.plan.output_folder import (
     AS_NEW_FOLDER,
@@ -130,6 +131,7 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
         digests["tokenizer"] = tokenizer.digest
     if start is not None:
         digests["init_from"] = f"sha256:{start}"
+    facts = rows.facts(is_tokenised=text.is_tokenised)
     return PreflightReport(
         contract=contract,
         inventory=inventory,
@@ -141,12 +143,13 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
         layout=text.layout,
         train=rows.train,
         valid=rows.valid,
-        facts=rows.facts(is_tokenised=text.is_tokenised),
+        facts=facts,
         digests=digests,
         notes=(
             *inventory.config.notes,
             *text.notes,
             *rows.notes(contract.batching.seq_len),
+            *label_notes(contract, facts),
         ),
         local_notes=rows.local_notes,
     )

@@ -13,8 +13,7 @@ from typing import Any
 from vox_populi.data.row_cache.columns import id_type
 from vox_populi.data.row_cache.crew import serve
 from vox_populi.data.row_cache.part_files import PartEncoder
-from vox_populi.data.row_reader import RowEncoder
-from vox_populi.data.row_scan import DatasetOptions
+from vox_populi.data.row_scan import DatasetOptions, encoder_of
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.files.plain_values import of_plain
 from vox_populi.hf.hf_tokenizer import HfTokenizer
@@ -31,7 +30,7 @@ def part_encoder(job: Mapping[str, Any]) -> PartEncoder:
     policy = of_plain(TextPolicy, job["policy"])
     options = of_plain(DatasetOptions, job["options"])
     return PartEncoder(
-        encoder=RowEncoder(tokenizer, policy, options.seq_len, options.ce_last_k),
+        encoder=encoder_of(tokenizer, policy, options),
         options=options,
         files=tuple(job["files"]),
         id_code=id_type(tokenizer.vocab_size),

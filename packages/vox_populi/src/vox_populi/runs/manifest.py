@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -121,6 +121,7 @@ def manifest_values(
         **_adapter_values(plan, inputs),
         **_schedule_values(contract, plan),
         **_deployment_values(contract),
+        **contract.provenance.as_manifest(),
         **_qlora_values(plan, inputs, results),
         "results": _result_values(results),
         "artifacts": {
@@ -228,6 +229,11 @@ def _data_values(
         values["context_filter"] = contract.rows.context_filter
     if contract.text.on_control_text is not ControlText.TEXT:
         values["on_control_text"] = contract.text.on_control_text.value
+    if contract.curriculum:
+        values["curriculum"] = True
+    if contract.trajectory.trajectory_weighting_enabled:
+        values |= asdict(contract.trajectory)
+        values["trajectory_weighted_pairs"] = inputs.train_report.trajectories
     return values
 
 

@@ -21,6 +21,7 @@ def _lines(manifest: Mapping[str, object]) -> Iterator[str]:
     yield f"- name: {code_span(manifest['base_model'])} ({code_span(manifest['model_type'])})"
     yield f"- digest: {code_span(manifest['base_digest'])}"
     yield "- the adapter works on this base only; its licence and its limits come with it"
+    yield from _provenance(manifest)
     yield from _section("Data")
     yield f"- train file: {code_span(manifest['train_file'])}"
     yield f"- digest: {code_span(manifest['train_digest'])}"
@@ -58,6 +59,19 @@ def _lines(manifest: Mapping[str, object]) -> Iterator[str]:
         yield "token; do not compare its losses with those of a full graph."
         yield ""
     yield "Losses are means over supervised tokens, in nats. `training_manifest.json` has the rest."
+
+
+def _provenance(manifest: Mapping[str, object]) -> Iterator[str]:
+    """What the operator stated about the base's origin."""
+    for label, key in (
+        ("family, as stated", "provenance_base_family"),
+        ("published as, as stated", "provenance_upstream_model_id"),
+        ("licence, as stated", "provenance_license_class"),
+    ):
+        if key in manifest:
+            yield f"- {label}: {code_span(manifest[key])}"
+    if manifest.get("provenance_attribution_required") is True:
+        yield "- the base's licence asks for attribution, as stated: name it where you publish this"
 
 
 def _section(title: str) -> Iterator[str]:

@@ -29,10 +29,28 @@ class RowSource(Protocol):
         ...
 
 
-def epoch_order(n_rows: int, seed: int, epoch: int) -> array[int]:
-    """The rows of an epoch, shuffled by the stream (seed, shuffle, epoch); 4 bytes each."""
+UNGRADED = 5.0
+"""Difficulty that a row without one counts as; the source system's."""
+
+
+def epoch_order(
+    n_rows: int, seed: int, epoch: int, difficulties: Sequence[float] | None = None
+) -> array[int]:
+    """The rows of an epoch, shuffled by the stream (seed, shuffle, epoch); 4 bytes each.
+
+    Args:
+        n_rows: Number of rows.
+        seed: The run's.
+        epoch: Its number, from 0.
+        difficulties: If given, easy rows come first: rows are sorted by these numbers, with 0 as
+            `UNGRADED`, and those of one difficulty keep their shuffled order.
+    """
     generator = stream_generator(seed, Stream.SHUFFLE, epoch)
     shuffled = torch.randperm(n_rows, generator=generator)
+    if difficulties is not None:
+        grades = torch.frombuffer(array("f", difficulties), dtype=torch.float32)
+        grades = torch.where(grades == 0, UNGRADED, grades)
+        shuffled = shuffled[torch.argsort(grades[shuffled], stable=True)]
     order = array("I")
     for piece in shuffled.split(_PIECE):
         order.extend(piece.tolist())

@@ -207,9 +207,10 @@ class Engine:
         )
 
     def _epoch_order(self) -> Sequence[int]:
-        epoch = self._progress.epoch
+        epoch, s = self._progress.epoch, self._settings
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, epoch_order(len(self._train_rows), self._settings.seed, epoch)
+            order = epoch_order(len(self._train_rows), s.seed, epoch, s.difficulties)
+            self._order = epoch, order
         return self._order[1]
 
     def _save_if_due(self) -> None:

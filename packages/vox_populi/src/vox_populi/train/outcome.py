@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -25,6 +25,8 @@ class EngineSettings:
     seed: int
     optimization: OptimizationSettings = field(default_factory=OptimizationSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    difficulties: Sequence[float] | None = None
+    """Difficulty of each training row, if easy ones come first; 0 for one without."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@
 | `lengths.u32` | tokens of each row |
 | `supervised.u32` | supervised tokens of each row |
 | `weights.f64` | weight of each row in the loss |
+| `difficulties.f32` | difficulty of each row; 0 for a row without one |
 | `ends.u64` | end of each row in `tokens.bin` |
 | `tokens.bin` | per row: its ids, 2 or 4 bytes each, then pairs of 4-byte numbers |
 
@@ -30,6 +31,7 @@ COLUMNS = {
     "lengths.u32": "I",
     "supervised.u32": "I",
     "weights.f64": "d",
+    "difficulties.f32": "f",
     "ends.u64": "Q",
 }
 """Type code of each column by the name of its file."""
@@ -60,12 +62,13 @@ class PartColumns:
 
     def append(self, row: EncodedRow, part: int) -> None:
         """Add a row; its `line` is its index."""
-        indices, parts, lengths, supervised, weights, ends = self.columns.values()
+        indices, parts, lengths, supervised, weights, difficulties, ends = self.columns.values()
         indices.append(row.line)
         parts.append(part)
         lengths.append(len(row))
         supervised.append(row.n_supervised)
         weights.append(row.weight)
+        difficulties.append(row.difficulty or 0.0)
         self.tokens += array(self.id_code, row.ids).tobytes()
         self.tokens += array(_WIDE, _learned(row.labels)).tobytes()
         ends.append(len(self.tokens))

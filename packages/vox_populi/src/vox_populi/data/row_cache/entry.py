@@ -120,6 +120,7 @@ class Entry:
         self.lengths: Sequence[int] = columns["lengths.u32"]
         self.supervised: Sequence[int] = columns["supervised.u32"]
         self._weights: Sequence[float] = columns["weights.f64"]
+        self.difficulties: Sequence[float] = columns["difficulties.f32"]
         self._ends: Sequence[int] = columns["ends.u64"]
         self._sums = bytes(_mapped(folder / SUMS, digests[SUMS]))
         self._good = bytearray(len(self._sums) // _SUM_BYTES)
@@ -147,7 +148,8 @@ class Entry:
                 self._check(block)
         length = self.lengths[number]
         ids, labels = decoded(self._bytes(start, end), length, self._id_code)
-        return EncodedRow(ids, labels, self.indices[number], self._weights[number])
+        grade = self.difficulties[number] or None
+        return EncodedRow(ids, labels, self.indices[number], self._weights[number], grade)
 
     def disown(self) -> None:
         """Remove the record, so that the next reader builds the entry again."""

@@ -18,7 +18,7 @@ from vox_populi.files.whole_file import canonical_json
 from vox_populi.version import __version__
 from vox_tensor.regular_file import open_regular
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ENTRY_PREFIX = "rows-"
 _DECIDING = ("vox_populi.data", "vox_populi.hf", "vox_tensor")
 """Packages whose code decides which ids a row becomes."""
