@@ -43,6 +43,7 @@ AREAS = {
     "R": "Runs",
     "A": "Artifacts",
     "E": "Environment",
+    "V": "Evaluation, gates and scorecards",
     "G": "The acceptance gate",
     "X": "Extras",
     "S": "Serving",

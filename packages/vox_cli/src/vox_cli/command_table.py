@@ -109,6 +109,11 @@ COMMANDS = (
         "vox mens eval --run runs/first --data data/valid.jsonl",
     ),
     CommandEntry(
+        ("mens", "eval-local"),
+        "Answer tasks and check the answers: strings, JSON, Python, tests.",
+        "vox mens eval-local runs/first --tasks tasks.yaml --output-dir evals/first",
+    ),
+    CommandEntry(
         ("mens", "generate"),
         "Continue prompts, or chat, with any model or adapter.",
         'vox mens generate --run runs/first --prompt "Reverse a string in Python."',

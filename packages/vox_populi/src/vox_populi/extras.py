@@ -30,6 +30,8 @@ EXTRA_OF_MODULE = {
     "wandb": "wandb",
     "mlflow": "mlflow",
     "trackio": "trackio",
+    "jsonschema": "eval",
+    "referencing": "eval",
 }
 _HOLDER = "vox-populi"
 """The distribution whose extras these are."""

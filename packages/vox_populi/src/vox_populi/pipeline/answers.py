@@ -13,6 +13,7 @@ from vox_populi.data.supervision import (
     end_of_answer_id,
 )
 from vox_populi.data.template_messages import Tools
+from vox_populi.errors import DataError
 from vox_populi.hf.generation_config import read_stop_ids
 from vox_populi.infer.cached_model import CachedModel
 from vox_populi.infer.continuation import StopReason
@@ -20,6 +21,7 @@ from vox_populi.infer.generate import Generated, generate_ids
 from vox_populi.infer.python_syntax import is_python
 from vox_populi.infer.sampling import SamplingSpec
 from vox_populi.model.transformer import Transformer
+from vox_populi.operator_messages import data as say_data
 from vox_populi.pipeline.evaluate import AnswerScore
 from vox_populi.pipeline.generate import GenerateRequest
 from vox_populi.pipeline.load_model import FoundWeights
@@ -66,6 +68,20 @@ class Answerer:
     def encode(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
         """Ids up to where the answer starts."""
         return encode_prompt(messages, self._found.tokenizer, self._found.policy, tools)
+
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of a text to continue as it is: with what starts a text, and without what ends it.
+
+        Raises:
+            DataError: When it holds a lone surrogate.
+        """
+        record = TrainingRecord(messages=(Message(Role.ASSISTANT, text),), line=1, is_text=True)
+        try:
+            row = encode_record(record, self._found.tokenizer, self._found.policy)
+        except ValueError:
+            raise DataError(say_data.prompt_not_unicode("the prompt")) from None
+        ids = list(row.ids)
+        return ids[:-1] if ids and ids[-1] in self._stop_ids else ids
 
     def form_of(self, record: TrainingRecord) -> TrainingRecord:
         """The form of a row that these weights were trained on."""

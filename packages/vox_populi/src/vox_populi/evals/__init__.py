@@ -1,0 +1,1 @@
+"""Judging answers: tasks, checks, rates with intervals, reports, gates, scorecards. No torch."""

@@ -1,0 +1,75 @@
+"""Evaluation and its gates (MENS-V): task files, checks, jail, reports, policies, scorecards."""
+
+from __future__ import annotations
+
+from vox_populi.operator_messages.wording import clipped
+from vox_tensor.errors import Problem
+
+
+def jail_missing(reason: str) -> Problem:
+    """Programs of a model cannot be locked in here, so none is run."""
+    return Problem(
+        code="MENS-V010",
+        what=f"programs cannot be locked in on this machine: {reason or 'no reason'}.",
+        fix="Use Linux on x86-64 or ARM64 with seccomp, or leave --run-code out.",
+    )
+
+
+def task_malformed(reason: str, where: str) -> Problem:
+    """A task, or a document of tasks, that cannot be used."""
+    return Problem(
+        code="MENS-V001",
+        what=f"{reason}.",
+        fix="Correct the task; the page `Task files` of the docs describes every key.",
+        where=where,
+    )
+
+
+def task_id_repeated(task_id: str, first: str, where: str) -> Problem:
+    """Two tasks with one id, which reports and baselines could not tell apart."""
+    return Problem(
+        code="MENS-V002",
+        what=f"the id {clipped(task_id)!r} is taken by the task at {first}.",
+        fix="Give every task an id of its own.",
+        where=where,
+    )
+
+
+def tasks_missing(paths: str) -> Problem:
+    """Files without a single task."""
+    return Problem(
+        code="MENS-V003",
+        what="there are no tasks.",
+        fix="Write at least one task; the page `Task files` of the docs shows how.",
+        where=paths,
+    )
+
+
+def code_not_allowed(count: int, where: str) -> Problem:
+    """Tasks that run what the model writes, without permission to do so."""
+    return Problem(
+        code="MENS-V004",
+        what=f"{count} tasks run the code of answers.",
+        fix="Pass --run-code to run it locked in: no network, no files, limits of time and memory.",
+        where=where,
+    )
+
+
+def report_invalid(reason: str, where: str) -> Problem:
+    """A file that is no report of an evaluation."""
+    return Problem(
+        code="MENS-V011",
+        what=f"this is no report of eval-local: {reason}.",
+        fix="Pass a folder that `vox mens eval-local --output-dir` wrote, or its eval_report.json.",
+        where=where,
+    )
+
+
+def report_edited(where: str) -> Problem:
+    """A report that does not match its own digest."""
+    return Problem(
+        code="MENS-V012",
+        what="the report was changed after it was written: it does not match its digest.",
+        fix="Evaluate again; what was edited proves nothing.",
+        where=where,
+    )

@@ -1,0 +1,63 @@
+"""Answering tasks with loaded weights. Needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vox_populi.evals.eval_task import EvalTask, Sampling
+from vox_populi.infer.sampling import SamplingSpec
+from vox_populi.model.transformer import Transformer
+from vox_populi.pipeline.answers import Answerer
+from vox_populi.pipeline.load_model import FoundWeights
+from vox_tensor.records import Message
+
+NO_ROOM = "no_room"
+"""Why there is no answer to a prompt that fills the model's positions."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAnswer:
+    """An answer."""
+
+    text: str
+    tokens: int
+    stop_reason: str
+
+
+class TaskAnswerer:
+    """Weights that answer tasks, with or without further turns."""
+
+    def __init__(self, found: FoundWeights, model: Transformer) -> None:
+        self._answerer = Answerer(found, model)
+
+    def answer(
+        self, task: EvalTask, seed: int, further: Sequence[Message] = (), text: str = ""
+    ) -> TaskAnswer:
+        """Answer a task.
+
+        Args:
+            task: The task.
+            seed: Of sampling.
+            further: Turns after those of the task.
+            text: What a task that continues a text has after it.
+        """
+        if task.completion is not None:
+            ids = self._answerer.encode_text(task.completion + text)
+        else:
+            ids = self._answerer.encode([*task.messages, *further])
+        if not 0 < len(ids) <= self._answerer.most_prompt_tokens:
+            return TaskAnswer("", 0, NO_ROOM)
+        sampling = task.sampling
+        made = self._answerer.answer(ids, sampling.max_new_tokens, _spec(sampling, seed))
+        return TaskAnswer(self._answerer.decode(made.ids), len(made.ids), made.stop_reason.value)
+
+
+def _spec(sampling: Sampling, seed: int) -> SamplingSpec:
+    return SamplingSpec(
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        repetition_penalty=sampling.repetition_penalty,
+        seed=seed,
+    )
