@@ -114,6 +114,11 @@ COMMANDS = (
         "vox mens eval-local runs/first --tasks tasks.yaml --output-dir evals/first",
     ),
     CommandEntry(
+        ("mens", "eval-gate"),
+        "Decide by a policy whether an evaluation is good enough.",
+        "vox mens eval-gate evals/first --policy policy.yaml --baseline evals/base",
+    ),
+    CommandEntry(
         ("mens", "generate"),
         "Continue prompts, or chat, with any model or adapter.",
         'vox mens generate --run runs/first --prompt "Reverse a string in Python."',

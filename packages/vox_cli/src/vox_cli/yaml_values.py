@@ -16,6 +16,7 @@ from vox_populi.errors import ConfigError
 from vox_populi.operator_messages import usage as say
 
 _TAG = "tag:yaml.org,2002:"
+_PLAIN = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "timestamp")}
 _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
@@ -47,7 +48,7 @@ class _Reader:
             return self._mapping(node)
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
             return [self.value(each) for each in node.value]
-        if isinstance(node, yaml.ScalarNode) and node.tag.startswith(_TAG):
+        if isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN:
             return _scalar(node)
         raise ConfigError(say.config_not_yaml(self._place(node), "tags are not read here"))
 

@@ -36,6 +36,7 @@ _NEED_TORCH = (
     "train",
     "trial",
     "evaluate",
+    "eval_local",
     "generate",
     "chat",
     "merge",

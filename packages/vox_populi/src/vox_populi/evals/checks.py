@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,8 +61,9 @@ class Judged:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it failed, check by check."""
-        return tuple(each.reason for each in self.verdicts if each.reason is not None)
+        """Why it failed, check by check; one that several share is there once."""
+        found = (each.reason for each in self.verdicts if each.reason is not None)
+        return tuple(dict.fromkeys(found))
 
 
 def judge(task: EvalTask, answer: str) -> Judged:
@@ -144,7 +145,7 @@ def _json(check: Check, answer: str, code: str) -> str | None:
         return f"it is not JSON: {error.problems[0].what}"
     if check.schema is None:
         return None
-    errors = sorted(_validator(check.schema).iter_errors(value), key=lambda each: each.json_path)
+    errors = _schema_errors(check.schema, value)
     return f"{errors[0].json_path}: {errors[0].message[:_SHOWN]}" if errors else None
 
 
@@ -194,19 +195,39 @@ def _shown(texts: Iterable[str]) -> str:
     return ", ".join(repr(text) for text in texts)[:_SHOWN]
 
 
-def _validator(schema: Mapping[str, object]) -> Any:
-    """A validator that fetches nothing: a reference must be inside of the schema."""
+def _schema_errors(schema: Mapping[str, object], value: object) -> list[Any]:
+    """What is wrong with a value; nothing is fetched, so a reference stays inside of the schema."""
     library, referencing = extras.load("jsonschema"), extras.load("referencing")
-    return library.Draft202012Validator(dict(schema), registry=referencing.Registry())
+    validator = library.Draft202012Validator(dict(schema), registry=referencing.Registry())
+    return sorted(validator.iter_errors(value), key=lambda each: str(each.json_path))
 
 
 def _schema_problem(schema: Mapping[str, object]) -> str | None:
-    library = extras.load("jsonschema")
+    library, referencing = extras.load("jsonschema"), extras.load("referencing")
+    drafts = extras.load("referencing.jsonschema")
     try:
         library.Draft202012Validator.check_schema(dict(schema))
     except library.SchemaError as error:
         return f"{error.json_path}: {error.message[:_SHOWN]}"
+    resource = drafts.DRAFT202012.create_resource(dict(schema))
+    resolver = referencing.Registry().with_resource("", resource).resolver()
+    for reference in _references(schema):
+        try:
+            resolver.lookup(reference)
+        except referencing.exceptions.Unresolvable:
+            return f"nothing in it is {reference[:_SHOWN]}"
     return None
+
+
+def _references(node: object) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
+                yield value
+            yield from _references(value)
+    elif isinstance(node, list):
+        for each in node:
+            yield from _references(each)
 
 
 _JUDGES: Mapping[CheckKind, Callable[[Check, str, str], str | None]] = {

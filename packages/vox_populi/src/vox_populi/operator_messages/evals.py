@@ -73,3 +73,48 @@ def report_edited(where: str) -> Problem:
         fix="Evaluate again; what was edited proves nothing.",
         where=where,
     )
+
+
+def policy_malformed(reason: str, where: str) -> Problem:
+    """A policy that cannot be used; nothing passes by it."""
+    return Problem(
+        code="MENS-V020",
+        what=f"the policy cannot be used: {reason}.",
+        fix="Correct it; the page `Evaluation gates` of the docs describes every key.",
+        where=where,
+    )
+
+
+def gate_failed(name: str, message: str, where: str) -> Problem:
+    """A rate that does not meet its rule."""
+    return Problem(
+        code="MENS-V021",
+        what=f"{name}: {message}.",
+        fix="Look at the failed answers on the report's page, then train again.",
+        where=where,
+    )
+
+
+def gate_not_judged(name: str, message: str, where: str) -> Problem:
+    """A rule that could not be judged, which counts as a miss."""
+    return Problem(
+        code="MENS-V022",
+        what=f"{name} cannot be judged: {message}.",
+        fix="Evaluate on the same tasks, with a check for each rate that the policy names.",
+        where=where,
+    )
+
+
+def receipt_occupied(where: str) -> Problem:
+    """Something that is no receipt lies where the receipt should go."""
+    return Problem(
+        code="MENS-V023",
+        what="there is something here that is not a gate receipt.",
+        fix="Move it away, or pass --receipt FILE.",
+        where=where,
+    )
+
+
+def note_gate_missed(name: str, message: str, where: str) -> str:
+    """A rule that was not met and does not block."""
+    return f"{where}: {name}: {message} (does not block)"
