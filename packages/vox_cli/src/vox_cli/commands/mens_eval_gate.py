@@ -48,11 +48,10 @@ def eval_gate(
 
 def gate_text(report: EvalGateReport) -> str:
     """A line for each rule, then the verdict."""
-    rows = [["rule", "outcome", "blocks"]]
-    for outcome in report.outcomes:
-        rows.append(
-            [outcome.rule.name, outcome.outcome.value, "yes" if outcome.rule.block else "no"]
-        )
+    words = {True: "yes", False: "no"}
+    head = [["rule", "outcome", "blocks"]]
+    told = [(each.rule.name, each.outcome.value, each.rule.block) for each in report.outcomes]
+    rows = head + [[name, outcome, words[block]] for name, outcome, block in told]
     found = ["found", *(one_line(outcome.message) for outcome in report.outcomes)]
     lines = [f"{line}  {words}" for line, words in zip(table_lines(rows), found, strict=True)]
     verdict = "passed" if report.ok else "missed"

@@ -146,7 +146,7 @@ def read_report(path: Path) -> ReadReport:
 
 
 def _all_metrics(raw: Mapping[str, object]) -> dict[str, Mapping[str, Rate]]:
-    found = {ALL_TASKS: _rates(take_object(raw, "metrics"))}
+    found: dict[str, Mapping[str, Rate]] = {ALL_TASKS: _rates(take_object(raw, "metrics"))}
     for kind, name in (("source", "sources"), ("tag", "tags")):
         groups = take_object(raw, name)
         found |= {f"{kind}:{each}": _rates(take_object(groups, each)) for each in groups}
