@@ -138,7 +138,7 @@ class EvalTask:
         return any(check.schema is not None for check in self.checks)
 
     def seed_of(self, sample: int) -> int:
-        """Seed of one sample: a function of the task alone, wherever it stands in its file."""
+        """Seed of one sample: a function of the task alone, independent of its place in a file."""
         named = f"{self.sampling.seed}/{self.task_id}/{sample}".encode()
         return int.from_bytes(hashlib.sha256(named).digest()[:8], "big") >> 1
 

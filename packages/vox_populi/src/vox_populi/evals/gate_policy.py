@@ -74,8 +74,8 @@ def parse_policy(document: object, where: str) -> GatePolicy:
     """The policy of a document.
 
     Raises:
-        ConfigError: For an unknown key, a rule without a limit, or no rule that blocks: nothing of
-            it is ever passed over.
+        ConfigError: For an unknown key, a rule without a limit, or no rule that blocks: nothing in
+            it is ever ignored.
     """
     try:
         if not isinstance(document, Mapping):

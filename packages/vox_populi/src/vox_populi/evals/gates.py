@@ -1,4 +1,4 @@
-"""Holding reports to a policy: a rule passes, fails, or cannot be judged, which is no pass."""
+"""Holding reports to a policy: a rule passes, fails, or cannot be judged, which never passes."""
 
 from __future__ import annotations
 

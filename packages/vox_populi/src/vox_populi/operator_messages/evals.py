@@ -56,10 +56,10 @@ def code_not_allowed(count: int, where: str) -> Problem:
 
 
 def report_invalid(reason: str, where: str) -> Problem:
-    """A file that is no report of an evaluation."""
+    """A file that is not a report of an evaluation."""
     return Problem(
         code="MENS-V011",
-        what=f"this is no report of eval-local: {reason}.",
+        what=f"this is not a report of eval-local: {reason}.",
         fix="Pass a folder that `vox mens eval-local --output-dir` wrote, or its eval_report.json.",
         where=where,
     )
@@ -106,7 +106,7 @@ def gate_not_judged(name: str, message: str, where: str) -> Problem:
 
 
 def receipt_occupied(where: str) -> Problem:
-    """Something that is no receipt lies where the receipt should go."""
+    """Something that is not a receipt lies where the receipt should go."""
     return Problem(
         code="MENS-V023",
         what="there is something here that is not a gate receipt.",

@@ -145,7 +145,6 @@ PEER_SETTINGS = _by_name(
         "--prompts": "prompt_file prompts_file",
         "--prompt": "input_prompt text",
         "--count | --generate": "limit num_samples",
-        "--compare-base": "baseline",
         "--format": "save_method",
         "--format | --for | --to": "export_format output_format",
         "--to | --for": "target_format",

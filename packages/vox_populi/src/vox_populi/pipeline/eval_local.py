@@ -28,7 +28,7 @@ class EvalLocalRequest:
     tasks: tuple[TaskFile, ...]
     weights: WeightsChoice = field(default_factory=WeightsChoice)
     samples: int | None = None
-    """These settings win over those of the tasks; `None` leaves them."""
+    """Overrides the number of the tasks, as the settings below do theirs; `None` keeps it."""
     max_new_tokens: int | None = None
     temperature: float | None = None
     top_k: int | None = None
