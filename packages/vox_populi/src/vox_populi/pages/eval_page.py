@@ -107,7 +107,7 @@ def _group_table(
 
 
 def _answers(base: Sequence[TaskResult] | None, results: Sequence[TaskResult]) -> Markup:
-    before = base or [None] * len(results)
+    before: Sequence[TaskResult | None] = base or [None] * len(results)
     shown = list(zip(before, results, strict=True))[:_MOST_TASKS]
     rest = len(results) - len(shown)
     more = element("p", f"{rest:,} more tasks are in the report.") if rest else None
