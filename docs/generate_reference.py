@@ -17,12 +17,15 @@ from typing import Any
 import setting_types
 from api_page import api_page
 from draw_imports import with_drawing
+from memory_page import PAGE as MEMORY_PAGE
+from memory_page import memory_page
+from readme_tables import with_tables
 from setting_pages import SCHEMA_FILE, config_schema, settings_page
 
 from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, CommandEntry
 from vox_cli.exit_codes import EXIT_CODE_OF_KIND, MEANING_OF_CODE
 from vox_cli.lazy_group import PROGRAM, load_command
-from vox_populi.contract.presets import PRESETS, TrainPreset
+from vox_populi.contract.presets import PRESET_ALIASES, PRESETS, TrainPreset
 from vox_populi.operator_messages import tensors
 
 BAR = "\\|"
@@ -32,6 +35,16 @@ NOTICE = (
     "<!-- Written by docs/generate_reference.py. Change the code, then run `make docs`. -->\n\n"
 )
 
+README = "README.md"
+PRESET_MEANINGS = {
+    "tiny": "one quick pass with a small adapter, to see that everything works",
+    "safe": "short rows and a small adapter, for a card of 8 GB or a CPU",
+    "4080": "for a card of 16 or 24 GB, one row at a time",
+    "a100": "a large adapter on long rows, for a card of 80 GB",
+    "distributed": "larger steps on rows of 512 tokens; it runs on one device like every other",
+    "mobile_edge": "within the limits of a phone's runtime; trains on the CPU",
+    "vox-gen": "more epochs on short rows, for generated code",
+}
 IMPORTS_PAGE = "docs/src/explanation/imports.md"
 
 AREAS = {
@@ -144,8 +157,9 @@ def errors_page() -> str:
             continue
         lines += ["", f"## {title}"]
         for entry in members:
-            lines += ["", f"### {entry.code}", "", _prose(entry.summary), ""]
-            lines += ["```text", entry.what, entry.fix, "```"]
+            anchor = f"{{#{entry.code.lower()}}}"
+            lines += ["", f"### {entry.code}: {_prose(entry.summary).rstrip('.')} {anchor}"]
+            lines += ["", "```text", entry.what, entry.fix, "```"]
     return NOTICE + "\n".join(lines) + "\n"
 
 
@@ -226,7 +240,10 @@ def presets_page() -> str:
         "# Presets",
         "",
         "`--preset NAME` is a starting point: a flag, an environment variable or the config file",
-        "overrides it.",
+        "overrides it. With fewer than 500 rows, the epochs and the warm-up of a preset are",
+        "adapted to the data unless something overrides them, and a note says so.",
+        "",
+        *(f"- `{name}`: {PRESET_MEANINGS[name]}" for name in PRESETS if name in PRESET_MEANINGS),
         "",
         *_AUTO_PRESET.splitlines(),
         "",
@@ -236,6 +253,8 @@ def presets_page() -> str:
     for preset, settings in PRESETS.items():
         values = (getattr(settings, name) for name in names)
         lines.append(f"| `{preset}` | {' | '.join('' if v is None else str(v) for v in values)} |")
+    others = (f"`{alias}` is `{preset}`" for alias, preset in PRESET_ALIASES.items())
+    lines += ["", f"Other names: {', '.join(others)}."]
     return NOTICE + "\n".join(lines) + "\n"
 
 
@@ -260,6 +279,8 @@ def main() -> int:
         "docs/src/reference/cli.md": cli_page(),
         "docs/src/reference/presets.md": presets_page(),
         "docs/src/reference/settings.md": NOTICE + "\n".join(settings_page()) + "\n",
+        MEMORY_PAGE: NOTICE + memory_page(),
+        README: with_tables((ROOT / README).read_text(encoding="utf-8")),
         IMPORTS_PAGE: with_drawing((ROOT / IMPORTS_PAGE).read_text(encoding="utf-8")),
         setting_types.MODULE: setting_types.module_text(),
         SCHEMA_FILE: config_schema(),

@@ -51,7 +51,8 @@ def test_generated_pages_are_fresh() -> None:
 
 def test_every_problem_code_is_used_once_and_listed() -> None:
     page = (SOURCE / "reference" / "errors.md").read_text(encoding="utf-8")
-    codes = re.findall(r"^### (.+)$", page, flags=re.MULTILINE)
+    codes = re.findall(r"^### ([^:]+): .+ \{#[a-z0-9-]+\}$", page, flags=re.MULTILINE)
+    assert len(codes) == page.count("\n### ")
     assert len(codes) > 50
     assert [code for code, n in Counter(codes).items() if n > 1] == []
     assert [code for code in codes if not re.fullmatch(r"MENS-[A-Z]\d{3}", code)] == []
@@ -59,7 +60,7 @@ def test_every_problem_code_is_used_once_and_listed() -> None:
 
 def test_errors_that_pages_show_are_worded_as_they_are_printed() -> None:
     page = (SOURCE / "reference" / "errors.md").read_text(encoding="utf-8")
-    entry = r"^### ([^\n]+)$.*?^```text\n([^\n]*)\n([^\n]*)\n```$"
+    entry = r"^### ([^\n:]+): [^\n]+$.*?^```text\n([^\n]*)\n([^\n]*)\n```$"
     entries = re.findall(entry, page, re.MULTILINE | re.DOTALL)
     sentences = {code: f"{any_of(what)} {any_of(fix)}" for code, what, fix in entries}
     shown = [
