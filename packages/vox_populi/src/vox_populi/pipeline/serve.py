@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from vox_populi import extras, number_ranges
+from vox_populi.contract.setting import require_settings, setting
 from vox_populi.contract.setting_groups import ComputeSettings
 from vox_populi.errors import ConfigError
 from vox_populi.files.json_numbers import JsonObject
-from vox_populi.number_ranges import NumberRange, require_ranges
+from vox_populi.number_ranges import NumberRange
 from vox_populi.operator_messages import serving as say
 from vox_populi.pipeline.runners import load_runner
 from vox_populi.serve.address_text import is_loopback, is_origin
 
-MAX_BATCH = NumberRange(lowest=1, highest=1024)
-PORT = NumberRange(lowest=0, highest=65535)
-BODY_BYTES = NumberRange(lowest=1024, highest=2**30)
-CACHE_MIB = NumberRange(lowest=1, highest=2**20)
-CHUNK_TOKENS = NumberRange(lowest=1, highest=2**20)
-QUEUE = NumberRange(lowest=0, highest=2**16)
-SECONDS = NumberRange(lowest=1, highest=86400)
+_BATCH = NumberRange(lowest=1, highest=1024)
+_PORT = NumberRange(lowest=0, highest=65535)
+_BODY_BYTES = NumberRange(lowest=1024, highest=2**30)
+_CACHE_MIB = NumberRange(lowest=1, highest=2**20)
+_CHUNK_TOKENS = NumberRange(lowest=1, highest=2**20)
+_QUEUE = NumberRange(lowest=0, highest=2**16)
+_SECONDS = NumberRange(lowest=1, highest=86400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,51 +35,67 @@ class NamedAdapter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServeRequest:
+class ServerSettings:
+    """Where to listen, and how much at once."""
+
+    host: str = setting("127.0.0.1", "Address to listen on.", metavar="HOST")
+    port: int = setting(8000, "Port; 0 takes a free one.", allowed=_PORT)
+    api_key_file: Path | None = setting(
+        None, "File with the key that clients must send.", metavar="FILE"
+    )
+    max_batch: int = setting(16, "Texts computed together.", allowed=_BATCH)
+    max_queue: int = setting(64, "Texts that wait; more are answered with 429.", allowed=_QUEUE)
+    max_new_tokens: int = setting(
+        1024, "Largest number of new tokens of an answer.", allowed=number_ranges.NEW_TOKENS
+    )
+    max_body_bytes: int = setting(4 * 2**20, "Largest body of a request.", allowed=_BODY_BYTES)
+    timeout_secs: int = setting(600, "Time for a whole answer.", allowed=_SECONDS)
+    grace_secs: int = setting(
+        10, "Time for running answers when the server stops.", allowed=_SECONDS
+    )
+    cache_mib: int = setting(2048, "Memory for the texts being computed.", allowed=_CACHE_MIB)
+    chunk_tokens: int = setting(
+        256, "Tokens of prompts read between two steps.", allowed=_CHUNK_TOKENS
+    )
+    is_exact: bool = setting(
+        False,
+        "Compute each text alone, bit for bit as `vox mens generate` does; slower.",
+        name="exact",
+    )
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeRequest(ServerSettings):
     """What to serve, where, and how much at once."""
 
     sources: tuple[Path, ...] = ()
     """Runs, adapters, and at most one model folder; none: the embedded base."""
     adapters: tuple[NamedAdapter, ...] = ()
     """More adapters, by name."""
-    compute: ComputeSettings = field(default_factory=ComputeSettings)
-    host: str = "127.0.0.1"
-    port: int = 8000
-    """0 takes a free one."""
-    api_key_file: Path | None = None
     api_key: str | None = field(default=None, repr=False)
     """The key itself, if it does not come from a file."""
     allow_origins: tuple[str, ...] = ()
     """Origins whose pages may ask from a browser."""
-    max_batch: int = 16
-    max_queue: int = 64
-    max_new_tokens: int = 1024
-    max_body_bytes: int = 4 * 2**20
-    timeout_secs: int = 600
-    grace_secs: int = 10
-    cache_mib: int = 2048
-    chunk_tokens: int = 256
-    is_exact: bool = False
-    """Compute every text alone: bit for bit what `vox mens generate` computes."""
 
     def __post_init__(self) -> None:
-        require_ranges(
-            ("--port", self.port, PORT),
-            ("--max-batch", self.max_batch, MAX_BATCH),
-            ("--max-queue", self.max_queue, QUEUE),
-            ("--max-new-tokens", self.max_new_tokens, number_ranges.NEW_TOKENS),
-            ("--max-body-bytes", self.max_body_bytes, BODY_BYTES),
-            ("--timeout-secs", self.timeout_secs, SECONDS),
-            ("--grace-secs", self.grace_secs, SECONDS),
-            ("--cache-mib", self.cache_mib, CACHE_MIB),
-            ("--chunk-tokens", self.chunk_tokens, CHUNK_TOKENS),
-        )
+        require_settings(self)
         problems = [say.origin_unusable(each) for each in self.allow_origins if not is_origin(each)]
         has_key = self.api_key_file is not None or self.api_key is not None
         if not has_key and not is_loopback(self.host):
             problems.append(say.key_required(self.host))
         if problems:
             raise ConfigError(*problems)
+
+    @classmethod
+    def of(cls, settings: ServerSettings, **more: Any) -> ServeRequest:
+        """The request with these settings.
+
+        Args:
+            settings: Where and how much.
+            more: The other fields.
+        """
+        return cls(**{each.name: getattr(settings, each.name) for each in fields(settings)}, **more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
