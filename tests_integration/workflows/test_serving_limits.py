@@ -92,16 +92,19 @@ def test_clients_that_leave_or_never_ask_stop_nobody(
     address = (urlsplit(server.serving.url).hostname, urlsplit(server.serving.url).port)
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     typed = head + b"Content-Type: application/json\r\n"
-    body = json.dumps(
-        {"model": "vox-nano", "messages": [{"role": "user", "content": "a"}], "n": 16}
-    )
-    whole = typed + f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+    asked = {"model": "vox-nano", "messages": [{"role": "user", "content": "a"}], "n": 16}
+
+    def whole(**more: bool) -> bytes:
+        body = json.dumps({**asked, **more})
+        return typed + f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
     openings = {
         "nothing": b"",
         "half a head": head,
         "half a body": typed + b"Content-Length: 500\r\n\r\n{",
         "a flood of headers": head + b"X-Flood: " + b"a" * 100_000,
-        "gone": whole,
+        "a stream that is not read": whole(stream=True, logprobs=True),
+        "gone": whole(),
     }
     sockets = {}
     for name, opening in openings.items():
@@ -109,12 +112,14 @@ def test_clients_that_leave_or_never_ask_stop_nobody(
         sockets[name].sendall(opening)
     sockets.pop("gone").close()
     assert chat(server, "vox-nano", "Say red.", temperature=0.0, max_tokens=4).choices
+    sockets.pop("a stream that is not read").close()
     answers = {name: received(each) for name, each in sockets.items()}
     assert answers["nothing"] == answers["half a head"] == b""
     assert answers["half a body"].startswith(b"HTTP/1.1 408 ")
     assert answers["a flood of headers"].startswith(b"HTTP/1.1 400 ")
     for each in sockets.values():
         each.close()
+    chat(server, "vox-nano", "Say red.", temperature=0.0, max_tokens=4)
 
 
 def received(connection: socket.socket) -> bytes:

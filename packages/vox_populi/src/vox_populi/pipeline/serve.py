@@ -36,7 +36,7 @@ class NamedAdapter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Where to listen, and how much at once."""
+    """The address of a server, and how much it does at once."""
 
     host: str = setting("127.0.0.1", "Address to listen on.", metavar="HOST")
     port: int = setting(8000, "Port; 0 takes a free one.", allowed=_PORT)
