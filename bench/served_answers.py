@@ -22,15 +22,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import torch
-import xllamacpp
+from llama_cpp_server import MOST_TOKENS, Answer, LlamaCpp, chat
 from peft import AutoPeftModelForCausalLM
 from real_model_merge import HELD_OUT, TRAINED, rows, say, vox, write_base
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-MOST_TOKENS = 24
 IN_MLX = """
 import json, sys
 from mlx_lm import load, stream_generate
@@ -42,19 +40,6 @@ for question in json.load(sys.stdin):
     parts = list(stream_generate(model, tokenizer, ids, max_tokens=most))
     print(json.dumps(["".join(part.text for part in parts), parts[-1].finish_reason == "stop"]))
 """
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A greedy answer, and whether it ended by itself."""
-
-    text: str
-    stopped: bool
-
-
-def chat(question: str) -> list[dict[str, str]]:
-    """A question as messages."""
-    return [{"role": "user", "content": question}]
 
 
 def of_vox(prompts: Path, *weights: object) -> list[Answer]:
@@ -91,42 +76,6 @@ def of_mlx(python: Path, folder: Path, questions: Sequence[str]) -> list[Answer]
         return []
     lines = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
     return [Answer(text.strip(), stopped) for text, stopped in lines]
-
-
-class LlamaCpp:
-    """llama.cpp's server with a GGUF file."""
-
-    def __init__(self, file: Path) -> None:
-        settings = xllamacpp.CommonParams()
-        settings.model.path, settings.n_ctx, settings.warmup = str(file), 1024, False
-        settings.n_parallel, settings.verbosity = 1, -1
-        self._server = xllamacpp.Server(settings)
-
-    def post(self, path: str, asked: object) -> Any:
-        """What an endpoint answers."""
-        request = Request(
-            self._server.listening_address + path,
-            data=json.dumps(asked).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urlopen(request) as answer:
-            return json.load(answer)
-
-    def prompt_ids(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        """The ids of messages with an open answer, as the chat endpoint makes them."""
-        prompt = self.post("/apply-template", {"messages": list(messages)})["prompt"]
-        asked = {"content": prompt, "add_special": True, "parse_special": True}
-        return list(self.post("/tokenize", asked)["tokens"])
-
-    def answers(self, questions: Sequence[str]) -> list[Answer]:
-        """Answers of the chat endpoint."""
-        found = []
-        for question in questions:
-            asked = {"messages": chat(question), "temperature": 0.0, "max_tokens": MOST_TOKENS}
-            choice = self.post("/v1/chat/completions", asked)["choices"][0]
-            text = choice["message"]["content"].strip()
-            found.append(Answer(text, choice["finish_reason"] == "stop"))
-        return found
 
 
 def compare_ids(folder: Path, data: Path, words: Sequence[str], server: LlamaCpp) -> None:
