@@ -323,6 +323,9 @@ def test_no_file_of_a_run_folder_reaches_a_terminal_raw(show: Show, tmp_path: Pa
         assert "held by" in screen.text
         assert "failure" in screen.text
         assert_harmless(show("mens", "status", run_folder, "--json"))
+        for command in (("runs", tmp_path), ("report", run_folder)):
+            for flags in ((), ("--json",)):
+                assert_harmless(show("mens", *command, *flags))
 
 
 def test_no_setting_reaches_a_terminal_raw(

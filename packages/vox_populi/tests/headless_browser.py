@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+if sys.platform != "win32":
+    import fcntl
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_FOUND = None if sys.platform == "win32" else next(filter(None, map(shutil.which, _NAMES)), None)
+CHROMIUM = _FOUND
 """The program, if there is one; whoever opens a page skips the test otherwise."""
 
 _KEY_CODES = {"ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35, "Escape": 27, "Tab": 9}

@@ -22,6 +22,9 @@ CHART_STYLE = """
 svg .axis { opacity: .8; }
 .plot { touch-action: pan-y; border-radius: .2rem; }
 .tip { min-height: 1.4em; margin: .1rem 0 0; font-size: .9rem; max-width: none; }
+.sample { display: grid; gap: .2rem 1.2rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(14rem, 100%), 1fr)); }
+.sample dd { margin: 0; } .sample pre { margin: 0; }
 .legend { display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; margin: 0; padding: 0;
   list-style: none; }
 .legend svg { width: 2rem; height: .8rem; flex: none; }

@@ -190,23 +190,32 @@ def _checkpoints(page: RunPage) -> Markup | None:
                 (name, checkpoint, _loss(run.evaluations.get(step)), "best" if is_best else None)
             )
     columns = ("run", "checkpoint", "held-out loss", "")
-    return table(columns, rows, class_="words") if rows else None
+    return table(columns, rows) if rows else None
 
 
 def _samples(page: RunPage) -> Iterator[Markup]:
     for name, samples in zip(page.names, page.samples, strict=True):
-        rows = [
-            (
-                element("pre", each.prompt),
-                element("pre", each.expected),
-                element("pre", each.before),
-                element("pre", each.after) if each.after is not None else "not yet",
-            )
-            for each in samples
-        ]
-        if rows:
+        if samples:
             yield element("h3", name)
-            yield table(("prompt", "row's answer", "before", "after"), rows, class_="words stack")
+        for each in samples:
+            parts = (
+                ("prompt", each.prompt),
+                ("row's answer", each.expected),
+                ("before training", each.before),
+                ("after training", each.after),
+            )
+            yield element("dl", (_part(*part) for part in parts), class_="row sample")
+
+
+def _part(name: str, text: str | None) -> Markup:
+    shown = element("pre", text) if text and text.strip() else element("em", _nothing(text))
+    return element("div", element("dt", name, class_="faint"), element("dd", shown))
+
+
+def _nothing(text: str | None) -> str:
+    if text is None:
+        return "not yet"
+    return "only white space" if text else "nothing"
 
 
 def _differences(page: RunPage, found: Sequence[Difference]) -> Markup | None:
