@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from packages.vox_populi.tests.run_folders import write_run
+from packages.vox_populi.tests.run_folders import steps, write_run
 from vox_cli.columns import Column, table_lines
+from vox_cli.report_page_text import report_text
 from vox_cli.runs_text import compare_text, runs_text
 from vox_cli.text_width import cells
 from vox_populi.pipeline.compare import compare
 from vox_populi.pipeline.list_runs import RunOrder, list_runs
+from vox_populi.pipeline.report import ReportRequest, report_runs
 
 Vox = Callable[..., Any]
 
@@ -73,3 +75,14 @@ def test_the_commands_print_them(vox: Vox, tmp_path: Path) -> None:
     assert "cannot be compared" in outcome.err
     assert vox("mens", "compare", first).code == 2
     assert vox("mens", "runs", tmp_path / "absent").code == 3
+
+
+def test_a_report_of_one_run_has_its_curves_and_fits(vox: Vox, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", *steps([3.0, 2.0]), heldout=3.0)
+    text = report_text(report_runs(ReportRequest(runs=(run,))), 60, has_unicode=False)
+    assert "training loss" in text
+    assert "3 -> 2" in text
+    assert "the same" not in text
+    assert text.isascii()
+    assert max(map(cells, text.splitlines())) <= 60
+    assert "training loss" in vox("mens", "report", run).out

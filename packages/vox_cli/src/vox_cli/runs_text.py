@@ -136,6 +136,8 @@ _INPUT_WORDS = {
 
 
 def _sameness(digests: Sequence[str], *, is_same: bool) -> str:
+    if len(digests) == 1:
+        return digests[0]
     return f"the same ({digests[0]})" if is_same else f"not the same ({', '.join(digests)})"
 
 
