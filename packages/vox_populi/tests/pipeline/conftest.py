@@ -50,6 +50,9 @@ _NEED_TORCH = (
     "engine_setup",
     "model_template",
     "template_places",
+    "best_checkpoint",
+    "sample_answers",
+    "loggers",
 )
 collect_ignore = [] if find_spec("torch") else [f"test_{name}_run.py" for name in _NEED_TORCH]
 
