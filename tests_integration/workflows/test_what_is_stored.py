@@ -25,6 +25,7 @@ from vox_populi.merge.choices import MergeFormat, Onto
 from vox_populi.pipeline.convert import ConvertRequest, convert_adapter
 from vox_populi.pipeline.export import ExportRequest, export_adapter
 from vox_populi.pipeline.gguf import GgufRequest, export_gguf
+from vox_populi.pipeline.import_gguf import ImportGgufRequest, import_gguf
 from vox_populi.pipeline.import_peft import ImportRequest, import_adapter
 from vox_populi.pipeline.merge import (
     MergeRequest,
@@ -133,6 +134,7 @@ def use_the_run(home: Path, run: Path) -> None:
         convert_adapter(ConvertRequest(source=source, target=form, output=home / output))
     quantize_model(QuantizeRequest(model_dir=base, output=home / "four-bit"))
     export_gguf(GgufRequest(source=run, output=home / "model.gguf"))
+    import_gguf(ImportGgufRequest(source=home / "model.gguf", output=home / "from-gguf"))
 
 
 def use_the_qlora_run(home: Path, run: Path) -> None:

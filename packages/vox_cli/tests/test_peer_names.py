@@ -104,7 +104,9 @@ def test_no_name_of_a_peer_is_one_of_ours() -> None:
 
 
 def test_no_word_of_a_peer_is_a_command_of_ours() -> None:
-    ours = {word.replace("-", "_") for entry in COMMANDS for word in entry.words}
+    # `cache list` is typed after its group, where no word of a peer is looked up.
+    entries = (entry for entry in COMMANDS if "cache" not in entry.words)
+    ours = {word.replace("-", "_") for entry in entries for word in entry.words}
     assert (set(PEER_COMMANDS) | set(COMMAND_NOTES)) & ours == set()
 
 

@@ -37,6 +37,7 @@ GROUP_HELP = {
     (): "Fine-tune language models with LoRA: text in, a trained adapter out.",
     ("mens",): "Prepare a corpus, train an adapter, inspect the result.",
     ("mens", "corpus"): "Make, convert, divide, count and check training rows.",
+    ("mens", "cache"): "List and remove the encoded rows that are kept on this machine.",
     ("ci",): "Checks that every change must pass.",
     ("schola",): "The training commands under their other name in the source system.",
 }
@@ -187,6 +188,16 @@ COMMANDS = (
         ("mens", "lint"),
         "Check whether other programs can load an adapter or model folder.",
         "vox mens lint exports/first --for peft,vllm,gguf,mlx",
+    ),
+    CommandEntry(
+        ("mens", "cache", "list"),
+        "List the data whose encoded rows are kept.",
+        "vox mens cache list",
+    ),
+    CommandEntry(
+        ("mens", "cache", "clear"),
+        "Remove encoded rows that are kept.",
+        "vox mens cache clear --unused-days 30",
     ),
     CommandEntry(
         ("mens", "corpus", "pairs"),

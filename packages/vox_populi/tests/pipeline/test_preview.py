@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.data.dataset import RowCache
 from vox_populi.data.marked_row import MarkedKind, MarkedRow
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import DataError
 from vox_populi.pipeline.preview import PreviewRequest, preview_rows
 from vox_populi.pipeline.train import plan_training
 from vox_tensor.records import IGNORE_INDEX
+from vox_tensor.tokenizer import VoxTokenizer
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -184,3 +187,29 @@ def test_what_was_chosen_is_said_before_the_first_row(
     rows = preview_rows(request(data, base, tokenizer=TokenizerKind.HF), said.extend)
     assert next(rows).source_line == 1
     assert any("chat_template.jinja" in note for note in said)
+
+
+def test_rows_that_training_kept_are_shown_without_encoding_them_again(
+    make_contract: MakeContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RowCache, "is_for", lambda *_: True)
+    contract = make_contract(row_cache_dir=tmp_path / "cache")
+    trained = list(plan_training(contract).preflight.train)
+    assert contract.model_dir is not None
+    asked = request(
+        contract.data_paths[0] / "train.jsonl",
+        contract.model_dir,
+        count=99,
+        row_cache_dir=tmp_path / "cache",
+    )
+    n_kept = len(list((tmp_path / "cache").iterdir()))
+    encode = VoxTokenizer.encode
+    monkeypatch.setattr(VoxTokenizer, "encode", lambda s, t: encode(s, t) if t == "a" else None)
+    notes: list[str] = []
+    shown = list(preview_rows(asked, notes.extend))
+    assert [row.ids for row in shown] == [row.ids for row in trained]
+    assert (len(list((tmp_path / "cache").iterdir())), notes) == (n_kept, [])
+    monkeypatch.undo()
+    without = replace(asked, use_row_cache=False, row_cache_dir=tmp_path / "none")
+    assert [row.ids for row in preview_rows(without)] == [row.ids for row in trained]
+    assert not (tmp_path / "none").exists()

@@ -9,7 +9,9 @@ import pytest
 
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.dataset import RowCache
+from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 from vox_populi.pipeline.train import RunOptions, run_training
+from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_tensor.tokenizer import VoxTokenizer
 
 pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
@@ -38,3 +40,23 @@ def test_a_run_writes_the_same_with_and_without_kept_rows(
     assert made == expected
     assert read == expected
     assert not any(str(kept).encode() in content for content in made.values())
+
+
+def test_rows_are_measured_from_the_cache_as_from_the_file(
+    make_contract: Callable[..., FinetuneContract], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = make_contract(max_steps=1)
+    run_training(contract, RunOptions())
+    request = EvalRequest(
+        data=contract.data_paths[0] / "valid.jsonl",
+        weights=WeightsChoice(run=contract.output_dir, threads=1),
+        row_cache_dir=tmp_path / "kept",
+    )
+    expected = evaluate(request)
+    assert not (tmp_path / "kept").exists(), "the file is small"
+    monkeypatch.setattr(RowCache, "is_for", lambda *_: True)
+    made = evaluate(request)
+    monkeypatch.setattr(VoxTokenizer, "encode", None)
+    read = evaluate(request)
+    assert made.measured == read.measured == expected.measured
+    assert len(made.notes) == len(read.notes) + 1

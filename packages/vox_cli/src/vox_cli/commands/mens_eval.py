@@ -81,6 +81,13 @@ def eval(
             "last",
         ),
     ] = History.LAST,
+    no_row_cache: Annotated[
+        bool, flags.switch("Keep and use no encoded rows of large files.", "--no-row-cache")
+    ] = False,
+    row_cache_dir: Annotated[
+        Path | None,
+        flags.path("Folder of the row cache.", "DIR", "vox-mens in the user's cache folder"),
+    ] = None,
     generate: Annotated[
         int,
         flags.whole(
@@ -112,6 +119,8 @@ def eval(
         on_long_row=on_long_row,
         learn=learn,
         history=history,
+        use_row_cache=not no_row_cache,
+        row_cache_dir=row_cache_dir,
         generate=generate,
         max_new_tokens=max_new_tokens,
         compare_base=compare_base,

@@ -106,6 +106,13 @@ def preview(
         OnLongRow,
         flags.choice("What to do with rows longer than --seq-len.", OnLongRow, default="truncate"),
     ] = OnLongRow.TRUNCATE,
+    no_row_cache: Annotated[
+        bool, flags.switch("Keep and use no encoded rows of large files.", "--no-row-cache")
+    ] = False,
+    row_cache_dir: Annotated[
+        Path | None,
+        flags.path("Folder of the row cache.", "DIR", "vox-mens in the user's cache folder"),
+    ] = None,
     check: Annotated[
         bool,
         flags.switch("Count what is learned of all rows; exit 6 if a gate is missed.", "--check"),
@@ -171,6 +178,8 @@ def preview(
         context_filter=context_filter,
         on_bad_row=on_bad_row,
         on_long_row=on_long_row,
+        use_row_cache=not no_row_cache,
+        row_cache_dir=row_cache_dir,
     )
     if check or html is not None:
         gates = MaskGates(

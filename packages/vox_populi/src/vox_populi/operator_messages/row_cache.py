@@ -17,6 +17,25 @@ def worker_died(status: int) -> Problem:
     )
 
 
+def entry_not_removed(path: str, reason: str) -> Problem:
+    """The system refuses to remove an entry of the row cache."""
+    return Problem(
+        code="MENS-D251",
+        what=f"the encoded rows cannot be removed: {clipped(reason)}.",
+        fix="Remove the folder yourself.",
+        where=path,
+    )
+
+
+def no_cache_folder() -> Problem:
+    """A user without a home, and so without a cache."""
+    return Problem(
+        code="MENS-D252",
+        what="this user has no cache folder.",
+        fix="Pass one with --row-cache-dir.",
+    )
+
+
 def note_rows_not_kept(path: str, reason: str) -> str:
     """The rows of a large file are encoded by one process, at every start."""
     return (

@@ -55,6 +55,12 @@ class EvalRequest(RowRules):
         "Answers that the model's template rewrites later: refuse, measure the last, or each in a"
         " row of its own.",
     )
+    use_row_cache: bool = setting(
+        True, "Keep the rows of large files as token ids, for a quick next start.", name="row_cache"
+    )
+    row_cache_dir: Path | None = setting(
+        None, "Folder that keeps them.", default_text="vox-mens in the user's cache folder"
+    )
     generate: int = setting(
         0,
         "Also answer N rows, taking each source in turn, and compare.",

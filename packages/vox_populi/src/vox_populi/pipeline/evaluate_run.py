@@ -21,6 +21,7 @@ from vox_populi.pipeline.answers import Answerer, answer_threads, score_answers
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.evaluate import EvalReport, EvalRequest, Measured, SourceLoss, source_label
 from vox_populi.pipeline.load_model import FoundWeights, find_weights, load_weights
+from vox_populi.plan.row_cache_choice import choose_row_cache
 from vox_populi.train.evaluate import mean_loss
 from vox_populi.train.objective import Objective
 
@@ -43,7 +44,10 @@ def evaluate(request: EvalRequest) -> EvalReport:
     seq_len, notes = _seq_len(request, found)
     options = DatasetOptions.of(request, seq_len=seq_len)
     policy = dataclasses.replace(found.policy, learn=request.learn, history=request.history)
-    rows = open_dataset(open_measured_rows(request.data), found.tokenizer, policy, options)
+    cache = choose_row_cache(
+        request.row_cache_dir, request.weights.threads, is_used=request.use_row_cache
+    )
+    rows = open_dataset(open_measured_rows(request.data), found.tokenizer, policy, options, cache)
     base = None
     with on_device(found.device.device, request.weights.threads):
         started = time.perf_counter()
@@ -65,7 +69,7 @@ def evaluate(request: EvalRequest) -> EvalReport:
         seconds=seconds,
         device=found.device.device,
         compute_dtype=found.device.compute_dtype,
-        notes=(*found.notes, *notes),
+        notes=(*found.notes, *notes, *rows.notes),
     )
 
 

@@ -21,6 +21,7 @@ from vox_populi.errors import DataError
 from vox_populi.hf.model_config import CONFIG_NAME, read_model_config
 from vox_populi.number_ranges import require_ranges
 from vox_populi.operator_messages import row_checks as say
+from vox_populi.plan.row_cache_choice import choose_row_cache
 from vox_populi.plan.template_choice import choose_template
 from vox_populi.plan.tokenizer_choice import choose_tokenizer
 from vox_tensor.tokenizer import TextTokenizer
@@ -50,6 +51,10 @@ class PreviewRequest(RowRules):
     ce_last_k: int | None = None
     """Show only this many supervised tokens at the end of a row as learned."""
     min_rating: int | None = 3
+    use_row_cache: bool = True
+    """Use the row cache for large files."""
+    row_cache_dir: Path | None = None
+    """`None`: that of the user."""
 
     def __post_init__(self) -> None:
         require_ranges(
@@ -126,11 +131,12 @@ def preview_rows(
         ModelError: For a folder without a usable tokenizer.
     """
     text = choose_text(request.asked_text, request.model_dir, request.tokenizer)
+    cache = choose_row_cache(request.row_cache_dir, None, is_used=request.use_row_cache)
     rows = open_dataset(
-        open_training_rows(request.data), text.tokenizer, text.policy, request.options
+        open_training_rows(request.data), text.tokenizer, text.policy, request.options, cache
     )
     marker = RowMarker(text.tokenizer)
-    on_notes(text.notes)
+    on_notes((*text.notes, *rows.notes))
     for index in _wanted(rows, request):
         row, record = rows[index], rows.record(index)
         place = rows.rows.place(row.line).rpartition(":")[0]

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -35,8 +36,11 @@ def entry_key(
         options: Which rows are used.
         settings: What the tokenizer's digest does not say.
     """
+    policy = encoder.policy
     private = {
-        "policy": as_plain(encoder.policy),
+        "policy": as_plain(replace(policy, own=None)),
+        # Where a template was found decides nothing: an adapter records it as well.
+        "own": None if policy.own is None else policy.own.digest,
         "options": as_plain(options),
         "settings": settings,
         # Where content does not tell the format, the end of a name decides.
