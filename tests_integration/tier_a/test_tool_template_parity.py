@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from transformers import AutoTokenizer
 from tests_integration.tier_a.chat_tokenizers import KINDS, write_folder
 from vox_populi.data.chat_template import ModelTemplate
 from vox_populi.data.row_formats import parse_row
-from vox_populi.data.template_rows import TemplateEncoder
+from vox_populi.data.template_rows import History, TemplateEncoder
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.hf.chat_template_files import find_chat_template
 from vox_populi.hf.hf_tokenizer import load_hf_tokenizer
@@ -222,6 +223,29 @@ def test_ids_and_masks_of_rows_with_tools_are_those_of_transformers(
         assert prompt == ids_of(theirs, value, last, add_generation_prompt=True)
     assert n_calls > ROWS / 2
     assert n_tools > ROWS / 2
+
+
+@pytest.mark.parametrize("content", ["", " ", "\n\n"])
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_blank_text_beside_a_call_is_written_as_a_server_writes_it(
+    folders: Path, name: str, content: str
+) -> None:
+    ours, theirs = ours_and_theirs(folders, "byte_level", name)
+    row = Rows(name, "blank").row()
+    arguments: Any = {"city": "Rome"}
+    if name == "text_arguments":
+        arguments = json.dumps(arguments)
+    function = {"name": "weather", "arguments": arguments}
+    call = {"id": "abcdef012", "type": "function", "function": function}
+    row["messages"] = [
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "content": content, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "abcdef012", "name": "weather", "content": "rain"},
+        {"role": "assistant", "content": "It rains."},
+    ]
+    record = parse_row(row, 1, "rows.jsonl")
+    last = replace(ours, history=History.LAST)
+    assert list(last.row(record).ids) == ids_of(theirs, row)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

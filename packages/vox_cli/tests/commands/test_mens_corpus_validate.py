@@ -55,3 +55,26 @@ def test_a_missing_file_is_refused(vox: Vox, tmp_path: Path) -> None:
     outcome = vox("mens", "corpus", "validate", tmp_path / "no.jsonl", "--json")
     assert outcome.code == 3
     assert outcome.document["ok"] is False
+
+
+def test_several_files_are_checked_and_written_to_one(vox: Vox, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    good.write_text(f"{GOOD}\n{GOOD}\n", encoding="utf-8")
+    bad.write_text(f"{GOOD}\nnot json\n", encoding="utf-8")
+    outcome = vox("mens", "corpus", "validate", good, bad, "--output", tmp_path / "all.jsonl")
+    assert outcome.code == 3
+    assert f"{bad}:2" in outcome.err
+    assert "rows in all" in outcome.out
+    assert (tmp_path / "all.jsonl").read_text(encoding="utf-8") == f"{GOOD}\n" * 3
+    document = vox("mens", "corpus", "validate", good, bad, "--json").document
+    assert (document["rows"], document["accepted"], document["rejected"]) == (4, 3, 1)
+    assert [each["path"] for each in document["files"]] == [str(good), str(bad)]
+    assert document["exit_code"] == 3
+    alike = vox("mens", "corpus", "validate", good, good, "--json").document
+    assert (alike["ok"], alike["output"]) == (True, None)
+    gone = [tmp_path / name for name in ("gone.jsonl", "lost.jsonl")]
+    missing = vox("mens", "corpus", "validate", good, *gone)
+    assert missing.code == 3
+    assert all(str(path) in missing.err for path in gone)
+    over = vox("mens", "corpus", "validate", good, bad, "--output", bad)
+    assert "MENS-D063" in over.err

@@ -136,6 +136,7 @@ POSITIVE_SHARE = NumberRange(lowest=0.0, highest=1.0, is_whole=False, above_lowe
 SHARE_PART = NumberRange(lowest=0.0, highest=1e9, is_whole=False, above_lowest=True)
 """One of several shares, in any unit."""
 POLL_SECONDS = NumberRange(lowest=0.05, highest=3600.0, is_whole=False)
+TEXT_CHARS = NumberRange(lowest=50, highest=10**6)
 DAYS = NumberRange(lowest=0.0, highest=1e5, is_whole=False)
 WAIT_SECONDS = NumberRange(lowest=0.0, highest=1e6, is_whole=False)
 TEMPERATURE = NumberRange(lowest=1e-6, highest=1e6, is_whole=False, zero_too=True)

@@ -42,6 +42,7 @@ OTHER_VALUE: dict[str, Any] = {
     "template_date": "2026-11-26",
     "learn": LearnedParts.LAST,
     "on_control_text": ControlText.SKIP,
+    "text_chunk_chars": 500,
     "epochs": 4,
     "max_steps": 10,
     "optimizer": OptimizerKind.LION,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -88,3 +89,17 @@ def test_a_row_that_cannot_be_encoded_is_a_bad_row(write_rows: RowWriter) -> Non
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         corpus_stats([tmp_path / "none.jsonl"])
+
+
+def test_the_whole_row_is_counted(write_rows: RowWriter) -> None:
+    call = {"function": {"name": "now", "arguments": {"zone": "x"}}}
+    tool = {"type": "function", "function": {"name": "now", "parameters": {}}}
+    answer = {"role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": [call]}
+    row = {"messages": [{"role": "user", "content": "Time?"}, answer], "tools": [tool]}
+    lengths = corpus_stats([write_rows(row)]).lengths
+    said = len("hm") + len("now") + len('{"zone": "x"}')
+    assert lengths["answer_characters"].total == said
+    assert lengths["prompt_characters"].total == len("Time?") + len(json.dumps([tool]))
+    assert lengths["characters"].total == sum(
+        lengths[name].total for name in ("prompt_characters", "answer_characters")
+    )

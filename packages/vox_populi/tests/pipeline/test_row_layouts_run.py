@@ -14,7 +14,7 @@ from vox_populi.corpus.tool_trace import RecordFormat, row_of_record
 from vox_populi.data.control_text import ControlText
 from vox_populi.data.dataset import OnBadRow
 from vox_populi.data.learned_parts import LearnedParts
-from vox_populi.data.training_text import ChatTemplate
+from vox_populi.data.training_text import ChatTemplate, TemplatePlace
 from vox_populi.errors import PreflightError, RunFailedError
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 from vox_populi.pipeline.load_model import find_weights
@@ -52,7 +52,8 @@ TALK_ROW = {"messages": [{"role": role, "content": content} for role, content in
 @pytest.fixture
 def make(make_contract: MakeContract) -> MakeContract:
     def made(template: ChatTemplate = ChatTemplate.MODEL, **changes: Any) -> FinetuneContract:
-        settings = {"tokenizer": TokenizerKind.HF, "template": template, "seq_len": 192}
+        asked = changes.pop("template_place", template)
+        settings = {"tokenizer": TokenizerKind.HF, "template": asked, "seq_len": 192}
         contract = make_contract(**{**settings, **changes})
         assert contract.model_dir is not None
         path = contract.model_dir / "chat_template.jinja"
@@ -215,3 +216,17 @@ def test_our_vocabulary_keeps_no_control_text(make: MakeContract, write_rows: Wr
     write_rows([SPELLED_ROW], "train.jsonl")
     with pytest.raises(PreflightError, match="MENS-H166"):
         plan_training(make(ChatTemplate.CHATML, on_control_text=ControlText.KEEP))
+
+
+def test_a_missing_template_file_is_one_problem(
+    make: MakeContract, write_rows: WriteRows, tmp_path: Path
+) -> None:
+    write_rows([TOOL_ROW, TALK_ROW], "train.jsonl")
+    place = TemplatePlace(file=tmp_path / "gone.jinja")
+    with pytest.raises(PreflightError) as caught:
+        plan_training(make(template_place=place))
+    assert [each.code for each in caught.value.problems] == ["MENS-H116"]
+    write_rows([TOOL_ROW, {"prompt": 7}], "train.jsonl")
+    with pytest.raises(PreflightError) as caught:
+        plan_training(make(template_place=place))
+    assert [each.code for each in caught.value.problems] == ["MENS-H116", "MENS-D031"]

@@ -28,7 +28,7 @@ from vox_populi.contract.choices import ComputeDtype, DeviceKind
 from vox_populi.data.dataset import OnBadRow, OnLongRow
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.template_rows import History
-from vox_populi.number_ranges import COUNT_OR_NONE, NEW_TOKENS, RATING, SEQ_LEN
+from vox_populi.number_ranges import COUNT_OR_NONE, NEW_TOKENS, RATING, SEQ_LEN, TEXT_CHARS
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 
 
@@ -81,6 +81,10 @@ def eval(
             "last",
         ),
     ] = History.LAST,
+    text_chunk_chars: Annotated[
+        int,
+        flags.whole("Most characters of a row of plain text or Markdown.", TEXT_CHARS, 2000),
+    ] = 2000,
     no_row_cache: Annotated[
         bool, flags.switch("Keep and use no encoded rows of large files.", "--no-row-cache")
     ] = False,
@@ -119,6 +123,7 @@ def eval(
         on_long_row=on_long_row,
         learn=learn,
         history=history,
+        text_chunk_chars=text_chunk_chars,
         use_row_cache=not no_row_cache,
         row_cache_dir=row_cache_dir,
         generate=generate,

@@ -21,7 +21,7 @@ from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.mask_gates import MaskGates
 from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate
-from vox_populi.number_ranges import COUNT, RATING, SEQ_LEN, SHARE
+from vox_populi.number_ranges import COUNT, RATING, SEQ_LEN, SHARE, TEXT_CHARS
 from vox_populi.pipeline.preview import PreviewRequest, preview_rows
 from vox_populi.pipeline.preview_check import MaskCheckRequest, check_masks
 
@@ -106,6 +106,10 @@ def preview(
         OnLongRow,
         flags.choice("What to do with rows longer than --seq-len.", OnLongRow, default="truncate"),
     ] = OnLongRow.TRUNCATE,
+    text_chunk_chars: Annotated[
+        int,
+        flags.whole("Most characters of a row of plain text or Markdown.", TEXT_CHARS, 2000),
+    ] = 2000,
     no_row_cache: Annotated[
         bool, flags.switch("Keep and use no encoded rows of large files.", "--no-row-cache")
     ] = False,
@@ -178,6 +182,7 @@ def preview(
         context_filter=context_filter,
         on_bad_row=on_bad_row,
         on_long_row=on_long_row,
+        text_chunk_chars=text_chunk_chars,
         use_row_cache=not no_row_cache,
         row_cache_dir=row_cache_dir,
     )

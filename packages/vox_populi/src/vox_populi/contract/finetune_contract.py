@@ -63,6 +63,7 @@ from vox_populi.number_ranges import (
     RANK,
     RATING,
     SEED,
+    TEXT_CHARS,
     require_ranges,
 )
 from vox_populi.operator_messages import contract as say_contract
@@ -213,6 +214,11 @@ class FinetuneContract:
             context_filter=SettingSpec(help="Use only rows whose category contains this."),
             on_bad_row=SettingSpec(help="What to do with rows that cannot be used."),
             on_long_row=SettingSpec(help="What to do with rows longer than --seq-len."),
+            text_chunk_chars=SettingSpec(
+                help="Most characters of a row of plain text or Markdown.",
+                allowed=TEXT_CHARS,
+                recorded=Recorded.IF_CHANGED,
+            ),
         ),
     )
     trajectory: TrajectoryRules = field(

@@ -97,6 +97,8 @@ class TrainingSettings(TypedDict, total=False):
     """What to do with rows that cannot be used."""
     on_long_row: Literal["truncate", "skip", "error"]
     """What to do with rows longer than --seq-len."""
+    text_chunk_chars: int
+    """Most characters of a row of plain text or Markdown."""
     trajectory_weighting_enabled: bool
     """Weigh rows by category and rating."""
     trajectory_tool_trace_boost: float

@@ -18,7 +18,7 @@ from vox_populi.data.control_spelling import ControlSpelling
 from vox_populi.data.mask_tally import MaskCounts
 from vox_populi.data.row_formats import RowShape, row_shape
 from vox_populi.data.row_mask import Finding, RowMask
-from vox_populi.data.row_texts import row_texts
+from vox_populi.data.row_texts import row_sizes, row_texts
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import data as say_data
 from vox_tensor.errors import Problem
@@ -255,18 +255,12 @@ class CorpusCheck:
             self._lengths["tokens"].add(mask.n_whole)
 
     def _add_lengths(self, record: TrainingRecord) -> None:
-        answers = everything = 0
-        for message in record.messages:
-            size = len(message.content)
-            everything += size
-            if message.role is Role.ASSISTANT:
-                answers += size
-                self._learned += size * message.learn
-        lengths = self._lengths
+        sizes, lengths = row_sizes(record), self._lengths
+        self._learned += sizes.learned
         lengths["turns"].add(len(record.messages))
-        lengths["characters"].add(everything)
-        lengths["prompt characters"].add(everything - answers)
-        lengths["answer characters"].add(answers)
+        lengths["characters"].add(sizes.everything)
+        lengths["prompt characters"].add(sizes.everything - sizes.answers)
+        lengths["answer characters"].add(sizes.answers)
 
     def _example(
         self, like: float, row: int, other: int, how: Overlap = Overlap.NEAR

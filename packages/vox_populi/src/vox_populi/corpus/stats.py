@@ -12,9 +12,10 @@ from pathlib import Path
 from vox_populi.corpus.length_counts import LabelCounts, LengthCounts
 from vox_populi.corpus.row_scan import RowScan, ScannedRow
 from vox_populi.data.row_formats import RowShape, row_shape
+from vox_populi.data.row_texts import row_sizes
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import corpus_files as say
-from vox_tensor.records import Role, TrainingRecord
+from vox_tensor.records import TrainingRecord
 
 UNLABELLED = "(none)"
 TokenCounter = Callable[[TrainingRecord, str], int]
@@ -149,10 +150,8 @@ class _Counts:
         }
         for name, label in found.items():
             self.labels[name].add(UNLABELLED if label is None else label)
-        sizes = [(each.role is Role.ASSISTANT, len(each.content)) for each in record.messages]
-        answers = sum(size for is_answer, size in sizes if is_answer)
-        everything = sum(size for _, size in sizes)
-        self.lengths["turns"].add(len(sizes))
-        self.lengths["characters"].add(everything)
-        self.lengths["prompt_characters"].add(everything - answers)
-        self.lengths["answer_characters"].add(answers)
+        sizes = row_sizes(record)
+        self.lengths["turns"].add(len(record.messages))
+        self.lengths["characters"].add(sizes.everything)
+        self.lengths["prompt_characters"].add(sizes.everything - sizes.answers)
+        self.lengths["answer_characters"].add(sizes.answers)

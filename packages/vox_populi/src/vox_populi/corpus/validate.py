@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +59,74 @@ class ValidationReport:
             "ignored_labels": dict(self.ignored_labels),
             "output": None if self.output is None else str(self.output),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesReport:
+    """The reports of several files."""
+
+    files: tuple[ValidationReport, ...]
+    output: Path | None = None
+    """File to which the accepted rows of all were written."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every row of every file can be trained on."""
+        return all(each.ok for each in self.files)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The problems of all files."""
+        return tuple(problem for each in self.files for problem in each.problems)
+
+    @property
+    def rows(self) -> int:
+        """Rows of all files."""
+        return sum(each.rows for each in self.files)
+
+    @property
+    def accepted(self) -> int:
+        """Rows of all files that can be trained on."""
+        return sum(each.accepted for each in self.files)
+
+    def as_json(self) -> dict[str, object]:
+        """The fields that `--json` prints for more than one file."""
+        return {
+            "files": [each.as_json() for each in self.files],
+            "rows": self.rows,
+            "accepted": self.accepted,
+            "rejected": self.rows - self.accepted,
+            "output": None if self.output is None else str(self.output),
+        }
+
+
+def validate_files(paths: Sequence[Path], output: Path | None = None) -> FilesReport:
+    """Check every row of several files; optionally write those that pass to one file, in order.
+
+    Raises:
+        DataError: With every file that cannot be read, or is the output.
+        OSError: When the output cannot be written.
+    """
+    if output is not None and any(_is_same_file(path, output) for path in paths):
+        raise DataError(say.output_is_input(str(output)))
+    checks = [_Check(path) for path in paths]
+    _run_all(checks)
+    if output is None or not any(check.accepted for check in checks):
+        return FilesReport(files=tuple(check.report(None) for check in checks))
+    checks = [_Check(path) for path in paths]
+    write_jsonl(output, (row for check in checks for row in check.accepted_rows()))
+    return FilesReport(files=tuple(check.report(None) for check in checks), output=output)
+
+
+def _run_all(checks: Sequence[_Check]) -> None:
+    problems: list[Problem] = []
+    for check in checks:
+        try:
+            check.run()
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(*problems)
 
 
 def validate_corpus(path: Path, output: Path | None = None) -> ValidationReport:

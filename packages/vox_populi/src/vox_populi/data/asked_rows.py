@@ -8,6 +8,7 @@ from pathlib import Path
 from vox_populi.data.folder_rows import asked_place, files_of, folder_rows
 from vox_populi.data.row_files.joined_rows import open_all_rows
 from vox_populi.data.row_files.row_file import RowFile
+from vox_populi.data.row_files.text_rows import MOST_CHARACTERS
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import row_files as say
 
@@ -30,17 +31,17 @@ def shown_asked(asked: AskedRows) -> str:
     return ", ".join(map(str, asked_paths(asked)))
 
 
-def open_training_rows(asked: AskedRows) -> RowFile:
+def open_training_rows(asked: AskedRows, text_chars: int = MOST_CHARACTERS) -> RowFile:
     """The rows that a run would be trained on.
 
     Raises:
         DataError: When one cannot be read, or a folder has no training rows.
         MissingExtraError: For a format whose extra is not installed.
     """
-    return open_all_rows(files_of(asked_paths(asked)).train)
+    return open_all_rows(files_of(asked_paths(asked)).train, text_chars)
 
 
-def open_measured_rows(asked: AskedRows) -> RowFile:
+def open_measured_rows(asked: AskedRows, text_chars: int = MOST_CHARACTERS) -> RowFile:
     """The rows to measure a model on: of a folder, its test rows, else its held-out rows.
 
     Raises:
@@ -58,4 +59,4 @@ def open_measured_rows(asked: AskedRows) -> RowFile:
         if not chosen:
             raise DataError(say.folder_without_rows(str(path)))
         files += chosen
-    return open_all_rows(files)
+    return open_all_rows(files, text_chars)

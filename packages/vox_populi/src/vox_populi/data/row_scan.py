@@ -10,6 +10,7 @@ from typing import Protocol
 from vox_populi.data.control_text import ControlText, spells_control
 from vox_populi.data.data_report import DataReport, DataTally, DropReason
 from vox_populi.data.row_files.row_file import FileRow, RowFile
+from vox_populi.data.row_files.text_rows import MOST_CHARACTERS
 from vox_populi.data.row_formats import parse_row
 from vox_populi.data.row_reader import RowEncoder
 from vox_populi.data.training_text import TextPolicy
@@ -54,6 +55,8 @@ class RowRules:
     pass."""
     on_bad_row: OnBadRow = OnBadRow.ERROR
     on_long_row: OnLongRow = OnLongRow.TRUNCATE
+    text_chunk_chars: int = MOST_CHARACTERS
+    """Most characters of a row of plain text or Markdown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,7 +124,7 @@ def _turns(messages: Sequence[Message], use: TemplateUse) -> Iterator[TemplateMe
             turn |= dict.fromkeys(use.reasoning_keys, message.reasoning)
         if message.tool_calls:
             assert use.calls is not None, "`_dropped` refuses the row"
-            if not message.content.strip():
+            if not message.content or not (message.content.strip() or use.calls.keeps_text):
                 turn["content"] = "" if use.calls.needs_content else None
             turn["tool_calls"] = [
                 _call_turn(call, ids.of_call(call), as_text=use.calls.as_text)

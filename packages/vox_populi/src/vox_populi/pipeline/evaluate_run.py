@@ -47,7 +47,8 @@ def evaluate(request: EvalRequest) -> EvalReport:
     cache = choose_row_cache(
         request.row_cache_dir, request.weights.threads, is_used=request.use_row_cache
     )
-    rows = open_dataset(open_measured_rows(request.data), found.tokenizer, policy, options, cache)
+    files = open_measured_rows(request.data, request.text_chunk_chars)
+    rows = open_dataset(files, found.tokenizer, policy, options, cache)
     base = None
     with on_device(found.device.device, request.weights.threads):
         started = time.perf_counter()

@@ -64,6 +64,7 @@ class PreviewRequest(RowRules):
             ("--seq-len", self.seq_len, number_ranges.SEQ_LEN),
             ("--ce-last-k", self.ce_last_k, number_ranges.COUNT),
             ("--min-rating", self.min_rating, number_ranges.RATING),
+            ("--text-chunk-chars", self.text_chunk_chars, number_ranges.TEXT_CHARS),
         )
 
     @property
@@ -133,7 +134,11 @@ def preview_rows(
     text = choose_text(request.asked_text, request.model_dir, request.tokenizer)
     cache = choose_row_cache(request.row_cache_dir, None, is_used=request.use_row_cache)
     rows = open_dataset(
-        open_training_rows(request.data), text.tokenizer, text.policy, request.options, cache
+        open_training_rows(request.data, request.text_chunk_chars),
+        text.tokenizer,
+        text.policy,
+        request.options,
+        cache,
     )
     marker = RowMarker(text.tokenizer)
     on_notes((*text.notes, *rows.notes))

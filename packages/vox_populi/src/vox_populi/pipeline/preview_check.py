@@ -109,7 +109,7 @@ def check_masks(request: MaskCheckRequest) -> MaskReport:
     if request.html is not None:
         require_free(request.html, asked_places(asked.data), force=request.force)
     text = choose_text(asked.asked_text, asked.model_dir, asked.tokenizer)
-    rows = open_training_rows(asked.data)
+    rows = open_training_rows(asked.data, asked.text_chunk_chars)
     check = _Check(asked, text, rows)
     check.run()
     report = check.report(request)

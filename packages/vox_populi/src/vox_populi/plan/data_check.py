@@ -131,7 +131,9 @@ def check_rows(
 
     def opened(files: tuple[Path, ...]) -> RowDataset | None:
         return found.attempt(
-            lambda: open_dataset(open_all_rows(files), tokenizer, policy, options, cache)
+            lambda: open_dataset(
+                open_all_rows(files, options.text_chunk_chars), tokenizer, policy, options, cache
+            )
         )
 
     train = opened(chosen.train)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
 from vox_populi.errors import EnvironmentFailure, MissingExtraError, PreflightError
@@ -32,6 +32,11 @@ class Findings:
     def blame_environment(self, problems: Iterable[Problem]) -> None:
         """Add a problem of disk, permissions or locks (exit 5)."""
         self._environment.extend(problems)
+
+    def take(self, other: Findings, without: Collection[str] = ()) -> None:
+        """Add what another check found, except problems with these codes."""
+        self._refused += [each for each in other._refused if each.code not in without]
+        self._environment += other._environment
 
     def attempt(self, stage: Callable[[], _Value]) -> _Value | None:
         """Run a stage and collect its problems; `None` if it had any.

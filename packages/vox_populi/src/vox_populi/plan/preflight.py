@@ -25,6 +25,7 @@ from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config
 from vox_populi.hf.model_place import model_place_problem
 from vox_populi.operator_messages import plan as say_plan
+from vox_populi.operator_messages.rows import layout_has_no_tools
 from vox_populi.plan.data_check import check_rows, is_folder, skip_rate_problems
 from vox_populi.plan.execution_planner import DataFacts
 from vox_populi.plan.findings import Findings
@@ -115,7 +116,10 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
         found.refuse(graph.problems)
     elif config is not None:
         found.refuse(target_problems(contract, config))
-    rows = check_rows(contract, tokenizer, text.policy, found, is_tokenised=text.is_tokenised)
+    rows_found = Findings()
+    rows = check_rows(contract, tokenizer, text.policy, rows_found, is_tokenised=text.is_tokenised)
+    # What a stand-in for the template cannot lay out says nothing about the row.
+    found.take(rows_found, without=() if text.has_template else (layout_has_no_tools("", "").code,))
     if rows is not None:
         found.refuse(skip_rate_problems(contract, rows))
     found.raise_if_any()
@@ -166,6 +170,8 @@ class _TextInputs:
     policy: TextPolicy
     layout: TrainedLayout | None
     notes: tuple[str, ...]
+    has_template: bool
+    """Whether `policy` is no stand-in for a template with a problem."""
 
     @property
     def is_tokenised(self) -> bool:
@@ -179,7 +185,8 @@ def _text_of(
     tokenizer = chosen.tokenizer if chosen else VoxTokenizer()
     if config is not None and chosen is not None:
         _check_vocabulary(chosen, config, found)
-    policy, notes = _policy_of(contract, chosen, found)
+    asked = _policy_of(contract, chosen, found)
+    policy, notes = asked or _stand_in(contract)
     template = policy.kind if chosen else _template_by_files(contract, found)
     tokenizer_notes = chosen.notes if chosen else (say_plan.note_rows_not_tokenised(),)
     return _TextInputs(
@@ -189,6 +196,7 @@ def _text_of(
         policy=policy,
         layout=found.attempt(lambda: layout_of(tokenizer, policy)),
         notes=(*tokenizer_notes, *notes),
+        has_template=asked is not None,
     )
 
 
@@ -256,18 +264,19 @@ def _tokenizer_of(
 
 def _policy_of(
     contract: FinetuneContract, chosen: TokenizerChoice | None, found: Findings
-) -> tuple[TextPolicy, tuple[str, ...]]:
-    """The request's text policy with the base's template in it, and notes.
-
-    Where tokenizer or template cannot be loaded, rows are laid out in ChatML to be checked at all.
-    """
+) -> tuple[TextPolicy, tuple[str, ...]] | None:
+    """The request's text policy with the base's template in it, and notes; `None` for a problem."""
     asked = contract.text
-    stand_in = TextPolicy(system_prompt=asked.system_prompt), ()
     if chosen is None:
         is_plain = asked.template is ChatTemplate.PLAIN
-        return (asked, ()) if is_plain else stand_in
+        return (asked, ()) if is_plain else _stand_in(contract)
     folder, tokenizer = contract.model_dir, chosen.tokenizer
-    return found.attempt(lambda: choose_template(asked, folder, tokenizer)) or stand_in
+    return found.attempt(lambda: choose_template(asked, folder, tokenizer))
+
+
+def _stand_in(contract: FinetuneContract) -> tuple[TextPolicy, tuple[str, ...]]:
+    """ChatML, in which rows are laid out where there is no template, to be checked at all."""
+    return TextPolicy(system_prompt=contract.text.system_prompt), ()
 
 
 def _check_vocabulary(chosen: TokenizerChoice, config: ModelConfig, found: Findings) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from vox_populi import extras
 from vox_populi.data.row_files import content_stream, row_spool
+from vox_populi.data.row_files.joined_rows import open_all_rows
 from vox_populi.data.row_files.json_lines import scan_part
 from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.data.row_files.row_file import FileRow, RowFile, is_about_file
@@ -286,3 +287,22 @@ def test_reading_takes_no_memory_for_the_whole(tmp_path: Path) -> None:
             packed.write(lines(ROWS) * 10)
     rows = open_rows(written(tmp_path, "a.jsonl.gz", content.getvalue()))
     assert len(rows) == 600
+
+
+def test_the_size_of_rows_of_text_is_a_setting(tmp_path: Path) -> None:
+    text = "one two three four. " * 40
+    paths = [tmp_path / "a.txt", tmp_path / "b.md"]
+    for path in paths:
+        path.write_text(text, encoding="utf-8")
+
+    def rows(size: int, *files: Path) -> list[str]:
+        found = open_all_rows(files, size).scan()
+        return [str(row.value["text"]) for row in found if isinstance(row, FileRow)]
+
+    assert len(rows(2000, paths[0])) == 1
+    assert len(rows(100, paths[0])) == 8
+    assert max(map(len, rows(100, *paths))) <= 100
+    assert len(rows(100, *paths)) == 2 * len(rows(100, paths[0]))
+    digests = {open_all_rows(paths, size).digest for size in (2000, 100, 101)}
+    assert len(digests) == 3
+    assert open_all_rows(paths).digest in digests

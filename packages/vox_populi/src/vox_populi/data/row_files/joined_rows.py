@@ -12,15 +12,17 @@ from pathlib import Path
 from vox_populi.data.row_files.open_rows import is_text_file, open_rows, open_text_rows
 from vox_populi.data.row_files.row_file import FileRow, RowFile, RowPart, is_about_file
 from vox_populi.data.row_files.spooled_file import joint_digest
+from vox_populi.data.row_files.text_rows import MOST_CHARACTERS
 from vox_populi.errors import DataError
 from vox_tensor.errors import Problem
 
 
-def open_all_rows(paths: Sequence[Path]) -> RowFile:
+def open_all_rows(paths: Sequence[Path], text_chars: int = MOST_CHARACTERS) -> RowFile:
     """The rows of files, one after another.
 
     Args:
         paths: At least one.
+        text_chars: Size of a row of plain text.
 
     Raises:
         DataError: With every file that cannot be read.
@@ -31,8 +33,8 @@ def open_all_rows(paths: Sequence[Path]) -> RowFile:
     for is_text, group in groupby(paths, key=is_text_file):
         members = tuple(group)
         together = is_text and len(members) > 1
-        texts: list[Callable[[], RowFile]] = [partial(open_text_rows, members)]
-        opens = texts if together else _each(members)
+        texts: list[Callable[[], RowFile]] = [partial(open_text_rows, members, text_chars)]
+        opens = texts if together else _each(members, text_chars)
         for opening in opens:
             try:
                 opened.append(opening())
@@ -43,8 +45,8 @@ def open_all_rows(paths: Sequence[Path]) -> RowFile:
     return opened[0] if len(opened) == 1 else JoinedRows(opened)
 
 
-def _each(paths: Sequence[Path]) -> list[Callable[[], RowFile]]:
-    return [partial(open_rows, path) for path in paths]
+def _each(paths: Sequence[Path], text_chars: int) -> list[Callable[[], RowFile]]:
+    return [partial(open_rows, path, text_chars) for path in paths]
 
 
 class JoinedRows:

@@ -22,7 +22,7 @@ from vox_populi.data.row_files.row_file import RowFile
 from vox_populi.data.row_files.row_spool import Converted, RowSpool, copy_to_spool, fill_spool
 from vox_populi.data.row_files.spooled_file import RowSource, SpooledFile
 from vox_populi.data.row_files.table_rows import delimiter_of, has_known_keys, table_rows
-from vox_populi.data.row_files.text_rows import TEXT_SUFFIXES, text_rows
+from vox_populi.data.row_files.text_rows import MOST_CHARACTERS, TEXT_SUFFIXES, text_rows
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import row_files as say
 from vox_tensor.file_form import FileForm, form_of_content, form_of_name
@@ -37,8 +37,12 @@ _PACKED_SUFFIXES = (".gz", ".zst", ".zstd")
 Conversion = Callable[[BinaryIO], Iterator[Converted]]
 
 
-def open_rows(path: Path) -> RowFile:
+def open_rows(path: Path, text_chars: int = MOST_CHARACTERS) -> RowFile:
     """The rows of a file.
+
+    Args:
+        path: The file.
+        text_chars: Size of a row of plain text.
 
     Raises:
         DataError: When it cannot be read, or holds no rows in any format that is read.
@@ -61,13 +65,24 @@ def open_rows(path: Path) -> RowFile:
             path, f"{where}:row", f"{inner} {delimiter}", partial(_streamed, path, convert)
         )
     if inner is FileForm.TEXT:
-        convert = partial(text_rows, source=path.name, where=where)
-        return _converted(path, f"{where}:chunk", inner, partial(_streamed, path, convert))
+        convert = partial(text_rows, source=path.name, where=where, most_characters=text_chars)
+        reading = _reading_of_text(text_chars)
+        return _converted(path, f"{where}:chunk", reading, partial(_streamed, path, convert))
     return _unpacked(path) if is_encoded(form) else JsonLinesFile(path)
 
 
-def open_text_rows(paths: Sequence[Path]) -> RowFile:
+def _reading_of_text(text_chars: int) -> str:
+    """How text is read, as part of the digest of its rows; the usual size is not named."""
+    named = "" if text_chars == MOST_CHARACTERS else f" {text_chars}"
+    return f"{FileForm.TEXT}{named}"
+
+
+def open_text_rows(paths: Sequence[Path], text_chars: int = MOST_CHARACTERS) -> RowFile:
     """The rows of several texts, without a temporary file for each.
+
+    Args:
+        paths: The files.
+        text_chars: Size of a row.
 
     Raises:
         DataError: When one cannot be read.
@@ -77,7 +92,8 @@ def open_text_rows(paths: Sequence[Path]) -> RowFile:
     def texts() -> Iterator[Converted]:
         for path in paths:
             source = path.relative_to(folder).as_posix()
-            yield from _streamed(path, partial(text_rows, source=source, where=str(path)))
+            convert = partial(text_rows, source=source, where=str(path), most_characters=text_chars)
+            yield from _streamed(path, convert)
 
     def fill(spool: RowSpool) -> None:
         size = sum(path.stat().st_size for path in paths)
@@ -86,7 +102,11 @@ def open_text_rows(paths: Sequence[Path]) -> RowFile:
     name = str(folder)
     return SpooledFile(
         RowSource(
-            files=tuple(paths), name=name, where=f"{name}:chunk", fill=fill, reading=FileForm.TEXT
+            files=tuple(paths),
+            name=name,
+            where=f"{name}:chunk",
+            fill=fill,
+            reading=_reading_of_text(text_chars),
         )
     )
 
