@@ -214,6 +214,27 @@ def test_ids_and_mask_are_those_of_transformers(
     assert n_learned > CONVERSATIONS
 
 
+def test_two_line_ends_of_an_opening_may_be_cut_otherwise_once_an_answer_follows(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row and prompt have a server's ids each; the pattern splits line ends before a word."""
+    monkeypatch.setattr(chat_template_utils, "datetime", Clock)
+    ours, theirs = ours_and_theirs(folders, "byte_level", "llama3")
+    messages = (Message(Role.USER, "What?"), Message(Role.ASSISTANT, "An answer."))
+    row = ours.row(TrainingRecord(messages=messages, line=1))
+    prompt = ours.prompt(messages[:1])
+    assert list(row.ids) == served(theirs, messages)
+    assert prompt == served(theirs, messages[:1], prompt=True)
+    whole = list(row.ids)
+    same = common(whole, prompt)
+    assert same == len(prompt) - 1
+    assert theirs.decode(prompt[same:]) == "\n\n" == theirs.decode(whole[same : same + 2])
+    # The border is by characters: both line ends belong to the prompt.
+    first = learned(row.labels).index(True)
+    assert first == same + 2
+    assert theirs.decode(whole[first:]).startswith("An answer.")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_split_rows_are_what_a_server_makes_at_each_turn(

@@ -11,6 +11,8 @@ import pytest
 
 from packages.vox_populi.tests.pages.parsed_page import ParsedPage
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.data.dataset import RowCache
+from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.row_mask import Finding
 from vox_populi.data.template_rows import History
 from vox_populi.errors import ConfigError, DataError, PreflightError
@@ -58,6 +60,7 @@ def checked(*files: Path, **settings: Any) -> CorpusReport:
     return check_corpus(CorpusCheckRequest(files=files, **settings))
 
 
+@pytest.mark.requirement("rows")
 def test_everything_is_counted(write: Write) -> None:
     report = checked(write(ROWS), heldout=(write(HELDOUT, "valid.jsonl"),))
     found, like = report.found, report.found.likenesses
@@ -190,3 +193,59 @@ def test_json_has_places_and_no_text_of_rows(write: Write) -> None:
         *("same row", "same prompt", "nearly the same")
     ]
     assert fields["near_duplicates"]["examples"][0]["row"].endswith("train.jsonl:4")
+
+
+def test_rows_are_left_out_as_in_training(write: Write) -> None:
+    rows = [
+        {"prompt": "p", "response": "one", "rating": 2, "category": "Code"},
+        {"prompt": "p", "response": "two", "rating": 4, "category": "code review"},
+        {"prompt": "p", "response": "three", "category": "talk"},
+        {"prompt": 7, "rating": 1},
+    ]
+    path = write(rows)
+    assert checked(path).found.left_out == 0
+    rated = checked(path, min_rating=3)
+    assert (rated.found.rows, rated.found.left_out, rated.found.bad) == (3, 1, 1)
+    report = checked(path, min_rating=3, context_filter="code")
+    assert (report.found.usable, report.found.left_out) == (1, 2)
+    assert report.found.lengths["answer characters"].total == len("two")
+    assert report.as_json()["left_out"] == 2
+    with pytest.raises(ConfigError):
+        checked(path, min_rating=9)
+
+
+def test_what_is_learned_is_asked_as_in_training(write: Write) -> None:
+    talk = [("user", "a"), ("assistant", "bb"), ("user", "c"), ("assistant", "dd")]
+    path = write([{"messages": [{"role": role, "content": said} for role, said in talk]}])
+    shares = [
+        checked(path, tokenizer=TokenizerKind.VOX, learn=learn).found.learned_share
+        for learn in (LearnedParts.LAST, LearnedParts.ANSWERS, None, LearnedParts.ALL)
+    ]
+    assert shares[0] < shares[1] == shares[2] < shares[3]
+    with pytest.raises(ConfigError, match="--learn"):
+        checked(path, learn=LearnedParts.LAST)
+
+
+def test_rows_of_large_files_are_encoded_by_all_cores_with_the_same_result(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr("vox_populi.data.row_cache.rows_on_disk._PART_BYTES", 200)
+    path = write(ROWS)
+    settings: dict[str, Any] = {"tokenizer": TokenizerKind.VOX, "seq_len": 40}
+    expected = checked(path, **settings)
+    assert expected.found.bad == 2
+    monkeypatch.setattr(RowCache, "is_for", lambda *_: True)
+    settings["row_cache_dir"] = tmp_path / "cache"
+    made = checked(path, **settings)
+    assert (made.found, len(made.notes)) == (expected.found, len(expected.notes) + 1)
+    encode = VoxTokenizer.encode
+    monkeypatch.setattr(
+        VoxTokenizer, "encode", lambda self, text: encode(self, text) if len(text) < 9 else None
+    )
+    assert checked(path, **settings).found == expected.found
+    monkeypatch.undo()
+    for entry in (tmp_path / "cache").iterdir():
+        (entry / "tokens.bin").write_bytes(bytes((entry / "tokens.bin").stat().st_size))
+    monkeypatch.setattr(RowCache, "is_for", lambda *_: True)
+    assert checked(path, **settings).found == expected.found

@@ -12,6 +12,7 @@ import pytest
 from packages.vox_populi.tests.pages.parsed_page import ParsedPage
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.control_text import ControlText
+from vox_populi.data.dataset import RowCache
 from vox_populi.data.mask_gates import MaskGates
 from vox_populi.data.row_mask import Finding
 from vox_populi.data.training_text import ChatTemplate
@@ -41,6 +42,7 @@ def checked(data: Path, base: Path | None = None, **changes: Any) -> MaskReport:
     return check_masks(MaskCheckRequest(rows=asked, **own))
 
 
+@pytest.mark.requirement("rows")
 def test_rows_are_counted_by_source(write_rows: WriteRows, make_base: MakeBase) -> None:
     report = checked(write_rows(ROWS), make_base())
     total = report.total
@@ -249,3 +251,15 @@ def test_a_page_replaces_nothing_that_may_be_missed(write_rows: WriteRows, tmp_p
     assert (occupied.read_text(encoding="utf-8"), data.read_bytes()) == ("mine", before)
     checked(data, html=occupied, force=True)
     assert occupied.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_kept_rows_are_counted_as_those_that_are_encoded(
+    write_rows: WriteRows, make_base: MakeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, base = write_rows(ROWS), make_base()
+    expected = checked(data, base).as_json()
+    monkeypatch.setattr(RowCache, "is_for", lambda *_: True)
+    for _ in range(2):
+        found = checked(data, base, row_cache_dir=tmp_path / "cache").as_json()
+        assert {**found, "notes": []} == {**expected, "notes": []}
+    assert len(list((tmp_path / "cache").iterdir())) == 1

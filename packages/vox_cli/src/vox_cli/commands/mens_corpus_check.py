@@ -11,9 +11,10 @@ from vox_cli.console import Console
 from vox_cli.report_text import aligned, counts_text
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.corpus.length_counts import LengthCounts
+from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate
-from vox_populi.number_ranges import POSITIVE_SHARE, SEQ_LEN, SHARE
+from vox_populi.number_ranges import POSITIVE_SHARE, RATING, SEQ_LEN, SHARE
 from vox_populi.pages.corpus_page import summary
 from vox_populi.pipeline.corpus_check import (
     CorpusCheckRequest,
@@ -58,8 +59,30 @@ def check(
             default="error",
         ),
     ] = None,
+    learn: Annotated[
+        LearnedParts | None,
+        flags.choice(
+            "What is learned of a row, with a tokenizer: its answers, the last one, or every"
+            " token.",
+            LearnedParts,
+            default="answers",
+        ),
+    ] = None,
+    min_rating: Annotated[
+        int | None, flags.whole("Leave out rows with a lower rating.", RATING)
+    ] = None,
+    context_filter: Annotated[
+        str | None, flags.text("Look only at rows whose category contains this.")
+    ] = None,
     seq_len: Annotated[
         int | None, flags.whole("Count rows with more tokens than this.", SEQ_LEN)
+    ] = None,
+    no_row_cache: Annotated[
+        bool, flags.switch("Keep and use no encoded rows of large files.", "--no-row-cache")
+    ] = False,
+    row_cache_dir: Annotated[
+        Path | None,
+        flags.path("Folder of the row cache.", "DIR", "vox-mens in the user's cache folder"),
     ] = None,
     similarity: Annotated[
         float,
@@ -109,7 +132,12 @@ def check(
         template=template,
         system_prompt=system_prompt,
         history=history,
+        learn=learn,
+        min_rating=min_rating,
+        context_filter=context_filter,
         seq_len=seq_len,
+        use_row_cache=not no_row_cache,
+        row_cache_dir=row_cache_dir,
         similarity=similarity,
         gates=CorpusGates(
             max_errors=max_errors,
@@ -133,6 +161,7 @@ def check_text(report: CorpusReport) -> str:
     found = report.found
     head = [
         *summary(report.page),
+        ("left out", f"{found.left_out:,}" if found.left_out else None),
         ("layouts", counts_text(found.layouts).strip(" ()") or None),
         *((f"{name} per row", _length_text(each)) for name, each in found.lengths.items()),
     ]

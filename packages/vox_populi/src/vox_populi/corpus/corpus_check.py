@@ -18,6 +18,7 @@ from vox_populi.data.control_spelling import ControlSpelling
 from vox_populi.data.mask_tally import MaskCounts
 from vox_populi.data.row_formats import RowShape, row_shape
 from vox_populi.data.row_mask import Finding, RowMask
+from vox_populi.data.row_scan import RowRules, left_out_by
 from vox_populi.data.row_texts import row_sizes, row_texts
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import data as say_data
@@ -43,6 +44,8 @@ class FileCheck:
     """Equal ones folded; the first 20, and a count of the others."""
     problems_by_code: Mapping[str, int]
     heldout: bool = False
+    left_out: int = 0
+    """Rows that the rules leave out; they are not among `rows`."""
 
     def as_json(self) -> dict[str, object]:
         """One entry of `files`."""
@@ -50,6 +53,7 @@ class FileCheck:
             "path": str(self.path),
             "heldout": self.heldout,
             "rows": self.rows,
+            "left_out": self.left_out,
             "bad_rows": self.bad,
             "problems": [problem.as_json() for problem in self.problems],
             "problems_by_code": dict(self.problems_by_code),
@@ -112,6 +116,11 @@ class CorpusFindings:
     """Counts under the base's tokenizer, if one was passed."""
 
     @property
+    def left_out(self) -> int:
+        """Rows that the rules leave out, held-out ones included."""
+        return sum(file.left_out for file in self.files)
+
+    @property
     def rows(self) -> int:
         """Rows of the corpus, without held-out ones."""
         return sum(file.rows for file in self.files if not file.heldout)
@@ -143,13 +152,15 @@ class CorpusCheck:
 
     Args:
         spelling: Names of control tokens to look for in texts.
-        encode: Makes tokens of a row; `None` to count characters only.
+        has_tokens: Whether tokens are counted too; then each file is read with what makes them.
         least_likeness: From which two rows are nearly the same.
+        rules: Which rows are looked at; their policies for bad and long rows do not matter.
     """
 
     spelling: ControlSpelling
-    encode: Encode | None = None
+    has_tokens: bool = False
     least_likeness: float = 0.8
+    rules: RowRules = field(default_factory=RowRules)
     _files: list[FileCheck] = field(default_factory=list)
     _scans: list[RowScan] = field(default_factory=list)
     _indices: array[int] = field(default_factory=lambda: array("Q"))
@@ -164,21 +175,29 @@ class CorpusCheck:
     def __post_init__(self) -> None:
         self._table = LikenessTable(least_likeness=self.least_likeness)
         names = ["turns", "characters", "prompt characters", "answer characters"]
-        for name in (*names, *(["tokens"] if self.encode else [])):
+        for name in (*names, *(["tokens"] if self.has_tokens else [])):
             self._lengths[name] = LengthCounts()
 
-    def read(self, path: Path, *, heldout: bool = False) -> None:
+    def read(self, path: Path, *, heldout: bool = False, encode: Encode | None = None) -> None:
         """Go through a file.
+
+        Args:
+            path: The file.
+            heldout: Whether its rows are held out.
+            encode: Makes tokens of its rows; `None` to count characters only.
 
         Raises:
             DataError: When it cannot be read. Bad rows are counted and not raised.
         """
         scan = RowScan(path)
-        number, rows, unencodable = len(self._scans), 0, 0
+        number, rows, unencodable, left_out = len(self._scans), 0, 0, 0
         self._scans.append(scan)
         for row in scan.rows():
+            if left_out_by(row.record, self.rules) is not None:
+                left_out += 1
+                continue
             try:
-                masks = self._masks_of(row)
+                masks = self._masks_of(row, encode)
             except DataError as error:
                 unencodable += 1
                 scan.log.add(error.problems)
@@ -188,7 +207,7 @@ class CorpusCheck:
             self._add(row, masks, heldout=heldout)
         scan.check_unchanged()
         bad = scan.n_bad + unencodable
-        if not rows + bad:
+        if not rows + bad + left_out:
             raise DataError(say_data.data_file_empty(scan.where))
         self._files.append(
             FileCheck(
@@ -198,6 +217,7 @@ class CorpusCheck:
                 problems=scan.log.shown(),
                 problems_by_code=dict(sorted(scan.log.by_code.items())),
                 heldout=heldout,
+                left_out=left_out,
             )
         )
 
@@ -208,7 +228,7 @@ class CorpusCheck:
             DataError: When a file changed.
         """
         found = self._table.compare()
-        has_tokens = self.encode is not None
+        has_tokens = self.has_tokens
         characters = self._lengths["characters"].total
         return CorpusFindings(
             files=tuple(self._files),
@@ -228,11 +248,11 @@ class CorpusCheck:
             masks=self._masks if has_tokens else None,
         )
 
-    def _masks_of(self, row: ScannedRow) -> Sequence[RowMask]:
+    def _masks_of(self, row: ScannedRow, encode: Encode | None) -> Sequence[RowMask]:
         """The row as tokens, if they are counted; one that learns none of them is bad."""
-        if self.encode is None:
+        if encode is None:
             return ()
-        masks = self.encode(row)
+        masks = encode(row)
         if not any(mask.n_learned for mask in masks):
             is_cut = any(Finding.CUT in mask.findings for mask in masks)
             raise DataError(say_data.nothing_to_learn(row.place, is_cut))

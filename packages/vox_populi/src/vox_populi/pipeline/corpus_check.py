@@ -11,9 +11,13 @@ from vox_populi.contract.choices import TokenizerKind
 from vox_populi.corpus.corpus_check import CorpusCheck, CorpusFindings, Encode
 from vox_populi.corpus.row_scan import ScannedRow
 from vox_populi.data.control_spelling import ControlSpelling
+from vox_populi.data.learned_parts import LearnedParts
+from vox_populi.data.row_cache.whole_rows import WholeRows
+from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.data.row_gates import Gate, flag_of, missed
 from vox_populi.data.row_mask import Finding, RowMask, mask_of
 from vox_populi.data.row_reader import RowEncoder
+from vox_populi.data.row_scan import RowRules
 from vox_populi.data.template_rows import History
 from vox_populi.data.token_text import control_names
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
@@ -24,6 +28,7 @@ from vox_populi.pages.corpus_page import CorpusPage, corpus_page
 from vox_populi.pages.html_file import require_free, write_page
 from vox_populi.pipeline.preview import ChosenText, choose_text
 from vox_populi.pipeline.preview_check import mask_rules, model_name
+from vox_populi.plan.row_cache_choice import choose_row_cache
 from vox_tensor.errors import Problem
 
 KNOWN_CONTROLS = (
@@ -106,7 +111,15 @@ class CorpusCheckRequest:
     system_prompt: str | None = None
     history: History | None = None
     """`None`: as in training."""
+    learn: LearnedParts | None = None
+    """`None`: as in training."""
+    min_rating: int | None = None
+    context_filter: str | None = None
     seq_len: int | None = None
+    use_row_cache: bool = True
+    """Encode large files with all cores, and keep their rows."""
+    row_cache_dir: Path | None = None
+    """`None`: that of the user."""
     similarity: float = 0.8
     """Share of common three-word sequences with which two rows are nearly the same."""
     gates: CorpusGates = CorpusGates()
@@ -117,6 +130,7 @@ class CorpusCheckRequest:
         require_ranges(
             ("--seq-len", self.seq_len, number_ranges.SEQ_LEN),
             ("--similarity", self.similarity, number_ranges.POSITIVE_SHARE),
+            ("--min-rating", self.min_rating, number_ranges.RATING),
         )
         problems = [*self._without_base(), *self._repeated()]
         if problems:
@@ -134,6 +148,7 @@ class CorpusCheckRequest:
             ("--template", self.template),
             ("--system-prompt", self.system_prompt),
             ("--history", self.history),
+            ("--learn", self.learn),
             ("--seq-len", self.seq_len),
             ("--max-cut", self.gates.max_cut),
         ):
@@ -196,6 +211,7 @@ class CorpusReport:
         return {
             "files": [file.as_json() for file in found.files],
             "rows": found.rows,
+            "left_out": found.left_out,
             "bad_rows": found.bad,
             "layouts": dict(found.layouts),
             "lengths": {name: counts.as_json() for name, counts in found.lengths.items()},
@@ -246,11 +262,14 @@ def check_corpus(request: CorpusCheckRequest) -> CorpusReport:
         spelling=ControlSpelling(
             KNOWN_CONTROLS if text is None else control_names(text.tokenizer).values()
         ),
-        encode=None if text is None else _encoder(text, request.seq_len),
+        has_tokens=text is not None,
         least_likeness=request.similarity,
+        rules=RowRules(min_rating=request.min_rating, context_filter=request.context_filter),
     )
+    notes: list[str] = [] if text is None else [*text.notes]
     for path in paths:
-        check.read(path, heldout=path in request.heldout)
+        encode = None if text is None else _encoder(text, path, request, notes)
+        check.read(path, heldout=path in request.heldout, encode=encode)
     found = check.findings()
     report = CorpusReport(
         found=found,
@@ -259,7 +278,7 @@ def check_corpus(request: CorpusCheckRequest) -> CorpusReport:
         base=_base_name(request),
         seq_len=request.seq_len,
         html=request.html,
-        notes=() if text is None else text.notes,
+        notes=tuple(dict.fromkeys(notes)),
     )
     if request.html is not None:
         write_page(request.html, corpus_page(report.page))
@@ -273,16 +292,21 @@ def _chosen(request: CorpusCheckRequest) -> ChosenText | None:
         template=request.template or ChatTemplate.AUTO,
         system_prompt=request.system_prompt,
         history=request.history or History.ERROR,
+        learn=request.learn or LearnedParts.ANSWERS,
     )
     return choose_text(asked, request.model_dir, request.tokenizer)
 
 
-def _encoder(text: ChosenText, seq_len: int | None) -> Encode:
+def _encoder(text: ChosenText, path: Path, request: CorpusCheckRequest, notes: list[str]) -> Encode:
+    """What makes tokens of the rows of a file; notes on how they are kept are added."""
+    cache = choose_row_cache(request.row_cache_dir, None, is_used=request.use_row_cache)
     encoder = RowEncoder(text.tokenizer, text.policy, None)
-    rules = mask_rules(text, seq_len, None)
+    whole = WholeRows(open_rows(path), encoder, cache)
+    notes += whole.notes
+    rules = mask_rules(text, request.seq_len, None)
 
     def encode(row: ScannedRow) -> list[RowMask]:
-        return [mask_of(whole, rules) for whole in encoder.whole(row.record, row.read)]
+        return [mask_of(each, rules) for each in whole.of(row.record, row.read)]
 
     return encode
 

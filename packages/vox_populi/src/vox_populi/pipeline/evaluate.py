@@ -11,6 +11,7 @@ from vox_populi.contract.setting import require_settings, setting, setting_metad
 from vox_populi.data.asked_rows import AskedRows
 from vox_populi.data.dataset import OnBadRow, OnLongRow, RowRules
 from vox_populi.data.learned_parts import LearnedParts
+from vox_populi.data.row_files.text_rows import MOST_CHARACTERS
 from vox_populi.data.template_rows import History
 from vox_populi.files.json_numbers import JsonObject, finite_or_none, perplexity_of
 from vox_populi.pipeline.early_refusals import refuse_all, require_rows, weights_checks
@@ -45,6 +46,11 @@ class EvalRequest(RowRules):
     on_bad_row: OnBadRow = setting(OnBadRow.ERROR, "What to do with rows that cannot be used.")
     on_long_row: OnLongRow = setting(
         OnLongRow.TRUNCATE, "What to do with rows longer than --seq-len."
+    )
+    text_chunk_chars: int = setting(
+        MOST_CHARACTERS,
+        "Most characters of a row of plain text or Markdown.",
+        allowed=number_ranges.TEXT_CHARS,
     )
     learn: LearnedParts = setting(
         LearnedParts.ANSWERS,

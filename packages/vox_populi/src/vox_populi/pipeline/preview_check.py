@@ -12,6 +12,7 @@ from vox_populi.data.control_text import ControlText, spells_control
 from vox_populi.data.marked_row import RowMarker
 from vox_populi.data.mask_gates import MaskGates
 from vox_populi.data.mask_tally import MaskCounts, MaskTally
+from vox_populi.data.row_cache.whole_rows import WholeRows
 from vox_populi.data.row_files.row_file import FileRow, RowFile, is_about_file
 from vox_populi.data.row_formats import parse_row
 from vox_populi.data.row_gates import Gate, missed
@@ -31,6 +32,7 @@ from vox_populi.pages.html_file import require_free, write_page
 from vox_populi.pages.mask_page import MaskPage, mask_page
 from vox_populi.pipeline.evaluate import UNKNOWN_SOURCE, source_label
 from vox_populi.pipeline.preview import ChosenText, PreviewRequest, choose_text
+from vox_populi.plan.row_cache_choice import choose_row_cache
 from vox_tensor.errors import Problem
 from vox_tensor.problem_log import ProblemLog
 from vox_tensor.records import TrainingRecord
@@ -154,7 +156,8 @@ class _Check:
         self._text = text
         self._rows = rows
         self._rules = mask_rules(text, asked.seq_len, asked.ce_last_k)
-        self._encoder = RowEncoder(text.tokenizer, text.policy, None)
+        cache = choose_row_cache(asked.row_cache_dir, None, is_used=asked.use_row_cache)
+        self._whole = WholeRows(rows, RowEncoder(text.tokenizer, text.policy, None), cache)
         self._spelling = ControlSpelling(control_names(text.tokenizer).values())
         self._tally = MaskTally()
         self._refused = ProblemLog(rows.name)
@@ -217,7 +220,7 @@ class _Check:
     ) -> None:
         masks = [
             mask_of(whole, self._rules, spells_control=spells)
-            for whole in self._encoder.whole(record, read)
+            for whole in self._whole.of(record, read)
         ]
         for counts in places:
             counts.take(masks)
@@ -243,7 +246,7 @@ class _Check:
             on_control_text=self._asked.on_control_text,
             has_bos=self._rules.bos_id is not None,
             html=request.html,
-            notes=(*self._text.notes, *self._kept_notes()),
+            notes=(*self._text.notes, *self._whole.notes, *self._kept_notes()),
         )
 
     def _kept_notes(self) -> tuple[str, ...]:
