@@ -160,6 +160,11 @@ COMMANDS = (
         "vox mens export-gguf merged --type q8_0 --output merged-q8_0.gguf",
     ),
     CommandEntry(
+        ("mens", "export-mobile"),
+        "Write a model as a graph for a device, and compare answers.",
+        "vox mens export-mobile runs/first --for onnx --output-dir exports/mobile",
+    ),
+    CommandEntry(
         ("mens", "quantize"),
         "Write a model folder in 4 bits (NF4), as bitsandbytes does.",
         "vox mens quantize --model base --output-dir base-nf4",

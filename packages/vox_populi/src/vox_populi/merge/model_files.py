@@ -24,17 +24,20 @@ from vox_populi.runs.model_card import code_span
 from vox_tensor.tokenizer import VoxTokenizer
 
 
-def copied_files(base: Path, header: AdapterHeader) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def copied_files(
+    base: Path, header: AdapterHeader | None
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Files that are copied byte for byte, by name, and notes about them.
 
-    An adapter trained with our vocabulary on a base with a different one gets ours.
+    An adapter trained with our vocabulary on a base with a different one gets ours. Without an
+    adapter (`None`), the files are the folder's own.
 
     Raises:
         ModelError: When a file exists but cannot be read, or is a link out of the folder.
     """
     names = [name for name in OTHER_FILES if os.path.lexists(base / name)]
     files = {name: read_published_file(base / name, base) for name in names}
-    own_folder = tokenizer_folder(base, header)
+    own_folder = base if header is None else tokenizer_folder(base, header)
     if own_folder != base:
         files[TOKENIZER_NAME] = read_published_file(own_folder / TOKENIZER_NAME, own_folder)
         return files, (say.note_merge_vocabulary(EMBEDDED_NAME),)

@@ -5,6 +5,7 @@ Shape letters: T tokens, D model width, H query heads, K key/value heads, E head
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -29,6 +30,9 @@ class PackContext:
     cache: KvCache | SlotStep | None = None
     """Earlier tokens that the pack continues; the pack's tokens are appended. With slots, each
     token of the pack continues a text of its own."""
+    attend: Callable[[Tensor, Tensor, Tensor, float, int | None], Tensor] | None = None
+    """Attention of one text in plain operations, from queries, keys, values, scale and window,
+    for a graph that is exported; `None` for torch's kernels."""
 
 
 class Attention(nn.Module):
@@ -68,6 +72,8 @@ class Attention(nn.Module):
 
     def _attend(self, q_THE: Tensor, k: Tensor, v: Tensor, context: PackContext) -> Tensor:
         scale, window = self.head_dim**-0.5, self.window
+        if context.attend is not None:
+            return context.attend(q_THE, k, v, scale, window)
         if isinstance(context.cache, SlotStep):
             heads = (q_THE, k, v)
             return context.cache.attend(self.layer, heads, scale=scale, window=window)

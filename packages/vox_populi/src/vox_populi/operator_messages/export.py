@@ -308,3 +308,63 @@ def note_exported_from_nf4() -> str:
         "the adapter was trained on the NF4 base; on the dense base its answers differ slightly "
         "(vox schola merge-qlora measures by how much)."
     )
+
+
+def mobile_format_refused(target: str, reason: str, fix: str) -> Problem:
+    """A program on a device whose format is not written here."""
+    return Problem(
+        code="MENS-A563",
+        what=f"{target} cannot be written here: {reason}.",
+        where="--for",
+        fix=fix,
+    )
+
+
+def mobile_needs_dense(path: str) -> Problem:
+    """A base in 4 bits, or an adapter that was trained on one."""
+    return Problem(
+        code="MENS-A564",
+        what="its base is in 4 bits, which the graph for a device is not.",
+        where=path,
+        fix="Merge it first with vox mens merge-qlora, and export the merged folder.",
+    )
+
+
+def mobile_rank(path: str, rank: int, most: int) -> Problem:
+    """An adapter that is larger than those of the deployment target mobile_edge."""
+    return Problem(
+        code="MENS-A565",
+        what=f"its rank is {rank}; an adapter for a device has at most {most}.",
+        where=path,
+        fix="Train with --deployment-target mobile_edge, or merge the run and export the folder.",
+    )
+
+
+def mobile_positions(seq_len: int, positions: int) -> Problem:
+    """A graph for longer texts than the base has positions for."""
+    return Problem(
+        code="MENS-A566",
+        what=f"texts of {seq_len} tokens are longer than the base was made for.",
+        where="--seq-len",
+        fix=f"Pass --seq-len {positions} or less.",
+    )
+
+
+def mobile_too_short(seq_len: int, least: int) -> Problem:
+    """A graph that is too short for every prompt that is compared."""
+    return Problem(
+        code="MENS-A567",
+        what=f"no prompt fits into {seq_len} tokens, so that nothing could be compared.",
+        where="--seq-len",
+        fix=f"Pass --seq-len {least} or more.",
+    )
+
+
+def mobile_answer_differs(prompt: int, token: int, difference: float) -> Problem:
+    """The exported graph answers otherwise than the model; nothing is published."""
+    return Problem(
+        code="MENS-A568",
+        what=f"the exported graph answers prompt {prompt} otherwise from token {token} on; scores "
+        f"differ by up to {difference:.2e}. Nothing was written.",
+        fix="Report this with the model's config, or use vox mens export-gguf.",
+    )

@@ -1,0 +1,71 @@
+"""A merged model as one graph of plain operations: ids in, scores of the next tokens out.
+
+Shape letters: T tokens, H query heads, K key/value heads, E head dim, V vocabulary. Needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vox_populi.model.attention import PackContext
+from vox_populi.model.rotary import RotaryTable, rotary_frequencies
+from vox_populi.model.transformer import Transformer
+from vox_tensor.lora import LoraLinear
+
+_NEVER = -1e9
+"""Score of a key that a query may not see, as in the source system's attention."""
+
+
+class MobileGraph(nn.Module):
+    """A transformer on one text, with its adapters folded in; computes in float32.
+
+    Texts must be within the original context of LongRoPE, whose short factors are used.
+    """
+
+    def __init__(self, model: Transformer, adapted: Mapping[str, LoraLinear]) -> None:
+        super().__init__()
+        self.model = model.eval()
+        for name, layer in adapted.items():
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, layer.merged())
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Scores `[1, T, V]` for ids `[1, T]`: those at t are of the token after t."""
+        model, ids_T = self.model, input_ids[0]
+        positions_T = torch.arange(ids_T.shape[0])
+        x_TD = model.embed(ids_T)
+        if model.pos_embed is not None:
+            x_TD = x_TD + model.pos_embed(positions_T)
+        context = PackContext((0, ids_T.shape[0]), self._rotary(positions_T), attend=_attend)
+        for block in model.blocks:
+            x_TD = block(x_TD, context)
+        scores: Tensor = model.lm_head(model.final_norm(x_TD))
+        return scores.unsqueeze(0)
+
+    def _rotary(self, positions_T: Tensor) -> RotaryTable | None:
+        config = self.model.config
+        rope = config.rope
+        if rope is None:
+            return None
+        frequencies_F, factor = rotary_frequencies(rope, config.rotary_dim)
+        angles_TF = positions_T.float().unsqueeze(1) * frequencies_F
+        cos, sin = (f(angles_TF).mul(factor).unsqueeze(1) for f in (torch.cos, torch.sin))
+        return RotaryTable(cos, sin)
+
+
+def _attend(q_THE: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -> Tensor:
+    """Causal softmax attention `[T, H, E]`, with keys and values `[T, K, E]` repeated."""
+    n_tokens, n_groups = q_THE.shape[0], q_THE.shape[1] // k.shape[1]
+    query_HTE = q_THE.transpose(0, 1)
+    key_HTE, value_HTE = (t.transpose(0, 1).repeat_interleave(n_groups, 0) for t in (k, v))
+    scores_HTT = query_HTE @ key_HTE.transpose(1, 2) * scale
+    place_T = torch.arange(n_tokens)
+    distance_TT = place_T.unsqueeze(1) - place_T.unsqueeze(0)
+    is_seen_TT = distance_TT >= 0
+    if window is not None:
+        is_seen_TT = is_seen_TT & (distance_TT < window)
+    masked_HTT = scores_HTT.masked_fill(~is_seen_TT, _NEVER)
+    return (masked_HTT.softmax(-1) @ value_HTE).transpose(0, 1)

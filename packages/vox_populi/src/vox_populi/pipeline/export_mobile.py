@@ -1,0 +1,120 @@
+"""Writing a model for a program on a device: request, report and function. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vox_populi import extras
+from vox_populi.contract.setting import out_of_range, setting, setting_metadata, settings_of
+from vox_populi.errors import ArtifactError, ConfigError
+from vox_populi.export.mobile_formats import MOST_TOKENS, NOT_WRITTEN, MobileFormat
+from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.output_guard import require_new_folder
+from vox_populi.number_ranges import NumberRange
+from vox_populi.operator_messages import export as say
+from vox_populi.pipeline.early_refusals import reads_of, refuse_all, require_model
+from vox_populi.pipeline.runners import load_runner
+from vox_populi.runs.adapter_place import means_adapter
+
+TEXT_TOKENS = NumberRange(lowest=2, highest=MOST_TOKENS)
+CHECKED_TOKENS = NumberRange(lowest=1, highest=MOST_TOKENS)
+ONNX_MODULES = ("onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MobileRequest:
+    """A model to write for a program on a device."""
+
+    source: Path = field(
+        metadata=setting_metadata(
+            "Model folder; or run, checkpoint or adapter file.", argument="PATH"
+        )
+    )
+    """An adapter is added to its base."""
+    target: MobileFormat = field(
+        metadata=setting_metadata("Program that will run it.", flags=("--for",))
+    )
+    output_dir: Path = field(metadata=setting_metadata("New folder to write."))
+    model_dir: Path | None = setting(
+        None, "For an adapter: base folder, if it has moved since training.", name="model"
+    )
+    seq_len: int = setting(
+        MOST_TOKENS, "Longest text of the graph, in tokens.", allowed=TEXT_TOKENS
+    )
+    fixed_length: bool = setting(False, "Take exactly --seq-len ids, padded behind the text.")
+    check_tokens: int = setting(
+        16, "Tokens of each answer that is compared with our own.", allowed=CHECKED_TOKENS
+    )
+    include_system_prompt: bool = setting(
+        False, "For an adapter: write the training's system prompt into the chat template."
+    )
+
+    def __post_init__(self) -> None:
+        problems = tuple(out_of_range(self, settings_of(MobileRequest)))
+        if problems:
+            raise ConfigError(*problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MobileReport:
+    """What was written, and how its answers compare with ours."""
+
+    output_dir: Path
+    target: MobileFormat
+    files: tuple[str, ...]
+    total_bytes: int
+    seq_len: int
+    fixed_length: bool
+    prompts: int
+    """Prompts whose greedy answers are equal."""
+    tokens: int
+    """Tokens of these answers."""
+    max_difference: float
+    """Largest difference of scores after a prompt."""
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> JsonObject:
+        """The fields of `vox mens export-mobile --json`."""
+        return {
+            "output_dir": str(self.output_dir),
+            "for": self.target.value,
+            "files": list(self.files),
+            "bytes": self.total_bytes,
+            "seq_len": self.seq_len,
+            "fixed_length": self.fixed_length,
+            "prompts": self.prompts,
+            "tokens": self.tokens,
+            "max_difference": self.max_difference,
+            "notes": list(self.notes),
+        }
+
+
+def export_mobile(request: MobileRequest) -> MobileReport:
+    """Write a model for a device, run it here, and publish it if it answers as ours does.
+
+    Raises:
+        ArtifactError: For a program whose format cannot be written here, an adapter beyond the
+            limits of a device, or a base in 4 bits.
+        MissingExtraError: Without the extra `onnx`.
+        PreflightError: When the output folder exists.
+        MergeMismatchError: When an answer differs; nothing is published.
+        EnvironmentFailure: When the system refuses.
+    """
+    refused = NOT_WRITTEN.get(request.target)
+    if refused is not None:
+        raise ArtifactError(say.mobile_format_refused(request.target, *refused))
+    extras.require(*ONNX_MODULES)
+    module = load_runner("export_mobile_run", lambda: _refuse_early(request))
+    report: MobileReport = module.export_mobile(request)
+    return report
+
+
+def _refuse_early(request: MobileRequest) -> None:
+    """Refuse early what exporting would refuse."""
+    reads = reads_of(request.source, request.model_dir)
+    refuse_all(
+        lambda: None if means_adapter(request.source) else require_model(request.source),
+        lambda: require_model(request.model_dir),
+        lambda: require_new_folder(request.output_dir, reads, occupied=say.export_target_exists),
+    )
