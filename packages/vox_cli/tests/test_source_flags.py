@@ -35,6 +35,9 @@ OTHERS = {
     "mens merge-qlora": "--base-shard --adapter --meta --output",
     "mens status": "--run-dir --quotas --config --db --cloud",
     "mens watch-telemetry": "--telemetry --err-log --interval-ms",
+    "mens serve": """
+        --model --port --host --max-tokens --temperature --cloud --max-budget --model-hf
+        --max-runtime-secs""",
     "mens generate": """
         --output --no-validate --server-url --max-retries --output-mode --schema --context-mode
         --conversation-id --queue --mode""",

@@ -262,7 +262,7 @@ PEER_COMMANDS = _by_name(
         "mens generate": "infer inference predict sample",
         "mens eval": "evaluate lm_eval benchmark bench perplexity score test",
         "mens compare": "diff",
-        "mens runs": "ls list experiments",
+        "mens runs": "ls list experiments models",
         "mens watch": "progress tail follow monitor",
         "mens report": "plot plots curves dashboard",
         "mens serve": "server api deploy",
@@ -282,7 +282,7 @@ PEER_COMMANDS = _by_name(
         "mens corpus check": "dedup dedupe deduplicate leakage",
         "mens lint": "verify",
         "mens status": "logs ps",
-        "mens doctor": "env info system",
+        "mens doctor": "env info system probe",
         "mens init": "new create",
         "mens init | mens train": "start",
         "mens train --print-config": "config",
@@ -297,7 +297,14 @@ PEER_COMMANDS = _by_name(
 NO_DOWNLOAD = "Nothing is downloaded or uploaded here; use `hf download ID --local-dir models/NAME`"
 NO_BROWSER = "There is no web page; every command runs in a terminal"
 
+RECIPE = "It is one fixed recipe; put its settings into a file for `vox mens train` with --config"
+STAGES = "Its stages are commands of the corpus group; the last one is `vox mens train`"
+EDITOR = "Editors, reviews and workflows are not part of this program"
+
 COMMAND_NOTES: Mapping[str, str] = {
+    **dict.fromkeys(("dogfood", "train_uv"), RECIPE),
+    "pipeline": STAGES,
+    **dict.fromkeys(("system_prompt_template", "review", "fix", "workflow"), EDITOR),
     **dict.fromkeys(("download", "pull", "fetch", "get", "push", "upload", "login"), NO_DOWNLOAD),
     **dict.fromkeys(("webui", "ui", "train_webui", "board", "studio", "gradio"), NO_BROWSER),
     **dict.fromkeys(

@@ -119,6 +119,19 @@ SOURCE_FLAGS: Mapping[str, SourceCommand] = {
             "--interval-ms": "A new line of telemetry.jsonl is shown as soon as it is there",
         },
     ),
+    "mens serve": SourceCommand(
+        "mens serve",
+        {
+            "--model": "Pass the folder without a flag: vox mens serve MODEL",
+            **_same("--port --host"),
+            "--max-tokens": "Pass --max-new-tokens; a request may ask for fewer",
+            "--temperature": "Each request says its own temperature",
+            "--cloud": _LOCAL,
+            "--max-budget": _LOCAL,
+            "--model-hf": _LOCAL,
+            "--max-runtime-secs": "Start the command with timeout: SIGTERM lets answers end",
+        },
+    ),
     "mens generate": SourceCommand(
         "mens generate",
         {
