@@ -25,18 +25,17 @@ class MobileFormat(StrEnum):
 
 NOT_WRITTEN: Mapping[MobileFormat, tuple[str, str]] = {
     MobileFormat.EXECUTORCH: (
-        "its answers have not been compared with ours: its runtime is tied to other packages than"
-        " ours",
+        "lowering to its runtime is not built, and no answer of it was compared with ours",
         "Use --for onnx, or merge the run and lower the folder with optimum-executorch.",
     ),
     MobileFormat.COREML: (
-        "Core ML models run on Apple's systems only, so that no answer could be compared here",
+        "Core ML models run on Apple's systems only, and no answer could be compared elsewhere",
         "Use --for onnx, convert the merged folder with coremltools on a Mac, or use vox mens"
         " export-adapter --for mlx.",
     ),
     MobileFormat.LITERT: (
-        "its converter brings JAX and a torch of its own, which cannot be installed beside ours",
-        "Use --for onnx, or convert the merged folder with litert-torch in its own environment.",
+        "its converter, which brings JAX, is not built in, and no answer was compared with ours",
+        "Use --for onnx, or merge the run and convert the folder with litert-torch.",
     ),
 }
 """Formats that are refused: why, and what to do instead."""
