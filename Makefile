@@ -40,7 +40,7 @@ UV := $(or $(UV_ON_PATH),.bootstrap/bin/uv)
 # Only a uv of ours is a prerequisite: one on PATH is the operator's to keep.
 UV_FILE := $(if $(UV_ON_PATH),,.bootstrap/bin/uv)
 
-.PHONY: help setup lock demo demo-real test processors check gate bench docs dist
+.PHONY: help setup lock demo demo-real scorecard test processors check gate bench docs dist
 .PHONY: check-lint check-format check-types check-imports check-lock
 
 help: ## List the words
@@ -56,6 +56,9 @@ demo: $(SYNCED) ## Corpus, training, losses and generations before and after, fo
 
 demo-real: $(SYNCED) | $(UV_FILE) ## A published 135M model, tuned to answer in JSON: before, after, GGUF
 	@$(VENV)/python demo/run_real_demo.py --uv "$(UV)"
+
+scorecard: $(SYNCED) ## Two cycles of both backends on the embedded base, and the verdict
+	@$(VENV)/python demo/run_scorecard_demo.py
 
 test: $(SYNCED) ## Run every test
 	@# One thread per worker: two workers with two threads each fight over two cores.

@@ -38,6 +38,7 @@ GROUP_HELP = {
     ("mens",): "Prepare a corpus, train an adapter, inspect the result.",
     ("mens", "corpus"): "Make, convert, divide, count and check training rows.",
     ("mens", "cache"): "List and remove the encoded rows that are kept on this machine.",
+    ("mens", "scorecard"): "Compare both backends over cycles, and decide.",
     ("ci",): "Checks that every change must pass.",
     ("schola",): "The training commands under their other name in the source system.",
 }
@@ -118,6 +119,22 @@ COMMANDS = (
         ("mens", "eval-gate"),
         "Decide by a policy whether an evaluation is good enough.",
         "vox mens eval-gate evals/first --policy policy.yaml --baseline evals/base",
+    ),
+    CommandEntry(
+        ("mens", "scorecard", "run"),
+        "Measure a LoRA and a QLoRA run on a suite, with repair.",
+        "vox mens scorecard run --suite suite.yaml --lora-run runs/l --qlora-run runs/q"
+        " --output-dir cycles/1",
+    ),
+    CommandEntry(
+        ("mens", "scorecard", "verify"),
+        "Check cycles: digests, and KPIs computed again.",
+        "vox mens scorecard verify cycles/1 cycles/2 --suite suite.yaml",
+    ),
+    CommandEntry(
+        ("mens", "scorecard", "decide"),
+        "Promote, hold, or insufficient evidence.",
+        "vox mens scorecard decide cycles/1 cycles/2 --output-dir decision",
     ),
     CommandEntry(
         ("mens", "generate"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
@@ -118,3 +120,90 @@ def receipt_occupied(where: str) -> Problem:
 def note_gate_missed(name: str, message: str, where: str) -> str:
     """A rule that was not met and does not block."""
     return f"{where}: {name}: {message} (does not block)"
+
+
+def suite_malformed(reason: str, where: str) -> Problem:
+    """A suite of a scorecard that cannot be used."""
+    return Problem(
+        code="MENS-V030",
+        what=f"the suite cannot be used: {reason}.",
+        fix="Correct it; the page `Scorecards` of the docs describes every key.",
+        where=where,
+    )
+
+
+def cycle_invalid(reason: str, where: str) -> Problem:
+    """A file that is not a cycle of a scorecard."""
+    return Problem(
+        code="MENS-V031",
+        what=f"this is not a cycle of a scorecard: {reason}.",
+        fix="Pass a folder that `vox mens scorecard run` wrote, or its cycle.json.",
+        where=where,
+    )
+
+
+def cycle_edited(where: str) -> Problem:
+    """A cycle whose numbers are not those of its events, or of its digest."""
+    return Problem(
+        code="MENS-V032",
+        what="the cycle was changed after it was written: its numbers or its digest do not fit.",
+        fix="Measure it again with `vox mens scorecard run`.",
+        where=where,
+    )
+
+
+def cycle_of_other_suite(where: str) -> Problem:
+    """A cycle that was measured on another suite."""
+    return Problem(
+        code="MENS-V033",
+        what="the cycle was measured on another suite: tasks, seed, attempts or limits differ.",
+        fix="Measure it again with this suite, or pass the suite that it was measured on.",
+        where=where,
+    )
+
+
+def run_of_other_backend(where: str, wanted: str, found: str) -> Problem:
+    """A run that another kernel trained than it is passed for."""
+    return Problem(
+        code="MENS-V034",
+        what=f"this is not a run of --backend {wanted}: its manifest says {found}.",
+        fix="Pass a run of each backend: --lora-run RUN --qlora-run RUN.",
+        where=where,
+    )
+
+
+def adapter_not_of_run(where: str) -> Problem:
+    """An adapter that is not the one that the run's manifest lists."""
+    return Problem(
+        code="MENS-V035",
+        what="the run's manifest lists another adapter under this name.",
+        fix="Measure a run folder as training left it.",
+        where=where,
+    )
+
+
+def runs_do_not_compare(lora: str, qlora: str, differs: Sequence[str]) -> Problem:
+    """Two runs that differ in more than their backend."""
+    return Problem(
+        code="MENS-V036",
+        what=f"{lora} and {qlora} do not compare: they differ in {', '.join(differs)}.",
+        fix="Train both backends on the same base, rows, tokenizer and template.",
+    )
+
+
+def promotion_held(reason: str) -> Problem:
+    """Enough evidence, and it speaks against a promotion."""
+    return Problem(
+        code="MENS-V037",
+        what=f"hold: {reason}.",
+        fix="Keep the lane research, and measure again after a change.",
+    )
+
+
+def promotion_lacks_evidence(reason: str) -> Problem:
+    """Too little evidence to promote, whatever it says."""
+    return Problem(
+        code="MENS-V038",
+        what=f"insufficient: {reason}.",
+        fix="Measure whole cycles of both backends on one suite: vox mens scorecard run.",
+    )

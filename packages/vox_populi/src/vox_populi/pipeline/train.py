@@ -174,6 +174,8 @@ class TrainReport:
     peak_memory_bytes: int | None
     device: str
     compute_dtype: str
+    lane: str | None = None
+    """`research` or `production`: what the run may be used for without a promotion."""
     graph_id: str | None = None
     """The trained graph; losses of other graphs are not comparable with full-graph losses."""
     artifacts: Mapping[str, Path]
@@ -207,6 +209,7 @@ class TrainReport:
             "peak_memory_bytes": self.peak_memory_bytes,
             "device": self.device,
             "compute_dtype": self.compute_dtype,
+            "lane": self.lane,
             "graph_id": self.graph_id,
             "artifacts": {kind: str(path) for kind, path in self.artifacts.items()},
             "resumed_from": self.resumed_from,

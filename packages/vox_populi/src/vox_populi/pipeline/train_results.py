@@ -14,6 +14,7 @@ from vox_populi.files.known_names import MANIFEST_FILE
 from vox_populi.operator_messages import checkpoint as say
 from vox_populi.pipeline.resume import StartingPoint
 from vox_populi.pipeline.train import HeldoutPoint, PlannedRun, TrainReport
+from vox_populi.runs.lane import LANE_OF_KERNEL, lane_of
 from vox_populi.runs.manifest import ResultFacts, WrittenFile
 from vox_populi.runs.qlora_facts import qlora_facts, skip_counts
 from vox_populi.runs.run_dir import (
@@ -110,6 +111,7 @@ def train_report(
         peak_memory_bytes=outcome.peak_memory_bytes or None,
         device=planned.plan.device,
         compute_dtype=planned.plan.compute_dtype,
+        lane=LANE_OF_KERNEL[planned.plan.kernel].value,
         graph_id=planned.plan.graph,
         artifacts=run_files(run_dir.path),
         resumed_from=start.step if start.checkpoint else None,
@@ -142,6 +144,7 @@ def finished_report(
             peak_memory_bytes=None,
             device=planned.plan.device,
             compute_dtype=planned.plan.compute_dtype,
+            lane=lane_of(manifest),
             graph_id=planned.plan.graph,
             artifacts=run_files(run_dir.path),
             resumed_from=take(results, "steps", int),

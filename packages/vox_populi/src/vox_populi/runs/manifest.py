@@ -26,6 +26,7 @@ from vox_populi.files.whole_file import OWN_DIGEST, fits_own_digest, with_own_di
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.plan.execution_planner import ExecutionPlan
+from vox_populi.runs.lane import LANE_OF_KERNEL
 from vox_populi.runs.qlora_facts import qlora_facts, skip_counts
 
 MANIFEST_SCHEMA_VERSION = 6
@@ -110,6 +111,7 @@ def manifest_values(
             QLORA_MANIFEST_SCHEMA_VERSION if is_qlora else MANIFEST_SCHEMA_VERSION
         ),
         "execution_kernel": plan.kernel.value,
+        "lane": LANE_OF_KERNEL[plan.kernel].value,
         "graph_id": plan.graph,
         "training_objective_note": plan.objective_note,
         "run_id": inputs.run_id,
