@@ -89,7 +89,8 @@ def cycle(folder: Path, data: Path, seed: int) -> str:
     output = str(folder / f"cycle-{seed}")
     write(f"\nCycle {seed}: measure both")
     chosen = ["--lora-run", runs["lora"], "--qlora-run", runs["qlora"], "--output-dir", output]
-    found = vox("scorecard", "run", "--suite", str(SUITE), *chosen, "--run-code")
+    chosen += ["--model", str(embedded_model_dir()), "--run-code"]
+    found = vox("scorecard", "run", "--suite", str(SUITE), *chosen)
     for condition in found["conditions"]:
         kpis = {name: round(rate["value"], 3) for name, rate in condition["kpis"].items()}
         write(f"  {condition['backend']} ({condition['lane']}): {json.dumps(kpis)}")

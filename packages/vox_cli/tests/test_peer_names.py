@@ -104,9 +104,8 @@ def test_no_name_of_a_peer_is_one_of_ours() -> None:
 
 
 def test_no_word_of_a_peer_is_a_command_of_ours() -> None:
-    # `cache list` is typed after its group, where no word of a peer is looked up.
-    entries = (entry for entry in COMMANDS if "cache" not in entry.words)
-    ours = {word.replace("-", "_") for entry in entries for word in entry.words}
+    # A word below `vox mens` only; in a group of ours, `run` is not what a peer means by it.
+    ours = {word.replace("-", "_") for entry in COMMANDS for word in entry.words[:2]}
     assert (set(PEER_COMMANDS) | set(COMMAND_NOTES)) & ours == set()
 
 

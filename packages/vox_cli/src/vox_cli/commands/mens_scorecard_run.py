@@ -21,6 +21,9 @@ def run(
     lora_run: Annotated[Path, flags.path("Run folder of --backend lora.", "RUN")],
     qlora_run: Annotated[Path, flags.path("Run folder of --backend qlora.", "RUN")],
     output_dir: Annotated[Path, flags.path("New folder for the cycle.", "DIR")],
+    model: Annotated[
+        Path | None, flags.path("Base folder of both runs, if it has moved.", "DIR")
+    ] = None,
     run_code: Annotated[
         bool,
         flags.switch("Run the code of answers, locked in, where tasks have tests.", "--run-code"),
@@ -39,6 +42,7 @@ def run(
         lora=lora_run,
         qlora=qlora_run,
         output=output_dir,
+        model_dir=model,
         run_code=run_code,
         compute=ComputeSettings(device=device, dtype=dtype, threads=threads),
     )

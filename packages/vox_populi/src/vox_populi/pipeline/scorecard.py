@@ -52,6 +52,8 @@ class CycleRequest:
     lora: Path
     qlora: Path
     output: Path
+    model_dir: Path | None = None
+    """The base of both, if it is not where they were trained."""
     run_code: bool = False
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 

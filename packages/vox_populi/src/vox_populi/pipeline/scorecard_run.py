@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -85,8 +84,12 @@ def run_cycle(request: CycleRequest) -> CycleReport:
 
 def _weights(request: CycleRequest, run: Path) -> WeightsChoice:
     compute = request.compute
-    return replace(
-        WeightsChoice(run=run), device=compute.device, dtype=compute.dtype, threads=compute.threads
+    return WeightsChoice(
+        run=run,
+        model_dir=request.model_dir,
+        device=compute.device,
+        dtype=compute.dtype,
+        threads=compute.threads,
     )
 
 
