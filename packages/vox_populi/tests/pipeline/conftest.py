@@ -37,6 +37,7 @@ _NEED_TORCH = (
     "trial",
     "evaluate",
     "eval_local",
+    "scorecard",
     "generate",
     "chat",
     "merge",
