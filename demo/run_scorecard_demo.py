@@ -25,7 +25,7 @@ from vox_populi.hf.embedded import embedded_model_dir
 
 SUITE = Path(__file__).resolve().parent / "scorecard" / "suite.yaml"
 SEEDS = (1, 2)
-TRAINING = "--rank 16 --alpha 32 --max-steps 60 --batch-size 8 --grad-accum 1 --lr 3e-3 --warmup 5"
+TRAINING = "--rank 16 --alpha 32 --max-steps 40 --batch-size 8 --grad-accum 1 --lr 3e-3 --warmup 5"
 WORDS = ("shift", "raise", "move", "push", "lift", "bump", "step", "grow")
 OPERATIONS = (("add", "+"), ("subtract", "-"), ("multiply by", "*"))
 NUMBERS = (2, 3, 4, 5, 7, 8, 9)
@@ -110,12 +110,14 @@ def decide(*arguments: str) -> dict[str, Any]:
 
 
 def edited_copy(folder: Path) -> str:
-    """A cycle in which somebody improved a number."""
+    """A cycle in which somebody made the reference look worse."""
     copy = folder.with_name(f"{folder.name}-edited")
     shutil.copytree(folder, copy)
     file = copy / "cycle.json"
     raw = json.loads(file.read_text(encoding="utf-8"))
-    raw["conditions"][0]["kpis"]["pass_at_1"]["value"] = 1.0
+    (reference,) = (each for each in raw["conditions"] if each["backend"] == "qlora")
+    reference["kpis"]["pass_at_1"]["value"] /= 2
+    reference["events"][0].update(stalled=True)
     file.write_text(json.dumps(raw), encoding="utf-8")
     return str(copy)
 
