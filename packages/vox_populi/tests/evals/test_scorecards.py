@@ -183,6 +183,13 @@ def test_worse_is_held_with_the_kpi(make_cycle: MakeCycle) -> None:
     assert "below its floor" in reasons
 
 
+def test_a_handful_of_tasks_never_promotes(make_cycle: MakeCycle) -> None:
+    few = events()[:5]
+    verdict, reasons = verdict_of(*(make_cycle(n, lora=few, qlora=few) for n in ("a", "b")))
+    assert verdict is Verdict.HOLD
+    assert "measure more tasks" in reasons
+
+
 def test_kpis_are_the_means_of_their_events() -> None:
     tried = [event(0, 1), event(1, 2), event(2, 3), event(3, None, stalled=True, attempts=2)]
     kpis = {kpi: rate.value for kpi, rate in kpis_of(tried, 3).items()}
