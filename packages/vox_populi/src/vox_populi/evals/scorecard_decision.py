@@ -7,6 +7,7 @@ in production. What is missing, different or edited is never taken for good.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -167,7 +168,7 @@ def _surely(gain: Rate) -> float:
     loss in a share of `1 - 0.05 ** (1 / n)` of all tasks goes unseen once in twenty times (the
     rule of three; Hanley and Lippman-Hand 1983).
     """
-    unseen = 1.0 - (1.0 - CONFIDENCE) ** (1.0 / gain.tasks)
+    unseen = 1.0 - math.pow(1.0 - CONFIDENCE, 1.0 / gain.tasks)
     return min(gain.low, gain.value - unseen)
 
 
