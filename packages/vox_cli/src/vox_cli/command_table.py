@@ -121,6 +121,11 @@ COMMANDS = (
         "vox mens eval-gate evals/first --policy policy.yaml --baseline evals/base",
     ),
     CommandEntry(
+        ("mens", "bench-completion"),
+        "Time answers: tokens per second, first token, latency.",
+        "vox mens bench-completion runs/first --prompts prompts.txt --count 50",
+    ),
+    CommandEntry(
         ("mens", "scorecard", "run"),
         "Measure a LoRA and a QLoRA run on a suite, with repair.",
         "vox mens scorecard run --suite suite.yaml --lora-run runs/l --qlora-run runs/q"

@@ -38,6 +38,7 @@ _NEED_TORCH = (
     "evaluate",
     "eval_local",
     "scorecard",
+    "bench_completion",
     "generate",
     "chat",
     "merge",

@@ -207,3 +207,12 @@ def promotion_lacks_evidence(reason: str) -> Problem:
         what=f"insufficient: {reason}.",
         fix="Measure whole cycles of both backends on one suite: vox mens scorecard run.",
     )
+
+
+def latency_above(p95: float, limit: float) -> Problem:
+    """Answers that take longer than asked for."""
+    return Problem(
+        code="MENS-V040",
+        what=f"95 % of the answers take up to {p95:.1f} ms, above --max-p95-ms {limit:g}.",
+        fix="Use a smaller model or a faster device, or allow more.",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vox_populi.data.supervision import encode_prompt
@@ -26,7 +26,7 @@ def generate(request: GenerateRequest) -> Iterator[GenerateResult]:
     """
     samplings = [sampling_of(request, index) for index in range(len(request.prompts))]
     found = find_weights(request.weights)
-    prompts = _encoded_prompts(request, found)
+    prompts = encoded_prompts(request.prompts, found)
     with on_device(found.device.device, answer_threads(found, request.weights.threads)):
         answerer = Answerer(found, load_weights(found).model)
         for prompt, ids, sampling in zip(request.prompts, prompts, samplings, strict=True):
@@ -53,7 +53,7 @@ class Loaded:
         """
         asked = Prompt(prompt)
         request = GenerateRequest(prompts=(asked,), **settings)
-        (ids,) = _encoded_prompts(request, self._found)
+        (ids,) = encoded_prompts(request.prompts, self._found)
         with on_device(self._found.device.device, self._threads):
             made = self._answerer.answer(ids, request.max_new_tokens, sampling_of(request, 0))
         return _result(asked, self._answerer, made, self.notes)
@@ -72,10 +72,15 @@ def _result(
     )
 
 
-def _encoded_prompts(request: GenerateRequest, found: FoundWeights) -> list[list[int]]:
+def encoded_prompts(prompts: Sequence[Prompt], found: FoundWeights) -> list[list[int]]:
+    """Ids of prompts, each with room for an answer.
+
+    Raises:
+        DataError: With each prompt that leaves none.
+    """
     limit = longest_prompt(found)
     encoded, problems = [], []
-    for number, prompt in enumerate(request.prompts, 1):
+    for number, prompt in enumerate(prompts, 1):
         ids = encode_prompt([Message(Role.USER, prompt.text)], found.tokenizer, found.policy)
         encoded.append(ids)
         if not 0 < len(ids) <= limit:
