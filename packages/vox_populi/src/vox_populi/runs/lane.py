@@ -1,4 +1,4 @@
-"""The lane of a run: research until a scorecard promotes it (decision 0030)."""
+"""The lane of a run: research until a scorecard promotes it (decision 0032)."""
 
 from __future__ import annotations
 
