@@ -36,11 +36,6 @@ class Kpi(StrEnum):
         """Whether a smaller number is the better one."""
         return self in (Kpi.TRIES_UNTIL_VALID, Kpi.STALL_RATE)
 
-    @property
-    def is_repair(self) -> bool:
-        """Whether it is about attempts after the first."""
-        return self.value.endswith("_at_n") or self.less_is_better
-
 
 REQUIRED_KPIS = tuple(Kpi)
 """A decision takes every one of them."""
