@@ -40,7 +40,7 @@ GROUP_HELP = {
     ("mens", "cache"): "List and remove the encoded rows that are kept on this machine.",
     ("mens", "scorecard"): "Compare both backends over cycles, and decide.",
     ("ci",): "Checks that every change must pass.",
-    ("schola",): "The training commands under their other name in the source system.",
+    ("schola",): "Other names of `vox mens train` and `vox mens merge-qlora`.",
 }
 
 SECTIONS = {
@@ -108,7 +108,7 @@ COMMANDS = (
     CommandEntry(
         ("mens", "eval"),
         "Measure loss, perplexity and answers on a file of rows.",
-        "vox mens eval --run runs/first --data data/valid.jsonl",
+        "vox mens eval runs/first --data data/valid.jsonl",
     ),
     CommandEntry(
         ("mens", "eval-local"),
@@ -144,7 +144,7 @@ COMMANDS = (
     CommandEntry(
         ("mens", "generate"),
         "Continue prompts, or chat, with any model or adapter.",
-        'vox mens generate --run runs/first --prompt "Reverse a string in Python."',
+        'vox mens generate runs/first --prompt "Reverse a string in Python."',
     ),
     CommandEntry(
         ("mens", "serve"),
@@ -159,7 +159,7 @@ COMMANDS = (
     CommandEntry(
         ("mens", "merge-weights"),
         "The same for LoRA adapters alone.",
-        "vox mens merge-weights --checkpoint runs/first --output-dir merged --format hf",
+        "vox mens merge-weights runs/first --output-dir merged --format hf",
     ),
     CommandEntry(
         ("mens", "merge-qlora"),

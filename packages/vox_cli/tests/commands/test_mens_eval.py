@@ -134,3 +134,11 @@ def test_blank_and_cut_answers_are_counted(vox: Vox, evaluated: Asked) -> None:
     whole = replace(score, blank=0, cut=0)
     evaluated.report = replace(EVALUATED, measured=Measured((replace(sources[0], answers=whole),)))
     assert "unfinished" not in vox("mens", "eval", "--data", "x").out
+
+
+def test_eval_takes_a_run_or_a_model_without_a_flag(vox: Vox, evaluated: Asked) -> None:
+    assert vox("mens", "eval", "runs/a", "--data", "rows.jsonl").code == 0
+    assert evaluated.request is not None
+    assert evaluated.request.weights == WeightsChoice(source=Path("runs/a"))
+    outcome = vox("mens", "eval", "runs/a", "--data", "rows.jsonl", "--adapter", "p")
+    assert (outcome.code, outcome.codes) == (2, ["MENS-U030"])

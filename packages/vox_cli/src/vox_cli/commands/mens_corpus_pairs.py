@@ -53,7 +53,7 @@ def pairs(
     ] = False,
     legacy_rules: Annotated[
         Path | None,
-        flags.path("TOML file that says which text is legacy.", "FILE", "the source system's rule"),
+        flags.path("TOML file that says which text is legacy.", "FILE", "the built-in rule"),
     ] = None,
     include_legacy: Annotated[
         bool, flags.switch("Keep rows with legacy text, tagged.", "--include-legacy")

@@ -18,6 +18,7 @@ from vox_cli.weights_flags import (
     ForceTemplateFlag,
     ModelFlag,
     RunFlag,
+    SourceArgument,
     SystemPromptFlag,
     TemplateFlag,
     ThreadsFlag,
@@ -41,6 +42,7 @@ def eval(
             "File of rows, or folder with test or held-out rows; repeat it for more.", "FILE|DIR"
         ),
     ],
+    source: SourceArgument = None,
     model: ModelFlag = None,
     run: RunFlag = None,
     checkpoint: CheckpointFlag = None,

@@ -23,7 +23,7 @@ class GgufRequest:
 
     source: Path = field(
         metadata=setting_metadata(
-            "Model folder; or run, checkpoint or adapter file.", argument="PATH"
+            "Model folder; or run, checkpoint or adapter file.", argument="RUN|MODEL"
         )
     )
     """An adapter is added to its base."""
