@@ -13,7 +13,7 @@ _HEADINGS = {
     "Rows": "data data_dir min_rating context_filter on_bad_row on_long_row validation_split_ratio"
     " row_cache row_cache_dir count row line prompt prompts interactive",
     "Weights": "model init_from run checkpoint adapter",
-    "Output": "output_dir resume force config print_config dry_run",
+    "Output": "output_dir resume force config print_config dry_run report_to",
     "Method": "backend preset targets rank alpha dropout rslora deployment_target",
     "Length and steps": "epochs max_steps max_runtime_secs batch_size grad_accum seq_len seed",
     "Learning rate and optimizer": "lr schedule warmup optimizer weight_decay max_grad_norm",

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vox_populi import number_ranges
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.setting import require_settings, setting, setting_metadata
+from vox_populi.contract.template_word import TEMPLATE_METAVAR, parse_day, parse_template
 from vox_populi.data.asked_rows import AskedRows, open_training_rows
 from vox_populi.data.chat_template import DEFAULT_DAY
 from vox_populi.data.control_text import ControlText
-from vox_populi.data.dataset import DatasetOptions, RowDataset, RowRules, open_dataset
+from vox_populi.data.dataset import (
+    DatasetOptions,
+    OnBadRow,
+    OnLongRow,
+    RowDataset,
+    RowRules,
+    open_dataset,
+)
 from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.marked_row import MarkedRow, RowMarker
+from vox_populi.data.row_files.text_rows import MOST_CHARACTERS
 from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate, TemplatePlace, TextPolicy
 from vox_populi.errors import DataError
 from vox_populi.hf.model_config import CONFIG_NAME, read_model_config
-from vox_populi.number_ranges import require_ranges
 from vox_populi.operator_messages import row_checks as say
 from vox_populi.plan.row_cache_choice import choose_row_cache
 from vox_populi.plan.template_choice import choose_template
@@ -31,41 +40,78 @@ from vox_tensor.tokenizer import TextTokenizer
 class PreviewRequest(RowRules):
     """A request to show rows exactly as the trainer would see them."""
 
-    data: AskedRows
-    model_dir: Path | None = None
-    """Folder whose tokenizer is used; `None` for the embedded base."""
-    tokenizer: TokenizerKind | None = None
-    """`None`: `vox` for the embedded base, otherwise `hf`."""
-    count: int = 3
-    row: int | None = None
-    """Show only this one of the rows that training uses, from 1."""
-    line: int | None = None
-    """Show only the row on this line of the file."""
-    template: ChatTemplate | TemplatePlace = ChatTemplate.AUTO
-    template_date: str = DEFAULT_DAY
-    system_prompt: str | None = None
-    history: History = History.ERROR
-    learn: LearnedParts = LearnedParts.ANSWERS
-    on_control_text: ControlText = ControlText.TEXT
-    seq_len: int = 512
-    ce_last_k: int | None = None
-    """Show only this many supervised tokens at the end of a row as learned."""
-    min_rating: int | None = 3
-    use_row_cache: bool = True
-    """Use the row cache for large files."""
-    row_cache_dir: Path | None = None
-    """`None`: that of the user."""
+    data: AskedRows = field(
+        metadata=setting_metadata("File or folder of rows; repeat it for more.", metavar="FILE|DIR")
+    )
+    model_dir: Path | None = setting(
+        None, "Folder whose tokenizer is used.", name="model", default_text="vox-nano"
+    )
+    count: int = setting(3, "Number of rows.", flags=("-n", "--count"), allowed=number_ranges.COUNT)
+    row: int | None = setting(
+        None,
+        "Show only this one of the rows that training uses, from 1.",
+        allowed=number_ranges.COUNT,
+    )
+    line: int | None = setting(
+        None, "Show only the row on this line of the file.", allowed=number_ranges.COUNT
+    )
+    tokenizer: TokenizerKind | None = setting(
+        None, "Vocabulary.", default_text="hf with --model, else vox"
+    )
+    template: ChatTemplate | TemplatePlace = setting(
+        ChatTemplate.AUTO,
+        "Template of a row.",
+        parse=parse_template,
+        metavar=TEMPLATE_METAVAR,
+    )
+    template_date: str = setting(
+        DEFAULT_DAY,
+        "The date that a chat template prints.",
+        parse=parse_day,
+        metavar="YYYY-MM-DD",
+    )
+    system_prompt: str | None = setting(None, "System prompt for rows without one.")
+    history: History = setting(
+        History.ERROR,
+        "Answers that the template rewrites later: refuse, learn the last, or split the row.",
+    )
+    learn: LearnedParts = setting(
+        LearnedParts.ANSWERS,
+        "What is learned of a row: its answers, the last one, or every token.",
+    )
+    on_control_text: ControlText = setting(
+        ControlText.TEXT,
+        "Rows that spell a control token: keep as text, refuse, skip or make it.",
+    )
+    seq_len: int = setting(512, "Largest number of tokens per row.", allowed=number_ranges.SEQ_LEN)
+    ce_last_k: int | None = setting(
+        None,
+        "Show only the last N supervised tokens as learned.",
+        flags=("--ce-last-k", "--qlora-ce-last-k"),
+        allowed=number_ranges.COUNT,
+    )
+    min_rating: int | None = setting(
+        3, "Skip rows with a lower rating.", allowed=number_ranges.RATING
+    )
+    context_filter: str | None = setting(None, "Use only rows whose category contains this.")
+    on_bad_row: OnBadRow = setting(OnBadRow.ERROR, "What to do with rows that cannot be used.")
+    on_long_row: OnLongRow = setting(
+        OnLongRow.TRUNCATE, "What to do with rows longer than --seq-len."
+    )
+    text_chunk_chars: int = setting(
+        MOST_CHARACTERS,
+        "Most characters of a row of plain text or Markdown.",
+        allowed=number_ranges.TEXT_CHARS,
+    )
+    use_row_cache: bool = setting(
+        True, "Keep the rows of large files as token ids, for a quick next start.", name="row_cache"
+    )
+    row_cache_dir: Path | None = setting(
+        None, "Folder that keeps them.", default_text="vox-mens in the user's cache folder"
+    )
 
     def __post_init__(self) -> None:
-        require_ranges(
-            ("--count", self.count, number_ranges.COUNT),
-            ("--row", self.row, number_ranges.COUNT),
-            ("--line", self.line, number_ranges.COUNT),
-            ("--seq-len", self.seq_len, number_ranges.SEQ_LEN),
-            ("--ce-last-k", self.ce_last_k, number_ranges.COUNT),
-            ("--min-rating", self.min_rating, number_ranges.RATING),
-            ("--text-chunk-chars", self.text_chunk_chars, number_ranges.TEXT_CHARS),
-        )
+        require_settings(self)
 
     @property
     def asked_text(self) -> TextPolicy:
