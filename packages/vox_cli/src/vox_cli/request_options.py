@@ -140,7 +140,8 @@ def _parameters(setting: Setting) -> Iterator[inspect.Parameter]:
     default: Any = inspect.Parameter.empty if must else None
     if spec.argument is not None:
         name = _argument_name(setting)
-        yield _named(name, Path | None, flags.path_argument(spec.help, spec.argument), default)
+        kind = list[Path] | None if setting.is_repeated else Path | None
+        yield _named(name, kind, flags.path_argument(spec.help, spec.argument), default)
     if not has_option:
         return
     if setting.kind is bool:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated
 
-from vox_cli import flags, value_parsers
 from vox_cli.console import Console
 from vox_cli.report_text import aligned, counts_text
-from vox_populi.contract.choices import TokenizerKind
 from vox_populi.corpus.length_counts import LengthCounts
-from vox_populi.data.learned_parts import LearnedParts
-from vox_populi.data.template_rows import History
-from vox_populi.data.training_text import ChatTemplate
-from vox_populi.number_ranges import POSITIVE_SHARE, RATING, SEQ_LEN, SHARE
 from vox_populi.pages.corpus_page import summary
 from vox_populi.pipeline.corpus_check import (
     CorpusCheckRequest,
-    CorpusGates,
     CorpusReport,
     check_corpus,
 )
@@ -27,130 +18,12 @@ from vox_tensor.visible_text import one_line
 _MOST_SHOWN = 5
 
 
-def check(
-    console: Console,
-    files: Annotated[list[Path], flags.path_argument("Files of rows.", "FILE...")],
-    eval_: Annotated[
-        list[Path] | None,
-        flags.value(
-            "File of held-out rows, to find those that the corpus has; repeatable.",
-            value_parsers.path,
-            "FILE",
-            names=("--eval",),
-        ),
-    ] = None,
-    model: Annotated[
-        Path | None, flags.path("Base folder whose tokenizer counts tokens.", "DIR")
-    ] = None,
-    tokenizer: Annotated[
-        TokenizerKind | None,
-        flags.choice("Vocabulary to count tokens with.", TokenizerKind, "hf with --model"),
-    ] = None,
-    template: Annotated[
-        ChatTemplate | None,
-        flags.choice("Template of a row, with a tokenizer.", ChatTemplate, "as in training"),
-    ] = None,
-    system_prompt: Annotated[str | None, flags.text("System prompt for rows without one.")] = None,
-    history: Annotated[
-        History | None,
-        flags.choice(
-            "Answers that the template rewrites later: refuse, learn the last, or split the row.",
-            History,
-            default="error",
-        ),
-    ] = None,
-    learn: Annotated[
-        LearnedParts | None,
-        flags.choice(
-            "What is learned of a row, with a tokenizer: its answers, the last one, or every"
-            " token.",
-            LearnedParts,
-            default="answers",
-        ),
-    ] = None,
-    min_rating: Annotated[
-        int | None, flags.whole("Leave out rows with a lower rating.", RATING)
-    ] = None,
-    context_filter: Annotated[
-        str | None, flags.text("Look only at rows whose category contains this.")
-    ] = None,
-    seq_len: Annotated[
-        int | None, flags.whole("Count rows with more tokens than this.", SEQ_LEN)
-    ] = None,
-    no_row_cache: Annotated[
-        bool, flags.switch("Keep and use no encoded rows of large files.", "--no-row-cache")
-    ] = False,
-    row_cache_dir: Annotated[
-        Path | None,
-        flags.path("Folder of the row cache.", "DIR", "vox-mens in the user's cache folder"),
-    ] = None,
-    similarity: Annotated[
-        float,
-        flags.real(
-            "Rows with this share of three-word sequences in common are nearly the same.",
-            POSITIVE_SHARE,
-            0.8,
-        ),
-    ] = 0.8,
-    max_errors: Annotated[
-        float, flags.real("Largest share of rows that cannot be used.", SHARE, 0)
-    ] = 0.0,
-    max_duplicates: Annotated[
-        float | None, flags.real("Largest share of rows that repeat an earlier one.", SHARE)
-    ] = None,
-    max_near_duplicates: Annotated[
-        float | None, flags.real("Largest share of rows that are nearly an earlier one.", SHARE)
-    ] = None,
-    max_overlap: Annotated[
-        float, flags.real("Largest share of held-out rows that the corpus has.", SHARE, 0)
-    ] = 0.0,
-    max_cut: Annotated[
-        float | None, flags.real("Largest share of rows longer than --seq-len.", SHARE)
-    ] = None,
-    max_control: Annotated[
-        float | None,
-        flags.real("Largest share of rows with text that spells a control token.", SHARE),
-    ] = None,
-    min_learned: Annotated[
-        float | None, flags.real("Smallest share of text that is learned.", SHARE)
-    ] = None,
-    html: Annotated[
-        Path | None, flags.path("Write a page with charts and examples.", "FILE")
-    ] = None,
-    force: Annotated[bool, flags.switch("Replace the page of --html.", "--force")] = False,
-) -> None:
+def check(console: Console, request: CorpusCheckRequest) -> None:
     """Examine files of rows: errors, layouts, lengths, repeated rows, rows also held out.
 
     Nothing is modified. Rows are counted in characters, and with --model or --tokenizer in tokens
     as a run would train on them. Exits with code 6 if a limit is exceeded.
     """
-    request = CorpusCheckRequest(
-        files=tuple(files),
-        heldout=tuple(eval_ or ()),
-        model_dir=model,
-        tokenizer=tokenizer,
-        template=template,
-        system_prompt=system_prompt,
-        history=history,
-        learn=learn,
-        min_rating=min_rating,
-        context_filter=context_filter,
-        seq_len=seq_len,
-        use_row_cache=not no_row_cache,
-        row_cache_dir=row_cache_dir,
-        similarity=similarity,
-        gates=CorpusGates(
-            max_errors=max_errors,
-            max_duplicates=max_duplicates,
-            max_near_duplicates=max_near_duplicates,
-            max_overlap=max_overlap,
-            max_cut=max_cut,
-            max_control=max_control,
-            min_learned=min_learned,
-        ),
-        html=html,
-        force=force,
-    )
     report = check_corpus(request)
     console.notes(report.notes)
     console.gated(report, check_text)

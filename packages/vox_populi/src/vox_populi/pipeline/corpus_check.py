@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi import number_ranges
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.setting import require_settings, setting, setting_metadata
 from vox_populi.corpus.corpus_check import CorpusCheck, CorpusFindings, Encode
 from vox_populi.corpus.row_scan import ScannedRow
 from vox_populi.data.control_spelling import ControlSpelling
@@ -22,7 +23,7 @@ from vox_populi.data.template_rows import History
 from vox_populi.data.token_text import control_names
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ConfigError
-from vox_populi.number_ranges import SHARE, require_ranges
+from vox_populi.number_ranges import SHARE
 from vox_populi.operator_messages import row_checks as say
 from vox_populi.pages.corpus_page import CorpusPage, corpus_page
 from vox_populi.pages.html_file import require_free, write_page
@@ -44,24 +45,32 @@ KNOWN_CONTROLS = (
 class CorpusGates:
     """Largest and smallest shares that pass; `None` is not checked."""
 
-    max_errors: float | None = 0.0
-    """Bad rows among all rows."""
-    max_duplicates: float | None = None
-    """Rows that repeat an earlier one, among usable rows."""
-    max_near_duplicates: float | None = None
-    """Rows that are nearly an earlier one."""
-    max_overlap: float | None = 0.0
-    """Held-out rows that the corpus has: the same row, the same prompt, or nearly."""
-    max_cut: float | None = None
-    """Rows longer than a sequence."""
-    max_control: float | None = None
-    """Rows with text that spells a control token."""
-    min_learned: float | None = None
-    """Learned text among all."""
+    max_errors: float | None = setting(
+        0.0, "Largest share of rows that cannot be used.", allowed=SHARE
+    )
+    """Among all rows; the others are among usable rows."""
+    max_duplicates: float | None = setting(
+        None, "Largest share of rows that repeat an earlier one.", allowed=SHARE
+    )
+    max_near_duplicates: float | None = setting(
+        None, "Largest share of rows that are nearly an earlier one.", allowed=SHARE
+    )
+    max_overlap: float | None = setting(
+        0.0, "Largest share of held-out rows that the corpus has.", allowed=SHARE
+    )
+    """The same row, the same prompt, or nearly."""
+    max_cut: float | None = setting(
+        None, "Largest share of rows longer than --seq-len.", allowed=SHARE
+    )
+    max_control: float | None = setting(
+        None, "Largest share of rows with text that spells a control token.", allowed=SHARE
+    )
+    min_learned: float | None = setting(
+        None, "Smallest share of text that is learned.", allowed=SHARE
+    )
 
     def __post_init__(self) -> None:
-        limits = ((flag_of(each.name), getattr(self, each.name)) for each in fields(self))
-        require_ranges(*((flag, value, SHARE) for flag, value in limits))
+        require_settings(self)
 
     def judge(self, found: CorpusFindings) -> Iterator[Gate]:
         """Every gate with what was measured."""
@@ -102,36 +111,62 @@ class CorpusGates:
 class CorpusCheckRequest:
     """A request to examine files of rows."""
 
-    files: tuple[Path, ...]
-    heldout: tuple[Path, ...] = ()
-    model_dir: Path | None = None
-    tokenizer: TokenizerKind | None = None
+    files: tuple[Path, ...] = field(metadata=setting_metadata("Files of rows.", argument="FILE..."))
+    heldout: tuple[Path, ...] = setting(
+        (),
+        "File of held-out rows, to find those that the corpus has; repeatable.",
+        name="eval",
+        metavar="FILE",
+    )
+    model_dir: Path | None = setting(
+        None, "Base folder whose tokenizer counts tokens.", name="model"
+    )
+    tokenizer: TokenizerKind | None = setting(
+        None, "Vocabulary to count tokens with.", default_text="hf with --model"
+    )
     """`None`, and no model: characters are counted instead of tokens."""
-    template: ChatTemplate | None = None
-    system_prompt: str | None = None
-    history: History | None = None
+    template: ChatTemplate | None = setting(
+        None, "Template of a row, with a tokenizer.", default_text="as in training"
+    )
+    system_prompt: str | None = setting(None, "System prompt for rows without one.")
+    history: History | None = setting(
+        None,
+        "Answers that the template rewrites later: refuse, learn the last, or split the row.",
+        default_text="error",
+    )
     """`None`: as in training."""
-    learn: LearnedParts | None = None
+    learn: LearnedParts | None = setting(
+        None,
+        "What is learned of a row, with a tokenizer: its answers, the last one, or every token.",
+        default_text="answers",
+    )
     """`None`: as in training."""
-    min_rating: int | None = None
-    context_filter: str | None = None
-    seq_len: int | None = None
-    use_row_cache: bool = True
-    """Encode large files with all cores, and keep their rows."""
-    row_cache_dir: Path | None = None
-    """`None`: that of the user."""
-    similarity: float = 0.8
-    """Share of common three-word sequences with which two rows are nearly the same."""
-    gates: CorpusGates = CorpusGates()
-    html: Path | None = None
-    force: bool = False
+    min_rating: int | None = setting(
+        None, "Leave out rows with a lower rating.", allowed=number_ranges.RATING
+    )
+    context_filter: str | None = setting(
+        None, "Look only at rows whose category contains this."
+    )
+    seq_len: int | None = setting(
+        None, "Count rows with more tokens than this.", allowed=number_ranges.SEQ_LEN
+    )
+    use_row_cache: bool = setting(
+        True, "Encode large files with all cores, and keep their rows.", name="row_cache"
+    )
+    row_cache_dir: Path | None = setting(
+        None, "Folder that keeps them.", default_text="vox-mens in the user's cache folder"
+    )
+    similarity: float = setting(
+        0.8,
+        "Rows with this share of three-word sequences in common are nearly the same.",
+        allowed=number_ranges.POSITIVE_SHARE,
+    )
+    gates: CorpusGates = field(default_factory=CorpusGates)
+    html: Path | None = setting(None, "Write a page with charts and examples.", metavar="FILE")
+    force: bool = setting(False, "Replace the page of --html.")
 
     def __post_init__(self) -> None:
-        require_ranges(
-            ("--seq-len", self.seq_len, number_ranges.SEQ_LEN),
-            ("--similarity", self.similarity, number_ranges.POSITIVE_SHARE),
-            ("--min-rating", self.min_rating, number_ranges.RATING),
-        )
+        require_settings(self)
         problems = [*self._without_base(), *self._repeated()]
         if problems:
             raise ConfigError(*problems)
