@@ -25,12 +25,6 @@ from vox_populi.pipeline.weights_choice import WeightsChoice
 ADAPTER_SOURCES = ("run", "checkpoint", "adapter")
 """Flags for an adapter, at most one of which may be passed."""
 
-SourceArgument = Annotated[
-    Path | None,
-    flags.path_argument(
-        "Run, checkpoint, adapter or model; the embedded base if absent.", "RUN|MODEL"
-    ),
-]
 ModelFlag = Annotated[
     Path | None,
     flags.path("Model folder, merged or not; with an adapter, its base.", "DIR"),
@@ -77,7 +71,6 @@ def weights_from(context: typer.Context) -> WeightsChoice:
     if len(named) > 1:
         raise ConfigError(say.sources_conflict(named))
     return WeightsChoice(
-        source=given.get("source"),
         model_dir=given["model"],
         run=given["run"],
         checkpoint=given["checkpoint"],
