@@ -8,7 +8,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vox_populi.corpus.mix_selection import KeySet, copies_of, picked, quota, random_stream, shuffle
+from vox_populi.corpus.key_set import KeySet
+from vox_populi.corpus.mix_selection import copies_of, picked, quota, random_stream, shuffle
 
 WEIGHTS = st.floats(min_value=0, max_value=1000, allow_nan=False)
 

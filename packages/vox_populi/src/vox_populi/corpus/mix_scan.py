@@ -9,12 +9,13 @@ from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 
+from vox_populi.corpus.key_set import KeySet
 from vox_populi.corpus.legacy_rules import LegacyRules, read_legacy_rules
 from vox_populi.corpus.mix_config import MixConfig
 from vox_populi.corpus.mix_files import LocatedSource
 from vox_populi.corpus.mix_report import MixDrop, SkipReason, SourceReport
 from vox_populi.corpus.mix_rows import MixRow, mix_row
-from vox_populi.corpus.mix_selection import KeySet, copies_of, picked, quota, random_stream
+from vox_populi.corpus.mix_selection import copies_of, picked, quota, random_stream
 from vox_populi.data.dataset import OnBadRow
 from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.data.row_files.row_file import FileRow, RowFile, is_about_file

@@ -10,6 +10,7 @@ import json
 from array import array
 from collections.abc import Iterable
 
+from vox_populi.corpus.key_set import KeyNumbers
 from vox_tensor.records import Role, TrainingRecord
 
 _PROMPT = 1 << 63
@@ -48,7 +49,7 @@ class RowGroups:
     """
 
     def __init__(self) -> None:
-        self._nodes = _KeyNumbers()
+        self._nodes = KeyNumbers()
         self._keys = array("Q")
         self._parents = array("Q")
 
@@ -89,41 +90,3 @@ class RowGroups:
         if self._keys[high] < self._keys[low]:
             low, high = high, low
         self._parents[high] = low
-
-
-class _KeyNumbers:
-    """Numbers of 64-bit keys, in 20 to 40 bytes each; Python's own dictionary takes a hundred."""
-
-    def __init__(self) -> None:
-        self._slots = array("Q", [0]) * 1024
-        self._numbers = array("Q", [0]) * 1024
-        self._count = 0
-
-    def number_of(self, key: int, new: int) -> int:
-        """The number of a key; `new`, if it has none yet."""
-        # 0 marks a free slot, so 0 and 1 are one key.
-        key = key or 1
-        slot = self._slot_of(key)
-        if self._slots[slot]:
-            return self._numbers[slot]
-        self._slots[slot], self._numbers[slot] = key, new
-        self._count += 1
-        if 4 * self._count > 3 * len(self._slots):
-            self._grow()
-        return new
-
-    def _slot_of(self, key: int) -> int:
-        mask = len(self._slots) - 1
-        slot = key & mask
-        while self._slots[slot] not in (0, key):
-            slot = (slot + 1) & mask
-        return slot
-
-    def _grow(self) -> None:
-        held = zip(self._slots, self._numbers, strict=True)
-        size = 2 * len(self._slots)
-        self._slots, self._numbers = array("Q", [0]) * size, array("Q", [0]) * size
-        for key, number in held:
-            if key:
-                slot = self._slot_of(key)
-                self._slots[slot], self._numbers[slot] = key, number

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import IO
 
+from vox_populi.corpus.key_set import KeySet
 from vox_populi.corpus.legacy_rules import LegacyFilter
-from vox_populi.corpus.mix_selection import KeySet
 from vox_populi.corpus.pair_files import PairRow
 from vox_populi.corpus.source_places import GOLDEN_KEY
 from vox_populi.number_ranges import COUNT, require_ranges
