@@ -6,8 +6,12 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from vox_cli.terminal import STDOUT
+
 _SHORT = 16
 """Up to so many options are listed without headings."""
+
+_WIDEST = 78
 
 _HEADINGS = {
     "Rows": "data data_dir min_rating context_filter on_bad_row on_long_row validation_split_ratio"
@@ -22,6 +26,10 @@ _HEADINGS = {
     "Answers": "generate max_new_tokens temperature top_k top_p repetition_penalty",
     "Evaluation and checkpoints": "eval_every early_stopping_patience checkpoint_every"
     " keep_checkpoints keep_best check_rows samples log_every compare_base",
+    "Which rows count, and when": "curriculum trajectory_weighting_enabled"
+    " trajectory_tool_trace_boost trajectory_failure_category_boost trajectory_quality_floor"
+    " trajectory_quality_boost",
+    "Provenance": "base_model_family upstream_model_id license_class attribution_required",
     "Device": "device dtype threads",
     "QLoRA": "base_quant kernel nf4_block_size nf4_cache nf4_cache_dir ce_last_k",
 }
@@ -46,6 +54,11 @@ class GroupedCommand(TyperCommand):
         for title, names in headed(tuple(records)).items():
             with formatter.section(title):
                 formatter.write_dl([records[name] for name in names])
+
+
+def help_width() -> int:
+    """Columns of help: those of a narrow terminal, which Click would overrun, and at most 78."""
+    return min(STDOUT.columns() - 2, _WIDEST)
 
 
 def headed(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

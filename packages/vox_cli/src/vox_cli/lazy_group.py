@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, GROUP_HELP, SECTIONS, CommandEntry
-from vox_cli.grouped_help import GroupedCommand
+from vox_cli.grouped_help import GroupedCommand, help_width
 from vox_cli.name_hints import command_hint
 from vox_cli.output_flags import with_output_flags
 from vox_cli.request_options import with_requests
@@ -77,6 +77,7 @@ def load_command(entry: CommandEntry) -> Any:
         context_settings={
             "auto_envvar_prefix": ENVIRONMENT_PREFIX,
             "help_option_names": ["-h", "--help"],
+            "terminal_width": help_width(),
         },
     )(with_output_flags(function))
     return get_command(single)
@@ -95,7 +96,10 @@ def _build_group(words: tuple[str, ...]) -> typer.Typer:
         add_completion=not words,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "terminal_width": help_width(),
+        },
     )
     # Without a callback Typer would melt a group that has one command into that command.
     group.callback()(_nothing if words else _root)

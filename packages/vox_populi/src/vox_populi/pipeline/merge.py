@@ -158,7 +158,7 @@ def merge_qlora(request: QloraMergeRequest) -> MergeReport:
 
 def _is_qlora(path: Path) -> bool:
     """Whether the QLoRA backend trained an adapter; a checkpoint's run has the request."""
-    place = adapter_at(path)
+    place = adapter_at(path) if path.exists() else None
     if place is None or place.checkpoint is None:
         is_v3 = place is not None and place.form is AdapterForm.V3
         return is_v3 and path.name != LORA_ADAPTER_FILE
