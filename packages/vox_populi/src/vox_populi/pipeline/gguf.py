@@ -23,7 +23,7 @@ class GgufRequest:
 
     source: Path = field(
         metadata=setting_metadata(
-            "Model folder; or run, checkpoint or adapter file.", argument="RUN|MODEL"
+            "Model folder; or run, checkpoint or adapter file.", argument="PATH"
         )
     )
     """An adapter is added to its base."""
