@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-from vox_cli import flags
 from vox_cli.console import Console
 from vox_cli.report_text import aligned
 from vox_populi.pipeline.convert_tokenizer import ConvertTokenizerReport, ConvertTokenizerRequest
 from vox_populi.pipeline.convert_tokenizer import convert_tokenizer as convert
 
 
-def convert_tokenizer(
-    console: Console,
-    folder: Annotated[
-        Path,
-        flags.path_argument("Folder with tokenizer.model, or vocab.json and merges.txt.", "DIR"),
-    ],
-    output: Annotated[
-        Path | None, flags.path("New file to write.", "FILE", "tokenizer.json in the folder")
-    ] = None,
-) -> None:
+def convert_tokenizer(console: Console, request: ConvertTokenizerRequest) -> None:
     """Write the tokenizer.json of a model that was published without one.
 
     SentencePiece files of the BPE kind (Llama, Mistral) and byte-level BPE (GPT-2, Qwen) are
     converted; what would give other ids is refused. No other file of the folder is changed.
     """
-    report = convert(ConvertTokenizerRequest(folder=folder, output=output))
-    console.report(report, converted_text)
+    console.report(convert(request), converted_text)
 
 
 def converted_text(report: ConvertTokenizerReport) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi import extras
+from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.made_folders import made_folder
 from vox_populi.files.output_guard import require_new_file
@@ -20,10 +21,17 @@ from vox_populi.operator_messages import tokenizer as say
 class ConvertTokenizerRequest:
     """A request to make a `tokenizer.json`."""
 
-    folder: Path
-    """Model folder with `tokenizer.model`, or `vocab.json` and `merges.txt`."""
-    output: Path | None = None
-    """A new file; `None`: `tokenizer.json` in the folder."""
+    folder: Path = field(
+        metadata=setting_metadata(
+            "Folder with tokenizer.model, or vocab.json and merges.txt.", argument="DIR"
+        )
+    )
+    output: Path | None = setting(
+        None,
+        "New file to write.",
+        metavar="FILE",
+        default_text="tokenizer.json in the folder",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,7 @@ class CorpusGates:
     max_errors: float | None = setting(
         0.0, "Largest share of rows that cannot be used.", allowed=SHARE
     )
-    """Among all rows; the others are among usable rows."""
+    """Counted among all rows; the others are counted among usable rows."""
     max_duplicates: float | None = setting(
         None, "Largest share of rows that repeat an earlier one.", allowed=SHARE
     )
@@ -58,7 +58,7 @@ class CorpusGates:
     max_overlap: float | None = setting(
         0.0, "Largest share of held-out rows that the corpus has.", allowed=SHARE
     )
-    """The same row, the same prompt, or nearly."""
+    """A row counts if it, or its prompt, is the same or nearly."""
     max_cut: float | None = setting(
         None, "Largest share of rows longer than --seq-len.", allowed=SHARE
     )
@@ -144,9 +144,7 @@ class CorpusCheckRequest:
     min_rating: int | None = setting(
         None, "Leave out rows with a lower rating.", allowed=number_ranges.RATING
     )
-    context_filter: str | None = setting(
-        None, "Look only at rows whose category contains this."
-    )
+    context_filter: str | None = setting(None, "Look only at rows whose category contains this.")
     seq_len: int | None = setting(
         None, "Count rows with more tokens than this.", allowed=number_ranges.SEQ_LEN
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi.adapters.peft.config import (
     PEFT_WEIGHTS_FILE,
 )
+from vox_populi.contract.choices import parse_choice
+from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.export.consumers import GGUF_ADAPTER_FILE, MLX_WEIGHTS_FILE, Consumer
 from vox_populi.export.gguf.vocabulary import gguf_refusals
@@ -27,14 +29,34 @@ from vox_tensor.errors import Problem
 _PEFT, _MLX, _RUN, _MODEL = "PEFT adapter", "mlx-lm adapter", "run of vox mens", "model"
 
 
+def parse_consumers(text: str) -> tuple[Consumer, ...]:
+    """Read comma-separated names, without duplicates.
+
+    Raises:
+        ConfigError: For an unknown name.
+    """
+    known = {member.value: member for member in Consumer}
+    return tuple(dict.fromkeys(parse_choice("", word, known) for word in text.split(",")))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintRequest:
     """A folder, and the programs that should load it."""
 
-    folder: Path
-    consumers: tuple[Consumer, ...]
-    model_dir: Path | None = None
-    """Base of an adapter folder; without it, names and shapes are not compared with a base."""
+    folder: Path = field(metadata=setting_metadata("Adapter or model folder.", argument="DIR"))
+    consumers: tuple[Consumer, ...] = setting(
+        tuple(Consumer),
+        "Programs that should load it, comma-separated.",
+        flags=("--for",),
+        parse=parse_consumers,
+        as_text=",".join,
+        metavar=",".join(Consumer),
+        default_text="all of them",
+    )
+    model_dir: Path | None = setting(
+        None, "Base of an adapter folder, to compare it with.", name="model"
+    )
+    """Names and shapes are compared only with this base."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
