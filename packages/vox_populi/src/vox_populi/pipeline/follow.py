@@ -51,11 +51,11 @@ class Look:
 
 
 class FollowedRunStoppedError(RunInterruptedError):
-    """The run that was being followed was stopped by a signal, which is not an error."""
+    """The followed run was stopped by a signal or its time limit, which is not an error."""
 
     def __init__(self, path: str, step: int) -> None:
         RunFailedError.__init__(self, say.followed_run_stopped(path, step))
-        self.signal_number = signal.SIGINT
+        self.exit_code = 128 + signal.SIGINT
 
 
 def follow_run(run: Path, timing: FollowTiming) -> Iterator[Look]:
