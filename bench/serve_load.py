@@ -199,14 +199,16 @@ def read_stream(answer: http.client.HTTPResponse, started: float, tally: Tally) 
     for line in answer:
         if not line.startswith(b"data: "):
             continue
-        ended = line.startswith(b"data: [DONE]")
-        if ended:
+        if line.startswith(b"data: [DONE]"):
+            ended = True
             break
         event = json.loads(line.removeprefix(b"data: "))
         if "error" in event:
             raise ValueError(str(event["error"]))
         if (event.get("usage") or {}).get("completion_tokens") is not None:
             counted = event["usage"]["completion_tokens"]
+        # Not every server sends the last line of OpenAI's.
+        ended |= any(each.get("finish_reason") for each in event.get("choices", ()))
         texts = [each for each in event.get("choices", ()) if each["delta"].get("content")]
         pieces += len(texts)
         if texts and not has_first:

@@ -40,6 +40,7 @@ _NEED_TORCH = (
     "scorecard",
     "bench_completion",
     "generate",
+    "serve_models",
     "chat",
     "merge",
     "merge_number_types",
@@ -57,6 +58,8 @@ _NEED_TORCH = (
     "loggers",
 )
 collect_ignore = [] if find_spec("torch") else [f"test_{name}_run.py" for name in _NEED_TORCH]
+if not (find_spec("starlette") and find_spec("prometheus_client")):  # vox-populi[serve]
+    collect_ignore.append("test_serve_models_run.py")
 
 MakeContract = Callable[..., FinetuneContract]
 MakeBase = Callable[..., Path]

@@ -11,7 +11,8 @@ from vox_populi.adapters.header import Quantization
 from vox_populi.errors import ArtifactError, ConfigError
 from vox_populi.files.file_digest import digest_of_files
 from vox_populi.files.known_names import PEFT_CONFIG_FILE
-from vox_populi.hf.inventory import base_digest
+from vox_populi.hf.inventory import ModelInventory, base_digest
+from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.merge.merged_file import MERGED_FILE
 from vox_populi.operator_messages import serving as say
 from vox_populi.pipeline.load_model import FoundWeights, find_weights
@@ -146,8 +147,15 @@ def _found(name: str | None, choice: WeightsChoice) -> FoundModel:
         name=found.name if name is None else name,
         found=found,
         # Another program's adapter does not record it.
-        base_digest=digest or base_digest(found.inventory),
+        base_digest=digest or _digest_of_base(found.inventory),
     )
+
+
+def _digest_of_base(inventory: ModelInventory) -> str:
+    """The digest that adapters record; a merged file holds its config."""
+    if (inventory.model_dir / CONFIG_NAME).is_file():
+        return base_digest(inventory)
+    return digest_of_files([inventory.model_dir / shard for shard in inventory.shards])
 
 
 def _implied_base(
