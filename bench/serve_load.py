@@ -4,11 +4,11 @@
         [--peer-python PYTHON --peer-model DIR]
 
 Every client opens one streamed chat after the other, with prompts and lengths of its own stream of
-random numbers. Reported: errors, tokens per second (as the server counts them), time to the first
-piece and time of a whole answer (median, 95th percentile, largest), and the server's resident
-memory at the start, after the first tenth, in the middle and at the end. `--url` takes a server
-that is already running; `--peer-python` then starts `transformers serve` of another environment on
-a model folder. Linux only.
+random numbers. Reported: errors, tokens per second and per second of the server's CPU time (as the
+server counts them), time to the first piece and time of a whole answer (median, 95th percentile,
+largest), and the server's resident memory at the start, after the first tenth, in the middle and
+at the end. `--url` takes a server that is already running; `--peer-python` then starts
+`transformers serve` of another environment on a model folder. Linux only.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def load(options: argparse.Namespace, url: str, model: str, pid: int | None) -> 
         for number, tally in enumerate(tallies)
     ]
     ask_once(url, model, "Hello", 4, Tally())
-    started, memory = time.monotonic(), [resident(pid)]
+    started, memory, cpu = time.monotonic(), [resident(pid)], cpu_seconds(pid)
     for thread in threads:
         thread.start()
     for share in (0.1, 0.5, 1.0):
@@ -133,6 +133,7 @@ def load(options: argparse.Namespace, url: str, model: str, pid: int | None) -> 
     for thread in threads:
         thread.join(options.seconds + 120)
     seconds = time.monotonic() - started
+    cpu = cpu_seconds(pid) - cpu
     errors = [error for tally in tallies for error in tally.errors]
     tokens = sum(tally.tokens for tally in tallies)
     return {
@@ -144,6 +145,8 @@ def load(options: argparse.Namespace, url: str, model: str, pid: int | None) -> 
         "first_errors": errors[:3],
         "tokens": tokens,
         "tokens_per_second": round(tokens / seconds, 1),
+        "cpu_seconds": round(cpu, 1),
+        "tokens_per_cpu_second": round(tokens / cpu, 1) if cpu else None,
         "first_piece_seconds": quantiles([each for tally in tallies for each in tally.first]),
         "answer_seconds": quantiles([each for tally in tallies for each in tally.whole]),
         "resident_mib": memory,
@@ -235,6 +238,14 @@ def resident(pid: int | None) -> float | None:
         return None
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     return round(pages * _PAGE / 2**20, 1)
+
+
+def cpu_seconds(pid: int | None) -> float:
+    """CPU time of a process so far; a shared machine changes it less than the time that passes."""
+    if pid is None:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def is_up(host: str, port: int) -> bool:
