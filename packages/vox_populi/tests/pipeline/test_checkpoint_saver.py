@@ -24,13 +24,13 @@ def test_the_history_is_on_the_disk_before_the_checkpoint_that_it_leads_to(
         def emit(self, event: Event) -> None:
             done.append(event.name)
 
-    def write(run: Path, step: int, files: object, *, keep: int) -> Checkpoint:
+    def write(run: Path, step: int, files: object, *, keep: int, best: int | None) -> Checkpoint:
         done.append("written")
         return Checkpoint(run / f"step-{step}", step)
 
     monkeypatch.setattr(checkpoint_saver, "state_files", lambda *state: {})
     monkeypatch.setattr(checkpoint_saver, "write_checkpoint", write)
-    anything: Any = SimpleNamespace(step=3, epoch=0)
+    anything: Any = SimpleNamespace(step=3, epoch=0, best_step=None)
     save = checkpoint_saver.CheckpointSaver(
         tmp_path, anything, anything, 2, Recorder(), lambda: done.append("synced")
     )

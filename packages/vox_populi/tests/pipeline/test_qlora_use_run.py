@@ -51,7 +51,7 @@ def test_run_and_checkpoint_have_the_losses_of_training(make_qlora: MakeContract
     contract = make_qlora(spec=spec)
     report = run_training(contract, RunOptions(checkpoint_every=TOTAL_STEPS))
     data = contract.data_paths[0] / "valid.jsonl"
-    (checkpoint,) = list_checkpoints(report.run)
+    (*_, checkpoint) = list_checkpoints(report.run)
     assert loss_of(data, run=report.run) == report.heldout_loss_after
     assert loss_of(data, checkpoint=checkpoint.path) == report.heldout_loss_after
     file = report.artifacts["adapter"]
@@ -148,7 +148,7 @@ def test_a_proxy_adapter_is_refused_as_a_language_model(
     spec = {"lm_head_only": lm_head_only}
     contract = make_qlora(QloraGraph.PROXY, spec=spec)
     report = run_training(contract, RunOptions(checkpoint_every=TOTAL_STEPS))
-    (checkpoint,) = list_checkpoints(report.run)
+    (*_, checkpoint) = list_checkpoints(report.run)
     data = contract.data_paths[0] / "valid.jsonl"
     for chosen in ({"run": report.run}, {"checkpoint": checkpoint.path}):
         with pytest.raises(ArtifactError, match=r"MENS-A540.*merge-qlora"):
