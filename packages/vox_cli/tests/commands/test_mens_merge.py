@@ -56,7 +56,8 @@ def test_the_adapter_decides_which_merge_it_is(asked: list[AnyRequest], tmp_path
     assert found == QloraMergeRequest(adapter=lora, output=out, onto=Onto.ORIGINAL)
 
 
-def test_what_is_missing_is_refused_before_torch_is_loaded(vox: Vox, tmp_path: Path) -> None:
+def test_what_is_missing_is_refused_and_nothing_is_written(vox: Vox, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
     outcome = vox("mens", "merge", tmp_path / "none", "--output-dir", tmp_path / "m", "--json")
     assert outcome.code == 3
     assert json.loads(outcome.out)["problems"][0]["code"] == outcome.codes[0] == "MENS-A001"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
+pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
+
 import torch
 
 from vox_populi.export.mobile_graph import MobileGraph

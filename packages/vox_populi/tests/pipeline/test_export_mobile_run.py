@@ -11,10 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
+pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
 pytest.importorskip("onnxscript", reason="needs vox-populi[onnx]")
 pytest.importorskip("onnxruntime", reason="needs vox-populi[onnx]")
+
+import torch
 
 from packages.vox_populi.tests.schemas import meets_schema
 from vox_populi import extras

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
+pytest.importorskip("tokenizers", reason="needs vox-populi[mens-gpu]")
+
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.corpus.tool_trace import RecordFormat, row_of_record
@@ -23,8 +26,6 @@ from vox_populi.pipeline.train import Resume, RunOptions, plan_training, run_tra
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_populi.runs.find_adapter import find_own_adapter
 from vox_tensor.records import IGNORE_INDEX
-
-pytest.importorskip("tokenizers", reason="needs vox-populi[mens-gpu]")
 
 MakeContract = Callable[..., FinetuneContract]
 WriteRows = Callable[..., Path]
