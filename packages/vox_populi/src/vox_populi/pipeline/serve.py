@@ -62,6 +62,7 @@ class ServerSettings:
         "Compute each text alone, bit for bit as `vox mens generate` does; slower.",
         name="exact",
     )
+    page: bool = setting(True, "Show a chat page at `/`.")
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 
 

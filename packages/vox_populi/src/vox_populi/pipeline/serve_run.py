@@ -53,7 +53,8 @@ def serve(
                 timeout_secs=request.timeout_secs,
             ),
         )
-        app = build_app(service, Access(host=request.host, key=key), request.allow_origins)
+        access = Access(host=request.host, key=key)
+        app = build_app(service, access, request.allow_origins, has_page=request.page)
 
         def told(_: str) -> None:
             acknowledge(say.note_still_answering(request.grace_secs))

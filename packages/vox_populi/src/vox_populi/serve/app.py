@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from vox_populi.operator_messages import serving as say
 from vox_populi.serve.api_error import ApiError
+from vox_populi.serve.chat_page import page_routes
 from vox_populi.serve.chat_route import chat_completions
 from vox_populi.serve.completion_route import completions
 from vox_populi.serve.guards import Access, AccessGuard
@@ -27,13 +28,20 @@ _CLIENT_GONE = 499
 """What nginx logs for it; nobody reads this answer."""
 
 
-def build_app(service: Service, access: Access, allowed_origins: Sequence[str] = ()) -> Starlette:
+def build_app(
+    service: Service,
+    access: Access,
+    allowed_origins: Sequence[str] = (),
+    *,
+    has_page: bool = True,
+) -> Starlette:
     """The application.
 
     Args:
         service: Models and engine.
         access: Who may ask.
         allowed_origins: Origins whose pages may ask from a browser.
+        has_page: Whether the chat page is at `/`.
     """
     routes = [
         Route("/healthz", health, methods=["GET"]),
@@ -43,6 +51,7 @@ def build_app(service: Service, access: Access, allowed_origins: Sequence[str] =
         Route("/v1/chat/completions", chat_completions, methods=["POST"]),
         Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/embeddings", refuse_embeddings, methods=["POST"]),
+        *(page_routes() if has_page else ()),
     ]
     named = frozenset(each.path for each in routes)
     middleware = [

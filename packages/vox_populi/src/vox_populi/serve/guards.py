@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -15,8 +15,15 @@ from vox_populi.operator_messages import serving as say
 from vox_populi.serve.address_text import is_loopback
 from vox_populi.serve.api_error import ApiError
 
-OPEN_PATHS = frozenset({"/healthz"})
-"""Routes without a key: they tell nothing and compute nothing."""
+PAGE_FILES: Mapping[str, tuple[str, str]] = {
+    "/": ("chat.html", "text/html"),
+    "/chat.css": ("chat.css", "text/css"),
+    "/chat.js": ("chat.js", "text/javascript"),
+    "/chat.svg": ("chat.svg", "image/svg+xml"),
+}
+"""Files of the chat page and their types, by route."""
+OPEN_PATHS = frozenset({"/healthz", *PAGE_FILES})
+"""Routes without a key: they tell nothing and compute nothing. The page asks for the key."""
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 
