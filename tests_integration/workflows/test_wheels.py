@@ -65,6 +65,15 @@ def test_the_wheels_take_the_torch_that_was_tested_and_no_later_one(
     ]
 
 
+def test_the_wheel_has_the_files_of_the_chat_page(wheels: dict[str, str]) -> None:
+    folder = ROOT / "packages/vox_populi/src/vox_populi/serve/chat_files"
+    with ZipFile(wheels["vox_populi"]) as archive:
+        shipped = {name for name in archive.namelist() if "/chat_files/" in name}
+    expected = {f"vox_populi/serve/chat_files/{path.name}" for path in folder.iterdir()}
+    assert shipped == expected
+    assert "vox_populi/serve/chat_files/chat.html" in shipped
+
+
 def test_no_bound_is_the_workspaces_alone(wheels: dict[str, str]) -> None:
     # Pins of the lock are no bounds: `test_version_lock.py` holds them.
     project = re.sub(

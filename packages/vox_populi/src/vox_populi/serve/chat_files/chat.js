@@ -68,10 +68,19 @@ async function start() {
   }
 }
 
-function requestOf(column) {
+function isAtEnd() {
+  const root = document.documentElement;
+  return root.scrollHeight - root.clientHeight - window.scrollY < 40;
+}
+
+function showEnd() {
+  window.scrollTo(0, document.documentElement.scrollHeight);
+}
+
+function requestOf(column, turns) {
   const system = at("system").value.trim();
   const messages = system ? [{ role: "system", content: system }] : [];
-  const body = { model: column.choice.value, messages: [...messages, ...column.turns], stream: true };
+  const body = { model: column.choice.value, messages: [...messages, ...turns], stream: true };
   for (const name of ["temperature", "top_p", "max_tokens", "seed"]) {
     if (at(name).value !== "") body[name] = Number(at(name).value);
   }
@@ -105,39 +114,48 @@ function addPiece(place, choice) {
     return text;
   }
   const node = make("span", "", text);
-  node.tabIndex = 0;
-  node.title = scored.map((each) => JSON.stringify(each.token) + " " + each.logprob.toFixed(4)).join("\n");
-  node.setAttribute("aria-description", node.title);
+  // One stop of Tab per answer; the arrow keys go on from there.
+  node.tabIndex = place.querySelector("span") ? -1 : 0;
+  const scores = scored.map((each) => JSON.stringify(each.token) + " " + each.logprob.toFixed(4));
+  node.setAttribute("aria-description", scores.join(", "));
   place.append(node);
   return text;
 }
 
 async function answerIn(column, prompt, signal) {
   const asked = make("div", "turn user", prompt);
-  column.turns.push({ role: "user", content: prompt });
+  // New chat gives the column another list; this answer stays with its own.
+  const turns = column.turns;
+  turns.push({ role: "user", content: prompt });
   const turn = make("div", "turn assistant");
   const text = make("div", "");
   turn.append(make("div", "who", column.choice.value), text);
   turn.setAttribute("aria-live", "polite");
   turn.setAttribute("aria-busy", "true");
   column.log.append(asked, turn);
+  showEnd();
   let whole = "";
+  let ending = "";
   try {
-    const answer = await ask("/v1/chat/completions", { method: "POST", body: JSON.stringify(requestOf(column)), signal });
+    const answer = await ask("/v1/chat/completions", { method: "POST", body: JSON.stringify(requestOf(column, turns)), signal });
     for await (const event of events(answer)) {
       if (event.error) throw new Error(event.error.message);
+      const follows = isAtEnd();
       for (const choice of event.choices) {
         whole += addPiece(text, choice);
         if (choice.finish_reason === "length") turn.append(make("p", "problem", "Cut off at max tokens."));
       }
+      if (follows) showEnd();
     }
-    if (!whole) turn.append(make("p", "problem", "The answer is empty."));
+    if (!whole) ending = "The answer is empty.";
   } catch (error) {
-    turn.append(make("p", "problem", error.name === "AbortError" ? "Stopped." : inWords(error)));
+    ending = error.name === "AbortError" ? "Stopped." : inWords(error);
   }
+  const follows = isAtEnd();
+  if (ending) turn.append(make("p", "problem", ending));
   // Without an answer the question is not part of the conversation either.
-  if (whole) column.turns.push({ role: "assistant", content: whole });
-  else column.turns.pop();
+  if (whole) turns.push({ role: "assistant", content: whole });
+  else turns.pop();
   turn.setAttribute("aria-busy", "false");
   const copy = make("button", "copy", "Copy");
   copy.type = "button";
@@ -150,6 +168,7 @@ async function answerIn(column, prompt, signal) {
     }
   });
   if (whole) turn.append(copy);
+  if (follows) showEnd();
 }
 
 async function send() {
@@ -176,9 +195,33 @@ function newChat() {
     column.turns = [];
     column.log.replaceChildren();
   }
+  showScores(null);
   at("prompt").focus();
 }
 
+function showScores(node) {
+  // Where the pointer is on no token, the one with the focus is told.
+  const [scored] = [node, document.activeElement].map((each) => each && each.closest(".assistant span")).filter(Boolean);
+  at("scores").textContent = scored ? scored.getAttribute("aria-description") : "";
+  at("scores").hidden = !scored;
+}
+
+function moveAmongTokens(event) {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const here = event.target.closest(".assistant span");
+  if (!step || !here) return;
+  const tokens = [...here.parentNode.querySelectorAll("span")];
+  const next = tokens[tokens.indexOf(here) + step];
+  if (!next) return;
+  event.preventDefault();
+  here.tabIndex = -1;
+  next.tabIndex = 0;
+  next.focus();
+}
+
+for (const kind of ["mouseover", "focusin"]) at("columns").addEventListener(kind, (event) => showScores(event.target));
+for (const kind of ["mouseleave", "focusout"]) at("columns").addEventListener(kind, () => showScores(null));
+at("columns").addEventListener("keydown", moveAmongTokens);
 at("ask").addEventListener("submit", (event) => { event.preventDefault(); send(); });
 at("prompt").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
