@@ -22,6 +22,7 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.corpus.mix import mix_corpus
 from vox_populi.export.consumers import Consumer
 from vox_populi.merge.choices import MergeFormat, Onto
+from vox_populi.merge.serving_handoff import HANDOFF_FILE
 from vox_populi.pipeline.convert import ConvertRequest, convert_adapter
 from vox_populi.pipeline.export import ExportRequest, export_adapter
 from vox_populi.pipeline.gguf import GgufRequest, export_gguf
@@ -167,6 +168,8 @@ def of_command(path: Path, home: Path) -> str:
     suffix = suffixes.get(folder.replace("gguf", "peft").replace("vllm", "peft"), "")
     if name == "README.md":
         suffix = " of `merge-weights` and `merge-qlora`"
+    if name == HANDOFF_FILE:
+        suffix = " of merges and of `export-adapter`"
     return f"`{name}`{suffix}"
 
 

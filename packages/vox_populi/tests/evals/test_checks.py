@@ -57,7 +57,6 @@ def test_a_pattern_that_would_backtrack_forever_does_not() -> None:
 
 
 def test_json_meets_its_schema_and_no_schema_fetches() -> None:
-    pytest.importorskip("jsonschema", reason="needs vox-populi[eval]")
     schema = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
     task = task_of({"kind": "json", "schema": schema})
     require_checks([task])

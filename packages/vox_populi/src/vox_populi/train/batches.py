@@ -48,7 +48,7 @@ def epoch_order(
     generator = stream_generator(seed, Stream.SHUFFLE, epoch)
     shuffled = torch.randperm(n_rows, generator=generator)
     if difficulties is not None:
-        grades = torch.frombuffer(array("f", difficulties), dtype=torch.float32)
+        grades = torch.asarray(array("f", difficulties))
         grades = torch.where(grades == 0, UNGRADED, grades)
         shuffled = shuffled[torch.argsort(grades[shuffled], stable=True)]
     order = array("I")
