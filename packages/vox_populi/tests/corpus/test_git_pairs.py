@@ -263,7 +263,7 @@ def test_a_damaged_commit_is_skipped(repository: Path) -> None:
 
 
 class _TimeIsOver:
-    """A timer whose time is over when it starts, so that no test races with git."""
+    """A timer whose time is over when it starts."""
 
     daemon = False
 
@@ -275,7 +275,7 @@ class _TimeIsOver:
 
 
 def test_a_commit_that_is_too_large_or_too_slow_is_skipped(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit(repository, "Add the first of three files", a_dot_txt="1\n")
     commit(repository, "Add a large file between them", b_dot_txt="line of a file\n" * 20_000)
@@ -283,6 +283,11 @@ def test_a_commit_that_is_too_large_or_too_slow_is_skipped(
     monkeypatch.setattr(git_repository, "MAX_PATCH_BYTES", 100_000)
     found = list(GitRepository(repository, max_chars=1000).commits())
     assert [each.patch is None for each in found] == [False, True, False]
+    # A git that never ends by itself: the real one may end before it is stopped.
+    endless = tmp_path / "git"
+    endless.write_text("#!/bin/sh\nexec sleep 600\n", encoding="ascii")
+    endless.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(endless))
     monkeypatch.setattr(git_repository, "Timer", _TimeIsOver)
     with pytest.raises(DataError) as caught:
         list(GitRepository(repository, max_chars=1000).commits())
