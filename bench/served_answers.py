@@ -31,9 +31,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 IN_MLX = """
 import json, sys
+import mlx.core
 from mlx_lm import load, stream_generate
 folder, most = sys.argv[1], int(sys.argv[2])
 model, tokenizer = load(folder)
+if sys.argv[3] == "f32":
+    model.set_dtype(mlx.core.float32)
 for question in json.load(sys.stdin):
     chat = [{"role": "user", "content": question}]
     ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True)
@@ -65,9 +68,9 @@ def of_transformers(model: Any, folder: Path, questions: Sequence[str]) -> list[
     return found
 
 
-def of_mlx(python: Path, folder: Path, questions: Sequence[str]) -> list[Answer]:
-    """Answers of mlx-lm, in an environment of its own."""
-    argv = [str(python), "-c", IN_MLX, str(folder), str(MOST_TOKENS)]
+def of_mlx(python: Path, folder: Path, dtype: str, questions: Sequence[str]) -> list[Answer]:
+    """Answers of mlx-lm, in an environment of its own: computed in f16 as stored, or in f32."""
+    argv = [str(python), "-c", IN_MLX, str(folder), str(MOST_TOKENS), dtype]
     done = subprocess.run(
         argv, input=json.dumps(questions), capture_output=True, text=True, check=False
     )
@@ -175,7 +178,9 @@ def main() -> None:
     show("PEFT folder, AutoPeftModelForCausalLM", wanted, answers)
     show("llama.cpp, /v1/chat/completions", wanted, server.answers(questions))
     if given.mlx_python is not None:
-        show("mlx-lm, merged folder", wanted, of_mlx(given.mlx_python, made.merged, questions))
+        for dtype in ("f32", "f16"):
+            answers = of_mlx(given.mlx_python, made.merged, dtype, questions)
+            show(f"mlx-lm, merged folder in {dtype}", wanted, answers)
 
 
 if __name__ == "__main__":
