@@ -23,7 +23,7 @@ from variants import Variant
 from vox_populi.contract.setting_groups import OptimizationSettings
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.kernel.adapted_objective import AdaptedObjective
-from vox_populi.kernel.nf4_backend import choose_dequantizer
+from vox_populi.kernel.nf4_backend import choose_nf4_backend
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.nf4_load import load_nf4_base
@@ -83,7 +83,7 @@ def pool_of(variant: Variant, device: torch.device) -> DensePool | None:
     """The pool that makes dense copies; a dense base needs none."""
     if variant.dense_copies is None:
         return None
-    return DensePool(DenseCopies(variant.dense_copies), choose_dequantizer(str(device)).dequantize)
+    return DensePool(DenseCopies(variant.dense_copies), choose_nf4_backend(str(device)).dequantize)
 
 
 def load(shape: Shape, base: Path, device: torch.device, pool: DensePool | None) -> Transformer:

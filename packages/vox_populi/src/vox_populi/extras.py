@@ -19,7 +19,6 @@ EXTRA_OF_MODULE = {
     "tokenizers": "mens-gpu",
     "jinja2": "mens-gpu",
     "transformers": "mens-train",
-    "bitsandbytes": "mens-train",
     "gguf": "gguf",
     "onnx": "onnx",
     "onnxscript": "onnx",

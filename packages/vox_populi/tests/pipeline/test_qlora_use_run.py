@@ -19,7 +19,7 @@ from vox_populi.errors import ArtifactError
 from vox_populi.export.consumers import Consumer
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.kernel import builders
-from vox_populi.kernel.nf4_backend import DequantizerChoice
+from vox_populi.kernel.nf4_backend import Nf4Backend
 from vox_populi.pipeline import engine_setup, load_model
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
 from vox_populi.pipeline.export import ExportRequest, export_adapter
@@ -65,17 +65,17 @@ def test_run_and_checkpoint_have_the_losses_of_training(make_qlora: MakeContract
     assert bare != report.heldout_loss_before, "the base without NF4 has another loss"
 
 
-def test_a_note_says_if_torch_is_used_instead_of_bitsandbytes(
+def test_a_note_says_if_torch_is_used_instead_of_triton(
     make_qlora: MakeContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said, asked = "bitsandbytes is not used", []
+    said, asked = "Triton is not used", []
 
-    def choose(device: str, dtype: torch.dtype, block_size: int) -> DequantizerChoice:
+    def choose(device: str, dtype: torch.dtype, block_size: int) -> Nf4Backend:
         asked.append((device, dtype, block_size))
-        return DequantizerChoice(dequantize_nf4, said)
+        return Nf4Backend(dequantize_nf4, notes=(said,))
 
     for module in (engine_setup, builders, load_model):
-        monkeypatch.setattr(module, "choose_dequantizer", choose)
+        monkeypatch.setattr(module, "choose_nf4_backend", choose)
     spec = {"block_size": 32}
     proxy = make_qlora(QloraGraph.PROXY, spec=spec, output_dir=tmp_path / "proxy", max_steps=1)
     assert said in run_training(proxy, RunOptions()).notes

@@ -46,6 +46,8 @@ _SMALLEST_SCALE = 1e-38
 _TILE_VALUES = 1 << 20
 """Values dequantised at a time: whole groups of the largest block, little memory next to the
 result."""
+_TILE_VALUES_ON_GPU = 1 << 24
+"""The same on other devices than a CPU, where each operation on a tile is a launch: 64 MiB."""
 _QUANTIZE_TILE_VALUES = 1 << 18
 _N_CELLS = 64
 """The cells of [-1, 1] in which a value's neighbouring midpoint is looked up."""
@@ -90,16 +92,17 @@ class Nf4Tensor:
         """Whether the block magnitudes are quantised as well."""
         return isinstance(self.scales, NestedScales)
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The codes, then what the scales consist of."""
+        scales = self.scales
+        if not isinstance(scales, NestedScales):
+            return self.codes, scales
+        return self.codes, scales.codes_B, scales.absmax_G, scales.levels, scales.offset
+
     @property
     def n_bytes(self) -> int:
         """Memory of codes and scales."""
-        scales = self.scales
-        parts = (
-            (scales.codes_B, scales.absmax_G, scales.levels, scales.offset)
-            if isinstance(scales, NestedScales)
-            else (scales,)
-        )
-        return sum(t.numel() * t.element_size() for t in (self.codes, *parts))
+        return sum(t.numel() * t.element_size() for t in self.tensors())
 
     def absmax_B(self) -> Tensor:
         """The block magnitudes in float32, `[B]`."""
@@ -148,7 +151,8 @@ def quantize_nf4(
     """
     _check_quantizable(weight, block_size)
     flat = weight.detach().reshape(-1)
-    n, tile = flat.numel(), _QUANTIZE_TILE_VALUES
+    is_cpu = flat.device.type == "cpu"
+    n, tile = flat.numel(), _QUANTIZE_TILE_VALUES if is_cpu else _TILE_VALUES_ON_GPU
     codes = torch.empty((n + 1) // 2, dtype=torch.uint8, device=flat.device)
     absmax_B = torch.empty(-(-n // block_size), device=flat.device)
     for start in range(0, n, tile):
@@ -188,19 +192,24 @@ def dequantize_nf4(
     device = quantized.codes.device
     if out is None:
         out = torch.empty(quantized.shape, dtype=dtype, device=device)
-    _check_out(out, quantized, dtype)
+    check_out(out, quantized, dtype)
     flat, codes = out.detach().view(-1), quantized.codes.reshape(-1)
     absmax_B, n, size = quantized.absmax_B(), quantized.n_values, quantized.block_size
-    is_f32 = dtype == torch.float32
-    scratch = flat if is_f32 else torch.empty(min(n, _TILE_VALUES), device=device)
-    for start in range(0, n, _TILE_VALUES):
-        stop = min(start + _TILE_VALUES, n)
+    is_f32, tile = dtype == torch.float32, tile_values(device)
+    scratch = flat if is_f32 else torch.empty(min(n, tile), device=device)
+    for start in range(0, n, tile):
+        stop = min(start + tile, n)
         wide = flat[start:stop] if is_f32 else scratch[: stop - start]
         _look_up(codes[start // 2 : (stop + 1) // 2], wide)
         _scale_blocks(wide, absmax_B[start // size : -(-stop // size)], size)
         if not is_f32:
             flat[start:stop].copy_(wide)
     return out
+
+
+def tile_values(device: torch.device) -> int:
+    """Values that are dequantised at a time on a device."""
+    return _TILE_VALUES if device.type == "cpu" else _TILE_VALUES_ON_GPU
 
 
 def _check_quantizable(weight: Tensor, block_size: int) -> None:
@@ -215,7 +224,12 @@ def _check_quantizable(weight: Tensor, block_size: int) -> None:
         raise ValueError(message)
 
 
-def _check_out(out: Tensor, quantized: Nf4Tensor, dtype: torch.dtype) -> None:
+def check_out(out: Tensor, quantized: Nf4Tensor, dtype: torch.dtype) -> None:
+    """Refuse a buffer that `dequantize_nf4` cannot write into.
+
+    Raises:
+        ValueError: For another shape or dtype, or one that is not contiguous.
+    """
     fits = out.shape == quantized.shape and out.dtype == dtype and out.is_contiguous()
     if not fits:
         message = (
@@ -323,11 +337,11 @@ def _four_levels(device: torch.device) -> Tensor:
 
 
 def _mean(absmax_B: Tensor) -> Tensor:
-    """The mean, summed by one thread, because its last bit depends on the number of threads."""
+    """The mean, summed on the CPU by one thread: its last bit depends on the order of adding."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return absmax_B.mean()
+        return absmax_B.cpu().mean().to(absmax_B.device)
     finally:
         torch.set_num_threads(threads)
 

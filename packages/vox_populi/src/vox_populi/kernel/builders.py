@@ -13,7 +13,7 @@ from vox_populi.containers.torch_dtypes import TORCH_DTYPES
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import EMBED_WEIGHT, HEAD, tensor_keys
 from vox_populi.kernel.adapted_objective import AdaptedObjective, adapter_streams
-from vox_populi.kernel.nf4_backend import choose_dequantizer
+from vox_populi.kernel.nf4_backend import Nf4Backend, choose_nf4_backend
 from vox_populi.model.hf_load import load_base, read_weight
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.nf4_load import load_nf4_base, quantize_stored
@@ -37,18 +37,22 @@ def build_objective(plan: ExecutionPlan, inventory: ModelInventory) -> Objective
 
 def _qlora_full(plan: ExecutionPlan, inventory: ModelInventory, quant: QuantPlan) -> Objective:
     """Quantise what is read, tensor by tensor."""
-    pool, dtype = _pool(plan, quant), TORCH_DTYPES[plan.compute_dtype]
-    model = load_nf4_base(inventory, dtype, plan.device, quant.settings, pool)
+    backend, dtype = _backend(plan, quant), TORCH_DTYPES[plan.compute_dtype]
+    pool = _pool(quant, backend)
+    model = load_nf4_base(
+        inventory, dtype, plan.device, quant.settings, pool, quantize_on=backend.quantize_on
+    )
     return _adapted(plan, model, pool)
 
 
 def _qlora_proxy(plan: ExecutionPlan, inventory: ModelInventory, quant: QuantPlan) -> Objective:
     """Read only the plan's layers."""
-    pool = _pool(plan, quant)
+    backend = _backend(plan, quant)
+    pool = _pool(quant, backend)
     keys = {key.ours: key for key in tensor_keys(inventory.config)}
 
     def quantized(ours: str) -> FrozenLinear:
-        stored = quantize_stored(inventory, keys[ours], quant.settings)
+        stored = quantize_stored(inventory, keys[ours], quant.settings, backend.quantize_on)
         return FrozenLinear(Nf4Weight(stored.to(plan.device), pool))
 
     embed_VD = read_weight(inventory, keys[EMBED_WEIGHT])
@@ -68,7 +72,10 @@ def _adapted(plan: ExecutionPlan, model: Transformer, pool: DensePool | None) ->
     return AdaptedObjective(model, adapted, pool)
 
 
-def _pool(plan: ExecutionPlan, quant: QuantPlan) -> DensePool:
+def _backend(plan: ExecutionPlan, quant: QuantPlan) -> Nf4Backend:
     dtype = TORCH_DTYPES[plan.compute_dtype]
-    chosen = choose_dequantizer(plan.device, dtype, quant.settings.block_size)
-    return DensePool(DenseCopies(quant.dense_copies), chosen.dequantize)
+    return choose_nf4_backend(plan.device, dtype, quant.settings.block_size)
+
+
+def _pool(quant: QuantPlan, backend: Nf4Backend) -> DensePool:
+    return DensePool(DenseCopies(quant.dense_copies), backend.dequantize)

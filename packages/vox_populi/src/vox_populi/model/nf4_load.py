@@ -2,8 +2,8 @@
 
 A weight is quantised from the values in its file, in our orientation `[out, in]`, whatever the
 compute dtype; transformers with bitsandbytes does the same for a checkpoint loaded in its own
-dtype. Packed weights are used as they are. Quantising happens on the CPU, so that the numbers do
-not depend on the device.
+dtype. Packed weights are used as they are. Quantising happens on the CPU, or on a device that was
+found to make the same bytes, so that the numbers do not depend on the device.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ def load_nf4_base(
     device: torch.device | str,
     settings: Nf4Settings,
     pool: DensePool,
+    *,
+    quantize_on: torch.device | str = "cpu",
 ) -> Transformer:
     """Build the transformer with frozen NF4 layers in its blocks, in evaluation mode.
 
@@ -49,6 +51,7 @@ def load_nf4_base(
         device: Where to put everything, one tensor at a time.
         settings: How to quantise.
         pool: Where all layers make their dense copies.
+        quantize_on: Where to quantise, one tensor at a time.
 
     Raises:
         ModelError: For a value that is not finite, or a shard that changed since its header was
@@ -64,7 +67,7 @@ def load_nf4_base(
     state: dict[str, Tensor] = {}
     for key in _in_file_order(inventory):
         if key.ours in packed:
-            codes = quantize_stored(inventory, key, settings).to(device)
+            codes = quantize_stored(inventory, key, settings, quantize_on).to(device)
             _freeze_linear(model, key, Nf4Weight(codes, pool))
         else:
             state[key.ours] = read_weight(inventory, key).to(dtype).contiguous().to(device)
@@ -75,13 +78,19 @@ def load_nf4_base(
     return model.requires_grad_(requires_grad=False).eval()
 
 
-def quantize_stored(inventory: ModelInventory, key: TensorKey, settings: Nf4Settings) -> Nf4Tensor:
-    """One weight in NF4, `[out, in]`, on the CPU: packed ones as they are, others quantised.
+def quantize_stored(
+    inventory: ModelInventory,
+    key: TensorKey,
+    settings: Nf4Settings,
+    device: torch.device | str = "cpu",
+) -> Nf4Tensor:
+    """One weight in NF4, `[out, in]`: packed ones as they are, on the CPU, others quantised.
 
     Args:
         inventory: The folder's contents.
         key: One of its matrices; an embedding table can be quantised as well.
         settings: How to quantise.
+        device: Where to quantise, and where the result is.
 
     Raises:
         ModelError: For a value that is not finite, or values too large for double quantisation;
@@ -90,7 +99,7 @@ def quantize_stored(inventory: ModelInventory, key: TensorKey, settings: Nf4Sett
     packed = inventory.nf4.get(key.theirs)
     if packed is not None:
         return _read_packed(inventory.model_dir, packed)
-    weight = read_weight(inventory, key)
+    weight = read_weight(inventory, key).to(device)
     try:
         return quantize_nf4(
             weight, block_size=settings.block_size, double_quant=settings.double_quant

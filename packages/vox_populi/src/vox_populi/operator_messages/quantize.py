@@ -190,8 +190,16 @@ def note_dense_copies(chosen: str, estimates: Sequence[tuple[str, int]]) -> str:
 
 
 def note_nf4_by_torch(reason: str) -> str:
-    """The use of torch instead of bitsandbytes, with the same numbers but slower."""
+    """The use of torch instead of the Triton kernel, with the same numbers but slower."""
     return (
-        f"bitsandbytes is not used ({clipped(reason)}): torch dequantises the 4-bit weights, with"
-        " the same numbers but more slowly; pip install -U bitsandbytes may help."
+        f"Triton is not used ({clipped(reason)}): torch dequantises the 4-bit weights, with the"
+        " same numbers but more slowly. On Linux, Triton is installed together with torch for CUDA."
+    )
+
+
+def note_nf4_on_cpu() -> str:
+    """The CPU quantises, since the device does it a little differently."""
+    return (
+        "the GPU does not quantise to the bytes that the CPU makes, so the CPU quantises the base;"
+        " --nf4-cache-dir keeps the result for the next run."
     )

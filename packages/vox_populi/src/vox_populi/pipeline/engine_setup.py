@@ -11,7 +11,7 @@ import torch
 from vox_populi.containers.torch_dtypes import TORCH_DTYPES
 from vox_populi.errors import EnvironmentFailure, first_line
 from vox_populi.kernel.builders import build_objective
-from vox_populi.kernel.nf4_backend import choose_dequantizer
+from vox_populi.kernel.nf4_backend import choose_nf4_backend
 from vox_populi.operator_messages import environment as say
 from vox_populi.pipeline.train import PlannedRun
 from vox_populi.plan.execution_planner import ExecutionPlan
@@ -46,8 +46,7 @@ def load_objective(planned: PlannedRun, base_digest: str) -> LoadedObjective:
     if quant is None:
         return LoadedObjective(build_objective(plan, inventory))
     dtype = TORCH_DTYPES[plan.compute_dtype]
-    note = choose_dequantizer(plan.device, dtype, quant.settings.block_size).note
-    notes = () if note is None else (note,)
+    notes = choose_nf4_backend(plan.device, dtype, quant.settings.block_size).notes
     cached = cached_base(inventory, quant.settings, quant.cache_dir, base_digest)
     return LoadedObjective(build_objective(plan, cached.inventory), (*notes, *cached.notes))
 

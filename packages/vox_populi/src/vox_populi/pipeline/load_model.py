@@ -20,7 +20,7 @@ from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.kernel.adapted_objective import AdaptedObjective
-from vox_populi.kernel.nf4_backend import DequantizerChoice, choose_dequantizer
+from vox_populi.kernel.nf4_backend import Nf4Backend, choose_nf4_backend
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.nf4_load import load_nf4_base
 from vox_populi.model.transformer import Transformer
@@ -127,19 +127,22 @@ def _load_in_nf4(found: FoundWeights) -> tuple[Transformer, DensePool]:
     # Answers are made token by token, each of which needs every weight again.
     dense_bytes = count_parameters(config) * BYTES_OF_VALUE[device.compute_dtype]
     copies = choose_dense_copies(DenseCopiesChoice.AUTO, dense_bytes, device.memory_bytes)
-    dequantizer = _dequantizer(device, found.inventory, quantization)
-    pool = DensePool(DenseCopies(copies.value), dequantizer.dequantize)
+    backend = _nf4_backend(device, found.inventory, quantization)
+    pool = DensePool(DenseCopies(copies.value), backend.dequantize)
     dtype = TORCH_DTYPES[device.compute_dtype]
-    return load_nf4_base(found.inventory, dtype, device.device, settings, pool), pool
+    model = load_nf4_base(
+        found.inventory, dtype, device.device, settings, pool, quantize_on=backend.quantize_on
+    )
+    return model, pool
 
 
-def _dequantizer(
+def _nf4_backend(
     device: DeviceChoice, inventory: ModelInventory, quantization: Quantization | None
-) -> DequantizerChoice:
+) -> Nf4Backend:
     stored = next(iter(inventory.nf4.values()), None)
     asked = Nf4Settings() if quantization is None else quantization.nf4
     held = asked if stored is None else stored.settings
-    return choose_dequantizer(device.device, TORCH_DTYPES[device.compute_dtype], held.block_size)
+    return choose_nf4_backend(device.device, TORCH_DTYPES[device.compute_dtype], held.block_size)
 
 
 def _nf4_notes(
@@ -147,8 +150,7 @@ def _nf4_notes(
 ) -> tuple[str, ...]:
     if not inventory.nf4 and quantization is None:
         return ()
-    note = _dequantizer(device, inventory, quantization).note
-    return () if note is None else (note,)
+    return _nf4_backend(device, inventory, quantization).notes
 
 
 def _device(choice: ComputeSettings) -> DeviceChoice:
