@@ -31,6 +31,15 @@ Vox = Callable[..., Any]
         ("mens merge-weights --output=out", "mens merge-weights --output-dir out"),
         ("mens merge-weights --output m.BIN", "mens merge-weights --output m.BIN"),
         ("mens status --run-dir runs/x --json", "mens status runs/x --json"),
+        (
+            "mens watch-telemetry --telemetry runs/x/telemetry.jsonl --interval-ms 3000",
+            "mens watch-telemetry runs/x --interval 3",
+        ),
+        ("mens watch --telemetry=runs/x --interval-ms=250", "mens watch runs/x --interval 0.25"),
+        (
+            "mens watch --telemetry telemetry.jsonl --interval-ms soon",
+            "mens watch . --interval soon",
+        ),
         ("schola train --continue-run runs/x", "schola train --resume runs/x"),
         ("mens merge-qlora --output", "mens merge-qlora --output"),
         ("mens train --output-dir x", "mens train --output-dir x"),

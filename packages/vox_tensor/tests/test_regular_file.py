@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from vox_tensor.errors import DataError
-from vox_tensor.regular_file import NotRegularFileError, open_regular, open_regular_file
+from vox_tensor.regular_file import (
+    FileTooLargeError,
+    NotRegularFileError,
+    open_regular,
+    open_regular_file,
+    read_whole,
+)
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="POSIX file types")
 
@@ -103,3 +109,12 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
     monkeypatch.setattr(Path, "stat", lambda *_, **__: looked_at)
     with pytest.raises(NotRegularFileError):
         open_regular(tmp_path / "pipe")
+
+
+def test_a_file_is_read_to_its_end_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    with open_regular(path) as file:
+        assert read_whole(file, 5) == b"12345"
+    with open_regular(path) as file, pytest.raises(FileTooLargeError, match="4 bytes"):
+        read_whole(file, 4)

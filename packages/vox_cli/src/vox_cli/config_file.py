@@ -16,7 +16,7 @@ import yaml
 from vox_populi.errors import ConfigError
 from vox_populi.operator_messages import usage as say
 from vox_tensor.errors import Problem, cause
-from vox_tensor.regular_file import NotRegularFileError, open_regular
+from vox_tensor.regular_file import NotRegularFileError, open_regular, read_whole
 
 MAX_BYTES = 1 << 20
 _SCALAR_TAGS = tuple(
@@ -108,11 +108,7 @@ def compose_yaml(path: Path) -> yaml.Node | None:
 def _read_text(path: Path) -> str:
     try:
         with open_regular(path) as handle:
-            data = handle.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            reason = f"it is larger than {MAX_BYTES} bytes"
-            raise ConfigError(say.config_unreadable(str(path), reason))
-        return data.decode("utf-8-sig")
+            return read_whole(handle, MAX_BYTES).decode("utf-8-sig")
     except NotRegularFileError:
         raise ConfigError(say.config_unreadable(str(path), "it is not a file")) from None
     except OSError as error:

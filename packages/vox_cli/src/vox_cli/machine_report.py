@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -12,12 +13,15 @@ from vox_populi import extras
 from vox_populi.pipeline.machine_probe import metal_failure
 
 OUR_DISTRIBUTIONS = ("vox-mens-cli", "vox-populi", "vox-tensor")
+_ON_TORCH = {"mens-train", "gguf", "onnx", "serve"}
+"""Extras that include `mens-gpu`."""
 EXTRAS = {
-    "mens-gpu": ("mens-gpu",),
-    "mens-train": ("mens-gpu", "mens-train"),
-    "gguf": ("mens-gpu", "gguf"),
+    name: ("mens-gpu", name) if name in _ON_TORCH else (name,)
+    for name in dict.fromkeys(extras.EXTRA_OF_MODULE.values())
 }
 """Each extra with the extras whose modules it includes."""
+_DISTRIBUTION_OF = {"mlflow": ("mlflow", "mlflow-skinny")}
+"""Distributions that have a module, where the name of the module is not the only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +132,11 @@ def machine_text(report: MachineReport) -> str:
     return aligned(rows)
 
 
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
+def _version(module: str) -> str | None:
+    for distribution in _DISTRIBUTION_OF.get(module, (module,)):
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(distribution)
+    return None
 
 
 def _n_cpus() -> int:

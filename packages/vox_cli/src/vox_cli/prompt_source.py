@@ -9,9 +9,14 @@ from vox_populi.operator_messages import run as say_use
 from vox_populi.operator_messages import usage as say_usage
 from vox_populi.operator_messages.wording import capped
 from vox_populi.pipeline.generate import Prompt
-from vox_tensor.errors import Problem
+from vox_tensor.errors import Problem, cause
 from vox_tensor.jsonl import JsonLine, read_jsonl
-from vox_tensor.regular_file import NotRegularFileError, open_regular
+from vox_tensor.regular_file import (
+    FileTooLargeError,
+    NotRegularFileError,
+    open_regular,
+    read_whole,
+)
 
 MAX_FILE_BYTES = 64 << 20
 
@@ -56,13 +61,11 @@ def _row_prompt(row: JsonLine, where: str) -> Prompt | Problem:
 def _text_prompts(file: Path) -> tuple[Prompt, ...]:
     try:
         with open_regular(file) as handle:
-            data = handle.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            cause = f"it is larger than {MAX_FILE_BYTES} bytes"
-            raise ConfigError(say_usage.prompts_unusable(str(file), cause))
-        text = data.decode("utf-8-sig")
+            text = read_whole(handle, MAX_FILE_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(say_usage.prompts_unusable(str(file), "there is no such file")) from None
+    except FileTooLargeError as error:
+        raise ConfigError(say_usage.prompts_unusable(str(file), cause(error))) from None
     except NotRegularFileError:
         raise ConfigError(say_usage.prompts_unusable(str(file), "it is not a file")) from None
     except UnicodeDecodeError:

@@ -10,15 +10,20 @@ from pathlib import PurePath
 
 _FOLDER, _SHARD, _ARGUMENT = "--output-dir", "--base-shard", ""
 _MERGE_QLORA = {"--output": _FOLDER, "-o": _FOLDER, _SHARD: _SHARD}
+_WATCH = {"--telemetry": _ARGUMENT, "--interval-ms": "--interval"}
 RENAMED: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("mens", "merge-qlora"): _MERGE_QLORA,
     ("mens", "merge-adapter"): _MERGE_QLORA,
     ("schola", "merge-qlora"): _MERGE_QLORA,
     ("mens", "merge-weights"): {"--output": _FOLDER, "-o": _FOLDER},
     ("mens", "status"): {"--run-dir": _ARGUMENT},
+    ("mens", "watch"): _WATCH,
+    ("mens", "watch-telemetry"): _WATCH,
     ("schola", "train"): {"--resume-checkpoint": "--resume", "--continue-run": "--resume"},
 }
 """Flags with a value, by command, and ours; an empty one is an argument without a flag."""
+_TELEMETRY_FILE = "telemetry.jsonl"
+_MOST_DIGITS = 12
 _FILES = (".safetensors", ".bin")
 """Endings of a file that the source system wrote and that a folder here cannot be."""
 
@@ -45,7 +50,7 @@ def in_our_spelling(argv: Sequence[str]) -> list[str]:
         if flag == _SHARD:
             shards.append(value)
         else:
-            words += _renamed(flag, renamed[flag], value)
+            words += _renamed(flag, renamed[flag], _in_our_terms(flag, value))
     return [*command, *_base_of(shards), *words]
 
 
@@ -53,6 +58,16 @@ def _renamed(flag: str, ours: str, value: str) -> list[str]:
     if ours == _FOLDER and value.lower().endswith(_FILES):
         return [flag, value]
     return [value] if ours == _ARGUMENT else [ours, value]
+
+
+def _in_our_terms(flag: str, value: str) -> str:
+    """A value of the source system: milliseconds in seconds, a run's telemetry as its folder."""
+    is_number = value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS
+    if flag == "--interval-ms" and is_number:
+        return f"{int(value) / 1000:g}"
+    path = PurePath(value)
+    is_file_of_a_run = flag == "--telemetry" and path.name == _TELEMETRY_FILE
+    return str(path.parent) if is_file_of_a_run else value
 
 
 def _base_of(shards: Sequence[str]) -> list[str]:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,9 +50,32 @@ def test_a_bare_install_is_told_how_to_get_more(vox: Vox, install: Callable[...,
     assert document["device"] is None
     assert document["extras"]["present"] == []
     assert [each["install"] for each in document["extras"]["missing"]] == [
-        extras.install_line(extra) for extra in ("mens-gpu", "mens-train", "gguf")
+        extras.install_line(extra) for extra in machine_report.EXTRAS
     ]
     assert document["extras"]["missing"][0]["modules"] == ["torch", "tokenizers", "jinja2"]
+
+
+def test_every_extra_of_the_package_is_listed_with_what_it_includes() -> None:
+    pyproject = Path(__file__).parents[3] / "vox_populi" / "pyproject.toml"
+    declared = tomllib.loads(pyproject.read_text("utf-8"))["project"]["optional-dependencies"]
+    assert machine_report.EXTRAS.keys() == declared.keys()
+    for name, included in machine_report.EXTRAS.items():
+        has_torch = name == "mens-gpu" or "vox-populi[mens-gpu]" in declared[name]
+        assert ("mens-gpu" in included) == has_torch, name
+
+
+def test_a_module_is_found_in_either_of_its_distributions(
+    vox: Vox, install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        if name == "mlflow-skinny":
+            return "3.1"
+        raise metadata.PackageNotFoundError
+
+    install()
+    monkeypatch.setattr(machine_report.metadata, "version", version)
+    versions = vox("mens", "doctor", "--json").document["versions"]
+    assert (versions["mlflow"], versions["torch"]) == ("3.1", None)
 
 
 def test_without_torch_it_works_for_people_too(vox: Vox, install: Callable[..., None]) -> None:

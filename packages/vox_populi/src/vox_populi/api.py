@@ -83,7 +83,9 @@ def plan_training(
         VoxError: With every problem found: settings, rows, model, device, disk.
         TypeError: For a setting that does not exist.
     """
-    return plan(_contract(data, output, settings), _options(settings).folder_use)
+    asked = _asked(data, output, settings)
+    planned = plan(asked.contract, _options(settings).folder_use)
+    return replace(planned, said_before=asked.notes)
 
 
 def train_adapter(
@@ -113,14 +115,16 @@ def train_adapter(
         RunInterruptedError: After Ctrl-C, with a checkpoint to resume from.
         TypeError: For a setting that does not exist.
     """
-    options = _options(settings, resume, force=force)
+    options, asked = _options(settings, resume, force=force), _asked(data, output, settings)
     sinks: list[Sink] = []
     if progress is not None:
         write = progress
+        for note in asked.notes:
+            write(one_line(note))
         sinks.append(ProgressLines(lambda line: write(one_line(line)), options.log_every))
     if on_event is not None:
         sinks.append(_Callback(on_event))
-    return run_training(_contract(data, output, settings), options, sinks)
+    return asked.noted(run_training(asked.contract, options, sinks))
 
 
 def training_events(
@@ -140,15 +144,15 @@ def training_events(
         TypeError: For a setting that does not exist.
     """
     options = _options(settings, resume, force=force)
-    return TrainingEvents(_contract(data, output, settings), options)
+    return TrainingEvents(_asked(data, output, settings), options)
 
 
 class TrainingEvents:
     """A run to iterate over, once; `report` is there afterwards."""
 
-    def __init__(self, contract: FinetuneContract, options: RunOptions) -> None:
+    def __init__(self, asked: _Asked, options: RunOptions) -> None:
         self.report: TrainReport | None = None
-        self._contract = contract
+        self._asked = asked
         self._options = options
 
     def __iter__(self) -> Iterator[Event]:
@@ -157,12 +161,12 @@ class TrainingEvents:
         is_left = False
         options = replace(self._options, should_stop=lambda: is_left)
         with ThreadPoolExecutor(1) as pool:
-            run = pool.submit(run_training, self._contract, options, [_Callback(events.put)])
+            run = pool.submit(run_training, self._asked.contract, options, [_Callback(events.put)])
             run.add_done_callback(lambda _: events.put(None))
             try:
                 while (event := events.get()) is not None:
                     yield event
-                self.report = run.result()
+                self.report = self._asked.noted(run.result())
             finally:
                 # The pool waits for the run, which stops at the end of its step.
                 is_left = True
@@ -285,9 +289,21 @@ class _Callback:
         self.call(event)
 
 
-def _contract(
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request, and what was decided while it was made."""
+
+    contract: FinetuneContract
+    notes: tuple[str, ...]
+
+    def noted(self, report: TrainReport) -> TrainReport:
+        """The report with these notes first, if there are any."""
+        return replace(report, notes=(*self.notes, *report.notes)) if self.notes else report
+
+
+def _asked(
     data: PathLike | Sequence[PathLike], output: PathLike, settings: Mapping[str, object]
-) -> FinetuneContract:
+) -> _Asked:
     """The request, with what a preset and the choice of a base imply."""
     options = {each.name for each in settings_of(RunOptions)}
     known = {each.name: each for each in settings_of(FinetuneContract)}
@@ -300,12 +316,14 @@ def _contract(
     implied: dict[str, object] = {
         "tokenizer": default_tokenizer(values.get("backend"), values.get("model_dir"))
     }
+    notes: tuple[str, ...] = ()
     if is_auto(values.get("preset")):
-        values["preset"] = choose_preset(values).name
+        chosen = choose_preset(values)
+        values["preset"], notes = chosen.name, (chosen.note,)
     if values.get("preset") is not None:
         implied |= values_of_preset(str(values["preset"]))
     paths = {**_data(data), "output_dir": Path(output)}
-    return FinetuneContract.of(**{**implied, **values, **paths})
+    return _Asked(FinetuneContract.of(**{**implied, **values, **paths}), notes)
 
 
 def _data(data: PathLike | Sequence[PathLike]) -> dict[str, object]:

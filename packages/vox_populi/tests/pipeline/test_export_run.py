@@ -20,7 +20,7 @@ from vox_populi.export.consumers import Consumer
 from vox_populi.files import removal
 from vox_populi.files import staged_folder as publishing
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
-from vox_populi.hf.inventory import read_inventory
+from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import adapter_modules
 from vox_populi.merge.serving_handoff import HANDOFF_FILE
 from vox_populi.pipeline.export import ExportRequest
@@ -145,6 +145,9 @@ def test_an_adapter_right_below_the_root_has_no_run_to_ask(run: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
         replace(found, adapter=moved).base_folder()
     assert [problem.code for problem in caught.value.problems] == ["MENS-A012"]
+    digest = base_digest(read_inventory(embedded_model_dir()))
+    known = replace(moved, header=replace(moved.header, base_name="vox_nano", base_digest=digest))
+    assert replace(found, adapter=known).base_folder() == embedded_model_dir()
 
 
 def test_template_and_end_of_the_training_are_beside_the_adapter(run: Path) -> None:

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from vox_populi import api
 from vox_populi.api import plan_training
 from vox_populi.contract.choices import Backend, DeviceKind, TokenizerKind
+from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import ContractError, EnvironmentFailure
 from vox_populi.pipeline import preset_choice
 from vox_populi.pipeline.preset_choice import SHARE, choose_preset, plans_of_ladder
+from vox_populi.pipeline.train import TrainReport
 from vox_populi.plan.device_choice import MachineFacts
 
 GIB = 2**30
@@ -114,3 +117,38 @@ def test_a_program_gets_the_name_of_the_preset(machine_with: Any, tmp_path: Any)
     planned = plan_training(tmp_path, tmp_path / "run", preset="auto", rank=2)
     assert (planned.contract.preset, planned.contract.lora.rank) == ("a100", 2)
     assert planned.contract.batching.seq_len == 1024
+    assert "a100" in planned.notes[0]
+    assert planned.as_json()["notes"][0] == planned.notes[0]
+
+
+def test_a_program_is_told_of_the_preset_before_it_trains(
+    machine_with: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine_with(64 * GIB)
+    lines: list[str] = []
+
+    def run(contract: FinetuneContract, *_: object) -> TrainReport:
+        assert ["chose a100" in line for line in lines] == [True] * (contract.preset == "a100")
+        return TrainReport(
+            run=contract.output_dir,
+            steps=1,
+            planned_steps=1,
+            tokens=1,
+            supervised_tokens=1,
+            train_loss=None,
+            heldout_loss_before=None,
+            heldout_loss_after=None,
+            seconds=1.0,
+            peak_memory_bytes=None,
+            device="cpu",
+            compute_dtype="float32",
+            artifacts={},
+            notes=("later",),
+        )
+
+    monkeypatch.setattr(api, "run_training", run)
+    report = api.train_adapter("data", tmp_path / "run", preset="auto", progress=lines.append)
+    assert (len(report.notes), report.notes[1]) == (2, "later")
+    assert report.notes[0] == lines[0]
+    lines.clear()
+    assert api.train_adapter("data", "run", preset="safe", progress=None).notes == ("later",)

@@ -13,6 +13,7 @@ from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError
 from vox_populi.files.folder_lock import LOCK_NAME, lock_holder
 from vox_populi.files.whole_file import write_whole
+from vox_populi.operator_messages import environment as say
 from vox_populi.runs import run_dir
 from vox_populi.runs.run_dir import RunDir
 
@@ -246,3 +247,15 @@ def test_the_final_adapter_is_found_whichever_kernel_left_it(tmp_path: Path) -> 
             "adapter": run / name,
             "telemetry": run / "telemetry.jsonl",
         }
+
+
+def test_folders_that_were_made_are_removed_where_the_lock_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(folder: Path) -> None:
+        raise EnvironmentFailure(say.folder_locked(str(folder), "process 1"))
+
+    monkeypatch.setattr(run_dir.FolderLock, "acquire", refused)
+    with pytest.raises(EnvironmentFailure):
+        RunDir.create(tmp_path / "runs" / "first")
+    assert names(tmp_path) == []

@@ -27,6 +27,13 @@ class NotRegularFileError(OSError):
         super().__init__(errno.EINVAL, "not a regular file", str(path))
 
 
+class FileTooLargeError(OSError):
+    """A file with more bytes than its reader takes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(errno.EFBIG, f"it is larger than {most_bytes:,} bytes")
+
+
 def regular_descriptor(path: Path, *, follow_links: bool = True) -> int:
     """Open a regular file for reading; never waits, whatever is there.
 
@@ -55,6 +62,19 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
         ValueError: For a path with a NUL in it.
     """
     return os.fdopen(regular_descriptor(path, follow_links=follow_links), "rb")
+
+
+def read_whole(file: IO[bytes], most_bytes: int) -> bytes:
+    """The rest of an open file.
+
+    Raises:
+        FileTooLargeError: When it has more bytes; no more than one of these is read.
+        OSError: When the system refuses.
+    """
+    data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise FileTooLargeError(most_bytes)
+    return data
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from vox_tensor import data_messages as say
 from vox_tensor.atomic_file import replaced_file
 from vox_tensor.bpe import N_BYTES, learn_merges, merge_symbols, pair_key
 from vox_tensor.errors import DataError
-from vox_tensor.regular_file import open_regular_file
+from vox_tensor.regular_file import FileTooLargeError, open_regular_file, read_whole
 from vox_tensor.strict_json import parse_json
 
 CONTROL_TOKENS = ("<|pad|>", "<|unk|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -228,13 +228,12 @@ class VoxTokenizer:
         """
         where = str(path)
         with open_regular_file(path) as handle:
-            content = handle.read(_MAX_FILE_BYTES + 1)
-        if len(content) > _MAX_FILE_BYTES:
-            raise DataError(say.not_a_vox_tokenizer("it is too large for one", where))
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError:
-            raise DataError(say.not_a_vox_tokenizer("it is not UTF-8", where)) from None
+            try:
+                text = read_whole(handle, _MAX_FILE_BYTES).decode("utf-8")
+            except FileTooLargeError:
+                raise DataError(say.not_a_vox_tokenizer("it is too large for one", where)) from None
+            except UnicodeDecodeError:
+                raise DataError(say.not_a_vox_tokenizer("it is not UTF-8", where)) from None
         return cls.from_json(text, where)
 
     def _as_dict(self) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import TypedDict
 
 from vox_populi.contract.choices import ComputeDtype, GraphId, TokenizerKind
 from vox_populi.data.trained_layout import TrainedLayout, take_layout
@@ -211,12 +212,7 @@ class AdapterHeader:
                 "base_model": self.base_name,
                 "base_digest": self.base_digest,
                 "model_type": self.model_type,
-                "tokenizer": self.tokenizer.value,
-                "tokenizer_digest": self.tokenizer_digest,
-                "template": self.template.value,
-                "template_digest": self.template_digest,
-                "system_prompt": self.system_prompt,
-                "seq_len": self.seq_len,
+                **self.text_json(),
                 "contract_digest": self.contract_digest,
                 "step": self.step,
             }
@@ -230,6 +226,17 @@ class AdapterHeader:
         """
         prompt = self.system_prompt if include_system_prompt else None
         return replace(self, system_prompt=prompt, imported=None)
+
+    def text_json(self) -> dict[str, object]:
+        """How text was laid out in training, as every file with a header writes it."""
+        return {
+            "tokenizer": self.tokenizer.value,
+            "tokenizer_digest": self.tokenizer_digest,
+            "template": self.template.value,
+            "template_digest": self.template_digest,
+            "system_prompt": self.system_prompt,
+            "seq_len": self.seq_len,
+        }
 
     def optional_json(self) -> dict[str, object]:
         """Fields that most adapters do not have, omitted if empty."""
@@ -263,21 +270,44 @@ def parse_header(text: str) -> AdapterHeader:
         base_name=take(raw, "base_model", str),
         base_digest=take(raw, "base_digest", str),
         model_type=take(raw, "model_type", str),
-        tokenizer=take_member(raw, "tokenizer", TokenizerKind),
-        tokenizer_digest=take(raw, "tokenizer_digest", str),
-        template=take_template(raw),
-        template_digest=take(raw, "template_digest", str),
-        system_prompt=take_optional(raw, "system_prompt", str),
-        seq_len=take_positive(raw, "seq_len"),
+        **take_text(raw),
         contract_digest=take(raw, "contract_digest", str),
         step=take_step(raw),
         imported=take_imported(raw),
         graph=take_graph(raw, "graph"),
-        layout=take_layout(raw),
         quantization=None
         if raw.get("quantization") is None
         else take_quantization(take_object(raw, "quantization")),
     )
+
+
+class TextFields(TypedDict):
+    """What `AdapterHeader.text_json` wrote, and the layout if there is one."""
+
+    tokenizer: TokenizerKind
+    tokenizer_digest: str
+    template: ChatTemplate
+    template_digest: str
+    system_prompt: str | None
+    seq_len: int
+    layout: TrainedLayout | None
+
+
+def take_text(raw: Mapping[str, object]) -> TextFields:
+    """Read how text was laid out in training.
+
+    Raises:
+        FieldError: With the field that is missing or wrong.
+    """
+    return {
+        "tokenizer": take_member(raw, "tokenizer", TokenizerKind),
+        "tokenizer_digest": take(raw, "tokenizer_digest", str),
+        "template": take_template(raw),
+        "template_digest": take(raw, "template_digest", str),
+        "system_prompt": take_optional(raw, "system_prompt", str),
+        "seq_len": take_positive(raw, "seq_len"),
+        "layout": take_layout(raw),
+    }
 
 
 def take_graph(raw: Mapping[str, object], name: str) -> GraphId:

@@ -17,7 +17,7 @@ from vox_populi.errors import ConfigError
 from vox_populi.operator_messages import corpus_sources as say
 from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem, cause
-from vox_tensor.regular_file import open_regular
+from vox_tensor.regular_file import open_regular, read_whole
 
 LEGACY_KEY = "legacy"
 """Key of a row with the names of the rules that it matches."""
@@ -109,11 +109,9 @@ def _document(path: Path) -> dict[str, object]:
     where = str(path)
     try:
         with open_regular(path) as file:
-            data = file.read(_MAX_BYTES + 1)
+            data = read_whole(file, _MAX_BYTES)
     except OSError as error:
         raise ConfigError(say.legacy_rules_refused(where, cause(error))) from None
-    if len(data) > _MAX_BYTES:
-        raise ConfigError(say.legacy_rules_refused(where, f"it has more than {_MAX_BYTES} bytes"))
     try:
         return tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError:

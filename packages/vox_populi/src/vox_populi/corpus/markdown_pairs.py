@@ -17,7 +17,7 @@ from vox_populi.corpus.source_places import GoldenExamples, is_archived
 from vox_populi.corpus.stdlib_split import is_heldout_module
 from vox_populi.errors import DataError
 from vox_populi.operator_messages import corpus_sources as say
-from vox_tensor.regular_file import open_regular
+from vox_tensor.regular_file import open_regular, read_whole
 
 CATEGORY = "documentation"
 SUFFIXES = (".md", ".markdown")
@@ -142,12 +142,11 @@ def _documents(root: Path) -> Iterator[_Found]:
 def _text_of(path: Path) -> str:
     try:
         with open_regular(path, follow_links=False) as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        text = data.decode("utf-8-sig")
+            text = read_whole(file, MAX_FILE_BYTES).decode("utf-8-sig")
         path.as_posix().encode("utf-8")
     except (OSError, UnicodeError):
         raise _NotReadError from None
-    if len(data) > MAX_FILE_BYTES or "\0" in text:
+    if "\0" in text:
         raise _NotReadError
     return text
 

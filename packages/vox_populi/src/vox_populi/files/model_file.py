@@ -10,7 +10,12 @@ from pathlib import Path
 from vox_populi.errors import ModelError
 from vox_populi.operator_messages import model_folder as say
 from vox_tensor.errors import cause
-from vox_tensor.regular_file import NotRegularFileError, open_regular
+from vox_tensor.regular_file import (
+    FileTooLargeError,
+    NotRegularFileError,
+    open_regular,
+    read_whole,
+)
 
 
 @contextmanager
@@ -40,10 +45,10 @@ def read_model_file(path: Path, max_bytes: int) -> bytes:
         ModelError: As `open_model_file`, and for a file that has more bytes.
     """
     with open_model_file(path) as file:
-        data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise ModelError(say.model_file_too_large(str(path), max_bytes))
-    return data
+        try:
+            return read_whole(file, max_bytes)
+        except FileTooLargeError:
+            raise ModelError(say.model_file_too_large(str(path), max_bytes)) from None
 
 
 def _opened(path: Path) -> BufferedReader:

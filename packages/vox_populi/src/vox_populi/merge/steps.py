@@ -197,13 +197,8 @@ def _adapter_facts(header: AdapterHeader) -> dict[str, object]:
         "modules": len(header.modules),
         "step": header.step,
         "contract_digest": header.contract_digest,
-        "tokenizer": header.tokenizer.value,
-        "tokenizer_digest": header.tokenizer_digest,
-        "template": header.template.value,
-        "template_digest": header.template_digest,
-        "system_prompt": header.system_prompt,
+        **header.text_json(),
         "system_prompt_withheld": header.withholds_system_prompt,
-        "seq_len": header.seq_len,
         **({} if header.layout is None else {"layout": header.layout.as_json()}),
     }
 

@@ -114,9 +114,9 @@ SOURCE_FLAGS: Mapping[str, SourceCommand] = {
     "mens watch-telemetry": SourceCommand(
         "mens watch-telemetry",
         {
-            "--telemetry": "Pass the run folder without a flag: vox mens watch RUN",
+            "--telemetry": ALIAS,
             "--err-log": "A failure is in telemetry.jsonl of the run, which watch shows",
-            "--interval-ms": "A new line of telemetry.jsonl is shown as soon as it is there",
+            "--interval-ms": ALIAS,
         },
     ),
     "mens serve": SourceCommand(

@@ -136,12 +136,12 @@ def variable_unknown(variable: str, near: str | None) -> Problem:
 
 
 def config_unreadable(path: str, cause: str) -> Problem:
-    """A config file that cannot be opened as text."""
+    """A YAML file (settings, mix, tasks, policy or suite) that cannot be opened as text."""
     return Problem(
         code="MENS-U020",
-        what=f"this config file cannot be read: {cause}.",
+        what=f"this YAML file cannot be read: {cause}.",
         where=path,
-        fix="Pass a YAML file with --config, such as the one that `vox mens init` writes.",
+        fix="Pass a YAML file in UTF-8 that this user may read.",
     )
 
 

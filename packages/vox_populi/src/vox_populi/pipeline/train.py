@@ -126,11 +126,13 @@ class PlannedRun:
     contract: FinetuneContract
     preflight: PreflightReport
     plan: ExecutionPlan
+    said_before: tuple[str, ...] = ()
+    """Notes on how the request was made, such as the preset that `auto` became."""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes on settings without effect and other things the operator should know."""
-        return tuple(dict.fromkeys((*self.preflight.notes, *self.plan.notes)))
+        return tuple(dict.fromkeys((*self.said_before, *self.preflight.notes, *self.plan.notes)))
 
     @property
     def shown_notes(self) -> tuple[str, ...]:

@@ -6,18 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi.adapters.header import AdapterHeader
+from vox_populi.adapters.header import AdapterHeader, take_text
 from vox_populi.contract.choices import TokenizerKind
-from vox_populi.data.trained_layout import TrainedLayout, take_layout
-from vox_populi.data.training_text import ChatTemplate, take_template, withholds_prompt
+from vox_populi.data.trained_layout import TrainedLayout
+from vox_populi.data.training_text import ChatTemplate, withholds_prompt
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import (
     FieldError,
-    take,
-    take_member,
     take_object,
-    take_optional,
-    take_positive,
 )
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.merge.receipt import RECEIPT_FILE
@@ -80,11 +76,5 @@ def text_of_receipt(folder: Path) -> TrainedText | None:
 def _of_fields(raw: Mapping[str, object], where: str) -> TrainedText:
     return TrainedText(
         where=where,
-        tokenizer=take_member(raw, "tokenizer", TokenizerKind),
-        tokenizer_digest=take(raw, "tokenizer_digest", str),
-        template=take_template(raw),
-        template_digest=take(raw, "template_digest", str),
-        system_prompt=take_optional(raw, "system_prompt", str),
-        seq_len=take_positive(raw, "seq_len"),
-        layout=take_layout(raw),
+        **take_text(raw),
     )

@@ -13,9 +13,9 @@ from vox_populi.adapters.peft.config import read_peft_config
 from vox_populi.adapters.v3.files import read_qlora_adapter
 from vox_populi.adapters.v3.layers import place_source_adapter
 from vox_populi.adapters.v3.sidecar import Sidecar
-from vox_populi.errors import ArtifactError
+from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
-from vox_populi.hf.inventory import ModelInventory, read_inventory
+from vox_populi.hf.inventory import ModelInventory, base_digest, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import export as say_export
@@ -67,16 +67,21 @@ class FoundAdapter:
     def base_folder(self, unknown: Problem | None = None) -> Path | None:
         """The folder of its base; `None` for the embedded one.
 
+        A base that was named by the folder of the embedded one is known by its digest.
+
         Args:
             unknown: The problem to raise if it is not known.
 
         Raises:
             ArtifactError: When it is not known.
         """
-        name = self.adapter.header.base_name
-        if self.base is None and name != EMBEDDED_NAME:
-            raise ArtifactError(unknown or say_adapter.adapter_base_unknown(self.where, name))
-        return self.base
+        header = self.adapter.header
+        if self.base is not None or header.base_name == EMBEDDED_NAME:
+            return self.base
+        if header.base_digest == _embedded_digest():
+            return embedded_model_dir()
+        name = header.base_name
+        raise ArtifactError(unknown or say_adapter.adapter_base_unknown(self.where, name))
 
     def inventory(self) -> ModelInventory:
         """The inventory of the base; missing weights do not matter here.
@@ -197,6 +202,13 @@ def _named_folder(name: str) -> Path | None:
     folder = Path(name)
     is_model = folder.is_absolute() and (folder / CONFIG_NAME).is_file()
     return folder if is_model and folder != embedded_model_dir().resolve() else None
+
+
+def _embedded_digest() -> str | None:
+    try:
+        return base_digest(read_inventory(embedded_model_dir()))
+    except ModelError:
+        return None
 
 
 def _read_base(folder: Path | None) -> ModelInventory:

@@ -214,7 +214,11 @@ def _make_and_lock(path: Path) -> tuple[Sequence[Path], FolderLock]:
         raise EnvironmentFailure(say_environment.output_not_a_folder(str(path))) from error
     except OSError as error:
         raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
-    return created, FolderLock.acquire(path)
+    try:
+        return created, FolderLock.acquire(path)
+    except BaseException:
+        remove_empty(created)
+        raise
 
 
 def _remove_leftovers(path: Path) -> None:

@@ -18,6 +18,7 @@ from vox_populi.adapters.header import (
     take_lora,
     take_quantization,
     take_step,
+    take_text,
 )
 from vox_populi.adapters.v3.facts import (
     AdapterFacts,
@@ -28,9 +29,7 @@ from vox_populi.adapters.v3.facts import (
 )
 from vox_populi.adapters.v3.names import features_of, logical_names
 from vox_populi.adapters.v3.version2 import exact_number
-from vox_populi.contract.choices import GraphId, TokenizerKind
-from vox_populi.data.trained_layout import take_layout
-from vox_populi.data.training_text import take_template
+from vox_populi.contract.choices import GraphId
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_fields import (
     FieldError,
@@ -197,12 +196,7 @@ def our_manifest_json(header: AdapterHeader, v3: V3Facts, adapter_sha256: str) -
         },
         "base_digest": header.base_digest,
         "model_type": header.model_type,
-        "tokenizer": header.tokenizer.value,
-        "tokenizer_digest": header.tokenizer_digest,
-        "template": header.template.value,
-        "template_digest": header.template_digest,
-        "system_prompt": header.system_prompt,
-        "seq_len": header.seq_len,
+        **header.text_json(),
         "contract_digest": header.contract_digest,
         "step": header.step,
         **header.optional_json(),
@@ -321,17 +315,11 @@ def _our_manifest(raw: Mapping[str, object], facts: AdapterFacts) -> OurManifest
         base_name=take(raw, "base_model", str),
         base_digest=take(raw, "base_digest", str),
         model_type=take_name(raw, "model_type"),
-        tokenizer=take_member(raw, "tokenizer", TokenizerKind),
-        tokenizer_digest=take(raw, "tokenizer_digest", str),
-        template=take_template(raw),
-        template_digest=take(raw, "template_digest", str),
-        system_prompt=take_optional(raw, "system_prompt", str),
-        seq_len=take_positive(raw, "seq_len"),
+        **take_text(raw),
         contract_digest=take(raw, "contract_digest", str),
         step=take_step(raw),
         imported=take_imported(raw),
         graph=take_member(raw, "graph_id", GraphId),
-        layout=take_layout(raw),
         quantization=take_quantization(take_object(raw, "quant"))
         if facts.method == "qlora"
         else None,
