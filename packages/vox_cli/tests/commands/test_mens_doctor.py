@@ -73,7 +73,7 @@ def test_a_module_is_found_in_either_of_its_distributions(
         raise metadata.PackageNotFoundError
 
     install()
-    monkeypatch.setattr(machine_report.metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
     versions = vox("mens", "doctor", "--json").document["versions"]
     assert (versions["mlflow"], versions["torch"]) == ("3.1", None)
 

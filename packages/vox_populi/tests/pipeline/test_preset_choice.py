@@ -118,7 +118,7 @@ def test_a_program_gets_the_name_of_the_preset(machine_with: Any, tmp_path: Any)
     assert (planned.contract.preset, planned.contract.lora.rank) == ("a100", 2)
     assert planned.contract.batching.seq_len == 1024
     assert "a100" in planned.notes[0]
-    assert planned.as_json()["notes"][0] == planned.notes[0]
+    assert planned.as_json()["notes"] == list(planned.shown_notes)
 
 
 def test_a_program_is_told_of_the_preset_before_it_trains(

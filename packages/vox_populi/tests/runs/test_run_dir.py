@@ -11,7 +11,7 @@ import pytest
 
 from vox_populi.adapters.v3.names import QLORA_ADAPTER_FILE
 from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError
-from vox_populi.files.folder_lock import LOCK_NAME, lock_holder
+from vox_populi.files.folder_lock import LOCK_NAME, FolderLock, lock_holder
 from vox_populi.files.whole_file import write_whole
 from vox_populi.operator_messages import environment as say
 from vox_populi.runs import run_dir
@@ -255,7 +255,7 @@ def test_folders_that_were_made_are_removed_where_the_lock_is_refused(
     def refused(folder: Path) -> None:
         raise EnvironmentFailure(say.folder_locked(str(folder), "process 1"))
 
-    monkeypatch.setattr(run_dir.FolderLock, "acquire", refused)
+    monkeypatch.setattr(FolderLock, "acquire", refused)
     with pytest.raises(EnvironmentFailure):
         RunDir.create(tmp_path / "runs" / "first")
     assert names(tmp_path) == []
