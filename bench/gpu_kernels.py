@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vox_populi.kernel.nf4_backend import choose_nf4_backend
 from vox_tensor.nf4 import Nf4Tensor, dequantize_nf4, quantize_nf4
 from vox_tensor.segment_attention import sdpa_segments, segment_attention
+from vox_tensor.varlen_attention import why_no_varlen
 
 
 def environment(place: Place) -> dict[str, Any]:
@@ -77,7 +78,9 @@ def attention(place: Place) -> dict[str, Any]:
         "ragged": [max(1, n * size // 4096) for n in (60, 96, 200, 340, 512, 1024, 1864)],
         "short": [size // 64] * 64,
     }
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = {
+        "objection": why_no_varlen(place.device, place.dtype, dim, heads // groups)
+    }
     for label, lengths in layouts.items():
         offsets = tuple(accumulate(lengths, initial=0))
         qkv = tuple(

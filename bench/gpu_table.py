@@ -67,6 +67,9 @@ def _others(parts: Mapping[str, Any]) -> Iterator[str]:
             said = ", ".join(f"{key} {_short(value)}" for key, value in figures.items())
             yield f"- NF4, {kind} quantisation: {said}"
     for case, figures in _result(parts, "attention").items():
+        if not isinstance(figures, dict):
+            yield f"- attention: {case}: {figures}"
+            continue
         rate = figures["causal_flops"] / 1e12
         yield f"- attention, {case}: {1e3 * figures['seconds']:.2f} ms, {rate:.0f} TFLOP/s"
     for name in (n for n in parts if n.startswith("profile-")):

@@ -56,6 +56,13 @@ class StandInTensor(torch.Tensor):
         return StandIn.current.run(func, args, kwargs or {})
 
 
+def is_copied_waiting(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a copy takes a tensor from the CPU to the device, and waits for it."""
+    *_, source = (each for each in args[:2] if isinstance(each, Tensor))
+    waits = not kwargs.get("non_blocking", args[2] if len(args) > 2 else False)
+    return waits and source.device.type == "cpu"
+
+
 def _wrap(held: Tensor) -> StandInTensor:
     if held.dtype in _WIDE:
         message = f"cannot make a {held.dtype} tensor on {NAME}, asked by {_our_caller()}"
@@ -83,6 +90,8 @@ class StandIn(TorchDispatchMode):
         self.operations: Counter[str] = Counter()
         self.to_host: Counter[str] = Counter()
         """Functions of ours that took a value or a tensor off the device."""
+        self.waits: Counter[str] = Counter()
+        """Functions of ours that copied to the device and waited until all before it was done."""
         self.wrong_by: dict[str, float] = {}
         """Factors of results, by operator: a broken kernel."""
         _setup_privateuseone_for_python_backend(NAME)
@@ -110,6 +119,8 @@ class StandIn(TorchDispatchMode):
         self._check(func, tensors)
         if (target is not None and not makes_here) or func._schema.name in _TO_HOST:
             self.to_host[_our_caller()] += 1
+        if func._schema.name in _COPIES and is_copied_waiting(args, kwargs):
+            self.waits[_our_caller()] += 1
         name = str(func._schema.name).removeprefix("aten::")
         given: Any = (args, dict(kwargs))
         held_args, held_kwargs = tree_map_only(StandInTensor, lambda t: t.held, given)

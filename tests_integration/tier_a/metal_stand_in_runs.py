@@ -55,6 +55,7 @@ def main(folder: Path, *names: str) -> None:
     found = {
         "cases": results,
         "to_host": sorted(stand_in.to_host),
+        "waits": sorted(stand_in.waits),
         "operations": len(stand_in.operations),
         "refused": refused,
         "trial": trial,

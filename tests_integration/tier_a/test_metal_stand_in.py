@@ -79,6 +79,22 @@ def test_nothing_leaves_the_device_but_losses_norms_adapters_and_scores(
     }
 
 
+def test_only_what_loads_or_restores_waits_for_a_copy_to_the_device(runs: dict[str, Any]) -> None:
+    places = {place for place in runs["waits"] if not place.startswith("device_trial.py")}
+    assert places == {
+        "builders.py:_qlora_proxy",
+        "hf_load.py:_read_state",
+        "lora.py:__init__",
+        "lora_transformer.py:load_adapter_tensors",
+        "nf4.py:_four_levels",
+        "nf4.py:to",
+        "nf4_load.py:load_nf4_base",
+        "optimizer.py:load",
+        "proxy_stack.py:__init__",
+        "rotary.py:_frequencies_on",
+    }
+
+
 def test_best_takes_a_device_that_computes_what_the_cpu_does(runs: dict[str, Any]) -> None:
     assert runs["trial"]["right"] is None
     assert "differ" in runs["trial"]["wrong"]

@@ -18,6 +18,7 @@ from vox_populi.contract.qlora_spec import QloraGraph
 from vox_populi.errors import ArtifactError
 from vox_populi.export.consumers import Consumer
 from vox_populi.hf.embedded import EMBEDDED_NAME
+from vox_populi.hf.model_config import ModelConfig
 from vox_populi.kernel import builders
 from vox_populi.kernel.nf4_backend import Nf4Backend
 from vox_populi.pipeline import engine_setup, load_model
@@ -65,25 +66,33 @@ def test_run_and_checkpoint_have_the_losses_of_training(make_qlora: MakeContract
     assert bare != report.heldout_loss_before, "the base without NF4 has another loss"
 
 
-def test_a_note_says_if_torch_is_used_instead_of_triton(
+def test_notes_say_if_slower_ways_are_taken_to_dequantise_and_to_attend(
     make_qlora: MakeContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said, asked = "Triton is not used", []
+    said, by_rows, asked = "Triton is not used", "attention is computed row by row", []
 
     def choose(device: str, dtype: torch.dtype, block_size: int) -> Nf4Backend:
         asked.append((device, dtype, block_size))
         return Nf4Backend(dequantize_nf4, notes=(said,))
 
+    def attend(device: str, dtype: torch.dtype, config: ModelConfig) -> tuple[str, ...]:
+        assert (device, dtype, config.model_type) == ("cpu", torch.float32, "llama")
+        return (by_rows,)
+
+    for module in (engine_setup, load_model):
+        monkeypatch.setattr(module, "attention_notes", attend)
     for module in (engine_setup, builders, load_model):
         monkeypatch.setattr(module, "choose_nf4_backend", choose)
     spec = {"block_size": 32}
     proxy = make_qlora(QloraGraph.PROXY, spec=spec, output_dir=tmp_path / "proxy", max_steps=1)
-    assert said in run_training(proxy, RunOptions()).notes
+    notes = run_training(proxy, RunOptions()).notes
+    assert said in notes
+    assert by_rows not in notes
     contract = make_qlora(spec=spec, output_dir=tmp_path / "full", max_steps=1)
-    assert said in run_training(contract, RunOptions()).notes
+    assert {said, by_rows} <= set(run_training(contract, RunOptions()).notes)
     choice = WeightsChoice(run=contract.output_dir, threads=1)
     data = contract.data_paths[0] / "valid.jsonl"
-    assert said in evaluate(EvalRequest(data=data, weights=choice)).notes
+    assert {said, by_rows} <= set(evaluate(EvalRequest(data=data, weights=choice)).notes)
     assert set(asked) == {("cpu", torch.float32, 32)}
     bare = WeightsChoice(model_dir=contract.model_dir, tokenizer=TokenizerKind.HF, threads=1)
     assert said not in evaluate(EvalRequest(data=data, weights=bare)).notes

@@ -1,8 +1,8 @@
 """Causal attention over packed rows that cannot see each other.
 
-Segments are attended one by one: there is no `[T, T]` mask, and the cost is the sum of the
-squares of the rows' lengths. Shape letters: T tokens, H query heads, K key/value heads, E head
-dim, L tokens of a segment or of a continued sequence.
+Segments are attended one by one, on CUDA by one kernel: there is no `[T, T]` mask, and the cost
+is the sum of the squares of the rows' lengths. Shape letters: T tokens, H query heads, K key/value
+heads, E head dim, L tokens of a segment or of a continued sequence.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from vox_tensor.varlen_attention import varlen_segments, why_no_varlen
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -44,6 +46,9 @@ def segment_attention(
     longest = max(b - a for a, b in pairwise(offsets))
     if q_THE.device.type == "cpu" and (window is None or window >= longest):
         return flash_segments(q_THE, k_TKE, v_TKE, tuple(offsets), scale)
+    dim, n_sharing = q_THE.shape[2], q_THE.shape[1] // k_TKE.shape[1]
+    if why_no_varlen(q_THE.device, q_THE.dtype, dim, n_sharing) is None:
+        return varlen_segments(q_THE, k_TKE, v_TKE, offsets, scale, window)
     return sdpa_segments(q_THE, k_TKE, v_TKE, offsets, scale, window)
 
 
@@ -78,6 +83,7 @@ def continued_attention(
     # torch's `is_causal` aligns a query with the key of the same index, but here the queries are
     # the last of the keys, so the mask is written out.
     mask_TL = sliding_window_mask(n_new, n_keys, window or n_keys, q_THE.device)
+    k, v = for_masks(k, n_heads), for_masks(v, n_heads)
     out = F.scaled_dot_product_attention(
         _heads_first(q_THE), k, v, attn_mask=mask_TL, scale=scale, enable_gqa=True
     )
@@ -169,10 +175,11 @@ def sdpa_segments(
 ) -> Tensor:
     """`segment_attention` on any device, with `scaled_dot_product_attention` per segment."""
     q, k, v = (_heads_first(t) for t in (q_THE, k_TKE, v_TKE))
-    parts = [
-        _attend(q[:, :, a:b], k[:, :, a:b], v[:, :, a:b], scale, window)
-        for a, b in pairwise(offsets)
-    ]
+    k, v = for_masks(k, q.shape[1]), for_masks(v, q.shape[1])
+    # Split at once: the gradient of a slice is a tensor of zeros as large as the pack.
+    sizes = [b - a for a, b in pairwise(offsets)]
+    pieces = zip(*(t.split(sizes, dim=2) for t in (q, k, v)), strict=True)
+    parts = [_attend(q_L, k_L, v_L, scale, window) for q_L, k_L, v_L in pieces]
     return torch.cat(parts, dim=2).squeeze(0).transpose(0, 1)
 
 
@@ -186,6 +193,18 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask_LL, scale=scale, enable_gqa=grouped
     )
+
+
+def for_masks(t: Tensor, n_heads: int) -> Tensor:
+    """Keys or values `[1, K, L, E]` as they are, on CUDA with a copy for each query head.
+
+    There, no kernel for float32 or for masks shares keys between heads, except the one that
+    writes all scores to memory.
+    """
+    is_shared = t.shape[1] != n_heads
+    if t.device.type != "cuda" or not is_shared:
+        return t
+    return t.repeat_interleave(n_heads // t.shape[1], dim=1)
 
 
 def sliding_window_mask(n_queries: int, n_keys: int, window: int, device: torch.device) -> Tensor:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from vox_populi.hf.rope_config import RopeKind, RopeSpec
+from vox_tensor.varlen_attention import segment_borders
 
 
 class RotaryTable(NamedTuple):
@@ -38,15 +39,25 @@ def rotary_table(
         positions_T: Place of each token in its row.
         offsets: Borders of the segments; each ends where its row ends, or has come to.
     """
-    frequencies_F, attention_factor = rotary_frequencies(spec, dim)
-    frequencies = frequencies_F.to(positions_T.device)
+    device = positions_T.device
+    frequencies, attention_factor = _frequencies_on(device, spec, dim)
     if spec.kind is RopeKind.LONGROPE:
-        long_F, _ = rotary_frequencies(spec, dim, is_long=True)
+        long_F, _ = _frequencies_on(device, spec, dim, is_long=True)
         long_T = _is_long(spec, positions_T, offsets)
-        frequencies = torch.where(long_T.unsqueeze(1), long_F.to(positions_T.device), frequencies)
+        frequencies = torch.where(long_T.unsqueeze(1), long_F, frequencies)
     angles_TF = positions_T.float().unsqueeze(1) * frequencies
     cos, sin = (f(angles_TF).mul_(attention_factor).unsqueeze(1) for f in (torch.cos, torch.sin))
     return RotaryTable(cos, sin)
+
+
+@lru_cache(maxsize=16)
+def _frequencies_on(
+    device: torch.device, spec: RopeSpec, dim: int, *, is_long: bool = False
+) -> tuple[Tensor, float]:
+    """`rotary_frequencies` on a device, copied once: a copy makes the host wait for the device."""
+    with torch.inference_mode(mode=False):
+        frequencies_F, factor = rotary_frequencies(spec, dim, is_long=is_long)
+        return frequencies_F.to(device), factor
 
 
 def _is_long(spec: RopeSpec, positions_T: Tensor, offsets: tuple[int, ...]) -> Tensor:
@@ -54,11 +65,9 @@ def _is_long(spec: RopeSpec, positions_T: Tensor, offsets: tuple[int, ...]) -> T
 
     The length of a row, and not a token's place in it, decides for all its tokens.
     """
-    sizes = [end - start for start, end in pairwise(offsets)]
-    last_S = positions_T[torch.tensor(offsets[1:], device=positions_T.device) - 1]
-    is_long_S = last_S + 1 > _original_context(spec)
-    repeats_S = torch.tensor(sizes, device=positions_T.device)
-    return is_long_S.repeat_interleave(repeats_S, output_size=offsets[-1])
+    borders_S = segment_borders(offsets, positions_T.device).long()
+    is_long_S = positions_T[borders_S[1:] - 1] + 1 > _original_context(spec)
+    return is_long_S.repeat_interleave(borders_S.diff(), output_size=offsets[-1])
 
 
 def rotary_frequencies(spec: RopeSpec, dim: int, *, is_long: bool = False) -> tuple[Tensor, float]:

@@ -279,3 +279,11 @@ def no_preset_fits(
 
 def _gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
+
+
+def note_attention_by_rows(reason: str) -> str:
+    """Attention row by row, where a GPU could compute all rows of a window at once."""
+    return (
+        f"attention is computed row by row, because torch's kernel for whole windows is not used"
+        f" ({clipped(reason)}): slower if rows are short."
+    )

@@ -10,6 +10,7 @@ import torch
 
 from vox_populi.containers.torch_dtypes import TORCH_DTYPES
 from vox_populi.errors import EnvironmentFailure, first_line
+from vox_populi.kernel.attention_backend import attention_notes
 from vox_populi.kernel.builders import build_objective
 from vox_populi.kernel.nf4_backend import choose_nf4_backend
 from vox_populi.operator_messages import environment as say
@@ -42,13 +43,17 @@ def load_objective(planned: PlannedRun, base_digest: str) -> LoadedObjective:
     """
     keep_freed_memory()
     plan, inventory = planned.plan, planned.preflight.inventory
-    quant = plan.quant
+    quant, dtype = plan.quant, TORCH_DTYPES[plan.compute_dtype]
+    # The proxy graph has no attention.
+    is_full = plan.proxy is None
+    spoken = attention_notes(plan.device, dtype, inventory.config) if is_full else ()
     if quant is None:
-        return LoadedObjective(build_objective(plan, inventory))
-    dtype = TORCH_DTYPES[plan.compute_dtype]
+        return LoadedObjective(build_objective(plan, inventory), spoken)
     notes = choose_nf4_backend(plan.device, dtype, quant.settings.block_size).notes
     cached = cached_base(inventory, quant.settings, quant.cache_dir, base_digest)
-    return LoadedObjective(build_objective(plan, cached.inventory), (*notes, *cached.notes))
+    return LoadedObjective(
+        build_objective(plan, cached.inventory), (*spoken, *notes, *cached.notes)
+    )
 
 
 def engine_settings(planned: PlannedRun, *, only_one_step: bool = False) -> EngineSettings:

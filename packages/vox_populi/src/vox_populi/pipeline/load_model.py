@@ -20,6 +20,7 @@ from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.kernel.adapted_objective import AdaptedObjective
+from vox_populi.kernel.attention_backend import attention_notes
 from vox_populi.kernel.nf4_backend import Nf4Backend, choose_nf4_backend
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.nf4_load import load_nf4_base
@@ -92,6 +93,9 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
         notes=(
             *model.inventory.config.notes,
             *device.notes,
+            *attention_notes(
+                device.device, TORCH_DTYPES[device.compute_dtype], model.inventory.config
+            ),
             *chosen.notes,
             *template_notes,
             *adapter_notes,
