@@ -1,7 +1,8 @@
 """Placing rows into windows of a fixed token budget, whole and in a reproducible order. No torch.
 
-A window is what one forward pass computes. Rows are never cut and never see each other: a
-window is a list of segments, and attention stays inside a segment.
+A window is what one forward pass computes. Rows are never cut and never see each other. Where
+each row is a segment of its own, attention stays inside a segment; rows that begin alike can share
+segments, which `vox_tensor.prefix_forest` finds.
 """
 
 from __future__ import annotations
@@ -13,20 +14,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of tokens in a window that attends to itself alone."""
+    """A run of tokens in a window that attends to itself and to the segments above it."""
 
     row: int
-    """Index of the row in the sequence that was packed."""
+    """Index of the row in the sequence that was packed; of a shared segment, one of its rows."""
     start: int
     """First token of the segment, counted from the start of the window."""
     length: int
+    parent: int | None = None
+    """Index in the window of the segment with the tokens right before it; `None`: its rows begin
+    here."""
+    position: int = 0
+    """Tokens of its rows before it: those of all segments above it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The segments of one forward pass, in token order."""
+    """The segments of one forward pass, in token order; a segment stands before those below it."""
 
     segments: tuple[Segment, ...]
+    ends: tuple[tuple[int, int], ...] = ()
+    """Where segments are shared: each row, and the segment with its last token."""
 
     @property
     def n_tokens(self) -> int:
@@ -51,20 +59,25 @@ def pack_rows(lengths: Sequence[int], capacity: int) -> tuple[Window, ...]:
         if not 0 < length <= capacity:
             message = f"row {row} has {length} tokens, but a window takes 1 to {capacity}"
             raise ValueError(message)
-    # (free space, window), sorted: the tightest fit is found by bisection, so that packing a
+    return tuple(_window(rows, lengths) for rows in best_fit(lengths, capacity))
+
+
+def best_fit(sizes: Sequence[int], capacity: int) -> list[list[int]]:
+    """Best-fit decreasing: the items of each bin, ascending. Every item fits into a bin."""
+    # (free space, bin), sorted: the tightest fit is found by bisection, so that packing a
     # whole validation set takes no time to speak of.
     free: list[tuple[int, int]] = []
     members: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda r: (-lengths[r], r)):
-        tightest = bisect_left(free, (lengths[row], 0))
+    for item in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+        tightest = bisect_left(free, (sizes[item], 0))
         if tightest < len(free):
-            space, window = free.pop(tightest)
+            space, chosen = free.pop(tightest)
         else:
-            space, window = capacity, len(members)
+            space, chosen = capacity, len(members)
             members.append([])
-        insort(free, (space - lengths[row], window))
-        members[window].append(row)
-    return tuple(_window(sorted(rows), lengths) for rows in members)
+        insort(free, (space - sizes[item], chosen))
+        members[chosen].append(item)
+    return [sorted(items) for items in members]
 
 
 def _window(rows: Sequence[int], lengths: Sequence[int]) -> Window:
@@ -74,3 +87,8 @@ def _window(rows: Sequence[int], lengths: Sequence[int]) -> Window:
         segments.append(Segment(row, start, lengths[row]))
         start += lengths[row]
     return Window(tuple(segments))
+
+
+def distinct_tokens(windows: Sequence[Window]) -> int:
+    """Number of tokens that are computed."""
+    return sum(window.n_tokens for window in windows)

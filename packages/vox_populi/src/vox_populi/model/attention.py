@@ -16,6 +16,7 @@ from vox_populi.model.kv_slots import SlotStep
 from vox_populi.model.norm import Norm, RmsNorm
 from vox_populi.model.normed_projection import normed_project
 from vox_populi.model.rotary import RotaryTable, apply_rotary
+from vox_tensor.prefix_attention import Branch, prefix_attention
 from vox_tensor.segment_attention import continued_attention, segment_attention
 
 
@@ -33,6 +34,8 @@ class PackContext:
     attend: Callable[[Tensor, Tensor, Tensor, float, int | None], Tensor] | None = None
     """Attention of one text in plain operations, from queries, keys, values, scale and window,
     for a graph that is exported; `None` for torch's kernels."""
+    branches: tuple[Branch, ...] = ()
+    """Segments of the pack that others continue."""
 
 
 class Attention(nn.Module):
@@ -81,7 +84,10 @@ class Attention(nn.Module):
             k, v = context.cache.layers[self.layer].append(k, v)
         if k.shape[0] > q_THE.shape[0]:
             return continued_attention(q_THE, k, v, scale=scale, window=window)
-        return segment_attention(q_THE, k, v, context.offsets, scale=scale, window=window)
+        offsets, branches = context.offsets, context.branches
+        if branches:
+            return prefix_attention(q_THE, k, v, offsets, branches, scale=scale, window=window)
+        return segment_attention(q_THE, k, v, offsets, scale=scale, window=window)
 
     def _heads(self, x_TD: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor]:
         if self.fused_qkv:

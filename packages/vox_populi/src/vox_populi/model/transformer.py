@@ -59,7 +59,7 @@ class Transformer(nn.Module):
         elif self.config.rope is not None:
             rope, dim = self.config.rope, self.config.rotary_dim
             table = rotary_table(rope, dim, batch.positions_T, batch.offsets)
-        context = PackContext(batch.offsets, table, cache)
+        context = PackContext(batch.offsets, table, cache, branches=batch.branches)
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
             x_TD = block(x_TD, context, keep_P if index == last else None)
