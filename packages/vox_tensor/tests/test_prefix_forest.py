@@ -86,7 +86,7 @@ def test_segments_lie_end_to_end_below_the_ones_before_them(
 def _assert_nested(window: Window) -> None:
     """What is below a segment is laid out right after it, without anything between."""
     for one, other in pairwise(window.segments):
-        ancestors = {None}
+        ancestors: set[int | None] = {None}
         segment = one
         while True:
             ancestors.add(window.segments.index(segment))

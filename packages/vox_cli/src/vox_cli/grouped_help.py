@@ -19,7 +19,8 @@ _HEADINGS = {
     "Weights": "model init_from run checkpoint adapter",
     "Output": "output_dir resume force config print_config dry_run report_to",
     "Method": "backend preset targets rank alpha dropout rslora deployment_target",
-    "Length and steps": "epochs max_steps max_runtime_secs batch_size grad_accum seq_len seed",
+    "Length and steps": "epochs max_steps max_runtime_secs batch_size grad_accum seq_len seed"
+    " share_prefixes",
     "Learning rate and optimizer": "lr schedule warmup optimizer weight_decay max_grad_norm",
     "Text and tokens": "tokenizer template template_date system_prompt force_template history learn"
     " on_control_text",

@@ -54,12 +54,20 @@ def _lines(counts: MaskCounts, report: MaskReport) -> Iterator[tuple[str, object
     yield "refused", _of(counts, counts.refused)
     yield "tokens", f"{counts.tokens:,}"
     yield "learned", f"{counts.learned_tokens:,} ({percent(counts.learned_share)})"
+    yield "begin alike", _alike(report)
     yield "no end learned", _of(counts, found[Finding.NO_END])
     yield f"longer than {report.seq_len:,}", _of(counts, found[Finding.CUT])
     yield "end cut off", _of(counts, found[Finding.CUT_END])
     yield "control text", _of(counts, found[Finding.CONTROL_TEXT])
     bos = found[Finding.WRONG_BOS]
     yield "BOS not once", _of(counts, bos) if report.has_bos else "the base adds none"
+
+
+def _alike(report: MaskReport) -> str | None:
+    sample = report.prefixes
+    if sample is None or not sample.pays:
+        return None
+    return f"{percent(sample.saved_part)} of the tokens, by a sample of {sample.rows} rows"
 
 
 def _of(counts: MaskCounts, count: int) -> str:

@@ -53,6 +53,7 @@ def train_text(report: TrainReport) -> str:
             ("run", report.run),
             ("steps", f"{report.steps} of {report.planned_steps}{early}"),
             ("supervised tokens", f"{report.supervised_tokens:,}"),
+            ("shared tokens", _saved(report)),
             ("graph", _graph(report.graph_id)),
             ("train loss", _loss(report.train_loss)),
             ("held-out loss", _change(report.heldout_loss_before, report.heldout_loss_after)),
@@ -62,6 +63,12 @@ def train_text(report: TrainReport) -> str:
             *((kind.replace("_", " "), path) for kind, path in report.artifacts.items()),
         ]
     )
+
+
+def _saved(report: TrainReport) -> str | None:
+    if not report.saved_tokens:
+        return None
+    return f"{report.saved_tokens:,} of {report.tokens:,} were computed with another row"
 
 
 def trial_text(report: StepTrialReport) -> str:

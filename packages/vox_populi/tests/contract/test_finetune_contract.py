@@ -10,6 +10,7 @@ from vox_populi.contract.choices import (
     ComputeDtype,
     DeploymentTarget,
     DeviceKind,
+    PrefixSharing,
     TokenizerKind,
 )
 from vox_populi.contract.finetune_contract import FinetuneContract
@@ -54,6 +55,7 @@ OTHER_VALUE: dict[str, Any] = {
     "seq_len": 256,
     "batch_size": 1,
     "grad_accum": 1,
+    "share_prefixes": PrefixSharing.NEVER,
     "seed": 0,
     "min_rating": None,
     "context_filter": "python",

@@ -30,11 +30,11 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The segments of one forward pass, in token order; a segment stands before those below it."""
+    """The segments of one forward pass, in token order; a segment comes before those below it."""
 
     segments: tuple[Segment, ...]
     ends: tuple[tuple[int, int], ...] = ()
-    """Where segments are shared: each row, and the segment with its last token."""
+    """Each row, and the segment with its last token; empty where each segment is a row."""
 
     @property
     def n_tokens(self) -> int:

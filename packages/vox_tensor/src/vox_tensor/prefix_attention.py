@@ -67,7 +67,7 @@ _Span = tuple[int, int]
 
 @lru_cache(maxsize=8)
 def _spans(offsets: tuple[int, ...], branches: tuple[Branch, ...]) -> tuple[tuple[_Span, ...], ...]:
-    """Of each segment, the tokens of its rows up to its end, as those above it and its own.
+    """The tokens of a row up to the end of each segment: those above it, and its own.
 
     Every block of a forward pass asks for the same.
     """

@@ -1,8 +1,8 @@
 """Packing rows so that what several of them begin with is computed once. No torch.
 
 The rows of a step form a forest: a segment is a run of tokens that some rows have in common, and
-the segments below it are how they go on. A row is the path from a root to where it ends. Equal
-rows, and a row that another one begins with, need no segment of their own.
+the segments below it are how they continue. A row is the path from a root to where it ends.
+Equal rows, and a row that a longer one begins with, need no segment of their own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SharingRule:
     """Smallest part of the tokens below it that a shared segment saves."""
 
     def keeps(self, length: int, n_ways: int, n_below: int) -> bool:
-        """Whether a segment of some length, with some ways to go on after it, is worth having."""
+        """Whether a segment of some length, which continues in some ways, is worth having."""
         saved = length * (n_ways - 1)
         return (
             length >= self.least_length
@@ -76,7 +76,7 @@ class _Node:
     end: int
     below: list[_Node] = field(default_factory=list)
     rows: tuple[int, ...] = ()
-    """Of a leaf: its longest row, and those that this one begins with."""
+    """The rows of a leaf: its longest one first, and those that this one begins with."""
 
 
 _Path = tuple[_Node, ...]

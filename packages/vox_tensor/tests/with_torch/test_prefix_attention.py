@@ -97,10 +97,10 @@ def test_attention_matches_its_definition(
 
 
 def test_merging_costs_a_few_roundings() -> None:
-    q, k, v = tensors(4, 2)
     for dtype in (torch.float32, torch.bfloat16):
-        out = on_a_cpu(*(t.to(dtype) for t in (q, k, v)), None)
-        exact = dense(*(t.to(dtype).double() for t in (q, k, v)), None)
+        q, k, v = (t.to(dtype) for t in tensors(4, 2))
+        out = on_a_cpu(q, k, v, None)
+        exact = dense(q.double(), k.double(), v.double(), None)
         assert out.dtype == dtype
         # A result and each of two merges are rounded, and so are the weights inside the kernel.
         bound = 8 * torch.finfo(dtype).eps

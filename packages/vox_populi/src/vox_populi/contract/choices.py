@@ -70,6 +70,14 @@ class ComputeDtype(StrEnum):
     BF16 = "bf16"
 
 
+class PrefixSharing(StrEnum):
+    """Whether tokens that rows begin with alike are computed once for all of them."""
+
+    AUTO = "auto"
+    """They are, if the gradients are those of the rows one by one."""
+    NEVER = "never"
+
+
 class DeploymentTarget(StrEnum):
     """What the adapter is for; decides limits, not arithmetic."""
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vox_populi.contract.choices import DEVICE_WORDS, DTYPE_WORDS, ComputeDtype, DeviceKind
+from vox_populi.contract.choices import (
+    DEVICE_WORDS,
+    DTYPE_WORDS,
+    ComputeDtype,
+    DeviceKind,
+    PrefixSharing,
+)
 from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
 from vox_populi.contract.setting import Recorded, SettingSpec, setting, settings_in
 from vox_populi.data.trajectory_weights import TrajectoryRules
@@ -72,6 +78,11 @@ class BatchSettings:
     seq_len: int = setting(512, "Largest number of tokens per row.", allowed=SEQ_LEN)
     batch_size: int = setting(4, "Rows per forward pass.", allowed=BATCH_SIZE)
     grad_accum: int = setting(4, "Forward passes per optimizer step.", allowed=GRAD_ACCUM)
+    share_prefixes: PrefixSharing = setting(
+        PrefixSharing.AUTO,
+        "Compute once what rows of a step begin with alike.",
+        recorded=Recorded.IF_CHANGED,
+    )
 
     @property
     def window_tokens(self) -> int:

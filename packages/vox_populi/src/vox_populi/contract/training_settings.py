@@ -75,6 +75,8 @@ class TrainingSettings(TypedDict, total=False):
     """Rows per forward pass."""
     grad_accum: int
     """Forward passes per optimizer step."""
+    share_prefixes: Literal["auto", "never"]
+    """Compute once what rows of a step begin with alike."""
     seed: int
     """Random seed."""
     template: str

@@ -53,6 +53,11 @@ class RowSample:
             self._by_chance[place] = entry
 
     @property
+    def by_chance(self) -> Sequence[SampledRow]:
+        """The rows kept by chance alone, in the order of the file."""
+        return [row for _, row in sorted(self._by_chance, key=lambda entry: entry[0])]
+
+    @property
     def rows(self) -> Sequence[SampledRow]:
         """The rows in the order of the file."""
         kept = dict(self._by_chance)

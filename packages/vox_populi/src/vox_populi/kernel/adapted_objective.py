@@ -20,11 +20,12 @@ from vox_populi.model.lora_transformer import (
 from vox_populi.model.proxy_stack import ProxyStack
 from vox_populi.model.transformer import Transformer
 from vox_populi.plan.execution_planner import ExecutionPlan
-from vox_populi.train.batches import pack_batches
+from vox_populi.train.batches import pack_batches, pack_windows
 from vox_populi.train.seeds import Stream, stream_generator
 from vox_tensor.collate import PackedBatch
 from vox_tensor.lora import LoraLinear, adapters_off
 from vox_tensor.nf4_weight import DensePool
+from vox_tensor.packing import distinct_tokens
 from vox_tensor.records import EncodedRow
 
 """Torch dtypes of a plan's compute dtypes."""
@@ -39,14 +40,21 @@ class AdaptedObjective(Generic[_Model]):
         model: Frozen; its adapted layers are those of `adapted`.
         adapted: The layers that learn, by our module name, in forward order.
         pool: Holds the dense copies of a quantised base; `None` for a dense one.
+        share_prefixes: Compute once what rows begin with alike.
     """
 
     def __init__(
-        self, model: _Model, adapted: Mapping[str, LoraLinear], pool: DensePool | None = None
+        self,
+        model: _Model,
+        adapted: Mapping[str, LoraLinear],
+        pool: DensePool | None = None,
+        *,
+        share_prefixes: bool = False,
     ) -> None:
         self.model: _Model = model
         self.adapted = adapted
         self.pool = pool
+        self.share_prefixes = share_prefixes
 
     @property
     def device(self) -> torch.device:
@@ -65,8 +73,16 @@ class AdaptedObjective(Generic[_Model]):
 
     def loss_sums(self, rows: Sequence[EncodedRow], window_tokens: int) -> Iterator[Tensor]:
         """Pack the rows into windows, and sum the weighted cross entropies of each."""
-        for batch in pack_batches(rows, window_tokens, self.device):
+        packed = pack_batches(rows, window_tokens, self.device, share_prefixes=self.share_prefixes)
+        for batch in packed:
             yield self.loss_sum(batch)
+
+    def saved_tokens(self, rows: Sequence[EncodedRow], window_tokens: int) -> int:
+        """Tokens of the rows that `loss_sums` does not compute, since other rows have them too."""
+        if not self.share_prefixes:
+            return 0
+        windows = pack_windows(rows, window_tokens, share_prefixes=True)
+        return sum(map(len, rows)) - distinct_tokens(windows)
 
     def normaliser(self, rows: Sequence[EncodedRow]) -> float:
         """The weights of all supervised tokens; without weights, their number."""

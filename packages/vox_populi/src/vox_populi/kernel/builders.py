@@ -69,7 +69,8 @@ def _qlora_proxy(plan: ExecutionPlan, inventory: ModelInventory, quant: QuantPla
 
 def _adapted(plan: ExecutionPlan, model: Transformer, pool: DensePool | None) -> Objective:
     adapted = attach_adapters(model, plan.adapters, plan.lora, *adapter_streams(plan))
-    return AdaptedObjective(model, adapted, pool)
+    is_shared = plan.prefixes.is_shared
+    return AdaptedObjective(model, adapted, pool, share_prefixes=is_shared)
 
 
 def _backend(plan: ExecutionPlan, quant: QuantPlan) -> Nf4Backend:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vox_populi.contract.setting_groups import BatchSettings
 from vox_populi.data.asked_rows import AskedRows, asked_places, open_training_rows, shown_asked
 from vox_populi.data.control_spelling import ControlSpelling
 from vox_populi.data.control_text import ControlText, spells_control
@@ -32,6 +33,7 @@ from vox_populi.pages.html_file import require_free, write_page
 from vox_populi.pages.mask_page import MaskPage, mask_page
 from vox_populi.pipeline.evaluate import UNKNOWN_SOURCE, source_label
 from vox_populi.pipeline.preview import ChosenText, PreviewRequest, choose_text
+from vox_populi.plan.prefix_choice import PrefixSample, sample_prefixes
 from vox_populi.plan.row_cache_choice import choose_row_cache
 from vox_tensor.errors import Problem
 from vox_tensor.problem_log import ProblemLog
@@ -67,6 +69,8 @@ class MaskReport:
     """What happens with rows that spell a control token."""
     has_bos: bool
     """Whether the base begins every text with a BOS."""
+    prefixes: PrefixSample | None = None
+    """What some rows begin with alike; `None` if no row could be laid out."""
     html: Path | None = None
     notes: tuple[str, ...] = ()
 
@@ -93,10 +97,15 @@ class MaskReport:
             ],
             "refusals": [problem.as_json() for problem in self.refusals],
             "refusals_by_code": dict(self.refusals_by_code),
+            **self._prefixes_json(),
             "gates": [gate.as_json() for gate in self.gates],
             "html": None if self.html is None else str(self.html),
             "notes": list(self.notes),
         }
+
+    def _prefixes_json(self) -> dict[str, object]:
+        sample = self.prefixes
+        return {"shared_prefixes": sample.counts()} if sample and sample.pays else {}
 
 
 def check_masks(request: MaskCheckRequest) -> MaskReport:
@@ -245,9 +254,17 @@ class _Check:
             gates=gates,
             on_control_text=self._asked.on_control_text,
             has_bos=self._rules.bos_id is not None,
+            prefixes=self._prefixes(),
             html=request.html,
             notes=(*self._text.notes, *self._whole.notes, *self._kept_notes()),
         )
+
+    def _prefixes(self) -> PrefixSample | None:
+        rows = [each.mask.row.ids[: self._asked.seq_len] for each in self._sample.by_chance]
+        if not rows:
+            return None
+        per_step = BatchSettings().rows_per_step
+        return sample_prefixes([len(row) for row in rows], rows.__getitem__, per_step)
 
     def _kept_notes(self) -> tuple[str, ...]:
         count = self._tally.total.findings[Finding.CONTROL_TEXT]

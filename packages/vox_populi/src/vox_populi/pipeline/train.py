@@ -162,7 +162,7 @@ class TrainReport:
     steps: int
     planned_steps: int
     tokens: int
-    """Tokens that went through the model in training, supervised or not."""
+    """Tokens of the rows learned from, supervised or not."""
     supervised_tokens: int
     train_loss: float | None
     """Mean over the supervised tokens of the last epoch that was trained on, in nats."""
@@ -186,6 +186,8 @@ class TrainReport:
     """Step of the checkpoint that this session resumed from."""
     tokens_before: int = 0
     """The part of `tokens` from earlier sessions; `seconds` covers only this session."""
+    saved_tokens: int = 0
+    """The part of `tokens` that was not computed, since other rows of a step have them too."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -201,6 +203,7 @@ class TrainReport:
             "planned_steps": self.planned_steps,
             "tokens": self.tokens,
             "supervised_tokens": self.supervised_tokens,
+            **({"saved_tokens": self.saved_tokens} if self.saved_tokens else {}),
             "train_loss": finite_or_none(self.train_loss),
             "heldout_loss_before": finite_or_none(self.heldout_loss_before),
             "heldout_loss_after": finite_or_none(self.heldout_loss_after),

@@ -75,6 +75,7 @@ def result_facts(
         epochs_completed=outcome.epochs_completed,
         tokens=outcome.tokens,
         supervised_tokens=outcome.supervised_tokens,
+        saved_tokens=outcome.saved_tokens,
         train_loss=outcome.train_loss,
         evaluations=tuple((each.step, each.loss) for each in outcome.evaluations),
         heldout_loss_after=outcome.valid_loss_after,
@@ -116,6 +117,7 @@ def train_report(
         artifacts=run_files(run_dir.path),
         resumed_from=start.step if start.checkpoint else None,
         tokens_before=outcome.tokens_before,
+        saved_tokens=outcome.saved_tokens,
         notes=(*planned.shown_notes, *notes, *start.notes),
     )
 
@@ -149,6 +151,7 @@ def finished_report(
             artifacts=run_files(run_dir.path),
             resumed_from=take(results, "steps", int),
             tokens_before=take(results, "tokens", int),
+            saved_tokens=take(results, "saved_tokens", int) if "saved_tokens" in results else 0,
             notes=(*planned.shown_notes, say.note_run_complete()),
         )
     except FieldError as error:

@@ -25,6 +25,7 @@ from vox_populi.operator_messages import data as say_qlora
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.plan.execution_planner import DataFacts
 from vox_populi.plan.findings import Findings
+from vox_populi.plan.prefix_choice import PrefixSample, sample_prefixes
 from vox_populi.plan.row_cache_choice import choose_row_cache
 from vox_tensor.errors import Problem
 from vox_tensor.tokenizer import TextTokenizer
@@ -56,7 +57,7 @@ class CheckedRows:
         data = {"data": self.train.digest}
         return {**data, "valid": self.valid.digest} if self.valid_file else data
 
-    def facts(self, *, is_tokenised: bool) -> DataFacts:
+    def facts(self, rows_per_step: int, *, is_tokenised: bool) -> DataFacts:
         """Facts for the planner; without lengths if rows were not tokenised."""
         both = (self.train, self.valid)
         facts = DataFacts(
@@ -74,6 +75,7 @@ class CheckedRows:
             longest_row=max(max(rows.lengths, default=0) for rows in both),
             tokens=sum(rows.n_tokens for rows in both),
             supervised_tokens=sum(rows.n_supervised for rows in both),
+            prefixes=_prefixes(self.train, rows_per_step),
         )
 
     def notes(self, seq_len: int) -> tuple[str, ...]:
@@ -92,6 +94,12 @@ class CheckedRows:
     def local_notes(self) -> tuple[str, ...]:
         """Notes on where encoded rows are kept."""
         return tuple(dict.fromkeys((*self.train.notes, *self.valid.notes)))
+
+
+def _prefixes(rows: RowDataset, rows_per_step: int) -> PrefixSample | None:
+    if not len(rows):
+        return None
+    return sample_prefixes(rows.lengths, lambda index: rows[index].ids, rows_per_step)
 
 
 def check_rows(

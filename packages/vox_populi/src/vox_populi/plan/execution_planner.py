@@ -53,6 +53,13 @@ from vox_populi.plan.nf4_plan import (
     nf4_layout,
     quant_plan,
 )
+from vox_populi.plan.prefix_choice import (
+    UNSHARED,
+    PrefixChoice,
+    PrefixSample,
+    choose_prefixes,
+    common_tokens,
+)
 from vox_populi.plan.step_count import count_steps
 from vox_tensor.errors import Problem
 from vox_tensor.lora_spec import LoraSpec, lora_param_count
@@ -86,6 +93,8 @@ class DataFacts:
     """Training rows with a difficulty, held-out ones included if they are split off."""
     trajectory_rows: int = 0
     """The same for rows whose labels change their weight."""
+    prefixes: PrefixSample | None = None
+    """What some training rows begin with alike; `None` where rows were not tokenised."""
     train_file: str = TRAIN_FILE
     """Name of the training rows: of their file, or of the first of several."""
     valid_file: str | None = None
@@ -133,6 +142,8 @@ class ExecutionPlan:
     rows are labelled accordingly already."""
     curriculum: bool = False
     """Whether easy rows come first in each epoch."""
+    prefixes: PrefixChoice = UNSHARED
+    """Whether tokens that rows begin with alike are computed once."""
 
     @property
     def candle_compat_mode(self) -> bool:
@@ -189,8 +200,12 @@ def plan_execution(
     _refuse(contract, config, chosen, data, machine)
     device = choose_device(contract.compute, machine)
     steps = count_steps(contract, data.n_train_rows)
+    longest = data.longest_row or contract.batching.seq_len
+    prefixes = choose_prefixes(contract, config, device.device, longest)
+    rows_per_step = contract.batching.rows_per_step
+    common = common_tokens(prefixes, data.prefixes, rows_per_step, longest)
     memory, quant, quant_notes = _frozen_base(
-        contract, inventory, chosen, device, _window(contract, chosen, data)
+        contract, inventory, chosen, device, _window(contract, chosen, data, common)
     )
     notes = (
         *steps.notes,
@@ -227,6 +242,7 @@ def plan_execution(
         proxy=chosen.proxy,
         ce_last_k=contract.ce_last_k,
         curriculum=contract.curriculum,
+        prefixes=prefixes,
     )
 
 
@@ -242,11 +258,19 @@ def require_memory(plan: ExecutionPlan) -> None:
         )
 
 
-def _window(contract: FinetuneContract, chosen: GraphChoice, data: DataFacts) -> int:
-    """Most tokens of a window that are computed: all of its rows', or what a proxy learns."""
+def _window(contract: FinetuneContract, chosen: GraphChoice, data: DataFacts, common: int) -> int:
+    """Most tokens of a window that are computed: all of its rows', or what a proxy learns.
+
+    Args:
+        contract: The request.
+        chosen: The graph.
+        data: Counts of the rows.
+        common: Tokens that all rows begin with and that are computed once.
+    """
     batching = contract.batching
     # A window is never fuller than all rows of a step.
-    most = batching.rows_per_step * (data.longest_row or batching.seq_len)
+    longest = data.longest_row or batching.seq_len
+    most = common + batching.rows_per_step * (longest - common)
     if chosen.proxy is not None and contract.ce_last_k is not None:
         most = min(most, batching.rows_per_step * contract.ce_last_k)
     return min(batching.window_tokens, most)

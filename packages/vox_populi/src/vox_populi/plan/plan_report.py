@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from vox_populi.contract.setting import record_of
+from vox_populi.operator_messages import prefixes as say_prefixes
 from vox_populi.plan.execution_planner import ExecutionPlan
+from vox_populi.plan.prefix_choice import UNSHARED
 from vox_tensor.visible_text import one_line
 
 PLAN_SCHEMA_VERSION = 1
@@ -60,6 +62,7 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
         **record_of(plan.evaluation),
         "seed": plan.seed,
         **({"curriculum": True} if plan.curriculum else {}),
+        **_prefixes_json(plan),
         "data": {
             "train_rows": plan.data.n_train_rows,
             "valid_rows": plan.data.n_valid_rows,
@@ -74,6 +77,26 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
         **_qlora_json(plan),
         "notes": list(plan.notes),
     }
+
+
+def _prefixes_json(plan: ExecutionPlan) -> dict[str, object]:
+    """What rows begin with alike, if the sample found anything that pays."""
+    sample, choice = plan.data.prefixes, plan.prefixes
+    if sample is None or not sample.pays or choice is UNSHARED:
+        return {}
+    decided = {"computed_once": choice.is_shared, "reason": choice.reason}
+    return {"shared_prefixes": {**decided, **sample.counts()}}
+
+
+def _prefix_rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
+    sample, choice = plan.data.prefixes, plan.prefixes
+    if sample is None or not sample.pays:
+        return
+    if choice.is_shared:
+        yield "shared prefixes", say_prefixes.shared(sample.saved_part, sample.rows)
+    elif choice.reason is not None:
+        text = say_prefixes.unshared(sample.saved_part, sample.rows, choice.reason)
+        yield "shared prefixes", text
 
 
 def _qlora_json(plan: ExecutionPlan) -> dict[str, object]:
@@ -147,6 +170,7 @@ def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
         "window",
         f"up to {batching.window_tokens} tokens, packed; a row has up to {batching.seq_len}",
     )
+    yield from _prefix_rows(plan)
     yield (
         "steps",
         f"{plan.total_steps} of {batching.rows_per_step} rows"

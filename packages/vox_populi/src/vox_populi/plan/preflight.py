@@ -135,7 +135,7 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
         digests["tokenizer"] = tokenizer.digest
     if start is not None:
         digests["init_from"] = f"sha256:{start}"
-    facts = rows.facts(is_tokenised=text.is_tokenised)
+    facts = rows.facts(contract.batching.rows_per_step, is_tokenised=text.is_tokenised)
     return PreflightReport(
         contract=contract,
         inventory=inventory,

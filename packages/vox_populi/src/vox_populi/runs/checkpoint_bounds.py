@@ -42,6 +42,7 @@ class Counters:
     evaluations: Sequence[tuple[int, float]]
     """Step and loss of each evaluation."""
     best: tuple[int, float] | None
+    saved_tokens: int = 0
 
 
 def check_counters(counters: Counters) -> None:
@@ -73,6 +74,8 @@ def _contradictions(c: Counters) -> Iterator[str]:
         yield f"optimizer_steps is {c.optimizer_steps} at step {c.step}"
     if not c.epoch_supervised <= c.supervised <= c.tokens:
         yield "more tokens are supervised than there are"
+    if c.saved_tokens > c.tokens:
+        yield "more tokens are saved than there are"
     if c.step > 0 and c.epoch_supervised == 0:
         yield f"nothing was learned from at step {c.step}"
     if not _is_sum_of_weights(c.epoch_weight, c.epoch_supervised):

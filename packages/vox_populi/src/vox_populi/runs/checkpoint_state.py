@@ -44,6 +44,8 @@ STATE_FILE = "state.json"
 STATE_SCHEMA_VERSION = 2
 """1 is of AdamW on rows without weights; 2 has another optimizer, or `epoch_weight`."""
 
+SAVED_TOKENS = "saved_tokens"
+"""Key of a count that files have where it is not 0."""
 _STREAM = "stream."
 _MAX_STATE_BYTES = 64 << 20
 
@@ -122,6 +124,7 @@ def counters_of(state: EngineState) -> Counters:
         epoch_weight=state.epoch_weight,
         evaluations=tuple((each.step, each.loss) for each in state.evaluations),
         best=None if best is None else (best.step, best.loss),
+        saved_tokens=state.saved_tokens,
     )
 
 
@@ -147,6 +150,7 @@ def _state_values(state: EngineState, request: RunRequest) -> dict[str, object]:
         "epoch_loss": state.epoch_loss,
         "epoch_supervised": state.epoch_supervised,
         **weight,
+        **({SAVED_TOKENS: state.saved_tokens} if state.saved_tokens else {}),
         "evaluations": [[each.step, each.loss] for each in state.evaluations],
         "best": None if state.best is None else [state.best.step, state.best.loss],
         "stopped_early": state.stopped_early,
@@ -181,6 +185,7 @@ def _state(
         evaluations=tuple(_evaluation(each) for each in evaluations),
         best=None if best is None else _evaluation(best),
         stopped_early=take(values, "stopped_early", bool),
+        saved_tokens=take_count(values, SAVED_TOKENS) if SAVED_TOKENS in values else 0,
     )
 
 

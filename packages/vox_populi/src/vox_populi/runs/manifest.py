@@ -97,6 +97,8 @@ class ResultFacts:
     adapter_bytes: int
     sidecars: tuple[WrittenFile, ...] = ()
     """Files that belong to the adapter."""
+    saved_tokens: int = 0
+    """The part of `tokens` that was not computed, since other rows of a step have them too."""
     deterministic: bool
     """Whether running again gives the same bytes; not guaranteed on a GPU."""
 
@@ -326,6 +328,7 @@ def _result_values(results: ResultFacts) -> dict[str, object]:
         "epochs_completed": results.epochs_completed,
         "tokens": results.tokens,
         "supervised_tokens": results.supervised_tokens,
+        **({"saved_tokens": results.saved_tokens} if results.saved_tokens else {}),
         "train_loss": results.train_loss,
         "heldout_loss_before": evaluations[0][1] if evaluations else None,
         "heldout_loss_after": results.heldout_loss_after,

@@ -9,8 +9,9 @@ from typing import Protocol
 import torch
 
 from vox_populi.train.seeds import Stream, stream_generator
-from vox_tensor.collate import PackedBatch, collate_window
-from vox_tensor.packing import pack_rows
+from vox_tensor.collate import PackedBatch, collate_forest, collate_window
+from vox_tensor.packing import Window, pack_rows
+from vox_tensor.prefix_forest import pack_shared
 from vox_tensor.records import EncodedRow
 
 _PIECE = 2**16
@@ -62,9 +63,31 @@ def step_rows(order: Sequence[int], step: int, rows_per_step: int) -> Sequence[i
     return order[step * rows_per_step : (step + 1) * rows_per_step]
 
 
+def pack_windows(
+    rows: Sequence[EncodedRow], window_tokens: int, *, share_prefixes: bool
+) -> tuple[Window, ...]:
+    """Pack rows into windows of at most `window_tokens` tokens that are computed.
+
+    Args:
+        rows: Of one optimizer step, or of a part of an evaluation.
+        window_tokens: Most tokens of a window.
+        share_prefixes: Compute once what rows of a window begin with alike.
+    """
+    if share_prefixes:
+        return pack_shared([row.ids for row in rows], window_tokens)
+    return pack_rows([len(row) for row in rows], window_tokens)
+
+
 def pack_batches(
-    rows: Sequence[EncodedRow], window_tokens: int, device: torch.device | str = "cpu"
+    rows: Sequence[EncodedRow],
+    window_tokens: int,
+    device: torch.device | str = "cpu",
+    *,
+    share_prefixes: bool = False,
 ) -> Iterator[PackedBatch]:
-    """Pack rows into windows of at most `window_tokens` and collate each when it is needed."""
-    for window in pack_rows([len(row) for row in rows], window_tokens):
-        yield collate_window([rows[segment.row] for segment in window.segments], device)
+    """Pack rows as `pack_windows` does and collate each window when it is needed."""
+    for window in pack_windows(rows, window_tokens, share_prefixes=share_prefixes):
+        if window.ends:
+            yield collate_forest(window, rows, device)
+        else:
+            yield collate_window([rows[segment.row] for segment in window.segments], device)

@@ -41,6 +41,7 @@ class _Progress:
     index_in_epoch: int = 0
     tokens: int = 0
     supervised: int = 0
+    saved: int = 0
     epoch_loss: float = 0.0
     epoch_supervised: int = 0
     epoch_weight: float = 0.0
@@ -140,6 +141,7 @@ class Engine:
             best=p.best[0] if p.best else None,
             best_adapter=p.best[1] if p.best else None,
             stopped_early=p.stopped_early,
+            saved_tokens=p.saved,
         )
 
     def restore(self, state: EngineState) -> None:
@@ -164,7 +166,7 @@ class Engine:
         except RuntimeError as error:
             message = "a random stream has no state of a generator"
             raise ValueError(message) from error
-        p.tokens, p.supervised = state.tokens, state.supervised
+        p.tokens, p.supervised, p.saved = state.tokens, state.supervised, state.saved_tokens
         p.epoch_loss, p.epoch_supervised = state.epoch_loss, state.epoch_supervised
         p.epoch_weight = state.epoch_weight
         p.evaluations = list(state.evaluations)
@@ -252,10 +254,12 @@ class Engine:
         p.step += 1
         p.tokens += tokens
         p.supervised += count
+        saved = self._objective.saved_tokens(rows, s.window_tokens)
+        p.saved += saved
         p.epoch_loss += loss * weight
         p.epoch_weight += weight
         p.epoch_supervised += count
-        self._report_step(rows, loss, rate, norm, time.perf_counter() - started)
+        self._report_step(rows, loss, rate, norm, time.perf_counter() - started, saved)
 
     def _accumulate(self, rows: Sequence[EncodedRow], weight: float) -> float:
         """Backward over the step's windows; returns the step's mean loss."""
@@ -309,7 +313,13 @@ class Engine:
         return sum(e.step > step for e in self._progress.evaluations)
 
     def _report_step(
-        self, rows: Sequence[EncodedRow], loss: float, rate: float, norm: float, seconds: float
+        self,
+        rows: Sequence[EncodedRow],
+        loss: float,
+        rate: float,
+        norm: float,
+        seconds: float,
+        saved: int,
     ) -> None:
         p, s = self._progress, self._settings
         lengths = [len(row) for row in rows]
@@ -328,6 +338,7 @@ class Engine:
             theoretical_tokens=tokens,
             rows=len(lengths),
             longest_row_tokens=max(lengths),
+            **({"saved_tokens": saved} if saved else {}),
             supervised_tokens_total=p.supervised,
             tokens_total=p.tokens,
             supervised_ratio_pct=100.0 * count / tokens,
@@ -369,6 +380,7 @@ class Engine:
             best_step=p.best[0].step if p.best is not None else None,
             stopped_early=p.stopped_early,
             interrupted=p.interrupted,
+            saved_tokens=p.saved,
             tokens_before=self._first_tokens,
             seconds=time.perf_counter() - self._started,
             peak_memory_bytes=peak_memory_bytes(self._objective.device),

@@ -43,6 +43,8 @@ class EngineState:
     """The best evaluation, if early stopping keeps its adapter."""
     best_adapter: Mapping[str, Tensor] | None = None
     stopped_early: bool = False
+    saved_tokens: int = 0
+    """The part of `tokens` that was not computed, since other rows of a step have them too."""
 
     @property
     def best_step(self) -> int | None:

@@ -37,6 +37,10 @@ class Objective(Protocol):
         """
         ...
 
+    def saved_tokens(self, rows: Sequence[EncodedRow], window_tokens: int) -> int:
+        """Tokens of the rows that `loss_sums` does not compute, since other rows have them too."""
+        ...
+
     def normaliser(self, rows: Sequence[EncodedRow]) -> float:
         """What the sum of their losses is divided by, so that it is a mean."""
         ...

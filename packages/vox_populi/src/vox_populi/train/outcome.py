@@ -46,7 +46,7 @@ class TrainOutcome:
     steps: int
     epochs_completed: int
     tokens: int
-    """Tokens computed, supervised or not."""
+    """Tokens of the rows learned from, supervised or not."""
     supervised_tokens: int
     train_loss: float
     """Mean over the supervised tokens of the last epoch that was trained on."""
@@ -55,6 +55,8 @@ class TrainOutcome:
     """Step the adapter was taken from, if early stopping chose it."""
     stopped_early: bool = False
     interrupted: bool = False
+    saved_tokens: int = 0
+    """The part of `tokens` that was not computed, since other rows of a step have them too."""
     tokens_before: int = 0
     """The part of `tokens` from earlier sessions; `seconds` covers only this session."""
     seconds: float = 0.0
