@@ -31,7 +31,7 @@ import torch  # noqa: E402 - as above
 from gpu_kernels import attention, environment, nf4  # noqa: E402 - as above
 from gpu_place import Part, Place  # noqa: E402 - as above
 from gpu_shapes import SHAPES  # noqa: E402 - as above
-from gpu_steps import parity, peft, profile, ragged, speed  # noqa: E402 - as above
+from gpu_steps import compiled, parity, peft, profile, ragged, speed  # noqa: E402 - as above
 from gpu_table import table  # noqa: E402 - as above
 
 NAME = "gpu_check.json"
@@ -83,6 +83,7 @@ def all_parts(out: Path) -> dict[str, Part]:
     for shape in by_need:
         parts[f"peft-{shape.name}"] = peft(shape.name)
     for name in ("0.6b", "8b"):
+        parts[f"compiled-{name}"] = compiled(name)
         parts[f"ragged-{name}"] = ragged(name, is_peft=False)
         parts[f"ragged-peft-{name}"] = ragged(name, is_peft=True)
     return parts

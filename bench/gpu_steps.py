@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from gpu_compiled import compiled_parts
 from gpu_models import Made, Stepper, our_stepper, peft_stepper
 from gpu_place import Part, Place, now
 from gpu_shapes import H100_BF16, shape_named, useful_work
@@ -59,6 +60,16 @@ def _apart(ours: Sequence[tuple[float, float]], cpus: Sequence[tuple[float, floa
         (a, b) for one, two in zip(ours, cpus, strict=True) for a, b in zip(one, two, strict=True)
     ]
     return max(abs(a - b) / abs(b) for a, b in pairs)
+
+
+def compiled(name: str) -> Part:
+    """`speed` of LoRA with its pointwise parts compiled, to be compared with the one without."""
+
+    def part(place: Place) -> dict[str, Any]:
+        with compiled_parts(place):
+            return speed(name, None)(place)
+
+    return part
 
 
 def speed(name: str, copies: str | None) -> Part:

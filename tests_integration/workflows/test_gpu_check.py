@@ -65,7 +65,8 @@ def test_a_whole_dry_run_has_peers_that_compute_what_ours_do(tmp_path: Path) -> 
     sizes = ("0.6b", "1.7b", "4b", "8b")
     assert {f"{kind}-{size}" for kind in ("lora", "qlora", "peft") for size in sizes} < set(results)
     assert {*OURS, "profile-8b"} < set(results)
-    for ours, peer in (("lora-8b", "peft-8b"), ("ragged-8b", "ragged-peft-8b")):
+    pairs = (("lora-8b", "peft-8b"), ("ragged-8b", "ragged-peft-8b"), ("lora-8b", "compiled-8b"))
+    for ours, peer in pairs:
         one, other = (results[name]["result"] for name in (ours, peer))
         for figure in ("losses", "gradient_norms"):
             assert one[figure] == pytest.approx(other[figure], rel=1e-4), figure
