@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vox_tensor.host_copy import copied_to
 from vox_tensor.packing import Segment, Window
 from vox_tensor.prefix_attention import Branch
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
@@ -77,7 +78,7 @@ def collate_window(rows: Sequence[EncodedRow], device: torch.device | str = "cpu
                 targets.append(label)
         offsets.append(len(ids))
     ids_T, positions_T, supervised_P, targets_P = (
-        torch.tensor(values, dtype=torch.int64).to(device, non_blocking=True)
+        copied_to(torch.tensor(values, dtype=torch.int64), device)
         for values in (ids, positions, supervised, targets)
     )
     lines = tuple(row.line for row in rows)
@@ -110,13 +111,13 @@ def collate_forest(
     learned = _learned(window, rows)
     places, targets = zip(*learned, strict=True) if learned else ((), ())
     ids_T, positions_T, supervised_P, targets_P = (
-        torch.tensor(values, dtype=torch.int64).to(device, non_blocking=True)
+        copied_to(torch.tensor(values, dtype=torch.int64), device)
         for values in (ids, positions, places, targets)
     )
     weights_P = None
     if any(weight != 1 for weight in learned.values()):
         weights_P = torch.tensor(list(learned.values()), dtype=torch.float32)
-        weights_P = weights_P.to(device, non_blocking=True)
+        weights_P = copied_to(weights_P, device)
     return PackedBatch(
         ids_T,
         positions_T,
@@ -165,14 +166,14 @@ def _weights(rows: Sequence[EncodedRow], device: torch.device | str) -> Tensor |
     if all(row.weight == 1 for row in rows):
         return None
     weights = [row.weight for row in rows for _ in range(row.n_supervised)]
-    return torch.tensor(weights, dtype=torch.float32).to(device, non_blocking=True)
+    return copied_to(torch.tensor(weights, dtype=torch.float32), device)
 
 
 def collate_continuation(
     ids: Sequence[int], start: int, device: torch.device | str = "cpu"
 ) -> PackedBatch:
     """Ids that follow `start` already computed tokens, as one segment; nothing is supervised."""
-    ids_T = torch.tensor(ids, dtype=torch.int64).to(device, non_blocking=True)
+    ids_T = copied_to(torch.tensor(ids, dtype=torch.int64), device)
     positions_T = torch.arange(start, start + len(ids), device=device)
     nothing = torch.empty(0, dtype=torch.int64, device=device)
     return PackedBatch(ids_T, positions_T, (0, len(ids)), nothing, nothing, (0,))
@@ -182,8 +183,8 @@ def collate_next_tokens(
     ids: Sequence[int], positions: Sequence[int], device: torch.device | str = "cpu"
 ) -> PackedBatch:
     """One token of each of several texts, each a segment of its own; nothing is supervised."""
-    ids_T = torch.tensor(ids, dtype=torch.int64).to(device, non_blocking=True)
-    positions_T = torch.tensor(positions, dtype=torch.int64).to(device, non_blocking=True)
+    ids_T = copied_to(torch.tensor(ids, dtype=torch.int64), device)
+    positions_T = copied_to(torch.tensor(positions, dtype=torch.int64), device)
     nothing = torch.empty(0, dtype=torch.int64, device=device)
     offsets = tuple(range(len(ids) + 1))
     return PackedBatch(ids_T, positions_T, offsets, nothing, nothing, (0,) * len(ids))

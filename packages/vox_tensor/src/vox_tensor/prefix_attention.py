@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vox_tensor.segment_attention import sliding_window_mask
+from vox_tensor.segment_attention import for_masks, sliding_window_mask
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -169,6 +169,7 @@ def sdpa_forest(
 ) -> Tensor:
     """`prefix_attention` on any device: each segment's queries over a copy of its row's keys."""
     q, k, v = (_heads_first(t) for t in (q_THE, k_TKE, v_TKE))
+    k, v = for_masks(k, q.shape[1]), for_masks(v, q.shape[1])
     parts = []
     for path in spans:
         a, b = path[-1]

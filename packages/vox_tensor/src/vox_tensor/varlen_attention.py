@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vox_tensor.host_copy import copied_to
+
 _flash = torch.ops.aten._flash_attention_forward
 
 _DTYPES = (torch.bfloat16, torch.float16)
@@ -63,7 +65,7 @@ def segment_borders(offsets: tuple[int, ...], device: torch.device) -> Tensor:
     """The borders as int32 `[S + 1]` on a device, made once for all layers of a pack."""
     # An inference tensor, as evaluating makes them, could not be saved for a backward pass.
     with torch.inference_mode(mode=False):
-        return torch.tensor(offsets, dtype=torch.int32).to(device, non_blocking=True)
+        return copied_to(torch.tensor(offsets, dtype=torch.int32), device)
 
 
 @cache
