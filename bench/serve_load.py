@@ -6,9 +6,9 @@
 Every client opens one streamed chat after the other, with prompts and lengths of its own stream of
 random numbers. Reported: errors, tokens per second and per second of the server's CPU time (as the
 server counts them), time to the first piece and time of a whole answer (median, 95th percentile,
-largest), and the server's resident memory at the start, after the first tenth, in the middle and
-at the end. `--url` takes a server that is already running; `--peer-python` then starts
-`transformers serve` of another environment on a model folder. Linux only.
+largest), and the server's resident memory at the start, every minute and at the end. `--url` takes
+a server that is already running; `--peer-python` then starts `transformers serve` of another
+environment on a model folder. Linux only.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ PROMPTS = (
     "Sort a list of words by length, and explain why it is stable.",
     "Convert the string `age` to an integer in Python.",
 )
+MINUTE = 60.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -126,8 +127,9 @@ def load(options: argparse.Namespace, url: str, model: str, pid: int | None) -> 
     started, memory, cpu = time.monotonic(), [resident(pid)], cpu_seconds(pid)
     for thread in threads:
         thread.start()
-    for share in (0.1, 0.5, 1.0):
-        time.sleep(max(0.0, started + share * options.seconds - time.monotonic()))
+    end = started + options.seconds
+    while time.monotonic() < end:
+        time.sleep(min(MINUTE, max(0.0, end - time.monotonic())))
         memory.append(resident(pid))
     is_over.set()
     for thread in threads:

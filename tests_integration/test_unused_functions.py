@@ -25,6 +25,7 @@ CALLED_BY_OTHERS = {
     *("readable", "readinto"),  # by io
     *("capture_signals", "on_tick", "connection_made", "connection_lost"),  # by uvicorn
     "stream_response",  # by starlette
+    *("tokenizer_name", "loglikelihood_rolling", "generate_until"),  # by lm_eval
     *("format_options", "format_commands"),  # by typer
     *(entry.function for entry in COMMANDS),  # by their names in the table
 }

@@ -142,6 +142,10 @@ def test_texts_are_continued_as_they_are(server: Server) -> None:
     assert texts[0] == texts[1] == choice.text
     assert texts[2] == texts[3] != texts[0]
     assert create(prompt=[1, 2, 3], **settings).usage.prompt_tokens == 3
+    more = {"return_token_ids": True}
+    found = create(prompt=[[1, 2, 3], [4, 5]], n=2, extra_body=more, **settings).choices
+    assert [each.prompt_token_ids for each in found] == [[1, 2, 3]] * 2 + [[4, 5]] * 2
+    assert found[0].token_ids == found[1].token_ids != found[2].token_ids
 
 
 def test_stop_strings_scores_choices_and_seeds_as_the_client_has_them(server: Server) -> None:

@@ -31,6 +31,8 @@ REQUIRED = {
     "eval-local": ("none", "--tasks", "none"),
     "bench-completion": ("none", "--prompts", "none"),
     "serve": ("none",),
+    "check-served": ("http://127.0.0.1:1", "none"),
+    "lm-eval": ("none", "--tasks", "none"),
     "run": ("--suite", "none", "--lora-run", "a", "--qlora-run", "b", "--output-dir", "out"),
     "export-mobile": ("none", "--for", "onnx", "--output-dir", "out"),
     "merge": ("none", "--output-dir", "out"),

@@ -38,6 +38,9 @@ OTHERS = {
     "mens serve": """
         --model --port --host --max-tokens --temperature --cloud --max-budget --model-hf
         --max-runtime-secs""",
+    "mens eval-local": "--model --bench --max-tokens --temperature --samples --seed-base --output",
+    "mens bench-completion": "--url --count --warmup",
+    "mens eval-collateral-damage": "--pre-score --post",
     "mens generate": """
         --output --no-validate --server-url --max-retries --output-mode --schema --context-mode
         --conversation-id --queue --mode""",

@@ -20,7 +20,11 @@ def names_of(line: str) -> set[str]:
     return {requirement.partition("<")[0].partition(">")[0] for requirement in packages_of(line)}
 
 
-DISTRIBUTIONS = {"mlflow": "mlflow-skinny", "prometheus_client": "prometheus-client"}
+DISTRIBUTIONS = {
+    "lm_eval": "lm-eval",
+    "mlflow": "mlflow-skinny",
+    "prometheus_client": "prometheus-client",
+}
 """Distributions that are not named like their module."""
 
 

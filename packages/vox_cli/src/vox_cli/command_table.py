@@ -48,7 +48,7 @@ SECTIONS = {
     "Data": "corpus preview convert-tokenizer",
     "Training": "train status watch watch-telemetry report runs compare",
     "Trying and measuring": (
-        "generate serve check-served eval eval-local eval-gate scorecard bench-completion"
+        "generate serve check-served eval eval-local eval-gate scorecard lm-eval bench-completion"
     ),
     "Models": "quantize import-gguf",
     "Adapters": "merge merge-weights merge-qlora merge-adapter export-adapter export-gguf"
@@ -121,6 +121,11 @@ COMMANDS = (
         "vox mens eval-gate evals/first --policy policy.yaml --baseline evals/base",
     ),
     CommandEntry(
+        ("mens", "lm-eval"),
+        "Measure with tasks of the LM Evaluation Harness.",
+        "vox mens lm-eval runs/first --tasks task.yaml --count 100",
+    ),
+    CommandEntry(
         ("mens", "bench-completion"),
         "Time answers: tokens per second, first token, latency.",
         "vox mens bench-completion runs/first --prompts prompts.txt --count 50",
@@ -150,6 +155,11 @@ COMMANDS = (
         ("mens", "serve"),
         "Serve models over HTTP, with OpenAI's API.",
         "vox mens serve runs/first --port 8000",
+    ),
+    CommandEntry(
+        ("mens", "check-served"),
+        "Compare a server's answers with the trained model's.",
+        "vox mens check-served http://127.0.0.1:8000 runs/first",
     ),
     CommandEntry(
         ("mens", "merge"),

@@ -19,12 +19,16 @@ RENAMED: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("mens", "status"): {"--run-dir": _ARGUMENT},
     ("mens", "watch"): _WATCH,
     ("mens", "watch-telemetry"): _WATCH,
+    ("mens", "eval-local"): {
+        **{"--max-tokens": "--max-new-tokens", "--seed-base": "--seed"},
+        **{"--output": _FOLDER, "-o": _FOLDER},
+    },
     ("schola", "train"): {"--resume-checkpoint": "--resume", "--continue-run": "--resume"},
 }
 """Flags with a value, by command, and ours; an empty one is an argument without a flag."""
 _TELEMETRY_FILE = "telemetry.jsonl"
 _MOST_DIGITS = 12
-_FILES = (".safetensors", ".bin")
+_FILES = (".safetensors", ".bin", ".json")
 """Endings of a file that the source system wrote and that a folder here cannot be."""
 
 

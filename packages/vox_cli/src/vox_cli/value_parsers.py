@@ -16,8 +16,7 @@ from typing import TypeVar
 import typer
 
 from vox_populi.contract.choices import parse_choice
-from vox_populi.contract.template_word import parse_day, parse_template
-from vox_populi.data.training_text import ChatTemplate, TemplatePlace
+from vox_populi.contract.template_word import parse_day
 from vox_populi.errors import ConfigError
 from vox_populi.number_ranges import NumberRange, NumberSet
 from vox_populi.operator_messages import contract as say_contract
@@ -99,11 +98,6 @@ def contract_word(parse: Callable[[str], ValueT]) -> Callable[[str], ValueT]:
             raise ValueRefusedError(*error.problems) from None
 
     return parse_word
-
-
-def template_word(text: str) -> ChatTemplate | TemplatePlace:
-    """Read the template of a row."""
-    return contract_word(parse_template)(text)
 
 
 def day(text: str) -> str:

@@ -34,6 +34,8 @@ EXTRA_OF_MODULE = {
     "trackio": "trackio",
     "jsonschema": "eval",
     "referencing": "eval",
+    "lm_eval": "lm-eval",
+    "datasets": "lm-eval",
 }
 _HOLDER = "vox-populi"
 """The distribution whose extras these are."""

@@ -124,6 +124,19 @@ def test_calls_become_tool_calls_and_the_prompt_has_the_tools() -> None:
     assert answer["usage"]["prompt_tokens"] == 4
 
 
+def test_ids_come_with_an_answer_that_asks_for_them_and_not_with_a_stream() -> None:
+    engine = ScriptedEngine(*text_events("Hello there"))
+    _, answer = chat(engine, return_token_ids=True)
+    assert answer["prompt_token_ids"] == [1, 2, 3]
+    assert answer["choices"][0]["token_ids"] == [0, 1, 2]
+    _, answer = chat(engine)
+    assert "prompt_token_ids" not in answer
+    assert "token_ids" not in answer["choices"][0]
+    body = {"model": "m", "messages": [{"role": "user", "content": "1?"}], "stream": True}
+    status, text = post(served(engine), {**body, "return_token_ids": True})
+    assert (status, json.loads(text)["error"]["param"]) == (400, "return_token_ids")
+
+
 def test_a_stream_holds_calls_back_and_sends_them_whole() -> None:
     _, chunks = chat(
         ScriptedEngine(*text_events(f"I see. {CALL}{CALL}")), tools=[TOOL], stream=True

@@ -9,8 +9,6 @@ from vox_cli import flags
 from vox_cli.console import Console
 from vox_cli.scorecard_text import cycle_text
 from vox_cli.suite_reader import read_suite
-from vox_cli.weights_flags import DeviceFlag, DtypeFlag, ThreadsFlag
-from vox_populi.contract.choices import ComputeDtype, DeviceKind
 from vox_populi.contract.setting_groups import ComputeSettings
 from vox_populi.pipeline.scorecard import CycleRequest, run_cycle
 
@@ -21,6 +19,7 @@ def run(
     lora_run: Annotated[Path, flags.path("Run folder of --backend lora.", "RUN")],
     qlora_run: Annotated[Path, flags.path("Run folder of --backend qlora.", "RUN")],
     output_dir: Annotated[Path, flags.path("New folder for the cycle.", "DIR")],
+    compute: ComputeSettings,
     model: Annotated[
         Path | None, flags.path("Base folder of both runs, if it has moved.", "DIR")
     ] = None,
@@ -28,9 +27,6 @@ def run(
         bool,
         flags.switch("Run the code of answers, locked in, where tasks have tests.", "--run-code"),
     ] = False,
-    device: DeviceFlag = DeviceKind.BEST,
-    dtype: DtypeFlag = ComputeDtype.AUTO,
-    threads: ThreadsFlag = None,
 ) -> None:
     """Measure a LoRA run beside a QLoRA run: syntax, semantics, and repair after feedback.
 
@@ -44,7 +40,7 @@ def run(
         output=output_dir,
         model_dir=model,
         run_code=run_code,
-        compute=ComputeSettings(device=device, dtype=dtype, threads=threads),
+        compute=compute,
     )
     report = run_cycle(request)
     console.notes(report.notes)

@@ -132,6 +132,27 @@ SOURCE_FLAGS: Mapping[str, SourceCommand] = {
             "--max-runtime-secs": "Start the command with timeout: SIGTERM lets answers end",
         },
     ),
+    "mens eval-local": SourceCommand(
+        "mens eval-local",
+        {
+            **_same("--model"),
+            "--bench": "Write the benchmark as tasks (docs: Task files) and pass it with --tasks",
+            "--max-tokens": ALIAS,
+            **_same("--temperature --samples"),
+            "--seed-base": ALIAS,
+            "--output": ALIAS,
+        },
+    ),
+    "mens bench-completion": SourceCommand(
+        "mens bench-completion", _same("--url --count --warmup")
+    ),
+    "mens eval-collateral-damage": SourceCommand(
+        "mens eval-gate",
+        {
+            "--pre-score": "Pass the report from before the training with --baseline",
+            "--post": "Measure the adapter with vox mens eval-local, and pass the report first",
+        },
+    ),
     "mens generate": SourceCommand(
         "mens generate",
         {

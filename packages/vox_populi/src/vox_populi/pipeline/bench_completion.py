@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import cycle, islice
 from statistics import fmean
+from typing import Any
 
 from vox_populi import number_ranges
+from vox_populi.contract.setting import require_settings, setting
+from vox_populi.errors import ConfigError
+from vox_populi.evals.served_forms import choose_served, read_models
+from vox_populi.evals.timing import Timing, time_answer
 from vox_populi.files.json_numbers import JsonObject
-from vox_populi.number_ranges import NumberRange, require_ranges
+from vox_populi.number_ranges import NumberRange
 from vox_populi.operator_messages import evals as say
+from vox_populi.operator_messages import usage as say_usage
+from vox_populi.pipeline.check_served import SECONDS, open_client
 from vox_populi.pipeline.early_refusals import refuse_all, weights_checks
 from vox_populi.pipeline.generate import Prompt
 from vox_populi.pipeline.runners import load_runner
@@ -21,36 +29,57 @@ REQUESTS = NumberRange(lowest=1, highest=10**6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BenchCompletionRequest:
+class BenchCompletionSettings:
+    """What answers, how often, and how fast it must be."""
+
+    weights: WeightsChoice = field(default_factory=WeightsChoice)
+    url: str | None = setting(
+        None, "Server with OpenAI's API to time instead of weights here.", metavar="URL"
+    )
+    served_model: str | None = setting(
+        None,
+        "Model to ask, as the server lists it.",
+        metavar="NAME",
+        default_text="the only one",
+    )
+    count: int = setting(100, "Measured answers.", allowed=REQUESTS, flags=("--count", "-c"))
+    """The prompts are used in turn."""
+    warmup: int = setting(
+        5,
+        "Answers before those, not measured.",
+        allowed=number_ranges.COUNT_OR_NONE,
+        flags=("--warmup", "-w"),
+    )
+    max_new_tokens: int = setting(
+        10, "Largest number of tokens per answer.", allowed=number_ranges.NEW_TOKENS
+    )
+    max_p95_ms: float | None = setting(
+        None, "Largest 95 % latency in milliseconds.", allowed=MILLISECONDS
+    )
+    """Exceeding it is a missed gate."""
+    timeout_secs: int = setting(120, "Time for each answer of a server.", allowed=SECONDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchCompletionRequest(BenchCompletionSettings):
     """Prompts to answer again and again."""
 
     prompts: tuple[Prompt, ...]
-    weights: WeightsChoice = field(default_factory=WeightsChoice)
-    count: int = 100
-    """Measured answers; the prompts are used in turn."""
-    warmup: int = 5
-    """Answers before those, which are not measured."""
-    max_new_tokens: int = 10
-    max_p95_ms: float | None = None
-    """Largest 95 % latency; exceeding it is a missed gate."""
 
     def __post_init__(self) -> None:
-        require_ranges(
-            ("--count", self.count, REQUESTS),
-            ("--warmup", self.warmup, number_ranges.COUNT_OR_NONE),
-            ("--max-new-tokens", self.max_new_tokens, number_ranges.NEW_TOKENS),
-            ("--max-p95-ms", self.max_p95_ms, MILLISECONDS),
-        )
+        require_settings(self)
+        if self.url is not None and self.weights != WeightsChoice():
+            raise ConfigError(say_usage.sources_conflict(("--url", "RUN|MODEL")))
 
+    @classmethod
+    def of(cls, settings: BenchCompletionSettings, **more: Any) -> BenchCompletionRequest:
+        """The request with these settings.
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """One measured answer, in seconds."""
-
-    first_token: float
-    whole: float
-    tokens: int
-    """Number of tokens after the prompt; at least the one that ended the answer."""
+        Args:
+            settings: Weights or server, and how much.
+            more: The other fields.
+        """
+        return cls(**{each.name: getattr(settings, each.name) for each in fields(settings)}, **more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +90,11 @@ class BenchCompletionReport:
     adapter: str | None
     timings: tuple[Timing, ...]
     max_p95_ms: float | None
-    device: str
-    compute_dtype: str
+    device: str | None
+    """`None` for a server, which does not say."""
+    compute_dtype: str | None
+    url: str | None = None
+    """Address of the server."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -106,6 +138,7 @@ class BenchCompletionReport:
             "max_p95_ms": self.max_p95_ms,
             "device": self.device,
             "compute_dtype": self.compute_dtype,
+            "url": self.url,
             "notes": list(self.notes),
         }
 
@@ -123,10 +156,33 @@ def bench_completion(request: BenchCompletionRequest) -> BenchCompletionReport:
     """Answer prompts greedily and time each answer.
 
     Raises:
-        VoxError: For unusable weights, or a prompt that leaves no room for an answer.
+        VoxError: For unusable weights, a prompt that leaves no room for an answer, or a server that
+            does not answer.
     """
+    if request.url is not None:
+        return _through_server(request, request.url)
     module = load_runner(
         "bench_completion_run", lambda: refuse_all(*weights_checks(request.weights))
     )
     report: BenchCompletionReport = module.bench_completion(request)
     return report
+
+
+def _through_server(request: BenchCompletionRequest, url: str) -> BenchCompletionReport:
+    """The same over HTTP: streamed chats, one after the other."""
+    client = open_client(url, request.timeout_secs)
+    model = choose_served(read_models(client), request.served_model)
+    texts = [prompt.text for prompt in request.prompts]
+    timings = [
+        time_answer(client, model, text, request.max_new_tokens)
+        for text in islice(cycle(texts), request.warmup + request.count)
+    ]
+    return BenchCompletionReport(
+        model=model,
+        adapter=None,
+        timings=tuple(timings[request.warmup :]),
+        max_p95_ms=request.max_p95_ms,
+        device=None,
+        compute_dtype=None,
+        url=client.url,
+    )

@@ -6,14 +6,11 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
+from vox_populi.evals.timing import Timing
 from vox_populi.infer.sampling import SamplingSpec
 from vox_populi.model.transformer import Transformer
 from vox_populi.pipeline.answers import Answerer, answer_threads
-from vox_populi.pipeline.bench_completion import (
-    BenchCompletionReport,
-    BenchCompletionRequest,
-    Timing,
-)
+from vox_populi.pipeline.bench_completion import BenchCompletionReport, BenchCompletionRequest
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.generate_run import encoded_prompts
 from vox_populi.pipeline.load_model import FoundWeights, find_weights, load_weights

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from vox_populi import extras, number_ranges
+from vox_populi.contract.setting import require_settings, setting
 from vox_populi.errors import ConfigError
 from vox_populi.evals.eval_report import MeasuredTasks
 from vox_populi.evals.eval_task import EvalTask
@@ -14,7 +16,6 @@ from vox_populi.evals.python_jail import require_jail
 from vox_populi.evals.task_files import SAMPLES, TaskFile
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import Reads, require_new_folder
-from vox_populi.number_ranges import require_ranges
 from vox_populi.operator_messages import evals as say
 from vox_populi.pipeline.early_refusals import refuse_all, weights_checks
 from vox_populi.pipeline.runners import load_runner
@@ -22,38 +23,66 @@ from vox_populi.pipeline.weights_choice import WeightsChoice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvalLocalRequest:
+class EvalLocalSettings:
+    """The weights, how they are sampled, and what is written."""
+
+    weights: WeightsChoice = field(default_factory=WeightsChoice)
+    samples: int | None = setting(
+        None, "Answers per task.", allowed=SAMPLES, default_text="the task's, else 1"
+    )
+    """Overrides the number of the tasks, as the settings below do theirs; `None` keeps it."""
+    max_new_tokens: int | None = setting(
+        None,
+        "Largest number of tokens per answer.",
+        allowed=number_ranges.NEW_TOKENS,
+        default_text="the task's, else 256",
+    )
+    temperature: float | None = setting(
+        None,
+        "Randomness; 0 is greedy.",
+        allowed=number_ranges.TEMPERATURE,
+        default_text="the task's, else 0",
+    )
+    top_k: int | None = setting(
+        None, "Sample from the K most likely tokens only.", allowed=number_ranges.TOP_K
+    )
+    top_p: float | None = setting(
+        None,
+        "Sample from tokens up to this total probability only.",
+        allowed=number_ranges.POSITIVE_SHARE,
+    )
+    repetition_penalty: float | None = setting(
+        None, "Above 1 makes repetition less likely.", allowed=number_ranges.PENALTY
+    )
+    seed: int | None = setting(
+        None, "Seed of sampling.", allowed=number_ranges.SEED, default_text="the task's, else 0"
+    )
+    compare_base: bool = setting(False, "Also measure the base without its adapter.")
+    run_code: bool = setting(False, "Run the code of answers, locked in, where tasks have tests.")
+    output: Path | None = setting(
+        None, "New folder for report, page and receipt.", name="output_dir"
+    )
+    force: bool = setting(False, "Rename an existing --output-dir out of the way.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalLocalRequest(EvalLocalSettings):
     """Tasks to answer and judge."""
 
     tasks: tuple[TaskFile, ...]
-    weights: WeightsChoice = field(default_factory=WeightsChoice)
-    samples: int | None = None
-    """Overrides the number of the tasks, as the settings below do theirs; `None` keeps it."""
-    max_new_tokens: int | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    repetition_penalty: float | None = None
-    seed: int | None = None
-    compare_base: bool = False
-    """Whether to measure the base without its adapter as well."""
-    run_code: bool = False
-    """Whether code of answers may be run, locked in."""
-    output: Path | None = None
-    """Folder for report, page and receipt."""
-    force: bool = False
-    """Rename an existing output folder."""
 
     def __post_init__(self) -> None:
-        require_ranges(
-            ("--samples", self.samples, SAMPLES),
-            ("--max-new-tokens", self.max_new_tokens, number_ranges.NEW_TOKENS),
-            ("--temperature", self.temperature, number_ranges.TEMPERATURE),
-            ("--top-k", self.top_k, number_ranges.TOP_K),
-            ("--top-p", self.top_p, number_ranges.POSITIVE_SHARE),
-            ("--repetition-penalty", self.repetition_penalty, number_ranges.PENALTY),
-            ("--seed", self.seed, number_ranges.SEED),
-        )
+        require_settings(self)
+
+    @classmethod
+    def of(cls, settings: EvalLocalSettings, **more: Any) -> EvalLocalRequest:
+        """The request with these settings.
+
+        Args:
+            settings: Weights, sampling and output.
+            more: The other fields.
+        """
+        return cls(**{each.name: getattr(settings, each.name) for each in fields(settings)}, **more)
 
     @property
     def overrides(self) -> Mapping[str, object]:

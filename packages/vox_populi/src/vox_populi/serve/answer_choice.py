@@ -50,6 +50,11 @@ class AnswerChoice:
         assert self.ended is not None, "asked at its end"
         return self.ended.stop_text
 
+    def ids_json(self, *, wanted: bool) -> Json:
+        """The new ids, if they are wanted, without a stop token."""
+        assert self.ended is not None, "asked at its end"
+        return {"token_ids": list(self.ended.ids)} if wanted else {}
+
     def calls_json(self, *, with_index: bool) -> list[Json]:
         """The calls as OpenAI has them; in a stream with their numbers."""
         return [

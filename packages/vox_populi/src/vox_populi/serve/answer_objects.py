@@ -22,10 +22,19 @@ class AnswerHead:
     model: ServedModel
     is_chat: bool
 
-    def whole(self, choices: Sequence[Json], usage: Json) -> Json:
-        """An answer that is sent at once."""
+    def whole(
+        self, choices: Sequence[Json], usage: Json, prompt_ids: Sequence[int] | None = None
+    ) -> Json:
+        """An answer that is sent at once.
+
+        Args:
+            choices: All of them.
+            usage: `usage_json`.
+            prompt_ids: Ids of the prompt, if the client asked for them.
+        """
         kind = "chat.completion" if self.is_chat else "text_completion"
-        return {**self._fields(kind), "choices": list(choices), "usage": usage}
+        more = {} if prompt_ids is None else {"prompt_token_ids": list(prompt_ids)}
+        return {**self._fields(kind), "choices": list(choices), "usage": usage, **more}
 
     def chunk(self, choices: Sequence[Json], usage: Mapping[str, object] | None = None) -> Json:
         """A part of a streamed answer.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -31,7 +31,7 @@ async def chat_completions(request: Request) -> Response:
     model = service.model(asked.settings.model)
     ids = await service.encode(lambda: model.encode_chat(asked.messages, asked.tools))
     group = service.start(asked.settings, [ids])
-    answer = ChatAnswer(asked, service.head(asked.settings, is_chat=True), len(ids))
+    answer = ChatAnswer(asked, service.head(asked.settings, is_chat=True), ids)
     headers = ignored_header(asked.settings.ignored)
     if asked.settings.stream:
         return EventStream(answer.chunks(group), service.limits.timeout_secs, headers)
@@ -44,13 +44,13 @@ class ChatAnswer:
     Args:
         asked: The request.
         head: The shared part of its objects.
-        n_prompt: Tokens of the prompt.
+        prompt_ids: Ids of the prompt.
     """
 
-    def __init__(self, asked: ChatRequest, head: AnswerHead, n_prompt: int) -> None:
+    def __init__(self, asked: ChatRequest, head: AnswerHead, prompt_ids: Sequence[int]) -> None:
         self._asked = asked
         self._head = head
-        self._n_prompt = n_prompt
+        self._prompt_ids = prompt_ids
         names = tuple(_name(tool) for tool in asked.tools)
         self._choices = [
             AnswerChoice(
@@ -69,7 +69,9 @@ class ChatAnswer:
         """
         async for number, event in group.events():
             self._choices[number].take(event)
-        return self._head.whole([self._whole_choice(each) for each in self._choices], self._usage())
+        choices = [self._whole_choice(each) for each in self._choices]
+        prompt_ids = self._prompt_ids if self._asked.settings.return_ids else None
+        return self._head.whole(choices, self._usage(), prompt_ids)
 
     async def chunks(self, group: TextGroup) -> AsyncIterator[Mapping[str, object]]:
         """The answer in parts.
@@ -117,11 +119,12 @@ class ChatAnswer:
             "logprobs": scores,
             "finish_reason": choice.finish_reason,
             "stop_reason": choice.stop_reason,
+            **choice.ids_json(wanted=self._asked.settings.return_ids),
         }
 
     def _usage(self) -> Json:
         ended = [each.ended for each in self._choices if each.ended is not None]
-        return usage_json(self._n_prompt, sum(len(each.ids) for each in ended))
+        return usage_json(len(self._prompt_ids), sum(len(each.ids) for each in ended))
 
 
 def _name(tool: Mapping[str, object]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -37,7 +37,7 @@ async def completions(request: Request) -> Response:
     prompts = await service.encode(lambda: [_ids(model, each) for each in asked.prompts])
     group = service.start(asked.settings, prompts)
     head = service.head(asked.settings, is_chat=False)
-    answer = CompletionAnswer(asked, head, sum(map(len, prompts)))
+    answer = CompletionAnswer(asked, head, prompts)
     headers = ignored_header(asked.settings.ignored)
     if asked.settings.stream:
         return EventStream(answer.chunks(group), service.limits.timeout_secs, headers)
@@ -50,13 +50,15 @@ class CompletionAnswer:
     Args:
         asked: The request.
         head: The shared part of its objects.
-        n_prompt: Tokens of all prompts.
+        prompts: Ids of the prompts.
     """
 
-    def __init__(self, asked: CompletionRequest, head: AnswerHead, n_prompt: int) -> None:
+    def __init__(
+        self, asked: CompletionRequest, head: AnswerHead, prompts: Sequence[Sequence[int]]
+    ) -> None:
         self._settings = asked.settings
         self._head = head
-        self._n_prompt = n_prompt
+        self._prompts = prompts
         count = asked.settings.n * len(asked.prompts)
         self._choices = [AnswerChoice(number=number) for number in range(count)]
 
@@ -68,7 +70,10 @@ class CompletionAnswer:
         """
         async for number, event in group.events():
             self._choices[number].take(event)
-        parts = [self._part(each, each.text, each.scores, 0) for each in self._choices]
+        parts = [
+            {**self._part(each, each.text, each.scores, 0), **self._ids_json(each)}
+            for each in self._choices
+        ]
         return self._head.whole(parts, self._usage())
 
     async def chunks(self, group: TextGroup) -> AsyncIterator[Mapping[str, object]]:
@@ -101,9 +106,15 @@ class CompletionAnswer:
             part |= {"finish_reason": choice.finish_reason, "stop_reason": choice.stop_reason}
         return part
 
+    def _ids_json(self, choice: AnswerChoice) -> Json:
+        if not self._settings.return_ids:
+            return {}
+        prompt = self._prompts[choice.number // self._settings.n]
+        return {"prompt_token_ids": list(prompt), **choice.ids_json(wanted=True)}
+
     def _usage(self) -> Json:
         ended = [each.ended for each in self._choices if each.ended is not None]
-        return usage_json(self._n_prompt, sum(len(each.ids) for each in ended))
+        return usage_json(sum(map(len, self._prompts)), sum(len(each.ids) for each in ended))
 
 
 def _ids(model: ServedModel, prompt: TextOrIds) -> list[int]:

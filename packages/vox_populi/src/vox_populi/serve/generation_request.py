@@ -18,7 +18,7 @@ from vox_populi.serve.body_fields import BodyFields
 SHARED_FIELDS = (
     *("model", "temperature", "top_p", "top_k", "seed", "n", "max_tokens", "stop"),
     *("stop_token_ids", "stream", "stream_options", "presence_penalty", "frequency_penalty"),
-    *("repetition_penalty", "logprobs"),
+    *("repetition_penalty", "logprobs", "return_token_ids"),
 )
 IGNORED_FIELDS = (
     *("user", "metadata", "service_tier", "store", "safety_identifier", "prompt_cache_key"),
@@ -57,6 +57,8 @@ class GenerationSettings:
     stream: bool
     include_usage: bool
     """Whether a stream ends with its usage."""
+    return_ids: bool
+    """Whether the answer has the ids of prompt and text, as vLLM's has them."""
     ignored: tuple[str, ...]
     """Fields of the request without an effect."""
 
@@ -100,6 +102,7 @@ def read_settings(
         n_top=n_top,
         stream=stream,
         include_usage=_include_usage(body, stream=stream),
+        return_ids=_return_ids(body, stream=stream),
         ignored=ignored,
     )
 
@@ -145,6 +148,14 @@ def _stop_ids(body: BodyFields) -> frozenset[int]:
         expected = f"a list of at most {_MOST_STOPS} token ids"
         raise bad_request(say.field_out_of_range("stop_token_ids", expected), "stop_token_ids")
     return frozenset(ids)
+
+
+def _return_ids(body: BodyFields, *, stream: bool) -> bool:
+    wants = body.flag("return_token_ids", default=False)
+    if wants and stream:
+        reason = "a stream has text alone"
+        raise bad_request(say.field_refused("return_token_ids", reason), "return_token_ids")
+    return wants
 
 
 def _include_usage(body: BodyFields, *, stream: bool) -> bool:
