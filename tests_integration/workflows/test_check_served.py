@@ -92,16 +92,13 @@ def test_built_in_prompts_are_asked_where_no_rows_are_given(folder: Path, ours: 
 @pytest.mark.parametrize(
     ("form", "fault", "expected"),
     [
-        ("vllm", "", []),
         ("vllm", "template", ["S050"]),
         ("vllm", "end", ["S051"]),
         ("vllm", "base", ["S052"]),
         ("llama", "", []),
         ("llama", "bos", ["S050"]),
         ("llama", "end", ["S051"]),
-        ("llama", "base", ["S052"]),
         ("other", "", []),
-        ("other", "bos", ["S050"]),
         ("other", "end", ["S051"]),
         ("other", "base", ["S052"]),
     ],

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -176,22 +177,47 @@ def test_what_does_not_fit_the_queue_is_told_when_to_come_back() -> None:
             server.client.models.list()
 
 
-def test_a_signal_lets_running_answers_finish_and_ends_the_server(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "vox_cli", "mens", "serve", "--port", "0", "--json"]
-    with (tmp_path / "err").open("wb") as err:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err)
+def started(err: Path, port: int) -> tuple[subprocess.Popen[bytes], Serving]:
+    """A server of its own process, when it is ready."""
+    command = [sys.executable, "-m", "vox_cli", "mens", "serve", "--port", str(port), "--json"]
+    with err.open("ab") as written:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=written)
     assert process.stdout is not None
     ready = json.loads(process.stdout.readline())
+    process.stdout.close()
     assert (ready["models"], ready["needs_key"]) == (["vox-nano"], False)
-    served = Serving(url=ready["url"], models=("vox-nano",), needs_key=False)
-    with client_of(served, {}) as server:
-        stream = chat(server, "vox-nano", "Hi", max_tokens=60, n=4, seed=1, stream=True)
+    return process, Serving(url=ready["url"], models=("vox-nano",), needs_key=False)
+
+
+def test_a_killed_server_starts_again_and_a_signal_lets_running_answers_finish(
+    tmp_path: Path,
+) -> None:
+    asked: dict[str, Any] = {"max_tokens": 60, "n": 4, "seed": 1}
+    process, served = started(tmp_path / "err", 0)
+    connection = HTTPConnection(urlsplit(served.url).netloc, timeout=20)
+    body = {"model": "vox-nano", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    sent = {"Content-Type": "application/json"}
+    connection.request("POST", "/v1/chat/completions", json.dumps({**body, **asked}), sent)
+    answer = connection.getresponse()
+    assert answer.readline().startswith(b"data: ")
+    process.kill()
+    rest = b""
+    with suppress(OSError, HTTPException):
+        rest = answer.read()
+    assert b"[DONE]" not in rest
+    connection.close()
+    assert process.wait(30) == -signal.SIGKILL
+    port = urlsplit(served.url).port
+    assert port is not None
+    process, again = started(tmp_path / "err", port)
+    assert again == served
+    with client_of(again, {}) as server:
+        stream = chat(server, "vox-nano", "Hi", stream=True, **asked)
         next(stream)
         process.send_signal(signal.SIGTERM)
         reasons = [each.choices[0].finish_reason for each in stream if each.choices]
     assert len([each for each in reasons if each in ("stop", "length")]) == 4
     assert process.wait(30) == 0
-    process.stdout.close()
     assert "stopping" in (tmp_path / "err").read_text(encoding="utf-8")
 
 

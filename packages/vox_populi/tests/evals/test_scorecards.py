@@ -80,6 +80,7 @@ def make_cycle(tmp_path: Path) -> MakeCycle:
         )
         folder = tmp_path / name
         folder.mkdir()
+        assert meets_schema(cycle.document(), "scorecard-cycle")
         (folder / CYCLE_FILE).write_bytes(pretty_json(cycle.document()))
         return folder
 
@@ -280,3 +281,23 @@ def test_the_reader_of_suites_and_their_schema_agree(suite: object, is_good: boo
         with pytest.raises(ConfigError) as caught:
             parse_suite(suite, "s")
         assert caught.value.problems[0].code == "MENS-V030"
+
+
+def test_the_schema_of_a_cycle_refuses_what_the_reader_refuses(make_cycle: MakeCycle) -> None:
+    file = make_cycle("a") / CYCLE_FILE
+    whole = json.loads(file.read_text())
+    assert meets_schema(whole, "scorecard-cycle")
+    condition = whole["conditions"][0]
+    event_of = condition["events"][0]
+    for broken in (
+        {**whole, "more": 1},
+        {name: value for name, value in whole.items() if name != "tasks"},
+        {**whole, "schema": "vox_mens_scorecard_cycle_v2"},
+        {**whole, "conditions": [{**condition, "backend": "other"}]},
+        {**whole, "conditions": [{**condition, "events": [{**event_of, "attempts": 0}]}]},
+        {**whole, "conditions": [{**condition, "events": [{**event_of, "syntax": [True]}]}]},
+    ):
+        file.write_bytes(pretty_json(broken))
+        assert not meets_schema(broken, "scorecard-cycle")
+        with pytest.raises(ArtifactError):
+            read_cycle(file)

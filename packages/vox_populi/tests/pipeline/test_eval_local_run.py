@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from packages.vox_populi.tests.pages.parsed_page import ParsedPage
+from packages.vox_populi.tests.schemas import meets_schema
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import ConfigError, PreflightError
@@ -55,6 +56,9 @@ def test_answers_are_those_of_generate_and_a_seed_gives_the_same_bytes(
             max_new_tokens=12,
         )
     )
+    assert meets_schema(report, "eval-report")
+    assert not meets_schema({**report, "more": 1}, "eval-report")
+    assert not meets_schema({**report, "metrics": {"pass_at_0": {}}}, "eval-report")
     assert report["tasks"][0]["samples"][0]["text"] == told.text
     assert report["base_tasks"][0]["samples"][0]["text"] != told.text
     assert len({each["text"] for each in report["tasks"][2]["samples"]}) > 1

@@ -58,7 +58,7 @@ class Engine:
 
 
 @contextmanager
-def server(engine: Engine, heard: list[list[str]]) -> Iterator[str]:
+def server(engine: Engine, heard: list[list[str]], key: str | None = None) -> Iterator[str]:
     """The address of a server with two models, which note the conversations that they are given."""
 
     class HeardModel(ServedModel):
@@ -78,7 +78,7 @@ def server(engine: Engine, heard: list[list[str]]) -> Iterator[str]:
         for name in ("base", "tuned")
     }
     limits = HttpLimits(max_tokens=1000, max_body_bytes=100_000, timeout_secs=20)
-    app = build_app(Service(models, engine, limits), Access(host="127.0.0.1"))
+    app = build_app(Service(models, engine, limits), Access(host="127.0.0.1", key=key))
     listening, stopped = open_socket("127.0.0.1", 0), Event()
     thread = Thread(target=serve_until, args=(app, listening, stopped.is_set, 1))
     thread.start()
@@ -181,3 +181,35 @@ def test_a_reader_who_scrolled_up_stays_there(tmp_path: Path, width: int, dark: 
             assert page.evaluate("isAtEnd()") == (place != "0")
             assert page.evaluate("window.scrollY === 0") == (place == "0")
         page.press("Escape")
+
+
+def test_a_key_is_asked_for_once_and_kept_out_of_the_page(tmp_path: Path) -> None:
+    engine = Engine()
+    engine.may_end = True
+    secret = "0123456789abcdef"
+    access = "document.querySelector('#access')"
+    with (
+        server(engine, [], secret) as address,
+        browser_page(tmp_path / "profile") as page,
+    ):
+        page.open(f"{address}/", width=390, dark=True)
+        page.wait_for(f"{access}.checkVisibility() && document.activeElement.id === 'key'")
+        assert page.evaluate("document.querySelector('#key').type") == "password"
+        assert page.evaluate("document.querySelectorAll('.column').length") == 0
+        for typed in ("not the key", secret):
+            page.call("Input.insertText", text=typed)
+            page.call(
+                "Input.dispatchKeyEvent",
+                type="keyDown", key="Enter", text="\r", windowsVirtualKeyCode=13,
+            )  # fmt: skip
+            page.wait_for("document.querySelector('#key').value === ''")
+            page.wait_for(
+                "document.querySelectorAll('.column').length === 2"
+                if typed == secret
+                else "document.querySelector('#problem').textContent.includes('key')"
+            )
+        page.wait_for(f"{access}.hidden && document.activeElement.id === 'prompt'")
+        say(page, "first", 2)
+        kept = "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"
+        assert secret not in page.evaluate(f"document.documentElement.outerHTML + {kept}")
+        assert not any(secret in each for each in page.requests)
