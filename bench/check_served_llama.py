@@ -16,6 +16,7 @@ from pathlib import Path
 
 import xllamacpp
 
+from vox_populi.errors import MergeMismatchError
 from vox_populi.evals.rounding import Rounding
 from vox_populi.export.consumers import GgufTypeChoice
 from vox_populi.pipeline.check_served import CheckServedReport, CheckServedRequest, check_served
@@ -26,6 +27,12 @@ OTHER_TEMPLATE = (
     "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}[assistant]{% endif %}"
 )
+
+
+def say(text: str) -> None:
+    """Write a line of the result."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def served(file: Path, template: str = "", keys: str = "f16") -> str:
@@ -54,7 +61,11 @@ def files(source: Path, work: Path, name: str) -> Iterator[tuple[str, Path]]:
     for kind in (GgufTypeChoice.F32, GgufTypeChoice.F16, GgufTypeChoice.BF16, GgufTypeChoice.Q8_0):
         file = work / f"{name}-{kind}.gguf"
         if not file.is_file():
-            export_gguf(GgufRequest(source=source, output=file, kind=kind))
+            try:
+                export_gguf(GgufRequest(source=source, output=file, kind=kind))
+            except MergeMismatchError as error:
+                say(f"{file.name}: {error.problems[0].code}, it would lose what was trained")
+                continue
         yield str(kind), file
 
 
@@ -75,18 +86,21 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--run", type=Path)
     parser.add_argument("--work", type=Path, default=Path("check-served"))
+    parser.add_argument("--run-only", action="store_true", help="leave the base's lines out")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    sys.stdout.write("| server | template | end | adapter | mean | largest | row | findings |\n")
-    sys.stdout.write("|---|---|---|---|---|---|---|---|\n")
+    say("| server | template | end | adapter | mean | largest | row | findings |")
+    say("|---|---|---|---|---|---|---|---|")
 
     def check(name: str, url: str, weights: WeightsChoice) -> None:
         request = CheckServedRequest(url=url, weights=weights, rounding=Rounding.Q8)
-        sys.stdout.write(line(name, check_served(request)) + "\n")
-        sys.stdout.flush()
+        report = check_served(request)
+        say(line(name, report))
+        for problem in report.problems:
+            say(f"  {problem.what}")
 
     alone = WeightsChoice(model_dir=given.base, threads=1)
-    for kind, file in files(given.base, given.work, "base"):
+    for kind, file in files(given.base, given.work, "base") if not given.run_only else ():
         if kind == "f32":
             check("base, f32, keys f32", served(file, keys="f32"), alone)
         check(f"base, {kind}", served(file), alone)

@@ -260,7 +260,7 @@ PEER_COMMANDS = _by_name(
         "mens generate --prompt": "ask complete",
         "mens generate | mens train": "run",
         "mens generate": "infer inference predict sample",
-        "mens eval": "evaluate lm_eval benchmark bench perplexity score test",
+        "mens eval": "evaluate benchmark bench perplexity score test",
         "mens compare": "diff",
         "mens runs": "ls list experiments models",
         "mens watch": "progress tail follow monitor",
