@@ -13,7 +13,7 @@ from vox_populi import extras
 from vox_populi.pipeline.machine_probe import metal_failure
 
 OUR_DISTRIBUTIONS = ("vox-mens-cli", "vox-populi", "vox-tensor")
-_ON_TORCH = {"mens-train", "gguf", "onnx", "serve"}
+_ON_TORCH = {"mens-train", "gguf", "onnx", "serve", "lm-eval"}
 """Extras that include `mens-gpu`."""
 EXTRAS = {
     name: ("mens-gpu", name) if name in _ON_TORCH else (name,)

@@ -31,7 +31,7 @@ ROUNDING_ROWS = {
     Rounding.Q8: RoundingRow(0.06, 0.6, "weights in 8 bits (q8_0, int8, fp8)"),
     Rounding.Q4: RoundingRow(0.6, 6.0, "weights in 4 bits (q4_0, q4_K, AWQ, GPTQ)"),
 }
-"""Coarser with each row; decision 0038 has the measurements."""
+"""Coarser with each row; decision 0036 has the measurements."""
 
 
 def holds(row: Rounding, differences: Sequence[float]) -> bool:

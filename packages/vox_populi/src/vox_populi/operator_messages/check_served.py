@@ -106,7 +106,7 @@ def served_model_unknown(name: str, names: Sequence[str]) -> Problem:
     """A name that the server does not list."""
     listed = clipped(", ".join(names)) if names else "none"
     return Problem(
-        code="MENS-S049",
+        code="MENS-S059",
         what=f"the server does not list the model {clipped(name)}; it lists {listed}.",
         fix="Pass one of its names with --served-model NAME.",
         where="--served-model",
