@@ -84,9 +84,16 @@ class TextBatch:
         alone = self.texts if self._is_exact else self._reading
         return self._slots.tokens + sum(each.text.longest for each in alone)
 
-    def add(self, text: Continuation) -> BatchedText:
-        """Take a text in; its prompt is read from the next step on."""
-        added = BatchedText(text, KvCache(self.config.n_layers))
+    def add(self, text: Continuation, cache: KvCache | None = None) -> BatchedText:
+        """Take a text in; its prompt is read from the next step on.
+
+        Args:
+            text: The text.
+            cache: What was read of it already, fewer tokens than its prompt has; the batch's
+                from now on.
+        """
+        cache = cache or KvCache(self.config.n_layers)
+        added = BatchedText(text, cache, cache.layers[0].length)
         self._reading.append(added)
         return added
 

@@ -44,6 +44,13 @@ class KvCache:
     def __init__(self, n_layers: int) -> None:
         self.layers = tuple(LayerCache() for _ in range(n_layers))
 
+    def copy(self) -> KvCache:
+        """A cache of the same tokens with memory of its own; no layer may be empty."""
+        made = KvCache(len(self.layers))
+        for layer, copied in zip(self.layers, made.layers, strict=True):
+            copied.append(*layer.held())
+        return made
+
     def truncate(self, length: int) -> None:
         """Drop all but the first `length` tokens, which every layer must have."""
         for layer in self.layers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from vox_populi.hf.generation_config import read_stop_ids
 from vox_populi.infer.cached_model import CachedModel
 from vox_populi.infer.continuation import StopReason
 from vox_populi.infer.generate import Generated, generate_ids
+from vox_populi.infer.generate_many import AskedText, generate_many
 from vox_populi.infer.python_syntax import is_python
 from vox_populi.infer.sampling import SamplingSpec
 from vox_populi.model.transformer import Transformer
@@ -58,6 +59,7 @@ class Answerer:
     def __init__(self, found: FoundWeights, model: Transformer) -> None:
         self._found = found
         self._stop_ids = stop_ids(found)
+        self._transformer = model
         self._model = CachedModel(model)
 
     @property
@@ -118,6 +120,14 @@ class Answerer:
             on_token=on_token,
         )
 
+    def answers(self, asked: Sequence[AskedText]) -> Iterator[Generated]:
+        """The answers to prompts, in order, as `answer` gives them; see `generate_many`."""
+
+        def alone(each: AskedText) -> Generated:
+            return self.answer(each.prompt_ids, each.max_new_tokens, each.sampling)
+
+        return generate_many(self._transformer, asked, alone, self._stop_ids)
+
 
 def longest_prompt(found: FoundWeights) -> int:
     """Largest prompt that leaves the model a position for an answer."""
@@ -142,7 +152,7 @@ def score_answers(
     asking = [record for record in records if not record.is_text]
     if not asking:
         return None
-    answers = [_answered(answerer, record, max_new_tokens) for record in asking]
+    answers = _answered(answerer, asking, max_new_tokens)
     return AnswerScore(
         rows=len(answers),
         exact=sum(each.text.strip() == each.expected.strip() for each in answers),
@@ -159,15 +169,31 @@ class _Answer(NamedTuple):
     is_cut: bool
 
 
-def _answered(answerer: Answerer, record: TrainingRecord, max_new_tokens: int) -> _Answer:
-    """The model's answer in place of the row's last answer, and that answer."""
+def _answered(
+    answerer: Answerer, records: Sequence[TrainingRecord], max_new_tokens: int
+) -> list[_Answer]:
+    """The model's answers in place of the rows' last answers, and those answers."""
+    prompts, expected = zip(*(_parts(answerer, record) for record in records), strict=True)
+    asked = {
+        number: AskedText(prompt_ids=ids, max_new_tokens=max_new_tokens)
+        for number, ids in enumerate(prompts)
+        if 0 < len(ids) <= answerer.most_prompt_tokens
+    }
+    made = dict(zip(asked, answerer.answers(list(asked.values())), strict=True))
+    return [_answer(answerer, made.get(number), text) for number, text in enumerate(expected)]
+
+
+def _parts(answerer: Answerer, record: TrainingRecord) -> tuple[list[int], str]:
+    """Ids up to a row's last answer, and its text."""
     record = answerer.form_of(record)
     messages = record.messages
     last = max(i for i, message in enumerate(messages) if message.role is Role.ASSISTANT)
-    prompt_ids = answerer.encode(messages[:last], record.tools)
-    expected = answerer.expected(record, last)
-    if not 0 < len(prompt_ids) <= answerer.most_prompt_tokens:
+    return answerer.encode(messages[:last], record.tools), answerer.expected(record, last)
+
+
+def _answer(answerer: Answerer, made: Generated | None, expected: str) -> _Answer:
+    """An answer; empty if the prompt left no room for one."""
+    if made is None:
         return _Answer("", expected, is_cut=False)
-    made = answerer.answer(prompt_ids, max_new_tokens, SamplingSpec())
     is_cut = made.stop_reason is not StopReason.STOP_TOKEN
     return _Answer(answerer.decode(made.ids), expected, is_cut)

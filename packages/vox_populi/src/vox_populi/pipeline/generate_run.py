@@ -8,6 +8,7 @@ from typing import Any
 from vox_populi.data.supervision import encode_prompt
 from vox_populi.errors import DataError
 from vox_populi.infer.generate import Generated
+from vox_populi.infer.generate_many import AskedText
 from vox_populi.operator_messages import run as say
 from vox_populi.operator_messages.wording import capped
 from vox_populi.pipeline.answers import Answerer, answer_threads, longest_prompt, sampling_of
@@ -29,8 +30,11 @@ def generate(request: GenerateRequest) -> Iterator[GenerateResult]:
     prompts = encoded_prompts(request.prompts, found)
     with on_device(found.device.device, answer_threads(found, request.weights.threads)):
         answerer = Answerer(found, load_weights(found).model)
-        for prompt, ids, sampling in zip(request.prompts, prompts, samplings, strict=True):
-            made = answerer.answer(ids, request.max_new_tokens, sampling)
+        asked = [
+            AskedText(prompt_ids=ids, max_new_tokens=request.max_new_tokens, sampling=sampling)
+            for ids, sampling in zip(prompts, samplings, strict=True)
+        ]
+        for prompt, made in zip(request.prompts, answerer.answers(asked), strict=True):
             yield _result(prompt, answerer, made, found.notes)
 
 

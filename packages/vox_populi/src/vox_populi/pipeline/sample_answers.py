@@ -9,8 +9,8 @@ from vox_populi.data.supervision import end_of_answer_id
 from vox_populi.errors import ArtifactError
 from vox_populi.hf.generation_config import read_stop_ids
 from vox_populi.infer.cached_model import CachedModel
-from vox_populi.infer.generate import generate_ids
-from vox_populi.infer.sampling import SamplingSpec
+from vox_populi.infer.generate import Generated, generate_ids
+from vox_populi.infer.generate_many import AskedText, generate_many
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.transformer import Transformer
 from vox_populi.operator_messages import run_reports as say
@@ -107,20 +107,24 @@ class SampleAnswers:
         assert model is not None, "asked before"
         objective.set_training(active=False)
         try:
-            return list(self._answered(CachedModel(model), prompts))
+            return list(self._answered(model, prompts))
         finally:
             objective.set_training(active=True)
 
-    def _answered(self, model: CachedModel, prompts: Sequence[Sequence[int]]) -> Iterator[str]:
-        stops = self._stop_ids()
-        for prompt in prompts:
-            made = generate_ids(
-                model,
-                prompt,
-                max_new_tokens=MAX_NEW_TOKENS,
+    def _answered(self, model: Transformer, prompts: Sequence[Sequence[int]]) -> Iterator[str]:
+        stops, cached = self._stop_ids(), CachedModel(model)
+
+        def alone(asked: AskedText) -> Generated:
+            return generate_ids(
+                cached,
+                asked.prompt_ids,
+                max_new_tokens=asked.max_new_tokens,
                 stop_ids=stops,
-                sampling=SamplingSpec(),
+                sampling=asked.sampling,
             )
+
+        asked = [AskedText(prompt_ids=ids, max_new_tokens=MAX_NEW_TOKENS) for ids in prompts]
+        for made in generate_many(model, asked, alone, stops):
             yield self.found.tokenizer.decode(made.ids)
 
     def _stop_ids(self) -> frozenset[int]:

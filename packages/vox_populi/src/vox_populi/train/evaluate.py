@@ -15,8 +15,9 @@ from vox_populi.train.batches import RowSource
 from vox_populi.train.objective import Objective
 from vox_tensor.records import EncodedRow
 
-ROWS_AT_A_TIME = 64
-"""Encoded rows in memory at a time; also limits how far packing looks for a fit."""
+WINDOWS_AT_A_TIME = 8
+"""Encoded rows in memory at a time, by the windows that they fill; also limits how far packing
+looks for a fit."""
 
 
 @torch.no_grad()
@@ -28,7 +29,7 @@ def mean_loss(objective: Objective, rows: RowSource, window_tokens: int) -> floa
     """
     total, count = 0.0, 0.0
     objective.set_training(active=False)
-    for group in _groups(rows):
+    for group in _groups(rows, WINDOWS_AT_A_TIME * window_tokens):
         for loss_sum in objective.loss_sums(group, window_tokens):
             total += loss_sum.item()
         count += objective.normaliser(group)
@@ -39,7 +40,16 @@ def mean_loss(objective: Objective, rows: RowSource, window_tokens: int) -> floa
     return total / count
 
 
-def _groups(rows: RowSource) -> Iterator[list[EncodedRow]]:
-    for start in range(0, len(rows), ROWS_AT_A_TIME):
-        end = min(start + ROWS_AT_A_TIME, len(rows))
-        yield [replace(rows[i], weight=1.0) for i in range(start, end)]
+def _groups(rows: RowSource, most_tokens: int) -> Iterator[list[EncodedRow]]:
+    """Rows in order, as many at a time as have so many tokens, and at least one."""
+    group: list[EncodedRow] = []
+    n_tokens = 0
+    for index in range(len(rows)):
+        row = replace(rows[index], weight=1.0)
+        if group and n_tokens + len(row) > most_tokens:
+            yield group
+            group, n_tokens = [], 0
+        group.append(row)
+        n_tokens += len(row)
+    if group:
+        yield group
