@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vox_populi.containers.dtypes import BYTES_OF_VALUE
 from vox_populi.containers.safetensors_header import TensorInfo
-from vox_populi.contract.choices import Backend, TokenizerKind
+from vox_populi.contract.choices import ActivationMemoryChoice, Backend, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import DenseCopiesChoice
 from vox_populi.hf.inventory import ModelInventory
@@ -89,7 +89,13 @@ SHAPES = (
 )
 
 
-def plan_of(inventory: ModelInventory, backend: Backend, tokens: int, card: int) -> ExecutionPlan:
+def plan_of(
+    inventory: ModelInventory,
+    backend: Backend,
+    tokens: int,
+    card: int,
+    memory: ActivationMemoryChoice = ActivationMemoryChoice.NONE,
+) -> ExecutionPlan:
     """The plan of a run with one window of so many tokens on a card of so many GiB."""
     contract = FinetuneContract.of(
         data_dir=Path("data"),
@@ -100,6 +106,7 @@ def plan_of(inventory: ModelInventory, backend: Backend, tokens: int, card: int)
         **({"dense_copies": DenseCopiesChoice.NONE} if backend is Backend.QLORA else {}),
         seq_len=tokens,
         batch_size=1,
+        activation_memory=memory,
     )
     machine = MachineFacts(
         n_cpus=8,
@@ -120,9 +127,11 @@ defaults (rank 16 on all linear layers, AdamW) with `--batch-size 1`, on CUDA in
 `--nf4-cache none`, which keeps one dense matrix at a time. Of a card, {reserved} GiB is left to the
 driver and the screen.
 
-A window is what one forward pass computes: `--batch-size` times `--seq-len` tokens. There is no
-recomputation of activations, so memory grows with the window. The last three columns have the
-longest window, up to 32,768 tokens, that the planner lets through; `-` is refused even with 256.
+A window is what one forward pass computes: `--batch-size` times `--seq-len` tokens. The sizes are
+those of a step that keeps all its activations. The last three columns have the longest window, up
+to 32,768 tokens, that the planner lets through: first as it is, and after a slash with activations
+that are computed again, which it chooses where it must ([long rows](../howto/long-rows.md)); `-` is
+refused even with 256.
 
 {table}
 
@@ -172,5 +181,10 @@ def _table(*tokens: int) -> Iterator[str]:
 
 
 def _longest(inventory: ModelInventory, backend: Backend, card: int) -> str:
-    fitting = [count for count in WINDOWS if plan_of(inventory, backend, count, card).fits]
-    return f"{max(fitting):,}" if fitting else "-"
+    """The longest window with all activations, and if it is longer, the one with fewer."""
+    found = []
+    for memory in (ActivationMemoryChoice.NONE, ActivationMemoryChoice.AUTO):
+        plans = (plan_of(inventory, backend, count, card, memory) for count in WINDOWS)
+        fitting = [plan.batching.window_tokens for plan in plans if plan.fits]
+        found.append(f"{max(fitting):,}" if fitting else "-")
+    return " / ".join(dict.fromkeys(found))

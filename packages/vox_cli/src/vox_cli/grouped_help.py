@@ -31,7 +31,7 @@ _HEADINGS = {
     " trajectory_tool_trace_boost trajectory_failure_category_boost trajectory_quality_floor"
     " trajectory_quality_boost",
     "Provenance": "base_model_family upstream_model_id license_class attribution_required",
-    "Device": "device dtype threads",
+    "Device": "device dtype threads activation_memory",
     "QLoRA": "base_quant kernel nf4_block_size nf4_cache nf4_cache_dir ce_last_k",
 }
 """Headings, each with the names of its options in their order."""

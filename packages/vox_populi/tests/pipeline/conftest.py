@@ -26,6 +26,7 @@ from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.tokenizer import VoxTokenizer
 
 _NEED_TORCH = (
+    "activation_memory",
     "convert",
     "export",
     "initial_adapter",

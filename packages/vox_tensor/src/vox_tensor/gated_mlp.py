@@ -46,13 +46,21 @@ def _activate_backward(g_TF: Tensor, u_TF: Tensor, kind: ActivationKind) -> Tens
 
 
 def activated_down(
-    u_TF: Tensor, up_TF: Tensor | None, kind: ActivationKind, down: Projection
+    u_TF: Tensor,
+    up_TF: Tensor | None,
+    kind: ActivationKind,
+    down: Projection,
+    *,
+    needs_result: bool = True,
 ) -> Tensor:
     """Compute `down(act(u) * up)`, or `down(act(u))` without `up`: `[T, F]` -> `[T, O]`.
 
     `u` is the gate of a gated MLP (SwiGLU: Shazeer 2020, arXiv 2002.05202) or the only
     up-projection of a plain one (GPT-2). The down projection may carry a LoRA update; a
     dropout mask on its input is applied as in `lora.project`.
+
+    Without `needs_result` the result has any values: autograd then records what the backward pass
+    reads, and the product, a third of an MLP, is left out.
     """
     if not torch.is_grad_enabled():
         return _product(u_TF, up_TF, kind, down)
@@ -60,7 +68,7 @@ def activated_down(
         h_TF = activate(u_TF, kind)
         return project(h_TF if up_TF is None else h_TF * up_TF, down)
     fixed, flat = flatten((down,))
-    return _activated_down(u_TF, up_TF, kind, fixed, *flat)
+    return _activated_down(u_TF, up_TF, kind, needs_result, fixed, *flat)
 
 
 class _ActivatedDown(torch.autograd.Function):
@@ -70,12 +78,15 @@ class _ActivatedDown(torch.autograd.Function):
         u_TF: Tensor,
         up_TF: Tensor | None,
         kind: ActivationKind,
+        needs_result: bool,
         fixed: tuple[Fixed, ...],
         *flat: Any,
     ) -> Tensor:
         ctx.save_for_backward(u_TF, up_TF, *flat)
         ctx.kind, ctx.fixed = kind, fixed
         (down,) = unflatten(flat, fixed)
+        if not needs_result:
+            return u_TF.new_empty((u_TF.shape[0], down.weight.shape[0]))
         return _product(u_TF, up_TF, kind, down, needs_dx=any(ctx.needs_input_grad[:2]))
 
     @staticmethod
@@ -87,9 +98,9 @@ class _ActivatedDown(torch.autograd.Function):
         needs_dx = any(ctx.needs_input_grad[:2])
         dh_TF, (grad_a, grad_b) = project_backward(grads[0], h_TF, down, None, needs_dx=needs_dx)
         du, dup = _inner_gradients(dh_TF, u_TF, up_TF, act_TF, ctx.kind)
-        # One entry per argument of `forward`: u, up, kind, fixed, then the down projection's
-        # weight, bias, a, b, keep (`lora.flatten`).
-        return du, dup, None, None, None, None, grad_a, grad_b, None
+        # One entry per argument of `forward`: u, up, kind, needs_result, fixed, then the down
+        # projection's weight, bias, a, b, keep (`lora.flatten`).
+        return du, dup, None, None, None, None, None, grad_a, grad_b, None
 
 
 # torch leaves `apply` unannotated; the name gives it a type.

@@ -78,6 +78,21 @@ class PrefixSharing(StrEnum):
     NEVER = "never"
 
 
+class ActivationMemoryChoice(StrEnum):
+    """What the forward pass keeps of a block for the backward pass; the gradients are the same."""
+
+    AUTO = "auto"
+    """The first of the others that fits."""
+    NONE = "none"
+    """Everything that the backward pass reads; nothing is computed again."""
+    SELECTIVE = "selective"
+    """All but what is inside the MLP."""
+    FULL = "full"
+    """The block's input; the rest is computed again."""
+    OFFLOAD = "offload"
+    """The same, in the host's memory."""
+
+
 class DeploymentTarget(StrEnum):
     """What the adapter is for; decides limits, not arithmetic."""
 

@@ -45,6 +45,7 @@ from vox_populi.contract.setting_groups import (
     BatchSettings,
     ComputeSettings,
     EvaluationSettings,
+    MemorySettings,
     OptimizationSettings,
     ProvenanceSettings,
     RowCacheSettings,
@@ -233,6 +234,7 @@ class FinetuneContract:
     """Share of rows to hold out; no effect if there is a `valid.jsonl`."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
+    memory: MemorySettings = field(default_factory=MemorySettings)
     row_keeping: RowCacheSettings = field(default_factory=RowCacheSettings)
     deployment_target: DeploymentTarget = setting(
         DeploymentTarget.WORKSTATION, "What the adapter is for.", words=DEPLOYMENT_WORDS

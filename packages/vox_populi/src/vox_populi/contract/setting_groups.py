@@ -8,6 +8,7 @@ from pathlib import Path
 from vox_populi.contract.choices import (
     DEVICE_WORDS,
     DTYPE_WORDS,
+    ActivationMemoryChoice,
     ComputeDtype,
     DeviceKind,
     PrefixSharing,
@@ -117,6 +118,17 @@ class ComputeSettings:
     dtype: ComputeDtype = setting(ComputeDtype.AUTO, "Arithmetic of the base.", words=DTYPE_WORDS)
     threads: int | None = setting(
         None, "CPU threads.", allowed=THREADS, default_text="torch's", recorded=Recorded.NEVER
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySettings:
+    """How a run saves memory at the price of time, with the same result."""
+
+    activation_memory: ActivationMemoryChoice = setting(
+        ActivationMemoryChoice.AUTO,
+        "Compute activations again instead of keeping them: less memory, more time.",
+        recorded=Recorded.NEVER,
     )
 
 

@@ -125,6 +125,8 @@ class TrainingSettings(TypedDict, total=False):
     """Arithmetic of the base."""
     threads: int | None
     """CPU threads."""
+    activation_memory: Literal["auto", "none", "selective", "full", "offload"]
+    """Compute activations again instead of keeping them: less memory, more time."""
     row_cache: bool
     """Keep the rows of large files as token ids, for a quick next start."""
     row_cache_dir: str | Path | None

@@ -14,6 +14,7 @@ from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import EMBED_WEIGHT, HEAD, tensor_keys
 from vox_populi.kernel.adapted_objective import AdaptedObjective, adapter_streams
 from vox_populi.kernel.nf4_backend import Nf4Backend, choose_nf4_backend
+from vox_populi.model.activation_memory import ActivationMemory, Activations
 from vox_populi.model.hf_load import load_base, read_weight
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.nf4_load import load_nf4_base, quantize_stored
@@ -68,7 +69,10 @@ def _qlora_proxy(plan: ExecutionPlan, inventory: ModelInventory, quant: QuantPla
 
 
 def _adapted(plan: ExecutionPlan, model: Transformer, pool: DensePool | None) -> Objective:
-    adapted = attach_adapters(model, plan.adapters, plan.lora, *adapter_streams(plan))
+    init, dropout = adapter_streams(plan)
+    adapted = attach_adapters(model, plan.adapters, plan.lora, init, dropout)
+    memory = ActivationMemory(plan.activation_memory.value)
+    model.activations = Activations(memory, (dropout,) if plan.lora.dropout else ())
     is_shared = plan.prefixes.is_shared
     return AdaptedObjective(model, adapted, pool, share_prefixes=is_shared)
 

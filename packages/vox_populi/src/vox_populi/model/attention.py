@@ -6,11 +6,12 @@ Shape letters: T tokens, D model width, H query heads, K key/value heads, E head
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
 from vox_populi.hf.model_config import ModelConfig
+from vox_populi.model.activation_memory import Activations
 from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.kv_slots import SlotStep
 from vox_populi.model.norm import Norm, RmsNorm
@@ -36,6 +37,8 @@ class PackContext:
     for a graph that is exported; `None` for torch's kernels."""
     branches: tuple[Branch, ...] = ()
     """Segments of the pack that others continue."""
+    activations: Activations = field(default_factory=Activations)
+    """What the blocks keep for their backward passes."""
 
 
 class Attention(nn.Module):

@@ -30,10 +30,11 @@ class Mlp(nn.Module):
         self.down = nn.Linear(inner, width, bias=bias)
         self.kind = ActivationKind(config.activation.value)
 
-    def forward(self, x_TD: Tensor, norm: Norm) -> Tensor:
-        """Apply the MLP to `norm(x)`."""
+    def forward(self, x_TD: Tensor, norm: Norm, *, is_repeat: bool = False) -> Tensor:
+        """Apply the MLP to `norm(x)`; with `is_repeat` the result is not used."""
         first_TF, up_TF = self._inner(x_TD, norm)
-        return activated_down(first_TF, up_TF, self.kind, projection_of(self.down, first_TF))
+        down = projection_of(self.down, first_TF)
+        return activated_down(first_TF, up_TF, self.kind, down, needs_result=not is_repeat)
 
     def _inner(self, x_TD: Tensor, norm: Norm) -> tuple[Tensor, Tensor | None]:
         """What is activated, and what the result is multiplied with, each `[T, F]`."""

@@ -6,10 +6,13 @@ a `Linear` or a `LoraLinear`. Shape letters: T tokens, P requested positions, D 
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from vox_populi.hf.model_config import ModelConfig
+from vox_populi.model.activation_memory import Activations, repeated
 from vox_populi.model.attention import PackContext
 from vox_populi.model.block import Block, build_norm
 from vox_populi.model.kv_cache import KvCache
@@ -26,6 +29,8 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.activations = Activations()
+        """What training keeps of the blocks."""
         self.embed = _embedding(config.vocab_size, config.hidden_size)
         self.pos_embed = (
             _embedding(config.max_positions, config.hidden_size) if config.rope is None else None
@@ -59,10 +64,15 @@ class Transformer(nn.Module):
         elif self.config.rope is not None:
             rope, dim = self.config.rope, self.config.rotary_dim
             table = rotary_table(rope, dim, batch.positions_T, batch.offsets)
-        context = PackContext(batch.offsets, table, cache, branches=batch.branches)
+        activations = self.activations if torch.is_grad_enabled() else Activations()
+        context = PackContext(
+            batch.offsets, table, cache, branches=batch.branches, activations=activations
+        )
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
-            x_TD = block(x_TD, context, keep_P if index == last else None)
+            part = partial(block, context=context, keep_P=keep_P if index == last else None)
+            repeats = activations.repeats_block
+            x_TD = repeated(part, x_TD, activations) if repeats else part(x_TD)
         normed: Tensor = self.final_norm(x_TD)
         return normed
 

@@ -98,7 +98,8 @@ def device_memory_exhausted(device: str, peak: int) -> Problem:
     return Problem(
         code="MENS-E006",
         what=f"the device {device} ran out of memory; {peak / 2**20:,.0f} MiB were in use.",
-        fix="Lower --batch-size, --seq-len or --rank; vox mens train --dry-run shows the estimate.",
+        fix="Lower --batch-size, --seq-len or --rank, or pass --activation-memory full; vox mens"
+        " train --dry-run shows the estimate.",
     )
 
 

@@ -111,6 +111,10 @@ PEER_SETTINGS = _by_name(
         "--seq-len": """
             max_seq_length max_seq_len sequence_len sequence_length seq_length model_max_length
             cutoff_len context_length block_len""",
+        "--activation-memory": """
+            gradient_checkpointing use_gradient_checkpointing grad_checkpoint
+            activation_checkpointing enable_activation_checkpointing""",
+        "--activation-memory offload": "enable_activation_offloading activation_offloading",
         "--max-new-tokens | --seq-len": "max_length max_tokens",
         "--seed": "random_seed random_state data_seed manual_seed",
         "--dtype bf16": "bf16 bfloat16",
@@ -191,7 +195,10 @@ ANSWERS = "The assistant's text is learned, with --learn all every token; see `v
 ONE_DEVICE = "A run uses one device (--device) and does not need a launcher"
 OPTIMIZER = "An optimizer has only --optimizer, --lr, --weight-decay and --max-grad-norm"
 PACKED = "The rows of a batch are always packed and never see each other"
-MEMORY = "This is chosen for you; --batch-size, --seq-len and --backend qlora decide the memory"
+MEMORY = (
+    "This is chosen for you; --batch-size, --seq-len, --activation-memory and --backend qlora"
+    " decide the memory"
+)
 LOCAL = "Nothing is downloaded or uploaded, and code in a model folder is never run"
 PLAIN_LORA = "Only LoRA is trained: --rank, --alpha, --dropout, --rslora and --targets"
 SUPERVISED = "`vox mens train` only does supervised fine-tuning"
@@ -217,8 +224,6 @@ _ABSENT_BY_REASON = {
         packing packed sample_packing eval_sample_packing multipack pad_to_sequence_len
         pad_to_max_length padding_free group_by_length neat_packing packing_strategy""",
     MEMORY: """
-        gradient_checkpointing use_gradient_checkpointing grad_checkpoint
-        activation_checkpointing enable_activation_checkpointing enable_activation_offloading
         flash_attention flash_attn use_flash_attention use_flash_attention_2
         attn_implementation xformers_attention sdp_attention torch_compile compile use_unsloth
         use_liger_kernel enable_liger_kernel liger_kernel tf32 low_cpu_mem_usage max_memory""",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
+from vox_populi.operator_messages.wording import gib
 from vox_tensor.errors import Problem
 from vox_tensor.file_form import FileForm
 
@@ -266,6 +267,32 @@ def proxy_stack_not_square(where: str, names: Sequence[str]) -> Problem:
 def proxy_losses(graph: str) -> str:
     """The heading of a proxy run's losses."""
     return f"{graph}: these are not full-graph losses"
+
+
+def proxy_keeps_inputs(mode: str) -> Problem:
+    """Recomputation was requested for a graph that has nothing to compute again."""
+    return Problem(
+        code="MENS-P130",
+        what=f"{mode} has no effect on the proxy graph, whose layers keep only their inputs.",
+        where="--activation-memory",
+        fix="Omit it, or pass --qlora-graph full.",
+    )
+
+
+def note_activation_memory(mode: str, needed: int, left: int) -> str:
+    """Why activations are computed again without a request."""
+    return (
+        f"keeping all activations needs {gib(needed)}, which is more than there is, so they are"
+        f" computed again ({mode}): {gib(left)}, and slower steps (--activation-memory)."
+    )
+
+
+def note_offload_is_full(device: str) -> str:
+    """The device has no memory of its own."""
+    return (
+        f"--activation-memory offload is the same as full on {device}, which has no memory besides"
+        " the host's."
+    )
 
 
 def note_proxy_objective(ce_last_k: int) -> str:

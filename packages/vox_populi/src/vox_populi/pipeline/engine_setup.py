@@ -15,9 +15,10 @@ from vox_populi.kernel.builders import build_objective
 from vox_populi.kernel.nf4_backend import choose_nf4_backend
 from vox_populi.operator_messages import environment as say
 from vox_populi.pipeline.train import PlannedRun
+from vox_populi.plan.activation_choice import has_memory_to_spare
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.quantize.nf4_cache import cached_base
-from vox_populi.train.allocator import keep_freed_memory
+from vox_populi.train.allocator import keep_freed_memory, return_freed_memory
 from vox_populi.train.memory_peak import peak_memory_bytes
 from vox_populi.train.objective import Objective
 from vox_populi.train.optimizers.optimizer import Optimizer
@@ -41,8 +42,11 @@ def load_objective(planned: PlannedRun, base_digest: str) -> LoadedObjective:
         ModelError: For a base that cannot be read.
         EnvironmentFailure: When a cache folder cannot be written.
     """
-    keep_freed_memory()
     plan, inventory = planned.plan, planned.preflight.inventory
+    if has_memory_to_spare(plan.memory.total, plan.memory_available, plan.device):
+        keep_freed_memory()
+    else:
+        return_freed_memory()
     quant, dtype = plan.quant, TORCH_DTYPES[plan.compute_dtype]
     # The proxy graph has no attention.
     is_full = plan.proxy is None

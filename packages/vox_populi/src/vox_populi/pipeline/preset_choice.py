@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vox_populi.contract.choices import Backend, default_tokenizer
+from vox_populi.contract.choices import ActivationMemoryChoice, Backend, default_tokenizer
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.presets import values_of_preset
 from vox_populi.errors import EnvironmentFailure
@@ -37,7 +37,8 @@ class PresetChoice:
 def choose_preset(given: Mapping[str, object]) -> PresetChoice:
     """Plan each preset of the ladder with the given settings; the first that fits is chosen.
 
-    A preset whose sequences are longer than the base has positions for is skipped.
+    A preset whose sequences are longer than the base has positions for is skipped. Activations are
+    computed again only for the last preset, if it does not fit otherwise.
 
     Args:
         given: Values of a request by the fields of `FinetuneContract` and its groups; they
@@ -69,13 +70,17 @@ def choose_preset(given: Mapping[str, object]) -> PresetChoice:
 
 def plans_of_ladder(given: Mapping[str, object]) -> Iterator[tuple[str, ExecutionPlan]]:
     """The plan of each preset of the ladder with the given settings; see `choose_preset`."""
-    contracts = {name: _contract(given, name) for name in LADDER}
-    first = next(iter(contracts.values()))
+    attempts = [(name, ActivationMemoryChoice.NONE) for name in LADDER]
+    attempts.append((LADDER[-1], ActivationMemoryChoice.AUTO))
+    contracts = [
+        (name, _contract({"activation_memory": memory, **given}, name)) for name, memory in attempts
+    ]
+    _, first = contracts[0]
     is_qlora = first.backend is Backend.QLORA
     folder = first.model_dir or embedded_model_dir()
     inventory = read_inventory(folder, complete=not is_qlora, allow_nf4=is_qlora)
     machine = probe_machine(first.compute.device, first.compute.dtype)
-    for name, contract in contracts.items():
+    for name, contract in contracts:
         graph = choose_graph(contract, inventory)
         yield name, plan_execution(contract, inventory, graph, _SOME_ROWS, machine)
 

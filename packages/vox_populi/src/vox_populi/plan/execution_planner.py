@@ -7,11 +7,16 @@ Pure: no torch, no file access. Whatever a kernel must decide is decided here, s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from vox_populi.containers.dtypes import BYTES_OF_VALUE
-from vox_populi.contract.choices import Backend, GraphId, Kernel
+from vox_populi.contract.choices import (
+    ActivationMemoryChoice,
+    Backend,
+    GraphId,
+    Kernel,
+)
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import DenseCopiesChoice, implied_kernel
 from vox_populi.contract.setting_groups import (
@@ -27,6 +32,12 @@ from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.operator_messages import quantize as say_qlora
+from vox_populi.plan.activation_choice import (
+    activation_notes,
+    activation_problems,
+    choose_activation_memory,
+    kept_choices,
+)
 from vox_populi.plan.device_choice import (
     DeviceChoice,
     MachineFacts,
@@ -144,6 +155,8 @@ class ExecutionPlan:
     """Whether easy rows come first in each epoch."""
     prefixes: PrefixChoice = UNSHARED
     """Whether tokens that rows begin with alike are computed once."""
+    activation_memory: ActivationMemoryChoice = ActivationMemoryChoice.NONE
+    """What the blocks keep for the backward pass; not `auto`."""
 
     @property
     def candle_compat_mode(self) -> bool:
@@ -204,14 +217,21 @@ def plan_execution(
     prefixes = choose_prefixes(contract, config, device.device, longest)
     rows_per_step = contract.batching.rows_per_step
     common = common_tokens(prefixes, data.prefixes, rows_per_step, longest)
-    memory, quant, quant_notes = _frozen_base(
-        contract, inventory, chosen, device, _window(contract, chosen, data, common)
-    )
+    tokens = _window(contract, chosen, data, common)
+    work = WorkingSet(tokens, device.compute_dtype, device.device)
+    bases = {
+        each: _frozen_base(contract, inventory, chosen, device, replace(work, kept=each))
+        for each in kept_choices(chosen)
+    }
+    asked, estimated = contract.memory.activation_memory, {k: base[0] for k, base in bases.items()}
+    kept = choose_activation_memory(asked, estimated, device, machine.memory_bytes)
+    memory, quant, quant_notes = bases[kept]
     notes = (
         *steps.notes,
         *device.notes,
         *chosen.notes,
         *quant_notes,
+        *activation_notes(asked, kept, estimated, device),
         *_data_notes(contract, config, data),
         *_memory_notes(memory, device),
     )
@@ -243,6 +263,7 @@ def plan_execution(
         ce_last_k=contract.ce_last_k,
         curriculum=contract.curriculum,
         prefixes=prefixes,
+        activation_memory=kept,
     )
 
 
@@ -281,12 +302,11 @@ def _frozen_base(
     inventory: ModelInventory,
     chosen: GraphChoice,
     device: DeviceChoice,
-    tokens: int,
+    work: WorkingSet,
 ) -> tuple[MemoryEstimate, QuantPlan | None, tuple[str, ...]]:
     """How the base is held, and the memory of a step with it."""
     config, modules, lora = inventory.config, chosen.adapters, contract.lora
     optimizer = contract.optimization.optimizer
-    work = WorkingSet(tokens, device.compute_dtype, device.device)
     if contract.backend is Backend.LORA:
         return estimate_memory(config, modules, lora, work, optimizer=optimizer), None, ()
     layout = nf4_layout(contract, inventory, chosen)
@@ -318,6 +338,7 @@ def _refuse(
 ) -> None:
     refused = (
         *chosen.problems,
+        *activation_problems(contract),
         *_data_problems(contract, config, data),
         *thread_problems(contract.compute.threads, machine.n_cpus),
     )

@@ -2,6 +2,8 @@
 
 Letters: T tokens of a window, D model width, Q query features, K key (or value) features,
 F MLP width, L layers, V vocabulary, R rank, s bytes of a value in the compute dtype.
+
+What recomputation leaves of the activations is in `kept_per_token`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from math import prod
 from typing import NamedTuple
 
 from vox_populi.containers.dtypes import BYTES_OF_VALUE
+from vox_populi.contract.choices import ActivationMemoryChoice
 from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
 from vox_populi.hf.keymap import AdapterModule, tensor_keys
 from vox_populi.hf.model_config import ModelConfig
@@ -57,8 +60,8 @@ class MemoryEstimate:
     optimizer: int
     """What the optimizer keeps by `OPTIMIZERS`: with AdamW two f32 moments per adapter value."""
     activations: int
-    """What the forward pass keeps for the backward pass: T * (L * `activations_per_token` + 2 D)
-    * s, the last term for the final norm's input and the gradient that the loss makes."""
+    """What the forward pass keeps for the backward pass: T * (`kept_per_token` + 2 D) * s, the
+    last term for the final norm's input and the gradient that the loss makes."""
     working: int
     """Temporaries of the largest block's backward pass: T * (max(4 F, 8 Q) + 2 D) * s."""
     loss_chunk: int
@@ -70,6 +73,8 @@ class MemoryEstimate:
     """Codes and magnitudes of the layers that are in NF4."""
     dense_copies: int = 0
     """Their dense copies at the peak: one buffer for the largest matrix, or all of them."""
+    host: int = 0
+    """Inputs of the blocks in the host's memory: T * L * D * s. Not a term of the device's."""
 
     @property
     def total(self) -> int:
@@ -134,6 +139,8 @@ class WorkingSet:
     """`float32` or `bfloat16`."""
     device: str
     """torch's name: `cpu`, `cuda` or `mps`."""
+    kept: ActivationMemoryChoice = ActivationMemoryChoice.NONE
+    """What the blocks keep; not `auto`."""
 
 
 def estimate_memory(
@@ -156,9 +163,12 @@ def estimate_memory(
     """
     size = BYTES_OF_VALUE[work.compute_dtype]
     adapter = adapter_size(modules, lora.rank, optimizer)
-    saved = config.n_layers * activations_per_token(config) + 2 * config.hidden_size
-    if lora.dropout:
-        saved += sum(module.in_features for module in modules)
+    is_offloaded = work.kept is ActivationMemoryChoice.OFFLOAD and work.device == "cuda"
+    # Without memory of its own a device keeps the inputs where they are.
+    is_full = work.kept is ActivationMemoryChoice.OFFLOAD and not is_offloaded
+    kept = ActivationMemoryChoice.FULL if is_full else work.kept
+    saved = kept_per_token(config, modules if lora.dropout else (), kept) + 2 * config.hidden_size
+    inputs = config.n_layers * config.hidden_size if is_offloaded else 0
     widest = max(4 * config.intermediate_size, 8 * config.q_features) + 2 * config.hidden_size
     return MemoryEstimate(
         weights=size * (count_parameters(config) - (packed.values if packed else 0)),
@@ -169,6 +179,7 @@ def estimate_memory(
         optimizer=adapter.optimizer,
         activations=work.tokens * saved * size,
         working=work.tokens * widest * size,
+        host=work.tokens * inputs * size,
         loss_chunk=min(LOSS_CHUNK_ROWS, work.tokens) * config.vocab_size * _F32 * 2,
         runtime=_RUNTIME_BYTES.get(work.device, CUDA_RUNTIME_BYTES),
     )
@@ -211,6 +222,37 @@ def estimate_proxy_memory(
     )
 
 
+def kept_per_token(
+    config: ModelConfig, masked: Sequence[AdapterModule], kept: ActivationMemoryChoice
+) -> int:
+    """Values that the blocks keep per token at the peak, with dropout masks.
+
+    - `none`: L blocks of `activations_per_token`, and a mask for each layer with dropout;
+    - `selective`: of the MLPs only one, which is being computed again, has more than its input;
+    - `full`: L D for the inputs of the blocks, and one block that is being computed again;
+    - `offload`: that block, and 2 D for the inputs on their way to the host and back.
+
+    Args:
+        config: The base model.
+        masked: Layers with a dropout mask.
+        kept: Not `auto`.
+    """
+    n_layers, width = config.n_layers, config.hidden_size
+    of_mlps = sum(module.in_features for module in masked if ".mlp." in module.ours)
+    masks = sum(module.in_features for module in masked)
+    block, in_mlp = activations_per_token(config), _in_mlp(config)
+    match kept:
+        case ActivationMemoryChoice.SELECTIVE:
+            repeated = in_mlp + -(-of_mlps // n_layers)
+            return n_layers * (block - in_mlp) + (masks - of_mlps) + repeated
+        case ActivationMemoryChoice.FULL:
+            return n_layers * width + block + -(-masks // n_layers)
+        case ActivationMemoryChoice.OFFLOAD:
+            return 2 * width + block + -(-masks // n_layers)
+        case _:
+            return n_layers * block + masks
+
+
 def activations_per_token(config: ModelConfig) -> int:
     """Values that one block keeps per token: `2 D + 2 Q + 2 K + H (+ Q + K) + 2 F`.
 
@@ -226,8 +268,12 @@ def activations_per_token(config: ModelConfig) -> int:
     attention = 2 * config.q_features + 2 * config.kv_features + config.n_heads
     if config.qk_norm:
         attention += config.q_features + config.kv_features
-    mlp = (2 if config.gated_mlp else 1) * config.intermediate_size
-    return 2 * config.hidden_size + attention + mlp
+    return 2 * config.hidden_size + attention + _in_mlp(config)
+
+
+def _in_mlp(config: ModelConfig) -> int:
+    """Values per token that an MLP keeps besides its input."""
+    return (2 if config.gated_mlp else 1) * config.intermediate_size
 
 
 def count_parameters(config: ModelConfig) -> int:

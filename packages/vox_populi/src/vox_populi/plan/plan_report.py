@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from vox_populi.contract.choices import ActivationMemoryChoice
 from vox_populi.contract.setting import record_of
 from vox_populi.operator_messages import prefixes as say_prefixes
 from vox_populi.plan.execution_planner import ExecutionPlan
@@ -13,6 +14,12 @@ from vox_populi.plan.prefix_choice import UNSHARED
 from vox_tensor.visible_text import one_line
 
 PLAN_SCHEMA_VERSION = 1
+
+_KEPT = {
+    ActivationMemoryChoice.SELECTIVE: "selective: MLPs are computed again",
+    ActivationMemoryChoice.FULL: "full: blocks are computed again",
+    ActivationMemoryChoice.OFFLOAD: "offload: blocks are computed again, from host memory",
+}
 
 
 def plan_as_text(plan: ExecutionPlan) -> str:
@@ -72,6 +79,7 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
             "supervised_tokens": plan.data.supervised_tokens,
         },
         "memory_bytes": {**dict(plan.memory.terms()), "total": plan.memory.total},
+        **activation_values(plan),
         "memory_available_bytes": plan.memory_available,
         "fits": plan.fits,
         **_qlora_json(plan),
@@ -97,6 +105,14 @@ def _prefix_rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
     elif choice.reason is not None:
         text = say_prefixes.unshared(sample.saved_part, sample.rows, choice.reason)
         yield "shared prefixes", text
+
+
+def activation_values(plan: ExecutionPlan) -> dict[str, object]:
+    """What the blocks keep, unless it is everything, and its part in the host's memory."""
+    if plan.activation_memory is ActivationMemoryChoice.NONE:
+        return {}
+    host = {"host_memory_bytes": plan.memory.host} if plan.memory.host else {}
+    return {"activation_memory": plan.activation_memory.value, **host}
 
 
 def _qlora_json(plan: ExecutionPlan) -> dict[str, object]:
@@ -176,6 +192,8 @@ def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
         f"{plan.total_steps} of {batching.rows_per_step} rows"
         f" ({plan.epochs} epochs of {plan.steps_per_epoch})",
     )
+    if plan.activation_memory is not ActivationMemoryChoice.NONE:
+        yield "activations", _KEPT[plan.activation_memory]
     schedule = plan.schedule
     yield (
         "learning rate",
@@ -213,6 +231,8 @@ def _memory_rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
     for name, size in plan.memory.terms():
         if size:
             yield f"memory: {name.replace('_', ' ')}", _mib(size)
+    if plan.memory.host:
+        yield "memory of the host", _mib(plan.memory.host)
     available = plan.memory_available
     known = "" if available is None else f" of {_mib(available).strip()} there"
     yield "memory: total", f"{_mib(plan.memory.total)}{known}"

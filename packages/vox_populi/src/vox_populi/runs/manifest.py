@@ -26,6 +26,7 @@ from vox_populi.files.whole_file import OWN_DIGEST, fits_own_digest, with_own_di
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.plan.execution_planner import ExecutionPlan
+from vox_populi.plan.plan_report import activation_values
 from vox_populi.runs.lane import LANE_OF_KERNEL
 from vox_populi.runs.qlora_facts import qlora_facts, skip_counts
 
@@ -293,6 +294,7 @@ def _schedule_values(contract: FinetuneContract, plan: ExecutionPlan) -> dict[st
         "device": plan.device,
         "compute_dtype": plan.compute_dtype,
         "threads": plan.threads,
+        **activation_values(plan),
         "memory_estimate_bytes": plan.memory.total,
         "notes": list(plan.notes),
     }
