@@ -23,6 +23,7 @@ from vox_cli.command_table import COMMANDS
 from vox_cli.exit_codes import ExitCode
 from vox_cli.lazy_group import load_command
 from vox_populi import extras
+from vox_populi.contract.choices import ActivationMemoryChoice
 from vox_populi.events import Event, EventName
 from vox_populi.hf.family_registry import FAMILIES
 from vox_populi.pipeline.generate import GenerateResult
@@ -222,9 +223,9 @@ def test_ctrl_c_is_acknowledged_at_once_and_is_not_an_error(
 def test_no_plan_reaches_a_terminal_raw(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
     train: Any = extras.load("vox_cli.commands.mens_train")
     made = hostile(typing.get_type_hints(PlannedRun)["plan"])
-    # A family is ours, never a file's; names in it are looked up.
+    # A family is ours, never a file's; names in it are looked up. A plan never has `auto`.
     config = dataclasses.replace(made.config, family=FAMILIES[0])
-    made = dataclasses.replace(made, config=config)
+    made = dataclasses.replace(made, config=config, activation_memory=ActivationMemoryChoice.FULL)
 
     @dataclasses.dataclass
     class Planned:
