@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from packages.vox_populi.tests.written_curve import WrittenCurve
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.pipeline.merge import MergeRequest, merge_weights
 from vox_populi.pipeline.status import run_status
@@ -20,8 +21,10 @@ MakeContract = Callable[..., FinetuneContract]
 
 
 @pytest.fixture
-def report(make_contract: MakeContract) -> TrainReport:
-    """A run that overshoots: its held-out loss rises again after a few steps."""
+def report(make_contract: MakeContract, monkeypatch: pytest.MonkeyPatch) -> TrainReport:
+    """A run whose held-out loss rises again after its fourth step."""
+    curve = WrittenCurve(9.0, 8.0, 7.0, 6.0, *map(float, range(5, 14)))
+    monkeypatch.setattr("vox_populi.train.engine.mean_loss", curve)
     contract = make_contract(eval_every=1, learning_rate=0.5, epochs=4)
     return run_training(contract, RunOptions(keep_checkpoints=1, checkpoint_every=1))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from packages.vox_populi.tests.written_curve import WrittenCurve
 from vox_populi.adapters.lora_bin import read_adapter_bin
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError, RunFailedError
@@ -27,8 +27,6 @@ from vox_populi.runs.checkpoint_dir import check_checkpoint, list_checkpoints
 from vox_populi.runs.run_dir import RunDir
 from vox_populi.runs.run_history import RunState
 from vox_populi.runs.telemetry import read_telemetry
-from vox_populi.train.batches import RowSource
-from vox_populi.train.objective import Objective
 from vox_tensor.lora_spec import LoraSpec
 
 MakeContract = Callable[..., FinetuneContract]
@@ -293,26 +291,6 @@ def test_a_folder_that_another_process_holds_is_refused_and_untouched(
 
 def equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-class WrittenCurve:
-    """Stands for the held-out loss: the first run's evaluations get these values in turn.
-
-    A later run gets the value of the adapter that it evaluates, which the first must have had.
-    What is trained decides nothing, so no rounding can move the best step.
-    """
-
-    def __init__(self, *losses: float) -> None:
-        self.left = list(losses)
-        self.given: dict[str, float] = {}
-
-    def __call__(self, objective: Objective, rows: RowSource, window_tokens: int) -> float:
-        digest = hashlib.sha256()
-        for tensor in objective.snapshot().values():
-            digest.update(tensor.numpy().tobytes())
-        if digest.hexdigest() not in self.given:
-            self.given[digest.hexdigest()] = self.left.pop(0)
-        return self.given[digest.hexdigest()]
 
 
 def test_early_stopping_keeps_its_best_adapter_when_resumed(
