@@ -232,7 +232,7 @@ def test_no_plan_reaches_a_terminal_raw(show: Show, monkeypatch: pytest.MonkeyPa
         plan: Any
         shown_notes: tuple[str, ...] = (HOSTILE,)
 
-    monkeypatch.setattr(train, "plan_training", lambda contract, use: Planned(made))
+    monkeypatch.setattr(train, "plan_training", lambda contract, use, place: Planned(made))
     assert_harmless(show("mens", "train", "--data-dir", "x", "--output-dir", "y", "--dry-run"))
 
 

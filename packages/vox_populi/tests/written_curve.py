@@ -6,6 +6,7 @@ import hashlib
 
 from vox_populi.train.batches import RowSource
 from vox_populi.train.objective import Objective
+from vox_populi.train.ranks import Ranks
 
 
 class WrittenCurve:
@@ -19,7 +20,9 @@ class WrittenCurve:
         self.left = list(losses)
         self.given: dict[str, float] = {}
 
-    def __call__(self, objective: Objective, rows: RowSource, window_tokens: int) -> float:
+    def __call__(
+        self, objective: Objective, rows: RowSource, window_tokens: int, ranks: Ranks
+    ) -> float:
         digest = hashlib.sha256()
         for tensor in objective.snapshot().values():
             digest.update(tensor.numpy().tobytes())

@@ -30,6 +30,7 @@ from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import run as say_run
 from vox_populi.operator_messages import usage as say_usage
 from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.launch import RankKilledError
 from vox_tensor.errors import Problem, VoxError, cause
 
 COMPLETION_VARIABLE = "_VOX_COMPLETE"
@@ -88,7 +89,7 @@ def _call(argv: list[str]) -> int:
     if COMPLETION_VARIABLE in os.environ:
         command.main(argv, prog_name=PROGRAM)
     try:
-        with command.make_context(PROGRAM, argv) as context:
+        with command.make_context(PROGRAM, argv, obj=tuple(argv)) as context:
             command.invoke(context)
     except typer.Exit as done:
         return done.exit_code
@@ -104,7 +105,7 @@ def _note_unknown_variables() -> None:
 
 def _explain(error: Exception, argv: Sequence[str]) -> tuple[Sequence[Problem], int]:
     """The problems in an exception, and the exit code of their kind."""
-    if isinstance(error, RunInterruptedError):
+    if isinstance(error, RunInterruptedError | RankKilledError):
         return error.problems, error.exit_code
     if isinstance(error, VoxError):
         return error.problems, EXIT_CODE_OF_KIND[error.kind]

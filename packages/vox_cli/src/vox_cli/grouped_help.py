@@ -19,8 +19,8 @@ _HEADINGS = {
     "Weights": "model init_from run checkpoint adapter",
     "Output": "output_dir resume force config print_config dry_run report_to",
     "Method": "backend preset targets rank alpha dropout rslora deployment_target",
-    "Length and steps": "epochs max_steps max_runtime_secs batch_size grad_accum seq_len seed"
-    " share_prefixes",
+    "Length and steps": "epochs max_steps max_runtime_secs batch_size grad_accum"
+    " micro_batches seq_len seed share_prefixes",
     "Learning rate and optimizer": "lr schedule warmup optimizer weight_decay max_grad_norm",
     "Text and tokens": "tokenizer template template_date system_prompt force_template history learn"
     " on_control_text",
@@ -31,7 +31,7 @@ _HEADINGS = {
     " trajectory_tool_trace_boost trajectory_failure_category_boost trajectory_quality_floor"
     " trajectory_quality_boost",
     "Provenance": "base_model_family upstream_model_id license_class attribution_required",
-    "Device": "device dtype threads activation_memory",
+    "Device": "device dtype threads activation_memory nproc",
     "QLoRA": "base_quant kernel nf4_block_size nf4_cache nf4_cache_dir ce_last_k",
 }
 """Headings, each with the names of its options in their order."""

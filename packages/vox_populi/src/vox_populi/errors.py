@@ -52,6 +52,13 @@ class RunFailedError(VoxError):
     kind = FailureKind.RUN_FAILED
 
 
+class PeerLostError(RunFailedError):
+    """Another process of the run ended; why is for that process to say."""
+
+    is_told = False
+    """Whether a launcher has already asked this process to stop."""
+
+
 class MergeMismatchError(VoxError):
     """A merged model that does not compute the same as base and adapter (exit 6)."""
 

@@ -28,7 +28,7 @@ from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.schedule import ScheduleKind
 
 NOT_IN_DIGEST = {"data", "data_dir", "output_dir", "model_dir", "init_from", "threads"}
-NOT_IN_DIGEST |= {"use_row_cache", "row_cache_dir", "activation_memory"}
+NOT_IN_DIGEST |= {"use_row_cache", "row_cache_dir", "activation_memory", "shard", "device_memory"}
 IMPLIED = {"base_quant", "force_kernel"}
 """What the backend of a request implies; see `test_qlora_spec`."""
 IN_LORA = {"rank", "alpha", "dropout", "use_rslora"}
@@ -56,6 +56,7 @@ OTHER_VALUE: dict[str, Any] = {
     "batch_size": 1,
     "grad_accum": 1,
     "share_prefixes": PrefixSharing.NEVER,
+    "micro_batches": 4,
     "seed": 0,
     "min_rating": None,
     "context_filter": "python",

@@ -58,6 +58,7 @@ _NEED_TORCH = (
     "sample_answers",
     "loggers",
     "shared_prefix",
+    "shared",
 )
 collect_ignore = [] if find_spec("torch") else [f"test_{name}_run.py" for name in _NEED_TORCH]
 if not (find_spec("starlette") and find_spec("prometheus_client")):  # vox-populi[serve]

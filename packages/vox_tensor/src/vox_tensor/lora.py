@@ -272,6 +272,8 @@ class LoraLinear(nn.Module):
         self.base: nn.Linear | FrozenLinear = base.requires_grad_(False)
         self.spec = spec
         self.dropout_generator = dropout_generator
+        self.dropout_seed: Callable[[], int] | None = None
+        """Asked for the seed of each mask; `None` continues the stream of `dropout_generator`."""
         self.is_on = True
         """Whether the update counts; see `adapters_off`."""
         device = base.weight.device
@@ -297,6 +299,8 @@ class LoraLinear(nn.Module):
 
     def _dropout_keep(self, x_TI: Tensor) -> Tensor:
         stay = 1.0 - self.spec.dropout
+        if self.dropout_seed is not None and self.dropout_generator is not None:
+            self.dropout_generator.manual_seed(self.dropout_seed())
         keep = torch.empty_like(x_TI).bernoulli_(stay, generator=self.dropout_generator)
         return keep.div_(stay)
 

@@ -62,9 +62,14 @@ class Nf4Weight:
     requires_grad = False
 
     def __init__(self, quantized: Nf4Tensor, pool: DensePool) -> None:
-        self.quantized = quantized
+        self._stored = quantized
         self.pool = pool
         self._kept: Tensor | None = None
+
+    @property
+    def quantized(self) -> Nf4Tensor:
+        """Codes and magnitudes."""
+        return self._stored
 
     @property
     def shape(self) -> torch.Size:

@@ -37,6 +37,11 @@ class Window:
     """Each row, and the segment with its last token; empty where each segment is a row."""
 
     @property
+    def rows(self) -> list[int]:
+        """The rows of the window, in their original order."""
+        return sorted(row for row, _ in self.ends) or [segment.row for segment in self.segments]
+
+    @property
     def n_tokens(self) -> int:
         """Number of tokens in the window; there is no padding."""
         return sum(segment.length for segment in self.segments)

@@ -28,6 +28,10 @@ from vox_cli.train_request import (
 )
 from vox_cli.value_parsers import one_of
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.number_ranges import PROCESSES
+from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.launch import processes_here, run_on_processes
+from vox_populi.pipeline.rank_place import RankPlace, rank_place
 from vox_populi.pipeline.train import Resume, RunOptions, TrainReport, plan_training, run_training
 from vox_populi.pipeline.trial import try_one_step
 from vox_populi.plan.output_folder import FolderUse
@@ -69,6 +73,10 @@ def train(
             "[=step]",
         ),
     ] = None,
+    nproc: Annotated[
+        int,
+        flags.whole("Share the run among N processes on this machine.", PROCESSES, 1),
+    ] = 1,
     force: Annotated[
         bool,
         flags.switch(
@@ -84,6 +92,8 @@ def train(
     """
     names = [each.name for each in TRAIN_SETTINGS]
     file = read_config_file(config, names) if config else None
+    if not rank_place().is_first:
+        console = replace(console, quiet=True)
     chosen = choose_settings(context, file)
     console.notes(each.note for each in chosen.values() if each.note is not None)
     if print_config:
@@ -91,14 +101,32 @@ def train(
         return
     contract = build_contract(chosen)
     options = build_options(chosen, force=force, resume=resume, config=config)
+    place = processes_here(nproc, rank_place())
     if dry_run is not None:
-        _show_plan(console, contract, dry_run, options.folder_use)
-        return
+        _show_plan(console, contract, dry_run, options.folder_use, place)
+    elif place.size > 1 and not place.is_launched:
+        code = run_on_processes(place.size, context.obj, contract.compute.threads)
+        raise typer.Exit(code)
+    elif place.is_first:
+        _train(console, contract, options)
+    else:
+        _follow(contract, options)
+
+
+def _train(console: Console, contract: FinetuneContract, options: RunOptions) -> None:
     report, said = _run(console, contract, options)
     for note in report.notes:
         if note not in said:
             console.note(f"note: {note}")
     console.report(report, train_text)
+
+
+def _follow(contract: FinetuneContract, options: RunOptions) -> None:
+    """Train as one of several processes that is not the first, which prints the result."""
+    try:
+        run_training(contract, options)
+    except RunInterruptedError as error:
+        raise typer.Exit(error.exit_code) from error
 
 
 def _print_config(console: Console, chosen: Mapping[str, Chosen]) -> None:
@@ -109,10 +137,16 @@ def _print_config(console: Console, chosen: Mapping[str, Chosen]) -> None:
 
 
 def _show_plan(
-    console: Console, contract: FinetuneContract, dry_run: DryRun, use: FolderUse
+    console: Console,
+    contract: FinetuneContract,
+    dry_run: DryRun,
+    use: FolderUse,
+    place: RankPlace,
 ) -> None:
+    if not place.is_first:
+        return
     trial = None if dry_run is DryRun.PLAN else try_one_step(contract, use)
-    planned = trial.planned if trial else plan_training(contract, use)
+    planned = trial.planned if trial else plan_training(contract, use, place)
     for note in planned.shown_notes:
         if note not in planned.plan.notes:
             console.note(f"note: {note}")

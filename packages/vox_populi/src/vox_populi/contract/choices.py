@@ -93,6 +93,15 @@ class ActivationMemoryChoice(StrEnum):
     """The same, in the host's memory."""
 
 
+class ShardChoice(StrEnum):
+    """Whether the processes of a run hold the base together, each a part of it."""
+
+    AUTO = "auto"
+    """If a process has too little memory for the whole base."""
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class DeploymentTarget(StrEnum):
     """What the adapter is for; decides limits, not arithmetic."""
 

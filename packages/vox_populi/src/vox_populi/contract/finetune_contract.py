@@ -50,6 +50,7 @@ from vox_populi.contract.setting_groups import (
     ProvenanceSettings,
     RowCacheSettings,
     ScheduleSettings,
+    SharingSettings,
 )
 from vox_populi.contract.template_word import TEMPLATE_METAVAR, parse_day, parse_template
 from vox_populi.data.dataset import RowRules
@@ -235,6 +236,7 @@ class FinetuneContract:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
+    sharing: SharingSettings = field(default_factory=SharingSettings)
     row_keeping: RowCacheSettings = field(default_factory=RowCacheSettings)
     deployment_target: DeploymentTarget = setting(
         DeploymentTarget.WORKSTATION, "What the adapter is for.", words=DEPLOYMENT_WORDS

@@ -12,6 +12,7 @@ from vox_populi.contract.choices import (
     ComputeDtype,
     DeviceKind,
     PrefixSharing,
+    ShardChoice,
 )
 from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
 from vox_populi.contract.setting import Recorded, SettingSpec, setting, settings_in
@@ -21,6 +22,7 @@ from vox_populi.number_ranges import (
     COUNT,
     COUNT_OR_NONE,
     FACTOR,
+    GIBIBYTES,
     GRAD_ACCUM,
     LEARNING_RATE,
     NORM,
@@ -84,6 +86,14 @@ class BatchSettings:
         "Compute once what rows of a step begin with alike.",
         recorded=Recorded.IF_CHANGED,
     )
+    micro_batches: int | None = setting(
+        None,
+        "Spread the rows of a step over a multiple of N forward passes.",
+        allowed=GRAD_ACCUM,
+        default_text="as few passes as the rows need",
+        recorded=Recorded.IF_CHANGED,
+    )
+    """Several processes share the passes of a step; with a multiple of their number, none waits."""
 
     @property
     def window_tokens(self) -> int:
@@ -130,6 +140,25 @@ class MemorySettings:
         "Compute activations again instead of keeping them: less memory, more time.",
         recorded=Recorded.NEVER,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharingSettings:
+    """How several processes share a run; the result is the same."""
+
+    shard: ShardChoice = setting(
+        ShardChoice.AUTO,
+        "Whether several processes hold the base together, each a part.",
+        recorded=Recorded.NEVER,
+    )
+    device_memory: float | None = setting(
+        None,
+        "Memory in GiB that a process may use.",
+        allowed=GIBIBYTES,
+        default_text="what its device has",
+        recorded=Recorded.NEVER,
+    )
+    """A plan with it is for another machine, whose device need not be here."""
 
 
 TRAJECTORY_SETTINGS = settings_in(

@@ -77,6 +77,8 @@ class TrainingSettings(TypedDict, total=False):
     """Forward passes per optimizer step."""
     share_prefixes: Literal["auto", "never"]
     """Compute once what rows of a step begin with alike."""
+    micro_batches: int | None
+    """Spread the rows of a step over a multiple of N forward passes."""
     seed: int
     """Random seed."""
     template: str
@@ -127,6 +129,10 @@ class TrainingSettings(TypedDict, total=False):
     """CPU threads."""
     activation_memory: Literal["auto", "none", "selective", "full", "offload"]
     """Compute activations again instead of keeping them: less memory, more time."""
+    shard: Literal["auto", "always", "never"]
+    """Whether several processes hold the base together, each a part."""
+    device_memory: float | None
+    """Memory in GiB that a process may use."""
     row_cache: bool
     """Keep the rows of large files as token ids, for a quick next start."""
     row_cache_dir: str | Path | None

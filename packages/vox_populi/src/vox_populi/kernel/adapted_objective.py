@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Generic, TypeVar
 
 import torch
@@ -21,7 +22,7 @@ from vox_populi.model.proxy_stack import ProxyStack
 from vox_populi.model.transformer import Transformer
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.train.batches import pack_batches, pack_windows
-from vox_populi.train.seeds import Stream, stream_generator
+from vox_populi.train.seeds import NoiseKey, Stream, stream_generator
 from vox_tensor.collate import PackedBatch
 from vox_tensor.lora import LoraLinear, adapters_off
 from vox_tensor.nf4_weight import DensePool
@@ -40,6 +41,7 @@ class AdaptedObjective(Generic[_Model]):
         model: Frozen; its adapted layers are those of `adapted`.
         adapted: The layers that learn, by our module name, in forward order.
         pool: Holds the dense copies of a quantised base; `None` for a dense one.
+        noise: What dropout masks depend on; `None` draws them one after the other.
         share_prefixes: Compute once what rows begin with alike.
     """
 
@@ -48,6 +50,7 @@ class AdaptedObjective(Generic[_Model]):
         model: _Model,
         adapted: Mapping[str, LoraLinear],
         pool: DensePool | None = None,
+        noise: NoiseKey | None = None,
         *,
         share_prefixes: bool = False,
     ) -> None:
@@ -55,6 +58,10 @@ class AdaptedObjective(Generic[_Model]):
         self.adapted = adapted
         self.pool = pool
         self.share_prefixes = share_prefixes
+        self.noise = noise
+        if noise is not None:
+            for number, layer in enumerate(adapted.values()):
+                layer.dropout_seed = partial(noise.of_layer, number)
 
     @property
     def device(self) -> torch.device:
@@ -91,6 +98,11 @@ class AdaptedObjective(Generic[_Model]):
     def loss_sum(self, batch: PackedBatch) -> Tensor:
         """Sum of the weighted cross entropies of the batch's supervised tokens."""
         return self.model.loss_sum(batch)
+
+    def key_noise(self, step: int, number: int) -> None:
+        """Let dropout of the passes to come depend on nothing but the seed and these."""
+        if self.noise is not None:
+            self.noise.step, self.noise.number = step, number
 
     def set_training(self, *, active: bool) -> None:
         """Turn dropout on or off; off also means that no backward pass will follow."""

@@ -9,6 +9,9 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
+from vox_populi import extras
 from vox_populi.containers.torch_dtypes import TORCH_DTYPES
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import EMBED_WEIGHT, HEAD, tensor_keys
@@ -23,6 +26,7 @@ from vox_populi.model.transformer import Transformer
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.plan.nf4_plan import QuantPlan
 from vox_populi.train.objective import Objective
+from vox_populi.train.seeds import NoiseKey
 from vox_tensor.lora import FrozenLinear
 from vox_tensor.nf4_weight import DenseCopies, DensePool, Nf4Weight
 
@@ -31,7 +35,8 @@ def build_objective(plan: ExecutionPlan, inventory: ModelInventory) -> Objective
     """Read the base and attach fresh adapters: the plan's kernel, ready for its first step."""
     if plan.quant is None:
         dtype = TORCH_DTYPES[plan.compute_dtype]
-        return _adapted(plan, load_base(inventory, dtype, plan.device), None)
+        load = _divided_load().load_divided_base if plan.ranks.is_divided else load_base
+        return _adapted(plan, load(inventory, dtype, plan.device), None)
     build = _qlora_full if plan.proxy is None else _qlora_proxy
     return build(plan, inventory, plan.quant)
 
@@ -40,10 +45,20 @@ def _qlora_full(plan: ExecutionPlan, inventory: ModelInventory, quant: QuantPlan
     """Quantise what is read, tensor by tensor."""
     backend, dtype = _backend(plan, quant), TORCH_DTYPES[plan.compute_dtype]
     pool = _pool(quant, backend)
-    model = load_nf4_base(
-        inventory, dtype, plan.device, quant.settings, pool, quantize_on=backend.quantize_on
-    )
+    if plan.ranks.is_divided:
+        divided = _divided_load()
+        packing = divided.Packing(quant.settings, pool, backend.quantize_on)
+        model = divided.load_divided_base(inventory, dtype, plan.device, packing)
+    else:
+        model = load_nf4_base(
+            inventory, dtype, plan.device, quant.settings, pool, quantize_on=backend.quantize_on
+        )
     return _adapted(plan, model, pool)
+
+
+def _divided_load() -> ModuleType:
+    """What divides a base; it takes torch a second to import, so only where it is used."""
+    return extras.load("vox_populi.model.divided_load")
 
 
 def _qlora_proxy(plan: ExecutionPlan, inventory: ModelInventory, quant: QuantPlan) -> Objective:
@@ -65,7 +80,7 @@ def _qlora_proxy(plan: ExecutionPlan, inventory: ModelInventory, quant: QuantPla
     }
     stack = ProxyStack(embed_VD, middle, quantized(EMBED_WEIGHT))
     adapted = stack.attach_adapters(plan.lora, *adapter_streams(plan))
-    return AdaptedObjective(stack, adapted, pool)
+    return AdaptedObjective(stack, adapted, pool, NoiseKey(plan.seed))
 
 
 def _adapted(plan: ExecutionPlan, model: Transformer, pool: DensePool | None) -> Objective:
@@ -73,8 +88,8 @@ def _adapted(plan: ExecutionPlan, model: Transformer, pool: DensePool | None) ->
     adapted = attach_adapters(model, plan.adapters, plan.lora, init, dropout)
     memory = ActivationMemory(plan.activation_memory.value)
     model.activations = Activations(memory, (dropout,) if plan.lora.dropout else ())
-    is_shared = plan.prefixes.is_shared
-    return AdaptedObjective(model, adapted, pool, share_prefixes=is_shared)
+    noise, is_shared = NoiseKey(plan.seed), plan.prefixes.is_shared
+    return AdaptedObjective(model, adapted, pool, noise, share_prefixes=is_shared)
 
 
 def _backend(plan: ExecutionPlan, quant: QuantPlan) -> Nf4Backend:

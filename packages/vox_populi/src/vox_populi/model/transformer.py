@@ -6,6 +6,8 @@ a `Linear` or a `LoraLinear`. Shape letters: T tokens, P requested positions, D 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
@@ -38,6 +40,8 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.final_norm = build_norm(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.whole_head: Callable[[], AbstractContextManager[None]] = nullcontext
+        """A block of code that has the whole head, where several processes hold it together."""
         self.tie_head()
 
     def tie_head(self) -> None:
@@ -84,7 +88,8 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Scores of the next token, `[T, V]` or `[P, V]`, in the compute dtype; see `hidden`."""
         hidden = self.hidden(batch, keep_P, cache)
-        (out,) = project_shared(hidden, (projection_of(self.lm_head, hidden),))
+        with self.whole_head():
+            (out,) = project_shared(hidden, (projection_of(self.lm_head, hidden),))
         return out
 
     def loss_sum(self, batch: PackedBatch) -> Tensor:
@@ -93,8 +98,9 @@ class Transformer(nn.Module):
         The caller divides by the weights of the whole optimizer step.
         """
         hidden_PD = self.hidden(batch, batch.supervised_P)
-        head = projection_of(self.lm_head, hidden_PD)
-        return linear_cross_entropy(hidden_PD, head, batch.targets_P, weights_P=batch.weights_P)
+        with self.whole_head():
+            head = projection_of(self.lm_head, hidden_PD)
+            return linear_cross_entropy(hidden_PD, head, batch.targets_P, weights_P=batch.weights_P)
 
 
 def _embedding(rows: int, width: int) -> nn.Embedding:

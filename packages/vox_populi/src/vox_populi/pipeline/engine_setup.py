@@ -72,6 +72,7 @@ def engine_settings(planned: PlannedRun, *, only_one_step: bool = False) -> Engi
         seed=plan.seed,
         optimization=plan.optimization,
         evaluation=plan.evaluation,
+        micro_batches=plan.batching.micro_batches,
         difficulties=planned.preflight.train.difficulties if is_ordered else None,
     )
 

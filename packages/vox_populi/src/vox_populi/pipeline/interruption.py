@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from threading import Thread
 from types import FrameType
 
-from vox_populi.errors import RunFailedError
+from vox_populi.errors import PeerLostError, RunFailedError
 from vox_populi.operator_messages import run as say
 
 OUT_OF_TIME = 124
@@ -75,6 +75,19 @@ class StopRequest:
         self._has_begun = True
         return self.signal_number is not None or self.is_out_of_time
 
+    def word(self) -> int:
+        """What to tell the other processes of the run: an exit code's cause, or 0 to continue."""
+        if not self():
+            return 0
+        return self.signal_number or OUT_OF_TIME
+
+    def heed(self, word: int) -> None:
+        """Stop for the reason that a process of the run has told all of them."""
+        if word == OUT_OF_TIME:
+            self.is_out_of_time = True
+        elif word:
+            self.signal_number = word
+
     def error(self, step: int, checkpoint: str | None) -> RunInterruptedError | None:
         """What a run that stopped after a step raises; `None` if nothing asked it to."""
         if self.signal_number is not None:
@@ -119,6 +132,9 @@ def stop_on_signals(
             if before and acknowledge is not None:
                 listening.enter_context(_told_at_once(acknowledge))
             yield request
+    except PeerLostError as error:
+        error.is_told = request.signal_number is not None
+        raise
     finally:
         for held, handler in before.items():
             signal.signal(held, handler)

@@ -11,7 +11,9 @@ from types import ModuleType
 
 from vox_populi import extras
 from vox_populi.contract.choices import ComputeDtype, DeviceKind
+from vox_populi.contract.setting_groups import SharingSettings
 from vox_populi.errors import ContractError, first_line
+from vox_populi.pipeline.rank_place import RankPlace
 from vox_populi.plan.device_choice import MachineFacts, thread_problems
 
 _GPU_TRACES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
@@ -47,6 +49,31 @@ def probe_machine(
         has_mps = bool(torch.backends.mps.is_available())
         return replace(_with_cuda(host, torch), has_mps=has_mps)
     return _with_metal(replace(host, has_cuda=False), torch, wanted, dtype)
+
+
+def with_ranks(
+    machine: MachineFacts, sharing: SharingSettings, place: RankPlace, *, is_run: bool = True
+) -> MachineFacts:
+    """The machine as one of several processes has it, with the memory that the request allows.
+
+    Args:
+        machine: What was detected.
+        sharing: The request.
+        place: The processes.
+        is_run: Whether something will be computed here; a plan with a memory is for another
+            machine, whose devices are not known.
+    """
+    found = replace(machine, n_ranks=place.size, local_ranks=place.local_size)
+    if sharing.device_memory is None:
+        return found
+    memory = round(sharing.device_memory * 2**30)
+    found = replace(
+        found,
+        memory_bytes=memory * place.local_size,
+        device_memory_bytes=memory,
+        metal_memory_bytes=memory,
+    )
+    return found if is_run else replace(found, has_cuda=found.has_cuda or None)
 
 
 def metal_failure(dtype: ComputeDtype = ComputeDtype.AUTO) -> str | None:

@@ -13,6 +13,7 @@ from vox_populi.infer.generate import Generated, generate_ids
 from vox_populi.infer.generate_many import AskedText, generate_many
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.transformer import Transformer
+from vox_populi.operator_messages import ranks as say_ranks
 from vox_populi.operator_messages import run_reports as say
 from vox_populi.plan.preflight import PreflightReport
 from vox_populi.runs.run_dir import RunDir
@@ -40,6 +41,8 @@ class SampleAnswers:
     found: PreflightReport
     count: int
     """How many rows are answered; 0 does nothing."""
+    is_divided: bool = False
+    """Whether several processes hold the base together."""
     notes: list[str] = field(default_factory=list)
     _samples: tuple[Sample, ...] = ()
 
@@ -77,6 +80,9 @@ class SampleAnswers:
     def _rows(self, objective: Objective) -> list[EncodedRow]:
         """The held-out rows to answer, spread over all of them."""
         if self.count == 0:
+            return []
+        if self.is_divided:
+            self._note(say_ranks.note_samples_left_out())
             return []
         held_out = self.found.valid
         if not len(held_out):

@@ -21,7 +21,8 @@ from vox_populi.loggers.logger_choice import (
     report_to_as_text,
 )
 from vox_populi.loggers.run_loggers import require_loggers
-from vox_populi.pipeline.machine_probe import probe_machine
+from vox_populi.pipeline.machine_probe import probe_machine, with_ranks
+from vox_populi.pipeline.rank_place import ALONE, RankPlace, rank_place
 from vox_populi.pipeline.runners import NEEDED_TO_RUN, load_runner
 from vox_populi.plan.execution_planner import ExecutionPlan, plan_execution
 from vox_populi.plan.output_folder import AS_NEW_FOLDER, FolderUse
@@ -222,19 +223,22 @@ class TrainReport:
         }
 
 
-def plan_training(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> PlannedRun:
+def plan_training(
+    contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER, place: RankPlace = ALONE
+) -> PlannedRun:
     """Check all inputs and decide what would run; write nothing, load no weights.
 
     Args:
         contract: The request.
         use: What a run will do with its output folder.
+        place: The processes that would share the run.
 
     Raises:
         PreflightError: With every finding about the inputs.
         PlanError: When the base model cannot meet the request.
         EnvironmentFailure: When only disk, permissions, a lock or a device is in the way.
     """
-    return planned(contract, preflight(contract, use))
+    return planned(contract, preflight(contract, use), place, is_run=False)
 
 
 def run_training(
@@ -262,6 +266,11 @@ def run_training(
     started = time.monotonic()
     extras.require(*NEEDED_TO_RUN)
     require_loggers(options.report_to or ())
+    place = rank_place()
+    if place.size > 1:
+        shared = load_runner("train_ranks")
+        its: TrainReport = shared.train_together(contract, options, sinks, started, place)
+        return its
     found = preflight(contract, options.folder_use)
     # Only now: what is wrong with the inputs is said without waiting for torch.
     module = load_runner("train_run")
@@ -269,9 +278,23 @@ def run_training(
     return report
 
 
-def planned(contract: FinetuneContract, found: PreflightReport) -> PlannedRun:
-    """Decide what will run, for inputs that passed preflight."""
+def planned(
+    contract: FinetuneContract,
+    found: PreflightReport,
+    place: RankPlace = ALONE,
+    *,
+    is_run: bool = True,
+) -> PlannedRun:
+    """Decide what will run, for inputs that passed preflight.
+
+    Args:
+        contract: The request.
+        found: What preflight found.
+        place: The processes that share the run.
+        is_run: Whether the plan is for this machine.
+    """
     contract = found.contract
     machine = probe_machine(contract.compute.device, contract.compute.dtype)
+    machine = with_ranks(machine, contract.sharing, place, is_run=is_run)
     plan = plan_execution(contract, found.inventory, found.graph, found.facts, machine)
     return PlannedRun(contract=contract, preflight=found, plan=plan)

@@ -17,11 +17,7 @@ from vox_populi.pipeline.train import HeldoutPoint, PlannedRun, TrainReport
 from vox_populi.runs.lane import LANE_OF_KERNEL, lane_of
 from vox_populi.runs.manifest import ResultFacts, WrittenFile
 from vox_populi.runs.qlora_facts import qlora_facts, skip_counts
-from vox_populi.runs.run_dir import (
-    ADAPTER_FILE,
-    RunDir,
-    run_files,
-)
+from vox_populi.runs.run_dir import ADAPTER_FILE, run_files
 from vox_populi.train.outcome import TrainOutcome
 from vox_tensor.regular_file import open_regular
 
@@ -92,13 +88,13 @@ def result_facts(
 def train_report(
     planned: PlannedRun,
     outcome: TrainOutcome,
-    run_dir: RunDir,
+    run: Path,
     start: StartingPoint,
     notes: Sequence[str] = (),
 ) -> TrainReport:
     """The report of a run that succeeded; `notes` are from loading it."""
     return TrainReport(
-        run=run_dir.path,
+        run=run,
         steps=outcome.steps,
         planned_steps=planned.plan.total_steps,
         tokens=outcome.tokens,
@@ -114,7 +110,7 @@ def train_report(
         compute_dtype=planned.plan.compute_dtype,
         lane=LANE_OF_KERNEL[planned.plan.kernel].value,
         graph_id=planned.plan.graph,
-        artifacts=run_files(run_dir.path),
+        artifacts=run_files(run),
         resumed_from=start.step if start.checkpoint else None,
         tokens_before=outcome.tokens_before,
         saved_tokens=outcome.saved_tokens,
@@ -122,9 +118,7 @@ def train_report(
     )
 
 
-def finished_report(
-    planned: PlannedRun, manifest: Mapping[str, object], run_dir: RunDir
-) -> TrainReport:
+def finished_report(planned: PlannedRun, manifest: Mapping[str, object], run: Path) -> TrainReport:
     """The report of a run that was already complete when it was resumed.
 
     Raises:
@@ -133,7 +127,7 @@ def finished_report(
     try:
         results = take_object(manifest, "results")
         return TrainReport(
-            run=run_dir.path,
+            run=run,
             steps=take(results, "steps", int),
             planned_steps=planned.plan.total_steps,
             tokens=take(results, "tokens", int),
@@ -148,14 +142,14 @@ def finished_report(
             compute_dtype=planned.plan.compute_dtype,
             lane=lane_of(manifest),
             graph_id=planned.plan.graph,
-            artifacts=run_files(run_dir.path),
+            artifacts=run_files(run),
             resumed_from=take(results, "steps", int),
             tokens_before=take(results, "tokens", int),
             saved_tokens=take(results, "saved_tokens", int) if "saved_tokens" in results else 0,
             notes=(*planned.shown_notes, say.note_run_complete()),
         )
     except FieldError as error:
-        path = str(run_dir.file(MANIFEST_FILE))
+        path = str(run / MANIFEST_FILE)
         raise ArtifactError(say.manifest_invalid(path, str(error))) from error
 
 

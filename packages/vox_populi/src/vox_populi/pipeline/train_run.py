@@ -15,6 +15,7 @@ from vox_populi.files.output_guard import IfOccupied
 from vox_populi.loggers.logged_values import settings_to_log
 from vox_populi.loggers.run_loggers import RunLoggers
 from vox_populi.pipeline.checkpoint_saver import CheckpointSaver
+from vox_populi.pipeline.crew import Crew, CrewStop
 from vox_populi.pipeline.engine_setup import (
     engine_settings,
     load_objective,
@@ -25,7 +26,6 @@ from vox_populi.pipeline.final_adapter import write_final_adapter
 from vox_populi.pipeline.initial_adapter import read_initial_adapter
 from vox_populi.pipeline.interruption import (
     RunInterruptedError,
-    StopRequest,
     TimeLimit,
     stop_on_signals,
 )
@@ -90,6 +90,8 @@ class _Job:
     request: RunRequest
     initial: FoundAdapter | None
     """The adapter to start from (`--init-from`)."""
+    crew: Crew
+    """The processes that share the run."""
 
     @property
     def extent(self) -> RunExtent:
@@ -107,7 +109,11 @@ class _Job:
 
 
 def train(
-    planned: PlannedRun, options: RunOptions, sinks: Sequence[Sink], started: float
+    planned: PlannedRun,
+    options: RunOptions,
+    sinks: Sequence[Sink],
+    started: float,
+    crew: Crew | None = None,
 ) -> TrainReport:
     """Execute a plan, or the rest of it, and write a run folder.
 
@@ -116,6 +122,7 @@ def train(
         options: What does not change the result.
         sinks: Receive every event.
         started: `time.monotonic()` when the run was asked for, which its time limit counts from.
+        crew: The processes that share the run, of which this is the first; `None` for one alone.
 
     Raises:
         VoxError: As `pipeline.train.run_training` says.
@@ -126,14 +133,20 @@ def train(
     with stop_on_signals(options.on_stop, options.should_stop, limit) as stop:
         inputs = input_facts(planned)
         initial = read_initial_adapter(planned, inputs)
-        job = _Job(planned, options, inputs, run_request(planned, inputs), initial)
+        request, crew = run_request(planned, inputs), crew or Crew()
+        job = _Job(planned, options, inputs, request, initial, crew)
         if options.resume is not None and not options.force:
             check_source(options.resume, job.request, job.extent)
         with _open_folder(planned, options) as run_dir:
             start = _starting_point(job, run_dir)
             if start is None:
-                return finished_report(planned, check_finished_adapter(run_dir), run_dir)
-            return _train_in(run_dir, job, start, sinks, stop)
+                manifest = check_finished_adapter(run_dir)
+                crew.announce({"complete": manifest})
+                return finished_report(planned, manifest, run_dir.path)
+            resumed = start.step if start.checkpoint else None
+            digest = inputs.base_digest
+            crew.announce({"complete": None, "base_digest": digest, "resumed_from": resumed})
+            return _train_in(run_dir, job, start, sinks, crew.stop_together(stop))
 
 
 def _open_folder(planned: PlannedRun, options: RunOptions) -> RunDir:
@@ -154,7 +167,7 @@ def _starting_point(job: _Job, run_dir: RunDir) -> StartingPoint | None:
 
 
 def _train_in(
-    run_dir: RunDir, job: _Job, start: StartingPoint, sinks: Sequence[Sink], stop: StopRequest
+    run_dir: RunDir, job: _Job, start: StartingPoint, sinks: Sequence[Sink], stop: CrewStop
 ) -> TrainReport:
     telemetry = TelemetryFile(run_dir.file(TELEMETRY_FILE), is_begun=False)
     loggers = _loggers(job, run_dir, start)
@@ -164,7 +177,8 @@ def _train_in(
     saver.keep_best = job.options.keep_best
     saver.last = start.checkpoint
     try:
-        samples = SampleAnswers(job.planned.preflight, job.options.samples)
+        divided = job.planned.plan.ranks.is_divided
+        samples = SampleAnswers(job.planned.preflight, job.options.samples, divided)
         files = _RunFiles(telemetry, loggers, samples)
         return _Run(job, run_dir, start, sink, stop, saver, files).train()
     finally:
@@ -195,7 +209,7 @@ class _Run:
     run_dir: RunDir
     start: StartingPoint
     sink: Sink
-    stop: StopRequest
+    stop: CrewStop
     saver: CheckpointSaver
     files: _RunFiles
 
@@ -255,6 +269,8 @@ class _Run:
                 self._start_values(loaded.objective)
             self.files.samples.before(loaded.objective, self.run_dir)
             engine = self._engine(loaded.objective)
+            self.job.crew.share_state(engine)
+            self.stop.settle()
             self._leave_if_asked(self.start.step)
             with times.measure("train"):
                 outcome = engine.run()
@@ -276,7 +292,7 @@ class _Run:
         engine = Engine(
             objective,
             plan_optimizer(plan, objective),
-            Rows(found.train, found.valid),
+            Rows(found.train, found.valid, self.job.crew.ranks),
             engine_settings(self.job.planned),
             self.sink,
             self.stop,
@@ -297,9 +313,7 @@ class _Run:
 
     def _leave_if_asked(self, step: int) -> None:
         last = self.saver.last
-        error = self.stop.error(step, f"{last.path.parent.name}/{last.name}" if last else None)
-        if error is not None:
-            raise error
+        self.stop.leave_if_asked(step, f"{last.path.parent.name}/{last.name}" if last else None)
 
     def _write(self, outcome: TrainOutcome, times: RunTimes, notes: tuple[str, ...]) -> TrainReport:
         """Write the results, the manifest last: with it the run is complete."""
@@ -319,7 +333,8 @@ class _Run:
         run_dir.write_json(MANIFEST_FILE, manifest)
         if self.job.initial is not None:
             notes = (*self.job.initial.notes, *notes)
-        return train_report(planned, outcome, run_dir, self.start, notes)
+        self.job.crew.wait()
+        return train_report(planned, outcome, run_dir.path, self.start, notes)
 
     def _emit(self, name: EventName, payload: JsonObject) -> None:
         self.sink.emit(Event(name, payload))

@@ -33,6 +33,10 @@ class MachineFacts:
     """Why an existing CUDA device cannot be used."""
     metal_failure: str | None = None
     """Why the trial of Metal failed; `None` if it was not tried."""
+    n_ranks: int = 1
+    """Processes that share the run."""
+    local_ranks: int = 1
+    """The number of them on this machine, which share its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def _memory(device: str, machine: MachineFacts) -> int | None:
         return machine.device_memory_bytes
     if device == "mps" and machine.metal_memory_bytes is not None:
         return machine.metal_memory_bytes
-    return machine.memory_bytes
+    return None if machine.memory_bytes is None else machine.memory_bytes // machine.local_ranks
 
 
 def _device(wanted: DeviceKind, machine: MachineFacts, notes: list[str]) -> str:

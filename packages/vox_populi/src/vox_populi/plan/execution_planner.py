@@ -7,18 +7,12 @@ Pure: no torch, no file access. Whatever a kernel must decide is decided here, s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from vox_populi.containers.dtypes import BYTES_OF_VALUE
-from vox_populi.contract.choices import (
-    ActivationMemoryChoice,
-    Backend,
-    GraphId,
-    Kernel,
-)
+from vox_populi.contract.choices import ActivationMemoryChoice, GraphId, Kernel
 from vox_populi.contract.finetune_contract import FinetuneContract
-from vox_populi.contract.qlora_spec import DenseCopiesChoice, implied_kernel
+from vox_populi.contract.qlora_spec import implied_kernel
 from vox_populi.contract.setting_groups import (
     BatchSettings,
     EvaluationSettings,
@@ -31,13 +25,13 @@ from vox_populi.hf.keymap import AdapterModule
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import plan as say_plan
-from vox_populi.operator_messages import quantize as say_qlora
 from vox_populi.plan.activation_choice import (
     activation_notes,
     activation_problems,
     choose_activation_memory,
     kept_choices,
 )
+from vox_populi.plan.base_plan import WorkPlace, division_problems, plan_base
 from vox_populi.plan.device_choice import (
     DeviceChoice,
     MachineFacts,
@@ -52,17 +46,10 @@ from vox_populi.plan.graph_choice import (
 )
 from vox_populi.plan.memory_estimate import (
     MemoryEstimate,
-    PackedBase,
-    WorkingSet,
     count_parameters,
-    estimate_memory,
-    estimate_proxy_memory,
 )
 from vox_populi.plan.nf4_plan import (
     QuantPlan,
-    choose_dense_copies,
-    nf4_layout,
-    quant_plan,
 )
 from vox_populi.plan.prefix_choice import (
     UNSHARED,
@@ -71,6 +58,7 @@ from vox_populi.plan.prefix_choice import (
     choose_prefixes,
     common_tokens,
 )
+from vox_populi.plan.rank_plan import ALONE, RankPlan, plan_ranks, rank_notes
 from vox_populi.plan.step_count import count_steps
 from vox_tensor.errors import Problem
 from vox_tensor.lora_spec import LoraSpec, lora_param_count
@@ -110,6 +98,12 @@ class DataFacts:
     """Name of the training rows: of their file, or of the first of several."""
     valid_file: str | None = None
     """The same for held-out rows; `None` if they are split off the training rows."""
+
+    @property
+    def tokens_per_row(self) -> float | None:
+        """Mean length of all rows; `None` where they were not tokenised."""
+        rows = self.n_train_rows + self.n_valid_rows
+        return None if self.tokens is None or rows == 0 else self.tokens / rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +151,8 @@ class ExecutionPlan:
     """Whether tokens that rows begin with alike are computed once."""
     activation_memory: ActivationMemoryChoice = ActivationMemoryChoice.NONE
     """What the blocks keep for the backward pass; not `auto`."""
+    ranks: RankPlan = ALONE
+    """The processes that share the run."""
 
     @property
     def candle_compat_mode(self) -> bool:
@@ -217,20 +213,21 @@ def plan_execution(
     prefixes = choose_prefixes(contract, config, device.device, longest)
     rows_per_step = contract.batching.rows_per_step
     common = common_tokens(prefixes, data.prefixes, rows_per_step, longest)
-    tokens = _window(contract, chosen, data, common)
-    work = WorkingSet(tokens, device.compute_dtype, device.device)
+    place = WorkPlace(device, _window(contract, chosen, data, common), machine.n_ranks)
     bases = {
-        each: _frozen_base(contract, inventory, chosen, device, replace(work, kept=each))
+        each: plan_base(contract, inventory, chosen, place._replace(kept=each))
         for each in kept_choices(chosen)
     }
-    asked, estimated = contract.memory.activation_memory, {k: base[0] for k, base in bases.items()}
+    asked, estimated = contract.memory.activation_memory, {k: b.memory for k, b in bases.items()}
     kept = choose_activation_memory(asked, estimated, device, machine.memory_bytes)
-    memory, quant, quant_notes = bases[kept]
+    base = bases[kept]
+    ranks, memory = plan_ranks(machine.n_ranks, is_divided=base.is_divided), base.memory
     notes = (
         *steps.notes,
         *device.notes,
+        *rank_notes(ranks, contract.batching, data.tokens_per_row),
         *chosen.notes,
-        *quant_notes,
+        *base.notes,
         *activation_notes(asked, kept, estimated, device),
         *_data_notes(contract, config, data),
         *_memory_notes(memory, device),
@@ -258,12 +255,13 @@ def plan_execution(
         memory=memory,
         memory_available=device.memory_bytes,
         notes=notes,
-        quant=quant,
+        quant=base.quant,
         proxy=chosen.proxy,
         ce_last_k=contract.ce_last_k,
         curriculum=contract.curriculum,
         prefixes=prefixes,
         activation_memory=kept,
+        ranks=ranks,
     )
 
 
@@ -297,38 +295,6 @@ def _window(contract: FinetuneContract, chosen: GraphChoice, data: DataFacts, co
     return min(batching.window_tokens, most)
 
 
-def _frozen_base(
-    contract: FinetuneContract,
-    inventory: ModelInventory,
-    chosen: GraphChoice,
-    device: DeviceChoice,
-    work: WorkingSet,
-) -> tuple[MemoryEstimate, QuantPlan | None, tuple[str, ...]]:
-    """How the base is held, and the memory of a step with it."""
-    config, modules, lora = inventory.config, chosen.adapters, contract.lora
-    optimizer = contract.optimization.optimizer
-    if contract.backend is Backend.LORA:
-        return estimate_memory(config, modules, lora, work, optimizer=optimizer), None, ()
-    layout = nf4_layout(contract, inventory, chosen)
-    copies = layout.dense_copy_bytes(BYTES_OF_VALUE[device.compute_dtype])
-    estimate = estimate_memory if chosen.proxy is None else estimate_proxy_memory
-
-    def with_copies(policy: DenseCopiesChoice) -> MemoryEstimate:
-        packed = PackedBase(
-            values=layout.n_values,
-            packed_bytes=layout.packed_bytes,
-            dense_copies=copies[policy],
-        )
-        return estimate(config, modules, lora, work, packed, optimizer)
-
-    asked = contract.qlora.dense_copies
-    step_total = with_copies(DenseCopiesChoice.STEP).total
-    policy = choose_dense_copies(asked, step_total, device.memory_bytes)
-    quant = quant_plan(layout, contract.qlora, policy, tuple(copies.items()))
-    notes = (*layout.notes, say_qlora.note_dense_copies(policy, quant.dense_copy_bytes))
-    return with_copies(policy), quant, notes
-
-
 def _refuse(
     contract: FinetuneContract,
     config: ModelConfig,
@@ -339,6 +305,7 @@ def _refuse(
     refused = (
         *chosen.problems,
         *activation_problems(contract),
+        *division_problems(contract, machine.n_ranks),
         *_data_problems(contract, config, data),
         *thread_problems(contract.compute.threads, machine.n_cpus),
     )

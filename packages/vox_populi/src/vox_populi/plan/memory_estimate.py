@@ -75,6 +75,11 @@ class MemoryEstimate:
     """Their dense copies at the peak: one buffer for the largest matrix, or all of them."""
     host: int = 0
     """Inputs of the blocks in the host's memory: T * L * D * s. Not a term of the device's."""
+    gathered: int = 0
+    """The part of a base held together that one process gathers to compute with: the largest block
+    twice, since it is copied from what the others sent, or the head."""
+    exchange: int = 0
+    """What several processes send, receive and add: the gradients three times."""
 
     @property
     def total(self) -> int:
@@ -90,8 +95,10 @@ class MemoryEstimate:
         return (
             ("weights", self.weights),
             *(quantized if self.packed_weights else ()),
+            *((("gathered", self.gathered),) if self.gathered else ()),
             ("adapter", self.adapter),
             ("gradients", self.gradients),
+            *((("exchange", self.exchange),) if self.exchange else ()),
             ("optimizer", self.optimizer),
             ("activations", self.activations),
             ("working", self.working),

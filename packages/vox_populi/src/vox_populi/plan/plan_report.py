@@ -11,6 +11,7 @@ from vox_populi.contract.setting import record_of
 from vox_populi.operator_messages import prefixes as say_prefixes
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.plan.prefix_choice import UNSHARED
+from vox_populi.plan.rank_plan import Equality, rank_values
 from vox_tensor.visible_text import one_line
 
 PLAN_SCHEMA_VERSION = 1
@@ -70,6 +71,7 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
         "seed": plan.seed,
         **({"curriculum": True} if plan.curriculum else {}),
         **_prefixes_json(plan),
+        **rank_values(plan.ranks),
         "data": {
             "train_rows": plan.data.n_train_rows,
             "valid_rows": plan.data.n_valid_rows,
@@ -178,6 +180,8 @@ def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
     )
     threads = "" if plan.threads is None else f", {plan.threads} threads"
     yield "device", f"{plan.device}, {plan.compute_dtype}{threads}"
+    if plan.ranks.size > 1:
+        yield "processes", _describe_ranks(plan)
     yield "rows", _describe_rows(plan)
     if plan.curriculum:
         yield "order", "easy rows first, by difficulty"
@@ -251,6 +255,13 @@ def _describe_rows(plan: ExecutionPlan) -> str:
     if data.tokens is not None and data.supervised_tokens is not None:
         text += f"; {data.tokens:,} tokens, {data.supervised_tokens:,} of them supervised"
     return text
+
+
+def _describe_ranks(plan: ExecutionPlan) -> str:
+    base = "each with a part of the base" if plan.ranks.is_divided else "each with the whole base"
+    exact = plan.ranks.equality is Equality.BYTES
+    same = "byte for byte" if exact else "within rounding"
+    return f"{plan.ranks.size}, {base}; the adapter is that of one, {same}"
 
 
 def _valid_source(plan: ExecutionPlan) -> str:

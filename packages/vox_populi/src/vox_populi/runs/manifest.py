@@ -27,6 +27,7 @@ from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.plan.plan_report import activation_values
+from vox_populi.plan.rank_plan import rank_values
 from vox_populi.runs.lane import LANE_OF_KERNEL
 from vox_populi.runs.qlora_facts import qlora_facts, skip_counts
 
@@ -295,6 +296,7 @@ def _schedule_values(contract: FinetuneContract, plan: ExecutionPlan) -> dict[st
         "compute_dtype": plan.compute_dtype,
         "threads": plan.threads,
         **activation_values(plan),
+        **rank_values(plan.ranks),
         "memory_estimate_bytes": plan.memory.total,
         "notes": list(plan.notes),
     }

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from vox_populi.errors import RunFailedError
@@ -23,13 +22,18 @@ from vox_populi.operator_messages import run as say_run
 from vox_populi.train.batches import RowSource, epoch_order, step_rows
 from vox_populi.train.engine_state import CheckpointPolicy, EngineState, order_digest
 from vox_populi.train.evaluate import mean_loss
-from vox_populi.train.gradients import clip_gradients, forget_gradients
+from vox_populi.train.gradients import clip_gradients
 from vox_populi.train.memory_peak import peak_memory_bytes
 from vox_populi.train.objective import Objective
 from vox_populi.train.optimizers.optimizer import Optimizer
 from vox_populi.train.outcome import EngineSettings, Evaluation, TrainOutcome
+from vox_populi.train.ranks import ALONE, Ranks
+from vox_populi.train.step_gradients import StepGradients
 from vox_populi.train.time_left import TimeLeft, due_from
 from vox_tensor.records import EncodedRow
+
+STEPS_BETWEEN_COMPARISONS = 50
+"""Steps after which the processes of a run compare what they have learned."""
 
 
 @dataclass(slots=True)
@@ -52,12 +56,14 @@ class _Progress:
 
 
 class Rows(NamedTuple):
-    """The rows of a run."""
+    """The rows of a run, and who learns from them."""
 
     train: RowSource
     """Rows to learn from."""
     valid: RowSource
     """Held-out rows; may be empty."""
+    shared_by: Ranks = ALONE
+    """The processes that share the work; each has all rows."""
 
 
 class Engine:
@@ -85,11 +91,12 @@ class Engine:
         checkpoints: CheckpointPolicy | None = None,
     ) -> None:
         self._objective, self._optimizer = objective, optimizer
-        self._train_rows, self._valid_rows = rows
+        self._train_rows, self._valid_rows, self._ranks = rows
         self._settings = settings
         self._sink = sink
         self._should_stop = should_stop
         self._checkpoints = checkpoints
+        self._gradients = StepGradients(objective, settings, rows.shared_by)
         self._parameters = tuple(objective.parameters().values())
         self._progress = _Progress()
         self._order: tuple[int, Sequence[int]] | None = None
@@ -242,47 +249,26 @@ class Engine:
     def _run_step(self, rows: Sequence[EncodedRow], started: float) -> None:
         p, s = self._progress, self._settings
         rate = s.schedule.at(p.step)
-        forget_gradients(self._parameters)
         count = sum(row.n_supervised for row in rows)
         weight = self._objective.normaliser(rows)
-        loss = self._accumulate(rows, weight)
+        loss = self._gradients.compute(rows, p.step, weight)
         norm = float(clip_gradients(self._parameters, s.optimization.max_grad_norm))
         if not math.isfinite(norm):
             raise RunFailedError(say_run.gradient_not_finite(p.step, [row.line for row in rows]))
         self._optimizer.step(rate)
+        self._objective.key_noise(p.step + 1, 0)
+        if (p.step + 1) % STEPS_BETWEEN_COMPARISONS == 0 or p.step + 1 == s.total_steps:
+            self._ranks.require_same(self._parameters, p.step + 1)
         tokens = sum(len(row) for row in rows)
         p.step += 1
         p.tokens += tokens
         p.supervised += count
-        saved = self._objective.saved_tokens(rows, s.window_tokens)
+        saved = self._gradients.saved_tokens
         p.saved += saved
         p.epoch_loss += loss * weight
         p.epoch_weight += weight
         p.epoch_supervised += count
         self._report_step(rows, loss, rate, norm, time.perf_counter() - started, saved)
-
-    def _accumulate(self, rows: Sequence[EncodedRow], weight: float) -> float:
-        """Backward over the step's windows; returns the step's mean loss."""
-        total = 0.0
-        for loss_sum in self._objective.loss_sums(rows, self._settings.window_tokens):
-            value = loss_sum.item()
-            if not math.isfinite(value):
-                self._fail_on_loss(rows)
-            (loss_sum / weight).backward()
-            total += value
-        return total / weight
-
-    def _fail_on_loss(self, rows: Sequence[EncodedRow]) -> None:
-        """Find the rows whose own loss is not finite and stop before the update."""
-        self._objective.set_training(active=False)
-        guilty = [row.line for row in rows if not self._is_finite(row)]
-        lines = guilty or [row.line for row in rows]
-        raise RunFailedError(say_run.loss_not_finite(self._progress.step, lines))
-
-    @torch.no_grad()
-    def _is_finite(self, row: EncodedRow) -> bool:
-        losses = self._objective.loss_sums([row], self._settings.window_tokens)
-        return all(math.isfinite(loss.item()) for loss in losses)
 
     def _evaluate_if_due(self, *, final: bool) -> None:
         p, every = self._progress, self._settings.evaluation.eval_every
@@ -295,7 +281,8 @@ class Engine:
             return
         p, patience = self._progress, self._settings.evaluation.early_stopping_patience
         started = time.perf_counter()
-        loss = mean_loss(self._objective, self._valid_rows, self._settings.window_tokens)
+        window_tokens = self._settings.window_tokens
+        loss = mean_loss(self._objective, self._valid_rows, window_tokens, self._ranks)
         self._time_left.evaluation_took(time.perf_counter() - started)
         if not math.isfinite(loss):
             raise RunFailedError(say_run.held_out_loss_not_finite(p.step))

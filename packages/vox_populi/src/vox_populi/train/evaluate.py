@@ -11,8 +11,11 @@ from dataclasses import replace
 
 import torch
 
+from vox_populi.train.addition_tree import sum_in_order
 from vox_populi.train.batches import RowSource
 from vox_populi.train.objective import Objective
+from vox_populi.train.ranks import ALONE, Ranks
+from vox_populi.train.shared_passes import SharedPasses
 from vox_tensor.records import EncodedRow
 
 WINDOWS_AT_A_TIME = 8
@@ -21,18 +24,28 @@ looks for a fit."""
 
 
 @torch.no_grad()
-def mean_loss(objective: Objective, rows: RowSource, window_tokens: int) -> float:
+def mean_loss(
+    objective: Objective, rows: RowSource, window_tokens: int, ranks: Ranks = ALONE
+) -> float:
     """Loss per supervised token over all rows, with dropout off.
+
+    Several processes share the forward passes; the sum is the same as in one.
+
+    Args:
+        objective: The model and its loss.
+        rows: Held-out rows.
+        window_tokens: Most tokens of a forward pass.
+        ranks: The processes that share the passes.
 
     Raises:
         ValueError: When no row has a supervised token.
     """
-    total, count = 0.0, 0.0
+    count, passes = 0.0, SharedPasses(objective, window_tokens, ranks)
     objective.set_training(active=False)
     for group in _groups(rows, WINDOWS_AT_A_TIME * window_tokens):
-        for loss_sum in objective.loss_sums(group, window_tokens):
-            total += loss_sum.item()
+        passes.compute(group)
         count += objective.normaliser(group)
+    total = sum_in_order(passes.losses())
     objective.set_training(active=True)
     if count == 0:
         message = "no supervised token in the evaluation rows"

@@ -20,6 +20,11 @@ class Objective(Protocol):
         """Device for batches."""
         ...
 
+    @property
+    def share_prefixes(self) -> bool:
+        """Whether tokens that rows of a pass begin with alike are computed once."""
+        ...
+
     def parameters(self) -> Mapping[str, nn.Parameter]:
         """The parameters the optimizer updates, with the names and in the order of `snapshot`."""
         ...
@@ -43,6 +48,15 @@ class Objective(Protocol):
 
     def normaliser(self, rows: Sequence[EncodedRow]) -> float:
         """What the sum of their losses is divided by, so that it is a mean."""
+        ...
+
+    def key_noise(self, step: int, number: int) -> None:
+        """Let dropout of the passes to come depend on nothing but the seed and these.
+
+        Args:
+            step: Optimizer steps done.
+            number: Of the forward pass in its step.
+        """
         ...
 
     def set_training(self, *, active: bool) -> None:

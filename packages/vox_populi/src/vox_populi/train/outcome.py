@@ -25,6 +25,8 @@ class EngineSettings:
     seed: int
     optimization: OptimizationSettings = field(default_factory=OptimizationSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    micro_batches: int | None = None
+    """The forward passes of a step are a multiple of it; `None` makes as few as can be."""
     difficulties: Sequence[float] | None = None
     """Difficulty of each training row, if easy ones come first; 0 for one without."""
 

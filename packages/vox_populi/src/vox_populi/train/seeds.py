@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
@@ -18,8 +19,7 @@ class Stream(StrEnum):
 
 def stream_seed(seed: int, stream: Stream, index: int = 0) -> int:
     """A 63-bit seed from the user's seed, the stream's name and an index (such as the epoch)."""
-    digest = hashlib.sha256(f"{seed}/{stream.value}/{index}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    return _seed(f"{seed}/{stream.value}/{index}")
 
 
 def stream_generator(
@@ -27,3 +27,24 @@ def stream_generator(
 ) -> torch.Generator:
     """A generator at the start of a stream."""
     return torch.Generator(device=device).manual_seed(stream_seed(seed, stream, index))
+
+
+@dataclass(slots=True)
+class NoiseKey:
+    """What the dropout masks of a forward pass depend on, whichever process computes it."""
+
+    seed: int
+    """The run's."""
+    step: int = 0
+    """Optimizer steps done."""
+    number: int = 0
+    """Number of the forward pass in its step."""
+
+    def of_layer(self, layer: int) -> int:
+        """The seed of one layer's mask."""
+        return _seed(f"{self.seed}/{Stream.DROPOUT.value}/{self.step}/{self.number}/{layer}")
+
+
+def _seed(text: str) -> int:
+    digest = hashlib.sha256(text.encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

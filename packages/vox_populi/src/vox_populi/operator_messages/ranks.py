@@ -1,0 +1,132 @@
+"""Runs on several processes (MENS-R200 to R219, P100 to P119)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vox_tensor.errors import Problem
+
+
+def peer_lost(reason: str) -> Problem:
+    """A process of the run does not answer any more."""
+    return Problem(
+        code="MENS-R200",
+        what=f"another process of this run ended ({reason}).",
+        fix="Look for the message of that process; then start the same command with --resume auto.",
+    )
+
+
+def rank_killed(rank: int, signal_name: str) -> Problem:
+    """A process of the run was ended from outside, and could not say why."""
+    return Problem(
+        code="MENS-R201",
+        what=f"process {rank} of this run was ended by {signal_name}; the others were stopped.",
+        fix=(
+            "If the system was short of memory, use fewer processes, a smaller --batch-size or"
+            " --seq-len; then start the same command with --resume auto."
+        ),
+    )
+
+
+def adapters_differ(step: int, ranks: Sequence[int]) -> Problem:
+    """The processes should have learned the same bits and did not."""
+    named = ", ".join(map(str, ranks))
+    return Problem(
+        code="MENS-R202",
+        what=f"after step {step} the adapter of process {named} differs from that of process 0.",
+        fix=(
+            "Use processors or cards of one kind, the same --threads and the same versions"
+            " everywhere; then resume from the last checkpoint."
+        ),
+    )
+
+
+def requests_differ(names: Sequence[str], rank: int) -> Problem:
+    """A process reads other inputs, or was started with other settings."""
+    return Problem(
+        code="MENS-R203",
+        what=f"process {rank} differs from process 0 in: {', '.join(names)}.",
+        fix="Start every process with the same command on the same files.",
+    )
+
+
+def peers_missing(size: int, reason: str) -> Problem:
+    """The processes of the run did not find each other."""
+    return Problem(
+        code="MENS-R204",
+        what=f"the {size} processes of this run cannot reach each other ({reason}).",
+        fix="Start all of them, with the address and port of the first; see torchrun --help.",
+    )
+
+
+def rank_variables_unusable(reason: str) -> Problem:
+    """The variables that a launcher sets are incomplete or not numbers."""
+    return Problem(
+        code="MENS-R205",
+        what=f"the environment says that this is one of several processes, but {reason}.",
+        fix="Start it with torchrun or --nproc, or unset RANK and WORLD_SIZE.",
+    )
+
+
+def nproc_beyond_launcher(nproc: int, size: int) -> Problem:
+    """A launcher has started the processes, and the flag wants a different number."""
+    return Problem(
+        code="MENS-P100",
+        what=f"the launcher started {size} processes here.",
+        where=f"--nproc {nproc}",
+        fix="Omit --nproc under torchrun.",
+    )
+
+
+def proxy_not_divided() -> Problem:
+    """Only the full graph has blocks that are gathered one after the other."""
+    return Problem(
+        code="MENS-P102",
+        what="the proxy graph cannot be divided among processes.",
+        where="--shard always",
+        fix="Omit --shard: the proxy reads only its own layers. Or use --qlora-graph full.",
+    )
+
+
+def torch_too_old_to_divide(found: str, least: str) -> Problem:
+    """FSDP of older versions refuses frozen parameters that are not numbers."""
+    return Problem(
+        code="MENS-P103",
+        what=f"torch {found} cannot divide a base in NF4 among processes.",
+        where="torch",
+        fix=f"Install torch {least} or newer, or use --shard never.",
+    )
+
+
+def note_samples_left_out() -> str:
+    """Answers would take every process through the same text."""
+    return "--samples has no effect: the processes hold the base together."
+
+
+def torch_without_distributed() -> Problem:
+    """This build of torch has one process only."""
+    return Problem(
+        code="MENS-P101",
+        what="this build of torch has no torch.distributed.",
+        fix="Use one process, or install a build of torch that has it.",
+    )
+
+
+def _counted(passes: int) -> str:
+    return "1 forward pass" if passes == 1 else f"{passes} forward passes"
+
+
+def note_ranks_idle(size: int, passes: int, flag: str) -> str:
+    """A step has fewer forward passes than there are processes."""
+    return (
+        f"A step makes about {_counted(passes)} for {size} processes, so that some wait."
+        f" With {flag} each has its part; the numbers then are those of {flag} in one process."
+    )
+
+
+def note_rounding(size: int) -> str:
+    """The result is not that of one process to the last bit."""
+    return (
+        f"With {size} processes the adapter equals that of one process within rounding;"
+        " with 2, 4, 8 or 16 it is the same to the last bit."
+    )

@@ -1,0 +1,55 @@
+"""Starting the processes of a run on this machine with torch's elastic agent. Needs torch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from vox_populi.pipeline.launch import RankKilledError, code_of_signal
+from vox_populi.pipeline.machine_probe import count_cpus
+
+_LOOPBACK = "127.0.0.1"
+_SECONDS_BETWEEN_LOOKS = 0.1
+
+
+def run_on_processes(nproc: int, arguments: Sequence[str], threads: int | None) -> int:
+    """Start a command on several processes, as `torchrun --standalone` does.
+
+    The agent passes SIGINT and SIGTERM on, and ends all processes when one of them failed.
+
+    Raises:
+        RankKilledError: When the system ended a process, which could not say why.
+    """
+    if threads is None:
+        # Together they would otherwise want every core several times.
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(count_cpus() // nproc, 1)))
+    # What it has to say is about its own work.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=nproc,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint=f"{_LOOPBACK}:0",
+        local_addr=_LOOPBACK,
+        max_restarts=0,
+        monitor_interval=_SECONDS_BETWEEN_LOOKS,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "vox_cli", *arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            raise RankKilledError(rank, -failure.exitcode) from error
+        return failure.exitcode
+    except SignalException as error:
+        return code_of_signal(error.sigval)
+    return 0

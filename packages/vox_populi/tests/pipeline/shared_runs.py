@@ -1,0 +1,282 @@
+"""Runs of one, two and four processes, for `test_shared_run.py`: a program of its own.
+
+    python shared_runs.py FOLDER
+
+It imports torch once and forks, so that a process costs next to nothing. FOLDER has bases and rows;
+what each case ended in is written to `FOLDER/results.json`.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import _dynamo
+from torch._C._distributed_c10d import TCPStore
+
+from vox_populi.contract.choices import Backend, DeviceKind, ShardChoice, TokenizerKind
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.errors import PeerLostError
+from vox_populi.events import Event, EventName
+from vox_populi.model import divided_load
+from vox_populi.pipeline import rank_failure, train_ranks
+from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.train import Resume, RunOptions, run_training
+from vox_populi.train.process_group import GroupRanks, joined
+from vox_tensor.errors import VoxError
+from vox_tensor.lora_spec import LoraSpec
+
+SIZES = (1, 2, 4)
+FAMILIES = ("gpt2", "llama", "qwen3")
+DIVIDED: tuple[tuple[str, Backend, tuple[int, ...]], ...] = (
+    ("gpt2", Backend.QLORA, (4,)),
+    ("llama", Backend.LORA, (4,)),
+    ("llama", Backend.QLORA, (2, 4)),
+    ("qwen3", Backend.QLORA, (2,)),
+)
+STOPPED_AT = 2
+MOST_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One run, or a check of the group itself."""
+
+    name: str
+    act: Callable[[Path, int, int], Mapping[str, object]]
+    """Called in every process, with the folder, its rank and the number of processes."""
+    sizes: tuple[int, ...] = SIZES
+
+
+@dataclass(slots=True)
+class Recorder:
+    """What the first process is told."""
+
+    losses: list[object] = field(default_factory=list)
+
+    def emit(self, event: Event) -> None:
+        key = {EventName.STEP: "loss", EventName.EVALUATION: "val_loss"}.get(event.name)
+        if key is not None:
+            self.losses.append(event.payload[key])
+
+
+def contract(folder: Path, output: str, family: str, **changes: Any) -> FinetuneContract:
+    """A request with dropout, four passes per step and held-out rows."""
+    return FinetuneContract.of(
+        **{
+            "data_dir": folder / "data",
+            "output_dir": folder / "runs" / output,
+            "model_dir": folder / "models" / family,
+            "tokenizer": TokenizerKind.HF,
+            "lora": LoraSpec(rank=2, alpha=4.0, dropout=0.25),
+            "epochs": 1,
+            "learning_rate": 5e-3,
+            "warmup_steps": 1,
+            "seq_len": 64,
+            "batch_size": 1,
+            "grad_accum": 4,
+            "micro_batches": 4,
+            "device": DeviceKind.CPU,
+            "threads": 1,
+            **changes,
+        }
+    )
+
+
+def trained(family: str, **changes: Any) -> Callable[[Path, int, int], Mapping[str, object]]:
+    """A whole run."""
+
+    def act(folder: Path, rank: int, size: int) -> Mapping[str, object]:
+        name = f"{family}-{'-'.join(map(str, changes.values()))}-{size}"
+        request = contract(folder, name, family, **changes)
+        return outcome(request, RunOptions())
+
+    return act
+
+
+def outcome(request: FinetuneContract, options: RunOptions) -> Mapping[str, object]:
+    """What a run ended in; the files are those of its first process."""
+    recorder = Recorder()
+    report = run_training(request, options, [recorder])
+    run = request.output_dir
+    manifest = json.loads((run / "training_manifest.json").read_text(encoding="utf-8"))
+    (adapter,) = (n for n in manifest["artifacts"] if n.endswith((".bin", ".safetensors")))
+    return {
+        "adapter": hashlib.sha256((run / adapter).read_bytes()).hexdigest(),
+        "losses": recorder.losses,
+        "reported": [report.train_loss, report.heldout_loss_before, report.heldout_loss_after],
+        "processes": manifest.get("processes"),
+        "files": sorted(each.name for each in run.iterdir()),
+        "resumed_from": report.resumed_from,
+    }
+
+
+def stopped_and_resumed(first: int, then: int) -> Iterator[Case]:
+    """A run that one process is asked to stop, and that another number of processes ends."""
+    name = f"stopped-{first}-{then}"
+
+    def stop(folder: Path, rank: int, size: int) -> Mapping[str, object]:
+        asked = iter(range(100))
+        options = RunOptions(
+            keep_best=False,
+            # The last process is asked, when it has exchanged the gradients of some steps.
+            should_stop=lambda: rank == size - 1 and next(asked) >= STOPPED_AT,
+        )
+        try:
+            run_training(contract(folder, name, "llama", epochs=2), options)
+        except RunInterruptedError as error:
+            return {"exit_code": error.exit_code, "problems": [p.code for p in error.problems]}
+        return {"exit_code": 0}
+
+    def go_on(folder: Path, rank: int, size: int) -> Mapping[str, object]:
+        request = contract(folder, name, "llama", epochs=2)
+        return outcome(request, RunOptions(resume=Resume()))
+
+    yield Case(f"{name}-a", stop, (first,))
+    yield Case(f"{name}-b", go_on, (then,))
+
+
+def exchanged(folder: Path, rank: int, size: int) -> Mapping[str, object]:
+    """The group by itself: sums, words, documents, tensors, comparison."""
+    with joined(size) as group:
+        numbers = torch.rand(37, generator=torch.Generator().manual_seed(rank)) * 10.0**rank
+        group.word = lambda: 15 if rank == size - 1 else 0
+        total = group.add(torch.cat([numbers, torch.zeros(size)]))
+        told = group.tell({"a": rank})
+        tensors = group.tell_tensors({"x": torch.full((2, 3), float(rank), dtype=torch.float64)})
+        return {
+            "sum": total[:37].tolist(),
+            "heard": group.heard,
+            "collected": group.collect([float(rank), 0.5]),
+            "told": told,
+            "tensor": [tensors["x"].dtype == torch.float64, tensors["x"].sum().item()],
+            "differing": differing(group),
+        }
+
+
+def differing(group: GroupRanks) -> list[str]:
+    """What is said where the last process has other bits, and where none has."""
+    same = [torch.ones(3)]
+    group.require_same(same, 1)
+    same[0][1] = -0.0 if group.rank == group.size - 1 else 0.0
+    try:
+        group.require_same(same, 2)
+    except VoxError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def lost(folder: Path, rank: int, size: int) -> Mapping[str, object]:
+    """The last process ends without a word between two exchanges."""
+    started = time.monotonic()
+    try:
+        with joined(size) as group:
+            group.wait()
+            if rank == size - 1:
+                os._exit(0)
+            group.add(torch.zeros(1000 + size))
+    except PeerLostError as error:
+        return {"codes": [p.code for p in error.problems], "seconds": time.monotonic() - started}
+    return {"codes": []}
+
+
+def refused(folder: Path, rank: int, size: int) -> Mapping[str, object]:
+    """One process was started with another setting."""
+    request = contract(folder, f"refused-{size}", "llama", seed=1 if rank else 2)
+    try:
+        run_training(request, RunOptions())
+    except VoxError as error:
+        return {"problems": [str(problem) for problem in error.problems]}
+    return {"problems": []}
+
+
+def cases() -> list[Case]:
+    """Every case, in the order in which they run."""
+    found = [
+        Case(f"{family}-{backend.value}", trained(family, backend=backend))
+        for family in FAMILIES
+        for backend in Backend
+    ]
+    found += [
+        Case(
+            f"{family}-{backend.value}-divided",
+            trained(family, backend=backend, shard=ShardChoice.ALWAYS),
+            sizes,
+        )
+        for family, backend, sizes in DIVIDED
+    ]
+    found.append(Case("three", trained("llama", seed=3), (1, 3)))
+    found.append(Case("exchanged", exchanged, (2, 4)))
+    found.append(Case("undisturbed", trained("llama", epochs=2), (1,)))
+    found += stopped_and_resumed(4, 1)
+    found += stopped_and_resumed(1, 4)
+    found += [Case("lost", lost, (4,)), Case("refused", refused, (2,))]
+    return found
+
+
+def run_case(case: Case, folder: Path, size: int) -> list[Any]:
+    """Fork the processes of a case; what each of them returned."""
+    # A port of its own for each: what an earlier group left in a store must not be found.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    children = [fork(case, folder, rank, size, store.port) for rank in range(size)]
+    for pid, _ in children:
+        os.waitpid(pid, 0)
+    texts = [
+        place.read_text(encoding="utf-8") if place.exists() else "null" for _, place in children
+    ]
+    return [json.loads(text) for text in texts]
+
+
+def fork(case: Case, folder: Path, rank: int, size: int, port: int) -> tuple[int, Path]:
+    """Start one process of a case."""
+    place = folder / f"{case.name}-{size}-{rank}.json"
+    pid = os.fork()
+    if pid:
+        return pid, place
+    os.environ |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "LOCAL_RANK": str(rank),
+        "LOCAL_WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    code = 1
+    try:
+        place.write_text(json.dumps(case.act(folder, rank, size)), encoding="utf-8")
+        code = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main() -> None:
+    """Run every case with every number of processes."""
+    folder = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    # Imported before forking: what divides a base needs it, and it takes longer than all runs.
+    assert all((_dynamo, divided_load, train_ranks))
+    # No launcher would end the others here.
+    for name in ("SECONDS_FOR_THE_FIRST", "SECONDS_FOR_THE_CAUSE", "SECONDS_TO_SAY_IT"):
+        setattr(rank_failure, name, 0.0)
+    gc.freeze()
+    results = {
+        f"{case.name}/{size}": run_case(case, folder, size)
+        for case in cases()
+        for size in case.sizes
+    }
+    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""One, two and four processes that share a run, over gloo: the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from packages.vox_populi.tests.pipeline.conftest import LLAMA, ROWS, write_safetensors
+from packages.vox_populi.tests.pipeline.shared_runs import DIVIDED, FAMILIES, MOST_SECONDS, SIZES
+from vox_populi.contract.choices import Backend
+from vox_populi.hf.keymap import tensor_keys
+from vox_populi.hf.model_config import parse_model_config
+from vox_populi.train.addition_tree import sum_of_ranks
+from vox_tensor.tokenizer import VoxTokenizer
+
+Results = Mapping[str, list[Any]]
+
+CONFIGS: Mapping[str, dict[str, Any]] = {
+    "llama": LLAMA,
+    "qwen3": {**LLAMA, "model_type": "qwen3", "head_dim": 8, "tie_word_embeddings": True},
+    "gpt2": {
+        "model_type": "gpt2",
+        "vocab_size": 264,
+        "n_embd": 16,
+        "n_layer": 2,
+        "n_head": 2,
+        "n_positions": 96,
+        "eos_token_id": 2,
+    },
+}
+KINDS = [f"{family}-{backend.value}" for family in FAMILIES for backend in Backend]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """What every case of `shared_runs.py` ended in."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs processes that fork")
+    folder = tmp_path_factory.mktemp("shared")
+    for family, config in CONFIGS.items():
+        base = folder / "models" / family
+        base.mkdir(parents=True)
+        (base / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        keys = tensor_keys(parse_model_config(config, "config.json"))
+        write_safetensors(base / "model.safetensors", keys, random.Random(1))
+        VoxTokenizer().save(base / "tokenizer.json")
+    (folder / "data").mkdir()
+    for name, rows in ("train.jsonl", ROWS), ("valid.jsonl", ROWS[2:]):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / "data" / name).write_text(text, encoding="utf-8")
+    program = Path(__file__).with_name("shared_runs.py")
+    subprocess.run(
+        [sys.executable, "-W", "ignore", str(program), str(folder)],
+        check=True,
+        timeout=4 * MOST_SECONDS,
+        env={**os.environ, "PYTHONPATH": str(program.parents[4]), "OMP_NUM_THREADS": "1"},
+    )
+    found: Results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_power_of_two_of_processes_gives_the_same_adapter(results: Results, kind: str) -> None:
+    alone, *others = (results[f"{kind}/{size}"][0] for size in SIZES)
+    for each in others:
+        assert each["adapter"] == alone["adapter"]
+        assert each["losses"] == alone["losses"]
+        assert each["reported"] == alone["reported"]
+        assert each["files"] == alone["files"]
+    assert alone["processes"] is None
+    assert [each["processes"]["world_size"] for each in others] == list(SIZES[1:])
+    assert {each["processes"]["equality"] for each in others} == {"bytes"}
+    assert len({results[f"{other}/1"][0]["adapter"] for other in KINDS}) == len(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("family", "backend", "size"),
+    [(family, backend, size) for family, backend, sizes in DIVIDED for size in sizes],
+)
+def test_a_base_in_parts_gives_the_adapter_of_a_whole_one(
+    results: Results, family: str, backend: Backend, size: int
+) -> None:
+    alone = results[f"{family}-{backend.value}/1"][0]
+    divided = results[f"{family}-{backend.value}-divided/{size}"][0]
+    assert divided["adapter"] == alone["adapter"]
+    assert divided["losses"] == alone["losses"]
+    assert divided["processes"]["base"] == "divided"
+
+
+def test_every_process_reports_the_same_and_only_the_first_tells_sinks(results: Results) -> None:
+    first, *others = results["llama-lora/4"]
+    for each in others:
+        assert each["reported"] == first["reported"]
+        assert each["losses"] == []
+    assert first["losses"]
+
+
+def test_three_processes_are_equal_within_rounding_and_say_so(results: Results) -> None:
+    alone, shared = results["three/1"][0], results["three/3"][0]
+    assert shared["processes"]["equality"] == "rounding"
+    assert shared["losses"] == pytest.approx(alone["losses"], rel=1e-4)
+
+
+@pytest.mark.parametrize(("first", "then"), [(4, 1), (1, 4)])
+def test_a_run_goes_on_with_another_number_of_processes(
+    results: Results, first: int, then: int
+) -> None:
+    stopped = results[f"stopped-{first}-{then}-a/{first}"]
+    assert {each["exit_code"] for each in stopped} == {130}, "one was asked, all stopped"
+    resumed = results[f"stopped-{first}-{then}-b/{then}"][0]
+    assert 0 < resumed["resumed_from"] < 4
+    assert resumed["adapter"] == results["undisturbed/1"][0]["adapter"]
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_an_exchange_adds_in_the_order_of_the_tree(results: Results, size: int) -> None:
+    parts = [
+        torch.rand(37, generator=torch.Generator().manual_seed(rank)) * 10.0**rank
+        for rank in range(size)
+    ]
+    expected = sum_of_ranks(parts).tolist()
+    for each in results[f"exchanged/{size}"]:
+        assert each["sum"] == expected
+        assert each["heard"] == 15
+        assert each["collected"] == [[float(rank), 0.5] for rank in range(size)]
+        assert each["told"] == {"a": 0}
+        assert each["tensor"] == [True, 0.0]
+
+
+def test_a_process_with_other_bits_is_named(results: Results) -> None:
+    for each in results["exchanged/4"]:
+        (problem,) = each["differing"]
+        assert "MENS-R202" in problem
+        assert "process 3" in problem
+
+
+def test_a_process_that_ends_is_noticed_by_all_others(results: Results) -> None:
+    *others, gone = results["lost/4"]
+    assert gone is None
+    for each in others:
+        assert each["codes"] == ["MENS-R200"]
+        assert each["seconds"] < MOST_SECONDS / 2
+
+
+def test_processes_of_different_requests_are_refused(results: Results) -> None:
+    first, other = results["refused/2"]
+    (problem,) = other["problems"]
+    assert "MENS-R203" in problem
+    assert "settings" in problem
+    assert "MENS-R200" in first["problems"][0]
