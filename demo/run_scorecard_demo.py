@@ -94,6 +94,8 @@ def cycle(folder: Path, data: Path, seed: int) -> str:
     for condition in found["conditions"]:
         kpis = {name: round(rate["value"], 3) for name, rate in condition["kpis"].items()}
         write(f"  {condition['backend']} ({condition['lane']}): {json.dumps(kpis)}")
+        if kpis["pass_at_1"] == 1:
+            write("  every first answer was valid, so that none had to be repaired")
     return output
 
 
