@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple, get_origin, get_type_hints
 
 import pytest
 
-from vox_cli import lazy_group
+from vox_cli import environment_check, lazy_group
 from vox_cli.command_table import COMMANDS, CommandEntry
 from vox_cli.request_options import with_requests
 from vox_cli.value_parsers import ValueRefusedError
@@ -132,6 +132,7 @@ def tried(setting: Setting) -> Tried:
 def load_each_command_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process calls one command; this one calls them hundreds of times."""
     monkeypatch.setattr(lazy_group, "load_command", LOAD_ONCE)
+    monkeypatch.setattr(environment_check, "load_command", LOAD_ONCE)
 
 
 def check(outcome: Any, *, is_done: bool = False) -> None:

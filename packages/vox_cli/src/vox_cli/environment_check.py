@@ -16,18 +16,22 @@ _START = f"{ENVIRONMENT_PREFIX}_"
 
 def unknown_variables() -> tuple[Problem, ...]:
     """A problem for each variable that sets nothing in any command, with a suggestion."""
-    given = sorted(name for name in os.environ if name.startswith(_START) and name != _START)
-    if not given:
-        return ()
-    # Every command is looked at, which takes a moment: only where such a variable is set.
-    known = {parameter.name for entry in COMMANDS for parameter in load_command(entry).params}
+    unread = {name for name in os.environ if name.startswith(_START) and name != _START}
     # A key is never a flag, which other users of the machine could read.
-    variables = {name: _START + name.upper() for name in (*known, "api_key") if name}
+    known = {"api_key"}
+    for entry in COMMANDS:
+        # Looking at every command takes half a second: only where a variable is misspelt.
+        if not unread - {_variable(name) for name in known}:
+            return ()
+        known |= {parameter.name for parameter in load_command(entry).params if parameter.name}
+    variables = {name: _variable(name) for name in known}
     found = []
-    for variable in given:
-        if variable in variables.values():
-            continue
+    for variable in sorted(unread - set(variables.values())):
         meant = setting_meant(variable.removeprefix(_START), variables)
         near = variables[meant] if meant else nearest(variable, sorted(variables.values()))
         found.append(say.variable_unknown(variable, near))
     return tuple(found)
+
+
+def _variable(setting: str) -> str:
+    return _START + setting.upper()
