@@ -6,11 +6,16 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
 
+from vox_cli import environment_check, lazy_group
 from vox_cli.app import run
+from vox_cli.command_table import CommandEntry
+from vox_cli.grouped_help import help_width
+from vox_cli.lazy_group import load_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,22 @@ class Outcome:
 Vox = Callable[..., Outcome]
 
 
+@cache
+def _loaded(entry: CommandEntry, _: int) -> Any:
+    return load_command(entry)
+
+
+def load_once(entry: CommandEntry) -> Any:
+    """A command as `load_command` makes it, whose help depends on the width of the terminal."""
+    return _loaded(entry, help_width())
+
+
 @pytest.fixture
 def vox(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Vox:
     """Run `vox ARGUMENTS…`; settings of the person who runs the tests do not reach it."""
+    # A process calls one command; the tests call them thousands of times.
+    monkeypatch.setattr(lazy_group, "load_command", load_once)
+    monkeypatch.setattr(environment_check, "load_command", load_once)
     for name in list(os.environ):
         if name.startswith("VOX_") or name in ("NO_COLOR", "FORCE_COLOR", "CI", "TERM"):
             monkeypatch.delenv(name)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_origin, get_type_hints
 
 import pytest
 
-from vox_cli import environment_check, lazy_group
 from vox_cli.command_table import COMMANDS, CommandEntry
 from vox_cli.request_options import with_requests
 from vox_cli.value_parsers import ValueRefusedError
@@ -97,7 +95,6 @@ def cases() -> list[Case]:
 
 
 CASES = cases()
-LOAD_ONCE = cache(lazy_group.load_command)
 
 
 class Tried(NamedTuple):
@@ -126,13 +123,6 @@ def tried(setting: Setting) -> Tried:
         else:
             accepted.append(text)
     return Tried(tuple(accepted), max(refused, key=len))
-
-
-@pytest.fixture(autouse=True)
-def load_each_command_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process calls one command; this one calls them hundreds of times."""
-    monkeypatch.setattr(lazy_group, "load_command", LOAD_ONCE)
-    monkeypatch.setattr(environment_check, "load_command", LOAD_ONCE)
 
 
 def check(outcome: Any, *, is_done: bool = False) -> None:
