@@ -67,7 +67,7 @@ def _alike(report: MaskReport) -> str | None:
     sample = report.prefixes
     if sample is None or not sample.pays:
         return None
-    return f"{percent(sample.saved_part)} of the tokens, by a sample of {sample.rows} rows"
+    return f"{percent(sample.saved_part)} of tokens"
 
 
 def _of(counts: MaskCounts, count: int) -> str:

@@ -101,6 +101,21 @@ def test_each_gate_is_one_problem(write_rows: WriteRows, make_base: MakeBase) ->
     assert checked(data, base).ok, "without gates nothing is missed"
 
 
+def test_rows_that_begin_alike_are_counted_by_a_sample(
+    write_rows: WriteRows, make_base: MakeBase
+) -> None:
+    system = "You know every ferry of this island, and the hours at which it leaves."
+    rows = [{"system": system, "prompt": f"{i}?", "response": "At nine."} for i in range(40)]
+    base = make_base()
+    report = checked(write_rows(rows), base, seq_len=160)
+    assert report.prefixes is not None
+    assert report.prefixes.rows == 32
+    assert report.prefixes.saved_part > 0.5
+    counts = report.as_json()["shared_prefixes"]
+    assert counts == report.prefixes.counts()
+    assert "shared_prefixes" not in checked(write_rows(ROWS[:3]), base).as_json()
+
+
 def test_gates_are_shares() -> None:
     with pytest.raises(ConfigError):
         MaskGates(max_cut_share=5)
