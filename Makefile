@@ -110,10 +110,12 @@ check-imports: $(SYNCED)
 check-lock: $(SYNCED)
 	@$(VENV)/python .ci/version_lock.py $(UV) check
 
+# A gigabyte of other programs' compilers each, for two formats of export-mobile.
+NOT_INSTALLED := --no-extra executorch --no-extra litert
 METADATA := pyproject.toml $(PACKAGES:%=packages/%/pyproject.toml)
 
 .venv/.synced: $(METADATA) | $(UV_FILE)
-	@$(UV) sync --all-packages --all-extras --group dev >&2
+	@$(UV) sync --all-packages --all-extras $(NOT_INSTALLED) --group dev >&2
 	@rm -f .venv/.locked
 	@touch $@
 

@@ -8,12 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 
+from vox_cli.capability_hints import CapabilityHints, capability_hints
+from vox_cli.inference_profile import inference_profile, server_address
 from vox_cli.report_text import aligned, bytes_text
 from vox_populi import extras
+from vox_populi.errors import ConfigError
 from vox_populi.pipeline.machine_probe import metal_failure
 
 OUR_DISTRIBUTIONS = ("vox-mens-cli", "vox-populi", "vox-tensor")
-_ON_TORCH = {"mens-train", "gguf", "onnx", "serve", "lm-eval"}
+_ON_TORCH = {"mens-train", "gguf", "onnx", "executorch", "litert", "serve", "lm-eval"}
 """Extras that include `mens-gpu`."""
 EXTRAS = {
     name: ("mens-gpu", name) if name in _ON_TORCH else (name,)
@@ -50,6 +53,23 @@ class Device:
     """Names for `--dtype`, the default first."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProfileState:
+    """The inference profile of the environment."""
+
+    name: str | None
+    """`None` if its variable has a word that is no profile."""
+    server: str | None = None
+    """The server that clients of this profile ask."""
+    problem: str | None = None
+
+    def words(self) -> str:
+        """The profile for people."""
+        if self.name is None:
+            return f"none; {self.problem}"
+        return self.name if self.server is None else f"{self.name}, server {self.server}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineReport:
     """The report of `vox mens doctor`."""
@@ -64,6 +84,8 @@ class MachineReport:
     torch_failure: str | None
     """Why an installed torch cannot be imported."""
     extras: tuple[ExtraState, ...]
+    profile: ProfileState
+    hints: CapabilityHints
 
     def as_json(self) -> dict[str, object]:
         """The fields of `vox mens doctor --json`."""
@@ -85,6 +107,12 @@ class MachineReport:
                 for each in self.devices
             ],
             "torch_failure": self.torch_failure,
+            "inference_profile": {
+                "name": self.profile.name,
+                "server": self.profile.server,
+                "problem": self.profile.problem,
+            },
+            "capability_hints": self.hints.as_json(),
             "extras": {
                 "present": [each.name for each in self.extras if not each.missing],
                 "missing": [
@@ -103,15 +131,18 @@ class MachineReport:
 def examine_machine() -> MachineReport:
     """Examine this machine and this installation."""
     devices, failure = _devices()
-    modules = tuple(extras.EXTRA_OF_MODULE)
+    modules, n_cpus = tuple(extras.EXTRA_OF_MODULE), _n_cpus()
+    kinds = [each.kind for each in devices]
     return MachineReport(
         versions={name: _version(name) for name in (*OUR_DISTRIBUTIONS, *modules)},
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
-        n_cpus=_n_cpus(),
+        n_cpus=n_cpus,
         devices=devices,
         torch_failure=failure,
         extras=tuple(_extra_state(name) for name in EXTRAS),
+        profile=_profile_state(),
+        hints=capability_hints(os.environ, kinds, n_cpus, platform.machine()),
     )
 
 
@@ -129,6 +160,8 @@ def machine_text(report: MachineReport) -> str:
     for extra in report.extras:
         state = f"missing; run: {extra.install_line}" if extra.missing else "present"
         rows.append((f"extra {extra.name}", state))
+    rows.append(("inference profile", report.profile.words()))
+    rows.append(("hints", report.hints.words()))
     return aligned(rows)
 
 
@@ -137,6 +170,14 @@ def _version(module: str) -> str | None:
         with suppress(metadata.PackageNotFoundError):
             return metadata.version(distribution)
     return None
+
+
+def _profile_state() -> ProfileState:
+    try:
+        profile = inference_profile(os.environ)
+    except ConfigError as error:
+        return ProfileState(None, problem=str(error))
+    return ProfileState(profile.value, server_address(profile, os.environ))
 
 
 def _n_cpus() -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,8 +23,10 @@ from packages.vox_populi.tests.schemas import meets_schema
 from vox_populi import extras
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import ArtifactError, ConfigError, MergeMismatchError
-from vox_populi.export.mobile_formats import MobileFormat
-from vox_populi.export.onnx_file import OnnxModel, first_difference
+from vox_populi.export.device_model import DeviceModel, first_difference
+from vox_populi.export.mobile_formats import WRITTEN, MobileFormat
+from vox_populi.export.mobile_graph import MobileGraph
+from vox_populi.export.onnx_file import run_onnx
 from vox_populi.pipeline import export_mobile_run
 from vox_populi.pipeline.export_mobile import MobileRequest, export_mobile
 from vox_populi.pipeline.train import RunOptions, run_training
@@ -72,7 +75,7 @@ def test_a_run_becomes_a_graph_that_answers_as_it_does(
     assert meets_schema(handoff, "external-serving-handoff-v2")
     assert handoff["dtype"] == "float32"
     assert str(tmp_path) not in json.dumps([receipt, handoff])
-    model = OnnxModel(out / "model.onnx", 80, is_fixed=is_fixed)
+    model = DeviceModel(run_onnx(out / "model.onnx"), 80, is_fixed=is_fixed)
     prompt, answer = receipt["compared"]["prompts"][0], receipt["compared"]["answers"][0]
     assert model.answer(prompt, 4, receipt["stop_ids"]) == tuple(answer)
 
@@ -95,7 +98,7 @@ def test_ids_of_a_fixed_length_are_padded_behind_the_text(
 
     runtime = SimpleNamespace(SessionOptions=SimpleNamespace, InferenceSession=Session)
     monkeypatch.setattr(extras, "load", lambda _: runtime)
-    model = OnnxModel(tmp_path / "m", 6, is_fixed=True)
+    model = DeviceModel(run_onnx(tmp_path / "m"), 6, is_fixed=True)
     assert model.answer([5, 5], 3, {4}) == (2, 3)
     assert seen == [[5, 5, 0, 0, 0, 0], [5, 5, 2, 0, 0, 0], [5, 5, 2, 3, 0, 0]]
 
@@ -103,25 +106,57 @@ def test_ids_of_a_fixed_length_are_padded_behind_the_text(
 def test_a_graph_that_answers_otherwise_is_not_published(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Wrong:
-        def __init__(self, *_: object, **__: object) -> None:
-            pass
-
-        def scores(self, ids: Sequence[int]) -> torch.Tensor:
-            return torch.zeros(264)
-
-        def answer(self, *_: object) -> tuple[int, ...]:
-            return (7, 7)
-
     def write(graph: object, path: Path, *_: object, **__: object) -> None:
         path.write_bytes(b"graph")
 
-    monkeypatch.setattr(export_mobile_run, "write_onnx", write)
-    monkeypatch.setattr(export_mobile_run, "OnnxModel", Wrong)
+    def wrong(ids: torch.Tensor) -> torch.Tensor:
+        scores = torch.zeros(1, ids.shape[1], 264)
+        scores[..., 7] = 1.0
+        return scores
+
+    programs = {MobileFormat.ONNX: (write, lambda _: wrong)}
+    monkeypatch.setattr(export_mobile_run, "PROGRAMS", programs)
     out = tmp_path / "mobile"
     with pytest.raises(MergeMismatchError, match=r"MENS-A568.*prompt 1"):
         export_mobile(request(run, out))
     assert not out.exists()
+
+
+def test_a_format_of_one_length_takes_exactly_that_many_ids(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = replace(WRITTEN[MobileFormat.EXECUTORCH], modules=(), distributions=("torch",))
+    monkeypatch.setattr(
+        "vox_populi.pipeline.export_mobile.WRITTEN", {MobileFormat.EXECUTORCH: facts}
+    )
+    monkeypatch.setattr(export_mobile_run, "WRITTEN", {MobileFormat.EXECUTORCH: facts})
+    graphs: list[MobileGraph] = []
+    lengths: set[tuple[int, ...]] = set()
+
+    def write(graph: MobileGraph, path: Path, most_tokens: int, *, is_fixed: bool) -> None:
+        assert (most_tokens, is_fixed) == (80, True)
+        graphs.append(graph)
+        path.write_bytes(b"graph")
+
+    def scores(ids: torch.Tensor) -> torch.Tensor:
+        lengths.add(tuple(ids.shape))
+        with torch.no_grad():
+            return graphs[0](ids)
+
+    programs = {MobileFormat.EXECUTORCH: (write, lambda _: scores)}
+    monkeypatch.setattr(export_mobile_run, "PROGRAMS", programs)
+    out = tmp_path / "mobile"
+    report = export_mobile(request(run, out, target=MobileFormat.EXECUTORCH))
+    assert (report.fixed_length, lengths) == (True, {(1, 80)})
+    receipt = json.loads((out / "mobile_export_receipt.json").read_bytes())
+    assert receipt["graph"]["file"] == "model.pte"
+    assert receipt["graph"]["inputs"] == {"input_ids": [1, 80]}
+    assert receipt["versions"].keys() == {"torch"}
+
+
+def test_a_graph_without_a_program_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"MENS-V050.*--for onnx"):
+        export_mobile(request(run, tmp_path / "mobile", target=None))
 
 
 def test_limits_of_a_device_are_told(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 from vox_cli.console import Console
+from vox_cli.inference_profile import FORMATS, inference_profile
 from vox_cli.report_text import aligned, bytes_text
 from vox_populi.pipeline.export_mobile import MobileReport, MobileRequest
 from vox_populi.pipeline.export_mobile import export_mobile as export
@@ -11,10 +15,12 @@ from vox_populi.pipeline.export_mobile import export_mobile as export
 def export_mobile(console: Console, request: MobileRequest) -> None:
     """Write a merged model as one graph, run it here, and compare its greedy answers with ours.
 
-    Needs the extra onnx. The folder has the graph, the tokenizer, the chat template and a receipt.
-    It is published only if every answer is the same. executorch, coreml and litert are refused
-    with the reason.
+    Needs the extra of the same name: onnx, executorch or litert. The folder has the graph, the
+    tokenizer, the chat template and a receipt. It is published only if every answer is the same.
+    coreml is refused with the reason.
     """
+    if request.target is None:
+        request = replace(request, target=FORMATS.get(inference_profile(os.environ)))
     report = export(request)
     console.notes(report.notes)
     console.report(report, mobile_text)

@@ -320,6 +320,26 @@ def mobile_format_refused(target: str, reason: str, fix: str) -> Problem:
     )
 
 
+def mobile_program_missing(known: Sequence[str]) -> Problem:
+    """A graph for a device without the program that will run it."""
+    return Problem(
+        code="MENS-V050",
+        what="the program that will run the graph is not named.",
+        where="--for",
+        fix=f"Pass --for {known[0]}, or another of {', '.join(known[1:])}.",
+    )
+
+
+def inference_profile_unknown(variable: str, word: str, known: Sequence[str]) -> Problem:
+    """A word in the source system's variable that it does not know."""
+    return Problem(
+        code="MENS-V051",
+        what=f"{clipped(word)!r} is not an inference profile.",
+        where=variable,
+        fix=f"Use one of {', '.join(known)}, or unset it.",
+    )
+
+
 def mobile_needs_dense(path: str) -> Problem:
     """A base in 4 bits, or an adapter that was trained on one."""
     return Problem(

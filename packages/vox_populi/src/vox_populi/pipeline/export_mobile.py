@@ -8,7 +8,7 @@ from pathlib import Path
 from vox_populi import extras
 from vox_populi.contract.setting import out_of_range, setting, setting_metadata, settings_of
 from vox_populi.errors import ArtifactError, ConfigError
-from vox_populi.export.mobile_formats import MOST_TOKENS, NOT_WRITTEN, MobileFormat
+from vox_populi.export.mobile_formats import MOST_TOKENS, NOT_WRITTEN, WRITTEN, MobileFormat
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import require_new_folder
 from vox_populi.number_ranges import NumberRange
@@ -19,7 +19,6 @@ from vox_populi.runs.adapter_place import means_adapter
 
 TEXT_TOKENS = NumberRange(lowest=2, highest=MOST_TOKENS)
 CHECKED_TOKENS = NumberRange(lowest=1, highest=MOST_TOKENS)
-ONNX_MODULES = ("onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +31,13 @@ class MobileRequest:
         )
     )
     """An adapter is added to its base."""
-    target: MobileFormat = field(
-        metadata=setting_metadata("Program that will run it.", flags=("--for",))
-    )
     output_dir: Path = field(metadata=setting_metadata("New folder to write."))
+    target: MobileFormat | None = setting(
+        None,
+        "Program that will run it.",
+        flags=("--for",),
+        default_text="that of VOX_INFERENCE_PROFILE, if it names one",
+    )
     model_dir: Path | None = setting(
         None, "For an adapter: base folder, if it has moved since training.", name="model"
     )
@@ -96,15 +98,18 @@ def export_mobile(request: MobileRequest) -> MobileReport:
     Raises:
         ArtifactError: For a program whose format cannot be written here, an adapter beyond the
             limits of a device, or a base in 4 bits.
-        MissingExtraError: Without the extra `onnx`.
+        ConfigError: Without a program.
+        MissingExtraError: Without the extra of the format.
         PreflightError: When the output folder exists.
         MergeMismatchError: When an answer differs; nothing is published.
         EnvironmentFailure: When the system refuses.
     """
+    if request.target is None:
+        raise ConfigError(say.mobile_program_missing(tuple(WRITTEN)))
     refused = NOT_WRITTEN.get(request.target)
     if refused is not None:
         raise ArtifactError(say.mobile_format_refused(request.target, *refused))
-    extras.require(*ONNX_MODULES)
+    extras.require(*WRITTEN[request.target].modules)
     module = load_runner("export_mobile_run", lambda: _refuse_early(request))
     report: MobileReport = module.export_mobile(request)
     return report

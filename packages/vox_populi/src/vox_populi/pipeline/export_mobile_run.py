@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 import torch
 
@@ -11,9 +13,18 @@ from vox_populi.adapters.header import AdapterHeader
 from vox_populi.contract.choices import ComputeDtype, DeviceKind
 from vox_populi.data.supervision import encode_prompt
 from vox_populi.errors import ArtifactError, ConfigError, MergeMismatchError
-from vox_populi.export.mobile_formats import MOBILE_RECEIPT_FILE, MOST_RANK, ONNX_FILE
+from vox_populi.export.device_model import DeviceModel, RunGraph, first_difference
+from vox_populi.export.executorch_file import run_executorch, write_executorch
+from vox_populi.export.litert_file import run_litert, write_litert
+from vox_populi.export.mobile_formats import (
+    MOBILE_RECEIPT_FILE,
+    MOST_RANK,
+    WRITTEN,
+    FormatFacts,
+    MobileFormat,
+)
 from vox_populi.export.mobile_graph import MobileGraph
-from vox_populi.export.onnx_file import OnnxModel, first_difference, write_onnx
+from vox_populi.export.onnx_file import run_onnx, write_onnx
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.staged_folder import StagedFolder, new_folder
 from vox_populi.files.whole_file import pretty_json, write_whole
@@ -48,6 +59,31 @@ PROMPTS = (
 """Prompts whose answers are compared, laid out as in training."""
 
 
+PROGRAMS: Mapping[MobileFormat, tuple[Callable[..., None], Callable[[Path], RunGraph]]] = {
+    MobileFormat.ONNX: (write_onnx, run_onnx),
+    MobileFormat.EXECUTORCH: (write_executorch, run_executorch),
+    MobileFormat.LITERT: (write_litert, run_litert),
+}
+"""How each format is written and run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """The format that is written, and whether its graph has one length."""
+
+    target: MobileFormat
+    facts: FormatFacts
+    is_fixed: bool
+
+    @classmethod
+    def of(cls, request: MobileRequest) -> _Form:
+        """The format that was asked for."""
+        assert request.target is not None, "it was refused"
+        facts = WRITTEN[request.target]
+        is_fixed = request.fixed_length or facts.has_one_length
+        return cls(target=request.target, facts=facts, is_fixed=is_fixed)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Compared:
     """What answering the prompts on both sides showed."""
@@ -65,6 +101,8 @@ def export_mobile(request: MobileRequest) -> MobileReport:
     """
     found = find_weights(_choice(request))
     _require_limits(request, found)
+    form = _Form.of(request)
+    write_graph, run_graph = PROGRAMS[form.target]
     with on_device("cpu", None):
         ours = load_weights(found)
         answerer = Answerer(found, ours.model)
@@ -75,20 +113,20 @@ def export_mobile(request: MobileRequest) -> MobileReport:
         scores = [CachedModel(ours.model).next_logits(ids) for ids in prompts]
         graph = MobileGraph(ours.model, ours.adapted)
         with new_folder(request.output_dir) as output:
-            path, fixed = output.path / ONNX_FILE, request.fixed_length
-            write_onnx(graph, path, request.seq_len, is_fixed=fixed)
-            theirs = OnnxModel(path, request.seq_len, is_fixed=fixed)
+            path = output.path / form.facts.file
+            write_graph(graph, path, request.seq_len, is_fixed=form.is_fixed)
+            theirs = DeviceModel(run_graph(path), request.seq_len, is_fixed=form.is_fixed)
             compared = _compare(request, found, theirs, prompts, answers, scores)
-            notes = _write_beside(request, found, output, compared)
+            notes = _write_beside(request, form, found, output, compared)
             files = output.files()
             size = sum((output.path / name).stat().st_size for name in files)
     return MobileReport(
         output_dir=request.output_dir,
-        target=request.target,
+        target=form.target,
         files=files,
         total_bytes=size,
         seq_len=request.seq_len,
-        fixed_length=request.fixed_length,
+        fixed_length=form.is_fixed,
         prompts=len(compared.prompts),
         tokens=sum(map(len, compared.answers)),
         max_difference=compared.max_difference,
@@ -146,7 +184,7 @@ def _prompts(request: MobileRequest, found: FoundWeights) -> list[list[int]]:
 def _compare(
     request: MobileRequest,
     found: FoundWeights,
-    theirs: OnnxModel,
+    theirs: DeviceModel,
     prompts: list[list[int]],
     answers: list[tuple[int, ...]],
     scores: list[torch.Tensor],
@@ -170,7 +208,11 @@ def _compare(
 
 
 def _write_beside(
-    request: MobileRequest, found: FoundWeights, output: StagedFolder, compared: _Compared
+    request: MobileRequest,
+    form: _Form,
+    found: FoundWeights,
+    output: StagedFolder,
+    compared: _Compared,
 ) -> tuple[str, ...]:
     """Write tokenizer, template, hand-off and receipt; the notes about them."""
     header = _header_of(found)
@@ -183,7 +225,8 @@ def _write_beside(
         write_whole(output.path / name, without_saved_path(name, data))
     if public is not None:
         output.write(HANDOFF_FILE, pretty_json(_handoff(found, public, text, output)))
-    output.write(MOBILE_RECEIPT_FILE, pretty_json(_receipt(request, found, output, compared)))
+    receipt = _receipt(request, form, found, output, compared)
+    output.write(MOBILE_RECEIPT_FILE, pretty_json(receipt))
     return text.notes
 
 
@@ -211,7 +254,11 @@ def _handoff(
 
 
 def _receipt(
-    request: MobileRequest, found: FoundWeights, output: StagedFolder, compared: _Compared
+    request: MobileRequest,
+    form: _Form,
+    found: FoundWeights,
+    output: StagedFolder,
+    compared: _Compared,
 ) -> JsonObject:
     """What was read, written and compared; no paths and no times."""
     header = _header_of(found)
@@ -224,11 +271,13 @@ def _receipt(
         }
     return {
         "schema_version": RECEIPT_SCHEMA_VERSION,
-        "for": request.target.value,
+        "for": form.target.value,
         "base": {"name": found.name, "digest": base_digest(found.inventory)},
         "adapter": adapter,
         "graph": {
-            "inputs": {"input_ids": [1, request.seq_len if request.fixed_length else "tokens"]},
+            "file": form.facts.file,
+            "inputs": {"input_ids": [1, request.seq_len if form.is_fixed else "tokens"]},
+            "input_dtype": form.facts.input_dtype,
             "outputs": {"logits": "scores of the token after each id"},
             "most_tokens": request.seq_len,
             "dtype": "float32",
@@ -241,8 +290,6 @@ def _receipt(
             "answers": [list(ids) for ids in compared.answers],
             "max_difference": compared.max_difference,
         },
-        "versions": {
-            name: metadata.version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")
-        },
+        "versions": {name: metadata.version(name) for name in form.facts.distributions},
         "written": folder_digests(output.path, output.files()),
     }
