@@ -141,7 +141,8 @@ def test_a_format_of_one_length_takes_exactly_that_many_ids(
     def scores(ids: torch.Tensor) -> torch.Tensor:
         lengths.add(tuple(ids.shape))
         with torch.no_grad():
-            return graphs[0](ids)
+            given: torch.Tensor = graphs[0](ids)
+        return given
 
     programs = {MobileFormat.EXECUTORCH: (write, lambda _: scores)}
     monkeypatch.setattr(export_mobile_run, "PROGRAMS", programs)
