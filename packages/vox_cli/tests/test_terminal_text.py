@@ -346,13 +346,17 @@ def test_no_setting_reaches_a_terminal_raw(
     assert_harmless(show("mens", "train", "--data-dir", HOSTILE, "--output-dir", "o"))
 
 
+ANSWERED = {"generate": ("--prompt", "x"), "export-mobile": ("--for", "onnx")}
+"""Options that are not required but asked for at once."""
+
+
 @pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: " ".join(entry.words))
 def test_no_argument_reaches_a_terminal_raw(
     show: Show, entry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever a command makes of them: a path that is not there, a word it does not know."""
     monkeypatch.chdir(tmp_path)
-    arguments = ["--prompt", "x"] if entry.words[-1] == "generate" else []
+    arguments = list(ANSWERED.get(entry.words[-1], ()))
     for parameter in load_command(entry).params:
         is_option = parameter.param_type_name == "option"
         if parameter.required or not is_option:

@@ -21,6 +21,8 @@ def names_of(line: str) -> set[str]:
 
 
 DISTRIBUTIONS = {
+    "ai_edge_litert": "ai-edge-litert",
+    "litert_torch": "litert-torch",
     "lm_eval": "lm-eval",
     "mlflow": "mlflow-skinny",
     "prometheus_client": "prometheus-client",

@@ -1,4 +1,4 @@
-"""What this machine offers to whoever distributes work: the hints of the source system's nodes.
+"""What this machine offers to anyone who distributes work: the hints of the source system's nodes.
 
 The document has the keys of its `TaskCapabilityHints`, without the name of the host.
 """

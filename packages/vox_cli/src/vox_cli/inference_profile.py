@@ -1,4 +1,4 @@
-"""Where a model's answers are computed, as the source system's `VOX_INFERENCE_PROFILE` says it.
+"""The place where answers are computed, as the source system's `VOX_INFERENCE_PROFILE` says it.
 
 Nothing is contacted: the profile chooses a default and is shown, with what a client needs.
 """
@@ -15,7 +15,7 @@ from vox_populi.operator_messages import export as say
 
 PROFILE_VARIABLE = "VOX_INFERENCE_PROFILE"
 _ADDRESS_VARIABLES = ("POPULI_URL", "OLLAMA_URL", "OLLAMA_HOST")
-"""Of a server, the first of these counts."""
+"""The variables that name a server; the first one that is set counts."""
 _ADDRESS = "http://localhost:11434"
 
 
@@ -58,7 +58,7 @@ def inference_profile(environment: Mapping[str, str]) -> InferenceProfile:
     """The profile of an environment; without one, the source system's default.
 
     Raises:
-        ConfigError: For a word that is no profile, where the source system takes its default.
+        ConfigError: For a word that is not a profile, where the source system takes its default.
     """
     word = environment.get(PROFILE_VARIABLE, "").strip().lower()
     if not word:

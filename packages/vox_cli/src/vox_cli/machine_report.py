@@ -58,7 +58,7 @@ class ProfileState:
     """The inference profile of the environment."""
 
     name: str | None
-    """`None` if its variable has a word that is no profile."""
+    """`None` if its variable has a word that is not a profile."""
     server: str | None = None
     """The server that clients of this profile ask."""
     problem: str | None = None
