@@ -22,8 +22,8 @@ from vox_populi.model.transformer import Transformer
 
 LENGTH = 8
 IDS = (3, 1, 4, 1, 5)
-ROUNDING = 2e-5
-"""Two orders of f32 sums over layers as wide as these, relative to the largest score."""
+ROUNDING = 1e-4
+"""Relative to the largest score: XNNPACK approximates exp and tanh, 2.4e-5 apart in GPT-2."""
 
 
 @pytest.mark.filterwarnings("ignore")
