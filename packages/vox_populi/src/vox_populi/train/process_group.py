@@ -116,7 +116,7 @@ class GroupRanks:
             dist.broadcast(length, src=0)
             given = torch.zeros(int(length), dtype=torch.uint8)
             if self.rank == 0:
-                given = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+                given = torch.asarray(bytearray(content), dtype=torch.uint8)
             dist.broadcast(given, src=0)
         return bytes(given.tolist())
 
