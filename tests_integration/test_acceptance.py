@@ -19,7 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = read_manifest(find_manifest(ROOT))
 ROWS = {row.id: row for row in MANIFEST.rows}
 DOCS = ROOT / "docs" / "src"
-MATRICES = ("reference/capability-matrix.md", "reference/gap-matrix.md")
+MATRICES = (
+    "reference/capability-matrix.md",
+    "reference/gap-matrix.md",
+    "reference/reported-inputs.md",
+)
 
 RUNBOOK = {
     "1a": "execution_planner",
