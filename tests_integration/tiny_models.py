@@ -19,6 +19,8 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     MistralConfig,
+    Olmo2Config,
+    Olmo3Config,
     Phi3Config,
     PretrainedConfig,
     PreTrainedModel,
@@ -90,6 +92,17 @@ def _gpt2(**changes: Any) -> PretrainedConfig:
     return GPT2Config(**{**settings, **changes})
 
 
+def _olmo3(**changes: Any) -> PretrainedConfig:
+    """Two of three layers slide, with a rotation of their own."""
+    rope = {
+        "full_attention": {**_YARN_ROPE, "rope_theta": 500_000.0, "attention_factor": 1.2},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 500_000.0},
+    }
+    kinds = ["sliding_attention", "full_attention", "sliding_attention"]
+    changed = {"layer_types": kinds, "sliding_window": 8, "rope_parameters": rope, **changes}
+    return Olmo3Config(**{**_LLAMA, **changed})
+
+
 def _phi3(**changes: Any) -> PretrainedConfig:
     """Three quarters of each head are rotated, as in Phi-4-mini."""
     rope = {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.75}
@@ -130,6 +143,11 @@ CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
     ),
     "mistral": lambda: MistralConfig(**_LLAMA, sliding_window=8),
     "mistral_no_window": lambda: MistralConfig(**_LLAMA, sliding_window=None, head_dim=10),
+    "olmo2": lambda: Olmo2Config(**_LLAMA),
+    "olmo2_biased_tied": lambda: Olmo2Config(
+        **{**_LLAMA, "num_key_value_heads": 4}, attention_bias=True, tie_word_embeddings=True
+    ),
+    "olmo3": _olmo3,
     "phi3": _phi3,
     "phi3_longrope": lambda: _phi3(**_LONGROPE),
     "phi3_longrope_tied": lambda: _phi3(**_LONGROPE, tie_word_embeddings=True),
@@ -146,8 +164,12 @@ CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
 }
 """A builder per variant; each call makes a fresh config."""
 
-FAMILY_CASES = ("gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3")
+FAMILY_CASES = ("gpt2", "llama", "mistral", "olmo2", "olmo3", "phi3", "qwen2", "qwen3")
 """One variant per family, for tests that need no more."""
+GRAPH_CASES = ("gpt2", "llama", "mistral", "olmo3", "phi3", "qwen2", "qwen3")
+"""One variant per kind of graph, for tests that are dear."""
+GGUF_CASES = ("gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3")
+"""Those of families whose GGUF files are written here and read by transformers."""
 
 
 def write_tiny_model(
@@ -209,11 +231,14 @@ def respell_for_transformers_4(folder: Path) -> None:
     config["torch_dtype"] = config.pop("dtype")
     rope = config.pop("rope_parameters", None)
     if rope is not None:
+        if "full_attention" in rope:
+            rope = rope["full_attention"]
+        else:
+            config.pop("layer_types", None)
         config["rope_theta"] = rope.pop("rope_theta")
         if "partial_rotary_factor" in rope:
             config["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
         config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
-    config.pop("layer_types", None)
     path.write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 

@@ -20,7 +20,13 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from tests_integration.tiny_models import CONFIGS, FAMILY_CASES, VOCAB, write_tiny_tokenizer
+from tests_integration.tiny_models import (
+    CONFIGS,
+    FAMILY_CASES,
+    GRAPH_CASES,
+    VOCAB,
+    write_tiny_tokenizer,
+)
 from tests_integration.tolerances import EXACT, F32_LOGITS, assert_parity, differs
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.model.hf_load import load_base
@@ -35,7 +41,7 @@ from vox_tensor.records import EncodedRow
 
 pytest.importorskip("bitsandbytes", reason="the oracle of these tests")
 
-CASES = (*FAMILY_CASES, "llama_tied")
+CASES = (*GRAPH_CASES, "llama_tied")
 WIDE = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
 IDS = tuple(torch.randint(3, VOCAB, (23,), generator=torch.Generator().manual_seed(1)).tolist())
 ROW = collate_window([EncodedRow(ids=IDS, labels=IDS, line=1)])

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests_integration.tiny_models import (
-    FAMILY_CASES,
+    GGUF_CASES,
     SHORT_CONTEXT,
     VOCAB,
     write_tiny_model,
@@ -90,7 +90,7 @@ def test_transformers_reads_the_model_back(name: str, tmp_path: Path) -> None:
     assert_parity(logits_of(again.eval()), logits_of(original), F32_LOGITS)
 
 
-@pytest.mark.parametrize("name", FAMILY_CASES)
+@pytest.mark.parametrize("name", GGUF_CASES)
 def test_f16_and_q8_0_are_the_f32_file_rounded(name: str, tmp_path: Path) -> None:
     name = name.replace("mistral", "mistral_no_window")
     write_tiny_model(tmp_path / "m", name, tokenizer=True)
@@ -114,7 +114,7 @@ def test_f16_and_q8_0_are_the_f32_file_rounded(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
-@pytest.mark.parametrize("name", FAMILY_CASES)
+@pytest.mark.parametrize("name", GGUF_CASES)
 def test_base_plus_adapter_is_the_merged_model(name: str, tmp_path: Path) -> None:
     """Both files put rows and columns in the same places, and the scale is the trained one."""
     name = name.replace("mistral", "mistral_no_window")

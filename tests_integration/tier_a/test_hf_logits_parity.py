@@ -74,6 +74,7 @@ def test_packed_equals_unpacked(name: str, tmp_path: Path) -> None:
         "llama_yarn",
         "llama_linear",
         "mistral",
+        "olmo3",
         "phi3_longrope",
         "phi3_sliding",
         "qwen3",

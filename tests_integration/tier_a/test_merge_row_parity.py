@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from tests_integration.tier_a.test_gguf_interop import write_adapter
-from tests_integration.tiny_models import FAMILY_CASES, VOCAB, write_tiny_model
+from tests_integration.tiny_models import FAMILY_CASES, GGUF_CASES, VOCAB, write_tiny_model
 from tests_integration.tolerances import F32_LOSS, assert_parity, differs
 from vox_populi.export.consumers import Consumer, GgufTypeChoice
 from vox_populi.merge.choices import MergeFormat
@@ -101,6 +101,7 @@ def test_losses_and_choices_are_those_of_transformers(
     assert found.changed == sum(a != b for a, b in zip(adapter, base, strict=True)) > 0
 
 
+@pytest.mark.parametrize("case", GGUF_CASES, indirect=True)
 @pytest.mark.parametrize("kind", ["f32", "f16", "bf16", "q8_0"])
 def test_a_gguf_of_a_run_is_what_was_measured(
     case: tuple[Path, list[EncodedRow]], kind: str, monkeypatch: pytest.MonkeyPatch

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests_integration.tier_a.device_runs import CASES, write_inputs
-from tests_integration.tiny_models import FAMILY_CASES
+from tests_integration.tier_a.device_runs import BASES, CASES, write_inputs
 from tests_integration.tolerances import BF16_TRAINED, F32_TRAINED, assert_close_number
 
 pytestmark = pytest.mark.slow
@@ -24,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `metal_stand_in_runs.py` prints."""
     folder = tmp_path_factory.mktemp("metal")
-    write_inputs(folder, *FAMILY_CASES)
+    write_inputs(folder, *BASES)
     script = ROOT / "tests_integration" / "tier_a" / "metal_stand_in_runs.py"
     done = subprocess.run(
         [sys.executable, str(script), str(folder)],

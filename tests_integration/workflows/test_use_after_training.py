@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests_integration.tiny_models import FAMILY_CASES, write_tiny_model
+from tests_integration.tiny_models import GRAPH_CASES, write_tiny_model
 from tests_integration.tolerances import F32_LOSS, assert_close_number
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
@@ -41,7 +41,7 @@ SYSTEM = "Be brief."
 VOX = (sys.executable, "-m", "vox_cli")
 
 
-@pytest.fixture(params=FAMILY_CASES)
+@pytest.fixture(params=GRAPH_CASES)
 def trained(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A folder with `base`, `run` and `rows.jsonl`."""
     write_tiny_model(tmp_path / "base", request.param, tokenizer=True, sharded=True)

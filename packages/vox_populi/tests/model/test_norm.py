@@ -8,6 +8,7 @@ from torch import nn
 
 from vox_populi.model.norm import LayerNorm, Norm, RmsNorm
 from vox_populi.model.normed_projection import normed_project
+from vox_populi.model.wide_norm import WideRmsNorm
 from vox_tensor.lora import LoraLinear
 from vox_tensor.lora_spec import LoraSpec
 
@@ -21,7 +22,7 @@ def draw(norm: Norm) -> Norm:
     return norm.double()
 
 
-@pytest.fixture(params=[RmsNorm, LayerNorm])
+@pytest.fixture(params=[RmsNorm, WideRmsNorm, LayerNorm])
 def norm(request: pytest.FixtureRequest) -> Norm:
     return draw(request.param(6, EPS))
 
@@ -34,6 +35,20 @@ def test_values_are_those_of_torch(norm: Norm) -> None:
         expected = nn.functional.rms_norm(x, (6,), norm.weight, EPS)
     torch.testing.assert_close(norm(x), expected)
     assert not torch.allclose(expected, x)
+
+
+def test_a_wide_norm_is_rounded_once() -> None:
+    """As transformers' OLMo and Gemma compute it; Llama rounds before the weight too."""
+    wide, narrow = WideRmsNorm(6, EPS), RmsNorm(6, EPS)
+    torch.manual_seed(1)
+    nn.init.normal_(wide.weight)
+    narrow.load_state_dict(wide.state_dict())
+    x = torch.randn(50, 6).bfloat16()
+    expected = nn.functional.rms_norm(x.float(), (6,), wide.weight, EPS).bfloat16()
+    with torch.no_grad():
+        assert torch.equal(wide(x), expected)
+        assert not torch.equal(narrow.bfloat16()(x), expected)
+    assert torch.equal(wide(x), expected)
 
 
 def test_gradients_of_input_and_weight_pass_gradcheck(norm: Norm) -> None:

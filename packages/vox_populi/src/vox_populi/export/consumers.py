@@ -74,6 +74,8 @@ def obstacles(
             yield f"its {config.family.label} has no LoRA layers"
         if rank > VLLM_MAX_RANK:
             yield f"the rank is {rank}, but its largest is {VLLM_MAX_RANK}"
+    if consumer is Consumer.GGUF and config.family.gguf.architecture is None:
+        yield _no_gguf(config)
     if consumer is Consumer.MLX and config.family.mlx.always_ties_head and adapts_head:
         its = f"its {config.family.label}"
         yield f"lm_head is adapted, and {its} always ties the head to the embedding"
@@ -96,9 +98,15 @@ def passed_limits(limits: Iterable[Limit], config: ModelConfig) -> Iterator[str]
 
 def gguf_model_obstacles(config: ModelConfig) -> Iterator[str]:
     """What llama.cpp's architecture for this family would compute differently."""
+    if config.family.gguf.architecture is None:
+        yield _no_gguf(config)
     yield from passed_limits(config.family.gguf.limits, config)
     if config.rope is not None and config.rope.kind is RopeKind.YARN and _is_tuned(config.rope):
         yield "its YaRN settings go beyond factor and original length"
+
+
+def _no_gguf(config: ModelConfig) -> str:
+    return f"GGUF files of {config.family.label} are not written"
 
 
 def _is_tuned(rope: RopeSpec) -> bool:

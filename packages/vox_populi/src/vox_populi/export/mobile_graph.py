@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from vox_populi.hf.rope_config import RopeSpec
 from vox_populi.model.attention import PackContext
 from vox_populi.model.rotary import RotaryTable, rotary_frequencies
 from vox_populi.model.transformer import Transformer
@@ -39,18 +40,22 @@ class MobileGraph(nn.Module):
         x_TD = model.embed(ids_T)
         if model.pos_embed is not None:
             x_TD = x_TD + model.pos_embed(positions_T)
-        context = PackContext((0, ids_T.shape[0]), self._rotary(positions_T), attend=_attend)
+        config = model.config
+        context = PackContext(
+            (0, ids_T.shape[0]),
+            self._rotary(config.rope, positions_T),
+            local_rotary=self._rotary(config.local_rope, positions_T),
+            attend=_attend,
+        )
         for block in model.blocks:
             x_TD = block(x_TD, context)
         scores: Tensor = model.lm_head(model.final_norm(x_TD))
         return scores.unsqueeze(0)
 
-    def _rotary(self, positions_T: Tensor) -> RotaryTable | None:
-        config = self.model.config
-        rope = config.rope
+    def _rotary(self, rope: RopeSpec | None, positions_T: Tensor) -> RotaryTable | None:
         if rope is None:
             return None
-        frequencies_F, factor = rotary_frequencies(rope, config.rotary_dim)
+        frequencies_F, factor = rotary_frequencies(rope, self.model.config.rotary_dim)
         angles_TF = positions_T.float().unsqueeze(1) * frequencies_F
         cos, sin = (f(angles_TF).mul(factor).unsqueeze(1) for f in (torch.cos, torch.sin))
         return RotaryTable(cos, sin)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vox_populi.hf.families import gpt2, llama, mistral, phi3, qwen2, qwen3
+from vox_populi.hf.families import gpt2, llama, mistral, olmo2, olmo3, phi3, qwen2, qwen3
 from vox_populi.hf.model_family import ModelFamily
 
 FAMILIES: tuple[ModelFamily, ...] = tuple(
-    module.FAMILY for module in (gpt2, llama, mistral, phi3, qwen2, qwen3)
+    module.FAMILY for module in (gpt2, llama, mistral, olmo2, olmo3, phi3, qwen2, qwen3)
 )
 
 

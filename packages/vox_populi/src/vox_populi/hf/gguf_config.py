@@ -59,10 +59,12 @@ def gguf_config(fields: GgufFields, *, is_head_tied: bool, dtype: str) -> dict[s
 
 def _families() -> Mapping[str, ModelFamily]:
     """Families by the name of their architecture; where two share one, the more general one."""
-    return {family.gguf.architecture.lower(): family for family in reversed(FAMILIES)}
+    named = [(family.gguf.architecture, family) for family in reversed(FAMILIES)]
+    return {name.lower(): family for name, family in named if name is not None}
 
 
 def _config(fields: GgufFields, family: ModelFamily) -> dict[str, object]:
+    assert family.gguf.architecture is not None, "the family was found by it"
     names, prefix = family.config, family.gguf.architecture.lower()
     width = fields.count(f"{prefix}.embedding_length")
     heads = fields.count(f"{prefix}.attention.head_count")

@@ -2,7 +2,8 @@
 
 Our modules are described here; the family defines their names in checkpoints.
 Letters of shapes: D model width, Q query features, K key or value features, C queries, keys and
-values side by side, F MLP width, G gate and up side by side, E head dim, V vocabulary, P positions.
+values side by side, F MLP width, G gate and up side by side, V vocabulary, P positions, q and k
+what the norms of queries and keys are over.
 Our linear weights are always `[out, in]`; GPT-2's Conv1D weights are stored `[in, out]`.
 """
 
@@ -91,9 +92,11 @@ _LINEAR: Mapping[str, _Linear] = {
 """Projections that a block of ours may have."""
 _NORMS: Mapping[str, str] = {
     "attn_norm": "D",
-    "attn.q_norm": "E",
-    "attn.k_norm": "E",
+    "attn.q_norm": "q",
+    "attn.k_norm": "k",
+    "attn_post_norm": "D",
     "mlp_norm": "D",
+    "mlp_post_norm": "D",
 }
 """Its norms; those over the model width have a bias where they are LayerNorms."""
 
@@ -201,7 +204,8 @@ def _sizes(config: ModelConfig) -> dict[str, int]:
         "C": config.q_features + 2 * config.kv_features,
         "F": config.intermediate_size,
         "G": 2 * config.intermediate_size,
-        "E": config.head_dim,
+        "q": config.qk_norm_features(config.n_heads),
+        "k": config.qk_norm_features(config.n_kv_heads),
         "V": config.vocab_size,
         "P": config.max_positions,
     }

@@ -19,7 +19,7 @@ from vox_populi.hf.family_registry import FAMILIES, family_of
 from vox_populi.hf.model_family import Activation, ConfigFormat, ModelFamily, NormKind, SlidingRule
 from vox_populi.hf.model_place import refuse_other_place
 from vox_populi.hf.quantization_config import parse_quantization
-from vox_populi.hf.rope_config import RopeKind, RopeSpec, parse_rope
+from vox_populi.hf.rope_config import RopeKind, RopeSpec, parse_ropes
 from vox_populi.operator_messages import model_folder as say
 from vox_populi.operator_messages.wording import capped
 
@@ -62,6 +62,8 @@ class ModelConfig:
     """Keys that a query sees, itself included, in the layers of `sliding_layers`."""
     sliding_layers: tuple[bool, ...]
     """One entry per layer."""
+    local_rope: RopeSpec | None = None
+    """Rotation in the layers of `sliding_layers`; `None`: `rope`, as in the others."""
     dtype: str
     """`float32`, `bfloat16` or `float16`: what the file says its weights are."""
     bos_id: int | None
@@ -88,8 +90,17 @@ class ModelConfig:
 
     @property
     def qk_norm(self) -> bool:
-        """Whether each head of queries and keys has an RMSNorm, before the rotation."""
+        """Whether queries and keys have RMSNorms, before the rotation."""
         return "attn.q_norm" in self.family.tensors.block
+
+    def qk_norm_features(self, heads: int) -> int:
+        """Width of such a norm, for so many heads."""
+        return self.head_dim * (heads if self.family.qk_norm_is_wide else 1)
+
+    @property
+    def post_norms(self) -> bool:
+        """Whether what attention and MLP add is normalised first."""
+        return "attn_post_norm" in self.family.tensors.block
 
     @property
     def gated_mlp(self) -> bool:
@@ -206,6 +217,11 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
     window, layers = _sliding(fields, names.sliding, n_layers)
     n_kv_heads = _n_kv_heads(fields, names, n_heads)
     head_dim = _head_dim(fields, names, width, n_heads)
+    rope, local_rope = (
+        (None, None)
+        if rule is None
+        else parse_ropes(fields, max_positions, rule, head_dim, names.local_rope)
+    )
     return ModelConfig(
         family=family,
         model_type=fields.text("model_type", default=family.name),
@@ -222,7 +238,8 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
         norm_eps=fields.number(names.norm_eps, default=names.default_norm_eps, at_most=1.0),
         activation=_activation(fields, names.activation, names.default_activation),
         tie_word_embeddings=fields.flag("tie_word_embeddings", default=names.tied_by_default),
-        rope=None if rule is None else parse_rope(fields, max_positions, rule, head_dim),
+        rope=rope,
+        local_rope=local_rope,
         qkv_bias=_flag(fields, names.qkv_bias),
         o_bias=_flag(fields, names.o_bias),
         mlp_bias=_flag(fields, names.mlp_bias),
@@ -262,12 +279,15 @@ def _sliding(
     if rule is None:
         return None, (False,) * n_layers
     window = _window(fields, rule)
-    first = 0
+    first, every = 0, rule.full_every
     if rule.by_layer:
         if not fields.flag("use_sliding_window", default=False):
             window = None
         first = _first_sliding_layer(fields)
-    by_rule = tuple(window is not None and layer >= first for layer in range(n_layers))
+    by_rule = tuple(
+        window is not None and layer >= first and (every is None or (layer + 1) % every != 0)
+        for layer in range(n_layers)
+    )
     return window, _layer_types(fields, rule, by_rule, has_window=window is not None)
 
 
@@ -305,7 +325,7 @@ def _layer_types(
     listed = tuple(_SLIDES[name] for name in names)
     if len(listed) != len(by_rule):
         fields.contradiction("layer_types", "num_hidden_layers")
-    elif (any(listed) and not has_window) or (not rule.by_layer and listed != by_rule):
+    elif (any(listed) and not has_window) or (not rule.is_listed and listed != by_rule):
         fields.contradiction("layer_types", "sliding_window")
     return listed
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from vox_populi.hf.rope_config import RopeRule
+from vox_populi.hf.rope_config import LocalRope, RopeRule
 
 
 class Activation(StrEnum):
@@ -24,9 +24,12 @@ class Activation(StrEnum):
 
 
 class NormKind(StrEnum):
-    """The norms in front of attention, MLP and head."""
+    """The norms around attention and MLP and in front of the head."""
 
     RMS = "rms"
+    """RMSNorm, whose result is rounded to the compute dtype before the weight multiplies it."""
+    RMS_WIDE = "rms_wide"
+    """RMSNorm that multiplies by its weight in float32 and rounds once."""
     LAYER = "layer"
     """LayerNorm, which has a bias."""
 
@@ -50,8 +53,15 @@ class SlidingRule:
     default_window: int | None = None
     """Window of a file without the field; a null always means none."""
     by_layer: bool = False
-    """Whether `use_sliding_window`, `max_window_layers` and `layer_types` choose the layers;
-    otherwise all layers slide, or none."""
+    """Whether `use_sliding_window`, `max_window_layers` and `layer_types` choose the layers."""
+    full_every: int | None = None
+    """Every so many layers, the last of them attends to everything and the others slide, unless
+    `layer_types` says otherwise."""
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether `layer_types` chooses; otherwise all layers slide, or none."""
+        return self.by_layer or self.full_every is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +101,8 @@ class ConfigFormat:
     rope: RopeRule | None = field(default_factory=RopeRule)
     """How positions rotate queries and keys; `None`: a table of positions is added to the
     embeddings."""
+    local_rope: LocalRope | None = None
+    """How they do in layers that slide; `None`: as in the others."""
     fixed: tuple[FixedSetting, ...] = ()
 
 
@@ -101,7 +113,8 @@ class TensorNames:
     What a module of ours is, its shape and its bias, is in `hf.keymap`. The names that a block
     has decide the graph: `attn.qkv` instead of `attn.q`, `attn.k` and `attn.v` is one fused
     matrix (`mlp.gate_up` likewise), a block with neither `mlp.gate` nor `mlp.gate_up` has no gate,
-    one with `attn.q_norm` has q/k norms.
+    one with `attn.q_norm` has q/k norms. `attn_norm` and `mlp_norm` are applied to what attention
+    and MLP read, `attn_post_norm` and `mlp_post_norm` to what they add.
     """
 
     embed: str
@@ -134,8 +147,8 @@ class Limit:
 class GgufForm:
     """The family in GGUF files and in llama.cpp."""
 
-    architecture: str
-    """Name in the package `gguf`."""
+    architecture: str | None = None
+    """Name in the package `gguf`; `None`: no GGUF files of the family are read or written."""
     paired_rotation: bool = False
     """Whether the rows of q and k are stored with the two of a rotation side by side."""
     limits: tuple[Limit, ...] = ()
@@ -174,7 +187,9 @@ class ModelFamily:
     config: ConfigFormat
     tensors: TensorNames
     norm: NormKind = NormKind.RMS
-    gguf: GgufForm
+    qk_norm_is_wide: bool = False
+    """Whether the q/k norms are over all heads together; otherwise over each head."""
+    gguf: GgufForm = field(default_factory=GgufForm)
     mlx: MlxForm = field(default_factory=MlxForm)
     vllm_has_lora: bool = True
     """Whether vLLM's model of the family takes adapters."""

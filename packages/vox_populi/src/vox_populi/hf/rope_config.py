@@ -46,6 +46,21 @@ class RopeRule:
     original_positions: int | None = None
     """Context before scaling where the config does not say it outside of the rotary settings;
     `None`: what these say, or the whole context."""
+    default_theta: float = DEFAULT_THETA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalRope:
+    """How layers with a sliding window rotate, where they rotate differently from the others.
+
+    transformers 5 has one object for each type of layer in `rope_parameters`. Before, the fields of
+    the config were those of the layers that attend to everything, and only the base differed.
+    """
+
+    theta: float
+    """The base where the file says nothing."""
+    theta_field: str | None = None
+    """The older field with it; `None`: there is none, and other bases are refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +118,7 @@ class _Reader:
                 meaning = "per-layer and per-dimension rotation"
                 self.fields.unsupported(f"{self.label}.{name}", None, meaning)
         partial = self._partial_factor()
-        theta = self._inner_over_outer("rope_theta", DEFAULT_THETA, above=1.0)
+        theta = self._inner_over_outer("rope_theta", self.rule.default_theta, above=1.0)
         kind = self._kind()
         spec = RopeSpec(kind=kind, theta=theta, partial_factor=partial)
         read = {
@@ -235,3 +250,57 @@ def parse_rope(fields: ConfigFields, max_positions: int, rule: RopeRule, head_di
     if specs[0] != specs[-1]:
         fields.contradiction(*given)
     return specs[0]
+
+
+_FULL, _SLIDING = "full_attention", "sliding_attention"
+
+
+def parse_ropes(
+    fields: ConfigFields, max_positions: int, rule: RopeRule, head_dim: int, local: LocalRope | None
+) -> tuple[RopeSpec, RopeSpec | None]:
+    """Read the rotation of layers that attend to everything, and of those that slide.
+
+    The second is `None` where `local` is, for a family whose layers all rotate alike.
+    """
+    if local is None:
+        return parse_rope(fields, max_positions, rule, head_dim), None
+    nested = fields.mapping("rope_parameters")
+    if nested is None:
+        full = parse_rope(fields, max_positions, rule, head_dim)
+        return full, RopeSpec(kind=RopeKind.DEFAULT, theta=_local_theta(fields, local))
+    if fields.mapping("rope_scaling"):
+        fields.contradiction("rope_parameters", "rope_scaling")
+    inner = ConfigFields(nested, f"{fields.where}: rope_parameters", fields.problems)
+    for name in sorted(nested.keys() - {_FULL, _SLIDING}):
+        inner.unsupported(name, nested[name], "a rotation of no type of layers")
+    theta = None if local.theta_field is None else fields.value(local.theta_field)
+    # Its frequencies follow from the text's length, which is beyond what a window sees.
+    kinds = {name: kind for name, kind in rule.kinds.items() if kind is not RopeKind.DYNAMIC}
+    of_local = replace(rule, default_theta=local.theta, kinds=kinds)
+    return (
+        parse_rope(_with_rope(fields, inner.mapping(_FULL), {}), max_positions, rule, head_dim),
+        parse_rope(
+            _with_rope(fields, inner.mapping(_SLIDING), {"rope_theta": theta}),
+            max_positions,
+            of_local,
+            head_dim,
+        ),
+    )
+
+
+def _with_rope(
+    fields: ConfigFields, rope: Mapping[str, object] | None, changes: Mapping[str, object]
+) -> ConfigFields:
+    """The config as if its only rotary settings were those of one type of layers."""
+    changed = {**fields.raw, "rope_scaling": None, "rope_parameters": rope, **changes}
+    return ConfigFields(changed, fields.where, fields.problems)
+
+
+def _local_theta(fields: ConfigFields, local: LocalRope) -> float:
+    if local.theta_field is not None:
+        return fields.number(local.theta_field, default=local.theta, above=1.0)
+    value = fields.value("rope_theta")
+    if value not in (None, local.theta):
+        meaning = "a base that versions of transformers do not read alike for layers that slide"
+        fields.unsupported("rope_theta", value, meaning)
+    return local.theta

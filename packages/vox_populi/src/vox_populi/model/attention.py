@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.model.activation_memory import Activations
+from vox_populi.model.family_norm import build_norm
 from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.kv_slots import SlotStep
-from vox_populi.model.norm import Norm, RmsNorm
+from vox_populi.model.norm import Norm
 from vox_populi.model.normed_projection import normed_project
 from vox_populi.model.rotary import RotaryTable, apply_rotary
 from vox_tensor.prefix_attention import Branch, prefix_attention
@@ -35,6 +36,8 @@ class PackContext:
     attend: Callable[[Tensor, Tensor, Tensor, float, int | None], Tensor] | None = None
     """Attention of one text in plain operations, from queries, keys, values, scale and window,
     for a graph that is exported; `None` for torch's kernels."""
+    local_rotary: RotaryTable | None = None
+    """`rotary` of layers with a window, in families where these rotate differently."""
     branches: tuple[Branch, ...] = ()
     """Segments of the pack that others continue."""
     activations: Activations = field(default_factory=Activations)
@@ -60,17 +63,23 @@ class Attention(nn.Module):
             self.v = nn.Linear(width, kv_inner, bias=config.qkv_bias)
         self.o = nn.Linear(inner, width, bias=config.o_bias)
         self.fused_qkv = config.fused_qkv
-        self.q_norm = RmsNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
-        self.k_norm = RmsNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
+        self.is_local = config.local_rope is not None and config.sliding_layers[layer]
+        self.q_norm, self.k_norm = (
+            build_norm(config, config.qk_norm_features(n)) if config.qk_norm else None
+            for n in (self.n_heads, self.n_kv_heads)
+        )
 
-    def mix(self, x_TD: Tensor, norm: Norm, context: PackContext) -> Tensor:
-        """Attend `norm(x)`, `[T, D]`; the heads side by side, `[T, H * E]`, before `o`."""
+    def mix(self, x_TD: Tensor, norm: Norm | None, context: PackContext) -> Tensor:
+        """Attend `norm(x)`, `[T, D]`, or `x` without a norm.
+
+        The result is the heads side by side, `[T, H * E]`, before `o`.
+        """
         q_THE, k_TKE, v_TKE = self._heads(x_TD, norm)
         if self.q_norm is not None and self.k_norm is not None:
-            q_THE, k_TKE = self.q_norm(q_THE), self.k_norm(k_TKE)
-        if context.rotary is not None:
-            q_THE = apply_rotary(q_THE, context.rotary)
-            k_TKE = apply_rotary(k_TKE, context.rotary)
+            q_THE, k_TKE = _heads_normed(q_THE, self.q_norm), _heads_normed(k_TKE, self.k_norm)
+        rotary = context.local_rotary if self.is_local else context.rotary
+        if rotary is not None:
+            q_THE, k_TKE = apply_rotary(q_THE, rotary), apply_rotary(k_TKE, rotary)
             # Of a fused projection the values are a view, which would keep q and k before their
             # rotation alive until the backward pass.
             v_TKE = v_TKE.contiguous()
@@ -92,7 +101,7 @@ class Attention(nn.Module):
             return prefix_attention(q_THE, k, v, offsets, branches, scale=scale, window=window)
         return segment_attention(q_THE, k, v, offsets, scale=scale, window=window)
 
-    def _heads(self, x_TD: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads(self, x_TD: Tensor, norm: Norm | None) -> tuple[Tensor, Tensor, Tensor]:
         if self.fused_qkv:
             (qkv,) = normed_project(x_TD, norm, (self.qkv,))
             sizes = [n * self.head_dim for n in (self.n_heads, self.n_kv_heads, self.n_kv_heads)]
@@ -104,3 +113,13 @@ class Attention(nn.Module):
             k.unflatten(-1, (self.n_kv_heads, self.head_dim)),
             v.unflatten(-1, (self.n_kv_heads, self.head_dim)),
         )
+
+
+def _heads_normed(x_THE: Tensor, norm: Norm) -> Tensor:
+    """Normalise each head, or all of them together if the norm is that wide: `[T, H, E]`."""
+    normed_THE: Tensor
+    if norm.weight.shape[0] == x_THE.shape[-1]:
+        normed_THE = norm(x_THE)
+        return normed_THE
+    normed_THE = norm(x_THE.flatten(-2)).unflatten(-1, x_THE.shape[-2:])
+    return normed_THE

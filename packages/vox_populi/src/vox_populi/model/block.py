@@ -1,4 +1,4 @@
-"""One pre-norm block. Shape letters: T tokens, P kept tokens, D model width."""
+"""One block. Shape letters: T tokens, P kept tokens, D model width."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from torch import Tensor, nn
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.model.activation_memory import repeated
 from vox_populi.model.attention import Attention, PackContext
+from vox_populi.model.family_norm import build_norm
 from vox_populi.model.mlp import Mlp
-from vox_populi.model.norm import LayerNorm, Norm, RmsNorm
+from vox_populi.model.norm import Norm
 from vox_tensor.lora import project_shared, projection_of
 
 
-def build_norm(config: ModelConfig) -> Norm:
-    """The family's norm over the model width: LayerNorm for GPT-2, RMSNorm for the others."""
-    if config.layer_norm:
-        return LayerNorm(config.hidden_size, config.norm_eps)
-    return RmsNorm(config.hidden_size, config.norm_eps)
-
-
 class Block(nn.Module):
-    """`x + attention(norm(x))`, then `x + mlp(norm(x))`."""
+    """`x + attention(norm(x))`, then `x + mlp(norm(x))`.
+
+    The families differ in where the norms are: in front of attention and MLP, behind them (the
+    terms `norm(attention(x))` and `norm(mlp(x))`), or both.
+    """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.attn_norm = build_norm(config)
+        self.attn_norm = _norm(config, "attn_norm")
         self.attn = Attention(config, layer)
-        self.mlp_norm = build_norm(config)
+        self.attn_post_norm = _norm(config, "attn_post_norm")
+        self.mlp_norm = _norm(config, "mlp_norm")
         self.mlp = Mlp(config)
+        self.mlp_post_norm = _norm(config, "mlp_post_norm")
 
     def forward(
         self,
@@ -51,11 +51,23 @@ class Block(nn.Module):
         if keep_P is not None:
             mixed, x_TD = mixed.index_select(0, keep_P), x_TD.index_select(0, keep_P)
         (attended,) = project_shared(mixed, (projection_of(self.attn.o, mixed),))
+        if self.attn_post_norm is not None:
+            attended = self.attn_post_norm(attended)
         x_TD = x_TD + attended
         if context.activations.repeats_mlp:
             return repeated(self._with_mlp, x_TD, context.activations)
         return self._with_mlp(x_TD, is_repeat=is_repeat)
 
     def _with_mlp(self, x_TD: Tensor, *, is_repeat: bool = False) -> Tensor:
-        fed: Tensor = self.mlp(x_TD, self.mlp_norm, is_repeat=is_repeat)
-        return x_TD + fed
+        if self.mlp_post_norm is None:
+            fed: Tensor = self.mlp(x_TD, self.mlp_norm, is_repeat=is_repeat)
+            return x_TD + fed
+        # Its backward pass reads what the MLP returns, so a repeated pass computes that too.
+        added: Tensor = self.mlp_post_norm(self.mlp(x_TD, self.mlp_norm))
+        return x_TD + added
+
+
+def _norm(config: ModelConfig, name: str) -> Norm | None:
+    """A norm of the block over the model width, if the family has it."""
+    has_it = name in config.family.tensors.block
+    return build_norm(config, config.hidden_size) if has_it else None

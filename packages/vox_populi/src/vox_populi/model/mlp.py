@@ -30,13 +30,16 @@ class Mlp(nn.Module):
         self.down = nn.Linear(inner, width, bias=bias)
         self.kind = ActivationKind(config.activation.value)
 
-    def forward(self, x_TD: Tensor, norm: Norm, *, is_repeat: bool = False) -> Tensor:
-        """Apply the MLP to `norm(x)`; with `is_repeat` the result is not used."""
+    def forward(self, x_TD: Tensor, norm: Norm | None, *, is_repeat: bool = False) -> Tensor:
+        """Apply the MLP to `norm(x)`, or to `x` without a norm.
+
+        With `is_repeat` the result is not used.
+        """
         first_TF, up_TF = self._inner(x_TD, norm)
         down = projection_of(self.down, first_TF)
         return activated_down(first_TF, up_TF, self.kind, down, needs_result=not is_repeat)
 
-    def _inner(self, x_TD: Tensor, norm: Norm) -> tuple[Tensor, Tensor | None]:
+    def _inner(self, x_TD: Tensor, norm: Norm | None) -> tuple[Tensor, Tensor | None]:
         """What is activated, and what the result is multiplied with, each `[T, F]`."""
         if self.fused:
             (both,) = normed_project(x_TD, norm, (self.gate_up,))

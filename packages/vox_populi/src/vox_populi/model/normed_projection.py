@@ -25,13 +25,17 @@ from vox_tensor.lora import (
 )
 
 
-def normed_project(x_TD: Tensor, norm: Norm, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]:
-    """Apply several linear layers to `norm(x)`: one `[T, O]` each.
+def normed_project(
+    x_TD: Tensor, norm: Norm | None, layers: Sequence[nn.Module]
+) -> tuple[Tensor, ...]:
+    """Apply several linear layers to `norm(x)`, or to `x` without a norm: one `[T, O]` each.
 
     A trainable norm or weight (pre-training) goes through plain autograd, and so does a pass
     without gradients.
     """
     projections = [projection_of(layer, x_TD) for layer in layers]
+    if norm is None:
+        return project_shared(x_TD, projections)
     is_plain = not torch.is_grad_enabled() or norm.weight.requires_grad
     if is_plain or any(p.weight.requires_grad for p in projections):
         return project_shared(norm(x_TD), projections)

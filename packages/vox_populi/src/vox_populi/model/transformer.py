@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.model.activation_memory import Activations, repeated
 from vox_populi.model.attention import PackContext
-from vox_populi.model.block import Block, build_norm
+from vox_populi.model.block import Block
+from vox_populi.model.family_norm import build_norm
 from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.kv_slots import SlotStep
 from vox_populi.model.rotary import rotary_table
@@ -38,7 +39,7 @@ class Transformer(nn.Module):
             _embedding(config.max_positions, config.hidden_size) if config.rope is None else None
         )
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
-        self.final_norm = build_norm(config)
+        self.final_norm = build_norm(config, config.hidden_size)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.whole_head: Callable[[], AbstractContextManager[None]] = nullcontext
         """A block of code that has the whole head, where several processes hold it together."""
@@ -62,15 +63,23 @@ class Transformer(nn.Module):
         slots, each of the batch's segments is one token and continues the text of its slot.
         """
         x_TD = self.embed(batch.ids_T)
-        table = None
+        table = local_table = None
         if self.pos_embed is not None:
             x_TD = x_TD + self.pos_embed(batch.positions_T)
         elif self.config.rope is not None:
             rope, dim = self.config.rope, self.config.rotary_dim
             table = rotary_table(rope, dim, batch.positions_T, batch.offsets)
+            local = self.config.local_rope
+            if local is not None:
+                local_table = rotary_table(local, dim, batch.positions_T, batch.offsets)
         activations = self.activations if torch.is_grad_enabled() else Activations()
         context = PackContext(
-            batch.offsets, table, cache, branches=batch.branches, activations=activations
+            batch.offsets,
+            table,
+            cache,
+            local_rotary=local_table,
+            branches=batch.branches,
+            activations=activations,
         )
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):

@@ -261,9 +261,10 @@ def kept_per_token(
 
 
 def activations_per_token(config: ModelConfig) -> int:
-    """Values that one block keeps per token: `2 D + 2 Q + 2 K + H (+ Q + K) + 2 F`.
+    """Values that one block keeps per token: `2 D (+ 2 D) + 2 Q + 2 K + H (+ Q + K) + 2 F`.
 
-    - 2 D: the inputs of the two norms; what they return is made again;
+    - 2 D: the inputs of the two norms, or of attention and MLP; what norms return is made again;
+    - 2 D: what attention and MLP return, in families that have norms there;
     - 2 Q + 2 K: query, key and value as attention reads them, and its result, which `o` reads;
     - H: one logarithm of a sum per query head;
     - Q + K: queries and keys before their norms, in families that have those;
@@ -275,12 +276,15 @@ def activations_per_token(config: ModelConfig) -> int:
     attention = 2 * config.q_features + 2 * config.kv_features + config.n_heads
     if config.qk_norm:
         attention += config.q_features + config.kv_features
-    return 2 * config.hidden_size + attention + _in_mlp(config)
+    # The MLP counts its own.
+    inputs = (3 if config.post_norms else 2) * config.hidden_size
+    return inputs + attention + _in_mlp(config)
 
 
 def _in_mlp(config: ModelConfig) -> int:
     """Values per token that an MLP keeps besides its input."""
-    return (2 if config.gated_mlp else 1) * config.intermediate_size
+    output = config.hidden_size if config.post_norms else 0
+    return (2 if config.gated_mlp else 1) * config.intermediate_size + output
 
 
 def count_parameters(config: ModelConfig) -> int:

@@ -44,7 +44,10 @@ def written(config: ModelConfig, folder: Path) -> Any:
     return gguf.GGUFReader(folder / "m.gguf")
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+WRITTEN = [family for family in FAMILIES if family.gguf.architecture is not None]
+
+
+@pytest.mark.parametrize("family", WRITTEN, ids=lambda family: family.name)
 def test_every_family_has_a_name_for_each_of_its_tensors(
     family: ModelFamily, tmp_path: Path
 ) -> None:
