@@ -22,15 +22,29 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 def model_place_problem(path: Path) -> Problem | None:
     """Why a path is not a model folder, and what to do with it; `None` if it may be one."""
-    where = str(path)
     # `Path.is_dir` raises where this user may not look.
     if os.path.isdir(path):  # noqa: PTH112 - see above
         return _folder_problem(path)
+    is_there = os.path.lexists(path)
+    return foreign_place_problem(path) or say.model_dir_missing(str(path), is_there)
+
+
+def foreign_place_problem(path: Path) -> Problem | None:
+    """What a path means to other programs alone: a name on the hub, a GGUF file or its folder.
+
+    For commands that take adapters too, whose own refusals would mislead there.
+    """
+    where = str(path)
+    if os.path.isdir(path):  # noqa: PTH112 - see above
+        try:
+            ggufs = sorted(path.glob("*.gguf"))
+        except OSError:
+            return None
+        return say.model_is_gguf(str(ggufs[0])) if ggufs else None
     if os.path.lexists(path):
-        return say.model_is_gguf(where) if is_gguf(path) else say.model_dir_missing(where, True)
-    if _HUB_ID.fullmatch(where) and not os.path.lexists(path.parent):
-        return say.model_is_hub_id(where, path.name)
-    return say.model_dir_missing(where, False)
+        return say.model_is_gguf(where) if is_gguf(path) else None
+    is_hub_id = _HUB_ID.fullmatch(where) and not os.path.lexists(path.parent)
+    return say.model_is_hub_id(where, path.name) if is_hub_id else None
 
 
 def refuse_other_place(path: Path) -> None:
@@ -63,8 +77,4 @@ def _folder_problem(path: Path) -> Problem | None:
         return say.model_is_adapter(where)
     if any(os.path.lexists(path / name) for name in (REQUEST_FILE, MANIFEST_FILE)):
         return say.model_is_run(where)
-    try:
-        ggufs = sorted(each for each in path.glob("*.gguf"))
-    except OSError:
-        return None
-    return say.model_is_gguf(str(ggufs[0])) if ggufs else None
+    return foreign_place_problem(path)

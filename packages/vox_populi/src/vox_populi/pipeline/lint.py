@@ -21,6 +21,7 @@ from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config
+from vox_populi.hf.model_place import foreign_place_problem
 from vox_populi.operator_messages import export as say
 from vox_populi.operator_messages.wording import capped
 from vox_populi.runs.run_dir import final_adapter
@@ -150,7 +151,7 @@ def _judge_of(request: LintRequest) -> tuple[str, _Judge]:
     if (folder / CONFIG_NAME).is_file():
         broken, inventory = _model_state(folder)
         return _MODEL, lambda consumer: _of_model(folder, consumer, broken, inventory)
-    raise ArtifactError(say.nothing_to_lint(str(folder)))
+    raise ArtifactError(foreign_place_problem(folder) or say.nothing_to_lint(str(folder)))
 
 
 _WITHOUT_BITSANDBYTES = (Consumer.GGUF, Consumer.MLX)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vox_populi import extras, number_ranges
 from vox_populi.contract.setting import require_settings, setting
 from vox_populi.contract.setting_groups import ComputeSettings
-from vox_populi.errors import ConfigError
+from vox_populi.errors import ArtifactError, ConfigError
 from vox_populi.files.json_numbers import JsonObject
+from vox_populi.hf.model_place import foreign_place_problem
+from vox_populi.merge.merged_file import MERGED_FILE
 from vox_populi.number_ranges import NumberRange
 from vox_populi.operator_messages import serving as say
+from vox_populi.pipeline.early_refusals import refuse_all, require_model
 from vox_populi.pipeline.runners import load_runner
+from vox_populi.runs.adapter_place import adapter_at
+from vox_populi.runs.run_dir import run_files
 from vox_populi.serve.address_text import is_loopback, is_origin
 
 _BATCH = NumberRange(lowest=1, highest=1024)
@@ -132,4 +138,35 @@ def serve(
         VoxError: For unusable weights, key or address.
     """
     extras.require("starlette", "uvicorn", "prometheus_client")
-    load_runner("serve_run").serve(request, on_ready, acknowledge, should_stop)
+    runner = load_runner("serve_run", lambda: _refuse_early(request))
+    runner.serve(request, on_ready, acknowledge, should_stop)
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a path to serve is a run or an adapter; otherwise it is a base.
+
+    Raises:
+        ArtifactError: For a path that does not exist.
+        ModelError: For a GGUF file.
+    """
+    if _is_merged(path):
+        return False
+    if path.is_dir():
+        return bool(run_files(path)) or adapter_at(path) is not None
+    if not path.exists():
+        raise ArtifactError(foreign_place_problem(path) or say.not_a_model(str(path)))
+    return adapter_at(path) is not None
+
+
+def _is_merged(path: Path) -> bool:
+    return path.name == MERGED_FILE or (path / MERGED_FILE).is_file()
+
+
+def _refuse_early(request: ServeRequest) -> None:
+    """Refuse early what a server could not load."""
+
+    def check(path: Path) -> None:
+        if not _is_merged(path) and not is_adapter(path):
+            require_model(path)
+
+    refuse_all(*(partial(check, path) for path in request.sources))

@@ -13,12 +13,10 @@ from vox_populi.files.file_digest import digest_of_files
 from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.hf.inventory import ModelInventory, base_digest
 from vox_populi.hf.model_config import CONFIG_NAME
-from vox_populi.merge.merged_file import MERGED_FILE
 from vox_populi.operator_messages import serving as say
 from vox_populi.pipeline.load_model import FoundWeights, find_weights
-from vox_populi.pipeline.serve import ServeRequest
+from vox_populi.pipeline.serve import ServeRequest, is_adapter
 from vox_populi.pipeline.weights_choice import WeightsChoice
-from vox_populi.runs.adapter_place import adapter_at
 from vox_populi.runs.run_dir import run_files
 from vox_tensor.errors import VoxError
 
@@ -89,12 +87,12 @@ def find_models(request: ServeRequest) -> FoundModels:
         ConfigError: For two models under one name, or adapters of different bases.
         VoxError: As `find_weights`.
     """
-    bases = [path for path in request.sources if not _is_adapter(path)]
+    bases = [path for path in request.sources if not is_adapter(path)]
     if len(bases) > 1:
         raise ConfigError(say.bases_differ(str(bases[0]), str(bases[1]), "their folders"))
     base = bases[0] if bases else None
     for each in request.adapters:
-        if not _is_adapter(each.path):
+        if not is_adapter(each.path):
             raise ArtifactError(say.not_an_adapter(str(each.path)))
     named = [(_name_of(path), path) for path in request.sources if path not in bases]
     named += [(each.name, each.path) for each in request.adapters]
@@ -115,22 +113,12 @@ def find_models(request: ServeRequest) -> FoundModels:
     return FoundModels(models=tuple(models), notes=tuple(dict.fromkeys(notes)))
 
 
-def _is_adapter(path: Path) -> bool:
-    if path.name == MERGED_FILE or (path / MERGED_FILE).is_file():
-        return False
-    if path.is_dir():
-        return bool(run_files(path)) or adapter_at(path) is not None
-    if not path.exists():
-        raise ArtifactError(say.not_a_model(str(path)))
-    return True
-
-
 def _weights(path: Path | None, base: Path | None, request: ServeRequest) -> WeightsChoice:
     compute = request.compute
     choice = WeightsChoice(
         device=compute.device, dtype=compute.dtype, threads=compute.threads, model_dir=base
     )
-    if path is None or not _is_adapter(path):
+    if path is None or not is_adapter(path):
         return replace(choice, model_dir=path)
     if (path / PEFT_CONFIG_FILE).is_file():
         return replace(choice, adapter=path)

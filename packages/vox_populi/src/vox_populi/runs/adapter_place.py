@@ -20,6 +20,7 @@ from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.hf.model_place import is_gguf
 from vox_populi.operator_messages import checkpoint as say
+from vox_populi.operator_messages import model_folder as say_model
 from vox_populi.runs.checkpoint_dir import (
     CHECKPOINT_ADAPTER,
     CHECKPOINTS_FOLDER,
@@ -72,6 +73,9 @@ def adapter_at(path: Path) -> AdapterPlace | None:
     """The adapter of a path; `None` for a folder without one.
 
     A path that is not a folder is an adapter's file, whether it exists or not.
+
+    Raises:
+        ModelError: For a GGUF file, which no adapter is read from.
     """
     path = named_checkpoint(path)
     folder = path.parent if path.name == PEFT_WEIGHTS_FILE else path
@@ -94,6 +98,8 @@ def _place_of_file(file: Path) -> AdapterPlace:
     try:
         container = read_header(file)
     except ModelError:  # Whoever reads it says what is wrong.
+        if is_gguf(file):
+            raise ModelError(say_model.model_is_gguf(str(file))) from None
         return AdapterPlace(AdapterForm.V3, file)
     is_ours = container.metadata.get("format") == ADAPTER_FORMAT
     form = AdapterForm.LORA_BIN if is_ours else AdapterForm.V3
