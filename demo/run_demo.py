@@ -44,27 +44,26 @@ def main() -> None:
     say(2, "Look at one row as the trainer sees it: only the answer is learned.")
     show_preview(vox("preview", "--data", str(corpus / "train.jsonl"), "-n", "1"))
 
-    prompt = heldout_prompt(corpus)
     say(3, "Ask the embedded base vox-nano about a function neither it nor the corpus has seen.")
-    generate(prompt)
+    question = write_question(corpus, folder / "question.jsonl")
+    generate(question)
 
     say(4, "Train a LoRA adapter; the held-out rows come from modules that nothing was trained on.")
     report = vox("train", "--data-dir", str(corpus), "--output-dir", str(run), *TRAINING.split())
 
-    say(5, "Ask again, with the adapter.")
-    generate(prompt, "--run", str(run))
+    say(5, "Ask again, with the adapter. A model this small is no programmer; step 8 counts.")
+    generate(question, str(run))
 
     merged = folder / "merged"
-    say(6, "Fold the adapter into its base; the receipt proves that it still computes the same.")
-    chosen = ["--checkpoint", str(run), "--output-dir", str(merged), "--format", "hf"]
-    show_receipt(vox("merge-weights", *chosen))
+    say(6, "Fold the adapter into its base; the receipt compares the outputs of both.")
+    vox_table("merge", str(run), "--output-dir", str(merged))
 
     say(7, "Ask the merged folder, which needs neither run nor base.")
-    generate(prompt, "--model", str(merged))
+    generate(question, "--model", str(merged))
 
     say(8, "Measure held-out rows before and after: loss, exact answers, answers that are Python.")
     rows = ["--data", str(corpus / "valid.jsonl"), "--generate", str(ANSWERED_ROWS)]
-    measured = vox("eval", "--run", str(run), "--compare-base", *rows)
+    measured = vox("eval", str(run), "--compare-base", *rows)
     show_measured(measured)
 
     qlora = qlora_leg(folder, corpus)
@@ -82,12 +81,7 @@ def qlora_leg(folder: Path, corpus: Path) -> dict[str, Any]:
     merged = {}
     for onto in ("dequant", "original"):
         merged[onto] = str(folder / f"merged-{onto}")
-        chosen = ["--adapter", str(run), "--onto", onto, "--output-dir", merged[onto]]
-        receipt = vox("merge-qlora", *chosen)
-        show_receipt(receipt)
-        found = receipt["qlora"]["logit_difference_from_training"][onto]
-        likeliest = f"same likeliest token at {100 * found['same_top_token']:.0f} %"
-        write(f"  from what was trained: at most {found['max_difference']:.2e}, {likeliest}")
+        vox_table("merge", str(run), "--onto", onto, "--output-dir", merged[onto])
     losses = {name: report[name] for name in ("heldout_loss_before", "heldout_loss_after")}
     return {**losses, "run": str(run), "merged": merged}
 
@@ -135,6 +129,15 @@ def vox(*arguments: str) -> dict[str, Any]:
     return document
 
 
+def vox_table(*arguments: str) -> None:
+    """Run `vox mens ...`, show it as typed, and let it print what it prints for people."""
+    write(f"$ vox mens {shlex.join(arguments)}")
+    command = [sys.executable, "-m", "vox_cli", "mens", *arguments]
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        sys.exit(code)
+
+
 def shown(value: object) -> str:
     """A field for people."""
     if isinstance(value, float):
@@ -163,32 +166,25 @@ def show_preview(row: dict[str, Any]) -> None:
     write(indent(row["text"]))
 
 
-def heldout_prompt(corpus: Path) -> str:
-    """A held-out row's prompt: the first with a short answer."""
+def write_question(corpus: Path, path: Path) -> Path:
+    """Put a held-out row's prompt into a file, and show it: the first with a short answer."""
     with (corpus / "valid.jsonl").open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     short = next(row for row in rows if len(row["response"]) < 300)
-    prompt: str = short["prompt"]
-    return prompt
+    path.write_text(json.dumps({"prompt": short["prompt"]}) + "\n", encoding="utf-8")
+    write(f"{path}:\n" + indent(short["prompt"]))
+    return path
 
 
-def generate(prompt: str, *weights: str) -> None:
-    """Continue the prompt and show the answer."""
-    answer = vox("generate", "--prompt", prompt, *WRITING.split(), *weights)
+def generate(question: Path, *weights: str) -> None:
+    """Continue the prompt of a file and show the answer."""
+    answer = vox("generate", *weights, "--prompts", str(question), *WRITING.split())
     write(indent(answer["text"]))
 
 
 def indent(text: str) -> str:
     """Set off what a model or a corpus says."""
     return "\n".join(f"    | {line}" for line in text.splitlines())
-
-
-def show_receipt(receipt: dict[str, Any]) -> None:
-    """What a merge changed, and how far the merged model is from the adapted one."""
-    logits = receipt["logits"]
-    write(f"  tensors changed: {receipt['tensors_changed']} of {receipt['tensors']}")
-    found, allowed = logits["max_difference"], logits["allowed"]
-    write(f"  logits, merged against adapted: at most {found:.2e} apart, {allowed:.2e} allowed")
 
 
 def show_measured(measured: dict[str, Any]) -> None:

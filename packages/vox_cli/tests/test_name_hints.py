@@ -35,6 +35,8 @@ Vox = Callable[..., Any]
         ("--batch_size", "--batch-size"),
         ("--leanring-rate", "--lr"),
         ("--rnak", "--rank"),
+        ("--num-gpus", "--nproc"),
+        ("--dataset", "--data"),
         ("--early-stopping", "--early-stopping-patience"),
     ],
 )
@@ -51,7 +53,7 @@ def test_a_flag_of_a_peer_or_a_slip_is_answered_with_ours(vox: Vox, typed: str, 
     [
         ("--wandb-project", "telemetry.jsonl"),
         ("--logging-dir", "telemetry.jsonl"),
-        ("--deepspeed", "--device"),
+        ("--deepspeed", "--nproc"),
         ("--packing", "packed"),
         ("--load-in-8bit", "NF4"),
     ],
@@ -166,7 +168,7 @@ def test_a_file_of_another_program_is_answered_key_by_key(vox: Vox, tmp_path: Pa
     path.write_text(path.read_text("utf-8").replace("{a: 1}", "8"), encoding="utf-8")
     outcome = vox("mens", "train", "--config", path)
     assert outcome.codes == ["MENS-U011"] * 5
-    for meant in ("model", "data_dir", "seq_len"):
+    for meant in ("model", "data", "seq_len"):
         assert f"Did you mean {meant}?" in outcome.err
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +40,7 @@ def test_row_of_the_source_system_to_the_letter() -> None:
     )
 
 
+@pytest.mark.any_install
 @given(TEXT, TEXT, TEXT)
 def test_row_starts_with_its_prompt_and_ends_with_the_end_of_the_turn(
     system: str, user: str, assistant: str

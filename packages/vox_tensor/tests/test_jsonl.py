@@ -234,6 +234,7 @@ def test_a_line_read_by_offset_names_its_place() -> None:
 ROWS = st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.none(), max_size=4))
 
 
+@pytest.mark.any_install
 @given(ROWS)
 def test_what_is_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, values: list[dict[str, object]]

@@ -24,6 +24,7 @@ def test_what_acts_on_a_terminal_is_spelled_out(character: str) -> None:
     assert json.loads(document) == character
 
 
+@pytest.mark.any_install
 def test_no_control_character_is_left() -> None:
     everything = "".join(map(chr, range(0x110000)))
     left = {c for c in visible(everything) if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")}

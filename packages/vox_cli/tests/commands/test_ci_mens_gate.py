@@ -104,11 +104,13 @@ def test_mens_gate_prints_a_line_per_row(vox: Vox, workspace: Path) -> None:
     assert "passed" not in gate(vox, "--quiet").err
 
 
+@pytest.mark.any_install
 def test_mens_gate_runs_the_rows_of_its_profile(vox: Vox, workspace: Path) -> None:
     outcome = gate(vox, "--json", profile="small")
     assert outcomes(outcome.document) == {"1": "passed"}
 
 
+@pytest.mark.any_install
 def test_mens_gate_is_found_from_a_folder_below(
     vox: Vox, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +128,7 @@ def test_mens_gate_is_found_from_a_folder_below(
     assert gate(vox).code == 0
 
 
+@pytest.mark.any_install
 @pytest.mark.parametrize(
     ("old", "new", "codes"),
     [
@@ -145,6 +148,7 @@ def test_mens_gate_fails_when_a_test_is_renamed(
     assert outcome.document["tests_run"] == 0, "a broken row ends the gate before a test is run"
 
 
+@pytest.mark.any_install
 def test_mens_gate_fails_when_one_of_several_tests_is_renamed(vox: Vox, workspace: Path) -> None:
     more = '\n@pytest.mark.requirement("1")\ndef test_sums_of_none():\n    assert not sum(())\n'
     write_tests(workspace, TESTS + more)
@@ -153,6 +157,7 @@ def test_mens_gate_fails_when_one_of_several_tests_is_renamed(vox: Vox, workspac
     assert gate(vox, profile="small").codes == ["MENS-G012"]
 
 
+@pytest.mark.any_install
 def test_mens_gate_takes_no_parameter_for_a_name(vox: Vox, workspace: Path) -> None:
     write_tests(
         workspace,
@@ -161,17 +166,20 @@ def test_mens_gate_takes_no_parameter_for_a_name(vox: Vox, workspace: Path) -> N
     assert set(gate(vox, profile="small").codes) == {"MENS-G010", "MENS-G012"}
 
 
+@pytest.mark.any_install
 def test_mens_gate_fails_when_a_named_test_is_gone(vox: Vox, workspace: Path) -> None:
     write_rows(workspace, HEAD + ROWS + row("3", "sums_", "large", tests=["test_sums_subtract"]))
     assert gate(vox).codes == ["MENS-G011", "MENS-G013"]
 
 
+@pytest.mark.any_install
 def test_mens_gate_fails_when_a_path_is_gone(vox: Vox, workspace: Path) -> None:
     write_rows(workspace, HEAD + row("1", "sums_", "small,large", paths=["elsewhere"]))
     outcome = gate(vox)
     assert (outcome.code, outcome.codes) == (6, ["MENS-G010"])
 
 
+@pytest.mark.any_install
 def test_mens_gate_reports_a_failing_test_and_what_it_kept_from_running(
     vox: Vox, workspace: Path
 ) -> None:
@@ -190,6 +198,7 @@ def test_mens_gate_reports_a_failing_test_and_what_it_kept_from_running(
     assert outcome.document["rows"][0]["failed"] == 2
 
 
+@pytest.mark.any_install
 def test_mens_gate_keeps_going_behind_a_row_that_selects_nothing(vox: Vox, workspace: Path) -> None:
     write_tests(workspace, TESTS.replace("test_sums_add", "test_totals_add"))
     outcome = gate(vox, "--json", "--keep-going")
@@ -197,6 +206,7 @@ def test_mens_gate_keeps_going_behind_a_row_that_selects_nothing(vox: Vox, works
     assert outcomes(outcome.document) == {"1": "untied", "2": "passed"}
 
 
+@pytest.mark.any_install
 @pytest.mark.parametrize("phase", ["setup", "teardown"])
 def test_mens_gate_counts_a_broken_fixture_as_a_failure(
     vox: Vox, workspace: Path, phase: str
@@ -208,6 +218,7 @@ def test_mens_gate_counts_a_broken_fixture_as_a_failure(
     assert (outcome.code, outcome.codes) == (6, ["MENS-G014"])
 
 
+@pytest.mark.any_install
 def test_mens_gate_takes_no_skipped_row_for_a_passed_one(vox: Vox, workspace: Path) -> None:
     skipping = TESTS.replace("assert x + x == 2 * x", "pytest.skip('not here')")
     write_tests(workspace, skipping)
@@ -221,6 +232,7 @@ def test_mens_gate_takes_no_skipped_row_for_a_passed_one(vox: Vox, workspace: Pa
     assert (outcome.document["rows"][0]["skipped"], outcome.document["rows"][0]["passed"]) == (1, 1)
 
 
+@pytest.mark.any_install
 def test_mens_gate_fails_when_a_file_cannot_be_collected(vox: Vox, workspace: Path) -> None:
     (workspace / "tests" / "test_torn.py").write_text("import nothing_of_that_name\n", "utf-8")
     for more in ((), ("--keep-going",)):
@@ -229,6 +241,7 @@ def test_mens_gate_fails_when_a_file_cannot_be_collected(vox: Vox, workspace: Pa
         assert "nothing_of_that_name" in outcome.err
 
 
+@pytest.mark.any_install
 def test_mens_gate_fails_when_its_process_dies(vox: Vox, workspace: Path) -> None:
     write_tests(workspace, TESTS.replace("assert x + x", "import os; os._exit(9); assert x + x"))
     outcome = gate(vox, "--json")
@@ -237,12 +250,14 @@ def test_mens_gate_fails_when_its_process_dies(vox: Vox, workspace: Path) -> Non
     assert [problem["code"] for problem in outcome.document["problems"]] == ["MENS-G017"]
 
 
+@pytest.mark.any_install
 def test_mens_gate_fails_when_pytest_refuses_its_config(vox: Vox, workspace: Path) -> None:
     (workspace / "pytest.ini").write_text("[pytest]\naddopts = --no-such-flag\n", "utf-8")
     outcome = gate(vox)
     assert (outcome.code, outcome.codes) == (6, ["MENS-G017"])
 
 
+@pytest.mark.any_install
 def test_mens_gate_is_not_steered_by_the_shell(
     vox: Vox, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +324,7 @@ def test_mens_gate_without_pytest_has_the_install_line(
     assert "pip install pytest" in outcome.err
 
 
+@pytest.mark.any_install
 def test_mens_gate_leaves_nothing_in_the_workspace(
     vox: Vox, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

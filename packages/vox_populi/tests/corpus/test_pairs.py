@@ -166,6 +166,7 @@ def test_max_rows_picks_the_same_rows_from_all_over(tmp_path: Path) -> None:
     assert some.report.rejected[Rejection.BEYOND_MAX_ROWS] == dropped
 
 
+@pytest.mark.any_install
 def test_standard_library_rows_parse_and_differ_and_sides_are_apart() -> None:
     result = build_pairs(stdlib_root())
     rows = (*result.train, *result.heldout)

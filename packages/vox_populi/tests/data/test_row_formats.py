@@ -305,6 +305,7 @@ ANY_VALUE = st.recursive(
 )
 
 
+@pytest.mark.any_install
 @given(st.dictionaries(st.sampled_from((*KEYS, *MORE_KEYS, *LAST_KEYS)), ANY_VALUE))
 def test_any_object_is_a_row_or_a_problem(row: dict[str, object]) -> None:
     try:

@@ -43,6 +43,7 @@ def test_leaving_before_the_tests_is_no_pass(code: str) -> None:
     assert run_python(code, "", QUICK).end is JailEnd.FAILED
 
 
+@pytest.mark.any_install
 def test_what_takes_too_long_or_writes_too_much_is_killed() -> None:
     slow = JailLimits(wall_seconds=0.5, cpu_seconds=1)
     assert run_python("import time; time.sleep(60)", "", slow).end is JailEnd.TIME

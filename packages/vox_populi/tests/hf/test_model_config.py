@@ -363,6 +363,7 @@ OPTIONAL_NAMES = (
 )
 
 
+@pytest.mark.any_install
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(
     family=st.sampled_from(FAMILIES),

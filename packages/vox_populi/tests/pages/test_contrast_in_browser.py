@@ -63,6 +63,7 @@ def pages(tmp_path: Path) -> list[Path]:
     return [corpus, masks, runs]
 
 
+@pytest.mark.any_install
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_every_text_of_every_page_can_be_read(pages: list[Path], tmp_path: Path) -> None:
     with browser_page(tmp_path / "profile") as page:

@@ -73,6 +73,7 @@ def long_call() -> None:
     hashlib.pbkdf2_hmac("sha256", b"x", b"y", 3_000_000)
 
 
+@pytest.mark.any_install
 def test_a_signal_is_acknowledged_while_the_main_thread_is_busy() -> None:
     told: list[tuple[str, bool]] = []
     is_busy = threading.Event()

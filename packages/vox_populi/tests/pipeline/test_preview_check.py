@@ -232,6 +232,7 @@ def test_the_page_has_counts_and_marked_rows_and_nothing_that_runs(
     assert {"a", "b", "cut", "no end learned"} <= set(options)
 
 
+@pytest.mark.any_install
 def test_a_long_row_and_a_large_file_give_a_page_of_bounded_size(
     write_rows: WriteRows, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def test_runs_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
     assert report_runs(ReportRequest(runs=folders)).names == ("a/run", "b/run")
 
 
+@pytest.mark.any_install
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_the_page_works_in_a_browser_with_keys_alone(
     runs: tuple[Path, Path], tmp_path: Path

@@ -28,6 +28,14 @@ from vox_tensor.errors import VoxError
 NO_ROWS = Path(os.sep) / "no" / "rows"
 
 
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """A folder whose parent holds nothing else: all that lies there is compared each time."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    return folder
+
+
 def error_of(
     path: Path,
     adapter_bytes: int = 0,

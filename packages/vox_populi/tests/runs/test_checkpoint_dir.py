@@ -123,6 +123,7 @@ def test_folders_with_other_names_are_not_checkpoints(name: str) -> None:
     assert checkpoint_at(Path("step-0")) == Checkpoint(Path("step-0"), 0)
 
 
+@pytest.mark.any_install
 @pytest.mark.parametrize("fault", ["once", "from then on", "kill"])
 def test_a_fault_at_every_single_write_leaves_whole_checkpoints_only(
     tmp_path: Path, write_faults: Any, fault: str

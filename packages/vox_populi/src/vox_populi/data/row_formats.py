@@ -76,7 +76,9 @@ def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRec
     shape = row_shape(value)
     if shape is None:
         raise DataError(
-            say.row_shape_unknown(row.place, _CONVERSATION_NAMES, PROMPT_KEYS, ANSWER_KEYS)
+            say.row_shape_unknown(
+                row.place, _CONVERSATION_NAMES, PROMPT_KEYS, ANSWER_KEYS, _TEXT_KEY
+            )
         )
     messages = _messages(row, shape)
     tools = () if _TOOLS.isdisjoint(value) else row_tools(row)

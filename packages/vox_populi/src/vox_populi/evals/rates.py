@@ -82,6 +82,8 @@ def bootstrap(values: Sequence[float]) -> tuple[float, float]:
     if not values:
         message = "an interval needs at least one value"
         raise ValueError(message)
+    if min(values) == max(values):  # So is every resample, and its mean.
+        return fmean(values), fmean(values)
     draw = random.Random(len(values))
     means = sorted(fmean(draw.choices(values, k=len(values))) for _ in range(_RESAMPLES))
     tail = (1 - CONFIDENCE) / 2

@@ -8,14 +8,15 @@ from vox_tensor.errors import Problem
 
 
 def row_shape_unknown(
-    place: str, lists: Sequence[str], prompts: Sequence[str], answers: Sequence[str]
+    place: str, lists: Sequence[str], prompts: Sequence[str], answers: Sequence[str], text: str
 ) -> Problem:
     """An object with none of the keys of a row."""
     pair = f"{_quoted(prompts)} with {_quoted(answers)}"
     return Problem(
         code="MENS-D030",
         what="the row has no key of a known row format.",
-        fix=f"Use {_quoted(lists)} for a conversation, or {pair}.",
+        fix=f'Use {_quoted(lists)} for a conversation, {pair}, or "{text}" for a text to be learned'
+        " as a whole.",
         where=place,
     )
 

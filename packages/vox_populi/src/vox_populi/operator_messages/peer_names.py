@@ -28,10 +28,11 @@ PEER_SETTINGS = _by_name(
         "--base | --model": "base_dir",
         "--model": "hf_model",
         "--tokenizer": "tokenizer_name tokenizer_type tokenizer_name_or_path",
-        "--data-dir | --data": "dataset dataset_dir dataset_name dataset_path data_path",
-        "--data-dir": "datasets train_file train_data train_dataset",
+        "--data | --data-dir": """
+            dataset dataset_name dataset_path data_path data_file datasets train_file train_data
+            train_dataset""",
+        "--data-dir | --data": "dataset_dir",
         "--row-cache": "use_row_cache",
-        "--data | --data-dir": "data_file",
         "--prompts | --data | validate FILE...": "input_file",
         "--data": "eval_dataset test_file",
         "--output-dir | --output": """
@@ -123,6 +124,7 @@ PEER_SETTINGS = _by_name(
         "--device cuda": "gpu cuda use_cuda",
         "--device metal": "use_mps_device mps",
         "--device": "infer_device",
+        "--nproc": "nproc_per_node num_processes num_gpus n_gpus gpus world_size",
         "--threads": "num_threads num_workers dataloader_num_workers",
         "--validation-split-ratio": """
             val_size valid_size val_set_size test_size eval_size val_split_fraction split_ratio
@@ -192,7 +194,10 @@ METRICS = (
     " --report-to passes them on; a logger's own variables (WANDB_PROJECT, ...) decide the rest"
 )
 ANSWERS = "The assistant's text is learned, with --learn all every token; see `vox mens preview`"
-ONE_DEVICE = "A run uses one device (--device) and does not need a launcher"
+DEVICES = (
+    "Each process uses one device (--device); --nproc starts several, which share each step and,"
+    " where it does not fit (--shard), the base; nothing else is configured"
+)
 OPTIMIZER = "An optimizer has only --optimizer, --lr, --weight-decay and --max-grad-norm"
 PACKED = "The rows of a batch are always packed and never see each other"
 MEMORY = (
@@ -215,10 +220,9 @@ _ABSENT_BY_REASON = {
     ANSWERS: """
         mask_prompt mask_inputs completion_only_loss assistant_only_loss roles_to_train
         train_on_responses_only""",
-    ONE_DEVICE: """
-        deepspeed fsdp fsdp_config num_gpus n_gpus gpus devices num_nodes nproc_per_node
-        nnodes num_processes device_map local_rank ddp_timeout ddp_find_unused_parameters
-        tensor_parallel_size accelerate_config gpu_ids""",
+    DEVICES: """
+        deepspeed fsdp fsdp_config devices num_nodes nnodes device_map local_rank ddp_timeout
+        ddp_find_unused_parameters tensor_parallel_size accelerate_config gpu_ids""",
     OPTIMIZER: "adam_beta1 adam_beta2 adam_epsilon betas optim_args",
     PACKED: """
         packing packed sample_packing eval_sample_packing multipack pad_to_sequence_len

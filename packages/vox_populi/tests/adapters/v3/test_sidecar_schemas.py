@@ -78,6 +78,7 @@ def with_right_digest(document: dict[str, Any], mutant: dict[str, Any]) -> dict[
     return with_own_digest(mutant)
 
 
+@pytest.mark.any_install
 @pytest.mark.parametrize("sidecar", SIDECARS)
 def test_the_reader_refuses_what_the_schema_refuses(sidecar: str) -> None:
     document = document_of(sidecar)

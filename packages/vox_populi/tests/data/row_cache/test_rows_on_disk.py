@@ -96,6 +96,7 @@ def test_every_number_of_processes_gives_what_one_scan_gives(
     assert (len(made.notes), read_back.notes) == (1, ())
 
 
+@pytest.mark.any_install
 @pytest.mark.parametrize("workers", [1, 3])
 def test_bad_rows_are_reported_as_one_scan_reports_them(
     ragged: Path, cache: RowCache, workers: int
@@ -152,6 +153,7 @@ def test_the_same_content_under_another_name_is_the_same_entry(
     assert opened(moved, cache, SKIP).report == expected
 
 
+@pytest.mark.any_install
 @pytest.mark.parametrize("workers", [1, 2])
 def test_rows_of_another_format_are_kept_alike(
     ragged: Path, cache: RowCache, workers: int, monkeypatch: pytest.MonkeyPatch

@@ -65,6 +65,7 @@ def read(path: Path) -> list[FileRow | Problem]:
         return list(error.problems)
 
 
+@pytest.mark.any_install
 @pytest.mark.parametrize("form", MADE)
 @given(edits=EDITS, end=st.one_of(st.just(1.0), st.floats(0, 1)))
 @settings(
@@ -103,6 +104,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.any_install
 @given(rows=st.lists(st.dictionaries(st.text(max_size=4), JSON, max_size=3), max_size=6))
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
