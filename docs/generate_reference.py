@@ -41,7 +41,7 @@ PRESET_MEANINGS = {
     "safe": "short rows and a small adapter, for a card of 8 GB or a CPU",
     "4080": "for a card of 16 or 24 GB, one row at a time",
     "a100": "a large adapter on long rows, for a card of 80 GB",
-    "distributed": "larger steps on rows of 512 tokens; it runs on one device like every other",
+    "distributed": "larger steps on rows of 512 tokens, to be shared with `--nproc`",
     "mobile_edge": "within the limits of a phone's runtime; trains on the CPU",
     "vox-gen": "more epochs on short rows, for generated code",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import ConfigError, PreflightError
 from vox_populi.evals.task_files import TaskFile
+from vox_populi.infer.generate import Generated
+from vox_populi.infer.generate_many import AskedText, generate_many
+from vox_populi.pipeline import answers
 from vox_populi.pipeline.eval_local import EvalLocalReport, EvalLocalRequest, evaluate_tasks
 from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
 from vox_populi.pipeline.train import RunOptions, TrainReport, run_training
@@ -72,6 +75,23 @@ def test_answers_are_those_of_generate_and_a_seed_gives_the_same_bytes(
     ParsedPage(page)
     with pytest.raises(PreflightError):
         measure(run=run.run, output=tmp_path / "a")
+
+
+def test_all_answers_of_a_model_are_asked_for_together(
+    run: TrainReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+
+    def counted(model: Any, asked: Sequence[AskedText], *more: Any) -> Iterator[Generated]:
+        counts.append([each.is_greedy for each in asked])
+        return generate_many(model, asked, *more)
+
+    monkeypatch.setattr(answers, "generate_many", counted)
+    long = {"id": "long", "prompt": "x" * 5000, "max_new_tokens": 4}
+    measured = measure(*TASKS, long, run=run.run).measured
+    assert counts == [[True, True, False, False, False]]
+    assert [len(each.samples) for each in measured.results] == [1, 1, 3, 1]
+    assert measured.results[3].samples[0].stop_reason == "no_room"
 
 
 def test_the_adapter_alone_makes_the_difference(

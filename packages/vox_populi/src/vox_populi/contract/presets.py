@@ -127,6 +127,7 @@ PRESET_ALIASES: Mapping[str, str] = MappingProxyType(
         "qwen_rtx3090_24g": "4080",
         "default": "4080",
         "qwen_a100_80g": "a100",
+        "h100": "a100",
     }
 )
 """Other names of the same rows."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from vox_populi.adapters.peft.config import PEFT_WEIGHTS_FILE
@@ -37,7 +38,7 @@ from vox_populi.pipeline.eval_local import (
     require_task_needs,
 )
 from vox_populi.pipeline.load_model import FoundWeights, find_weights, load_weights
-from vox_populi.pipeline.task_answers import TaskAnswerer
+from vox_populi.pipeline.task_answers import TaskAnswer, TaskAnswerer
 from vox_populi.runs.find_adapter import FoundAdapter
 
 PAGE_FILE = "eval_report.html"
@@ -97,19 +98,18 @@ def _measure(
 ) -> MeasuredTasks:
     # A new one for base and adapter: what one has read is not what the other would have.
     answerer = TaskAnswerer(found, objective.model)
+    asked = [(task, task.seed_of(n)) for task in tasks for n in range(task.sampling.samples)]
+    answers = zip(asked, answerer.answers(asked), strict=True)
+    samples = (_sample(task, seed, made) for (task, seed), made in answers)
     return MeasuredTasks(
-        results=tuple(TaskResult(task, tuple(_samples(answerer, task))) for task in tasks)
+        results=tuple(
+            TaskResult(task, tuple(islice(samples, task.sampling.samples))) for task in tasks
+        )
     )
 
 
-def _samples(answerer: TaskAnswerer, task: EvalTask) -> list[SampleResult]:
-    results = []
-    for number in range(task.sampling.samples):
-        seed = task.seed_of(number)
-        made = answerer.answer(task, seed)
-        judged = judge(task, made.text)
-        results.append(SampleResult(seed, made.text, made.tokens, made.stop_reason, judged))
-    return results
+def _sample(task: EvalTask, seed: int, made: TaskAnswer) -> SampleResult:
+    return SampleResult(seed, made.text, made.tokens, made.stop_reason, judge(task, made.text))
 
 
 def evaluation_settings(found: FoundWeights, *, run_code: bool) -> Mapping[str, object]:
