@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
+    GraniteConfig,
     LlamaConfig,
     MistralConfig,
     Olmo2Config,
@@ -26,6 +27,7 @@ from transformers import (
     PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
+    SmolLM3Config,
 )
 from transformers.utils.logging import disable_progress_bar
 
@@ -72,6 +74,17 @@ _YARN_ROPE = {
 
 def _llama(**changes: Any) -> PretrainedConfig:
     return LlamaConfig(**{**_LLAMA, **changes})
+
+
+def _granite(**changes: Any) -> PretrainedConfig:
+    """Factors far from those without which the graph would be Llama's."""
+    factors = {
+        "embedding_multiplier": 3.0,
+        "attention_multiplier": 0.6,
+        "residual_multiplier": 0.7,
+        "logits_scaling": 1.5,
+    }
+    return GraniteConfig(**{**_LLAMA, **factors, **changes})
 
 
 def _qwen(kind: type[PretrainedConfig], **changes: Any) -> PretrainedConfig:
@@ -125,6 +138,10 @@ CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
     "gpt2": _gpt2,
     "gpt2_untied": lambda: _gpt2(tie_word_embeddings=False, n_inner=40),
     "gpt2_exact_gelu": lambda: _gpt2(activation_function="gelu"),
+    "granite": _granite,
+    "granite_tied_biased": lambda: _granite(
+        tie_word_embeddings=True, attention_bias=True, mlp_bias=True
+    ),
     "llama": _llama,
     "llama_tied": lambda: _llama(tie_word_embeddings=True),
     "llama_biased": lambda: _llama(attention_bias=True, mlp_bias=True),
@@ -161,15 +178,38 @@ CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
         Qwen3Config, head_dim=8, attention_bias=True, tie_word_embeddings=True
     ),
     "qwen3_sliding": lambda: _qwen(Qwen3Config, head_dim=16, **_SLIDING),
+    "smollm3": lambda: SmolLM3Config(**_LLAMA, no_rope_layer_interval=2),
+    "smollm3_fourth": lambda: SmolLM3Config(**{**_LLAMA, "num_hidden_layers": 4}),
+    "smollm3_sliding": lambda: SmolLM3Config(
+        **_LLAMA,
+        no_rope_layers=[1, 0, 0],
+        use_sliding_window=True,
+        sliding_window=8,
+        rope_parameters=dict(_YARN_ROPE),
+    ),
 }
 """A builder per variant; each call makes a fresh config."""
 
-FAMILY_CASES = ("gpt2", "llama", "mistral", "olmo2", "olmo3", "phi3", "qwen2", "qwen3")
+FAMILY_CASES = (
+    "gpt2",
+    "granite",
+    "llama",
+    "mistral",
+    "olmo2",
+    "olmo3",
+    "phi3",
+    "qwen2",
+    "qwen3",
+    "smollm3",
+)
 """One variant per family, for tests that need no more."""
 GRAPH_CASES = ("gpt2", "llama", "mistral", "olmo3", "phi3", "qwen2", "qwen3")
 """One variant per kind of graph, for tests that are dear."""
 GGUF_CASES = ("gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3")
 """Those of families whose GGUF files are written here and read by transformers."""
+
+GGUF_CASES_UNREAD = ("granite", "smollm3_fourth")
+"""Those of families whose GGUF files are written here, and transformers does not read them."""
 
 
 def write_tiny_model(

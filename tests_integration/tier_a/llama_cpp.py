@@ -31,6 +31,12 @@ class LlamaCpp:
         asked = {"content": text, "add_special": False, "parse_special": with_controls}
         return list(self._post("/tokenize", asked)["tokens"])
 
+    def continued(self, ids: Sequence[int], most: int) -> list[int]:
+        """The ids that follow, greedily, whatever ends a text."""
+        asked = {"prompt": list(ids), "n_predict": most, "temperature": 0.0, "ignore_eos": True}
+        answer = self._post("/completion", {**asked, "return_tokens": True})
+        return list(answer["tokens"])
+
     def laid_out(self, messages: Sequence[dict[str, str]]) -> str:
         """The prompt that the chat endpoint makes of messages."""
         return str(self._post("/apply-template", {"messages": list(messages)})["prompt"])

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from packages.vox_populi.tests.gguf_files import Tensor, gguf_bytes
 from packages.vox_populi.tests.sentencepiece_files import llama_pieces, sentencepiece_bytes
 from tests_integration.tier_a.test_gguf_interop import CASES, as_gguf, logits_of
-from tests_integration.tiny_models import VOCAB, write_tiny_model
+from tests_integration.tiny_models import GGUF_CASES_UNREAD, VOCAB, write_tiny_model
 from tests_integration.tolerances import F32_LOGITS, assert_parity, differs
 from vox_populi.containers.gguf_types import QUANTISED_TYPES
 from vox_populi.errors import EnvironmentFailure, ModelError, PreflightError
@@ -37,7 +37,14 @@ from vox_populi.pipeline.import_gguf import (
 
 gguf = pytest.importorskip("gguf", reason="needs vox-populi[gguf]")
 
-SCALED = ("llama_llama3", "llama_linear", "phi3_longrope", "llama_wide_heads", "llama_multi_head")
+SCALED = (
+    "llama_llama3",
+    "llama_linear",
+    "phi3_longrope",
+    "llama_wide_heads",
+    "llama_multi_head",
+    "granite_tied_biased",
+)
 """Further variants whose settings a file carries."""
 
 
@@ -53,7 +60,7 @@ def weights_of(folder: Path) -> dict[str, Values]:
     return found
 
 
-@pytest.mark.parametrize("name", [*CASES, *SCALED])
+@pytest.mark.parametrize("name", [*CASES, *SCALED, *GGUF_CASES_UNREAD])
 def test_an_exported_model_comes_back_tensor_by_tensor(name: str, tmp_path: Path) -> None:
     original = write_tiny_model(tmp_path / "m", name, tokenizer=True, sharded=True)
     report = imported(as_gguf(tmp_path / "m"))

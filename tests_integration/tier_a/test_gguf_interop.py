@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests_integration.tiny_models import (
     GGUF_CASES,
+    GGUF_CASES_UNREAD,
     SHORT_CONTEXT,
     VOCAB,
     write_tiny_model,
@@ -90,7 +91,7 @@ def test_transformers_reads_the_model_back(name: str, tmp_path: Path) -> None:
     assert_parity(logits_of(again.eval()), logits_of(original), F32_LOGITS)
 
 
-@pytest.mark.parametrize("name", GGUF_CASES)
+@pytest.mark.parametrize("name", [*GGUF_CASES, *GGUF_CASES_UNREAD])
 def test_f16_and_q8_0_are_the_f32_file_rounded(name: str, tmp_path: Path) -> None:
     name = name.replace("mistral", "mistral_no_window")
     write_tiny_model(tmp_path / "m", name, tokenizer=True)
@@ -114,7 +115,7 @@ def test_f16_and_q8_0_are_the_f32_file_rounded(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
-@pytest.mark.parametrize("name", GGUF_CASES)
+@pytest.mark.parametrize("name", [*GGUF_CASES, *GGUF_CASES_UNREAD])
 def test_base_plus_adapter_is_the_merged_model(name: str, tmp_path: Path) -> None:
     """Both files put rows and columns in the same places, and the scale is the trained one."""
     name = name.replace("mistral", "mistral_no_window")
@@ -181,6 +182,19 @@ def test_longrope_becomes_two_lists_and_a_factor(tmp_path: Path) -> None:
         assert reader.get_field(f"phi3.{field}").contents() == pytest.approx(value), field
 
 
+def test_factors_are_in_the_file(tmp_path: Path) -> None:
+    config = write_tiny_model(tmp_path / "m", "granite", tokenizer=True).config
+    reader = gguf.GGUFReader(as_gguf(tmp_path / "m"))
+    fields = {
+        "embedding_scale": config.embedding_multiplier,
+        "attention.scale": config.attention_multiplier,
+        "residual_scale": config.residual_multiplier,
+        "logit_scale": config.logits_scaling,
+    }
+    for field, value in fields.items():
+        assert reader.get_field(f"granite.{field}").contents() == pytest.approx(value), field
+
+
 @pytest.mark.parametrize("name", ["mistral", "qwen2_sliding"])
 def test_a_sliding_window_is_the_context(name: str, tmp_path: Path) -> None:
     config = write_tiny_model(tmp_path / "m", name, tokenizer=True).config
@@ -190,7 +204,8 @@ def test_a_sliding_window_is_the_context(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["gpt2_exact_gelu", "qwen3_tied_biased", "llama_yarn", "phi3_wide_heads"]
+    "name",
+    ["gpt2_exact_gelu", "llama_yarn", "phi3_wide_heads", "qwen3_tied_biased", "smollm3"],
 )
 def test_what_llama_cpp_would_compute_otherwise_is_refused(name: str, tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "m", name, tokenizer=True)

@@ -1,4 +1,4 @@
-"""Tier A: GGUF files in llama.cpp itself: ids of every kind of tokenizer."""
+"""Tier A: GGUF files in llama.cpp itself: ids of every kind of tokenizer, and what it computes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from tests_integration.tier_a.chat_tokenizers import (
     prepended,
 )
 from tests_integration.tier_a.llama_cpp import LlamaCpp
-from vox_populi.export.consumers import GgufType
+from tests_integration.tiny_models import GGUF_CASES_UNREAD, VOCAB, write_tiny_model
+from vox_populi.export.consumers import GgufType, GgufTypeChoice
 from vox_populi.export.gguf.model import GgufSource, write_model_gguf
 from vox_populi.export.gguf.pre_tokenizers import KNOWN
 from vox_populi.export.gguf.text import GgufText
@@ -31,6 +32,7 @@ from vox_populi.export.gguf.vocabulary import read_gguf_vocabulary
 from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.keymap import HEAD_WEIGHT, tensor_keys
 from vox_populi.hf.model_config import parse_model_config
+from vox_populi.pipeline.gguf import GgufRequest, export_gguf
 from vox_tensor.tokenizer import VoxTokenizer
 
 CONFIG = {
@@ -168,3 +170,22 @@ def test_llama_cpp_makes_the_ids_of_our_own_tokenizer(tmp_path: Path) -> None:
         texts = [text.replace(theirs, ours) for text in texts]
     for text in (*texts, *random_texts("ab Z_(): \n.,éß日🎉'\"\\#<>|=")):
         assert server.ids(text) == tokenizer.encode(text), text
+
+
+@pytest.mark.parametrize("name", GGUF_CASES_UNREAD)
+def test_llama_cpp_writes_what_transformers_writes(name: str, tmp_path: Path) -> None:
+    """Families whose GGUF files transformers does not read."""
+    theirs: Any = write_tiny_model(tmp_path / "m", name, tokenizer=True)
+    file, most = tmp_path / "m.gguf", 12
+    export_gguf(GgufRequest(source=tmp_path / "m", output=file, kind=GgufTypeChoice.F32))
+    ids = torch.randint(3, VOCAB - 20, (1, 20), generator=torch.Generator().manual_seed(1))
+    expected = theirs.generate(
+        ids,
+        max_new_tokens=most,
+        min_new_tokens=most,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+    )[0, 20:].tolist()
+    assert len(set(expected)) > 1
+    assert LlamaCpp(file, context=64).continued(ids[0].tolist(), most) == expected

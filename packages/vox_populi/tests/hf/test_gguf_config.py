@@ -54,6 +54,28 @@ def test_the_metadata_of_a_llama_is_its_config(tmp_path: Path) -> None:
     assert config.tie_word_embeddings
 
 
+def test_factors_that_a_file_leaves_out_are_those_of_llama_cpp(tmp_path: Path) -> None:
+    def granite(changes: dict[str, object]) -> tuple[float, ...]:
+        metadata = {key.replace("llama.", "granite."): value for key, value in LLAMA.items()}
+        fields = fields_of(
+            tmp_path,
+            dict.fromkeys(LLAMA) | metadata | {"general.architecture": "granite"} | changes,
+        )
+        raw = gguf_config(fields, is_head_tied=True, dtype="float32")
+        config = parse_model_config(raw, "config.json")
+        return (
+            config.embedding_scale,
+            config.attention_scale,
+            config.residual_scale,
+            config.logit_scale,
+        )
+
+    assert granite({}) == (1.0, 4**-0.5, 1.0, 1.0)
+    given = {"embedding_scale": 12.0, "attention.scale": 0.25, "residual_scale": 0.22}
+    named = {f"granite.{key}": value for key, value in given.items()}
+    assert granite({**named, "granite.logit_scale": 8.0}) == (12.0, 0.25, 0.22, 1 / 8)
+
+
 def test_numbers_are_as_short_as_they_were_written() -> None:
     as_stored = struct.unpack("<f", struct.pack("<f", 1e-5))[0]
     assert as_stored != 1e-5

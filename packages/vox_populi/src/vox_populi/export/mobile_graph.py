@@ -37,9 +37,7 @@ class MobileGraph(nn.Module):
         """Scores `[1, T, V]` for ids `[1, T]`: those at t are of the token after t."""
         model, ids_T = self.model, input_ids[0]
         positions_T = torch.arange(ids_T.shape[0])
-        x_TD = model.embed(ids_T)
-        if model.pos_embed is not None:
-            x_TD = x_TD + model.pos_embed(positions_T)
+        x_TD = model.embedded(ids_T, positions_T)
         config = model.config
         context = PackContext(
             (0, ids_T.shape[0]),
@@ -49,7 +47,7 @@ class MobileGraph(nn.Module):
         )
         for block in model.blocks:
             x_TD = block(x_TD, context)
-        scores: Tensor = model.lm_head(model.final_norm(x_TD))
+        scores: Tensor = model.lm_head(model.head_input(x_TD))
         return scores.unsqueeze(0)
 
     def _rotary(self, rope: RopeSpec | None, positions_T: Tensor) -> RotaryTable | None:

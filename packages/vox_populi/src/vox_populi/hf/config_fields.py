@@ -115,6 +115,18 @@ class ConfigFields:
         self._wrong(name, value, "a list of strings")
         return None
 
+    def flags(self, name: str) -> tuple[bool, ...] | None:
+        """A list of zeros and ones, or `None` when absent."""
+        value = self.value(name)
+        if value is None:
+            return None
+        if isinstance(value, list) and all(
+            isinstance(item, int) and item in (0, 1) for item in value
+        ):
+            return tuple(map(bool, value))
+        self._wrong(name, value, "a list of zeros and ones")
+        return None
+
     def mapping(self, name: str) -> Mapping[str, object] | None:
         """A JSON object, or `None` when absent or empty."""
         value = self.value(name)

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from vox_populi.hf.families import gpt2, llama, mistral, olmo2, olmo3, phi3, qwen2, qwen3
+from vox_populi.hf.families import (
+    gpt2,
+    granite,
+    llama,
+    mistral,
+    olmo2,
+    olmo3,
+    phi3,
+    qwen2,
+    qwen3,
+    smollm3,
+)
 from vox_populi.hf.model_family import ModelFamily
 
 FAMILIES: tuple[ModelFamily, ...] = tuple(
-    module.FAMILY for module in (gpt2, llama, mistral, olmo2, olmo3, phi3, qwen2, qwen3)
+    module.FAMILY
+    for module in (gpt2, granite, llama, mistral, olmo2, olmo3, phi3, qwen2, qwen3, smollm3)
 )
 
 

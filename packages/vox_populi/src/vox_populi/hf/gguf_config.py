@@ -12,7 +12,7 @@ from vox_populi.errors import ModelError
 from vox_populi.hf.family_registry import FAMILIES
 from vox_populi.hf.gguf_fields import GgufFields
 from vox_populi.hf.gguf_rope import gguf_rope
-from vox_populi.hf.model_family import ModelFamily
+from vox_populi.hf.model_family import ConfigFormat, ModelFamily
 from vox_populi.operator_messages import gguf as say
 from vox_populi.operator_messages.wording import capped
 
@@ -90,6 +90,7 @@ def _config(fields: GgufFields, family: ModelFamily) -> dict[str, object]:
     if names.head_dim is not None:
         config[names.head_dim] = head_dim
     config |= _biases(fields, [names.qkv_bias, names.o_bias, names.mlp_bias])
+    config |= _scales(fields, names, prefix, head_dim)
     config |= _window(fields, family, prefix, context)
     if names.rope is not None:
         config |= gguf_rope(fields, names.rope, prefix, head_dim, context)
@@ -127,6 +128,23 @@ def _biases(fields: GgufFields, flags: Sequence[str | bool]) -> dict[str, object
             # One flag may stand for two places; the check of the tensors finds a missing one.
             found[flag] = bool(found.get(flag)) or name in fields.header.tensors
     return found
+
+
+def _scales(
+    fields: GgufFields, names: ConfigFormat, prefix: str, head_dim: int
+) -> dict[str, object]:
+    """The factors of a family that reads them from its config, with llama.cpp's defaults."""
+    found = (
+        (names.embedding_scale, "embedding_scale", 1.0),
+        (names.attention_scale, "attention.scale", head_dim**-0.5),
+        (names.residual_scale, "residual_scale", 1.0),
+        (names.logit_divisor, "logit_scale", 1.0),
+    )
+    return {
+        name: fields.number(f"{prefix}.{key}", default=default)
+        for name, key, default in found
+        if name is not None
+    }
 
 
 def _window(

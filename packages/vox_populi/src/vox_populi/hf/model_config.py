@@ -16,10 +16,17 @@ from vox_populi.errors import ModelError
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.config_fields import ConfigFields
 from vox_populi.hf.family_registry import FAMILIES, family_of
-from vox_populi.hf.model_family import Activation, ConfigFormat, ModelFamily, NormKind, SlidingRule
+from vox_populi.hf.model_family import Activation, ConfigFormat, ModelFamily, NormKind
 from vox_populi.hf.model_place import refuse_other_place
 from vox_populi.hf.quantization_config import parse_quantization
-from vox_populi.hf.rope_config import RopeKind, RopeSpec, parse_ropes
+from vox_populi.hf.rope_config import (
+    MAX_POSITIONS,
+    RopeKind,
+    RopeSpec,
+    parse_ropes,
+    rotary_layers,
+)
+from vox_populi.hf.sliding_config import sliding_layers
 from vox_populi.operator_messages import model_folder as say
 from vox_populi.operator_messages.wording import capped
 
@@ -31,7 +38,6 @@ _MAX_LAYERS = 4096
 _MAX_HEADS = 65_536
 _MAX_WIDTH = 2**24
 _MAX_VOCAB = 2**28
-_MAX_POSITIONS = 2**31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +61,16 @@ class ModelConfig:
     """The head is the embedding table unless the checkpoint brings a different `lm_head`."""
     rope: RopeSpec | None
     """`None`: learned positions that are added to the embeddings (GPT-2)."""
+    rotary_layers: tuple[bool, ...]
+    """Which layers rotate queries and keys; one entry per layer."""
+    embedding_scale: float
+    """Factor of the embeddings."""
+    attention_scale: float
+    """Factor of the scores of attention."""
+    residual_scale: float
+    """Factor of what attention and MLP add to their input."""
+    logit_scale: float
+    """Factor of the logits."""
     qkv_bias: bool
     o_bias: bool
     mlp_bias: bool
@@ -121,6 +137,13 @@ class ModelConfig:
     def rotary_dim(self) -> int:
         """Leading features of each head that are rotated."""
         return 0 if self.rope is None else int(self.head_dim * self.rope.partial_factor)
+
+    @property
+    def rotates_three_of_four(self) -> bool:
+        """Whether every fourth layer, and no other, leaves queries and keys unrotated."""
+        return all(
+            rotates == bool(place % 4) for place, rotates in enumerate(self.rotary_layers, start=1)
+        )
 
     @property
     def heads_fill_width(self) -> bool:
@@ -212,9 +235,10 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
         *names.positions,
         default=names.default_positions,
         # A table of learned positions is as large as a vocabulary may be.
-        maximum=_MAX_VOCAB if rule is None else _MAX_POSITIONS,
+        maximum=_MAX_VOCAB if rule is None else MAX_POSITIONS,
     )
-    window, layers = _sliding(fields, names.sliding, n_layers)
+    rotates = rotary_layers(fields, rule, n_layers)
+    window, layers = sliding_layers(fields, names.sliding, rotates)
     n_kv_heads = _n_kv_heads(fields, names, n_heads)
     head_dim = _head_dim(fields, names, width, n_heads)
     rope, local_rope = (
@@ -240,6 +264,11 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
         tie_word_embeddings=fields.flag("tie_word_embeddings", default=names.tied_by_default),
         rope=rope,
         local_rope=local_rope,
+        rotary_layers=rotates,
+        embedding_scale=_scale(fields, names.embedding_scale),
+        attention_scale=_scale(fields, names.attention_scale, head_dim**-0.5),
+        residual_scale=_scale(fields, names.residual_scale),
+        logit_scale=1 / _scale(fields, names.logit_divisor),
         qkv_bias=_flag(fields, names.qkv_bias),
         o_bias=_flag(fields, names.o_bias),
         mlp_bias=_flag(fields, names.mlp_bias),
@@ -253,6 +282,11 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
 
 def _flag(fields: ConfigFields, named: str | bool) -> bool:
     return named if isinstance(named, bool) else fields.flag(named, default=False)
+
+
+def _scale(fields: ConfigFields, name: str | None, without: float = 1.0) -> float:
+    """The factor in a field, 1 if absent; `without` for a family without the field."""
+    return without if name is None else fields.number(name, default=1.0)
 
 
 def _n_kv_heads(fields: ConfigFields, names: ConfigFormat, n_heads: int) -> int:
@@ -270,64 +304,6 @@ def _head_dim(fields: ConfigFields, names: ConfigFormat, width: int, n_heads: in
         return derived
     default = names.default_head_dim or derived
     return fields.count(names.head_dim, default=default, maximum=_MAX_WIDTH)
-
-
-def _sliding(
-    fields: ConfigFields, rule: SlidingRule | None, n_layers: int
-) -> tuple[int | None, tuple[bool, ...]]:
-    """The window and which layers have it, by the family's own rule."""
-    if rule is None:
-        return None, (False,) * n_layers
-    window = _window(fields, rule)
-    first, every = 0, rule.full_every
-    if rule.by_layer:
-        if not fields.flag("use_sliding_window", default=False):
-            window = None
-        first = _first_sliding_layer(fields)
-    by_rule = tuple(
-        window is not None and layer >= first and (every is None or (layer + 1) % every != 0)
-        for layer in range(n_layers)
-    )
-    return window, _layer_types(fields, rule, by_rule, has_window=window is not None)
-
-
-def _window(fields: ConfigFields, rule: SlidingRule) -> int | None:
-    if rule.window is None:
-        return None
-    if not fields.is_given(rule.window):
-        return rule.default_window
-    if fields.value(rule.window) is None:
-        return None
-    return fields.count(rule.window, maximum=_MAX_POSITIONS)
-
-
-def _first_sliding_layer(fields: ConfigFields) -> int:
-    value = fields.value("max_window_layers")
-    if value == 0 and type(value) is int:
-        return 0
-    return fields.count("max_window_layers", default=28, maximum=_MAX_POSITIONS)
-
-
-_SLIDES = {"full_attention": False, "attention": False, "sliding_attention": True}
-
-
-def _layer_types(
-    fields: ConfigFields, rule: SlidingRule, by_rule: tuple[bool, ...], *, has_window: bool
-) -> tuple[bool, ...]:
-    """The file's `layer_types` where it has them; a class that ignores them must agree."""
-    names = fields.texts("layer_types")
-    if not names:
-        return by_rule
-    unknown = next((name for name in names if name not in _SLIDES), None)
-    if unknown is not None:
-        fields.unsupported("layer_types", unknown, "a layer other than full or sliding attention")
-        return by_rule
-    listed = tuple(_SLIDES[name] for name in names)
-    if len(listed) != len(by_rule):
-        fields.contradiction("layer_types", "num_hidden_layers")
-    elif (any(listed) and not has_window) or (not rule.is_listed and listed != by_rule):
-        fields.contradiction("layer_types", "sliding_window")
-    return listed
 
 
 _ACTIVATIONS = {

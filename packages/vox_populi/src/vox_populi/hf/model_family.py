@@ -57,6 +57,9 @@ class SlidingRule:
     full_every: int | None = None
     """Every so many layers, the last of them attends to everything and the others slide, unless
     `layer_types` says otherwise."""
+    where_unrotated: bool = False
+    """Whether, without `layer_types`, the layers that do not rotate slide, instead of those from
+    `max_window_layers` on."""
 
     @property
     def is_listed(self) -> bool:
@@ -96,6 +99,13 @@ class ConfigFormat:
     """Whether there is one, or the flag that says so; the same for the two below."""
     o_bias: str | bool = False
     mlp_bias: str | bool = False
+    embedding_scale: str | None = None
+    """Field with the factor of the embeddings, 1 if absent; `None`: always 1. The same for the
+    factor of what attention and MLP add to their input, and for the divisor of the logits."""
+    residual_scale: str | None = None
+    logit_divisor: str | None = None
+    attention_scale: str | None = None
+    """Field with the factor of attention's scores, 1 if absent; `None`: 1/sqrt(head dim)."""
     sliding: SlidingRule | None = None
     """`None`: every layer attends to everything, and no field could say otherwise."""
     rope: RopeRule | None = field(default_factory=RopeRule)

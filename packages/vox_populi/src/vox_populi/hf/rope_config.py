@@ -13,7 +13,7 @@ from enum import StrEnum
 from vox_populi.hf.config_fields import LARGEST, ConfigFields
 
 DEFAULT_THETA = 10_000.0
-_MAX_POSITIONS = 2**31
+MAX_POSITIONS = 2**31
 
 
 class RopeKind(StrEnum):
@@ -35,6 +35,17 @@ def _interpolations() -> dict[str, RopeKind]:
     return {kind.value: kind for kind in RopeKind if kind is not RopeKind.LONGROPE}
 
 
+@dataclass(frozen=True, slots=True)
+class UnrotatedLayers:
+    """How a family's config says which layers leave queries and keys as they are."""
+
+    flags: str
+    """Field with a 1 for each layer that rotates and a 0 for each that does not."""
+    interval: str
+    """Field with n, where every n-th layer does not rotate; read where there are no flags."""
+    default_interval: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RopeRule:
     """What a family's class in transformers makes of the settings."""
@@ -47,6 +58,8 @@ class RopeRule:
     """Context before scaling where the config does not say it outside of the rotary settings;
     `None`: what these say, or the whole context."""
     default_theta: float = DEFAULT_THETA
+    unrotated: UnrotatedLayers | None = None
+    """`None`: every layer rotates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +173,9 @@ class _Reader:
         """The outer field wins over the nested one, and both over the context length."""
         name = "original_max_position_embeddings"
         inner = self.rule.original_positions or self.rope.count(
-            name, default=self.max_positions, maximum=_MAX_POSITIONS
+            name, default=self.max_positions, maximum=MAX_POSITIONS
         )
-        return self.fields.count(name, default=inner, maximum=_MAX_POSITIONS)
+        return self.fields.count(name, default=inner, maximum=MAX_POSITIONS)
 
     def _dynamic(self, spec: RopeSpec) -> RopeSpec:
         factor = self.rope.number("factor")
@@ -304,3 +317,20 @@ def _local_theta(fields: ConfigFields, local: LocalRope) -> float:
         meaning = "a base that versions of transformers do not read alike for layers that slide"
         fields.unsupported("rope_theta", value, meaning)
     return local.theta
+
+
+def rotary_layers(fields: ConfigFields, rule: RopeRule | None, n_layers: int) -> tuple[bool, ...]:
+    """Which layers rotate queries and keys; problems go into `fields`."""
+    layers = None if rule is None else rule.unrotated
+    if layers is None:
+        return (rule is not None,) * n_layers
+    flags = fields.flags(layers.flags)
+    if flags is None:
+        interval = fields.count(
+            layers.interval, default=layers.default_interval, maximum=MAX_POSITIONS
+        )
+        return tuple((layer + 1) % interval != 0 for layer in range(n_layers))
+    if len(flags) < n_layers:
+        fields.contradiction(layers.flags, "num_hidden_layers")
+        return (True,) * n_layers
+    return flags[:n_layers]

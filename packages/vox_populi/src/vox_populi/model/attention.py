@@ -51,7 +51,8 @@ class Attention(nn.Module):
         super().__init__()
         self.layer = layer
         self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
-        self.head_dim = config.head_dim
+        self.head_dim, self.scale = config.head_dim, config.attention_scale
+        self.rotates = config.rotary_layers[layer]
         self.window = config.sliding_window if config.sliding_layers[layer] else None
         width, inner = config.hidden_size, config.n_heads * config.head_dim
         kv_inner = config.n_kv_heads * config.head_dim
@@ -78,7 +79,7 @@ class Attention(nn.Module):
         if self.q_norm is not None and self.k_norm is not None:
             q_THE, k_TKE = _heads_normed(q_THE, self.q_norm), _heads_normed(k_TKE, self.k_norm)
         rotary = context.local_rotary if self.is_local else context.rotary
-        if rotary is not None:
+        if rotary is not None and self.rotates:
             q_THE, k_TKE = apply_rotary(q_THE, rotary), apply_rotary(k_TKE, rotary)
             # Of a fused projection the values are a view, which would keep q and k before their
             # rotation alive until the backward pass.
@@ -86,7 +87,7 @@ class Attention(nn.Module):
         return self._attend(q_THE, k_TKE, v_TKE, context).reshape(x_TD.shape[0], -1)
 
     def _attend(self, q_THE: Tensor, k: Tensor, v: Tensor, context: PackContext) -> Tensor:
-        scale, window = self.head_dim**-0.5, self.window
+        scale, window = self.scale, self.window
         if context.attend is not None:
             return context.attend(q_THE, k, v, scale, window)
         if isinstance(context.cache, SlotStep):

@@ -14,7 +14,7 @@ from vox_tensor.lora import project_shared, projection_of
 
 
 class Block(nn.Module):
-    """`x + attention(norm(x))`, then `x + mlp(norm(x))`.
+    """`x + s * attention(norm(x))`, then `x + s * mlp(norm(x))`; s is 1 in most families.
 
     The families differ in where the norms are: in front of attention and MLP, behind them (the
     terms `norm(attention(x))` and `norm(mlp(x))`), or both.
@@ -28,6 +28,7 @@ class Block(nn.Module):
         self.mlp_norm = _norm(config, "mlp_norm")
         self.mlp = Mlp(config)
         self.mlp_post_norm = _norm(config, "mlp_post_norm")
+        self.residual_scale = config.residual_scale
 
     def forward(
         self,
@@ -53,7 +54,7 @@ class Block(nn.Module):
         (attended,) = project_shared(mixed, (projection_of(self.attn.o, mixed),))
         if self.attn_post_norm is not None:
             attended = self.attn_post_norm(attended)
-        x_TD = x_TD + attended
+        x_TD = x_TD.add(attended, alpha=self.residual_scale)
         if context.activations.repeats_mlp:
             return repeated(self._with_mlp, x_TD, context.activations)
         return self._with_mlp(x_TD, is_repeat=is_repeat)
@@ -61,10 +62,10 @@ class Block(nn.Module):
     def _with_mlp(self, x_TD: Tensor, *, is_repeat: bool = False) -> Tensor:
         if self.mlp_post_norm is None:
             fed: Tensor = self.mlp(x_TD, self.mlp_norm, is_repeat=is_repeat)
-            return x_TD + fed
+            return x_TD.add(fed, alpha=self.residual_scale)
         # Its backward pass reads what the MLP returns, so a repeated pass computes that too.
         added: Tensor = self.mlp_post_norm(self.mlp(x_TD, self.mlp_norm))
-        return x_TD + added
+        return x_TD.add(added, alpha=self.residual_scale)
 
 
 def _norm(config: ModelConfig, name: str) -> Norm | None:

@@ -56,17 +56,15 @@ class Transformer(nn.Module):
         keep_P: Tensor | None = None,
         cache: KvCache | SlotStep | None = None,
     ) -> Tensor:
-        """Normed hidden states: `[T, D]`, or `[P, D]` at `keep_P` only.
+        """Hidden states as the head takes them: `[T, D]`, or `[P, D]` at `keep_P` only.
 
         With `keep_P`, the last block computes only those tokens after its attention. With `cache`,
         the batch, a single segment, continues where the cache ends and is appended to it. With
         slots, each of the batch's segments is one token and continues the text of its slot.
         """
-        x_TD = self.embed(batch.ids_T)
+        x_TD = self.embedded(batch.ids_T, batch.positions_T)
         table = local_table = None
-        if self.pos_embed is not None:
-            x_TD = x_TD + self.pos_embed(batch.positions_T)
-        elif self.config.rope is not None:
+        if self.config.rope is not None:
             rope, dim = self.config.rope, self.config.rotary_dim
             table = rotary_table(rope, dim, batch.positions_T, batch.offsets)
             local = self.config.local_rope
@@ -86,8 +84,19 @@ class Transformer(nn.Module):
             part = partial(block, context=context, keep_P=keep_P if index == last else None)
             repeats = activations.repeats_block
             x_TD = repeated(part, x_TD, activations) if repeats else part(x_TD)
+        return self.head_input(x_TD)
+
+    def embedded(self, ids_T: Tensor, positions_T: Tensor) -> Tensor:
+        """What the first block takes, `[T, D]`."""
+        x_TD: Tensor = self.embed(ids_T)
+        if self.config.embedding_scale != 1:
+            x_TD = x_TD * self.config.embedding_scale
+        return x_TD if self.pos_embed is None else x_TD + self.pos_embed(positions_T)
+
+    def head_input(self, x_TD: Tensor) -> Tensor:
+        """What the head takes of the last block's output, `[T, D]`; it has the logits' scale."""
         normed: Tensor = self.final_norm(x_TD)
-        return normed
+        return normed if self.config.logit_scale == 1 else normed * self.config.logit_scale
 
     def logits(
         self,

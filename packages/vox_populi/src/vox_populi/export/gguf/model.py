@@ -152,6 +152,7 @@ def _add_settings(gguf: Any, writer: Any, config: ModelConfig, name: str) -> Non
         writer.add_layer_norm_eps(config.norm_eps)
         return
     writer.add_layer_norm_rms_eps(config.norm_eps)
+    _add_scales(writer, config)
     writer.add_head_count_kv(config.n_kv_heads)
     writer.add_vocab_size(config.vocab_size)
     writer.add_key_length(config.head_dim)
@@ -166,6 +167,20 @@ def _add_settings(gguf: Any, writer: Any, config: ModelConfig, name: str) -> Non
         writer.add_rope_scaling_orig_ctx_len(config.rope.original_max_positions)
     if config.rope.kind is RopeKind.LONGROPE:
         writer.add_rope_scaling_attn_factors(config.rope.attention_factor)
+
+
+def _add_scales(writer: Any, config: ModelConfig) -> None:
+    """The factors of a family that reads them from its config."""
+    names = config.family.config
+    if names.embedding_scale is not None:
+        writer.add_embedding_scale(config.embedding_scale)
+    if names.attention_scale is not None:
+        writer.add_attention_scale(config.attention_scale)
+    if names.residual_scale is not None:
+        writer.add_residual_scale(config.residual_scale)
+    if names.logit_divisor is not None:
+        # Named a scale there too, and divided by.
+        writer.add_logit_scale(1 / config.logit_scale)
 
 
 def _display_name(name: str, vocabulary: GgufVocabulary) -> str:
