@@ -133,11 +133,12 @@ def measure(folder: Path, output: Path, processes: int, shard: str) -> dict[str,
         *("--model", str(folder / "base"), "--data-dir", str(folder / "data"), "--device", "cpu"),
         *("--output-dir", str(output), "--force", "--max-steps", "1", "--threads", "1"),
         *("--batch-size", "1", "--grad-accum", "4", "--micro-batches", "4", "--seq-len", "128"),
-        *("--validation-split-ratio", "0", "--no-check-rows", "--shard", shard),
+        # What is trained and its exchange are other terms of the plan: as little of it as can be.
+        *("--rank", "2", "--validation-split-ratio", "0", "--no-check-rows", "--shard", shard),
         *("--nproc", str(processes), "--quiet"),
     ]
     started = time.monotonic()
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     peaks: dict[int, int] = {}
     while process.poll() is None:
         watched = [*children(process.pid)] if processes > 1 else [process.pid]

@@ -14,6 +14,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vox_populi.model.gathering import gather_into
+
 
 class DividedTable(nn.Module):
     """A frozen table `[V, D]`, of which this process has one part.
@@ -38,7 +40,14 @@ class DividedTable(nn.Module):
         """All rows, for a block of code that every process runs at the same time."""
         own = self.weight.detach()
         padded = own.new_empty(own.shape[0] * dist.get_world_size(), own.shape[1])
-        dist.all_gather_into_tensor(padded, own)
+        if own.is_cpu:
+            # Gloo gathers into a copy of the result; a broadcast is received where it belongs.
+            for rank, part in enumerate(padded.split(own.shape[0])):
+                if rank == dist.get_rank():
+                    part.copy_(own)
+                dist.broadcast(part, src=rank)
+        else:
+            gather_into(padded, own)
         yield padded[: self.rows]
 
     def forward(self, ids_T: Tensor) -> Tensor:

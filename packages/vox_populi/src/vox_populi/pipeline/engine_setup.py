@@ -43,7 +43,11 @@ def load_objective(planned: PlannedRun, base_digest: str) -> LoadedObjective:
         EnvironmentFailure: When a cache folder cannot be written.
     """
     plan, inventory = planned.plan, planned.preflight.inventory
-    if has_memory_to_spare(plan.memory.total, plan.memory_available, plan.device):
+    # Of a divided base, a part comes and goes with every block: the holes would be most of it.
+    is_divided = plan.ranks.is_divided
+    if not is_divided and has_memory_to_spare(
+        plan.memory.total, plan.memory_available, plan.device
+    ):
         keep_freed_memory()
     else:
         return_freed_memory()

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from vox_populi.errors import EnvironmentFailure, PeerLostError, RunFailedError, first_line
+from vox_populi.model.gathering import gather_into
 from vox_populi.operator_messages import ranks as say
 from vox_populi.train.addition_tree import sum_of_ranks
 
@@ -44,13 +45,14 @@ class GroupRanks:
         """Add the vectors of all processes; see `Ranks.add`."""
         size = self.size
         part[-size + self.rank] = float(self.word())
-        padded = torch.nn.functional.pad(part, (0, -part.numel() % size))
+        short = -part.numel() % size
+        padded = torch.nn.functional.pad(part, (0, short)) if short else part
         received = torch.empty_like(padded)
         total = torch.empty_like(padded)
         with lost_peers():
             dist.all_to_all_single(received, padded)
             own = sum_of_ranks(list(received.view(size, -1)))
-            dist.all_gather_into_tensor(total, own.contiguous())
+            gather_into(total, own.contiguous())
         total = total[: part.numel()]
         self._hear(total[-size:].tolist())
         return total

@@ -126,7 +126,11 @@ class StepGradients:
         parts = [
             (nothing_to_add(p) if p.grad is None else p.grad).reshape(-1) for p in self._parameters
         ]
-        total = self._ranks.add(torch.cat([*parts, known]))
+        vector = torch.cat([*parts, known])
+        # Each of these vectors is as large as the adapter.
+        del parts
+        forget_gradients(self._parameters)
+        total = self._ranks.add(vector)
         start = 0
         for parameter in self._parameters:
             end = start + parameter.numel()
