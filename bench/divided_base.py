@@ -126,15 +126,17 @@ def peak_of(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
-def measure(folder: Path, output: Path, processes: int, shard: str) -> dict[str, object]:
+def measure(folder: Path, processes: int, shard: str, activations: str) -> dict[str, object]:
     """Train and watch; what each process needed at most."""
     command = [
         *(sys.executable, "-m", "vox_cli", "mens", "train", "--backend", "qlora"),
         *("--model", str(folder / "base"), "--data-dir", str(folder / "data"), "--device", "cpu"),
-        *("--output-dir", str(output), "--force", "--max-steps", "1", "--threads", "1"),
+        *("--output-dir", str(folder / "run"), "--force", "--max-steps", "1", "--threads", "1"),
         *("--batch-size", "1", "--grad-accum", "4", "--micro-batches", "4", "--seq-len", "128"),
-        # What is trained and its exchange are other terms of the plan: as little of it as can be.
-        *("--rank", "2", "--validation-split-ratio", "0", "--no-check-rows", "--shard", shard),
+        # What is trained, its exchange and what is kept of rows are other terms of the plan: as
+        # little of them as can be.
+        *("--rank", "2", "--activation-memory", activations),
+        *("--validation-split-ratio", "0", "--no-check-rows", "--shard", shard),
         *("--nproc", str(processes), "--quiet"),
     ]
     started = time.monotonic()
@@ -148,6 +150,7 @@ def measure(folder: Path, output: Path, processes: int, shard: str) -> dict[str,
     return {
         "processes": processes,
         "shard": shard,
+        "activations": activations,
         "exit_code": process.returncode,
         "seconds": round(time.monotonic() - started, 1),
         "peak_mib": sorted(round(peak / MIB) for peak in peaks.values() if peak),
@@ -161,6 +164,7 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=6.0)
     parser.add_argument("--processes", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--shard", default="always")
+    parser.add_argument("--activation-memory", default="full")
     asked = parser.parse_args()
     raw = config_of(asked.gib)
     if not (asked.folder / "base" / "config.json").is_file():
@@ -171,7 +175,7 @@ def main() -> None:
     held, block = sizes(parse_model_config(raw, "config.json"))
     sys.stdout.write(f"held {held / MIB:.0f} MiB, block {block / MIB:.0f} MiB\n")
     for processes in asked.processes:
-        found = measure(asked.folder, asked.folder / "run", processes, asked.shard)
+        found = measure(asked.folder, processes, asked.shard, asked.activation_memory)
         share = held / processes if asked.shard == "always" else held
         found["bound_mib"] = round((share + block + ALLOWED) / MIB)
         sys.stdout.write(json.dumps(found) + "\n")

@@ -55,6 +55,10 @@ class DensePool:
             self._scratch[key] = buffer
         return buffer[: quantized.n_values].view(quantized.shape)
 
+    def drop_scratch(self) -> None:
+        """Let go of the buffer of `scratch`, which the next product makes again."""
+        self._scratch.clear()
+
 
 class Nf4Weight:
     """A frozen weight `[O, I]` in NF4: a `FrozenWeight` of `vox_tensor.lora`."""

@@ -131,6 +131,21 @@ def test_step_keeps_all_copies() -> None:
     assert watch.n_alive == 3
 
 
+def test_the_buffer_of_all_layers_can_be_dropped_between_products() -> None:
+    pool, x = DensePool(), rand(5, 12)
+    weight = nf4(8, 12, pool)
+    expected = weight.linear(x, None)
+    base = pool.scratch(weight.quantized, torch.float32)._base
+    assert base is not None
+    buffer = weakref.ref(base)
+    del base
+    assert buffer() is not None
+    pool.drop_scratch()
+    gc.collect()
+    assert buffer() is None
+    assert torch.equal(weight.linear(x, None), expected)
+
+
 @pytest.mark.parametrize("grad_mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("copies", [DenseCopies.NONE, DenseCopies.LAYER])
 def test_nothing_is_kept_where_no_gradient_is_recorded(

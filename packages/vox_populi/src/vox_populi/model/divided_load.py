@@ -72,7 +72,7 @@ def load_divided_base(
     # Before the blocks, while there is room: reading a table takes the most.
     table = fill.table(units.pop(HEAD)) if HEAD in units else embed
     model.lm_head = empty_head(table)
-    model.whole_head = partial(_with_head, model, table)
+    model.whole_head = partial(_with_head, model, table, packing.pool if packing else None)
     for name, keys in units.items():
         unit = model.get_submodule(name)
         fill.unit(unit, name, keys)
@@ -134,8 +134,13 @@ class _Filling(NamedTuple):
         setattr(parent, child, layer)
 
 
-def _with_head(model: Transformer, table: DividedTable) -> AbstractContextManager[None]:
+def _with_head(
+    model: Transformer, table: DividedTable, pool: DensePool | None
+) -> AbstractContextManager[None]:
     """A block of code that has the whole head, with or without an adapter on it."""
+    if pool is not None:
+        # No block computes meanwhile, and the head is what takes the most.
+        pool.drop_scratch()
     head = model.lm_head.base if isinstance(model.lm_head, LoraLinear) else model.lm_head
     assert isinstance(head, nn.Linear)
     return whole_head(head, table)

@@ -1,7 +1,8 @@
 """Embeddings and head that several processes hold together, each some of the rows.
 
 FSDP would gather a table twice: what the others sent, and its copy. Here the rows of all processes
-are received where they are used. Shape letters: V vocabulary, D model width, T tokens.
+are received where they are used: the head's all together, the embeddings' one process after the
+other. Shape letters: V vocabulary, D model width, T tokens.
 """
 
 from __future__ import annotations
@@ -51,9 +52,19 @@ class DividedTable(nn.Module):
         yield padded[: self.rows]
 
     def forward(self, ids_T: Tensor) -> Tensor:
-        """The rows of some ids, `[T, D]`: an embedding."""
-        with self.whole() as weight_VD:
-            return F.embedding(ids_T, weight_VD)
+        """The rows of some ids, `[T, D]`: an embedding. No process has the whole table for it."""
+        own, rank = self.weight.detach(), dist.get_rank()
+        each = own.shape[0]
+        out_TD = own.new_empty(ids_T.shape[0], own.shape[1])
+        received = torch.empty_like(own)
+        for source in range(dist.get_world_size()):
+            part = own if source == rank else received
+            dist.broadcast(part, src=source)
+            is_there_T = (ids_T >= source * each) & (ids_T < (source + 1) * each)
+            # As many positions as tokens: none of it depends on what the ids are.
+            rows_TD = F.embedding((ids_T - source * each).clamp(0, each - 1), part)
+            out_TD = torch.where(is_there_T.unsqueeze(1), rows_TD, out_TD)
+        return out_TD
 
 
 @contextmanager
