@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -257,6 +258,31 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_row() -
         Engine(poisoned, adamw(poisoned), Rows(TRAIN, ()), SETTINGS, Watch()).run()
     assert all(torch.equal(watched[k], t) for k, t in poisoned.snapshot().items())
     assert len(steps) < SETTINGS.steps_per_epoch
+
+
+def test_no_value_is_asked_for_between_the_passes_of_a_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+
+    class Steps(Recorder):
+        def emit(self, event: Event) -> None:
+            calls.append("." if event.name is EventName.STEP else "")
+
+    for letter, name in (("b", "backward"), ("v", "item"), ("v", "tolist")):
+        original = getattr(torch.Tensor, name)
+
+        def noted(tensor: Tensor, letter: str = letter, original: object = original) -> object:
+            calls.append(letter)
+            assert callable(original)
+            return original(tensor)
+
+        monkeypatch.setattr(torch.Tensor, name, noted)
+    run(replace(SETTINGS, window_tokens=24, total_steps=3), (), sink=Steps())
+    # A GPU would have nothing to do from the answer to the next pass.
+    *steps, _ = "".join(calls).split(".")
+    assert len(steps) == 3
+    assert all(re.fullmatch(r"v*b{2,}v+", each) for each in steps), steps
 
 
 def test_a_base_without_a_held_out_loss_is_not_blamed_on_the_learning_rate() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -61,10 +62,12 @@ class StepGradients:
         saved = (self._objective.saved_tokens(window, s.window_tokens) for window in windows)
         self.saved_tokens = sum(saved)
         own = share_of(len(windows), ranks.rank, ranks.size)
-        losses = [0.0] * len(windows)
+        passes: list[list[Tensor]] = []
         forget_gradients(self._parameters)
         if own:
-            self._add_up(windows, own, step, losses)
+            self._add_up(windows, own, step, passes)
+        losses = [0.0] * len(windows)
+        losses[own.start : own.stop] = _values(passes)
         if ranks.in_step:
             self._keep_in_step(windows, len(own))
         if ranks.size > 1:
@@ -74,17 +77,24 @@ class StepGradients:
         return sum_in_order(losses) / weight
 
     def _add_up(
-        self, windows: Sequence[Sequence[EncodedRow]], own: range, step: int, losses: list[float]
+        self,
+        windows: Sequence[Sequence[EncodedRow]],
+        own: range,
+        step: int,
+        losses: list[list[Tensor]],
     ) -> None:
-        """Add the gradients of some passes to what the parameters have, pairwise."""
+        """Add the gradients of some passes to what the parameters have, pairwise.
+
+        The losses of each pass are appended to `losses`, on the device.
+        """
         if len(own) == 1:
-            losses[own.start] = self._run_pass(windows[own.start], step, own.start)
+            losses.append(self._run_pass(windows[own.start], step, own.start))
             return
         border = middle(own.start, own.stop)
         self._add_up(windows, range(own.start, border), step, losses)
         if own.stop - border == 1:
             # Backward adds to what is there: the same sum, without a copy.
-            losses[border] = self._run_pass(windows[border], step, border)
+            losses.append(self._run_pass(windows[border], step, border))
             return
         first = self._take()
         self._add_up(windows, range(border, own.stop), step, losses)
@@ -92,16 +102,15 @@ class StepGradients:
         torch._foreach_add_(first, second)
         self._put(first)
 
-    def _run_pass(self, rows: Sequence[EncodedRow], step: int, number: int) -> float:
-        """Forward and backward over one window; returns the sum of its losses."""
+    def _run_pass(self, rows: Sequence[EncodedRow], step: int, number: int) -> list[Tensor]:
+        """Forward and backward over one window; returns its losses, on the device."""
         self._objective.key_noise(step, number)
-        total = 0.0
+        losses: list[Tensor] = []
         for loss_sum in self._objective.loss_sums(rows, self._settings.window_tokens):
-            total += loss_sum.item()
-            # With others, a loss that is not finite is found by all of them, after the exchange.
-            if math.isfinite(total) or self._ranks.size > 1:
-                (loss_sum / self._weight).backward()
-        return total
+            # What is not finite is found after the last pass; no gradient of the step is used then.
+            (loss_sum / self._weight).backward()
+            losses.append(loss_sum.detach())
+        return losses
 
     def _keep_in_step(self, windows: Sequence[Sequence[EncodedRow]], done: int) -> None:
         """Compute something as often as the busiest process does, and forget it.
@@ -159,3 +168,15 @@ class StepGradients:
     def _is_finite(self, row: EncodedRow) -> bool:
         losses = self._objective.loss_sums([row], self._settings.window_tokens)
         return all(math.isfinite(loss.item()) for loss in losses)
+
+
+def _values(passes: Sequence[Sequence[Tensor]]) -> list[float]:
+    """The sum of the losses of each pass.
+
+    All are asked for at once, after the last pass: a GPU would have nothing to do from each answer
+    to its next work.
+    """
+    parts = [part for losses in passes for part in losses]
+    values: list[float] = torch.stack(parts).tolist() if parts else []
+    known = iter(values)
+    return [sum_in_order(islice(known, len(losses))) for losses in passes]
