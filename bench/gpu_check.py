@@ -33,8 +33,9 @@ from functools import partial  # noqa: E402 - the checkout must be found first
 import torch  # noqa: E402 - as above
 from gpu_kernels import attention, environment, nf4  # noqa: E402 - as above
 from gpu_place import Part, Place  # noqa: E402 - as above
+from gpu_pointwise import pointwise  # noqa: E402 - as above
 from gpu_shapes import SHAPES  # noqa: E402 - as above
-from gpu_steps import compiled, parity, peft, profile, ragged, speed  # noqa: E402 - as above
+from gpu_steps import parity, peft, plain, profile, ragged, speed  # noqa: E402 - as above
 from gpu_table import table  # noqa: E402 - as above
 
 NAME = "gpu_check.json"
@@ -78,6 +79,7 @@ def all_parts(out: Path) -> dict[str, Part]:
     parts: dict[str, Part] = {
         "environment": environment,
         "nf4": nf4,
+        "pointwise": pointwise,
         "parity": parity,
         "tests": partial(run_tests, out),
     }
@@ -91,7 +93,7 @@ def all_parts(out: Path) -> dict[str, Part]:
     for shape in by_need:
         parts[f"peft-{shape.name}"] = peft(shape.name)
     for name in ("0.6b", "8b"):
-        parts[f"compiled-{name}"] = compiled(name)
+        parts[f"plain-{name}"] = plain(speed(name, None))
         parts[f"ragged-{name}"] = ragged(name, is_peft=False)
         parts[f"ragged-peft-{name}"] = ragged(name, is_peft=True)
     return parts

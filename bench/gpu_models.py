@@ -19,7 +19,9 @@ from vox_populi.contract.setting_groups import OptimizationSettings
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules, block_weight_keys, tensor_keys
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
 from vox_populi.kernel.adapted_objective import AdaptedObjective
+from vox_populi.kernel.attention_backend import attention_notes
 from vox_populi.kernel.nf4_backend import choose_nf4_backend
+from vox_populi.kernel.pointwise_backend import pointwise_notes
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.transformer import Transformer
 from vox_populi.train.gradients import clip_gradients, forget_gradients
@@ -115,7 +117,8 @@ def our_stepper(shape: GpuShape, made: Made) -> Stepper:
         optimizer.step(RATE)
         return sum(loss.item() for loss in losses) / count, norm.item()
 
-    return Stepper(step, notes)
+    kind = (str(made.device), made.dtype, config)
+    return Stepper(step, (*notes, *attention_notes(*kind), *pointwise_notes(*kind)))
 
 
 def _block_modules(shape: GpuShape) -> dict[str, str]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from gpu_models import Made
+
+from vox_tensor import fused_kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,13 @@ class Place:
 
 
 Part = Callable[[Place], dict[str, Any]]
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """A block in which no part of a model is computed by our pointwise kernels."""
+    with mock.patch.object(fused_kernels, "_tried", return_value=(None, "turned off")):
+        yield
 
 
 def seconds_of(call: Callable[[], object], place: Place) -> float:

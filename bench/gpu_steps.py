@@ -9,9 +9,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from gpu_compiled import compiled_parts
 from gpu_models import Made, Stepper, our_stepper, peft_stepper
-from gpu_place import Part, Place, now
+from gpu_place import Part, Place, now, without_kernels
 from gpu_shapes import H100_BF16, shape_named, useful_work
 from rows import ragged_rows
 
@@ -62,14 +61,14 @@ def _apart(ours: Sequence[tuple[float, float]], cpus: Sequence[tuple[float, floa
     return max(abs(a - b) / abs(b) for a, b in pairs)
 
 
-def compiled(name: str) -> Part:
-    """`speed` of LoRA with its pointwise parts compiled, to be compared with the one without."""
+def plain(part: Part) -> Part:
+    """A part with torch's operations instead of our pointwise kernels, to be compared with it."""
 
-    def part(place: Place) -> dict[str, Any]:
-        with compiled_parts(place):
-            return speed(name, None)(place)
+    def without(place: Place) -> dict[str, Any]:
+        with without_kernels():
+            return part(place)
 
-    return part
+    return without
 
 
 def speed(name: str, copies: str | None) -> Part:
@@ -167,7 +166,7 @@ def profile(name: str, copies: str | None) -> Part:
         with torch.profiler.profile(activities=activities) as run:
             stepper.step(steps[-1])
             taken = now(place) - started
-        return {"wall_seconds": taken, **_kernels(run.events())}
+        return {"wall_seconds": taken, "notes": stepper.notes, **_kernels(run.events())}
 
     return part
 

@@ -66,6 +66,7 @@ def _others(parts: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(figures, dict):
             said = ", ".join(f"{key} {_short(value)}" for key, value in figures.items())
             yield f"- NF4, {kind} quantisation: {said}"
+    yield from _pointwise(_result(parts, "pointwise"))
     for case, figures in _result(parts, "attention").items():
         if not isinstance(figures, dict):
             yield f"- attention: {case}: {figures}"
@@ -77,6 +78,12 @@ def _others(parts: Mapping[str, Any]) -> Iterator[str]:
     for name, part in parts.items():
         if part["status"] != "ok":
             yield f"- {name}: {part['status']}: {part.get('error', '').strip()[-300:]}"
+
+
+def _pointwise(found: Mapping[str, Any]) -> Iterator[str]:
+    for case, figures in found.items():
+        said = ", ".join(f"{key} {_short(value)}" for key, value in figures.items())
+        yield f"- pointwise, {case}: {said}"
 
 
 def _profile(name: str, found: Mapping[str, Any]) -> Iterator[str]:

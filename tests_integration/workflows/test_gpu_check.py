@@ -15,7 +15,18 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "bench" / "gpu_check.py"
-OURS = ("environment", "nf4", "parity", "tests", "lora-8b", "qlora-8b", "ragged-8b", "attention")
+OURS = (
+    "environment",
+    "nf4",
+    "pointwise",
+    "parity",
+    "tests",
+    "lora-8b",
+    "qlora-8b",
+    "plain-8b",
+    "ragged-8b",
+    "attention",
+)
 is_whole = pytest.mark.skipif(
     "VOX_GPU_DRY_RUN" not in os.environ,
     reason="imports transformers, PEFT and torch's profiler: 15 seconds; VOX_GPU_DRY_RUN=1 runs it",
@@ -45,6 +56,8 @@ def test_a_dry_run_of_our_parts_gives_results_and_a_table_with_the_goals(
     assert tuple(results) == OURS
     lora, qlora = (results[f"{kind}-8b"]["result"]["losses"] for kind in ("lora", "qlora"))
     assert lora != qlora, "NF4 must change something"
+    assert lora == results["plain-8b"]["result"]["losses"]
+    assert len(results["pointwise"]["result"]["objections"]) == 7, "a CPU has none of the kernels"
     assert results["nf4"]["result"]["double"]["same_codes"]
     assert results["parity"]["result"]["tiny lora"]["off_f32"] == 0.0
     assert results["parity"]["result"]["tiny nf4"]["off_bf16"] > 0.0
@@ -65,7 +78,7 @@ def test_a_whole_dry_run_has_peers_that_compute_what_ours_do(tmp_path: Path) -> 
     sizes = ("0.6b", "1.7b", "4b", "8b")
     assert {f"{kind}-{size}" for kind in ("lora", "qlora", "peft") for size in sizes} < set(results)
     assert {*OURS, "profile-8b"} < set(results)
-    pairs = (("lora-8b", "peft-8b"), ("ragged-8b", "ragged-peft-8b"), ("lora-8b", "compiled-8b"))
+    pairs = (("lora-8b", "peft-8b"), ("ragged-8b", "ragged-peft-8b"), ("lora-8b", "plain-8b"))
     for ours, peer in pairs:
         one, other = (results[name]["result"] for name in (ours, peer))
         for figure in ("losses", "gradient_norms"):

@@ -69,7 +69,8 @@ def test_run_and_checkpoint_have_the_losses_of_training(make_qlora: MakeContract
 def test_notes_say_if_slower_ways_are_taken_to_dequantise_and_to_attend(
     make_qlora: MakeContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said, by_rows, asked = "Triton is not used", "attention is computed row by row", []
+    said, by_rows, by_torch = "no Triton for NF4", "attention row by row", "norm by torch"
+    asked = []
 
     def choose(device: str, dtype: torch.dtype, block_size: int) -> Nf4Backend:
         asked.append((device, dtype, block_size))
@@ -81,18 +82,19 @@ def test_notes_say_if_slower_ways_are_taken_to_dequantise_and_to_attend(
 
     for module in (engine_setup, load_model):
         monkeypatch.setattr(module, "attention_notes", attend)
+        monkeypatch.setattr(module, "pointwise_notes", lambda *kind: (by_torch,))
     for module in (engine_setup, builders, load_model):
         monkeypatch.setattr(module, "choose_nf4_backend", choose)
     spec = {"block_size": 32}
     proxy = make_qlora(QloraGraph.PROXY, spec=spec, output_dir=tmp_path / "proxy", max_steps=1)
     notes = run_training(proxy, RunOptions()).notes
     assert said in notes
-    assert by_rows not in notes
+    assert {by_rows, by_torch}.isdisjoint(notes), "the proxy graph has no attention and no norm"
     contract = make_qlora(spec=spec, output_dir=tmp_path / "full", max_steps=1)
-    assert {said, by_rows} <= set(run_training(contract, RunOptions()).notes)
+    assert {said, by_rows, by_torch} <= set(run_training(contract, RunOptions()).notes)
     choice = WeightsChoice(run=contract.output_dir, threads=1)
     data = contract.data_paths[0] / "valid.jsonl"
-    assert {said, by_rows} <= set(evaluate(EvalRequest(data=data, weights=choice)).notes)
+    assert {said, by_rows, by_torch} <= set(evaluate(EvalRequest(data=data, weights=choice)).notes)
     assert set(asked) == {("cpu", torch.float32, 32)}
     bare = WeightsChoice(model_dir=contract.model_dir, tokenizer=TokenizerKind.HF, threads=1)
     assert said not in evaluate(EvalRequest(data=data, weights=bare)).notes

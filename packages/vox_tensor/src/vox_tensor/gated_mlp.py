@@ -9,13 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vox_tensor.lora import Fixed, Projection, flatten, project, project_backward, unflatten
+from vox_tensor.fused_kernels import fused
+from vox_tensor.fused_parts import FusedPart
+from vox_tensor.lora import (
+    Fixed,
+    Projection,
+    ProjectionGradients,
+    factor_gradients,
+    factors_in,
+    flatten,
+    input_gradient,
+    project,
+    project_backward,
+    unflatten,
+)
 
 _aten = torch.ops.aten
 
@@ -82,6 +96,7 @@ class _ActivatedDown(torch.autograd.Function):
         fixed: tuple[Fixed, ...],
         *flat: Any,
     ) -> Tensor:
+        flat = factors_in(u_TF.dtype, flat)
         ctx.save_for_backward(u_TF, up_TF, *flat)
         ctx.kind, ctx.fixed = kind, fixed
         (down,) = unflatten(flat, fixed)
@@ -93,11 +108,19 @@ class _ActivatedDown(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         u_TF, up_TF, *flat = ctx.saved_tensors
         (down,) = unflatten(flat, ctx.fixed)
-        act_TF = activate(u_TF, ctx.kind)
-        h_TF = act_TF if up_TF is None else act_TF * up_TF
         needs_dx = any(ctx.needs_input_grad[:2])
-        dh_TF, (grad_a, grad_b) = project_backward(grads[0], h_TF, down, None, needs_dx=needs_dx)
-        du, dup = _inner_gradients(dh_TF, u_TF, up_TF, act_TF, ctx.kind)
+        du: Tensor | None
+        kernels = _kernels(u_TF, ctx.kind) if needs_dx and up_TF is not None else None
+        if kernels is not None:
+            backward = partial(kernels.gate_backward, u_TF=u_TF, up_TF=up_TF, kind=ctx.kind.value)
+            du, dup, (grad_a, grad_b) = _fused_backward(grads[0], down, backward)
+        else:
+            act_TF = activate(u_TF, ctx.kind)
+            h_TF = act_TF if up_TF is None else act_TF * up_TF
+            dh_TF, (grad_a, grad_b) = project_backward(
+                grads[0], h_TF, down, None, needs_dx=needs_dx
+            )
+            du, dup = _inner_gradients(dh_TF, u_TF, up_TF, act_TF, ctx.kind)
         # One entry per argument of `forward`: u, up, kind, needs_result, fixed, then the down
         # projection's weight, bias, a, b, keep (`lora.flatten`).
         return du, dup, None, None, None, None, None, grad_a, grad_b, None
@@ -116,10 +139,33 @@ def _product(
     needs_dx: bool = False,
 ) -> Tensor:
     """The forward pass when autograd records nothing, with one buffer of size `[T, F]`."""
+    kernels = None if up_TF is None else _kernels(u_TF, kind)
+    if kernels is not None:
+        return project(kernels.gate(u_TF, up_TF, kind.value), down, needs_dx=needs_dx)
     h_TF = activate(u_TF, kind)
     if up_TF is not None:
         h_TF.mul_(up_TF)
     return project(h_TF, down, needs_dx=needs_dx)
+
+
+def _kernels(u_TF: Tensor, kind: ActivationKind) -> Any | None:
+    """The kernels of a gate; an activation alone is one operation of torch's."""
+    return fused(FusedPart(kind.value), u_TF)
+
+
+def _fused_backward(
+    g_TO: Tensor,
+    down: Projection,
+    gate_backward: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]],
+) -> tuple[Tensor, Tensor, ProjectionGradients]:
+    """Gradients of u, up and the down projection, reading u and up once.
+
+    The product `act(u) * up`, which only the projection's factors need, comes last.
+    """
+    dh_TF, g_low_TR = input_gradient(g_TO, down, None, needs_dx=True)
+    assert dh_TF is not None, "it was asked for"
+    h_TF, du_TF, dup_TF = gate_backward(dh_TF)
+    return du_TF, dup_TF, factor_gradients(g_TO, g_low_TR, h_TF, down)
 
 
 def _inner_gradients(

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vox_tensor.fused_kernels import fused
+from vox_tensor.fused_parts import FusedPart
 from vox_tensor.lora import (
     Fixed,
     Projection,
@@ -131,25 +133,14 @@ def _chunk(
     h_PD: Tensor, head: Projection, wanted: _Wanted, rows: slice, grads: _Gradients
 ) -> Tensor:
     """Losses `[C]` of one chunk; fills its part of `grads`."""
-    targets_C, weights_C = wanted.chunk(rows)
-    h_CD, target_C = h_PD[rows], targets_C.unsqueeze(1)
+    h_CD = h_PD[rows]
     part = head if head.keep is None else head._replace(keep=head.keep[rows])
     logits_CV = project(h_CD, part, needs_dx=grads.h is not None)
-    wide = torch.promote_types(logits_CV.dtype, torch.float32)
-    # One kernel that walks a row while it is in cache; `out=` spares a [C, V] allocation.
-    log_p_CV = torch.log_softmax(logits_CV, dim=-1, dtype=wide)
-    loss_C = -log_p_CV.gather(1, target_C).squeeze(1)
-    if weights_C is not None:
-        loss_C.mul_(weights_C)
-    if all(t is None for t in grads):
+    loss_C, g_CV = _losses(
+        logits_CV, wanted.chunk(rows), wants_gradient=any(t is not None for t in grads)
+    )
+    if g_CV is None:
         return loss_C
-    # The gradient of the loss with respect to the logits is softmax minus one-hot, made in the
-    # buffer of the log-probabilities, whose last use was the line above.
-    g_CV = log_p_CV.exp_()
-    g_CV.scatter_add_(1, target_C, -torch.ones_like(target_C, dtype=wide))
-    if weights_C is not None:
-        g_CV.mul_(weights_C.unsqueeze(1))
-    g_CV = g_CV.to(h_CD.dtype)
     dh_CD, (grad_a, grad_b) = project_backward(g_CV, h_CD, part, None, needs_dx=grads.h is not None)
     if grads.h is not None and dh_CD is not None:
         grads.h[rows] = dh_CD
@@ -159,3 +150,32 @@ def _chunk(
         if buffer is not None and grad is not None:
             buffer.add_(grad)
     return loss_C
+
+
+def _losses(
+    logits_CV: Tensor, wanted: _Wanted, *, wants_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Losses `[C]`, and the gradient of the logits if wanted; overwrites the logits."""
+    targets_C, weights_C = wanted
+    kernels = fused(FusedPart.LOSS, logits_CV)
+    if kernels is not None:
+        loss_C: Tensor = kernels.row_losses(
+            logits_CV, targets_C, weights_C, wants_gradient=wants_gradient
+        )
+        return loss_C, logits_CV if wants_gradient else None
+    target_C = targets_C.unsqueeze(1)
+    wide = torch.promote_types(logits_CV.dtype, torch.float32)
+    # One kernel that walks a row while it is in cache; `out=` spares a [C, V] allocation.
+    log_p_CV = torch.log_softmax(logits_CV, dim=-1, dtype=wide)
+    loss_C = -log_p_CV.gather(1, target_C).squeeze(1)
+    if weights_C is not None:
+        loss_C.mul_(weights_C)
+    if not wants_gradient:
+        return loss_C, None
+    # The gradient of the loss with respect to the logits is softmax minus one-hot, made in the
+    # buffer of the log-probabilities, whose last use was the line above.
+    g_CV = log_p_CV.exp_()
+    g_CV.scatter_add_(1, target_C, -torch.ones_like(target_C, dtype=wide))
+    if weights_C is not None:
+        g_CV.mul_(weights_C.unsqueeze(1))
+    return loss_C, g_CV.to(logits_CV.dtype)

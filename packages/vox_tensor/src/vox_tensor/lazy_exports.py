@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from types import ModuleType
 
 
 def lazy_exports(package: str, names_of: Mapping[str, tuple[str, ...]]) -> Callable[[str], object]:
@@ -26,3 +27,12 @@ def lazy_exports(package: str, names_of: Mapping[str, tuple[str, ...]]) -> Calla
         return value
 
     return attribute
+
+
+def imported(module: str) -> ModuleType:
+    """Import one of our modules that needs what may not be installed.
+
+    Raises:
+        ImportError: When it is not.
+    """
+    return importlib.import_module(module)

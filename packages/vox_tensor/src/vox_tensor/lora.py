@@ -106,23 +106,40 @@ def project_backward(
         dx_TI: Gradient of the same input from another projection, to add to.
         needs_dx: Whether anything below is trained.
     """
+    dx_TI, g_low_TR = input_gradient(g_TO, p, dx_TI, needs_dx=needs_dx)
+    return dx_TI, factor_gradients(g_TO, g_low_TR, x_TI, p)
+
+
+def input_gradient(
+    g_TO: Tensor, p: Projection, dx_TI: Tensor | None, *, needs_dx: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """The half of `project_backward` that does not read the input.
+
+    Gives its gradient, and that of the low-rank product, `[T, R]`, for `factor_gradients`.
+    """
     if needs_dx:
         dx_TI = _input_gradient(g_TO, p.weight, dx_TI)
     if p.a is None or p.b is None:
-        return dx_TI, ProjectionGradients(None, None)
-    a_RI, b_OR = p.a.to(x_TI.dtype), p.b.to(x_TI.dtype)
-    low_TR = _low_rank(x_TI, p, p.a)
+        return dx_TI, None
+    a_RI, b_OR = p.a.to(g_TO.dtype), p.b.to(g_TO.dtype)
     g_low_TR = (g_TO @ b_OR).mul_(p.scale)
-    grad_b = (g_TO.t() @ low_TR).mul_(p.scale)
+    if dx_TI is None:
+        return None, g_low_TR
     if p.keep is None:
-        grad_a = g_low_TR.t() @ x_TI
-        if dx_TI is not None:
-            dx_TI.addmm_(g_low_TR, a_RI)
-    else:
-        grad_a = g_low_TR.t() @ (x_TI * p.keep)
-        if dx_TI is not None:
-            dx_TI.addcmul_(g_low_TR @ a_RI, p.keep.to(x_TI.dtype))
-    return dx_TI, ProjectionGradients(grad_a.to(p.a.dtype), grad_b.to(p.b.dtype))
+        return dx_TI.addmm_(g_low_TR, a_RI), g_low_TR
+    return dx_TI.addcmul_(g_low_TR @ a_RI, p.keep.to(g_TO.dtype)), g_low_TR
+
+
+def factor_gradients(
+    g_TO: Tensor, g_low_TR: Tensor | None, x_TI: Tensor, p: Projection
+) -> ProjectionGradients:
+    """The other half of `project_backward`: gradients of A and B."""
+    if p.a is None or p.b is None or g_low_TR is None:
+        return ProjectionGradients(None, None)
+    low_TR = _low_rank(x_TI, p, p.a)
+    grad_b = (g_TO.t() @ low_TR).mul_(p.scale)
+    grad_a = g_low_TR.t() @ (x_TI if p.keep is None else x_TI * p.keep)
+    return ProjectionGradients(grad_a.to(p.a.dtype), grad_b.to(p.b.dtype))
 
 
 def _input_gradient(g_TO: Tensor, weight: Tensor | FrozenWeight, dx_TI: Tensor | None) -> Tensor:
@@ -140,6 +157,7 @@ class _ProjectShared(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x_TI: Tensor, fixed: tuple[Fixed, ...], *flat: Any) -> Any:
+        flat = factors_in(x_TI.dtype, flat)
         projections = unflatten(flat, fixed)
         ctx.save_for_backward(x_TI, *flat)
         ctx.fixed = fixed
@@ -190,6 +208,14 @@ def unflatten(flat: Sequence[Any], fixed: Sequence[Fixed]) -> list[Projection]:
         Projection(weight if f.frozen is None else f.frozen, bias, a, b, f.scale, keep)
         for weight, bias, a, b, keep, f in groups
     ]
+
+
+def factors_in(dtype: torch.dtype, flat: Sequence[Any]) -> tuple[Any, ...]:
+    """The tensors of `flatten` with A and B converted once for a forward and a backward pass.
+
+    autograd itself converts their gradients back.
+    """
+    return tuple(t if t is None or i % 5 not in (2, 3) else t.to(dtype) for i, t in enumerate(flat))
 
 
 def detach(p: Projection) -> Projection:

@@ -9,7 +9,6 @@ Import it only where Triton is installed. Shape letters: B blocks of a program, 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from math import prod
 
@@ -20,9 +19,8 @@ from torch import Tensor
 
 from vox_tensor.nf4 import NestedScales, Nf4Tensor, check_out
 from vox_tensor.nf4_levels import GROUP_SIZE, NF4_LEVELS
+from vox_tensor.triton_launch import VALUES_OF_PROGRAM, current
 
-_VALUES_OF_PROGRAM = 4096
-"""16 values for each of the 256 threads of a program; the largest block."""
 _N_WARPS = 8
 
 
@@ -89,10 +87,10 @@ def dequantize_nf4_triton(
     check_out(out, quantized, dtype)
     size, n_values = quantized.block_size, prod(quantized.shape)
     n_blocks = -(-n_values // size)
-    n_together = _VALUES_OF_PROGRAM // size
+    n_together = VALUES_OF_PROGRAM // size
     is_bf16 = dtype == torch.bfloat16
     flat = out.detach().view(-1)
-    with _current(device):
+    with current(device):
         unpack_nf4[(-(-n_blocks // n_together),)](
             quantized.codes,
             _levels(device),
@@ -123,8 +121,3 @@ def _scale_tensors(quantized: Nf4Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor
 @cache
 def _levels(device: torch.device) -> Tensor:
     return torch.tensor(NF4_LEVELS, device=device)
-
-
-def _current(device: torch.device) -> AbstractContextManager[object]:
-    """Triton launches on the current CUDA device, whatever device the tensors are on."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

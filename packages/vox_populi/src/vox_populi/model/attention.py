@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.model.activation_memory import Activations
 from vox_populi.model.family_norm import build_norm
+from vox_populi.model.head_rotation import normed_rotary
 from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.kv_slots import SlotStep
 from vox_populi.model.norm import Norm
 from vox_populi.model.normed_projection import normed_project
-from vox_populi.model.rotary import RotaryTable, apply_rotary
+from vox_populi.model.rotary import RotaryTable
 from vox_tensor.prefix_attention import Branch, prefix_attention
 from vox_tensor.segment_attention import continued_attention, segment_attention
 
@@ -76,11 +77,11 @@ class Attention(nn.Module):
         The result is the heads side by side, `[T, H * E]`, before `o`.
         """
         q_THE, k_TKE, v_TKE = self._heads(x_TD, norm)
-        if self.q_norm is not None and self.k_norm is not None:
-            q_THE, k_TKE = _heads_normed(q_THE, self.q_norm), _heads_normed(k_TKE, self.k_norm)
         rotary = context.local_rotary if self.is_local else context.rotary
-        if rotary is not None and self.rotates:
-            q_THE, k_TKE = apply_rotary(q_THE, rotary), apply_rotary(k_TKE, rotary)
+        rotary = rotary if self.rotates else None
+        q_THE = normed_rotary(q_THE, self.q_norm, rotary)
+        k_TKE = normed_rotary(k_TKE, self.k_norm, rotary)
+        if rotary is not None:
             # Of a fused projection the values are a view, which would keep q and k before their
             # rotation alive until the backward pass.
             v_TKE = v_TKE.contiguous()
@@ -114,13 +115,3 @@ class Attention(nn.Module):
             k.unflatten(-1, (self.n_kv_heads, self.head_dim)),
             v.unflatten(-1, (self.n_kv_heads, self.head_dim)),
         )
-
-
-def _heads_normed(x_THE: Tensor, norm: Norm) -> Tensor:
-    """Normalise each head, or all of them together if the norm is that wide: `[T, H, E]`."""
-    normed_THE: Tensor
-    if norm.weight.shape[0] == x_THE.shape[-1]:
-        normed_THE = norm(x_THE)
-        return normed_THE
-    normed_THE = norm(x_THE.flatten(-2)).unflatten(-1, x_THE.shape[-2:])
-    return normed_THE

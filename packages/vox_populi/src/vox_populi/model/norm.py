@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vox_tensor.fused_kernels import fused
+from vox_tensor.fused_parts import FusedPart
+
 _aten = torch.ops.aten
 
 
@@ -41,12 +44,20 @@ class RmsNorm(Norm):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension: `[..., D]` to `[..., D]`."""
         if not torch.is_grad_enabled():
+            kernels = fused(FusedPart.NORM, x)
+            if kernels is not None:
+                normed: Tensor = kernels.rms_norm(x, self.weight, self.eps)
+                return normed
             wide = _wide(x)
             return _rms_scaled(x, wide, _rms_scale(wide, self.eps), self.weight)
         return _rms_norm(x, self.weight, self.eps)
 
     def input_gradient(self, g: Tensor, x: Tensor) -> Tensor:
         """See `Norm`."""
+        kernels = fused(FusedPart.NORM, x)
+        if kernels is not None:
+            dx: Tensor = kernels.rms_norm_backward(g, x, self.weight, self.eps)
+            return dx
         wide = _wide(x)
         return _rms_input_gradient(g, wide, self.weight, _rms_scale(wide, self.eps)).to(x.dtype)
 
@@ -99,6 +110,13 @@ def _rms_input_gradient(g: Tensor, wide: Tensor, weight_D: Tensor, scale: Tensor
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+        ctx.eps = eps
+        kernels = fused(FusedPart.NORM, x)
+        if kernels is not None:
+            # The kernels read all of x anyway, and find its scale again.
+            ctx.save_for_backward(x, weight_D, None)
+            normed: Tensor = kernels.rms_norm(x, weight_D, eps)
+            return normed
         wide = _wide(x)
         scale = _rms_scale(wide, eps)
         ctx.save_for_backward(x, weight_D, scale)
@@ -107,7 +125,12 @@ class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x, weight_D, scale = ctx.saved_tensors
+        kernels = fused(FusedPart.NORM, x) if scale is None else None
+        if kernels is not None and not ctx.needs_input_grad[1]:
+            return kernels.rms_norm_backward(grads[0], x, weight_D, ctx.eps), None, None
         wide = _wide(x)
+        if scale is None:
+            scale = _rms_scale(wide, ctx.eps)
         grad_weight = None
         if ctx.needs_input_grad[1]:
             product = grads[0].to(wide.dtype) * (wide * scale)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vox_populi.model.norm import Norm
 from vox_tensor.lora import (
     Fixed,
+    factors_in,
     flatten,
     project,
     project_backward,
@@ -46,6 +47,7 @@ def normed_project(
 class _NormedProject(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_TD: Tensor, norm: Norm, fixed: tuple[Fixed, ...], *flat: Any) -> Any:
+        flat = factors_in(x_TD.dtype, flat)
         ctx.save_for_backward(x_TD, *flat)
         ctx.norm, ctx.fixed = norm, fixed
         normed_TD = norm(x_TD)

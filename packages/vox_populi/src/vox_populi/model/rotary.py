@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from vox_populi.hf.rope_config import RopeKind, RopeSpec
+from vox_tensor.fused_kernels import fused
+from vox_tensor.fused_parts import FusedPart
 from vox_tensor.varlen_attention import segment_borders
 
 
@@ -164,14 +166,20 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         cos, sin = ctx.saved_tensors
-        return _rotate(grads[0], cos, -sin), None, None
+        return _rotate(grads[0], cos, sin, is_back=True), None, None
 
 
 # torch leaves `apply` unannotated; the name gives it a type.
 _apply_rotate: Callable[..., Tensor] = _Rotate.apply
 
 
-def _rotate(x_THE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _rotate(x_THE: Tensor, cos: Tensor, sin: Tensor, *, is_back: bool = False) -> Tensor:
+    kernels = fused(FusedPart.TURN, x_THE)
+    if kernels is not None:
+        turned: Tensor = kernels.rotate(x_THE, cos, sin, is_back=is_back)
+        return turned
+    if is_back:
+        sin = -sin
     half = cos.shape[-1]
     first, second = x_THE[..., :half], x_THE[..., half : 2 * half]
     out = torch.empty_like(x_THE, memory_format=torch.contiguous_format)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vox_populi.operator_messages.wording import (
     clipped,
     gib,
@@ -280,6 +282,14 @@ def no_preset_fits(
 
 def _gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
+
+
+def note_parts_by_torch(parts: Sequence[str], reason: str) -> str:
+    """Parts of a model in several operations, where a GPU could do with one kernel."""
+    return (
+        f"{', '.join(parts)}: computed in several operations of torch's, because our kernel is not "
+        f"used ({clipped(reason)}): slower."
+    )
 
 
 def note_attention_by_rows(reason: str) -> str:

@@ -10,9 +10,11 @@ import torch
 
 from vox_populi.containers.torch_dtypes import TORCH_DTYPES
 from vox_populi.errors import EnvironmentFailure, first_line
+from vox_populi.hf.model_config import ModelConfig
 from vox_populi.kernel.attention_backend import attention_notes
 from vox_populi.kernel.builders import build_objective
 from vox_populi.kernel.nf4_backend import choose_nf4_backend
+from vox_populi.kernel.pointwise_backend import pointwise_notes
 from vox_populi.operator_messages import environment as say
 from vox_populi.pipeline.train import PlannedRun
 from vox_populi.plan.activation_choice import has_memory_to_spare
@@ -54,7 +56,7 @@ def load_objective(planned: PlannedRun, base_digest: str) -> LoadedObjective:
     quant, dtype = plan.quant, TORCH_DTYPES[plan.compute_dtype]
     # The proxy graph has no attention.
     is_full = plan.proxy is None
-    spoken = attention_notes(plan.device, dtype, inventory.config) if is_full else ()
+    spoken = _kernel_notes(plan.device, dtype, inventory.config) if is_full else ()
     if quant is None:
         return LoadedObjective(build_objective(plan, inventory), spoken)
     notes = choose_nf4_backend(plan.device, dtype, quant.settings.block_size).notes
@@ -62,6 +64,12 @@ def load_objective(planned: PlannedRun, base_digest: str) -> LoadedObjective:
     return LoadedObjective(
         build_objective(plan, cached.inventory), (*spoken, *notes, *cached.notes)
     )
+
+
+def _kernel_notes(device: str, dtype: torch.dtype, config: ModelConfig) -> tuple[str, ...]:
+    """What a GPU computes more slowly than it could."""
+    kind = (device, dtype, config)
+    return (*attention_notes(*kind), *pointwise_notes(*kind))
 
 
 def engine_settings(planned: PlannedRun, *, only_one_step: bool = False) -> EngineSettings:

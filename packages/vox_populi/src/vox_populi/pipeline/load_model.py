@@ -22,6 +22,7 @@ from vox_populi.hf.inventory import ModelInventory
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.kernel.attention_backend import attention_notes
 from vox_populi.kernel.nf4_backend import Nf4Backend, choose_nf4_backend
+from vox_populi.kernel.pointwise_backend import pointwise_notes
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.nf4_load import load_nf4_base
 from vox_populi.model.transformer import Transformer
@@ -83,6 +84,7 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
     adapter_notes = () if adapter is None else adapter.notes
     quantization = None if adapter is None else adapter.adapter.header.quantization
     nf4_notes = _nf4_notes(device, model.inventory, quantization)
+    kind = (device.device, TORCH_DTYPES[device.compute_dtype], model.inventory.config)
     return FoundWeights(
         inventory=model.inventory,
         name=EMBEDDED_NAME if folder is None else folder.resolve().name,
@@ -93,9 +95,8 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
         notes=(
             *model.inventory.config.notes,
             *device.notes,
-            *attention_notes(
-                device.device, TORCH_DTYPES[device.compute_dtype], model.inventory.config
-            ),
+            *attention_notes(*kind),
+            *pointwise_notes(*kind),
             *chosen.notes,
             *template_notes,
             *adapter_notes,
