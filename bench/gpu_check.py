@@ -31,7 +31,7 @@ sys.path[:0] = [*map(str, sorted(ROOT.glob("packages/*/src"))), str(ROOT), str(R
 from functools import partial  # noqa: E402 - the checkout must be found first
 
 import torch  # noqa: E402 - as above
-from gpu_kernels import attention, environment, nf4  # noqa: E402 - as above
+from gpu_kernels import attention, attention_by_cudnn, environment, nf4  # noqa: E402 - as above
 from gpu_place import Part, Place  # noqa: E402 - as above
 from gpu_pointwise import pointwise  # noqa: E402 - as above
 from gpu_shapes import SHAPES  # noqa: E402 - as above
@@ -88,6 +88,7 @@ def all_parts(out: Path) -> dict[str, Part]:
         parts[f"lora-{shape.name}"] = speed(shape.name, None)
         parts[f"qlora-{shape.name}"] = speed(shape.name, "none")
     parts["attention"] = attention
+    parts["attention-cudnn"] = attention_by_cudnn
     parts["profile-8b"] = profile("8b", "none")
     parts["profile-0.6b"] = profile("0.6b", None)
     for shape in by_need:

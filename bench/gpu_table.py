@@ -66,13 +66,14 @@ def _others(parts: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(figures, dict):
             said = ", ".join(f"{key} {_short(value)}" for key, value in figures.items())
             yield f"- NF4, {kind} quantisation: {said}"
-    yield from _pointwise(_result(parts, "pointwise"))
+    yield from _figures("pointwise", _result(parts, "pointwise"))
     for case, figures in _result(parts, "attention").items():
         if not isinstance(figures, dict):
             yield f"- attention: {case}: {figures}"
             continue
         rate = figures["causal_flops"] / 1e12
         yield f"- attention, {case}: {1e3 * figures['seconds']:.2f} ms, {rate:.0f} TFLOP/s"
+    yield from _figures("attention by cuDNN", _result(parts, "attention-cudnn"))
     for name in (n for n in parts if n.startswith("profile-")):
         yield from _profile(name, _result(parts, name))
     for name, part in parts.items():
@@ -80,10 +81,10 @@ def _others(parts: Mapping[str, Any]) -> Iterator[str]:
             yield f"- {name}: {part['status']}: {part.get('error', '').strip()[-300:]}"
 
 
-def _pointwise(found: Mapping[str, Any]) -> Iterator[str]:
+def _figures(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     for case, figures in found.items():
         said = ", ".join(f"{key} {_short(value)}" for key, value in figures.items())
-        yield f"- pointwise, {case}: {said}"
+        yield f"- {name}, {case}: {said}"
 
 
 def _profile(name: str, found: Mapping[str, Any]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from vox_populi.hf.family_registry import FAMILIES
 from vox_populi.hf.keymap import adapter_modules
 from vox_populi.hf.model_config import parse_model_config
-from vox_populi.model import head_rotation, norm, rotary
+from vox_populi.model import head_rotation, norm, rotary, wide_norm
 from vox_populi.model.activation_memory import ActivationMemory, Activations
 from vox_populi.model.lora_transformer import adapter_parameters, attach_adapters
 from vox_populi.model.transformer import Transformer
@@ -36,6 +36,7 @@ ROWS = [EncodedRow(IDS, (IGNORE_INDEX, *IDS[1:])), EncodedRow((7, 8), (7, 8))]
 WAYS = (
     ("gpt2", ActivationMemory.NONE),
     ("llama", ActivationMemory.FULL),
+    ("olmo2", ActivationMemory.NONE),
     ("phi3", ActivationMemory.NONE),
     ("qwen3", ActivationMemory.NONE),
     ("qwen3", ActivationMemory.FULL),
@@ -52,7 +53,7 @@ def kernels_on_the_cpu(asked: set[str]) -> Iterator[None]:
         return import_module(f"vox_tensor.{MODULE_OF[part]}")
 
     with ExitStack() as stack:
-        for module in (norm, rotary, head_rotation, gated_mlp, head_loss):
+        for module in (norm, wide_norm, rotary, head_rotation, gated_mlp, head_loss):
             stack.enter_context(mock.patch.object(module, "fused", fused))
         yield
 

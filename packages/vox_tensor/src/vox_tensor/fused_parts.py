@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class FusedPart(StrEnum):
@@ -15,6 +16,17 @@ class FusedPart(StrEnum):
     GELU = "gelu"
     GELU_TANH = "gelu_tanh"
     LOSS = "cross entropy"
+
+
+class NormRule(NamedTuple):
+    """How an RMSNorm computes."""
+
+    eps: float
+    centre: float = 0.0
+    """What is added to the weight."""
+    is_wide: bool = False
+    """Whether the product with the weight is taken in float32; otherwise what it multiplies has
+    been rounded to the tensors' dtype."""
 
 
 MODULE_OF = {

@@ -6,19 +6,19 @@ Shape letters: T tokens, H heads, E head dim, F features of an MLP, C rows, V vo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vox_tensor.fused_parts import FusedPart
+from vox_tensor.fused_parts import FusedPart, NormRule
 
 _ALLOWED = {torch.bfloat16: 0.03, torch.float16: 0.004, torch.float32: 2e-5}
 """Largest difference from the definition, over one plus the value: each number has up to five
 roundings to the dtype behind it (bf16: 0.004), or sums in another order."""
 _EPS = 1e-6
+_RULES = (NormRule(_EPS), NormRule(_EPS, 1.0, is_wide=True))
 _ACTIVATIONS: dict[FusedPart, Callable[[Tensor], Tensor]] = {
     FusedPart.SILU: F.silu,
     FusedPart.GELU: F.gelu,
@@ -50,9 +50,7 @@ _Pairs = Iterator[tuple[Tensor, Tensor]]
 
 @torch.inference_mode(mode=False)
 @torch.enable_grad()
-def trial_of(
-    part: FusedPart, kernels: ModuleType, device: torch.device, dtype: torch.dtype
-) -> bool:
+def trial_of(part: FusedPart, kernels: Any, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether a part's kernels differ from its definition.
 
     Args:
@@ -72,13 +70,14 @@ def _apart(found: Tensor, expected: Tensor) -> float:
 
 
 def _norm(kernels: Any, place: _Place) -> _Pairs:
-    x, weight, g = place.drawn(9, 200)[:, :100], place.drawn(100), place.drawn(9, 100)
-    x.requires_grad_()
-    expected = _normed(x, weight)
-    (dx,) = _gradients(expected, (x,), g)
-    x_there, weight_there, g_there = place.there(x, weight, g)
-    yield kernels.rms_norm(x_there, weight_there, _EPS), expected.detach()
-    yield kernels.rms_norm_backward(g_there, x_there, weight_there, _EPS), dx
+    for rule in _RULES:
+        x, weight, g = place.drawn(9, 200)[:, :100], place.drawn(100), place.drawn(9, 100)
+        x.requires_grad_()
+        expected = _normed(x, weight + rule.centre)
+        (dx,) = _gradients(expected, (x,), g)
+        x_there, weight_there, g_there = place.there(x, weight, g)
+        yield kernels.rms_norm(x_there, weight_there, rule), expected.detach()
+        yield kernels.rms_norm_backward(g_there, x_there, weight_there, rule), dx
 
 
 def _turn(kernels: Any, place: _Place) -> _Pairs:
@@ -94,12 +93,14 @@ def _turn(kernels: Any, place: _Place) -> _Pairs:
 def _normed_turn(kernels: Any, place: _Place) -> _Pairs:
     angles = torch.linspace(0.0, 9.0, 7 * 12).view(7, 1, 12)
     table = tuple(t.to(place.device) for t in (angles.cos(), angles.sin()))
-    x, weight, g = place.drawn(7, 3, 24).requires_grad_(), place.drawn(24), place.drawn(7, 3, 24)
-    expected = _turned(_normed(x, weight), angles)
-    (dx,) = _gradients(expected, (x,), g)
-    x_there, weight_there, g_there = place.there(x, weight, g)
-    yield kernels.normed_rotate(x_there, weight_there, *table, _EPS), expected.detach()
-    yield kernels.normed_rotate_backward(g_there, x_there, weight_there, table, _EPS), dx
+    for rule in _RULES:
+        weight, g = place.drawn(24), place.drawn(7, 3, 24)
+        x = place.drawn(7, 3, 24).requires_grad_()
+        expected = _turned(_normed(x, weight + rule.centre), angles)
+        (dx,) = _gradients(expected, (x,), g)
+        x_there, weight_there, g_there = place.there(x, weight, g)
+        yield kernels.normed_rotate(x_there, weight_there, table, rule), expected.detach()
+        yield kernels.normed_rotate_backward(g_there, x_there, weight_there, table, rule), dx
 
 
 def _gate(kernels: Any, place: _Place, kind: FusedPart) -> _Pairs:

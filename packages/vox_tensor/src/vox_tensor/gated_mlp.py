@@ -110,6 +110,7 @@ class _ActivatedDown(torch.autograd.Function):
         (down,) = unflatten(flat, ctx.fixed)
         needs_dx = any(ctx.needs_input_grad[:2])
         du: Tensor | None
+        dup: Tensor | None
         kernels = _kernels(u_TF, ctx.kind) if needs_dx and up_TF is not None else None
         if kernels is not None:
             backward = partial(kernels.gate_backward, u_TF=u_TF, up_TF=up_TF, kind=ctx.kind.value)

@@ -16,38 +16,59 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from vox_tensor.fused_parts import NormRule
 from vox_tensor.triton_launch import current, n_warps, rows_together
-
-LARGEST_WIDTH = 16_384
-"""Features of a row that one program holds."""
 
 
 @triton.jit(do_not_specialize=["n_rows"])  # type: ignore[untyped-decorator]  # Triton may be missing
 def norm_rows(  # type: ignore[no-untyped-def]  # Triton finds the types of its arguments
-    x, weight, out, n_rows, stride, width, eps, R: tl.constexpr, B: tl.constexpr
+    x,
+    weight,
+    out,
+    n_rows,
+    stride,
+    width,
+    eps,
+    centre,
+    IS_WIDE: tl.constexpr,
+    R: tl.constexpr,
+    B: tl.constexpr,
 ):
-    """`round(round(x * scale) * weight)` for R rows."""
+    """`round(round(x * scale) * weight)` for R rows; a wide one is rounded once."""
     row_R = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
     column_B = tl.arange(0, B)
     is_there = (row_R < n_rows)[:, None] & (column_B < width)[None, :]
-    weight_B = tl.load(weight + column_B, mask=column_B < width, other=0.0).to(tl.float32)
+    weight_B = tl.load(weight + column_B, mask=column_B < width, other=0.0).to(tl.float32) + centre
     place = row_R[:, None] * stride + column_B[None, :]
     wide = tl.load(x + place, mask=is_there, other=0.0).to(tl.float32)
     scale_R = tl.rsqrt(tl.sum(wide * wide, 1) / width + eps)
-    normed = (wide * scale_R[:, None]).to(out.dtype.element_ty).to(tl.float32)
+    normed = wide * scale_R[:, None]
+    if not IS_WIDE:
+        normed = normed.to(out.dtype.element_ty).to(tl.float32)
     place = row_R[:, None] * width + column_B[None, :]
     tl.store(out + place, (normed * weight_B[None, :]).to(out.dtype.element_ty), mask=is_there)
 
 
 @triton.jit(do_not_specialize=["n_rows"])  # type: ignore[untyped-decorator]  # as above
 def norm_rows_back(  # type: ignore[no-untyped-def]  # as above
-    g, x, weight, dx, n_rows, g_stride, stride, width, eps, R: tl.constexpr, B: tl.constexpr
+    g,
+    x,
+    weight,
+    dx,
+    n_rows,
+    g_stride,
+    stride,
+    width,
+    eps,
+    centre,
+    R: tl.constexpr,
+    B: tl.constexpr,
 ):
     """`gw * scale - x * scale^3 * mean(gw * x)` for R rows, with `gw = g * weight`."""
     row_R = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
     column_B = tl.arange(0, B)
     is_there = (row_R < n_rows)[:, None] & (column_B < width)[None, :]
-    weight_B = tl.load(weight + column_B, mask=column_B < width, other=0.0).to(tl.float32)
+    weight_B = tl.load(weight + column_B, mask=column_B < width, other=0.0).to(tl.float32) + centre
     place = row_R[:, None] * stride + column_B[None, :]
     wide = tl.load(x + place, mask=is_there, other=0.0).to(tl.float32)
     place = row_R[:, None] * g_stride + column_B[None, :]
@@ -73,7 +94,9 @@ def turn_heads(  # type: ignore[no-untyped-def]  # as above
     width,
     half,
     eps,
+    centre,
     HAS_NORM: tl.constexpr,
+    IS_WIDE: tl.constexpr,
     IS_BACK: tl.constexpr,
     HAS_REST: tl.constexpr,
     R: tl.constexpr,
@@ -92,10 +115,14 @@ def turn_heads(  # type: ignore[no-untyped-def]  # as above
         square_R = tl.sum(first * first, 1) + tl.sum(second * second, 1)
         scale_R = tl.rsqrt(square_R / width + eps)
         is_pair = column_B < half
-        first_B = tl.load(weight + column_B, mask=is_pair, other=0.0).to(tl.float32)
-        second_B = tl.load(weight + half + column_B, mask=is_pair, other=0.0).to(tl.float32)
-        first = (first * scale_R[:, None]).to(out.dtype.element_ty).to(tl.float32)
-        second = (second * scale_R[:, None]).to(out.dtype.element_ty).to(tl.float32)
+        first_B = tl.load(weight + column_B, mask=is_pair, other=0.0).to(tl.float32) + centre
+        second_B = tl.load(weight + half + column_B, mask=is_pair, other=0.0)
+        second_B = second_B.to(tl.float32) + centre
+        first = first * scale_R[:, None]
+        second = second * scale_R[:, None]
+        if not IS_WIDE:
+            first = first.to(out.dtype.element_ty).to(tl.float32)
+            second = second.to(out.dtype.element_ty).to(tl.float32)
         first = (first * first_B[None, :]).to(out.dtype.element_ty).to(tl.float32)
         second = (second * second_B[None, :]).to(out.dtype.element_ty).to(tl.float32)
     angle = token_R[:, None] * half + column_B[None, :]
@@ -131,6 +158,7 @@ def turn_normed_heads_back(  # type: ignore[no-untyped-def]  # as above
     n_heads,
     half,
     eps,
+    centre,
     R: tl.constexpr,
     B: tl.constexpr,
 ):
@@ -145,8 +173,9 @@ def turn_normed_heads_back(  # type: ignore[no-untyped-def]  # as above
     place = g + (token_R * g_token_stride + head_R * g_head_stride)[:, None] + column_B[None, :]
     g_first = tl.load(place, mask=is_there, other=0.0).to(tl.float32)
     g_second = tl.load(place + half, mask=is_there, other=0.0).to(tl.float32)
-    first_B = tl.load(weight + column_B, mask=column_B < half, other=0.0).to(tl.float32)
-    second_B = tl.load(weight + half + column_B, mask=column_B < half, other=0.0).to(tl.float32)
+    is_pair = column_B < half
+    first_B = tl.load(weight + column_B, mask=is_pair, other=0.0).to(tl.float32) + centre
+    second_B = tl.load(weight + half + column_B, mask=is_pair, other=0.0).to(tl.float32) + centre
     # Rounded between the rotation and the norm, as two functions round.
     back = (g_first * c - g_second * s).to(dx.dtype.element_ty).to(tl.float32)
     gw_second = (g_second * c + g_first * s).to(dx.dtype.element_ty).to(tl.float32)
@@ -167,7 +196,7 @@ def turn_normed_heads_back(  # type: ignore[no-untyped-def]  # as above
     tl.store(place + half, gw_second.to(dx.dtype.element_ty), mask=is_there)
 
 
-def rms_norm(x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+def rms_norm(x: Tensor, weight_D: Tensor, rule: NormRule) -> Tensor:
     """Norm the last dimension of `[..., D]`."""
     x_ND = _rows(x)
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
@@ -176,13 +205,13 @@ def rms_norm(x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     if out.numel():
         with current(x.device):
             norm_rows[(-(-x_ND.shape[0] // tile[0]),)](
-                x_ND, weight_D, out, x_ND.shape[0], x_ND.stride(0), width, eps, *tile,
+                x_ND, weight_D, out, x_ND.shape[0], x_ND.stride(0), width, *rule, *tile,
                 num_warps=n_warps(*tile), enable_fp_fusion=False,
             )  # fmt: skip
     return out
 
 
-def rms_norm_backward(g: Tensor, x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+def rms_norm_backward(g: Tensor, x: Tensor, weight_D: Tensor, rule: NormRule) -> Tensor:
     """Gradient of the `x` of `rms_norm` for the gradient `g` of its result."""
     g_ND, x_ND = _rows(g), _rows(x)
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
@@ -191,26 +220,34 @@ def rms_norm_backward(g: Tensor, x: Tensor, weight_D: Tensor, eps: float) -> Ten
     if dx.numel():
         with current(x.device):
             norm_rows_back[(-(-x_ND.shape[0] // tile[0]),)](
-                g_ND, x_ND, weight_D, dx, x_ND.shape[0], g_ND.stride(0), x_ND.stride(0), width, eps,
-                *tile, num_warps=n_warps(*tile), enable_fp_fusion=False,
+                g_ND, x_ND, weight_D, dx, x_ND.shape[0], g_ND.stride(0), x_ND.stride(0), width,
+                rule.eps, rule.centre, *tile, num_warps=n_warps(*tile), enable_fp_fusion=False,
             )  # fmt: skip
     return dx
 
 
 def rotate(x_THE: Tensor, cos: Tensor, sin: Tensor, *, is_back: bool = False) -> Tensor:
     """Rotate the first `2 * F` features of each head by angles `[T, 1, F]`, or back."""
-    return _turned(x_THE, None, cos, sin, 0.0, is_back=is_back)
+    return _turned(x_THE, None, (cos, sin), NormRule(0.0), is_back=is_back)
 
 
-def normed_rotate(x_THE: Tensor, weight_E: Tensor, cos: Tensor, sin: Tensor, eps: float) -> Tensor:
+def normed_rotate(
+    x_THE: Tensor, weight_E: Tensor, table: tuple[Tensor, Tensor], rule: NormRule
+) -> Tensor:
     """`rotate(rms_norm(x))` where all features of a head are rotated."""
-    return _turned(x_THE, weight_E, cos, sin, eps, is_back=False)
+    return _turned(x_THE, weight_E, table, rule, is_back=False)
 
 
 def _turned(
-    x_THE: Tensor, weight_E: Tensor | None, cos: Tensor, sin: Tensor, eps: float, *, is_back: bool
+    x_THE: Tensor,
+    weight_E: Tensor | None,
+    table: tuple[Tensor, Tensor],
+    rule: NormRule,
+    *,
+    is_back: bool,
 ) -> Tensor:
     x = _contiguous_heads(x_THE)
+    cos, sin = (each.contiguous() for each in table)
     n_tokens, n_heads, width = x.shape
     half = cos.shape[-1]
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
@@ -220,20 +257,20 @@ def _turned(
         with current(x.device):
             turn_heads[(-(-n_rows // tile[0]),)](
                 x, x if weight_E is None else weight_E, cos, sin, out,
-                n_rows, x.stride(0), x.stride(1), n_heads, width, half, eps,
-                weight_E is not None, is_back, 2 * half < width, *tile,
+                n_rows, x.stride(0), x.stride(1), n_heads, width, half, rule.eps,
+                rule.centre, weight_E is not None, rule.is_wide, is_back, 2 * half < width, *tile,
                 num_warps=n_warps(*tile), enable_fp_fusion=False,
             )  # fmt: skip
     return out
 
 
 def normed_rotate_backward(
-    g_THE: Tensor, x_THE: Tensor, weight_E: Tensor, table: tuple[Tensor, Tensor], eps: float
+    g_THE: Tensor, x_THE: Tensor, weight_E: Tensor, table: tuple[Tensor, Tensor], rule: NormRule
 ) -> Tensor:
     """Gradient of the `x` of `normed_rotate` for the gradient `g` of its result."""
     g, x = _contiguous_heads(g_THE), _contiguous_heads(x_THE)
     n_tokens, n_heads, _ = x.shape
-    cos, sin = table
+    cos, sin = (each.contiguous() for each in table)
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     tile = _tile(cos.shape[-1])
     if dx.numel():
@@ -241,7 +278,7 @@ def normed_rotate_backward(
         with current(x.device):
             turn_normed_heads_back[(-(-n_rows // tile[0]),)](
                 g, x, weight_E, cos, sin, dx, n_rows, g.stride(0), g.stride(1),
-                x.stride(0), x.stride(1), n_heads, cos.shape[-1], eps, *tile,
+                x.stride(0), x.stride(1), n_heads, cos.shape[-1], rule.eps, rule.centre, *tile,
                 num_warps=n_warps(*tile), enable_fp_fusion=False,
             )  # fmt: skip
     return dx

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from triton.runtime import interpreter
 
 from vox_tensor import gate_triton, loss_triton, norm_triton
-from vox_tensor.fused_parts import MODULE_OF, FusedPart
+from vox_tensor.fused_parts import MODULE_OF, FusedPart, NormRule
 from vox_tensor.fused_trial import trial_of
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
@@ -58,16 +58,26 @@ class Drawn:
         return self(*shape[:-2], 2 * shape[-2], shape[-1] + 3)[..., ::2, 1:-2]
 
 
-def normed(x: Tensor, weight: Tensor) -> Tensor:
-    """RMSNorm as `vox_populi.model.norm` computes it."""
+RULES = (NormRule(EPS), NormRule(EPS, 0.5, is_wide=True))
+
+
+def draws(drawn: Drawn) -> tuple[tuple[Callable[..., Tensor], NormRule], ...]:
+    """Plain and strided tensors, each with one of the rules."""
+    return ((drawn, RULES[0]), (drawn.strided, RULES[1]))
+
+
+def normed(x: Tensor, weight: Tensor, rule: NormRule) -> Tensor:
+    """RMSNorm as `vox_populi.model.norm` and `wide_norm` compute it."""
     wide = x.float()
     scale = wide.square().mean(-1, keepdim=True).add(EPS).rsqrt()
+    if rule.is_wide:
+        return (wide * scale * (weight.float() + rule.centre)).to(x.dtype)
     return (wide * scale).to(x.dtype) * weight
 
 
-def normed_back(g: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+def normed_back(g: Tensor, x: Tensor, weight: Tensor, rule: NormRule) -> Tensor:
     """Its input gradient."""
-    wide, gw = x.float(), g.float() * weight
+    wide, gw = x.float(), g.float() * (weight.float() + rule.centre)
     scale = wide.square().mean(-1, keepdim=True).add(EPS).rsqrt()
     mean = (gw * wide).mean(-1, keepdim=True)
     return (gw * scale - wide * (mean * scale**3)).to(x.dtype)
@@ -84,18 +94,17 @@ def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def norms(drawn: Drawn) -> Pairs:
     """Widths of every kind; no rows, one, more than a program takes; strided memory."""
     for n, width in ((0, 8), (1, 1), (70, 100), (2, 5000)):
-        for draw in (drawn, drawn.strided):
-            x, g, weight = draw(n, width), draw(n, width), drawn(width)
-            yield "norm", norm_triton.rms_norm(x, weight, EPS), normed(x, weight)
-            found = norm_triton.rms_norm_backward(g, x, weight, EPS)
-            yield "norm, backward", found, normed_back(g, x, weight)
+        for draw, rule in draws(drawn):
+            yield from norm_cases(draw(n, width), draw(n, width), drawn(width), rule)
     x, g, weight = drawn(3, 4, 24).transpose(0, 2), drawn(24, 4, 3), drawn(3)
-    yield "norm", norm_triton.rms_norm(x, weight, EPS), normed(x, weight)
-    yield (
-        "norm, backward",
-        norm_triton.rms_norm_backward(g, x, weight, EPS),
-        normed_back(g, x, weight),
-    )
+    yield from norm_cases(x, g, weight, RULES[0])
+
+
+def norm_cases(x: Tensor, g: Tensor, weight: Tensor, rule: NormRule) -> Pairs:
+    """Forward and backward."""
+    yield "norm", norm_triton.rms_norm(x, weight, rule), normed(x, weight, rule)
+    found = norm_triton.rms_norm_backward(g, x, weight, rule)
+    yield "norm, backward", found, normed_back(g, x, weight, rule)
 
 
 def rotations(drawn: Drawn) -> Pairs:
@@ -103,7 +112,7 @@ def rotations(drawn: Drawn) -> Pairs:
     for tokens, heads, half, rest in ((0, 2, 4, 0), (1, 1, 1, 0), (5, 3, 12, 5), (40, 3, 40, 0)):
         angles = torch.rand(tokens, 1, half) * 9
         cos, sin = angles.cos(), angles.sin()
-        for draw in (drawn, drawn.strided):
+        for draw, rule in draws(drawn):
             x, g = draw(tokens, heads, 2 * half + rest), draw(tokens, heads, 2 * half + rest)
             yield "rotation", norm_triton.rotate(x, cos, sin), turned(x, cos, sin)
             back = norm_triton.rotate(x, cos, sin, is_back=True)
@@ -111,10 +120,10 @@ def rotations(drawn: Drawn) -> Pairs:
             if rest:
                 continue
             weight = drawn(2 * half)
-            found = norm_triton.normed_rotate(x, weight, cos, sin, EPS)
-            yield "normed rotation", found, turned(normed(x, weight), cos, sin)
-            found = norm_triton.normed_rotate_backward(g, x, weight, (cos, sin), EPS)
-            expected = normed_back(turned(g, cos, -sin), x, weight)
+            found = norm_triton.normed_rotate(x, weight, (cos, sin), rule)
+            yield "normed rotation", found, turned(normed(x, weight, rule), cos, sin)
+            found = norm_triton.normed_rotate_backward(g, x, weight, (cos, sin), rule)
+            expected = normed_back(turned(g, cos, -sin), x, weight, rule)
             yield "normed rotation, backward", found, expected
 
 

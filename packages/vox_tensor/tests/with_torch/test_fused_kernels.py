@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from vox_tensor import fused_kernels
 from vox_tensor.fused_kernels import fused, why_not_fused
-from vox_tensor.fused_parts import MODULE_OF, FusedPart
+from vox_tensor.fused_parts import MODULE_OF, FusedPart, NormRule
 from vox_tensor.fused_trial import trial_of
 
 INTERPRETED = Path(__file__).parent / "fused_interpreter.py"
@@ -67,14 +67,14 @@ def _own_cache_of_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 TILE = {"R": 32, "B": 128}
-TURN = {"HAS_NORM": True, "IS_BACK": True, "HAS_REST": True, **TILE}
+TURN = {"HAS_NORM": True, "IS_WIDE": False, "IS_BACK": True, "HAS_REST": True, **TILE}
 LOSS = {"HAS_WEIGHTS": True, "WANTS_GRADIENT": True, "B": 8192}
 
 
 @pytest.mark.parametrize(
     ("kernel", "fixed"),
     [
-        ("norm_triton.norm_rows", TILE),
+        ("norm_triton.norm_rows", {"IS_WIDE": False, **TILE}),
         ("norm_triton.norm_rows_back", TILE),
         ("norm_triton.turn_heads", TURN),
         ("norm_triton.turn_normed_heads_back", TILE),
@@ -100,13 +100,13 @@ def compiled(name: str, fixed: dict[str, object]) -> str:
     module, _, kernel_name = name.partition(".")
     kernel = getattr(import_module(f"vox_tensor.{module}"), kernel_name)
     types = {"cos": "*fp32", "sin": "*fp32", "losses": "*fp32", "weights": "*fp32"}
-    types |= {"targets": "*i64", "eps": "fp32"}
+    types |= {"targets": "*i64", "eps": "fp32", "centre": "fp32"}
     tensors = ("g", "x", "weight", "out", "dx", "dh", "u", "up", "du", "dup", "logits")
     types |= dict.fromkeys(tensors, "*bf16")
     names: list[str] = kernel.arg_names
     signature = {n: "constexpr" if n in fixed else types.get(n, "i32") for n in names}
     constants = {(names.index(n),): value for n, value in fixed.items()}
-    unaligned = {*fixed, "eps", "n_rows"}
+    unaligned = {*fixed, "eps", "centre", "n_rows"}
     aligned = {(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if n not in unaligned}
     source = ASTSource(kernel, signature, constexprs=constants, attrs=aligned)
     options = {"num_warps": 8, "enable_fp_fusion": False}
@@ -123,14 +123,15 @@ def test_a_cpu_keeps_torchs_operations() -> None:
 def definition_of_norm(*, is_right: bool) -> SimpleNamespace:
     """A module of kernels for one part, in torch's operations."""
 
-    def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        return F.rms_norm(x.float(), x.shape[-1:], weight.float(), eps).to(x.dtype)
+    def rms_norm(x: torch.Tensor, weight: torch.Tensor, rule: NormRule) -> torch.Tensor:
+        scale = weight.float() + rule.centre
+        return F.rms_norm(x.float(), x.shape[-1:], scale, rule.eps).to(x.dtype)
 
     def backward(
-        g: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, eps: float
+        g: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, rule: NormRule
     ) -> torch.Tensor:
         leaf = x.detach().requires_grad_()
-        (rms_norm(leaf, weight, eps) * g).sum().backward()
+        (rms_norm(leaf, weight, rule) * g).sum().backward()
         assert leaf.grad is not None
         return leaf.grad if is_right else leaf.grad * float("nan")
 

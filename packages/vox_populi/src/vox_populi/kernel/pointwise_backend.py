@@ -32,7 +32,7 @@ def pointwise_notes(device: str, dtype: torch.dtype, config: ModelConfig) -> tup
 
 def fused_parts(config: ModelConfig) -> tuple[FusedPart, ...]:
     """The parts of a model that have a kernel."""
-    is_rms = config.family.norm is NormKind.RMS
+    is_rms = config.family.norm in (NormKind.RMS, NormKind.RMS_WIDE)
     parts = [FusedPart.NORM] if is_rms else []
     if config.rope is not None:
         is_normed = is_rms and config.qk_norm and not config.family.qk_norm_is_wide

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from vox_populi.model.norm import Norm, RmsNorm
 from vox_populi.model.rotary import RotaryTable, apply_rotary
+from vox_populi.model.wide_norm import WideRmsNorm
 from vox_tensor.fused_kernels import fused
-from vox_tensor.fused_parts import FusedPart
+from vox_tensor.fused_parts import FusedPart, NormRule
 
 
 def normed_rotary(x_THE: Tensor, norm: Norm | None, table: RotaryTable | None) -> Tensor:
@@ -30,11 +31,11 @@ def normed_rotary(x_THE: Tensor, norm: Norm | None, table: RotaryTable | None) -
     if table is None:
         return _normed(x_THE, norm)
     kernels = fused(FusedPart.NORMED_TURN, x_THE) if _fits(x_THE, norm, table) else None
-    if kernels is None or type(norm) is not RmsNorm:
+    if kernels is None or not isinstance(norm, RmsNorm | WideRmsNorm):
         return apply_rotary(_normed(x_THE, norm), table)
     if torch.is_grad_enabled():
-        return _normed_rotate(x_THE, norm.weight, table, norm.eps, kernels)
-    turned_THE: Tensor = kernels.normed_rotate(x_THE, norm.weight, *table, norm.eps)
+        return _normed_rotate(x_THE, norm.weight, table, norm.rule, kernels)
+    turned_THE: Tensor = kernels.normed_rotate(x_THE, norm.weight, table, norm.rule)
     return turned_THE
 
 
@@ -59,16 +60,16 @@ class _NormedRotate(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x_THE: Tensor, weight_E: Tensor, table: RotaryTable, eps: float, kernels: Any
+        ctx: Any, x_THE: Tensor, weight_E: Tensor, table: RotaryTable, rule: NormRule, kernels: Any
     ) -> Any:
         ctx.save_for_backward(x_THE, weight_E, *table)
-        ctx.eps, ctx.kernels = eps, kernels
-        return kernels.normed_rotate(x_THE, weight_E, *table, eps)
+        ctx.rule, ctx.kernels = rule, kernels
+        return kernels.normed_rotate(x_THE, weight_E, table, rule)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x_THE, weight_E, *table = ctx.saved_tensors
-        dx = ctx.kernels.normed_rotate_backward(grads[0], x_THE, weight_E, table, ctx.eps)
+        dx = ctx.kernels.normed_rotate_backward(grads[0], x_THE, weight_E, table, ctx.rule)
         # One entry per argument of `forward`.
         return dx, None, None, None, None
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vox_tensor.fused_kernels import fused
-from vox_tensor.fused_parts import FusedPart
+from vox_tensor.fused_parts import FusedPart, NormRule
 
 _aten = torch.ops.aten
 
@@ -40,13 +40,14 @@ class RmsNorm(Norm):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(dim))
         self.eps = eps
+        self.rule = NormRule(eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension: `[..., D]` to `[..., D]`."""
         if not torch.is_grad_enabled():
             kernels = fused(FusedPart.NORM, x)
             if kernels is not None:
-                normed: Tensor = kernels.rms_norm(x, self.weight, self.eps)
+                normed: Tensor = kernels.rms_norm(x, self.weight, self.rule)
                 return normed
             wide = _wide(x)
             return _rms_scaled(x, wide, _rms_scale(wide, self.eps), self.weight)
@@ -56,7 +57,7 @@ class RmsNorm(Norm):
         """See `Norm`."""
         kernels = fused(FusedPart.NORM, x)
         if kernels is not None:
-            dx: Tensor = kernels.rms_norm_backward(g, x, self.weight, self.eps)
+            dx: Tensor = kernels.rms_norm_backward(g, x, self.weight, self.rule)
             return dx
         wide = _wide(x)
         return _rms_input_gradient(g, wide, self.weight, _rms_scale(wide, self.eps)).to(x.dtype)
@@ -115,7 +116,7 @@ class _RmsNorm(torch.autograd.Function):
         if kernels is not None:
             # The kernels read all of x anyway, and find its scale again.
             ctx.save_for_backward(x, weight_D, None)
-            normed: Tensor = kernels.rms_norm(x, weight_D, eps)
+            normed: Tensor = kernels.rms_norm(x, weight_D, NormRule(eps))
             return normed
         wide = _wide(x)
         scale = _rms_scale(wide, eps)
@@ -127,7 +128,8 @@ class _RmsNorm(torch.autograd.Function):
         x, weight_D, scale = ctx.saved_tensors
         kernels = fused(FusedPart.NORM, x) if scale is None else None
         if kernels is not None and not ctx.needs_input_grad[1]:
-            return kernels.rms_norm_backward(grads[0], x, weight_D, ctx.eps), None, None
+            dx = kernels.rms_norm_backward(grads[0], x, weight_D, NormRule(ctx.eps))
+            return dx, None, None
         wide = _wide(x)
         if scale is None:
             scale = _rms_scale(wide, ctx.eps)

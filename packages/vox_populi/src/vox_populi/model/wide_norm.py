@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from vox_populi.model.norm import Norm
+from vox_tensor.fused_kernels import fused
+from vox_tensor.fused_parts import FusedPart, NormRule
 
 
 class WideRmsNorm(Norm):
@@ -25,6 +27,7 @@ class WideRmsNorm(Norm):
         super().__init__()
         self.weight = nn.Parameter(torch.full((dim,), 1.0 - centre))
         self.eps, self.centre = eps, centre
+        self.rule = NormRule(eps, centre, is_wide=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension: `[..., D]` to `[..., D]`."""
@@ -34,6 +37,10 @@ class WideRmsNorm(Norm):
 
     def input_gradient(self, g: Tensor, x: Tensor) -> Tensor:
         """See `Norm`."""
+        kernels = fused(FusedPart.NORM, x)
+        if kernels is not None:
+            dx: Tensor = kernels.rms_norm_backward(g, x, self.weight, self.rule)
+            return dx
         scale = _scale(_wide(x), self.eps)
         return _input_gradient(g, x, _factor(x, self.weight, self.centre), scale)
 
@@ -52,8 +59,11 @@ def _factor(x: Tensor, weight_D: Tensor, centre: float) -> Tensor:
     return wide_D + centre if centre else wide_D
 
 
-def _normed(x: Tensor, weight_D: Tensor, eps: float, centre: float) -> tuple[Tensor, Tensor]:
-    """The result and the scale of each row."""
+def _normed(x: Tensor, weight_D: Tensor, eps: float, centre: float) -> tuple[Tensor, Tensor | None]:
+    """The result and the scale of each row, which a GPU's kernels find again."""
+    kernels = fused(FusedPart.NORM, x)
+    if kernels is not None:
+        return kernels.rms_norm(x, weight_D, NormRule(eps, centre, is_wide=True)), None
     wide = _wide(x)
     scale = _scale(wide, eps)
     return (wide * scale).mul_(_factor(x, weight_D, centre)).to(x.dtype), scale
@@ -72,13 +82,19 @@ class _WideRmsNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight_D: Tensor, eps: float, centre: float) -> Tensor:
         out, scale = _normed(x, weight_D, eps, centre)
         ctx.save_for_backward(x, weight_D, scale)
-        ctx.centre = centre
+        ctx.eps, ctx.centre = eps, centre
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x, weight_D, scale = ctx.saved_tensors
         grad_x = grad_weight = None
+        kernels = fused(FusedPart.NORM, x) if scale is None else None
+        if kernels is not None and not ctx.needs_input_grad[1]:
+            rule = NormRule(ctx.eps, ctx.centre, is_wide=True)
+            return kernels.rms_norm_backward(grads[0], x, weight_D, rule), None, None, None
+        if scale is None:
+            scale = _scale(_wide(x), ctx.eps)
         if ctx.needs_input_grad[1]:
             product = grads[0].to(scale.dtype) * (_wide(x) * scale)
             grad_weight = product.reshape(-1, x.shape[-1]).sum(0).to(weight_D.dtype)
