@@ -38,4 +38,4 @@ MODULE_OF = {
     FusedPart.GELU_TANH: "gate_triton",
     FusedPart.LOSS: "loss_triton",
 }
-"""Where its kernels are."""
+"""The module with its kernels."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 from vox_tensor.fused_parts import FusedPart, NormRule
@@ -27,7 +28,7 @@ _ACTIVATIONS: dict[FusedPart, Callable[[Tensor], Tensor]] = {
 
 
 class _Place(NamedTuple):
-    """Where and in which dtype the kernels are tried; draws what they are tried on."""
+    """A device and a dtype to try kernels with; it draws their arguments."""
 
     device: torch.device
     dtype: torch.dtype
@@ -61,8 +62,10 @@ def trial_of(part: FusedPart, kernels: Any, device: torch.device, dtype: torch.d
     """
     place = _Place(device, dtype, torch.Generator().manual_seed(0))
     pairs = _gate(kernels, place, part) if part in _ACTIVATIONS else _TRIALS[part](kernels, place)
-    # NaN is not allowed either.
-    return not all(_apart(*pair) <= _ALLOWED[dtype] for pair in pairs)
+    # The first call may be inside a block whose activations are computed again.
+    with saved_tensors_hooks(lambda saved: saved, lambda kept: kept):
+        # NaN is not allowed either.
+        return not all(_apart(*pair) <= _ALLOWED[dtype] for pair in pairs)
 
 
 def _apart(found: Tensor, expected: Tensor) -> float:

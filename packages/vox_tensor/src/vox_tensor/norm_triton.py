@@ -285,7 +285,7 @@ def normed_rotate_backward(
 
 
 def _rows(x: Tensor) -> Tensor:
-    """As `[N, D]` with the features of a row side by side."""
+    """The rows as `[N, D]`, with the features of each side by side."""
     x_ND = x.reshape(-1, x.shape[-1])
     return x_ND if x_ND.stride(-1) == 1 else x_ND.contiguous()
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 from vox_tensor.host_copy import copied_to
@@ -126,7 +127,9 @@ def _values(
     shapes = ((2 * n_sharing, dim), (2, dim), (2, dim))
     drawn = [torch.randn(offsets[-1], *each, generator=generator) for each in shapes]
     leaves = [t.to(torch.bfloat16).to(device, dtype).requires_grad_() for t in drawn]
-    with torch.enable_grad(), torch.inference_mode(mode=False):
+    # The first call may be inside a block whose activations are computed again.
+    kept = saved_tensors_hooks(lambda saved: saved, lambda kept: kept)
+    with torch.enable_grad(), torch.inference_mode(mode=False), kept:
         out = attend(*leaves, offsets, dim**-0.5, window)
         grads = torch.autograd.grad(out, leaves, torch.ones_like(out))
     return (out.detach(), *grads)

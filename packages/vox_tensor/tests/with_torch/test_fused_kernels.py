@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 from vox_tensor import fused_kernels
@@ -143,6 +144,13 @@ def test_a_trial_tells_right_kernels_from_wrong_ones(dtype: torch.dtype) -> None
     right, wrong = (definition_of_norm(is_right=is_right) for is_right in (True, False))
     assert not trial_of(FusedPart.NORM, right, CPU, dtype)
     assert trial_of(FusedPart.NORM, wrong, CPU, dtype)
+
+
+def test_a_trial_leaves_nothing_to_the_hooks_of_the_pass_that_asks() -> None:
+    asked: list[torch.Tensor] = []
+    with saved_tensors_hooks(asked.append, lambda _: torch.zeros(())):
+        assert not trial_of(FusedPart.NORM, definition_of_norm(is_right=True), CPU, torch.float32)
+    assert asked == []
 
 
 def fails(module: str) -> object:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from vox_tensor import segment_attention as module
 from vox_tensor import varlen_attention
@@ -206,7 +207,10 @@ def test_what_speaks_against_the_kernel_is_said(
 def test_a_right_kernel_passes_the_trial_and_a_wrong_one_does_not(
     flash: FlashStandIn, dtype: torch.dtype, n_sharing: int
 ) -> None:
-    assert trial_of_varlen(CPU, dtype, 64, n_sharing) is None
+    asked: list[Tensor] = []
+    with saved_tensors_hooks(asked.append, lambda _: torch.zeros(())):
+        assert trial_of_varlen(CPU, dtype, 64, n_sharing) is None
+    assert asked == [], "the hooks of the pass that asks are not those of the trial"
     flash.sees_window = False
     assert "differ" in str(trial_of_varlen(CPU, dtype, 64, n_sharing))
     flash.error = "FlashAttention only supports Ampere GPUs\nor newer"
