@@ -19,6 +19,7 @@ from transformers import (
     GPT2Config,
     GraniteConfig,
     LlamaConfig,
+    Ministral3Config,
     MistralConfig,
     Olmo2Config,
     Olmo3Config,
@@ -69,6 +70,13 @@ _YARN_ROPE = {
     "beta_fast": 4.0,
     "beta_slow": 1.0,
     "original_max_position_embeddings": SHORT_CONTEXT,
+}
+_MINISTRAL_ROPE = {
+    **_YARN_ROPE,
+    "beta_fast": 32.0,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "llama_4_scaling_beta": 0.5,
 }
 
 
@@ -158,6 +166,16 @@ CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
     "llama_yarn_mscale": lambda: _llama(
         rope_parameters={**_YARN_ROPE, "mscale": 0.7, "mscale_all_dim": 1.3, "truncate": False}
     ),
+    "ministral3": lambda: Ministral3Config(
+        **_LLAMA, head_dim=16, rope_parameters=dict(_MINISTRAL_ROPE)
+    ),
+    "ministral3_sliding": lambda: Ministral3Config(
+        **_LLAMA,
+        head_dim=8,
+        sliding_window=8,
+        tie_word_embeddings=True,
+        rope_parameters={**_MINISTRAL_ROPE, "mscale_all_dim": 0.5, "beta_fast": 4.0},
+    ),
     "mistral": lambda: MistralConfig(**_LLAMA, sliding_window=8),
     "mistral_no_window": lambda: MistralConfig(**_LLAMA, sliding_window=None, head_dim=10),
     "olmo2": lambda: Olmo2Config(**_LLAMA),
@@ -194,6 +212,7 @@ FAMILY_CASES = (
     "gpt2",
     "granite",
     "llama",
+    "ministral3",
     "mistral",
     "olmo2",
     "olmo3",
@@ -208,7 +227,7 @@ GRAPH_CASES = ("gpt2", "llama", "mistral", "olmo3", "phi3", "qwen2", "qwen3")
 GGUF_CASES = ("gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3")
 """Those of families whose GGUF files are written here and read by transformers."""
 
-GGUF_CASES_UNREAD = ("granite", "smollm3_fourth")
+GGUF_CASES_UNREAD = ("granite", "ministral3", "smollm3_fourth")
 """Those of families whose GGUF files are written here, and transformers does not read them."""
 
 

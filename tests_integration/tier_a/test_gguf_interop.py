@@ -205,7 +205,14 @@ def test_a_sliding_window_is_the_context(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["gpt2_exact_gelu", "llama_yarn", "phi3_wide_heads", "qwen3_tied_biased", "smollm3"],
+    [
+        "gpt2_exact_gelu",
+        "llama_yarn",
+        "ministral3_sliding",
+        "phi3_wide_heads",
+        "qwen3_tied_biased",
+        "smollm3",
+    ],
 )
 def test_what_llama_cpp_would_compute_otherwise_is_refused(name: str, tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "m", name, tokenizer=True)

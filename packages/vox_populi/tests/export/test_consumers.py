@@ -34,6 +34,7 @@ def test_llama_cpp_takes_every_family_that_is_written_for_it(family: ModelFamily
         ("qwen3", {"attention_bias": True}, "Qwen3 has no attention biases"),
         ("phi3", {"hidden_act": "gelu"}, "Phi-3 gates by SiLU"),
         ("granite", {"hidden_act": "gelu"}, "Granite gates by SiLU"),
+        ("ministral3", {"hidden_act": "gelu"}, "Ministral 3 gates by SiLU"),
         ("smollm3", {"no_rope_layers": [0, 1, 1, 1]}, "all layers but every fourth"),
         ("smollm3", {"attention_bias": True}, "SmolLM3 has no attention biases"),
         ("phi3", {"head_dim": 4, "num_attention_heads": 2, "hidden_size": 10}, "as wide"),

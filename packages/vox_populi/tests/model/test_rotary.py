@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from vox_populi.hf.rope_config import RopeKind, RopeSpec
-from vox_populi.model.rotary import apply_rotary, rotary_table
+from vox_populi.model.rotary import apply_rotary, query_table, rotary_table
 
 HEAD_DIM = 8
 PLAIN = RopeSpec(kind=RopeKind.DEFAULT, theta=100.0)
@@ -89,3 +90,15 @@ def test_the_gradient_is_the_opposite_rotation() -> None:
     x_THE = torch.randn(2, 1, HEAD_DIM, dtype=torch.float64, requires_grad=True)
     table = rotary_table(LONGROPE, 4, torch.tensor([4, 5]), (0, 2))
     assert torch.autograd.gradcheck(lambda x: apply_rotary(x, table), (x_THE,))
+
+
+def test_queries_grow_by_the_logarithm_of_their_place_in_first_contexts() -> None:
+    spec = replace(PLAIN, original_max_positions=4, query_growth=0.5)
+    positions = [0, 3, 4, 7, 8, 21]
+    x_THE = torch.randn(len(positions), 3, HEAD_DIM, generator=torch.Generator().manual_seed(0))
+    table = rotary_table(spec, HEAD_DIM, torch.tensor(positions), (0, len(positions)))
+    queries = query_table(spec, table, torch.tensor(positions))
+    plain_THE, grown_THE = (apply_rotary(x_THE, each).double().numpy() for each in (table, queries))
+    growth = 1 + 0.5 * np.log([1, 1, 2, 2, 3, 6])
+    np.testing.assert_allclose(grown_THE, plain_THE * growth[:, None, None], rtol=1e-6)
+    assert query_table(PLAIN, table, torch.tensor(positions)) is table

@@ -12,7 +12,7 @@ from operator import attrgetter
 
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole
 from vox_populi.hf.model_config import ModelConfig
-from vox_populi.hf.model_family import Limit
+from vox_populi.hf.model_family import GgufForm, Limit
 from vox_populi.hf.rope_config import RopeKind, RopeSpec
 
 MLX_CONFIG_FILE = "adapter_config.json"
@@ -101,7 +101,8 @@ def gguf_model_obstacles(config: ModelConfig) -> Iterator[str]:
     if config.family.gguf.architecture is None:
         yield _no_gguf(config)
     yield from passed_limits(config.family.gguf.limits, config)
-    if config.rope is not None and config.rope.kind is RopeKind.YARN and _is_tuned(config.rope):
+    rope, form = config.rope, config.family.gguf
+    if rope is not None and rope.kind is RopeKind.YARN and _is_tuned(rope, form):
         yield "its YaRN settings go beyond factor and original length"
 
 
@@ -109,7 +110,10 @@ def _no_gguf(config: ModelConfig) -> str:
     return f"GGUF files of {config.family.label} are not written"
 
 
-def _is_tuned(rope: RopeSpec) -> bool:
-    ramp = (rope.beta_fast, rope.beta_slow, rope.truncate)
+def _is_tuned(rope: RopeSpec, form: GgufForm) -> bool:
+    if (rope.beta_fast, rope.beta_slow, rope.truncate) != (32.0, 1.0, True):
+        return True
+    if form.yarn_is_unscaled:
+        return rope.yarn_attention_factor != 1
     factors = (rope.attention_factor, rope.mscale, rope.mscale_all_dim)
-    return ramp != (32.0, 1.0, True) or any(value is not None for value in factors)
+    return any(value is not None for value in factors)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vox_populi.hf.rope_config import RopeSpec
 from vox_populi.model.attention import PackContext
-from vox_populi.model.rotary import RotaryTable, rotary_frequencies
+from vox_populi.model.rotary import RotaryTable, Rotation, query_table, rotary_frequencies
 from vox_populi.model.transformer import Transformer
 from vox_tensor.lora import LoraLinear
 
@@ -50,13 +50,14 @@ class MobileGraph(nn.Module):
         scores: Tensor = model.lm_head(model.head_input(x_TD))
         return scores.unsqueeze(0)
 
-    def _rotary(self, rope: RopeSpec | None, positions_T: Tensor) -> RotaryTable | None:
+    def _rotary(self, rope: RopeSpec | None, positions_T: Tensor) -> Rotation | None:
         if rope is None:
             return None
         frequencies_F, factor = rotary_frequencies(rope, self.model.config.rotary_dim)
         angles_TF = positions_T.float().unsqueeze(1) * frequencies_F
         cos, sin = (f(angles_TF).mul(factor).unsqueeze(1) for f in (torch.cos, torch.sin))
-        return RotaryTable(cos, sin)
+        table = RotaryTable(cos, sin)
+        return Rotation(query_table(rope, table, positions_T), table)
 
 
 def _attend(q_THE: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -> Tensor:

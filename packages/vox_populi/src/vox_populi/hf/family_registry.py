@@ -6,6 +6,7 @@ from vox_populi.hf.families import (
     gpt2,
     granite,
     llama,
+    ministral3,
     mistral,
     olmo2,
     olmo3,
@@ -18,7 +19,19 @@ from vox_populi.hf.model_family import ModelFamily
 
 FAMILIES: tuple[ModelFamily, ...] = tuple(
     module.FAMILY
-    for module in (gpt2, granite, llama, mistral, olmo2, olmo3, phi3, qwen2, qwen3, smollm3)
+    for module in (
+        gpt2,
+        granite,
+        llama,
+        ministral3,
+        mistral,
+        olmo2,
+        olmo3,
+        phi3,
+        qwen2,
+        qwen3,
+        smollm3,
+    )
 )
 
 

@@ -15,6 +15,7 @@ LONG_FACTORS, SHORT_FACTORS = "rope_factors_long.weight", "rope_factors_short.we
 ROPE_TENSORS = (LLAMA3_FACTORS, LONG_FACTORS, SHORT_FACTORS)
 """Tensors that hold settings instead of weights."""
 
+_LOG_MUL = "rope.scaling.yarn_log_multiplier"
 _MAX_FREQUENCIES = 2**16
 _LLAMA3 = (1.0, 4.0, 8192)
 """Low and high factor and first context of every published Llama 3; the file does not hold them."""
@@ -38,11 +39,11 @@ def gguf_rope(
     elif SHORT_FACTORS in fields.header.tensors:
         config |= _longrope(fields, prefix, context)
     else:
-        config |= _scaled(fields, prefix)
+        config |= _scaled(fields, rule, prefix)
     return config
 
 
-def _scaled(fields: GgufFields, prefix: str) -> dict[str, object]:
+def _scaled(fields: GgufFields, rule: RopeRule, prefix: str) -> dict[str, object]:
     """Scaling that settings alone express."""
     kind = fields.text(f"{prefix}.rope.scaling.type", default="none")
     factor_key = f"{prefix}.rope.scaling.factor"
@@ -63,7 +64,22 @@ def _scaled(fields: GgufFields, prefix: str) -> dict[str, object]:
     for ours, theirs in (("beta_fast", "yarn_beta_fast"), ("beta_slow", "yarn_beta_slow")):
         if fields.value(f"{prefix}.rope.scaling.{theirs}") is not None:
             scaling[ours] = fields.number(f"{prefix}.rope.scaling.{theirs}")
-    return {"rope_scaling": scaling}
+    return {"rope_scaling": scaling | _growth(fields, rule, prefix)}
+
+
+def _growth(fields: GgufFields, rule: RopeRule, prefix: str) -> dict[str, object]:
+    """How queries grow, in a family whose cosine and sine are not scaled."""
+    if rule.query_growth is None:
+        return {}
+    key, weight_key = (f"{prefix}.{name}" for name in ("attention.temperature_scale", _LOG_MUL))
+    weight = fields.number(weight_key)
+    if weight != 1:
+        fields.unsupported(weight_key, weight, "a factor of cosine and sine")
+    is_given = fields.value(key) not in (None, 0)
+    return {
+        rule.query_growth: fields.number(key) if is_given else 0.0,
+        "attention_factor": 1.0,
+    }
 
 
 def _longrope(fields: GgufFields, prefix: str, context: int) -> dict[str, object]:

@@ -161,6 +161,9 @@ class GgufForm:
     """Name in the package `gguf`; `None`: no GGUF files of the family are read or written."""
     paired_rotation: bool = False
     """Whether the rows of q and k are stored with the two of a rotation side by side."""
+    yarn_is_unscaled: bool = False
+    """Whether llama.cpp's YaRN for it multiplies cosine and sine by nothing, instead of by the
+    factor that follows from the stretch."""
     limits: tuple[Limit, ...] = ()
 
 

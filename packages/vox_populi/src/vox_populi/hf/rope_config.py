@@ -58,6 +58,11 @@ class RopeRule:
     """Context before scaling where the config does not say it outside of the rotary settings;
     `None`: what these say, or the whole context."""
     default_theta: float = DEFAULT_THETA
+    default: Mapping[str, object] | None = None
+    """Settings of a file that has none; `None`: plain rotation."""
+    query_growth: str | None = None
+    """Name of the setting `RopeSpec.query_growth`, which every file must have; `None`: queries do
+    not grow. All `kinds` of the rule must have a context before scaling."""
     unrotated: UnrotatedLayers | None = None
     """`None`: every layer rotates."""
 
@@ -102,6 +107,22 @@ class RopeSpec:
     """Divisors of `longrope`, one per frequency, for rows within the original context."""
     long_factors: tuple[float, ...] = ()
     """The same for longer rows."""
+    query_growth: float = 0.0
+    """Queries at position p are multiplied by `1 + growth * log(1 + p // original_max_positions)`
+    (Llama 4's scaling)."""
+
+    @property
+    def yarn_attention_factor(self) -> float:
+        """YaRN's factor of cosine and sine."""
+        if self.attention_factor is not None:
+            return self.attention_factor
+
+        def mscale(weight: float) -> float:
+            return 1.0 if self.factor <= 1 else 0.1 * weight * math.log(self.factor) + 1.0
+
+        if self.mscale and self.mscale_all_dim:
+            return mscale(self.mscale) / mscale(self.mscale_all_dim)
+        return mscale(1.0)
 
     def is_long(self, length: int) -> bool:
         """Whether a row of so many tokens is rotated otherwise than the start of it alone."""
@@ -141,7 +162,12 @@ class _Reader:
             RopeKind.YARN: self._yarn,
             RopeKind.LONGROPE: self._longrope,
         }.get(kind)
-        return spec if read is None else read(spec)
+        spec = spec if read is None else read(spec)
+        return replace(spec, query_growth=self._query_growth())
+
+    def _query_growth(self) -> float:
+        name = self.rule.query_growth
+        return 0.0 if name is None else self.rope.number(name, or_equal=True)
 
     def _partial_factor(self) -> float:
         name = "partial_rotary_factor"
@@ -252,7 +278,11 @@ def parse_rope(fields: ConfigFields, max_positions: int, rule: RopeRule, head_di
     specs = [
         _Reader(
             fields,
-            ConfigFields(fields.mapping(name) or {}, f"{fields.where}: {name}", fields.problems),
+            ConfigFields(
+                fields.mapping(name) or rule.default or {},
+                f"{fields.where}: {name}",
+                fields.problems,
+            ),
             name,
             rule,
             max_positions,

@@ -18,7 +18,7 @@ from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.kv_slots import SlotStep
 from vox_populi.model.norm import Norm
 from vox_populi.model.normed_projection import normed_project
-from vox_populi.model.rotary import RotaryTable
+from vox_populi.model.rotary import Rotation
 from vox_tensor.prefix_attention import Branch, prefix_attention
 from vox_tensor.segment_attention import continued_attention, segment_attention
 
@@ -29,7 +29,7 @@ class PackContext:
 
     offsets: tuple[int, ...]
     """Segment borders of the pack."""
-    rotary: RotaryTable | None
+    rotary: Rotation | None
     """`None` if positions were added to the embeddings."""
     cache: KvCache | SlotStep | None = None
     """Earlier tokens that the pack continues; the pack's tokens are appended. With slots, each
@@ -37,7 +37,7 @@ class PackContext:
     attend: Callable[[Tensor, Tensor, Tensor, float, int | None], Tensor] | None = None
     """Attention of one text in plain operations, from queries, keys, values, scale and window,
     for a graph that is exported; `None` for torch's kernels."""
-    local_rotary: RotaryTable | None = None
+    local_rotary: Rotation | None = None
     """`rotary` of layers with a window, in families where these rotate differently."""
     branches: tuple[Branch, ...] = ()
     """Segments of the pack that others continue."""
@@ -78,10 +78,10 @@ class Attention(nn.Module):
         """
         q_THE, k_TKE, v_TKE = self._heads(x_TD, norm)
         rotary = context.local_rotary if self.is_local else context.rotary
-        rotary = rotary if self.rotates else None
-        q_THE = normed_rotary(q_THE, self.q_norm, rotary)
-        k_TKE = normed_rotary(k_TKE, self.k_norm, rotary)
-        if rotary is not None:
+        queries, keys = (None, None) if rotary is None or not self.rotates else rotary
+        q_THE = normed_rotary(q_THE, self.q_norm, queries)
+        k_TKE = normed_rotary(k_TKE, self.k_norm, keys)
+        if keys is not None:
             # Of a fused projection the values are a view, which would keep q and k before their
             # rotation alive until the backward pass.
             v_TKE = v_TKE.contiguous()

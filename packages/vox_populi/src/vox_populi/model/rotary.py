@@ -52,6 +52,28 @@ def rotary_table(
     return RotaryTable(cos, sin)
 
 
+class Rotation(NamedTuple):
+    """The tables of queries and of keys: one and the same in most families."""
+
+    queries: RotaryTable
+    keys: RotaryTable
+
+
+def rotation(spec: RopeSpec, dim: int, positions_T: Tensor, offsets: tuple[int, ...]) -> Rotation:
+    """Both tables; the arguments are those of `rotary_table`."""
+    keys = rotary_table(spec, dim, positions_T, offsets)
+    return Rotation(query_table(spec, keys, positions_T), keys)
+
+
+def query_table(spec: RopeSpec, table: RotaryTable, positions_T: Tensor) -> RotaryTable:
+    """The table for queries, which grow with their position in some families."""
+    if not spec.query_growth:
+        return table
+    stretch_T = torch.log(1 + positions_T // _original_context(spec)) * spec.query_growth + 1
+    stretch = stretch_T.unsqueeze(1).unsqueeze(1)
+    return RotaryTable(table.cos * stretch, table.sin * stretch)
+
+
 @lru_cache(maxsize=16)
 def _frequencies_on(
     device: torch.device, spec: RopeSpec, dim: int, *, is_long: bool = False
@@ -90,7 +112,7 @@ def rotary_frequencies(spec: RopeSpec, dim: int, *, is_long: bool = False) -> tu
     if spec.kind is RopeKind.LLAMA3:
         return _llama3(plain_F, spec), 1.0
     if spec.kind is RopeKind.YARN:
-        return _yarn(spec.theta**exponents_F, spec, dim), _yarn_attention_factor(spec)
+        return _yarn(spec.theta**exponents_F, spec, dim), spec.yarn_attention_factor
     return plain_F, 1.0
 
 
@@ -122,18 +144,6 @@ def _yarn(position_F: Tensor, spec: RopeSpec, dim: int) -> Tensor:
     ramp_F = (torch.arange(dim // 2, dtype=torch.float32) - low) / (high - low)
     keep_F = 1 - ramp_F.clamp(0, 1)
     return (1.0 / (spec.factor * position_F)) * (1 - keep_F) + (1.0 / position_F) * keep_F
-
-
-def _yarn_attention_factor(spec: RopeSpec) -> float:
-    if spec.attention_factor is not None:
-        return spec.attention_factor
-
-    def mscale(weight: float) -> float:
-        return 1.0 if spec.factor <= 1 else 0.1 * weight * math.log(spec.factor) + 1.0
-
-    if spec.mscale and spec.mscale_all_dim:
-        return mscale(spec.mscale) / mscale(spec.mscale_all_dim)
-    return mscale(1.0)
 
 
 def _original_context(spec: RopeSpec) -> int:

@@ -20,7 +20,7 @@ from vox_populi.model.block import Block
 from vox_populi.model.family_norm import build_norm
 from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.kv_slots import SlotStep
-from vox_populi.model.rotary import rotary_table
+from vox_populi.model.rotary import rotation
 from vox_tensor.collate import PackedBatch
 from vox_tensor.head_loss import linear_cross_entropy
 from vox_tensor.lora import project_shared, projection_of
@@ -66,10 +66,10 @@ class Transformer(nn.Module):
         table = local_table = None
         if self.config.rope is not None:
             rope, dim = self.config.rope, self.config.rotary_dim
-            table = rotary_table(rope, dim, batch.positions_T, batch.offsets)
+            table = rotation(rope, dim, batch.positions_T, batch.offsets)
             local = self.config.local_rope
             if local is not None:
-                local_table = rotary_table(local, dim, batch.positions_T, batch.offsets)
+                local_table = rotation(local, dim, batch.positions_T, batch.offsets)
         activations = self.activations if torch.is_grad_enabled() else Activations()
         context = PackContext(
             batch.offsets,

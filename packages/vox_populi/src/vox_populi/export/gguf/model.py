@@ -165,6 +165,11 @@ def _add_settings(gguf: Any, writer: Any, config: ModelConfig, name: str) -> Non
         writer.add_rope_scaling_factor(config.rope.factor)
     if config.rope.kind in (RopeKind.YARN, RopeKind.LONGROPE):
         writer.add_rope_scaling_orig_ctx_len(config.rope.original_max_positions)
+    if config.rope.kind is RopeKind.YARN and config.family.gguf.yarn_is_unscaled:
+        # The factor that follows from the stretch is divided by itself.
+        writer.add_rope_scaling_yarn_log_mul(1.0)
+    if config.rope.query_growth:
+        writer.add_attn_temperature_scale(config.rope.query_growth)
     if config.rope.kind is RopeKind.LONGROPE:
         writer.add_rope_scaling_attn_factors(config.rope.attention_factor)
 
