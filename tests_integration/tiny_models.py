@@ -18,6 +18,7 @@ from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
     GraniteConfig,
+    GraniteMoeHybridConfig,
     LlamaConfig,
     Ministral3Config,
     MistralConfig,
@@ -84,7 +85,7 @@ def _llama(**changes: Any) -> PretrainedConfig:
     return LlamaConfig(**{**_LLAMA, **changes})
 
 
-def _granite(**changes: Any) -> PretrainedConfig:
+def _granite(kind: type[PretrainedConfig] = GraniteConfig, **changes: Any) -> PretrainedConfig:
     """Factors far from those without which the graph would be Llama's."""
     factors = {
         "embedding_multiplier": 3.0,
@@ -92,7 +93,7 @@ def _granite(**changes: Any) -> PretrainedConfig:
         "residual_multiplier": 0.7,
         "logits_scaling": 1.5,
     }
-    return GraniteConfig(**{**_LLAMA, **factors, **changes})
+    return kind(**{**_LLAMA, **factors, **changes})
 
 
 def _qwen(kind: type[PretrainedConfig], **changes: Any) -> PretrainedConfig:
@@ -149,6 +150,15 @@ CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
     "granite": _granite,
     "granite_tied_biased": lambda: _granite(
         tie_word_embeddings=True, attention_bias=True, mlp_bias=True
+    ),
+    "granitemoehybrid": lambda: _granite(
+        GraniteMoeHybridConfig,
+        shared_intermediate_size=40,
+        layer_types=["full_attention"] * N_LAYERS,
+        num_local_experts=0,
+        position_embedding_type="rope",
+        mamba_n_heads=4,
+        tie_word_embeddings=True,
     ),
     "llama": _llama,
     "llama_tied": lambda: _llama(tie_word_embeddings=True),
@@ -211,6 +221,7 @@ CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
 FAMILY_CASES = (
     "gpt2",
     "granite",
+    "granitemoehybrid",
     "llama",
     "ministral3",
     "mistral",
@@ -292,6 +303,8 @@ def respell_for_transformers_4(folder: Path) -> None:
     if rope is not None:
         if "full_attention" in rope:
             rope = rope["full_attention"]
+        elif config["model_type"] == "granitemoehybrid":
+            config["layer_types"] = ["attention"] * len(config["layer_types"])
         else:
             config.pop("layer_types", None)
         config["rope_theta"] = rope.pop("rope_theta")

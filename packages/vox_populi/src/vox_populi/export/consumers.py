@@ -76,6 +76,10 @@ def obstacles(
             yield f"the rank is {rank}, but its largest is {VLLM_MAX_RANK}"
     if consumer is Consumer.GGUF and config.family.gguf.architecture is None:
         yield _no_gguf(config)
+    if consumer is Consumer.MLX and config.family.mlx.splits_gate_up:
+        fused = next((module.theirs for module in modules if len(module.roles) > 1), None)
+        if fused is not None:
+            yield f"{fused} is adapted, and its {config.family.label} splits that matrix in two"
     if consumer is Consumer.MLX and config.family.mlx.always_ties_head and adapts_head:
         its = f"its {config.family.label}"
         yield f"lm_head is adapted, and {its} always ties the head to the embedding"

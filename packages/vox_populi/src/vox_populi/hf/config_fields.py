@@ -150,6 +150,11 @@ class ConfigFields:
             self._wrong(name, value, "a token id or a list of token ids")
         return tuple(dict.fromkeys(item for item in ids if 0 <= item < vocab_size))
 
+    def require(self, name: str, expected: str) -> None:
+        """Report a field that is absent."""
+        if self.value(name) is None:
+            self.problems.append(say.config_field_missing(self.where, name, expected))
+
     def must_be(self, name: str, supported: Collection[object], meaning: str) -> None:
         """Refuse, by name, a setting that requires unsupported arithmetic."""
         value = self.value(name)

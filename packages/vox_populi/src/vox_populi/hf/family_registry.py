@@ -5,6 +5,7 @@ from __future__ import annotations
 from vox_populi.hf.families import (
     gpt2,
     granite,
+    granitemoehybrid,
     llama,
     ministral3,
     mistral,
@@ -22,6 +23,7 @@ FAMILIES: tuple[ModelFamily, ...] = tuple(
     for module in (
         gpt2,
         granite,
+        granitemoehybrid,
         llama,
         ministral3,
         mistral,

@@ -219,6 +219,8 @@ def _refuse_foreign_settings(fields: ConfigFields, family: ModelFamily) -> None:
         fields.unsupported("architectures", architectures[0], meaning)
     fields.must_be("is_encoder_decoder", (False,), "an encoder")
     fields.must_be("add_cross_attention", (False,), "cross-attention")
+    for name, expected in family.config.required.items():
+        fields.require(name, expected)
     for setting in family.config.fixed:
         fields.must_be(setting.name, setting.supported, setting.meaning)
 

@@ -114,6 +114,8 @@ class ConfigFormat:
     local_rope: LocalRope | None = None
     """How they do in layers that slide; `None`: as in the others."""
     fixed: tuple[FixedSetting, ...] = ()
+    required: Mapping[str, str] = field(default_factory=dict)
+    """Fields without which the class assumes what is not built, and what is expected of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +176,8 @@ class MlxForm:
     blocks: str | None = None
     """Prefix before the number of a block in its model, if it differs from checkpoints."""
     always_ties_head: bool = False
+    splits_gate_up: bool = False
+    """Whether it makes two matrices of a fused gate and up, which no adapter fits then."""
     needed_keys: tuple[str, ...] = ()
     """Fields without which it does not read a `config.json`."""
     wants_optional_prefix: bool = True
