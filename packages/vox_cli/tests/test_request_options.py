@@ -24,6 +24,7 @@ from vox_cli.train_request import TRAIN_SETTINGS, choose_settings
 from vox_cli.value_parsers import ValueRefusedError
 from vox_populi.contract.setting import require_settings, setting, setting_metadata, settings_of
 from vox_populi.errors import ConfigError
+from vox_populi.hub.transfer import Unwatched
 from vox_populi.number_ranges import COUNT
 
 
@@ -112,7 +113,7 @@ def test_every_setting_of_training_can_be_read_back_from_its_default() -> None:
     seen: dict[str, Any] = {}
 
     def look(context: typer.Context) -> None:
-        chosen = choose_settings(context, None)
+        chosen = choose_settings(context, None, Unwatched())
         seen.update({name: each.value for name, each in chosen.items()})
 
     app = typer.Typer(add_completion=False)

@@ -17,9 +17,12 @@ from typing import Annotated, Any, get_type_hints
 
 from vox_cli import flags, value_parsers
 from vox_cli.command_table import ENVIRONMENT_PREFIX
+from vox_cli.console import Console
+from vox_cli.transfer_view import transfer_view
 from vox_populi.contract.setting import Setting, build, settings_of
 from vox_populi.errors import ConfigError
 from vox_populi.operator_messages import usage as say
+from vox_populi.pipeline.model_arguments import with_model_folders
 
 _METAVARS: dict[type, str] = {int: "N", float: "X", Path: "DIR", str: "TEXT"}
 
@@ -73,7 +76,11 @@ def with_requests(command: Callable[..., None], typed: str) -> Callable[..., Non
 
     @wraps(command)
     def with_built(**given: Any) -> None:
-        built = {name: _built(kind, given, typed) for name, kind in requests.items()}
+        watcher = transfer_view(given.get("console") or Console())
+        built = {
+            name: with_model_folders(_built(kind, given, typed), watcher)
+            for name, kind in requests.items()
+        }
         own = {name: given[name] for name in hints if name in given and name not in built}
         command(**own, **built)
 

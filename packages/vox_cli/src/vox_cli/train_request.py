@@ -14,12 +14,15 @@ from vox_cli.request_options import variable_of
 from vox_cli.setting_sources import Chosen, Source, choose_given, filled
 from vox_cli.value_parsers import path
 from vox_populi.contract.choices import default_tokenizer
+from vox_populi.contract.download_choice import ALLOW_DOWNLOAD
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.presets import is_auto, values_of_preset
 from vox_populi.contract.setting import Setting, settings_of
 from vox_populi.errors import ConfigError
+from vox_populi.hub.transfer import TransferWatcher
 from vox_populi.operator_messages import row_files as say_rows
 from vox_populi.operator_messages import usage as say
+from vox_populi.pipeline.model_arguments import model_folder
 from vox_populi.pipeline.preset_choice import choose_preset
 from vox_populi.pipeline.train import Resume, RunOptions
 
@@ -35,8 +38,15 @@ def parse_resume(text: str) -> Resume:
     return Resume(None if text == "auto" else path(text))
 
 
-def choose_settings(context: typer.Context, file: ConfigFile | None) -> dict[str, Chosen]:
+def choose_settings(
+    context: typer.Context, file: ConfigFile | None, watcher: TransferWatcher
+) -> dict[str, Chosen]:
     """Every setting with its value and source; required ones may be missing.
+
+    Args:
+        context: The command line.
+        file: The config file.
+        watcher: Is told of a download, which `--preset auto` may need to choose.
 
     Raises:
         ConfigError: For unusable values in the file, or an unknown preset.
@@ -46,7 +56,7 @@ def choose_settings(context: typer.Context, file: ConfigFile | None) -> dict[str
     preset = given.get("preset")
     if preset is not None and preset.value is not None:
         if is_auto(preset.value):
-            preset = _preset_for_this_machine(preset, given)
+            preset = _preset_for_this_machine(preset, given, watcher)
             given = {**given, "preset": preset}
         name = str(preset.value)
         given = filled(given, preset_values(name), Source.PRESET, name)
@@ -55,7 +65,7 @@ def choose_settings(context: typer.Context, file: ConfigFile | None) -> dict[str
 
 
 def build_contract(chosen: Mapping[str, Chosen]) -> FinetuneContract:
-    """Build the request.
+    """Build the request; its base may still be a name of the hub.
 
     Raises:
         ConfigError: For a missing required setting.
@@ -70,13 +80,19 @@ def build_contract(chosen: Mapping[str, Chosen]) -> FinetuneContract:
     return FinetuneContract.of(**_stored(FinetuneContract, chosen))
 
 
-def _preset_for_this_machine(preset: Chosen, given: Mapping[str, Chosen]) -> Chosen:
+def _preset_for_this_machine(
+    preset: Chosen, given: Mapping[str, Chosen], watcher: TransferWatcher
+) -> Chosen:
     """The preset that `auto` becomes, with the note that says why."""
-    values = {
+    values: dict[str, Any] = {
         each.field: each.stored(given[each.name].value)
         for each in settings_of(FinetuneContract)
         if each.name in given
     }
+    if isinstance(values.get("model_dir"), Path):
+        may_download = values.get(ALLOW_DOWNLOAD) is True
+        base = model_folder(values["model_dir"], may_download=may_download, watcher=watcher)
+        values["model_dir"] = base
     found = choose_preset(values)
     return dataclasses.replace(preset, value=found.name, note=found.note)
 

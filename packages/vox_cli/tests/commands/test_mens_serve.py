@@ -36,13 +36,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[ServeRequest]:
 
 
 def test_flags_reach_the_request(vox: Vox, asked: list[ServeRequest]) -> None:
-    words = ["mens", "serve", "runs/a", "base", "--adapter", "x=runs/x", "--adapter", "y=z=1"]
+    words = ["mens", "serve", "my/runs/a", "base", "--adapter", "x=runs/x", "--adapter", "y=z=1"]
     flags = ["--port", "0", "--max-batch", "3", "--exact", "--device", "cpu"]
     outcome = vox(*words, *flags, "--allow-origin", "http://localhost:3000")
     assert outcome.out == "http://127.0.0.1:8000/v1 (with a key)\nmodels: base, first\n"
     assert "a note" in outcome.err
     (request,) = asked
-    assert request.sources == (Path("runs/a"), Path("base"))
+    assert request.sources == (Path("my/runs/a"), Path("base"))
     assert request.adapters == (NamedAdapter("x", Path("runs/x")), NamedAdapter("y", Path("z=1")))
     assert (request.port, request.max_batch, request.is_exact) == (0, 3, True)
     assert request.compute.device is DeviceKind.CPU

@@ -21,6 +21,7 @@ from vox_populi.contract.choices import (
     default_tokenizer,
     parse_choice,
 )
+from vox_populi.contract.download_choice import ALLOW_DOWNLOAD
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.presets import is_auto, values_of_preset
 from vox_populi.contract.setting import Setting, settings_of
@@ -37,6 +38,11 @@ from vox_populi.pipeline.generate import LoadedModel
 from vox_populi.pipeline.generate import load_model as load
 from vox_populi.pipeline.merge import AnyMergeRequest, MergeReport
 from vox_populi.pipeline.merge import merge_adapter as merge_any_adapter
+from vox_populi.pipeline.model_arguments import (
+    model_folder,
+    with_base_folder,
+    with_model_folders,
+)
 from vox_populi.pipeline.preset_choice import choose_preset
 from vox_populi.pipeline.progress_lines import ProgressLines
 from vox_populi.pipeline.train import PlannedRun, Resume, RunOptions, TrainReport, run_training
@@ -52,6 +58,8 @@ class Weights(TypedDict, total=False):
 
     model: PathLike
     """Base or merged folder; with an adapter, only if the base has moved."""
+    allow_download: bool
+    """Download a `model` that is named as on the hub, such as `org/name@revision`."""
     run: PathLike
     """Run folder: its base with its final adapter."""
     checkpoint: PathLike
@@ -229,7 +237,8 @@ def merge_adapter(
     Args:
         adapter: Run folder, checkpoint folder or adapter file.
         output: A new folder.
-        model: Folder of the base, if it has moved since training.
+        model: Folder of the base, if it has moved since training; or its
+            name on the hub, if it is in the hub's cache.
         onto: For QLoRA, the weights to merge onto: those stored in the base, or those trained
             on (the default).
         format: A folder that transformers loads, or `model_merged.bin`.
@@ -248,7 +257,7 @@ def merge_adapter(
         dtype=MergeDtype(dtype),
         force=force,
     )
-    return merge_any_adapter(request)
+    return merge_any_adapter(with_model_folders(request))
 
 
 def export_adapter(
@@ -264,7 +273,8 @@ def export_adapter(
         adapter: Run folder or adapter file.
         output: A new folder.
         consumer: The program.
-        model: Folder of the base, if it has moved since training.
+        model: Folder of the base, if it has moved since training; or its
+            name on the hub, if it is in the hub's cache.
 
     Raises:
         VoxError: With every reason why the program cannot load it.
@@ -275,7 +285,7 @@ def export_adapter(
         output_dir=Path(output),
         model_dir=_path(model),
     )
-    return export(request)
+    return export(with_model_folders(request))
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,18 +322,24 @@ def _asked(
     if unknown:
         message = f"no setting is called {', '.join(sorted(unknown))}"
         raise TypeError(message)
-    values = {known[name].field: _stored(known[name], value) for name, value in own.items()}
+    values: dict[str, Any] = {
+        known[name].field: _stored(known[name], value) for name, value in own.items()
+    }
     implied: dict[str, object] = {
         "tokenizer": default_tokenizer(values.get("backend"), values.get("model_dir"))
     }
     notes: tuple[str, ...] = ()
     if is_auto(values.get("preset")):
+        if isinstance(values.get("model_dir"), Path):
+            may_download = values.get(ALLOW_DOWNLOAD) is True
+            values["model_dir"] = model_folder(values["model_dir"], may_download=may_download)
         chosen = choose_preset(values)
         values["preset"], notes = chosen.name, (chosen.note,)
     if values.get("preset") is not None:
         implied |= values_of_preset(str(values["preset"]))
     paths = {**_data(data), "output_dir": Path(output)}
-    return _Asked(FinetuneContract.of(**{**implied, **values, **paths}), notes)
+    contract = FinetuneContract.of(**{**implied, **values, **paths})
+    return _Asked(with_base_folder(contract), notes)
 
 
 def _data(data: PathLike | Sequence[PathLike]) -> dict[str, object]:
@@ -376,7 +392,7 @@ def _weights(values: Weights) -> WeightsChoice:
     }
     if "model" in made:
         made["model_dir"] = made.pop("model")
-    return WeightsChoice(**made)
+    return with_model_folders(WeightsChoice(**made))
 
 
 def _path(path: PathLike | None) -> Path | None:

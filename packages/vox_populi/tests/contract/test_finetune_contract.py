@@ -29,6 +29,7 @@ from vox_tensor.schedule import ScheduleKind
 
 NOT_IN_DIGEST = {"data", "data_dir", "output_dir", "model_dir", "init_from", "threads"}
 NOT_IN_DIGEST |= {"use_row_cache", "row_cache_dir", "activation_memory", "shard", "device_memory"}
+NOT_IN_DIGEST |= {"allow_download"}
 IMPLIED = {"base_quant", "force_kernel"}
 """What the backend of a request implies; see `test_qlora_spec`."""
 IN_LORA = {"rank", "alpha", "dropout", "use_rslora"}

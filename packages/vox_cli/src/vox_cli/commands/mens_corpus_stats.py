@@ -10,16 +10,21 @@ from typing import Annotated
 from vox_cli import flags
 from vox_cli.console import Console
 from vox_cli.report_text import aligned, counts_text
+from vox_cli.transfer_view import transfer_view
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.download_choice import DownloadChoice
 from vox_populi.corpus.length_counts import LengthCounts
 from vox_populi.corpus.stats import FileStats, StatsReport
+from vox_populi.hf.hub_name import ModelParts
 from vox_populi.pipeline.corpus_stats import count_corpus
+from vox_populi.pipeline.model_arguments import model_folder
 
 _MOST_SHOWN = 10
 
 
 def stats(
     console: Console,
+    download: DownloadChoice,
     files: Annotated[list[Path], flags.path_argument("Files of rows.", "FILE...")],
     model: Annotated[
         Path | None, flags.path("Base folder whose tokenizer counts tokens.", "DIR")
@@ -34,6 +39,13 @@ def stats(
     Bad rows are counted apart. Tokens are counted, as a run would train on them, if --model or
     --tokenizer is passed.
     """
+    if model is not None:
+        model = model_folder(
+            model,
+            may_download=download.allow_download,
+            parts=ModelParts.TEXT,
+            watcher=transfer_view(console),
+        )
     report = count_corpus(files, model, tokenizer)
     console.notes(report.notes)
     console.report(report, stats_text)

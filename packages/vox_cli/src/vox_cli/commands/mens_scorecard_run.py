@@ -9,7 +9,10 @@ from vox_cli import flags
 from vox_cli.console import Console
 from vox_cli.scorecard_text import cycle_text
 from vox_cli.suite_reader import read_suite
+from vox_cli.transfer_view import transfer_view
+from vox_populi.contract.download_choice import DownloadChoice
 from vox_populi.contract.setting_groups import ComputeSettings
+from vox_populi.pipeline.model_arguments import model_folder
 from vox_populi.pipeline.scorecard import CycleRequest, run_cycle
 
 
@@ -20,6 +23,7 @@ def run(
     qlora_run: Annotated[Path, flags.path("Run folder of --backend qlora.", "RUN")],
     output_dir: Annotated[Path, flags.path("New folder for the cycle.", "DIR")],
     compute: ComputeSettings,
+    download: DownloadChoice,
     model: Annotated[
         Path | None, flags.path("Base folder of both runs, if it has moved.", "DIR")
     ] = None,
@@ -33,6 +37,10 @@ def run(
     Both must be trained on the same base and rows. Nothing is trained here. The same runs and suite
     give the same bytes, apart from cycle_times.json.
     """
+    if model is not None:
+        model = model_folder(
+            model, may_download=download.allow_download, watcher=transfer_view(console)
+        )
     request = CycleRequest(
         suite=read_suite(suite),
         lora=lora_run,

@@ -13,8 +13,10 @@ from vox_cli import flags
 from vox_cli.command_table import ENVIRONMENT_PREFIX
 from vox_cli.console import Console
 from vox_cli.terminal import STDERR, STDOUT
+from vox_cli.transfer_view import transfer_view
 from vox_populi.errors import ConfigError
 from vox_populi.operator_messages import serving as say
+from vox_populi.pipeline.model_arguments import model_folder
 from vox_populi.pipeline.serve import NamedAdapter, ServeRequest, ServerSettings, Serving
 from vox_populi.pipeline.serve import serve as run_server
 
@@ -56,9 +58,12 @@ def serve(
     an address that other machines reach requires a key. With --json, one line is printed when the
     server is ready.
     """
+    may_download, watcher = server.allow_download, transfer_view(console)
     request = ServeRequest.of(
         server,
-        sources=tuple(sources or ()),
+        sources=tuple(
+            model_folder(each, may_download=may_download, watcher=watcher) for each in sources or ()
+        ),
         adapters=tuple(_named(each) for each in adapter or ()),
         api_key=os.environ.get(API_KEY_VARIABLE) or None,
         allow_origins=tuple(allow_origin or ()),

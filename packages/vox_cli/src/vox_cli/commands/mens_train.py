@@ -26,11 +26,13 @@ from vox_cli.train_request import (
     choose_settings,
     parse_resume,
 )
+from vox_cli.transfer_view import transfer_view
 from vox_cli.value_parsers import one_of
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.number_ranges import PROCESSES
 from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.launch import processes_here, run_on_processes
+from vox_populi.pipeline.model_arguments import forbid_downloads, with_base_folder
 from vox_populi.pipeline.rank_place import RankPlace, rank_place
 from vox_populi.pipeline.train import Resume, RunOptions, TrainReport, plan_training, run_training
 from vox_populi.pipeline.trial import try_one_step
@@ -94,17 +96,21 @@ def train(
     file = read_config_file(config, names) if config else None
     if not rank_place().is_first:
         console = replace(console, quiet=True)
-    chosen = choose_settings(context, file)
+    watcher = transfer_view(console)
+    chosen = choose_settings(context, file, watcher)
     console.notes(each.note for each in chosen.values() if each.note is not None)
     if print_config:
         _print_config(console, chosen)
         return
     contract = build_contract(chosen)
     options = build_options(chosen, force=force, resume=resume, config=config)
+    contract = with_base_folder(contract, watcher)
     place = processes_here(nproc, rank_place())
     if dry_run is not None:
         _show_plan(console, contract, dry_run, options.folder_use, place)
     elif place.size > 1 and not place.is_launched:
+        if contract.allow_download:
+            forbid_downloads()
         code = run_on_processes(place.size, context.obj, contract.compute.threads)
         raise typer.Exit(code)
     elif place.is_first:

@@ -15,6 +15,7 @@ from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
+from vox_populi.hf.hub_name import folder_name
 from vox_populi.hf.inventory import ModelInventory, base_digest
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.operator_messages import adapter as say_adapter
@@ -123,7 +124,7 @@ def header_on_base(
         digest, notes = chosen.tokenizer.digest, (*chosen.notes, *template_notes)
     completed = replace(
         header,
-        base_name=EMBEDDED_NAME if folder is None else folder.resolve().name,
+        base_name=EMBEDDED_NAME if folder is None else folder_name(folder),
         base_digest=base_digest(inventory),
         model_type=config.model_type,
         tokenizer=kind,

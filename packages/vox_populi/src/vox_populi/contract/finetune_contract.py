@@ -26,6 +26,7 @@ from vox_populi.contract.choices import (
     Kernel,
     TokenizerKind,
 )
+from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.presets import AUTO_PRESET, PRESETS, is_preset, preset_unknown
 from vox_populi.contract.qlora_spec import BaseQuant, QloraSpec, kernel_problems, qlora_problems
 from vox_populi.contract.setting import (
@@ -57,6 +58,7 @@ from vox_populi.data.dataset import RowRules
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.data.trajectory_weights import TrajectoryRules
 from vox_populi.errors import ContractError
+from vox_populi.hf.hub_name import ModelParts
 from vox_populi.number_ranges import (
     ALPHA,
     COUNT,
@@ -121,7 +123,9 @@ class FinetuneContract:
         name="model",
         default_text="vox-nano",
         recorded=Recorded.NEVER,
+        model=ModelParts.ALL,
     )
+    allow_download: bool = download_setting()
     init_from: Path | None = setting(
         None,
         "Adapter file to start from, with fresh optimizer state.",

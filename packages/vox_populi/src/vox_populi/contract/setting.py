@@ -15,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from vox_populi.errors import ConfigError
+from vox_populi.hf.hub_name import ModelParts
 from vox_populi.number_ranges import NumberRange, NumberSet
 from vox_populi.operator_messages import contract as say
 from vox_tensor.errors import Problem
@@ -65,6 +66,9 @@ class SettingSpec:
     negated: bool = False
     """Whether the setting is on when the field is false."""
     recorded: Recorded = Recorded.ALWAYS
+    model: ModelParts | None = None
+    """What of a model is needed, if the setting is a model's folder: a name of the hub is
+    accepted too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ class TrainingSettings(TypedDict, total=False):
 
     model: str | Path | None
     """Base model folder (save_pretrained)."""
+    allow_download: bool
+    """Download a model that is named as on the Hugging Face Hub (org/name@revision)."""
     init_from: str | Path | None
     """Adapter file to start from, with fresh optimizer state."""
     backend: Literal["lora", "qlora"]

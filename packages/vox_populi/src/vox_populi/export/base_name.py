@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_REPOSITORY = "models--"
+from vox_populi.hf.hub_name import hub_origin
 
 
 def loadable_name(folder: Path) -> str:
     """The hub's name of a folder in its cache, such as `org/name`; the absolute path of others."""
-    home = folder.resolve()
-    repository = home.parent.parent.name
-    if home.parent.name == "snapshots" and repository.startswith(_REPOSITORY):
-        return "/".join(repository.removeprefix(_REPOSITORY).split("--"))
-    return str(home)
+    origin = hub_origin(folder)
+    return str(folder.resolve()) if origin is None else origin.repository

@@ -6,18 +6,18 @@ Only names and four bytes are examined, no config or weights.
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from vox_populi.errors import ModelError
 from vox_populi.files.known_names import MANIFEST_FILE, PEFT_CONFIG_FILE, REQUEST_FILE
+from vox_populi.hf.hub_name import DEFAULT_REVISION, HubName, hub_name_of
+from vox_populi.operator_messages import hub as say_hub
 from vox_populi.operator_messages import model_folder as say
 from vox_tensor.errors import Problem
 from vox_tensor.regular_file import open_regular
 
 _CONFIG_NAME = "config.json"
 _GGUF_MAGIC = b"GGUF"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def model_place_problem(path: Path) -> Problem | None:
@@ -43,8 +43,14 @@ def foreign_place_problem(path: Path) -> Problem | None:
         return say.model_is_gguf(str(ggufs[0])) if ggufs else None
     if os.path.lexists(path):
         return say.model_is_gguf(where) if is_gguf(path) else None
-    is_hub_id = _HUB_ID.fullmatch(where) and not os.path.lexists(path.parent)
-    return say.model_is_hub_id(where, path.name) if is_hub_id else None
+    name = hub_name_of(path)
+    return None if name is None else not_downloaded(name)
+
+
+def not_downloaded(name: HubName) -> Problem:
+    """The problem that a model of the hub is not on this machine, with both ways to get it."""
+    revision = None if name.revision == DEFAULT_REVISION else name.revision
+    return say_hub.model_is_hub_id(str(name), name.repository, revision)
 
 
 def refuse_other_place(path: Path) -> None:

@@ -59,6 +59,16 @@ def find_weight_files(model_dir: Path) -> WeightFiles:
     return files
 
 
+def find_listed_weights(model_dir: Path) -> tuple[str, ...]:
+    """The weight files to fetch for a folder that has its index already, if there is one.
+
+    Raises:
+        ModelError: When the index has wrong entries.
+    """
+    index = model_dir / INDEX_NAME
+    return _read_index(index).shards if _is_there(index) else (SINGLE_NAME,)
+
+
 def _is_there(path: Path) -> bool:
     """Whether a file exists, even as a dangling link, which is broken and not absent."""
     return path.exists() or path.is_symlink()

@@ -31,16 +31,6 @@ def note_dynamic_rope(positions: int) -> str:
     )
 
 
-def model_is_hub_id(where: str, name: str) -> Problem:
-    """A model's name on the Hugging Face Hub in place of a folder."""
-    return Problem(
-        code="MENS-H090",
-        what="there is no such folder, and nothing is downloaded.",
-        fix=f"Download it once and pass the folder: hf download {where} --local-dir models/{name}",
-        where=where,
-    )
-
-
 def model_is_gguf(where: str) -> Problem:
     """A file in llama.cpp's format."""
     return Problem(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import require_new_file
+from vox_populi.hf.hub_name import ModelParts
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import export as say_export
 from vox_populi.operator_messages import model_folder as say_model_folder
@@ -35,9 +37,12 @@ class ConvertRequest:
     output: Path = field(
         metadata=setting_metadata("New file (lora-bin) or new folder to write.", metavar="PATH")
     )
-    base: Path | None = setting(None, "Base folder, if SRC lacks names and sizes.")
+    base: Path | None = setting(
+        None, "Base folder, if SRC lacks names and sizes.", model=ModelParts.ALL
+    )
     """Base folder, if the source lacks names and sizes; only its headers are read, or all of it if
     the source has no digest of its base."""
+    allow_download: bool = download_setting()
     meta: Path | None = setting(
         None, "Sidecar of a safetensors SRC, if it is in another place.", metavar="FILE"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vox_populi import number_ranges
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import require_settings, setting, setting_metadata
 from vox_populi.corpus.corpus_check import CorpusCheck, CorpusFindings, Encode
 from vox_populi.corpus.row_scan import ScannedRow
@@ -23,6 +24,7 @@ from vox_populi.data.template_rows import History
 from vox_populi.data.token_text import control_names
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ConfigError
+from vox_populi.hf.hub_name import ModelParts
 from vox_populi.number_ranges import SHARE
 from vox_populi.operator_messages import row_checks as say
 from vox_populi.pages.corpus_page import CorpusPage, corpus_page
@@ -119,8 +121,9 @@ class CorpusCheckRequest:
         metavar="FILE",
     )
     model_dir: Path | None = setting(
-        None, "Base folder whose tokenizer counts tokens.", name="model"
+        None, "Base folder whose tokenizer counts tokens.", name="model", model=ModelParts.TEXT
     )
+    allow_download: bool = download_setting()
     tokenizer: TokenizerKind | None = setting(
         None, "Vocabulary to count tokens with.", default_text="hf with --model"
     )

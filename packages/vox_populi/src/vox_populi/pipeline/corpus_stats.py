@@ -10,6 +10,7 @@ from vox_populi.corpus.stats import StatsReport, TokenCounter, corpus_stats
 from vox_populi.data.supervision import encode_record
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.hf.embedded import EMBEDDED_NAME
+from vox_populi.hf.hub_name import folder_name
 from vox_populi.plan.template_choice import choose_template
 from vox_populi.plan.tokenizer_choice import choose_tokenizer
 from vox_tensor.records import TrainingRecord
@@ -34,7 +35,7 @@ def count_corpus(
     if model_dir is None and tokenizer is None:
         return corpus_stats(files)
     kind = tokenizer or TokenizerKind.HF
-    name = EMBEDDED_NAME if model_dir is None else model_dir.resolve().name
+    name = EMBEDDED_NAME if model_dir is None else folder_name(model_dir)
     return corpus_stats(files, _token_counter(model_dir, kind), name)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.export.consumers import Consumer
 from vox_populi.files.json_numbers import JsonObject
+from vox_populi.hf.hub_name import ModelParts
 from vox_populi.pipeline.early_refusals import (
     reads_of,
     refuse_all,
@@ -30,9 +32,10 @@ class ExportRequest:
     )
     output_dir: Path = field(metadata=setting_metadata("New folder to write."))
     model_dir: Path | None = setting(
-        None, "Base folder, if it has moved since the run.", name="model"
+        None, "Base folder, if it has moved since the run.", name="model", model=ModelParts.ALL
     )
     """Base folder, if it has moved since the run; only its headers are read."""
+    allow_download: bool = download_setting()
     base_name: str | None = setting(
         None,
         "Name of the base in adapter_config.json.",

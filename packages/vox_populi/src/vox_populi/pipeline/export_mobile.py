@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi import extras
+from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import out_of_range, setting, setting_metadata, settings_of
 from vox_populi.errors import ArtifactError, ConfigError
 from vox_populi.export.mobile_formats import MOST_TOKENS, NOT_WRITTEN, WRITTEN, MobileFormat
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import require_new_folder
+from vox_populi.hf.hub_name import ModelParts
 from vox_populi.number_ranges import NumberRange
 from vox_populi.operator_messages import export as say
 from vox_populi.pipeline.early_refusals import reads_of, refuse_all, require_model
@@ -27,7 +29,9 @@ class MobileRequest:
 
     source: Path = field(
         metadata=setting_metadata(
-            "Model folder; or run, checkpoint or adapter file.", argument="PATH"
+            "Model folder; or run, checkpoint or adapter file.",
+            argument="PATH",
+            model=ModelParts.ALL,
         )
     )
     """An adapter is added to its base."""
@@ -39,8 +43,12 @@ class MobileRequest:
         default_text="that of VOX_INFERENCE_PROFILE, if it names one",
     )
     model_dir: Path | None = setting(
-        None, "For an adapter: base folder, if it has moved since training.", name="model"
+        None,
+        "For an adapter: base folder, if it has moved since training.",
+        name="model",
+        model=ModelParts.ALL,
     )
+    allow_download: bool = download_setting()
     seq_len: int = setting(
         MOST_TOKENS, "Longest text of the graph, in tokens.", allowed=TEXT_TOKENS
     )

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi import extras
+from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.export.consumers import GgufType, GgufTypeChoice
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import require_new_file
+from vox_populi.hf.hub_name import ModelParts
 from vox_populi.merge.receipt import RowCheck
 from vox_populi.operator_messages import export as say
 from vox_populi.pipeline.early_refusals import refuse_all, require_model
@@ -23,7 +25,9 @@ class GgufRequest:
 
     source: Path = field(
         metadata=setting_metadata(
-            "Model folder; or run, checkpoint or adapter file.", argument="PATH"
+            "Model folder; or run, checkpoint or adapter file.",
+            argument="PATH",
+            model=ModelParts.ALL,
         )
     )
     """An adapter is added to its base."""
@@ -32,8 +36,12 @@ class GgufRequest:
         GgufTypeChoice.AUTO, "Number type of the matrices.", flags=("--type",)
     )
     model_dir: Path | None = setting(
-        None, "For an adapter: base folder, if it has moved since training.", name="model"
+        None,
+        "For an adapter: base folder, if it has moved since training.",
+        name="model",
+        model=ModelParts.ALL,
     )
+    allow_download: bool = download_setting()
     keep_base_text: bool = setting(
         False, "For an adapter: write the base's chat template and end tokens, not the training's."
     )

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.contract.template_word import TEMPLATE_METAVAR, parse_template
 from vox_populi.data.training_text import ChatTemplate, TemplatePlace
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.output_guard import require_new_file
+from vox_populi.hf.hub_name import ModelParts
 from vox_populi.operator_messages import export as say
 from vox_populi.pipeline.early_refusals import refuse_all, require_model, require_peft
 from vox_populi.pipeline.runners import load_runner
@@ -23,8 +25,13 @@ class ImportRequest:
     source: Path = field(metadata=setting_metadata("PEFT adapter folder.", argument="DIR"))
     output: Path = field(metadata=setting_metadata("New adapter file to write.", metavar="FILE"))
     model_dir: Path | None = setting(
-        None, "Folder of its base.", name="model", default_text="the embedded base"
+        None,
+        "Folder of its base.",
+        name="model",
+        default_text="the embedded base",
+        model=ModelParts.ALL,
     )
+    allow_download: bool = download_setting()
     tokenizer: TokenizerKind | None = setting(None, "Vocabulary.", default_text="the base's")
     """`None`: `vox` for the embedded base, otherwise `hf`."""
     template: ChatTemplate | TemplatePlace = setting(

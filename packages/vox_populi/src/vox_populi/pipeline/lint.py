@@ -10,6 +10,7 @@ from vox_populi.adapters.peft.config import (
     PEFT_WEIGHTS_FILE,
 )
 from vox_populi.contract.choices import parse_choice
+from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.errors import ArtifactError, ModelError
 from vox_populi.export.consumers import GGUF_ADAPTER_FILE, MLX_WEIGHTS_FILE, Consumer
@@ -19,6 +20,7 @@ from vox_populi.export.peft_lint import open_peft_folder, peft_folder_problems
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.files.strict_json import read_json_object
+from vox_populi.hf.hub_name import ModelParts
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config
 from vox_populi.hf.model_place import foreign_place_problem
@@ -55,9 +57,10 @@ class LintRequest:
         default_text="all of them",
     )
     model_dir: Path | None = setting(
-        None, "Base of an adapter folder, to compare it with.", name="model"
+        None, "Base of an adapter folder, to compare it with.", name="model", model=ModelParts.TEXT
     )
     """Names and shapes are compared only with this base."""
+    allow_download: bool = download_setting()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.errors import ArtifactError, EnvironmentFailure, ModelError
 from vox_populi.hf.embedded import EMBEDDED_NAME
+from vox_populi.hf.hub_name import folder_name
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.kernel.attention_backend import attention_notes
@@ -87,7 +88,7 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
     kind = (device.device, TORCH_DTYPES[device.compute_dtype], model.inventory.config)
     return FoundWeights(
         inventory=model.inventory,
-        name=EMBEDDED_NAME if folder is None else folder.resolve().name,
+        name=EMBEDDED_NAME if folder is None else folder_name(folder),
         adapter=adapter,
         tokenizer=chosen.tokenizer,
         policy=policy,

@@ -10,10 +10,12 @@ from typing import Any
 from vox_populi.adapters.v3.burn_bin import refuse_burn_bin
 from vox_populi.adapters.v3.names import LORA_ADAPTER_FILE
 from vox_populi.contract.choices import Backend
+from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.errors import ArtifactError
 from vox_populi.files.known_names import REQUEST_FILE
 from vox_populi.files.output_guard import require_new_folder
+from vox_populi.hf.hub_name import ModelParts
 from vox_populi.merge.choices import MergeFormat, MergeOutput, Onto
 from vox_populi.merge.receipt import RECEIPT_FILE, MergeReceipt
 from vox_populi.operator_messages import adapter as say
@@ -42,8 +44,12 @@ class MergeRequest(MergeOutput):
         )
     )
     model_dir: Path | None = setting(
-        None, "Base folder, if it has moved since training.", name="model"
+        None,
+        "Base folder, if it has moved since training.",
+        name="model",
+        model=ModelParts.ALL,
     )
+    allow_download: bool = download_setting()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +64,10 @@ class QloraMergeRequest(MergeOutput):
             metavar="PATH",
         )
     )
-    base: Path | None = setting(None, "Base folder, if it has moved since training.")
+    base: Path | None = setting(
+        None, "Base folder, if it has moved since training.", model=ModelParts.ALL
+    )
+    allow_download: bool = download_setting()
     meta: Path | None = setting(
         None, "Sidecar of the adapter, if it is in another place.", metavar="FILE"
     )
@@ -82,7 +91,9 @@ class AnyMergeRequest(MergeOutput):
         "Base folder, if it has moved since training.",
         name="model",
         flags=("--model", "--base"),
+        model=ModelParts.ALL,
     )
+    allow_download: bool = download_setting()
     onto: Onto | None = setting(None, "For QLoRA: weights to merge into.", default_text="dequant")
     output_format: MergeFormat = setting(MergeFormat.HF, "What to write.", name="format")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vox_populi import number_ranges
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import require_settings, setting, setting_metadata
 from vox_populi.contract.template_word import TEMPLATE_METAVAR, parse_day, parse_template
 from vox_populi.data.asked_rows import AskedRows, open_training_rows
@@ -28,6 +29,7 @@ from vox_populi.data.row_files.text_rows import MOST_CHARACTERS
 from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate, TemplatePlace, TextPolicy
 from vox_populi.errors import DataError
+from vox_populi.hf.hub_name import ModelParts
 from vox_populi.hf.model_config import CONFIG_NAME, read_model_config
 from vox_populi.operator_messages import row_checks as say
 from vox_populi.plan.row_cache_choice import choose_row_cache
@@ -44,8 +46,13 @@ class PreviewRequest(RowRules):
         metadata=setting_metadata("File or folder of rows; repeat it for more.", metavar="FILE|DIR")
     )
     model_dir: Path | None = setting(
-        None, "Folder whose tokenizer is used.", name="model", default_text="vox-nano"
+        None,
+        "Folder whose tokenizer is used.",
+        name="model",
+        default_text="vox-nano",
+        model=ModelParts.TEXT,
     )
+    allow_download: bool = download_setting()
     count: int = setting(3, "Number of rows.", flags=("-n", "--count"), allowed=number_ranges.COUNT)
     row: int | None = setting(
         None,

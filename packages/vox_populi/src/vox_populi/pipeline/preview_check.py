@@ -27,6 +27,7 @@ from vox_populi.data.token_text import control_names
 from vox_populi.data.training_text import TextPolicy
 from vox_populi.errors import DataError
 from vox_populi.hf.embedded import EMBEDDED_NAME
+from vox_populi.hf.hub_name import folder_name
 from vox_populi.operator_messages import data as say_data
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.pages.html_file import require_free, write_page
@@ -296,7 +297,7 @@ class _Check:
 
 def model_name(folder: Path | None) -> str:
     """The name of a base without its path, since pages are passed on."""
-    return EMBEDDED_NAME if folder is None else folder.resolve().name
+    return EMBEDDED_NAME if folder is None else folder_name(folder)
 
 
 def _template_words(policy: TextPolicy) -> str:

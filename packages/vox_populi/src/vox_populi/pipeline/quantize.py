@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vox_populi import number_ranges
+from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.files.json_numbers import JsonObject
+from vox_populi.hf.hub_name import ModelParts
 from vox_populi.number_ranges import require_ranges
 from vox_populi.pipeline.early_refusals import (
     reads_of,
@@ -24,8 +26,11 @@ class QuantizeRequest:
     """A request to write a model folder with its linear layers in 4 bits."""
 
     model_dir: Path = field(
-        metadata=setting_metadata("Model folder with 16- or 32-bit weights.", name="model")
+        metadata=setting_metadata(
+            "Model folder with 16- or 32-bit weights.", name="model", model=ModelParts.ALL
+        )
     )
+    allow_download: bool = download_setting()
     output: Path = field(metadata=setting_metadata("New folder to write.", name="output_dir"))
     block_size: int = setting(BLOCK_SIZE, "Values per block.", allowed=number_ranges.NF4_BLOCK)
     double_quant: bool = setting(

@@ -6,6 +6,7 @@ from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.events import TELEMETRY_SCHEMA_VERSION
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.hf.embedded import EMBEDDED_NAME
+from vox_populi.hf.hub_name import folder_name, hub_origin
 from vox_populi.pipeline.train import PlannedRun
 from vox_populi.plan.execution_planner import ExecutionPlan, Kernel
 from vox_populi.runs.check_rows import CheckRows, RowOrigin, pick_check_rows
@@ -33,6 +34,7 @@ def input_facts(planned: PlannedRun) -> InputFacts:
     return InputFacts(
         base_name=base_name(planned),
         base_digest=base_digest,
+        base_commit=_base_commit(planned),
         tokenizer_digest=digests["tokenizer"],
         template_digest=digests["template"],
         layout=found.layout,
@@ -73,10 +75,15 @@ def run_request(planned: PlannedRun, inputs: InputFacts) -> RunRequest:
 
 
 def base_name(planned: PlannedRun) -> str:
-    """The bare name of the base folder, however it was passed."""
-    if planned.contract.model_dir is None:
-        return EMBEDDED_NAME
-    return planned.contract.model_dir.resolve().name
+    """The hub's name of a base from its cache, else the bare name of its folder."""
+    folder = planned.contract.model_dir
+    return EMBEDDED_NAME if folder is None else folder_name(folder)
+
+
+def _base_commit(planned: PlannedRun) -> str | None:
+    folder = planned.contract.model_dir
+    origin = None if folder is None else hub_origin(folder)
+    return None if origin is None else origin.commit
 
 
 def preflight_record(planned: PlannedRun, inputs: InputFacts) -> JsonObject:

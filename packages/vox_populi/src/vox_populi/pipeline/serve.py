@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vox_populi import extras, number_ranges
+from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import require_settings, setting
 from vox_populi.contract.setting_groups import ComputeSettings
 from vox_populi.errors import ArtifactError, ConfigError
@@ -69,6 +70,7 @@ class ServerSettings:
         name="exact",
     )
     page: bool = setting(True, "Show a chat page at `/`.")
+    allow_download: bool = download_setting()
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from vox_populi.contract.choices import TokenizerKind
+from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import setting
 from vox_populi.contract.setting_groups import ComputeSettings
 from vox_populi.contract.template_word import TEMPLATE_METAVAR, parse_template
 from vox_populi.data.training_text import ChatTemplate, TemplatePlace
 from vox_populi.errors import ConfigError
+from vox_populi.hf.hub_name import ModelParts
 from vox_populi.operator_messages import usage as say
 from vox_populi.runs.adapter_place import AdapterForm, adapter_at
 from vox_populi.runs.run_dir import run_files
@@ -25,12 +27,17 @@ class WeightsChoice(ComputeSettings):
         None,
         "Run, checkpoint, adapter or model; the embedded base if absent.",
         argument="RUN|MODEL",
+        model=ModelParts.ALL,
     )
     """`with_source` tells which of the following fields it is."""
     model_dir: Path | None = setting(
-        None, "Model folder, merged or not; with an adapter, its base.", name="model"
+        None,
+        "Model folder, merged or not; with an adapter, its base.",
+        name="model",
+        model=ModelParts.ALL,
     )
     """Base folder; with a run or checkpoint, its base, if it has moved."""
+    allow_download: bool = download_setting()
     run: Path | None = setting(None, "Run folder; uses its base and final adapter.", metavar="RUN")
     checkpoint: Path | None = setting(
         None, "Adapter file of a run, or one of its checkpoint folders.", metavar="FILE|DIR"

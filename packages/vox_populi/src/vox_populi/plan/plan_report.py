@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from vox_populi.contract.choices import ActivationMemoryChoice
 from vox_populi.contract.setting import record_of
+from vox_populi.hf.hub_name import hub_origin
 from vox_populi.operator_messages import prefixes as say_prefixes
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.plan.prefix_choice import UNSHARED
@@ -148,9 +149,13 @@ def _qlora_json(plan: ExecutionPlan) -> dict[str, object]:
 
 
 def _model_json(plan: ExecutionPlan) -> dict[str, object]:
-    config = plan.config
+    config, origin = plan.config, hub_origin(plan.model_dir)
+    if origin is None:
+        named = {"name": plan.model_dir.name or str(plan.model_dir)}
+    else:
+        named = {"name": origin.repository, "commit": origin.commit}
     return {
-        "name": plan.model_dir.name or str(plan.model_dir),
+        **named,
         "model_type": config.model_type,
         "parameters": plan.n_base_parameters,
         "n_layers": config.n_layers,
@@ -165,7 +170,8 @@ def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
     config = plan.config
     yield (
         "model",
-        f"{plan.model_dir} ({config.model_type}, {config.n_layers} layers,"
+        f"{hub_origin(plan.model_dir) or plan.model_dir}"
+        f" ({config.model_type}, {config.n_layers} layers,"
         f" {plan.n_base_parameters:,} parameters)",
     )
     yield from _qlora_rows(plan)

@@ -46,6 +46,8 @@ class InputFacts:
 
     base_name: str
     base_digest: str
+    base_commit: str | None = None
+    """Commit of a base from the hub."""
     tokenizer_digest: str
     template_digest: str
     layout: TrainedLayout | None = None
@@ -196,6 +198,7 @@ def _model_values(
     return {
         "base_model": inputs.base_name,
         "base_digest": inputs.base_digest,
+        **({} if inputs.base_commit is None else {"base_commit": inputs.base_commit}),
         "model_type": config.model_type,
         "vocab_size": config.vocab_size,
         "d_model": config.hidden_size,

@@ -16,6 +16,7 @@ from vox_populi import extras
 from vox_populi.containers.tensor_reader import read_tensor
 from vox_populi.export.consumers import GgufType
 from vox_populi.export.gguf.model import GgufSource, kind_of
+from vox_populi.hf.hub_name import folder_name
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import EMBED_WEIGHT, TensorKey
 from vox_populi.merge.full_graph import MergedGraph, MergedTensor
@@ -33,7 +34,7 @@ def merged_source(inventory: ModelInventory, graph: MergedGraph, where: str) -> 
     """
     return GgufSource(
         config=replace(inventory.config, tie_word_embeddings=graph.is_head_tied),
-        name=inventory.model_dir.resolve().name,
+        name=folder_name(inventory.model_dir),
         where=where,
         tensors=[(tensor.key, _loader(inventory, tensor)) for tensor in graph.tensors],
     )

@@ -27,6 +27,7 @@ from vox_populi.export.gguf.text import GgufText
 from vox_populi.export.gguf.vocabulary import GgufVocabulary
 from vox_populi.files.new_file import sync_file
 from vox_populi.files.whole_file import writing
+from vox_populi.hf.hub_name import folder_name
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import (
     HEAD_WEIGHT,
@@ -70,7 +71,7 @@ def stored_source(inventory: ModelInventory) -> GgufSource:
     ]
     return GgufSource(
         config=config,
-        name=inventory.model_dir.resolve().name,
+        name=folder_name(inventory.model_dir),
         where=str(inventory.model_dir),
         tensors=[(key, _reader(inventory, key)) for key in keys],
     )

@@ -1,0 +1,1 @@
+"""Fetching models of the Hugging Face Hub, and sending them there."""
