@@ -1,6 +1,7 @@
 """A merged model as one graph of plain operations: ids in, scores of the next tokens out.
 
-Shape letters: T tokens, H query heads, K key/value heads, E head dim, V vocabulary. Needs torch.
+Shape letters: T tokens, H query heads, K key/value heads, G rows of queries that share a key head,
+E head dim, V vocabulary. Needs torch.
 """
 
 from __future__ import annotations
@@ -61,15 +62,22 @@ class MobileGraph(nn.Module):
 
 
 def _attend(q_THE: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -> Tensor:
-    """Causal softmax attention `[T, H, E]`, with keys and values `[T, K, E]` repeated."""
-    n_tokens, n_groups = q_THE.shape[0], q_THE.shape[1] // k.shape[1]
+    """Causal softmax attention `[T, H, E]` with keys and values `[T, K, E]`.
+
+    The queries that share a key head are one matrix of H / K times T rows. LiteRT 2.3
+    computes wrong scores where one key head is repeated for several queries instead.
+    """
+    n_tokens, n_heads, head_dim = q_THE.shape
+    n_groups = n_heads // k.shape[1]
+    key_KTE, value_KTE = (t.transpose(0, 1) for t in (k, v))
     query_HTE = q_THE.transpose(0, 1)
-    key_HTE, value_HTE = (t.transpose(0, 1).repeat_interleave(n_groups, 0) for t in (k, v))
-    scores_HTT = query_HTE @ key_HTE.transpose(1, 2) * scale
+    query_KGE = query_HTE.reshape(-1, n_groups * n_tokens, head_dim)
+    scores_HTT = (query_KGE @ key_KTE.transpose(1, 2) * scale).reshape(n_heads, n_tokens, n_tokens)
     place_T = torch.arange(n_tokens)
     distance_TT = place_T.unsqueeze(1) - place_T.unsqueeze(0)
     is_seen_TT = distance_TT >= 0
     if window is not None:
         is_seen_TT = is_seen_TT & (distance_TT < window)
-    masked_HTT = scores_HTT.masked_fill(~is_seen_TT, _NEVER)
-    return (masked_HTT.softmax(-1) @ value_HTE).transpose(0, 1)
+    weights_HTT = scores_HTT.masked_fill(~is_seen_TT, _NEVER).softmax(-1)
+    out_KGE = weights_HTT.reshape(-1, n_groups * n_tokens, n_tokens) @ value_KTE
+    return out_KGE.reshape(n_heads, n_tokens, head_dim).transpose(0, 1)
