@@ -102,6 +102,16 @@ def test_the_trained_end_comes_first_and_the_base_s_stay(base: Base) -> None:
     assert "--keep-base-text" in made.notes[0]
 
 
+def test_where_our_vocabulary_is_the_base_s_own_an_adapter_needs_no_layout(base: Base) -> None:
+    made = base.served(header(tokenizer=TokenizerKind.HF))
+    assert made.receipt is None, "somebody else's vocabulary"
+    name = "tokenizer.json"
+    base.files[name] = (embedded_model_dir() / name).read_text(encoding="utf-8")
+    made = base.served(header(tokenizer=TokenizerKind.HF))
+    assert b"<|im_start|>" in made.files["chat_template.jinja"]
+    assert content(made, "tokenizer_config.json")["eos_token"] == "<|im_end|>"
+
+
 def test_ends_come_from_the_config_where_no_file_names_them(base: Base) -> None:
     del base.files["generation_config.json"]
     made = base.served(header(layout=TrainedLayout(end=END)))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from vox_populi.adapters.header import AdapterHeader
 from vox_populi.contract.choices import TokenizerKind
-from vox_populi.errors import DataError
 from vox_populi.files.published_file import read_published_file
 from vox_populi.hf.companion_files import (
     OTHER_FILES,
@@ -19,9 +18,9 @@ from vox_populi.hf.embedded import EMBEDDED_NAME, embedded_model_dir
 from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.merge.receipt import TensorChange
+from vox_populi.merge.served_text import is_our_vocabulary
 from vox_populi.operator_messages import merge as say
 from vox_populi.runs.model_card import code_span
-from vox_tensor.tokenizer import VoxTokenizer
 
 
 def copied_files(
@@ -54,7 +53,7 @@ def tokenizer_folder(base: Path, header: AdapterHeader) -> Path:
     Raises:
         ModelError: When this installation lacks the embedded base.
     """
-    if header.tokenizer is TokenizerKind.VOX and not _is_our_vocabulary(base / TOKENIZER_NAME):
+    if header.tokenizer is TokenizerKind.VOX and not is_our_vocabulary(base / TOKENIZER_NAME):
         return embedded_model_dir()
     return base
 
@@ -76,14 +75,6 @@ def merged_card(
         onto: For a QLoRA adapter: `original` or `dequant`, the weights it was added to.
     """
     return ("\n".join(_card_lines(header, inventory, changes, dtype, onto)) + "\n").encode()
-
-
-def _is_our_vocabulary(path: Path) -> bool:
-    try:
-        VoxTokenizer.load(path)
-    except DataError:
-        return False
-    return True
 
 
 def _card_lines(

@@ -15,6 +15,7 @@ from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.served_template import served_template, with_system_prompt
 from vox_populi.data.trained_layout import TokenName
 from vox_populi.data.training_text import END_OF_TEXT, ChatTemplate
+from vox_populi.errors import DataError
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.files.strict_json import parse_json_object
 from vox_populi.files.whole_file import pretty_json
@@ -32,7 +33,7 @@ from vox_populi.hf.hf_tokenizer import TOKENIZER_NAME, is_control_by_name
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.operator_messages import served_text as say
 from vox_tensor.chat_markup import IM_END
-from vox_tensor.tokenizer import CONTROL_TOKENS
+from vox_tensor.tokenizer import CONTROL_TOKENS, VoxTokenizer
 
 _EOS = "eos_token"
 
@@ -75,14 +76,17 @@ class ServedFiles:
         return cls(files=files, notes=notes)
 
 
-def served_text(header: AdapterHeader, base_ends: Sequence[int]) -> ServedText | None:
+def served_text(header: AdapterHeader, base_ends: Sequence[int], base: Path) -> ServedText | None:
     """The layout that an adapter was trained with; `None` if it does not record it.
 
     Args:
         header: The adapter's header, as it may be published.
         base_ends: Ids that end a text according to the base.
+        base: Its folder; where our vocabulary is the base's own, its layouts are not recorded.
     """
-    is_ours = header.tokenizer is TokenizerKind.VOX
+    is_ours = header.tokenizer is TokenizerKind.VOX or (
+        header.layout is None and is_our_vocabulary(base / TOKENIZER_NAME)
+    )
     if not is_ours and header.layout is None:
         return None
     end = _own_end(header.template) if header.layout is None else header.layout.end
@@ -97,6 +101,15 @@ def served_text(header: AdapterHeader, base_ends: Sequence[int]) -> ServedText |
         lacks_system_prompt=header.withholds_system_prompt,
         day=day,
     )
+
+
+def is_our_vocabulary(path: Path) -> bool:
+    """Whether a `tokenizer.json` is that of our own tokenizer."""
+    try:
+        VoxTokenizer.load(path)
+    except DataError:
+        return False
+    return True
 
 
 def _own_end(template: ChatTemplate) -> TokenName:
@@ -140,7 +153,8 @@ def served_files(
     Raises:
         ModelError: When the base's template or settings cannot be read.
     """
-    served = served_text(header, base_ends_of(files, base.config.eos_ids))
+    ends = base_ends_of(files, base.config.eos_ids)
+    served = served_text(header, ends, base.model_dir)
     if served is None:
         return ServedFiles.of_base(files, say.note_layout_not_recorded())
     writer = _Writer(dict(files))

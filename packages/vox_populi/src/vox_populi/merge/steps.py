@@ -83,7 +83,8 @@ def merge_model(
     if output.output_format is MergeFormat.HF:
         files = {name: f"sha256:{digest}" for name, digest in digests.items()}
         ends = base_ends_of(copied, inputs.inventory.config.eos_ids)
-        served = None if output.keep_base_text else served_text(header, ends)
+        base = inputs.inventory.model_dir
+        served = None if output.keep_base_text else served_text(header, ends, base)
         artifact = ServedArtifact(
             backend_family="hf-transformers",
             files=files,

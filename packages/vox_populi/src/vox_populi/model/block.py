@@ -54,7 +54,7 @@ class Block(nn.Module):
         (attended,) = project_shared(mixed, (projection_of(self.attn.o, mixed),))
         if self.attn_post_norm is not None:
             attended = self.attn_post_norm(attended)
-        x_TD = x_TD.add(attended, alpha=self.residual_scale)
+        x_TD = x_TD + self._scaled(attended)
         if context.activations.repeats_mlp:
             return repeated(self._with_mlp, x_TD, context.activations)
         return self._with_mlp(x_TD, is_repeat=is_repeat)
@@ -62,10 +62,14 @@ class Block(nn.Module):
     def _with_mlp(self, x_TD: Tensor, *, is_repeat: bool = False) -> Tensor:
         if self.mlp_post_norm is None:
             fed: Tensor = self.mlp(x_TD, self.mlp_norm, is_repeat=is_repeat)
-            return x_TD.add(fed, alpha=self.residual_scale)
+            return x_TD + self._scaled(fed)
         # Its backward pass reads what the MLP returns, so a repeated pass computes that too.
         added: Tensor = self.mlp_post_norm(self.mlp(x_TD, self.mlp_norm))
-        return x_TD.add(added, alpha=self.residual_scale)
+        return x_TD + self._scaled(added)
+
+    def _scaled(self, term_TD: Tensor) -> Tensor:
+        """A term times s; `add` with a factor would do both, but LiteRT's converter lacks it."""
+        return term_TD if self.residual_scale == 1 else term_TD * self.residual_scale
 
 
 def _norm(config: ModelConfig, name: str) -> Norm | None:

@@ -250,7 +250,8 @@ def _handoff(
         dtype="float32",
         max_positions=config.max_positions,
     )
-    return handoff(public, artifact, served_text(public, ends), ends)
+    served = served_text(public, ends, found.inventory.model_dir)
+    return handoff(public, artifact, served, ends)
 
 
 def _receipt(

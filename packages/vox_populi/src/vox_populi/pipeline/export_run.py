@@ -104,7 +104,8 @@ def _handoff(
         max_positions=base.config.max_positions,
         adapter_path=_ADAPTER_FILES.get(request.consumer, PEFT_WEIGHTS_FILE),
     )
-    return handoff(public, artifact, served_text(public, ends) if is_trained else None, ends)
+    served = served_text(public, ends, base.model_dir) if is_trained else None
+    return handoff(public, artifact, served, ends)
 
 
 def _text_files(

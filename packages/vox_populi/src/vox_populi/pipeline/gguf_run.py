@@ -100,7 +100,7 @@ class _Files:
         vocabulary = _vocabulary(tokenizer_folder(folder, trained), config)
         header = trained.for_publishing(include_system_prompt=request.include_system_prompt)
         ends = read_stop_ids(folder, config.vocab_size) or config.eos_ids
-        served = None if request.keep_base_text else served_text(header, ends)
+        served = None if request.keep_base_text else served_text(header, ends, folder)
         if served is None:
             notes = () if request.keep_base_text else (say_served.note_layout_not_recorded(),)
             text = text_of_folder(folder, config, vocabulary)
