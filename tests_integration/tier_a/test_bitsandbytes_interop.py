@@ -42,7 +42,11 @@ from vox_tensor.records import EncodedRow
 pytest.importorskip("bitsandbytes", reason="the oracle of these tests")
 
 CASES = (*GRAPH_CASES, "llama_tied")
-WIDE = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
+WIDE: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
+WIDE_BY_TYPE = {
+    "gpt2": {"n_embd": 64},
+    "granitemoehybrid": {**WIDE, "shared_intermediate_size": 128, "mamba_d_head": "auto"},
+}
 IDS = tuple(torch.randint(3, VOCAB, (23,), generator=torch.Generator().manual_seed(1)).tolist())
 ROW = collate_window([EncodedRow(ids=IDS, labels=IDS, line=1)])
 
@@ -51,7 +55,7 @@ def write_wide_model(folder: Path, name: str, dtype: torch.dtype) -> None:
     """A variant whose rows are whole blocks, with every parameter drawn at random."""
     disable_progress_bar()  # type: ignore[no-untyped-call]  # theirs, unannotated
     small = CONFIGS[name]()
-    changes = {"n_embd": 64} if small.model_type == "gpt2" else WIDE
+    changes = WIDE_BY_TYPE.get(small.model_type, WIDE)
     config = type(small)(**{**small.to_dict(), **changes})
     # Theirs, unannotated.
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]

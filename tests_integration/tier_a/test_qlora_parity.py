@@ -53,6 +53,10 @@ def wide_config(name: str) -> Any:
         return config
     config.hidden_size, config.intermediate_size = WIDTH, INNER
     config.head_dim = WIDTH // HEADS
+    if name == "granitemoehybrid":
+        config.shared_intermediate_size = INNER
+        # Its class asks for coherent Mamba layers even where there are none.
+        config.mamba_d_head = config.mamba_expand * WIDTH // config.mamba_n_heads
     # Two key/value heads of 16 give k and v 32 rows of 64 values.
     return config
 

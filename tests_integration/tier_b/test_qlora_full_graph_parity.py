@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests_integration.tiny_models import FAMILY_CASES, VOCAB, write_tiny_model
+from tests_integration.tiny_models import GRAPH_CASES, VOCAB, write_tiny_model
 from tests_integration.tolerances import (
     F32_GRAD,
     F32_LOGITS,
@@ -97,7 +97,7 @@ def gradients(adapted: Adapted) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("name", FAMILY_CASES)
+@pytest.mark.parametrize("name", GRAPH_CASES)
 @pytest.mark.requirement("tier-b")
 def test_full_graph_logits_equal_those_on_dequantised_weights(
     name: str, settings: Nf4Settings, tmp_path: Path
@@ -115,7 +115,7 @@ def test_full_graph_logits_equal_those_on_dequantised_weights(
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("name", FAMILY_CASES)
+@pytest.mark.parametrize("name", GRAPH_CASES)
 @pytest.mark.requirement("tier-b")
 def test_full_graph_gradients_equal_those_on_dequantised_weights(
     name: str, settings: Nf4Settings, tmp_path: Path
@@ -135,7 +135,7 @@ def test_full_graph_gradients_equal_those_on_dequantised_weights(
         assert differs(actual, torch.zeros_like(actual), F32_GRAD), f"{key} learns nothing"
 
 
-@pytest.mark.parametrize("name", FAMILY_CASES)
+@pytest.mark.parametrize("name", GRAPH_CASES)
 def test_dense_copies_change_no_bit(name: str, tmp_path: Path) -> None:
     write_tiny_model(tmp_path, name)
     inventory, batch = read_inventory(tmp_path), draw_batch()
