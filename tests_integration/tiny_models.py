@@ -16,6 +16,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
     GraniteConfig,
     GraniteMoeHybridConfig,
@@ -114,6 +116,34 @@ def _gpt2(**changes: Any) -> PretrainedConfig:
     return GPT2Config(**{**settings, **changes})
 
 
+def _gemma2(**changes: Any) -> PretrainedConfig:
+    """Caps and a query scale that are far from doing nothing."""
+    settings = {
+        "head_dim": 12,
+        "query_pre_attn_scalar": 3,
+        "attn_logit_softcapping": 2.0,
+        "final_logit_softcapping": 3.0,
+        "sliding_window": 8,
+    }
+    return Gemma2Config(**{**_LLAMA, **settings, **changes})
+
+
+def _gemma3(**changes: Any) -> PretrainedConfig:
+    """Two of three layers slide, with a rotation of their own."""
+    settings = {
+        "head_dim": 12,
+        "query_pre_attn_scalar": 3,
+        "sliding_window": 8,
+        "sliding_window_pattern": 3,
+        "tie_word_embeddings": False,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+        },
+    }
+    return Gemma3TextConfig(**{**_LLAMA, **settings, **changes})
+
+
 def _olmo3(**changes: Any) -> PretrainedConfig:
     """Two of three layers slide, with a rotation of their own."""
     rope = {
@@ -144,6 +174,14 @@ _LONGROPE: dict[str, Any] = {
 _SLIDING = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
 
 CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
+    "gemma2": _gemma2,
+    "gemma2_uncapped": lambda: _gemma2(
+        attn_logit_softcapping=None, final_logit_softcapping=None, tie_word_embeddings=False
+    ),
+    "gemma3": _gemma3,
+    "gemma3_capped_biased": lambda: _gemma3(
+        final_logit_softcapping=3.0, attention_bias=True, tie_word_embeddings=True
+    ),
     "gpt2": _gpt2,
     "gpt2_untied": lambda: _gpt2(tie_word_embeddings=False, n_inner=40),
     "gpt2_exact_gelu": lambda: _gpt2(activation_function="gelu"),
@@ -219,6 +257,8 @@ CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
 """A builder per variant; each call makes a fresh config."""
 
 FAMILY_CASES = (
+    "gemma2",
+    "gemma3",
     "gpt2",
     "granite",
     "granitemoehybrid",
@@ -233,7 +273,7 @@ FAMILY_CASES = (
     "smollm3",
 )
 """One variant per family, for tests that need no more."""
-GRAPH_CASES = ("gpt2", "llama", "mistral", "olmo3", "phi3", "qwen2", "qwen3")
+GRAPH_CASES = ("gemma2", "gpt2", "llama", "mistral", "olmo3", "phi3", "qwen2", "qwen3")
 """One variant per kind of graph, for tests that are dear."""
 GGUF_CASES = ("gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3")
 """Those of families whose GGUF files are written here and read by transformers."""
@@ -277,18 +317,20 @@ def build_tiny_model(
     # Theirs, unannotated.
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     generator = torch.Generator().manual_seed(seed)
+    # Gemma stores what its norms have more than one.
+    norm_mean = 0.0 if config.model_type.startswith("gemma") else 1.0
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
-            _draw(parameter_name, parameter, generator)
+            _draw(parameter_name, parameter, generator, norm_mean)
     return cast(PreTrainedModel, model.to(dtype).eval())
 
 
-def _draw(name: str, parameter: torch.Tensor, generator: torch.Generator) -> None:
+def _draw(name: str, parameter: torch.Tensor, generator: torch.Generator, norm_mean: float) -> None:
     """Fill one parameter in place; the spread keeps activations of size one."""
     noise = torch.randn(parameter.shape, generator=generator)
     if parameter.dim() == 1:
         is_norm_weight = name.endswith(".weight")
-        parameter.copy_(1.0 + 0.2 * noise if is_norm_weight else 0.2 * noise)
+        parameter.copy_(norm_mean + 0.2 * noise if is_norm_weight else 0.2 * noise)
     else:
         # Conv1D is [in, out] and Linear [out, in]; for these small shapes the width is enough.
         parameter.copy_(noise / WIDTH**0.5)
@@ -302,6 +344,8 @@ def respell_for_transformers_4(folder: Path) -> None:
     rope = config.pop("rope_parameters", None)
     if rope is not None:
         if "full_attention" in rope:
+            if config["model_type"] == "gemma3_text":
+                config["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
             rope = rope["full_attention"]
         elif config["model_type"] == "granitemoehybrid":
             config["layer_types"] = ["attention"] * len(config["layer_types"])

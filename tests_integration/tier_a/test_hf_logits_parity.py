@@ -70,6 +70,7 @@ def test_packed_equals_unpacked(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
+        "gemma3",
         "llama_llama3",
         "llama_yarn",
         "llama_linear",

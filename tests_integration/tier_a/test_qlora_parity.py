@@ -65,13 +65,15 @@ def write_base(folder: Path, name: str) -> None:
     auto: Any = AutoModelForCausalLM
     model = auto.from_config(wide_config(name), dtype=torch.float32)
     generator = torch.Generator().manual_seed(0)
+    # Gemma stores what its norms have more than one.
+    norm_mean = 0.0 if name.startswith("gemma") else 1.0
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             if parameter.dim() > 1:
                 parameter.copy_(noise / WIDTH**0.5)
             else:
-                parameter.copy_((1.0 if key.endswith(".weight") else 0.0) + 0.2 * noise)
+                parameter.copy_((norm_mean if key.endswith(".weight") else 0.0) + 0.2 * noise)
     model.save_pretrained(folder)
 
 

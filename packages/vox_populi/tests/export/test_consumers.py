@@ -6,6 +6,7 @@ import pytest
 
 from vox_populi.export.consumers import Consumer, gguf_model_obstacles, mlx_path, obstacles
 from vox_populi.export.mlx_lint import mlx_model_reasons
+from vox_populi.hf.families import gemma3
 from vox_populi.hf.family_registry import FAMILIES, family_of
 from vox_populi.hf.keymap import adapter_modules
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
@@ -16,6 +17,16 @@ def config_of(name: str, **changes: object) -> ModelConfig:
     family = family_of(name)
     assert family is not None
     return parse_model_config({**family.tiny, **changes}, "test")
+
+
+THREE = {**gemma3.FAMILY.tiny, "sliding_window_pattern": 2}
+TWO_ROTATIONS = {
+    **dict.fromkeys(("rope_theta", "rope_scaling", "rope_local_base_freq")),
+    "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 1_000_000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+    },
+}
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -74,6 +85,9 @@ def test_blocks_of_gpt2_have_another_place_in_mlx() -> None:
         ("gpt2", {"n_inner": 20, "n_ctx": 32}, ["four times as wide"]),
         ("gpt2", {"tie_word_embeddings": False, "n_ctx": 32}, ["ties the head"]),
         ("gpt2", {}, ["n_ctx"]),
+        ("gemma2", {"query_pre_attn_scalar": 16}, ["no sliding window"]),
+        ("gemma3_text", THREE, ["soft cap"]),
+        ("gemma3_text", {**THREE, **TWO_ROTATIONS}, ["soft cap", "rope_parameters"]),
         ("olmo2", {"hidden_act": "gelu"}, ["gates by SiLU", "tie_word_embeddings"]),
         ("olmo3", {}, ["sliding_window", "rope_theta"]),
         ("phi3", {"sliding_window": 3}, ["no sliding window", "long list"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vox_populi.hf.families import gemma2
 from vox_populi.hf.model_config import parse_model_config
 from vox_populi.kernel import attention_backend
 from vox_populi.kernel.attention_backend import attention_notes
@@ -33,6 +34,9 @@ def test_a_reason_against_the_kernel_is_a_note_on_cuda(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(attention_backend, "why_no_varlen", why)
     assert attention_notes("cpu", torch.float32, CONFIG) == ()
+    capped = parse_model_config(gemma2.FAMILY.tiny, "config.json")
+    (note,) = attention_notes("cuda", torch.bfloat16, capped)
+    assert "soft cap" in note
     assert attention_notes("mps", torch.float32, CONFIG) == ()
     assert asked == []
     (note,) = attention_notes("cuda", torch.float32, CONFIG)

@@ -13,6 +13,7 @@ import pytest
 
 from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.hf.families import gemma2, olmo2
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
@@ -66,6 +67,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 64,
         "eos_token_id": 2,
     },
+    **{family.name: {**family.tiny, "vocab_size": 300} for family in (gemma2.FAMILY, olmo2.FAMILY)},
     "gpt2": {
         "model_type": "gpt2",
         "vocab_size": 300,

@@ -9,6 +9,7 @@ from vox_populi.contract.adapter_target import parse_targets
 from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.plan.memory_estimate import (
+    CAPPED_SCORES,
     CPU_RUNTIME_BYTES,
     CUDA_RUNTIME_BYTES,
     LOSS_CHUNK_ROWS,
@@ -161,7 +162,7 @@ def test_fused_matrices_are_counted_whole(make_config: MakeConfig, name: str) ->
     assert count_parameters(make_config("phi3", **shape, **rest)) == published
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2", "phi3"])
+@pytest.mark.parametrize("family", ["gemma2", "llama", "olmo2", "qwen3", "gpt2", "phi3"])
 @pytest.mark.parametrize("lengths", [(48,), (20, 16, 12)])
 def test_the_activation_formula_is_what_the_model_keeps(
     make_config: MakeConfig, family: str, lengths: tuple[int, ...]
@@ -197,3 +198,12 @@ def test_the_activation_formula_is_what_the_model_keeps(
 def test_the_loss_chunk_is_the_one_that_is_computed() -> None:
     loss = pytest.importorskip("vox_tensor.head_loss", reason="needs vox-tensor[gpu]")
     assert LOSS_CHUNK_ROWS == loss.CHUNK_ROWS
+
+
+def test_soft_caps_have_buffers_of_their_own(make_config: MakeConfig) -> None:
+    capped = pytest.importorskip("vox_tensor.capped_attention", reason="needs vox-tensor[gpu]")
+    assert CAPPED_SCORES == capped.BLOCK_SCORES
+    caps = {"attn_logit_softcapping": None, "final_logit_softcapping": None}
+    found, without = (estimate(make_config("gemma2", **each)) for each in ({}, caps))
+    assert found.working == without.working + 4 * 4 * CAPPED_SCORES
+    assert 2 * found.loss_chunk == 3 * without.loss_chunk

@@ -39,6 +39,7 @@ def linear_cross_entropy(
     targets_P: Tensor,
     chunk_rows: int = CHUNK_ROWS,
     weights_P: Tensor | None = None,
+    cap: float | None = None,
 ) -> Tensor:
     """Sum over positions of `-log softmax(head(h))[target]`, as a float32 scalar (f64 for f64).
 
@@ -51,6 +52,7 @@ def linear_cross_entropy(
         targets_P: int64 ids, each in `[0, V)`.
         chunk_rows: Rows of logits to hold at a time.
         weights_P: What each position's loss is multiplied by; `None` for 1. Gets no gradient.
+        cap: Soft cap: logits x become `cap * tanh(x / cap)` (Gemma 2: arXiv 2408.00118).
 
     Raises:
         ValueError: When the number of targets or weights is not that of hidden states.
@@ -62,19 +64,21 @@ def linear_cross_entropy(
     if not torch.is_grad_enabled():
         h_PD, head = h_PD.detach(), detach(head)
     fixed, flat = flatten((head,))
-    return _linear_cross_entropy(h_PD, _Wanted(targets_P, weights_P), chunk_rows, fixed, *flat)
+    return _linear_cross_entropy(h_PD, _Wanted(targets_P, weights_P, cap), chunk_rows, fixed, *flat)
 
 
 class _Wanted(NamedTuple):
-    """What the positions should predict, and how much each counts."""
+    """What the positions should predict, how much each counts, and the cap of the logits."""
 
     targets_P: Tensor
     weights_P: Tensor | None
+    cap: float | None
 
     def chunk(self, rows: slice) -> _Wanted:
         """The part of one chunk."""
         weights_P = self.weights_P
-        return _Wanted(self.targets_P[rows], None if weights_P is None else weights_P[rows])
+        weights_C = None if weights_P is None else weights_P[rows]
+        return _Wanted(self.targets_P[rows], weights_C, self.cap)
 
 
 class _Gradients(NamedTuple):
@@ -156,7 +160,9 @@ def _losses(
     logits_CV: Tensor, wanted: _Wanted, *, wants_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Losses `[C]`, and the gradient of the logits if wanted; overwrites the logits."""
-    targets_C, weights_C = wanted
+    targets_C, weights_C, cap = wanted
+    if cap is not None:
+        return _capped_losses(logits_CV, wanted, cap, wants_gradient=wants_gradient)
     kernels = fused(FusedPart.LOSS, logits_CV)
     if kernels is not None:
         loss_C: Tensor = kernels.row_losses(
@@ -179,3 +185,19 @@ def _losses(
     if weights_C is not None:
         g_CV.mul_(weights_C.unsqueeze(1))
     return loss_C, g_CV.to(logits_CV.dtype)
+
+
+def _capped_losses(
+    logits_CV: Tensor, wanted: _Wanted, cap: float, *, wants_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The same for logits x that become `cap * tanh(x / cap)`, in float32 at least."""
+    wide = torch.promote_types(logits_CV.dtype, torch.float32)
+    wide_CV = logits_CV.to(wide)
+    tangent_CV = (wide_CV / cap).tanh_()
+    capped_CV = torch.mul(tangent_CV, cap, out=wide_CV)
+    loss_C, g_CV = _losses(capped_CV, wanted._replace(cap=None), wants_gradient=wants_gradient)
+    if g_CV is None:
+        return loss_C, None
+    # The slope of the cap: d/dx of cap * tanh(x / cap) is 1 - tanh(x / cap)^2.
+    slope_CV = tangent_CV.square_().neg_().add_(1)
+    return loss_C, g_CV.mul_(slope_CV).to(logits_CV.dtype)

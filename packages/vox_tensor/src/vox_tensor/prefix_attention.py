@@ -55,7 +55,7 @@ def prefix_attention(
         scale: Factor of the scores, usually `E ** -0.5`.
         window: Sliding window: a token sees itself and `window - 1` tokens of its row before it.
     """
-    spans = _spans(offsets, branches)
+    spans = row_spans(offsets, branches)
     longest = max(sum(b - a for a, b in path) for path in spans)
     if q_THE.device.type == "cpu" and (window is None or window >= longest):
         return flash_forest(q_THE, k_TKE, v_TKE, offsets, branches, scale)
@@ -66,7 +66,9 @@ _Span = tuple[int, int]
 
 
 @lru_cache(maxsize=8)
-def _spans(offsets: tuple[int, ...], branches: tuple[Branch, ...]) -> tuple[tuple[_Span, ...], ...]:
+def row_spans(
+    offsets: tuple[int, ...], branches: tuple[Branch, ...]
+) -> tuple[tuple[_Span, ...], ...]:
     """The tokens of a row up to the end of each segment: those above it, and its own.
 
     Every block of a forward pass asks for the same.

@@ -37,6 +37,25 @@ def test_loss_and_gradient_match_torch(chunk_rows: int, assert_near_f32: Near) -
     assert_near_f32(ours.grad, theirs.grad)
 
 
+@pytest.mark.parametrize("chunk_rows", [3, 100])
+def test_a_soft_cap_of_the_logits_is_part_of_loss_and_gradient(
+    chunk_rows: int, assert_near_f32: Near
+) -> None:
+    h, weight, targets = problem(torch.float32)
+    cap, weights = 1.5, torch.linspace(0.5, 2, 7)
+    ours, theirs = (h.clone().requires_grad_() for _ in range(2))
+    loss = linear_cross_entropy(ours, Projection(weight, None), targets, chunk_rows, weights, cap)
+    logits = cap * torch.tanh(theirs @ weight.T / cap)
+    expected = (F.cross_entropy(logits, targets, reduction="none") * weights).sum()
+    assert_near_f32(loss, expected)
+    loss.backward()
+    expected.backward()
+    assert ours.grad is not None
+    assert_near_f32(ours.grad, theirs.grad)
+    uncapped = linear_cross_entropy(h, Projection(weight, None), targets, chunk_rows, weights)
+    assert not torch.allclose(uncapped, loss), "the cap must matter"
+
+
 def test_without_float64_loss_and_gradient_are_the_same(
     monkeypatch: pytest.MonkeyPatch, assert_near_f32: Near
 ) -> None:

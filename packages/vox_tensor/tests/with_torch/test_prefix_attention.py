@@ -70,7 +70,7 @@ def on_a_cpu(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | No
 def on_other_devices(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None
 ) -> torch.Tensor:
-    spans = module._spans(OFFSETS, BRANCHES)
+    spans = module.row_spans(OFFSETS, BRANCHES)
     return sdpa_forest(q, k, v, spans, 0.5, window)
 
 

@@ -70,7 +70,7 @@ def mlx_model_reasons(
         if name not in raw:
             yield f"{its} asks for {name} in {CONFIG_NAME}."
     is_newer = not mlx.reads_rope_parameters and "rope_parameters" in raw
-    if is_newer and config.rope != _older_rope(raw, mlx):
+    if is_newer and (config.rope, config.local_rope) != _older_ropes(raw, mlx):
         old = "rope_theta, rope_scaling and partial_rotary_factor"
         yield f"{its} knows {old} and reads no rope_parameters."
     prefix = family.tensors.optional_prefix
@@ -81,15 +81,18 @@ def mlx_model_reasons(
         yield f"{its} knows tensors {how} {prefix} in front."
 
 
-def _older_rope(raw: Mapping[str, object], mlx: MlxForm) -> RopeSpec | None:
+def _older_ropes(
+    raw: Mapping[str, object], mlx: MlxForm
+) -> tuple[RopeSpec | None, RopeSpec | None]:
     """The rotary settings that a program reads that does not know `rope_parameters`."""
     older = {name: value for name, value in raw.items() if name != "rope_parameters"}
     if older.get("rope_theta") is None:
         older["rope_theta"] = mlx.rope_theta
     try:
-        return parse_model_config(older, CONFIG_NAME).rope
+        config = parse_model_config(older, CONFIG_NAME)
     except ModelError:
-        return None
+        return None, None
+    return config.rope, config.local_rope
 
 
 def _reasons(

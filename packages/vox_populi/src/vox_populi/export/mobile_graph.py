@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from vox_populi.hf.rope_config import RopeSpec
 from vox_populi.model.attention import PackContext
 from vox_populi.model.rotary import RotaryTable, Rotation, query_table, rotary_frequencies
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.transformer import Transformer, soft_capped
 from vox_tensor.lora import LoraLinear
+from vox_tensor.score_rule import ScoreRule
 
 _NEVER = -1e9
 """Score of a key that a query may not see, as in the source system's attention."""
@@ -48,7 +49,7 @@ class MobileGraph(nn.Module):
         )
         for block in model.blocks:
             x_TD = block(x_TD, context)
-        scores: Tensor = model.lm_head(model.head_input(x_TD))
+        scores: Tensor = soft_capped(model.lm_head(model.head_input(x_TD)), config.logit_cap)
         return scores.unsqueeze(0)
 
     def _rotary(self, rope: RopeSpec | None, positions_T: Tensor) -> Rotation | None:
@@ -61,7 +62,7 @@ class MobileGraph(nn.Module):
         return Rotation(query_table(rope, table, positions_T), table)
 
 
-def _attend(q_THE: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -> Tensor:
+def _attend(q_THE: Tensor, k: Tensor, v: Tensor, rule: ScoreRule) -> Tensor:
     """Causal softmax attention `[T, H, E]` with keys and values `[T, K, E]`.
 
     The queries that share a key head are one matrix of H / K times T rows. LiteRT 2.3
@@ -72,12 +73,15 @@ def _attend(q_THE: Tensor, k: Tensor, v: Tensor, scale: float, window: int | Non
     key_KTE, value_KTE = (t.transpose(0, 1) for t in (k, v))
     query_HTE = q_THE.transpose(0, 1)
     query_KGE = query_HTE.reshape(-1, n_groups * n_tokens, head_dim)
-    scores_HTT = (query_KGE @ key_KTE.transpose(1, 2) * scale).reshape(n_heads, n_tokens, n_tokens)
+    scores_KGT = query_KGE @ key_KTE.transpose(1, 2) * rule.scale
+    if rule.cap is not None:
+        scores_KGT = torch.tanh(scores_KGT / rule.cap) * rule.cap
+    scores_HTT = scores_KGT.reshape(n_heads, n_tokens, n_tokens)
     place_T = torch.arange(n_tokens)
     distance_TT = place_T.unsqueeze(1) - place_T.unsqueeze(0)
     is_seen_TT = distance_TT >= 0
-    if window is not None:
-        is_seen_TT = is_seen_TT & (distance_TT < window)
+    if rule.window is not None:
+        is_seen_TT = is_seen_TT & (distance_TT < rule.window)
     weights_HTT = scores_HTT.masked_fill(~is_seen_TT, _NEVER).softmax(-1)
     out_KGE = weights_HTT.reshape(-1, n_groups * n_tokens, n_tokens) @ value_KTE
     return out_KGE.reshape(n_heads, n_tokens, head_dim).transpose(0, 1)

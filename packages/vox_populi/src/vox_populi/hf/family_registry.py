@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from vox_populi.hf.families import (
+    gemma2,
+    gemma3,
     gpt2,
     granite,
     granitemoehybrid,
@@ -21,6 +23,8 @@ from vox_populi.hf.model_family import ModelFamily
 FAMILIES: tuple[ModelFamily, ...] = tuple(
     module.FAMILY
     for module in (
+        gemma2,
+        gemma3,
         gpt2,
         granite,
         granitemoehybrid,

@@ -16,7 +16,13 @@ from vox_populi.errors import ModelError
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.config_fields import ConfigFields
 from vox_populi.hf.family_registry import FAMILIES, family_of
-from vox_populi.hf.model_family import Activation, ConfigFormat, ModelFamily, NormKind
+from vox_populi.hf.model_family import (
+    Activation,
+    ConfigFormat,
+    ModelFamily,
+    NormKind,
+    SoftCap,
+)
 from vox_populi.hf.model_place import refuse_other_place
 from vox_populi.hf.quantization_config import parse_quantization
 from vox_populi.hf.rope_config import (
@@ -74,6 +80,9 @@ class ModelConfig:
     qkv_bias: bool
     o_bias: bool
     mlp_bias: bool
+    attention_cap: float | None = None
+    """Soft cap of the scores; the same for the logits."""
+    logit_cap: float | None = None
     sliding_window: int | None
     """Keys that a query sees, itself included, in the layers of `sliding_layers`."""
     sliding_layers: tuple[bool, ...]
@@ -230,8 +239,8 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
     rule = names.rope
     width = fields.count(*names.width, maximum=_MAX_WIDTH)
     n_layers = fields.count(*names.layers, maximum=_MAX_LAYERS)
-    n_heads = fields.count(*names.heads, maximum=_MAX_HEADS)
-    vocab_size = fields.count("vocab_size", maximum=_MAX_VOCAB)
+    n_heads = fields.count(*names.heads, default=names.default_heads, maximum=_MAX_HEADS)
+    vocab_size = fields.count("vocab_size", default=names.default_vocab, maximum=_MAX_VOCAB)
     ratio = names.default_mlp_ratio
     max_positions = fields.count(
         *names.positions,
@@ -267,10 +276,14 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
         rope=rope,
         local_rope=local_rope,
         rotary_layers=rotates,
-        embedding_scale=_scale(fields, names.embedding_scale),
-        attention_scale=_scale(fields, names.attention_scale, head_dim**-0.5),
+        embedding_scale=(
+            width**0.5 if names.scales_embeddings else _scale(fields, names.embedding_scale)
+        ),
+        attention_scale=_attention_scale(fields, names, head_dim),
         residual_scale=_scale(fields, names.residual_scale),
         logit_scale=1 / _scale(fields, names.logit_divisor),
+        attention_cap=_cap(fields, names.attention_cap),
+        logit_cap=_cap(fields, names.logit_cap),
         qkv_bias=_flag(fields, names.qkv_bias),
         o_bias=_flag(fields, names.o_bias),
         mlp_bias=_flag(fields, names.mlp_bias),
@@ -289,6 +302,20 @@ def _flag(fields: ConfigFields, named: str | bool) -> bool:
 def _scale(fields: ConfigFields, name: str | None, without: float = 1.0) -> float:
     """The factor in a field, 1 if absent; `without` for a family without the field."""
     return without if name is None else fields.number(name, default=1.0)
+
+
+def _attention_scale(fields: ConfigFields, names: ConfigFormat, head_dim: int) -> float:
+    scalar = float(head_dim)
+    if names.query_scalar is not None:
+        scalar = fields.number(names.query_scalar, default=names.default_query_scalar)
+    return _scale(fields, names.attention_scale, scalar**-0.5)
+
+
+def _cap(fields: ConfigFields, cap: SoftCap | None) -> float | None:
+    if cap is None:
+        return None
+    is_silent = not fields.is_given(cap.field)
+    return cap.default if is_silent else fields.optional_number(cap.field, above=0.0)
 
 
 def _n_kv_heads(fields: ConfigFields, names: ConfigFormat, n_heads: int) -> int:

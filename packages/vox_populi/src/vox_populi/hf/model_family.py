@@ -30,6 +30,8 @@ class NormKind(StrEnum):
     """RMSNorm, whose result is rounded to the compute dtype before the weight multiplies it."""
     RMS_WIDE = "rms_wide"
     """RMSNorm that multiplies by its weight in float32 and rounds once."""
+    RMS_CENTRED = "rms_centred"
+    """The same with one more than the stored weight."""
     LAYER = "layer"
     """LayerNorm, which has a bias."""
 
@@ -60,11 +62,23 @@ class SlidingRule:
     where_unrotated: bool = False
     """Whether, without `layer_types`, the layers that do not rotate slide, instead of those from
     `max_window_layers` on."""
+    full_every_field: str | None = None
+    """Field with that number."""
 
     @property
     def is_listed(self) -> bool:
         """Whether `layer_types` chooses; otherwise all layers slide, or none."""
         return self.by_layer or self.full_every is not None
+
+
+@dataclass(frozen=True, slots=True)
+class SoftCap:
+    """Values x become `cap * tanh(x / cap)`, unless the field is null."""
+
+    field: str
+    """Field with the cap."""
+    default: float | None
+    """The cap of a file without the field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +91,9 @@ class ConfigFormat:
     width: tuple[str, ...] = ("hidden_size",)
     layers: tuple[str, ...] = ("num_hidden_layers",)
     heads: tuple[str, ...] = ("num_attention_heads",)
+    default_heads: int | None = None
+    """`None`: the file must say it; the same for the vocabulary."""
+    default_vocab: int | None = None
     kv_heads: str | None = "num_key_value_heads"
     """`None`: always as many as query heads."""
     default_kv_heads: int | None = None
@@ -106,6 +123,14 @@ class ConfigFormat:
     logit_divisor: str | None = None
     attention_scale: str | None = None
     """Field with the factor of attention's scores, 1 if absent; `None`: 1/sqrt(head dim)."""
+    scales_embeddings: bool = False
+    """Whether embeddings are multiplied by the root of the model width."""
+    query_scalar: str | None = None
+    """Field with the number whose inverse root scales the scores; `None`: that is the head dim."""
+    default_query_scalar: float = 256.0
+    attention_cap: SoftCap | None = None
+    """Cap of the scores of attention; `None`: the class knows none. The same for the logits."""
+    logit_cap: SoftCap | None = None
     sliding: SlidingRule | None = None
     """`None`: every layer attends to everything, and no field could say otherwise."""
     rope: RopeRule | None = field(default_factory=RopeRule)

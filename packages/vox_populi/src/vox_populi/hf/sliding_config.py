@@ -21,6 +21,8 @@ def sliding_layers(
         return None, (False,) * len(rotates)
     window = _window(fields, rule)
     places, first, every = range(len(rotates)), 0, rule.full_every
+    if rule.full_every_field is not None:
+        every = fields.count(rule.full_every_field, default=every, maximum=MAX_POSITIONS)
     if rule.by_layer:
         if not fields.flag("use_sliding_window", default=False):
             window = None

@@ -20,5 +20,7 @@ def attention_notes(device: str, dtype: torch.dtype, config: ModelConfig) -> tup
     place = torch.device(device)
     if place.type != "cuda":
         return ()
+    if config.attention_cap is not None:
+        return (say.note_attention_by_rows("it has no soft cap"),)
     reason = why_no_varlen(place, dtype, config.head_dim, config.n_heads // config.n_kv_heads)
     return () if reason is None else (say.note_attention_by_rows(reason),)

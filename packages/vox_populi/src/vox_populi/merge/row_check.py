@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.merge.receipt import TIE_TOLERANCE, RowCheck, RowTolerance
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.transformer import Transformer, soft_capped
 from vox_populi.plan.memory_estimate import count_parameters
 from vox_tensor.collate import collate_window
 from vox_tensor.lora import project_shared, projection_of
@@ -65,7 +65,8 @@ def score_rows(build: Callable[[], Transformer], rows: Sequence[EncodedRow]) -> 
     for hidden_CD, targets_C in zip(
         hidden_PD.split(step), batch.targets_P.split(step), strict=True
     ):
-        (logits_CV,) = project_shared(hidden_CD, (head,))
+        (uncapped_CV,) = project_shared(hidden_CD, (head,))
+        logits_CV = soft_capped(uncapped_CV, model.config.logit_cap)
         best_C2 = logits_CV.topk(2, dim=-1)
         tops.append(best_C2.indices)
         scores.append(best_C2.values)

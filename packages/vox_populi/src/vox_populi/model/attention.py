@@ -19,7 +19,9 @@ from vox_populi.model.kv_slots import SlotStep
 from vox_populi.model.norm import Norm
 from vox_populi.model.normed_projection import normed_project
 from vox_populi.model.rotary import Rotation
-from vox_tensor.prefix_attention import Branch, prefix_attention
+from vox_tensor.capped_attention import capped_continuation, capped_segments
+from vox_tensor.prefix_attention import Branch, prefix_attention, row_spans
+from vox_tensor.score_rule import ScoreRule
 from vox_tensor.segment_attention import continued_attention, segment_attention
 
 
@@ -34,9 +36,9 @@ class PackContext:
     cache: KvCache | SlotStep | None = None
     """Earlier tokens that the pack continues; the pack's tokens are appended. With slots, each
     token of the pack continues a text of its own."""
-    attend: Callable[[Tensor, Tensor, Tensor, float, int | None], Tensor] | None = None
-    """Attention of one text in plain operations, from queries, keys, values, scale and window,
-    for a graph that is exported; `None` for torch's kernels."""
+    attend: Callable[[Tensor, Tensor, Tensor, ScoreRule], Tensor] | None = None
+    """Attention of one text in plain operations, from queries, keys and values, for a graph that is
+    exported; `None` for torch's kernels."""
     local_rotary: Rotation | None = None
     """`rotary` of layers with a window, in families where these rotate differently."""
     branches: tuple[Branch, ...] = ()
@@ -52,9 +54,9 @@ class Attention(nn.Module):
         super().__init__()
         self.layer = layer
         self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
-        self.head_dim, self.scale = config.head_dim, config.attention_scale
-        self.rotates = config.rotary_layers[layer]
-        self.window = config.sliding_window if config.sliding_layers[layer] else None
+        self.head_dim, self.rotates = config.head_dim, config.rotary_layers[layer]
+        window = config.sliding_window if config.sliding_layers[layer] else None
+        self.rule = ScoreRule(config.attention_scale, window, config.attention_cap)
         width, inner = config.hidden_size, config.n_heads * config.head_dim
         kv_inner = config.n_kv_heads * config.head_dim
         if config.fused_qkv:
@@ -88,17 +90,20 @@ class Attention(nn.Module):
         return self._attend(q_THE, k_TKE, v_TKE, context).reshape(x_TD.shape[0], -1)
 
     def _attend(self, q_THE: Tensor, k: Tensor, v: Tensor, context: PackContext) -> Tensor:
-        scale, window = self.scale, self.window
+        scale, window, cap = self.rule
         if context.attend is not None:
-            return context.attend(q_THE, k, v, scale, window)
+            return context.attend(q_THE, k, v, self.rule)
         if isinstance(context.cache, SlotStep):
-            heads = (q_THE, k, v)
-            return context.cache.attend(self.layer, heads, scale=scale, window=window)
+            return context.cache.attend(self.layer, (q_THE, k, v), self.rule)
         if context.cache is not None:
             k, v = context.cache.layers[self.layer].append(k, v)
+        offsets, branches = context.offsets, context.branches
+        if cap is not None:
+            if k.shape[0] > q_THE.shape[0]:
+                return capped_continuation(q_THE, k, v, self.rule)
+            return capped_segments(q_THE, k, v, row_spans(offsets, branches), self.rule)
         if k.shape[0] > q_THE.shape[0]:
             return continued_attention(q_THE, k, v, scale=scale, window=window)
-        offsets, branches = context.offsets, context.branches
         if branches:
             return prefix_attention(q_THE, k, v, offsets, branches, scale=scale, window=window)
         return segment_attention(q_THE, k, v, offsets, scale=scale, window=window)

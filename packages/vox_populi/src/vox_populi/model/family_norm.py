@@ -15,5 +15,7 @@ def build_norm(config: ModelConfig, dim: int) -> Norm:
             return LayerNorm(dim, config.norm_eps)
         case NormKind.RMS_WIDE:
             return WideRmsNorm(dim, config.norm_eps)
+        case NormKind.RMS_CENTRED:
+            return WideRmsNorm(dim, config.norm_eps, centre=1.0)
         case NormKind.RMS:
             return RmsNorm(dim, config.norm_eps)

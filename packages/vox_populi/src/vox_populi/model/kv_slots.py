@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from vox_populi.model.kv_cache import KvCache
+from vox_tensor.capped_attention import capped_slots
+from vox_tensor.score_rule import ScoreRule
 from vox_tensor.segment_attention import padded_attention
 
 _STEP = 64
@@ -123,23 +125,22 @@ class SlotStep:
         self._places: Tensor | None = None
         self._masks: dict[int | None, Tensor] = {}
 
-    def attend(
-        self, layer: int, heads: Sequence[Tensor], *, scale: float, window: int | None
-    ) -> Tensor:
+    def attend(self, layer: int, heads: Sequence[Tensor], rule: ScoreRule) -> Tensor:
         """Softmax attention of each text's new token over its text: `[N, H, E]`.
 
         Args:
             layer: Which layer.
             heads: Queries `[N, H, E]`, keys and values `[N, K, E]` of the new tokens.
-            scale: Factor of the scores.
-            window: Sliding window of the layer.
+            rule: Scale, window and soft cap of the layer.
         """
         q_NHE, k_NKE, v_NKE = heads
         if self._places is None:
             self._places = torch.tensor(self._slots.lengths, device=q_NHE.device)
         k_NLKE, v_NLKE = self._slots.append(layer, self._places, k_NKE, v_NKE)
-        mask_NL = self._mask(self._places, k_NLKE.shape[1], window)
-        return padded_attention(q_NHE, k_NLKE, v_NLKE, mask_NL, scale=scale)
+        mask_NL = self._mask(self._places, k_NLKE.shape[1], rule.window)
+        if rule.cap is not None:
+            return capped_slots(q_NHE, k_NLKE, v_NLKE, mask_NL, rule)
+        return padded_attention(q_NHE, k_NLKE, v_NLKE, mask_NL, scale=rule.scale)
 
     def done(self) -> None:
         """Count the new tokens, which every layer has stored."""

@@ -89,8 +89,12 @@ class Transformer(nn.Module):
     def embedded(self, ids_T: Tensor, positions_T: Tensor) -> Tensor:
         """What the first block takes, `[T, D]`."""
         x_TD: Tensor = self.embed(ids_T)
-        if self.config.embedding_scale != 1:
-            x_TD = x_TD * self.config.embedding_scale
+        scale = self.config.embedding_scale
+        if self.config.family.config.scales_embeddings:
+            # The root of the width, in the dtype of the embeddings, as in transformers.
+            scale = float(torch.tensor(scale, dtype=x_TD.dtype))
+        if scale != 1:
+            x_TD = x_TD * scale
         return x_TD if self.pos_embed is None else x_TD + self.pos_embed(positions_T)
 
     def head_input(self, x_TD: Tensor) -> Tensor:
@@ -108,7 +112,7 @@ class Transformer(nn.Module):
         hidden = self.hidden(batch, keep_P, cache)
         with self.whole_head():
             (out,) = project_shared(hidden, (projection_of(self.lm_head, hidden),))
-        return out
+        return soft_capped(out, self.config.logit_cap)
 
     def loss_sum(self, batch: PackedBatch) -> Tensor:
         """Sum of the weighted cross entropies at supervised positions, a float32 scalar.
@@ -118,7 +122,18 @@ class Transformer(nn.Module):
         hidden_PD = self.hidden(batch, batch.supervised_P)
         with self.whole_head():
             head = projection_of(self.lm_head, hidden_PD)
-            return linear_cross_entropy(hidden_PD, head, batch.targets_P, weights_P=batch.weights_P)
+            return linear_cross_entropy(
+                hidden_PD,
+                head,
+                batch.targets_P,
+                weights_P=batch.weights_P,
+                cap=self.config.logit_cap,
+            )
+
+
+def soft_capped(logits: Tensor, cap: float | None) -> Tensor:
+    """`cap * tanh(logits / cap)`, or the logits without a cap."""
+    return logits if cap is None else torch.tanh(logits / cap) * cap
 
 
 def _embedding(rows: int, width: int) -> nn.Embedding:

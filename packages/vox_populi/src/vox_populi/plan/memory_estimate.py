@@ -20,6 +20,8 @@ from vox_populi.hf.keymap import AdapterModule, tensor_keys
 from vox_populi.hf.model_config import ModelConfig
 from vox_tensor.lora_spec import LoraSpec, lora_shapes
 
+CAPPED_SCORES = 2**22
+"""Scores in memory at a time where attention has a soft cap, as `vox_tensor.capped_attention`."""
 LOSS_CHUNK_ROWS = 256
 """`vox_tensor.head_loss.CHUNK_ROWS`, which needs torch to be read; a test compares."""
 
@@ -63,10 +65,11 @@ class MemoryEstimate:
     """What the forward pass keeps for the backward pass: T * (`kept_per_token` + 2 D) * s, the
     last term for the final norm's input and the gradient that the loss makes."""
     working: int
-    """Temporaries of the largest block's backward pass: T * (max(4 F, 8 Q) + 2 D) * s."""
+    """Temporaries of the largest block's backward pass: T * (max(4 F, 8 Q) + 2 D) * s, and with a
+    soft cap of attention the scores that are in memory at a time, four times."""
     loss_chunk: int
     """Logits and their gradient for one chunk of supervised positions, in f32: C * V * 4 * 2,
-    with C = min(256, T)."""
+    with C = min(256, T); with a soft cap of the logits also its slope, C * V * 4."""
     runtime: int
     """Interpreter and libraries, or what a GPU's libraries take of its memory."""
     packed_weights: int = 0
@@ -177,6 +180,8 @@ def estimate_memory(
     saved = kept_per_token(config, modules if lora.dropout else (), kept) + 2 * config.hidden_size
     inputs = config.n_layers * config.hidden_size if is_offloaded else 0
     widest = max(4 * config.intermediate_size, 8 * config.q_features) + 2 * config.hidden_size
+    capped = 0 if config.attention_cap is None else 4 * CAPPED_SCORES * _F32
+    buffers = 2 if config.logit_cap is None else 3
     return MemoryEstimate(
         weights=size * (count_parameters(config) - (packed.values if packed else 0)),
         packed_weights=packed.packed_bytes if packed else 0,
@@ -185,9 +190,9 @@ def estimate_memory(
         gradients=adapter.values,
         optimizer=adapter.optimizer,
         activations=work.tokens * saved * size,
-        working=work.tokens * widest * size,
+        working=work.tokens * widest * size + capped,
         host=work.tokens * inputs * size,
-        loss_chunk=min(LOSS_CHUNK_ROWS, work.tokens) * config.vocab_size * _F32 * 2,
+        loss_chunk=min(LOSS_CHUNK_ROWS, work.tokens) * config.vocab_size * _F32 * buffers,
         runtime=_RUNTIME_BYTES.get(work.device, CUDA_RUNTIME_BYTES),
     )
 
