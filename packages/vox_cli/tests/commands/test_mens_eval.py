@@ -137,8 +137,8 @@ def test_blank_and_cut_answers_are_counted(vox: Vox, evaluated: Asked) -> None:
 
 
 def test_eval_takes_a_run_or_a_model_without_a_flag(vox: Vox, evaluated: Asked) -> None:
-    assert vox("mens", "eval", "runs/a", "--data", "rows.jsonl").code == 0
+    assert vox("mens", "eval", "my/runs/a", "--data", "rows.jsonl").code == 0
     assert evaluated.request is not None
-    assert evaluated.request.weights == WeightsChoice(source=Path("runs/a"))
-    outcome = vox("mens", "eval", "runs/a", "--data", "rows.jsonl", "--adapter", "p")
+    assert evaluated.request.weights == WeightsChoice(source=Path("my/runs/a"))
+    outcome = vox("mens", "eval", "my/runs/a", "--data", "rows.jsonl", "--adapter", "p")
     assert (outcome.code, outcome.codes) == (2, ["MENS-U030"])

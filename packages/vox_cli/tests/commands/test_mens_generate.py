@@ -188,8 +188,8 @@ def test_json_lines_are_named_where_there_are_any(vox: Vox, command: str) -> Non
 
 
 def test_generate_takes_a_run_or_a_model_without_a_flag(vox: Vox, generated: Generated) -> None:
-    assert vox("mens", "generate", "runs/a", "--prompt", "Go on.").code == 0
+    assert vox("mens", "generate", "my/runs/a", "--prompt", "Go on.").code == 0
     assert generated.request is not None
-    assert generated.request.weights == WeightsChoice(source=Path("runs/a"))
-    outcome = vox("mens", "generate", "runs/a", "--run", "runs/b", "--prompt", "Go on.")
+    assert generated.request.weights == WeightsChoice(source=Path("my/runs/a"))
+    outcome = vox("mens", "generate", "my/runs/a", "--run", "runs/b", "--prompt", "Go on.")
     assert (outcome.code, outcome.codes) == (2, ["MENS-U030"])
