@@ -22,8 +22,8 @@ import torch
 from merge_bench import SHAPES, write_base
 
 from vox_populi.hf.inventory import read_inventory
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.nf4_load import load_nf4_base
-from vox_populi.model.transformer import Transformer
 from vox_populi.train.allocator import keep_freed_memory
 from vox_tensor.lora import FrozenLinear
 from vox_tensor.nf4_levels import Nf4Settings
@@ -114,14 +114,14 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def packed_bytes(model: Transformer) -> int:
+def packed_bytes(model: CausalGraph) -> int:
     """Codes and scales of all layers in NF4."""
     layers = [module for module in model.modules() if isinstance(module, FrozenLinear)]
     weights = [layer.weight for layer in layers if isinstance(layer.weight, Nf4Weight)]
     return sum(weight.quantized.n_bytes for weight in weights)
 
 
-def dense_bytes(model: Transformer) -> int:
+def dense_bytes(model: CausalGraph) -> int:
     """Embeddings, head, norms and biases."""
     return sum(each.numel() * each.element_size() for each in model.parameters())
 

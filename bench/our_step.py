@@ -24,10 +24,10 @@ from vox_populi.contract.setting_groups import OptimizationSettings
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.kernel.nf4_backend import choose_nf4_backend
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.nf4_load import load_nf4_base
-from vox_populi.model.transformer import Transformer
 from vox_populi.train.allocator import keep_freed_memory
 from vox_populi.train.batches import pack_batches
 from vox_populi.train.gradients import clip_gradients, forget_gradients
@@ -86,7 +86,7 @@ def pool_of(variant: Variant, device: torch.device) -> DensePool | None:
     return DensePool(DenseCopies(variant.dense_copies), choose_nf4_backend(str(device)).dequantize)
 
 
-def load(shape: Shape, base: Path, device: torch.device, pool: DensePool | None) -> Transformer:
+def load(shape: Shape, base: Path, device: torch.device, pool: DensePool | None) -> CausalGraph:
     """Tensor by tensor; a base in NF4 is quantised as it comes."""
     inventory, dtype = read_inventory(base), DTYPES[shape.dtype]
     if pool is None:
@@ -94,7 +94,7 @@ def load(shape: Shape, base: Path, device: torch.device, pool: DensePool | None)
     return load_nf4_base(inventory, dtype, device, Nf4Settings(), pool)
 
 
-def nf4_parts(model: Transformer, base: Path) -> list[Tensor]:
+def nf4_parts(model: CausalGraph, base: Path) -> list[Tensor]:
     """Codes and 8-bit magnitudes of every layer of the blocks, in forward order."""
     parts = []
     for module in block_modules(base):

@@ -316,13 +316,17 @@ def build_tiny_model(
     config = CONFIGS[name]()
     # Theirs, unannotated.
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
-    generator = torch.Generator().manual_seed(seed)
     # Gemma stores what its norms have more than one.
-    norm_mean = 0.0 if config.model_type.startswith("gemma") else 1.0
+    draw_parameters(model, seed, 0.0 if config.model_type.startswith("gemma") else 1.0)
+    return cast(PreTrainedModel, model.to(dtype).eval())
+
+
+def draw_parameters(model: torch.nn.Module, seed: int, norm_mean: float = 1.0) -> None:
+    """Fill every parameter, so that each of them matters."""
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             _draw(parameter_name, parameter, generator, norm_mean)
-    return cast(PreTrainedModel, model.to(dtype).eval())
 
 
 def _draw(name: str, parameter: torch.Tensor, generator: torch.Generator, norm_mean: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from tests_integration.tiny_models import FAMILY_CASES, VOCAB, write_tiny_model
 from tests_integration.tolerances import F32_GRAD, F32_LOSS_SUM, F32_MERGED, assert_parity, differs
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.transformer import Transformer
@@ -39,7 +40,7 @@ def block_modules(folder: Path) -> list[AdapterModule]:
     return [m for m in modules if ProjectionRole.LM_HEAD not in m.roles]
 
 
-def our_model(folder: Path) -> tuple[Transformer, dict[str, LoraLinear]]:
+def our_model(folder: Path) -> tuple[CausalGraph, dict[str, LoraLinear]]:
     model = load_base(read_inventory(folder), torch.float32)
     generator = torch.Generator().manual_seed(5)
     adapted = attach_adapters(model, block_modules(folder), SPEC, generator)
@@ -107,5 +108,6 @@ def test_merging_folds_the_adapter_in_exactly(name: str, tmp_path: Path) -> None
     with torch.no_grad():
         adapted = model.logits(batch)
         assert differs(adapted, base.logits(batch), F32_MERGED), "the adapter must change something"
-        assert_parity(merged_transformer(model).logits(batch), adapted, F32_MERGED)
+        merged = merged_transformer(cast(Transformer, model))
+        assert_parity(merged.logits(batch), adapted, F32_MERGED)
         assert torch.equal(model.logits(batch), adapted), "merging must not change the model"

@@ -20,8 +20,8 @@ from vox_populi.hf.inventory import read_inventory
 from vox_populi.infer.cached_model import CachedModel
 from vox_populi.infer.generate import generate_ids
 from vox_populi.infer.sampling import SamplingSpec
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.hf_load import load_base
-from vox_populi.model.transformer import Transformer
 from vox_tensor.collate import collate_window
 from vox_tensor.records import EncodedRow
 
@@ -43,17 +43,17 @@ def prompt(length: int = PROMPT_LENGTH, seed: int = 0) -> list[int]:
     return ids
 
 
-def tiny(folder: Path, name: str) -> tuple[PreTrainedModel, Transformer]:
+def tiny(folder: Path, name: str) -> tuple[PreTrainedModel, CausalGraph]:
     theirs = write_tiny_model(folder, name)
     return theirs, load_base(read_inventory(folder), torch.float32).eval()
 
 
 @torch.no_grad()
-def all_logits(model: Transformer, ids: list[int]) -> torch.Tensor:
+def all_logits(model: CausalGraph, ids: list[int]) -> torch.Tensor:
     return model.logits(collate_window([EncodedRow(tuple(ids), tuple(ids))]))
 
 
-def step_scores(model: Transformer, ids: list[int]) -> torch.Tensor:
+def step_scores(model: CausalGraph, ids: list[int]) -> torch.Tensor:
     """Scores after each of `ids` from the prompt's last one on, without a cache.
 
     One pass has them all, unless the length of a text decides how its first tokens are rotated.
@@ -65,14 +65,14 @@ def step_scores(model: Transformer, ids: list[int]) -> torch.Tensor:
     return all_logits(model, ids)[PROMPT_LENGTH - 1 :]
 
 
-def greedy_without_cache(model: Transformer, ids: list[int], n: int) -> list[int]:
+def greedy_without_cache(model: CausalGraph, ids: list[int], n: int) -> list[int]:
     made = list(ids)
     for _ in range(n):
         made.append(int(all_logits(model, made)[-1].argmax()))
     return made[len(ids) :]
 
 
-def ours(model: Transformer, ids: list[int], **sampling: float) -> list[int]:
+def ours(model: CausalGraph, ids: list[int], **sampling: float) -> list[int]:
     spec = SamplingSpec(**sampling)  # type: ignore[arg-type]  # floats stand for any setting
     made = generate_ids(
         CachedModel(model), ids, max_new_tokens=NEW_TOKENS, stop_ids=(), sampling=spec
@@ -95,7 +95,7 @@ def their_greedy(model: PreTrainedModel, ids: list[int], **settings: float) -> l
     return made
 
 
-def assert_no_rounding_decides(model: Transformer, made: list[int], penalty: float = 1.0) -> None:
+def assert_no_rounding_decides(model: CausalGraph, made: list[int], penalty: float = 1.0) -> None:
     """No second-best token is so near that scores off by their tolerance could make it the best."""
     ids = prompt() + made
     penalise = RepetitionPenaltyLogitsProcessor(penalty)

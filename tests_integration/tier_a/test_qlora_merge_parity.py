@@ -36,9 +36,9 @@ from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.merge.choices import Onto
 from vox_populi.merge.subset import SUBSET_FILE
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tensors
 from vox_populi.model.nf4_load import load_nf4_base
-from vox_populi.model.transformer import Transformer
 from vox_populi.pipeline.merge import (
     MergeReport,
     QloraMergeRequest,
@@ -86,7 +86,7 @@ def modules_of(inventory: ModelInventory, header: AdapterHeader) -> list[Adapter
     return [known[module.ours] for module in header.modules]
 
 
-def qlora_model(base: Path, header: AdapterHeader, tensors: Named) -> Transformer:
+def qlora_model(base: Path, header: AdapterHeader, tensors: Named) -> CausalGraph:
     """What was trained: NF4 in the blocks, the adapter beside it."""
     inventory = read_inventory(base)
     pool = DensePool(DenseCopies.NONE)
@@ -98,7 +98,7 @@ def qlora_model(base: Path, header: AdapterHeader, tensors: Named) -> Transforme
 
 
 @torch.no_grad()
-def our_logits(model: Transformer, ids: Sequence[int] = IDS) -> Tensor:
+def our_logits(model: CausalGraph, ids: Sequence[int] = IDS) -> Tensor:
     return model.logits(collate_window([EncodedRow(tuple(ids), (IGNORE_INDEX,) * len(ids))]))
 
 

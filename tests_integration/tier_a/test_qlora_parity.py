@@ -27,9 +27,9 @@ from tests_integration.tolerances import (
 )
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.nf4_load import load_nf4_base
-from vox_populi.model.transformer import Transformer
 from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
 from vox_tensor.collate import collate_window
 from vox_tensor.lora import LoraLinear
@@ -91,7 +91,7 @@ def block_modules(inventory: ModelInventory) -> list[AdapterModule]:
     return [m for m in modules if ProjectionRole.LM_HEAD not in m.roles]
 
 
-def our_model(folder: Path) -> tuple[Transformer, Adapted]:
+def our_model(folder: Path) -> tuple[CausalGraph, Adapted]:
     inventory = read_inventory(folder, allow_nf4=True)
     assert inventory.nf4, "nothing may be quantised again here"
     model = load_nf4_base(inventory, torch.float32, "cpu", Nf4Settings(), DensePool())

@@ -15,7 +15,7 @@ from torch import Tensor
 from tests_integration.tier_a.test_adapter_parity import block_modules, our_model, peft_model
 from tests_integration.tiny_models import VOCAB, write_tiny_model
 from tests_integration.tolerances import F32_GRAD, F32_LOSS_SUM, assert_parity, differs
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_tensor.collate import PackedBatch, collate_forest, collate_window
 from vox_tensor.lora import LoraLinear
 from vox_tensor.prefix_forest import SharingRule, pack_shared
@@ -30,7 +30,7 @@ EVERYTHING = SharingRule(least_length=1, least_saved=1, least_part=0.0)
 
 
 @cache
-def adapted_model(name: str) -> tuple[Transformer, dict[str, LoraLinear]]:
+def adapted_model(name: str) -> tuple[CausalGraph, dict[str, LoraLinear]]:
     with TemporaryDirectory() as folder:
         write_tiny_model(Path(folder), name)
         return our_model(Path(folder))

@@ -23,10 +23,10 @@ from tests_integration.tolerances import (
 )
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.nf4_load import load_nf4_base
-from vox_populi.model.transformer import Transformer
 from vox_tensor.collate import PackedBatch, collate_window
 from vox_tensor.lora import LoraLinear
 from vox_tensor.lora_spec import LoraSpec
@@ -57,7 +57,7 @@ def in_blocks(inventory: ModelInventory) -> list[AdapterModule]:
     return [m for m in modules if ProjectionRole.LM_HEAD not in m.roles]
 
 
-def adapt(model: Transformer, inventory: ModelInventory) -> Adapted:
+def adapt(model: CausalGraph, inventory: ModelInventory) -> Adapted:
     """The same adapter on whatever model; B is not zero."""
     generator = torch.Generator().manual_seed(5)
     adapted = attach_adapters(model, in_blocks(inventory), SPEC, generator)
@@ -68,13 +68,13 @@ def adapt(model: Transformer, inventory: ModelInventory) -> Adapted:
 
 def quantised(
     inventory: ModelInventory, settings: Nf4Settings, copies: DenseCopies = DenseCopies.NONE
-) -> tuple[Transformer, Adapted]:
+) -> tuple[CausalGraph, Adapted]:
     pool = DensePool(copies)
     model = load_nf4_base(inventory, torch.float32, "cpu", settings, pool)
     return model, adapt(model, inventory)
 
 
-def dequantised(inventory: ModelInventory, settings: Nf4Settings) -> tuple[Transformer, Adapted]:
+def dequantised(inventory: ModelInventory, settings: Nf4Settings) -> tuple[CausalGraph, Adapted]:
     """The dense model whose block weights went through NF4 and back."""
     model = load_base(inventory, torch.float32)
     with torch.no_grad():

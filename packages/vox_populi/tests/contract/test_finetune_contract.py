@@ -22,6 +22,7 @@ from vox_populi.data.learned_parts import LearnedParts
 from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ConfigError, ContractError
+from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.keymap import ProjectionRole
 from vox_tensor.errors import FailureKind
 from vox_tensor.lora_spec import LoraSpec
@@ -38,6 +39,7 @@ OTHER_VALUE: dict[str, Any] = {
     "tokenizer": TokenizerKind.HF,
     "lora": LoraSpec(rank=16, alpha=32.0, dropout=0.1),
     "targets": (ProjectionRole.Q,),
+    "graph_source": GraphSource.TRANSFORMERS,
     "template": ChatTemplate.PLAIN,
     "system_prompt": "Be brief.",
     "history": History.LAST,

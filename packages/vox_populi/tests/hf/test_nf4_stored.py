@@ -109,9 +109,9 @@ def nf4_inventory(path: Path, *, complete: bool = True) -> ModelInventory:
     return read_inventory(path, complete=complete, allow_nf4=True)
 
 
-def problems_of(path: Path, **options: bool) -> list[str]:
+def problems_of(path: Path, *, allow_nf4: bool = True, complete: bool = True) -> list[str]:
     with pytest.raises(ModelError) as caught:
-        read_inventory(path, **{"allow_nf4": True, **options})
+        read_inventory(path, allow_nf4=allow_nf4, complete=complete)
     return [str(problem) for problem in caught.value.problems]
 
 

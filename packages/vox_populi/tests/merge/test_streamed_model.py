@@ -30,8 +30,8 @@ from vox_populi.merge.streamed_model import (
     stored_model,
     trained_model,
 )
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.hf_load import load_base
-from vox_populi.model.transformer import Transformer
 from vox_tensor.collate import collate_window
 from vox_tensor.nf4 import dequantize_nf4, quantize_nf4
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
@@ -111,12 +111,12 @@ def write_base(folder: Path, raw: dict[str, object], dtype: torch.dtype) -> Mode
 
 
 @torch.no_grad()
-def logits(model: Transformer) -> Tensor:
+def logits(model: CausalGraph) -> Tensor:
     ids = (1, 7, 23, 0, 11)
     return model.logits(collate_window([EncodedRow(ids, (IGNORE_INDEX,) * len(ids))]))
 
 
-def dense_model(inventory: ModelInventory, rounded: frozenset[str]) -> Transformer:
+def dense_model(inventory: ModelInventory, rounded: frozenset[str]) -> CausalGraph:
     """The same model in memory, with some weights rounded."""
     model = load_base(inventory, torch.float32)
     for name in rounded:
@@ -173,7 +173,7 @@ def test_merge_check_runs_what_would_be_written(
     graph = merged_graph(inventory, Adapter(header, tensors), modules, base if is_rounded else None)
     model = dense_model(inventory, base.rounded if is_rounded else frozenset())
     if inventory.tied_head:
-        model.lm_head.weight = torch.nn.Parameter(model.embed.weight.clone())
+        model.layer("lm_head").weight = torch.nn.Parameter(model.layer("embed").weight.clone())
     for module in header.modules:
         weight = model.get_parameter(f"{module.ours}.weight")
         delta = header.lora.scale * (
@@ -209,7 +209,7 @@ def test_merge_check_takes_the_table_for_the_head_of_a_proxy(tmp_path: Path) -> 
     model = load_base(inventory, torch.float32)
     own = logits(stored_model(inventory))
     torch.testing.assert_close(own, logits(model))
-    model.lm_head.weight = model.embed.weight
+    model.layer("lm_head").weight = model.layer("embed").weight
     tied = with_table_as_head(inventory)
     found = logits(stored_model(tied))
     torch.testing.assert_close(found, logits(model))
@@ -217,7 +217,7 @@ def test_merge_check_takes_the_table_for_the_head_of_a_proxy(tmp_path: Path) -> 
     header = qlora_header(inventory.model_dir, GraphId.PROXY_STACK)
     known = {module.ours: module for module in adapter_modules(inventory.config)}
     base = trained_base(tied, header, QUANTIZATION, [known[m.ours] for m in header.modules])
-    rounded = dense_model(inventory, frozenset({"embed.weight"})).embed.weight
+    rounded = dense_model(inventory, frozenset({"embed.weight"})).layer("embed").weight
     head = next(key for key in tensor_keys(inventory.config) if key.ours == "lm_head.weight")
     weight = base.weight(head)
     assert weight is not None

@@ -43,7 +43,7 @@ def test_tensors_are_read_and_conv1d_weights_turned(tmp_path: Path) -> None:
     model = load_base(read_inventory(write_base(tmp_path / "base")), torch.float32)
     stored = torch.arange(1, 4 * 12 + 1).div(100).view(4, 12)
     assert torch.equal(model.get_parameter("blocks.0.attn.qkv.weight"), stored.t())
-    assert model.lm_head.weight is model.embed.weight
+    assert model.layer("lm_head").weight is model.layer("embed").weight
     assert not any(p.requires_grad for p in model.parameters())
 
 

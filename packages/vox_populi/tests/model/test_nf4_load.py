@@ -15,9 +15,9 @@ from vox_populi.hf.embedded import embedded_model_dir
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.keymap import TensorKey, block_weight_keys, tensor_keys
 from vox_populi.hf.model_config import parse_model_config
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.hf_load import load_base, read_weight
 from vox_populi.model.nf4_load import load_nf4_base, quantize_stored
-from vox_populi.model.transformer import Transformer
 from vox_tensor.collate import collate_window
 from vox_tensor.lora import FrozenLinear
 from vox_tensor.nf4 import Nf4Tensor, dequantize_nf4, quantize_nf4
@@ -56,12 +56,12 @@ def write_gpt2(
 
 def load(
     inventory: ModelInventory, settings: Nf4Settings | None = None, dtype: torch.dtype | None = None
-) -> Transformer:
+) -> CausalGraph:
     settings = settings or Nf4Settings()
     return load_nf4_base(inventory, dtype or torch.float32, "cpu", settings, DensePool())
 
 
-def packed_layer(model: Transformer, key: TensorKey) -> Nf4Tensor:
+def packed_layer(model: CausalGraph, key: TensorKey) -> Nf4Tensor:
     layer = model.get_submodule(key.ours.removesuffix(".weight"))
     assert isinstance(layer, FrozenLinear)
     assert isinstance(layer.weight, Nf4Weight)
@@ -99,7 +99,7 @@ def test_linear_layers_of_blocks_are_packed_and_nothing_else(
         assert torch.equal(parameter, dense.get_parameter(name))
         assert parameter.dtype == dtype
         assert not parameter.requires_grad
-    assert model.lm_head.weight is model.embed.weight
+    assert model.layer("lm_head").weight is model.layer("embed").weight
     assert not model.training
 
 

@@ -18,7 +18,7 @@ from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError, ConfigError, DataError, RunFailedError
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.merge.choices import MergeFormat
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.pipeline import evaluate_run
 from vox_populi.pipeline.evaluate import EvalReport, EvalRequest, evaluate
 from vox_populi.pipeline.evaluate_run import DEFAULT_SEQ_LEN
@@ -158,7 +158,7 @@ def test_before_and_after_are_the_losses_of_training(
     data = contract.data_paths[0] / "valid.jsonl"
     loads: list[FoundWeights] = []
 
-    def count(found: FoundWeights) -> AdaptedObjective[Transformer]:
+    def count(found: FoundWeights) -> AdaptedObjective[CausalGraph]:
         loads.append(found)
         return load_weights(found)
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from vox_populi.contract.adapter_target import parse_targets
+from vox_populi.hf.keymap import AdapterModule, ProjectionRole
 from vox_populi.hf.model_config import ModelConfig
-from vox_populi.plan.target_modules import select_adapters
+from vox_populi.hf.module_table import FrozenReason, FrozenWeight, ModuleTable
+from vox_populi.plan.target_modules import coverage_notes, select_adapters
 
 MakeConfig = Callable[..., ModelConfig]
 
@@ -71,3 +74,41 @@ def test_gate_and_up_may_be_one_layer_too(make_config: MakeConfig) -> None:
 def test_both_problems_of_one_request_are_reported(make_config: MakeConfig) -> None:
     problems = select_adapters(make_config("gpt2"), parse_targets("q,gate")).problems
     assert [problem.code for problem in problems] == ["MENS-P002", "MENS-P003"]
+
+
+def foreign(config: ModelConfig) -> ModelConfig:
+    """A config whose blocks are of two kinds: the second has nothing but an `o` and experts."""
+    roles = {"q": ProjectionRole.Q, "o": ProjectionRole.O}
+    modules = [
+        AdapterModule(f"blocks.{block}.attn.{name}", f"layers.{block}.{name}", (role,), 8, 8, False)
+        for block, names in enumerate(("qo", "o"))
+        for name, role in roles.items()
+        if name in names
+    ]
+    head = AdapterModule("lm_head", "lm_head", (ProjectionRole.LM_HEAD,), 8, 24, False)
+    table = ModuleTable(
+        class_name="AnyForCausalLM",
+        version="5.23.0",
+        embed="embed",
+        blocks="layers.",
+        keys=(),
+        modules=(*modules, head),
+        layer_kinds=("attention", "conv"),
+        frozen=(FrozenWeight("layers.1.experts.up", FrozenReason.EXPERTS, 576),),
+    )
+    return replace(config, modules=table)
+
+
+def test_a_role_must_be_in_every_kind_of_layer(make_config: MakeConfig) -> None:
+    config = foreign(make_config("llama"))
+    (problem,) = select_adapters(config, parse_targets("q,o")).problems
+    assert problem.code == "MENS-P141"
+    assert "conv" in problem.what
+    assert len(select_adapters(config, parse_targets("o,lm_head")).modules) == 3
+    assert len(select_adapters(config, None).modules) == 3
+
+
+def test_the_share_of_what_cannot_be_adapted_is_said(make_config: MakeConfig) -> None:
+    (note,) = coverage_notes(foreign(make_config("llama")))
+    assert "experts 75.0%" in note
+    assert not list(coverage_notes(make_config("llama")))

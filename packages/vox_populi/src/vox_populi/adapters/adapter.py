@@ -13,13 +13,13 @@ from torch import Tensor
 
 from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.hf.keymap import AdapterModule
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.lora_transformer import (
     A_SUFFIX,
     B_SUFFIX,
     attach_adapters,
     load_adapter_tensors,
 )
-from vox_populi.model.transformer import Transformer
 from vox_tensor.lora import LoraLinear
 
 
@@ -35,7 +35,7 @@ class Adapter:
         """A and B of a module."""
         return self.tensors[module + A_SUFFIX], self.tensors[module + B_SUFFIX]
 
-    def attach(self, model: Transformer, modules: Sequence[AdapterModule]) -> dict[str, LoraLinear]:
+    def attach(self, model: CausalGraph, modules: Sequence[AdapterModule]) -> dict[str, LoraLinear]:
         """Put the adapter on a base, unmerged; returns the adapted layers by our module name.
 
         Args:

@@ -58,6 +58,7 @@ from vox_populi.data.dataset import RowRules
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.data.trajectory_weights import TrajectoryRules
 from vox_populi.errors import ContractError
+from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.hub_name import ModelParts
 from vox_populi.number_ranges import (
     ALPHA,
@@ -161,6 +162,13 @@ class FinetuneContract:
         metavar="LIST",
     )
     """Projections to adapt; `None` for all in the family's blocks."""
+    graph_source: GraphSource = setting(
+        GraphSource.AUTO,
+        "Whose code computes the base: native, or transformers, which is proven first.",
+        name="graph",
+        recorded=Recorded.IF_CHANGED,
+    )
+    """`auto`: ours where the family has a file."""
     lora: LoraSpec = field(
         default_factory=lambda: LoraSpec(rank=16, alpha=32.0),
         metadata=settings_in(

@@ -25,6 +25,8 @@ class TrainingSettings(TypedDict, total=False):
     """Vocabulary."""
     targets: str | None
     """Projections to adapt, comma-separated: all, q, k, v, o, gate, up, down, lm_head."""
+    graph: Literal["auto", "native", "transformers"]
+    """Whose code computes the base: native, or transformers, which is proven first."""
     rank: int
     """Adapter rank."""
     alpha: float

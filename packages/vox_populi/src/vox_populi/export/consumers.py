@@ -14,6 +14,7 @@ from vox_populi.hf.keymap import AdapterModule, ProjectionRole
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.hf.model_family import GgufForm, Limit
 from vox_populi.hf.rope_config import RopeKind, RopeSpec
+from vox_populi.operator_messages import transformers_graph as say_foreign
 
 MLX_CONFIG_FILE = "adapter_config.json"
 MLX_WEIGHTS_FILE = "adapters.safetensors"
@@ -66,6 +67,8 @@ def obstacles(
     consumer: Consumer, config: ModelConfig, modules: Sequence[AdapterModule], rank: int
 ) -> Iterator[str]:
     """Why a consumer cannot load an adapter in any format; empty if it can."""
+    if config.modules is not None and consumer in (Consumer.MLX, Consumer.GGUF):
+        yield say_foreign.NO_FORM
     adapts_head = any(ProjectionRole.LM_HEAD in module.roles for module in modules)
     if consumer is not Consumer.PEFT and adapts_head and config.tie_word_embeddings:
         yield "lm_head is adapted and tied to the embedding, which cannot have an adapter there"
@@ -102,7 +105,9 @@ def passed_limits(limits: Iterable[Limit], config: ModelConfig) -> Iterator[str]
 
 def gguf_model_obstacles(config: ModelConfig) -> Iterator[str]:
     """What llama.cpp's architecture for this family would compute differently."""
-    if config.family.gguf.architecture is None:
+    if config.modules is not None:
+        yield say_foreign.NO_FORM
+    elif config.family.gguf.architecture is None:
         yield _no_gguf(config)
     yield from passed_limits(config.family.gguf.limits, config)
     rope, form = config.rope, config.family.gguf

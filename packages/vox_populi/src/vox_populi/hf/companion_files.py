@@ -58,9 +58,10 @@ def published_config(inventory: ModelInventory, *, is_head_tied: bool, dtype: st
     path = inventory.model_dir / CONFIG_NAME
     data = without_saved_path(CONFIG_NAME, read_published_file(path, inventory.model_dir))
     raw = parse_json_object(data, str(path))
-    said = parse_model_config(raw, str(path))
+    config = inventory.config
+    said = parse_model_config(raw, str(path), config.source)
     says_so = said.tie_word_embeddings == is_head_tied and said.dtype == dtype
-    older = _older_rope(raw)
+    older = _older_rope(raw) if config.modules is None else {}
     if says_so and not older and "quantization_config" not in raw:
         return data
     changed = {name: value for name, value in raw.items() if name != "quantization_config"}

@@ -18,6 +18,7 @@ from vox_populi.containers.safetensors_header import TensorInfo, read_header
 from vox_populi.containers.tensor_comparison import Missing, tensor_differences, tensor_problem
 from vox_populi.errors import ModelError
 from vox_populi.files.file_digest import digest_of_files
+from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.keymap import (
     EMBED_WEIGHT,
     HEAD_WEIGHT,
@@ -79,7 +80,11 @@ class ModelInventory:
 
 
 def read_inventory(
-    model_dir: Path, *, complete: bool = True, allow_nf4: bool = False
+    model_dir: Path,
+    *,
+    complete: bool = True,
+    allow_nf4: bool = False,
+    source: GraphSource = GraphSource.AUTO,
 ) -> ModelInventory:
     """Read a `save_pretrained` folder and check it against its own config.
 
@@ -89,12 +94,13 @@ def read_inventory(
             the embedding table must be there.
         allow_nf4: Accept a folder whose weights bitsandbytes packed in NF4; its dense tensors are
             in `tensors`, the others in `nf4`.
+        source: Whose code will compute the model.
 
     Raises:
         ModelError: With every missing, unexpected, misshaped or unreadable tensor, or every
             problem of the file that comes first in the chain config, index, headers.
     """
-    config = read_model_config(model_dir)
+    config = read_model_config(model_dir, source)
     if config.is_prequantized and not allow_nf4:
         raise ModelError(say_quantize.folder_is_quantized(str(model_dir)))
     files = find_weight_files(model_dir)

@@ -12,59 +12,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from vox_populi.hf.family_registry import FAMILIES
 from vox_populi.hf.model_config import ModelConfig
+from vox_populi.hf.tensor_key import AdapterModule, ProjectionRole, TensorKey
 
-
-class ProjectionRole(StrEnum):
-    """What a linear layer does in a block; the words that `--targets` takes."""
-
-    Q = "q"
-    K = "k"
-    V = "v"
-    O = "o"  # noqa: E741 - the field's name for it
-    GATE = "gate"
-    UP = "up"
-    DOWN = "down"
-    LM_HEAD = "lm_head"
-
-
-@dataclass(frozen=True, slots=True)
-class TensorKey:
-    """One tensor under both of its names."""
-
-    ours: str
-    theirs: str
-    """Canonical Hugging Face name; GPT-2's with the `transformer.` prefix."""
-    shape: tuple[int, ...]
-    """Shape as stored in the checkpoint."""
-    transposed: bool
-    """Stored `[in, out]`: swap the two dimensions on the way in and on the way out."""
-    required: bool
-    """Whether a checkpoint without it is incomplete; only a tied head may be left out."""
-
-    @property
-    def our_shape(self) -> tuple[int, ...]:
-        """Shape in our transformer."""
-        return self.shape[::-1] if self.transposed else self.shape
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterModule:
-    """One linear layer that can carry an adapter."""
-
-    ours: str
-    """Module path in our transformer, such as `blocks.0.attn.q`."""
-    theirs: str
-    """Module path in the Hugging Face model, such as `model.layers.0.self_attn.q_proj`."""
-    roles: tuple[ProjectionRole, ...]
-    """More than one where the base fuses projections (GPT-2's `c_attn` is q, k and v)."""
-    in_features: int
-    out_features: int
-    fan_in_fan_out: bool
-    """The base stores this weight `[in, out]` (PEFT's word for Conv1D)."""
+__all__ = [
+    "BLOCK_PARTS",
+    "EMBED_WEIGHT",
+    "HEAD",
+    "HEAD_WEIGHT",
+    "AdapterModule",
+    "ProjectionRole",
+    "TensorKey",
+    "adapter_modules",
+    "block_weight_keys",
+    "canonical_name",
+    "conv1d_part",
+    "embedding_key",
+    "is_derived",
+    "ordered_middle_projection_keys",
+    "tensor_keys",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +80,8 @@ BLOCK_PARTS = tuple(_LINEAR)
 
 def tensor_keys(config: ModelConfig) -> tuple[TensorKey, ...]:
     """Every tensor of a model in forward order, the head last."""
+    if config.modules is not None:
+        return config.modules.keys
     names, sizes = config.family.tensors, _sizes(config)
     keys = [_key(EMBED_WEIGHT, embedding_key(config), "VD", sizes)]
     if names.pos_embed is not None:
@@ -169,6 +140,8 @@ def block_weight_keys(config: ModelConfig) -> tuple[TensorKey, ...]:
 
 def adapter_modules(config: ModelConfig) -> tuple[AdapterModule, ...]:
     """Every projection that can carry an adapter, in forward order, `lm_head` last."""
+    if config.modules is not None:
+        return config.modules.modules
     sizes, conv1d = _sizes(config), config.family.tensors.conv1d
     modules = [
         AdapterModule(

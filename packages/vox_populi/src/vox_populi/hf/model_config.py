@@ -14,8 +14,10 @@ from pathlib import Path
 from vox_populi.containers.dtypes import STORED_NAME_OF
 from vox_populi.errors import ModelError
 from vox_populi.files.strict_json import read_json_object
+from vox_populi.hf.activation_config import activation_of
 from vox_populi.hf.config_fields import ConfigFields
 from vox_populi.hf.family_registry import FAMILIES, family_of
+from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.model_family import (
     Activation,
     ConfigFormat,
@@ -24,6 +26,7 @@ from vox_populi.hf.model_family import (
     SoftCap,
 )
 from vox_populi.hf.model_place import refuse_other_place
+from vox_populi.hf.module_table import ModuleTable
 from vox_populi.hf.quantization_config import parse_quantization
 from vox_populi.hf.rope_config import (
     MAX_POSITIONS,
@@ -33,6 +36,7 @@ from vox_populi.hf.rope_config import (
     rotary_layers,
 )
 from vox_populi.hf.sliding_config import sliding_layers
+from vox_populi.hf.transformers_config import foreign_values
 from vox_populi.operator_messages import model_folder as say
 from vox_populi.operator_messages.wording import capped
 
@@ -98,6 +102,14 @@ class ModelConfig:
     """What of the file is read otherwise than a newcomer would expect."""
     is_prequantized: bool = False
     """Whether the file announces weights that bitsandbytes packed in NF4."""
+    modules: ModuleTable | None = field(default=None, repr=False)
+    """What transformers' class of the model consists of, if that computes it; fields that only
+    decide arithmetic of ours mean nothing then."""
+
+    @property
+    def source(self) -> GraphSource:
+        """Whose code computes the model; not `auto`."""
+        return GraphSource.NATIVE if self.modules is None else GraphSource.TRANSFORMERS
 
     @property
     def position_limit(self) -> int | None:
@@ -105,6 +117,8 @@ class ModelConfig:
 
         Learned positions are a table. Under dynamic scaling longer texts need other frequencies.
         """
+        if self.modules is not None:
+            return self.max_positions if self.modules.has_position_table else None
         is_dynamic = self.rope is not None and self.rope.kind is RopeKind.DYNAMIC
         return self.max_positions if self.rope is None or is_dynamic else None
 
@@ -175,25 +189,41 @@ class ModelConfig:
         return self.n_kv_heads * self.head_dim
 
 
-def read_model_config(model_dir: Path) -> ModelConfig:
+def read_model_config(model_dir: Path, source: GraphSource = GraphSource.AUTO) -> ModelConfig:
     """Read `config.json` of a model folder.
 
+    Args:
+        model_dir: The folder.
+        source: Whose code will compute the model.
+
     Raises:
+        MissingExtraError: Without transformers, for a model that it would compute.
         ModelError: With every problem of the file.
     """
     refuse_other_place(model_dir)
     path = model_dir / CONFIG_NAME
-    return parse_model_config(read_json_object(path, _MAX_CONFIG_BYTES), str(path))
+    return parse_model_config(read_json_object(path, _MAX_CONFIG_BYTES), str(path), source)
 
 
-def parse_model_config(raw: Mapping[str, object], where: str) -> ModelConfig:
+def parse_model_config(
+    raw: Mapping[str, object], where: str, source: GraphSource = GraphSource.NATIVE
+) -> ModelConfig:
     """Make a config of the content of a `config.json`; `where` names the file in errors.
 
     Raises:
+        MissingExtraError: Without transformers, for a model that it would compute.
         ModelError: With every problem, or with the supported types for a foreign `model_type`.
     """
     fields = ConfigFields(raw, where)
-    family = _family(fields)
+    name = fields.text("model_type", default="")
+    family = family_of(name)
+    if source is GraphSource.TRANSFORMERS or (
+        family is None and name and source is GraphSource.AUTO
+    ):
+        return ModelConfig(**foreign_values(raw, where))
+    if family is None:
+        names = [each.name for each in FAMILIES]
+        raise ModelError(say.model_type_unsupported(fields.where, name, names))
     _refuse_foreign_settings(fields, family)
     config = _parse(fields, family)
     quantized, notes = parse_quantization(fields), tuple(_notes(fields, config))
@@ -210,15 +240,6 @@ def _notes(fields: ConfigFields, config: ModelConfig) -> Iterator[str]:
         yield say.note_model_code_ignored(fields.where, config.model_type)
     if config.rope is not None and config.rope.kind is RopeKind.DYNAMIC:
         yield say.note_dynamic_rope(config.max_positions)
-
-
-def _family(fields: ConfigFields) -> ModelFamily:
-    name = fields.text("model_type", default="")
-    family = family_of(name)
-    if family is None:
-        names = [each.name for each in FAMILIES]
-        raise ModelError(say.model_type_unsupported(fields.where, name, names))
-    return family
 
 
 def _refuse_foreign_settings(fields: ConfigFields, family: ModelFamily) -> None:
@@ -271,7 +292,7 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
         ),
         max_positions=max_positions,
         norm_eps=fields.number(names.norm_eps, default=names.default_norm_eps, at_most=1.0),
-        activation=_activation(fields, names.activation, names.default_activation),
+        activation=activation_of(fields, names.activation, names.default_activation),
         tie_word_embeddings=fields.flag("tie_word_embeddings", default=names.tied_by_default),
         rope=rope,
         local_rope=local_rope,
@@ -333,23 +354,6 @@ def _head_dim(fields: ConfigFields, names: ConfigFormat, width: int, n_heads: in
         return derived
     default = names.default_head_dim or derived
     return fields.count(names.head_dim, default=default, maximum=_MAX_WIDTH)
-
-
-_ACTIVATIONS = {
-    "silu": Activation.SILU,
-    "swish": Activation.SILU,
-    "gelu": Activation.GELU,
-    "gelu_new": Activation.GELU_TANH,
-    "gelu_pytorch_tanh": Activation.GELU_TANH,
-    "gelu_fast": Activation.GELU_TANH,
-}
-
-
-def _activation(fields: ConfigFields, name: str, default: str) -> Activation:
-    value = fields.text(name, default=default)
-    if value not in _ACTIVATIONS:
-        fields.unsupported(name, value, f"an activation other than {', '.join(_ACTIVATIONS)}")
-    return _ACTIVATIONS.get(value, Activation.SILU)
 
 
 def _dtype(fields: ConfigFields) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import nn
-
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_tensor.lora import LoraLinear
 
 BASE = ""
@@ -19,7 +17,7 @@ class AdapterSwitch:
     An adapted layer computes exactly what it would compute were its adapter the only one.
     """
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: CausalGraph) -> None:
         self.model = model
         self._layers: dict[str, Mapping[str, LoraLinear]] = {BASE: {}}
         self._current = BASE
@@ -49,11 +47,7 @@ class AdapterSwitch:
         if name == self._current:
             return
         for place, layer in self._layers[self._current].items():
-            self._put(place, layer.base)
+            self.model.put_layer(place, layer.base)
         for place, layer in wanted.items():
-            self._put(place, layer)
+            self.model.put_layer(place, layer)
         self._current = name
-
-    def _put(self, place: str, layer: nn.Module) -> None:
-        parent, _, child = place.rpartition(".")
-        setattr(self.model.get_submodule(parent), child, layer)

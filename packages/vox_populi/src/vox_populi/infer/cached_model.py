@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from vox_populi.hf.model_config import ModelConfig
-from vox_populi.model.kv_cache import KvCache
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_tensor.collate import collate_continuation
 
 
@@ -21,9 +20,9 @@ class CachedModel:
     Not safe for two threads at once.
     """
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: CausalGraph) -> None:
         self._model = model.eval()
-        self._cache = KvCache(model.config.n_layers)
+        self._cache = model.new_cache()
         self._ids: list[int] = []
         self._is_long = False
         """Whether the cached tokens were rotated as part of a long text."""
@@ -50,9 +49,9 @@ class CachedModel:
         is_usable = self._is_long == was_long
         known = _common_start(self._ids, ids, len(ids) - 1) if is_usable else 0
         # What an interrupted pass left in some layers goes too.
+        known = self._cache.truncate(known)
         self._ids = self._ids[:known]
-        self._cache.truncate(known)
-        device = self._model.embed.weight.device
+        device = self._model.device
         batch = collate_continuation(ids[known:], known, device)
         last_P = torch.full((1,), batch.n_tokens - 1, device=device)
         scores_V = self._model.logits(batch, last_P, self._cache)[0].cpu()

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from vox_populi.infer.forced_text import ForcedText, ForcedToken
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_tensor.collate import collate_continuation
 
 
 def force_text(
-    model: Transformer, prompt_ids: Sequence[int], ids: Sequence[int], stop_ids: Collection[int]
+    model: CausalGraph, prompt_ids: Sequence[int], ids: Sequence[int], stop_ids: Collection[int]
 ) -> ForcedText:
     """Score `ids` after a prompt, in one pass, and what would follow.
 
@@ -38,7 +38,7 @@ def force_text(
 
 
 def force_ids(
-    model: Transformer, prompt_ids: Sequence[int], ids: Sequence[int]
+    model: CausalGraph, prompt_ids: Sequence[int], ids: Sequence[int]
 ) -> tuple[ForcedToken, ...]:
     """Score `ids` after a prompt, in one pass; the last id needs no position.
 
@@ -54,12 +54,12 @@ def force_ids(
 
 
 @torch.inference_mode()
-def _logprobs(model: Transformer, ids: Sequence[int], n_prompt: int) -> Tensor:
+def _logprobs(model: CausalGraph, ids: Sequence[int], n_prompt: int) -> Tensor:
     """Log-probabilities `[P, V]` after the prompt, and after each id that follows it."""
     if n_prompt < 1:
         message = "a text is scored after at least one token"
         raise ValueError(message)
-    device = model.embed.weight.device
+    device = model.device
     batch = collate_continuation(ids, 0, device)
     # The scores of a token are those that the token before it gives.
     keep_P = torch.arange(n_prompt - 1, batch.n_tokens, device=device)

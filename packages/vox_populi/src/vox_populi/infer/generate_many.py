@@ -19,8 +19,8 @@ from vox_populi.infer.continuation import Continuation, ContinuationLimits
 from vox_populi.infer.generate import Generated
 from vox_populi.infer.sampling_spec import SamplingSpec
 from vox_populi.infer.text_batch import BatchedText, TextBatch
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.kv_cache import KvCache
-from vox_populi.model.transformer import Transformer
 from vox_tensor.collate import collate_continuation
 
 AT_ONCE = 16
@@ -55,7 +55,7 @@ class AskedText:
 
 
 def generate_many(
-    model: Transformer,
+    model: CausalGraph,
     asked: Sequence[AskedText],
     alone: Callable[[AskedText], Generated],
     stop_ids: Collection[int],
@@ -72,8 +72,8 @@ def generate_many(
         RunFailedError: When the model's scores are not finite, after the texts before.
         ValueError: For an empty prompt, or one that fills the model's positions.
     """
-    is_wide = model.embed.weight.dtype is torch.float32
-    together = {n: each for n, each in enumerate(asked) if is_wide and each.is_greedy}
+    is_joined = model.dtype is torch.float32 and model.joins_texts
+    together = {n: each for n, each in enumerate(asked) if is_joined and each.is_greedy}
     batch = _Together(model, together if len(together) > 1 else {}, stop_ids)
     for number, each in enumerate(asked):
         made = batch.result(number)
@@ -85,7 +85,7 @@ class _Together:
 
     def __init__(
         self,
-        model: Transformer,
+        model: CausalGraph,
         asked: Mapping[int, AskedText],
         stop_ids: Collection[int],
     ) -> None:
@@ -139,7 +139,7 @@ class _Together:
 
 
 @torch.inference_mode()
-def _read_shared(model: Transformer, prompts: Sequence[Sequence[int]]) -> KvCache | None:
+def _read_shared(model: CausalGraph, prompts: Sequence[Sequence[int]]) -> KvCache | None:
     """Keys and values of the tokens that all prompts begin with, if they are worth it."""
     rope = model.config.rope
     # The last token of a prompt is read with its text, which needs the scores after it.
@@ -147,7 +147,7 @@ def _read_shared(model: Transformer, prompts: Sequence[Sequence[int]]) -> KvCach
     is_long = rope is not None and rope.is_long(model.config.max_positions)
     if len(shared) < SHORTEST_SHARED or is_long:
         return None
-    device = model.embed.weight.device
+    device = model.device
     cache = KvCache(model.config.n_layers)
     last_P = torch.full((1,), len(shared) - 1, device=device)
     model.logits(collate_continuation(shared, 0, device), last_P, cache)

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.infer.continuation import Continuation
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.kv_slots import KvSlots
-from vox_populi.model.transformer import Transformer
 from vox_tensor.collate import collate_continuation, collate_next_tokens
 
 
@@ -47,9 +47,9 @@ class TextBatch:
         is_exact: Compute each text alone.
     """
 
-    def __init__(self, model: Transformer, *, is_exact: bool = False) -> None:
+    def __init__(self, model: CausalGraph, *, is_exact: bool = False) -> None:
         self._model = model.eval()
-        self._is_exact = is_exact
+        self._is_exact = is_exact or not model.joins_texts
         self._reading: list[BatchedText] = []
         """Texts with a prompt to read; the next one is the first."""
         self._running: list[BatchedText] = []
@@ -92,8 +92,8 @@ class TextBatch:
             cache: What was read of it already, fewer tokens than its prompt has; the batch's
                 from now on.
         """
-        cache = cache or KvCache(self.config.n_layers)
-        added = BatchedText(text, cache, cache.layers[0].length)
+        cache = cache or self._model.new_cache()
+        added = BatchedText(text, cache, cache.length)
         self._reading.append(added)
         return added
 
@@ -150,7 +150,7 @@ class TextBatch:
         for text in [each for each in self._running if self._turns_long(each)]:
             # All its keys are rotated anew.
             self.remove(text)
-            text.n_read, text.cache = 0, KvCache(self.config.n_layers)
+            text.n_read, text.cache = 0, self._model.new_cache()
             self._reading.append(text)
         if self._is_exact:
             return [(text, self._read(text, 1)) for text in self._running]
@@ -159,7 +159,7 @@ class TextBatch:
     def _read(self, text: BatchedText, n_ids: int) -> Tensor:
         """Read the next ids of a text alone; the scores after them."""
         end = text.n_read + n_ids
-        device = self._model.embed.weight.device
+        device = self._model.device
         batch = collate_continuation(text.text.ids[text.n_read : end], text.n_read, device)
         last_P = torch.full((1,), n_ids - 1, device=device)
         scores_V = self._model.logits(batch, last_P, text.cache)[0].cpu()
@@ -167,7 +167,7 @@ class TextBatch:
         return scores_V
 
     def _step_slots(self) -> Scored:
-        device = self._model.embed.weight.device
+        device = self._model.device
         ids = [each.text.ids[-1] for each in self._running]
         batch = collate_next_tokens(ids, self._slots.lengths, device)
         step = self._slots.step()

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.lora_transformer import (
     adapter_parameters,
     adapter_tensors,
@@ -31,7 +32,7 @@ from vox_tensor.records import EncodedRow
 
 """Torch dtypes of a plan's compute dtypes."""
 
-_Model = TypeVar("_Model", Transformer, ProxyStack)
+_Model = TypeVar("_Model", Transformer, CausalGraph, ProxyStack)
 
 
 class AdaptedObjective(Generic[_Model]):
@@ -66,7 +67,7 @@ class AdaptedObjective(Generic[_Model]):
     @property
     def device(self) -> torch.device:
         """Device of the model."""
-        return self.model.embed.weight.device
+        return self.model.device
 
     def parameters(self) -> Mapping[str, nn.Parameter]:
         """A and B of every adapted layer, in forward order."""

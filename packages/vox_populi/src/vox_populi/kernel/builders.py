@@ -18,11 +18,12 @@ from vox_populi.hf.keymap import EMBED_WEIGHT, HEAD, tensor_keys
 from vox_populi.kernel.adapted_objective import AdaptedObjective, adapter_streams
 from vox_populi.kernel.nf4_backend import Nf4Backend, choose_nf4_backend
 from vox_populi.model.activation_memory import ActivationMemory, Activations
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.hf_load import load_base, read_weight
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.nf4_load import load_nf4_base, quantize_stored
 from vox_populi.model.proxy_stack import ProxyStack
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.transformers_graph import TransformersGraph
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.plan.nf4_plan import QuantPlan
 from vox_populi.train.objective import Objective
@@ -83,9 +84,11 @@ def _qlora_proxy(plan: ExecutionPlan, inventory: ModelInventory, quant: QuantPla
     return AdaptedObjective(stack, adapted, pool, NoiseKey(plan.seed))
 
 
-def _adapted(plan: ExecutionPlan, model: Transformer, pool: DensePool | None) -> Objective:
+def _adapted(plan: ExecutionPlan, model: CausalGraph, pool: DensePool | None) -> Objective:
     init, dropout = adapter_streams(plan)
     adapted = attach_adapters(model, plan.adapters, plan.lora, init, dropout)
+    if isinstance(model, TransformersGraph):
+        model.packs = plan.proof is not None and plan.proof.packs
     memory = ActivationMemory(plan.activation_memory.value)
     model.activations = Activations(memory, (dropout,) if plan.lora.dropout else ())
     noise, is_shared = NoiseKey(plan.seed), plan.prefixes.is_shared

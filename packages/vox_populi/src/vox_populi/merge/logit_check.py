@@ -22,7 +22,7 @@ from vox_populi.merge.full_graph import MergedGraph
 from vox_populi.merge.inputs import MergeInputs, QloraSide
 from vox_populi.merge.receipt import LOGIT_TOLERANCES, LogitCheck, LogitDistance, QloraReceipt
 from vox_populi.merge.streamed_model import planned_model, stored_model, trained_model
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_tensor.collate import collate_window
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
@@ -64,10 +64,10 @@ def check_logits(
     base, side = inputs.inventory, inputs.qlora
     prompts = fixed_prompts(base.config)
 
-    def logits_of(build: Callable[[], Transformer]) -> Future[Tensor]:
+    def logits_of(build: Callable[[], CausalGraph]) -> Future[Tensor]:
         return workers.submit(_logits, prompts, build)
 
-    def adapted(build: Callable[[], Transformer]) -> Future[Tensor]:
+    def adapted(build: Callable[[], CausalGraph]) -> Future[Tensor]:
         return logits_of(lambda: adapted_model(build(), inputs.adapter, inputs.modules))
 
     merged_logits = logits_of(lambda: stored_model(merged))
@@ -132,15 +132,15 @@ def _distance(expected_TV: Tensor, merged_TV: Tensor) -> LogitDistance:
 
 
 def adapted_model(
-    model: Transformer, adapter: Adapter, modules: Sequence[AdapterModule]
-) -> Transformer:
+    model: CausalGraph, adapter: Adapter, modules: Sequence[AdapterModule]
+) -> CausalGraph:
     """Attach an adapter to a model, unmerged; changes the model."""
     adapter.attach(model, modules)
     return model.eval()
 
 
 @torch.no_grad()
-def _logits(prompts: Sequence[tuple[int, ...]], build: Callable[[], Transformer]) -> Tensor:
+def _logits(prompts: Sequence[tuple[int, ...]], build: Callable[[], CausalGraph]) -> Tensor:
     """Logits `[T, V]` of all prompts, one after another; each is a separate row."""
     rows = [EncodedRow(ids, (IGNORE_INDEX,) * len(ids)) for ids in prompts]
     return build().logits(collate_window(rows))

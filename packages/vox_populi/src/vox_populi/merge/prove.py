@@ -14,7 +14,7 @@ from vox_populi.merge.logit_check import adapted_model, check_logits
 from vox_populi.merge.receipt import ROW_TOLERANCES, LogitCheck, QloraReceipt, RowCheck
 from vox_populi.merge.row_check import RowScores, row_check, score_rows, tokens_to_check
 from vox_populi.merge.streamed_model import stored_model, trained_model
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.operator_messages import merge as say
 from vox_tensor.errors import Problem
 
@@ -82,7 +82,7 @@ class MergeProof:
             qlora=qlora,
         )
 
-    def score(self, build: Callable[[], Transformer]) -> RowCheck | None:
+    def score(self, build: Callable[[], CausalGraph]) -> RowCheck | None:
         """Compare any model with the adapter on the check rows; `None` if there are none."""
         if not self._rows:
             return None
@@ -113,7 +113,7 @@ class MergeProof:
         return self._without_and_with(lambda: trained_model(side.trained))
 
     def _without_and_with(
-        self, base: Callable[[], Transformer]
+        self, base: Callable[[], CausalGraph]
     ) -> tuple[Future[RowScores], Future[RowScores]]:
         adapter, modules = self._inputs.adapter, self._inputs.modules
         return (
@@ -121,7 +121,7 @@ class MergeProof:
             self._scores(lambda: adapted_model(base(), adapter, modules)),
         )
 
-    def _scores(self, build: Callable[[], Transformer]) -> Future[RowScores]:
+    def _scores(self, build: Callable[[], CausalGraph]) -> Future[RowScores]:
         return self._workers.submit(score_rows, build, self._rows)
 
 

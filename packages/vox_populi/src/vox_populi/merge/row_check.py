@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vox_populi.hf.keymap import HEAD
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.merge.receipt import TIE_TOLERANCE, RowCheck, RowTolerance
-from vox_populi.model.transformer import Transformer, soft_capped
+from vox_populi.model.causal_graph import CausalGraph
+from vox_populi.model.transformer import soft_capped
 from vox_populi.plan.memory_estimate import count_parameters
 from vox_tensor.collate import collate_window
 from vox_tensor.lora import project_shared, projection_of
@@ -50,7 +52,7 @@ def tokens_to_check(config: ModelConfig) -> int:
 
 
 @torch.no_grad()
-def score_rows(build: Callable[[], Transformer], rows: Sequence[EncodedRow]) -> RowScores:
+def score_rows(build: Callable[[], CausalGraph], rows: Sequence[EncodedRow]) -> RowScores:
     """Run rows through a model in one window, each seeing itself alone.
 
     Args:
@@ -59,7 +61,7 @@ def score_rows(build: Callable[[], Transformer], rows: Sequence[EncodedRow]) -> 
     """
     model, batch = build(), collate_window(rows)
     hidden_PD = model.hidden(batch, batch.supervised_P)
-    head = projection_of(model.lm_head, hidden_PD)
+    head = projection_of(model.layer(HEAD), hidden_PD)
     step = max(1, _CHUNK_LOGITS // model.config.vocab_size)
     total, tops, scores = 0.0, [], []
     for hidden_CD, targets_C in zip(

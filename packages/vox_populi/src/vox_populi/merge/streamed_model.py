@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,9 @@ from vox_populi.hf.keymap import EMBED_WEIGHT, TensorKey, embedding_key, tensor_
 from vox_populi.merge.full_graph import LowRankUpdate, MergedGraph, MergedTensor
 from vox_populi.merge.rounded_weight import RoundedWeight, TrainedBase
 from vox_populi.merge.shard_writer import BLOCK_VALUES
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
+from vox_populi.model.hollow_graph import hollow_graph
+from vox_tensor.lora import FrozenLinear, FrozenWeight
 
 
 class WeightRows(Protocol):
@@ -103,14 +105,14 @@ class MergedRows:
         return values_NI.to(self._dtype).float()
 
 
-def stored_model(inventory: ModelInventory) -> Transformer:
+def stored_model(inventory: ModelInventory) -> CausalGraph:
     """A folder's model as stored; it must not be quantised."""
     return streamed_model(
         inventory, lambda key: StoredRows(inventory.model_dir, _info(inventory, key))
     )
 
 
-def trained_model(trained: TrainedBase) -> Transformer:
+def trained_model(trained: TrainedBase) -> CausalGraph:
     """A base as an adapter saw it in training."""
     inventory = trained.inventory
 
@@ -123,7 +125,7 @@ def trained_model(trained: TrainedBase) -> Transformer:
     return streamed_model(inventory, rows)
 
 
-def planned_model(inventory: ModelInventory, graph: MergedGraph) -> Transformer:
+def planned_model(inventory: ModelInventory, graph: MergedGraph) -> CausalGraph:
     """The model a merge would write, without writing it."""
     planned = {tensor.key.ours: tensor for tensor in graph.tensors}
 
@@ -150,21 +152,23 @@ def _info(inventory: ModelInventory, key: TensorKey) -> TensorInfo:
 
 def streamed_model(
     inventory: ModelInventory, rows_of: Callable[[TensorKey], WeightRows]
-) -> Transformer:
+) -> CausalGraph:
     """A model whose matrices come from `rows_of`, and whose vectors are read from its files."""
-    with torch.device("meta"):
-        model = Transformer(inventory.config)
+    model = hollow_graph(inventory, torch.float32)
     for key in tensor_keys(inventory.config):
         path, _, leaf = key.ours.rpartition(".")
-        module = model.get_submodule(path)
-        delattr(module, leaf)
+        module = model.layer(path)
         if leaf == "weight" and isinstance(module, nn.Linear | nn.Embedding):
             weight = StreamedWeight(rows_of(key), is_transposed=key.transposed)
-            setattr(module, leaf, weight)
+            if isinstance(module, nn.Linear):
+                model.put_layer(path, FrozenLinear(cast(FrozenWeight, weight), module.bias))
+            else:
+                delattr(module, leaf)
+                setattr(module, leaf, weight)
         else:
             info = _info(inventory, key)
             values = read_tensor(inventory.model_dir / info.shard, info).float()
-            setattr(module, leaf, nn.Parameter(values, requires_grad=False))
+            model.put_tensor(key.ours, values)
     return model.eval()
 
 
@@ -229,5 +233,6 @@ class StreamedWeight:
         raise TypeError(message)
 
     def embedding(self, ids_T: Tensor) -> Tensor:
-        """Rows of the table, `[T, I]`."""
-        return torch.cat([self._rows.row(row) for row in ids_T.tolist()])
+        """Rows of the table, `[T, I]`, or with as many dimensions more as the ids have."""
+        rows = torch.cat([self._rows.row(row) for row in ids_T.flatten().tolist()])
+        return rows.view(*ids_T.shape, -1)

@@ -11,13 +11,14 @@ from vox_populi.containers.tensor_reader import is_finite, read_tensor
 from vox_populi.errors import ModelError
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import TensorKey, tensor_keys
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
+from vox_populi.model.hollow_graph import hollow_graph
 from vox_populi.operator_messages.tensors import MODEL_FOLDER, tensor_not_finite
 
 
 def load_base(
     inventory: ModelInventory, dtype: torch.dtype, device: torch.device | str = "cpu"
-) -> Transformer:
+) -> CausalGraph:
     """Build the transformer and fill it, shard by shard, in evaluation mode and frozen.
 
     The inventory has already refused folders with missing or misshaped tensors. Bytes are read into
@@ -33,12 +34,8 @@ def load_base(
         ModelError: For a weight that is not finite, or a shard that became shorter since its
             header was read.
     """
-    with torch.device("meta"):
-        model = Transformer(inventory.config)
-    model.load_state_dict(_read_state(inventory, dtype, device), strict=False, assign=True)
-    model.tie_head()
-    meta = [name for name, p in model.named_parameters() if p.is_meta]
-    assert not meta, f"left unfilled: {meta}"
+    model = hollow_graph(inventory, dtype)
+    model.fill(_read_state(inventory, dtype, device))
     return model.requires_grad_(requires_grad=False).eval()
 
 

@@ -51,11 +51,17 @@ class KvCache:
             copied.append(*layer.held())
         return made
 
-    def truncate(self, length: int) -> None:
-        """Drop all but the first `length` tokens, which every layer must have."""
+    @property
+    def length(self) -> int:
+        """Number of cached tokens, between two passes."""
+        return self.layers[0].length
+
+    def truncate(self, length: int) -> int:
+        """Drop all but the first `length` tokens, which every layer must have; what is kept."""
         for layer in self.layers:
             assert length <= layer.length, "a cache cannot be cut to more than it holds"
             layer.length = length
+        return length
 
 
 def _with(new_TKE: Tensor, held_CKE: Tensor | None, start: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vox_populi.containers.tensor_comparison import tensor_differences
 from vox_populi.hf.keymap import AdapterModule
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_tensor.lora import FrozenLinear, LoraLinear
 from vox_tensor.lora_spec import LoraSpec
 
@@ -21,7 +21,7 @@ B_SUFFIX = ".lora_B"
 
 
 def attach_adapters(
-    model: Transformer,
+    model: CausalGraph,
     modules: Sequence[AdapterModule],
     spec: LoraSpec,
     init: torch.Generator | None = None,
@@ -42,12 +42,10 @@ def attach_adapters(
     model.requires_grad_(requires_grad=False)
     adapted: dict[str, LoraLinear] = {}
     for module in modules:
-        parent_name, _, child = module.ours.rpartition(".")
-        parent = model.get_submodule(parent_name)
-        base = getattr(parent, child)
+        base = model.layer(module.ours)
         assert isinstance(base, nn.Linear | FrozenLinear), f"{module.ours} is not a linear layer"
         layer = LoraLinear(base, spec, init, dropout)
-        setattr(parent, child, layer)
+        model.put_layer(module.ours, layer)
         adapted[module.ours] = layer
     return adapted
 

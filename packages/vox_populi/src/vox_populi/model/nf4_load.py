@@ -20,8 +20,9 @@ from vox_populi.hf import nf4_stored as stored_nf4
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import TensorKey, tensor_keys
 from vox_populi.hf.nf4_stored import Nf4Stored
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.hf_load import read_weight
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.hollow_graph import hollow_graph
 from vox_populi.operator_messages import quantize as say_quantize
 from vox_populi.operator_messages.tensors import MODEL_FOLDER, tensor_not_finite
 from vox_tensor.lora import FrozenLinear
@@ -38,7 +39,7 @@ def load_nf4_base(
     pool: DensePool,
     *,
     quantize_on: torch.device | str = "cpu",
-) -> Transformer:
+) -> CausalGraph:
     """Build the transformer with frozen NF4 layers in its blocks, in evaluation mode.
 
     `inventory.quantized_keys()` become `FrozenLinear` over `Nf4Weight`; embeddings, norms,
@@ -61,8 +62,7 @@ def load_nf4_base(
     if inventory.missing:
         message = f"the folder lacks {', '.join(inventory.missing)}"
         raise ValueError(message)
-    with torch.device("meta"):
-        model = Transformer(inventory.config)
+    model = hollow_graph(inventory, dtype)
     packed = {key.ours for key in inventory.quantized_keys()}
     state: dict[str, Tensor] = {}
     for key in _in_file_order(inventory):
@@ -71,10 +71,7 @@ def load_nf4_base(
             _freeze_linear(model, key, Nf4Weight(codes, pool))
         else:
             state[key.ours] = read_weight(inventory, key).to(dtype).contiguous().to(device)
-    model.load_state_dict(state, strict=False, assign=True)
-    model.tie_head()
-    meta = [name for name, p in model.named_parameters() if p.is_meta]
-    assert not meta, f"left unfilled: {meta}"
+    model.fill(state)
     return model.requires_grad_(requires_grad=False).eval()
 
 
@@ -120,11 +117,10 @@ def _in_file_order(inventory: ModelInventory) -> list[TensorKey]:
     return sorted(there, key=lambda key: places[key.theirs])
 
 
-def _freeze_linear(model: Transformer, key: TensorKey, weight: Nf4Weight) -> None:
+def _freeze_linear(model: CausalGraph, key: TensorKey, weight: Nf4Weight) -> None:
     """Replace a plain layer with one over `weight`; its bias has yet to be filled."""
-    parent_name, _, child = key.ours.removesuffix(".weight").rpartition(".")
-    parent = model.get_submodule(parent_name)
-    setattr(parent, child, FrozenLinear(weight, getattr(parent, child).bias))
+    name = key.ours.removesuffix(".weight")
+    model.put_layer(name, FrozenLinear(weight, model.layer(name).bias))
 
 
 def _read_packed(model_dir: Path, weight: Nf4Stored) -> Nf4Tensor:

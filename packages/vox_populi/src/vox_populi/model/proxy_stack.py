@@ -48,6 +48,11 @@ class ProxyStack(nn.Module):
         self.head: nn.Module = head
         self.requires_grad_(requires_grad=False)
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return self.embed.weight.device
+
     def attach_adapters(
         self,
         spec: LoraSpec,

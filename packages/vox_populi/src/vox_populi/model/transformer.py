@@ -17,6 +17,7 @@ from vox_populi.hf.model_config import ModelConfig
 from vox_populi.model.activation_memory import Activations, repeated
 from vox_populi.model.attention import PackContext
 from vox_populi.model.block import Block
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.family_norm import build_norm
 from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.kv_slots import SlotStep
@@ -26,7 +27,7 @@ from vox_tensor.head_loss import linear_cross_entropy
 from vox_tensor.lora import project_shared, projection_of
 
 
-class Transformer(nn.Module):
+class Transformer(CausalGraph):
     """A causal language model; parameters have the names of `hf.keymap`'s left column."""
 
     def __init__(self, config: ModelConfig) -> None:

@@ -84,7 +84,7 @@ PEER_SETTINGS = _by_name(
         "--type | --backend qlora": "quantization_method",
         "--type": "outtype ftype",
         "--block-size | --nf4-block-size": "q_group_size group_size",
-        "--qlora-graph": "graph",
+        "--graph": "graph_source",
         "--nf4-cache": "dense_copies",
         "--nf4-cache-dir": "cache_dir",
         "--qlora-proxy-max-layers": "proxy_max_layers",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 NOT_ASKED_FOR = "--share-prefixes never"
 DROPOUT = "dropout draws a mask for each row"
+TRANSFORMERS = "transformers computes every row as a whole"
 
 
 def only_on_the_cpu(device: str) -> str:

@@ -21,7 +21,7 @@ from vox_populi.infer.generate import Generated, generate_ids
 from vox_populi.infer.generate_many import AskedText, generate_many
 from vox_populi.infer.python_syntax import is_python
 from vox_populi.infer.sampling import SamplingSpec
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.operator_messages import data as say_data
 from vox_populi.pipeline.evaluate import AnswerScore
 from vox_populi.pipeline.generate import GenerateRequest
@@ -56,7 +56,7 @@ def stop_ids(found: FoundWeights) -> frozenset[int]:
 class Answerer:
     """Weights that answer; tokens they have read are cached for prompts with the same start."""
 
-    def __init__(self, found: FoundWeights, model: Transformer) -> None:
+    def __init__(self, found: FoundWeights, model: CausalGraph) -> None:
         self._found = found
         self._stop_ids = stop_ids(found)
         self._transformer = model

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vox_populi.evals.timing import Timing
 from vox_populi.infer.sampling import SamplingSpec
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.pipeline.answers import Answerer, answer_threads
 from vox_populi.pipeline.bench_completion import BenchCompletionReport, BenchCompletionRequest
 from vox_populi.pipeline.engine_setup import on_device
@@ -42,7 +42,7 @@ def bench_completion(request: BenchCompletionRequest) -> BenchCompletionReport:
     )
 
 
-def _timed(found: FoundWeights, model: Transformer, ids: list[int], max_new_tokens: int) -> Timing:
+def _timed(found: FoundWeights, model: CausalGraph, ids: list[int], max_new_tokens: int) -> Timing:
     # Each time a new one: an answerer remembers what it has read.
     answerer = Answerer(found, model)
     moments: list[float] = []

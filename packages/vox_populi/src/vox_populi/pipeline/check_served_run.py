@@ -31,7 +31,7 @@ from vox_populi.infer.force_text import force_text
 from vox_populi.infer.forced_text import ForcedText
 from vox_populi.infer.sampling import SamplingSpec
 from vox_populi.kernel.adapted_objective import AdaptedObjective
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.operator_messages import check_served as say
 from vox_populi.pipeline.answers import Answerer, answer_threads, longest_prompt, stop_ids
 from vox_populi.pipeline.check_served import CheckServedReport, CheckServedRequest
@@ -135,7 +135,7 @@ class _Comparer:
     """Loaded weights that read what a server wrote."""
 
     found: FoundWeights
-    objective: AdaptedObjective[Transformer]
+    objective: AdaptedObjective[CausalGraph]
     most_tokens: int
 
     def pair(self, chat: ProbeChat, prompt_ids: list[int], served: ServedAnswer) -> ServedPair:

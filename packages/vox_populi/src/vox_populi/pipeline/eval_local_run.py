@@ -27,7 +27,7 @@ from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.files.whole_file import OWN_DIGEST, pretty_json
 from vox_populi.hf.inventory import base_digest
 from vox_populi.kernel.adapted_objective import AdaptedObjective
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.operator_messages import run as say_run
 from vox_populi.pages.eval_page import eval_page
 from vox_populi.pipeline.answers import answer_threads
@@ -94,7 +94,7 @@ def evaluate_tasks(request: EvalLocalRequest) -> EvalLocalReport:
 
 
 def _measure(
-    found: FoundWeights, objective: AdaptedObjective[Transformer], tasks: tuple[EvalTask, ...]
+    found: FoundWeights, objective: AdaptedObjective[CausalGraph], tasks: tuple[EvalTask, ...]
 ) -> MeasuredTasks:
     # A new one for base and adapter: what one has read is not what the other would have.
     answerer = TaskAnswerer(found, objective.model)

@@ -14,7 +14,7 @@ from vox_populi.data.asked_rows import open_measured_rows
 from vox_populi.data.dataset import DatasetOptions, RowDataset, open_dataset
 from vox_populi.errors import ConfigError, RunFailedError
 from vox_populi.kernel.adapted_objective import AdaptedObjective
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import run as say_run
 from vox_populi.pipeline.answers import Answerer, answer_threads, score_answers
@@ -88,7 +88,7 @@ def _seq_len(request: EvalRequest, found: FoundWeights) -> tuple[int, tuple[str,
 
 def _measure(
     found: FoundWeights,
-    objective: AdaptedObjective[Transformer],
+    objective: AdaptedObjective[CausalGraph],
     rows: RowDataset,
     request: EvalRequest,
     window_tokens: int,

@@ -40,7 +40,9 @@ from vox_populi.merge.serving_handoff import (
     folder_digests,
     handoff,
 )
+from vox_populi.model.transformer import Transformer
 from vox_populi.operator_messages import export as say
+from vox_populi.operator_messages import transformers_graph as say_foreign
 from vox_populi.pipeline.answers import Answerer, stop_ids
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.export_mobile import MobileReport, MobileRequest
@@ -111,6 +113,7 @@ def export_mobile(request: MobileRequest) -> MobileReport:
             answerer.answer(ids, request.check_tokens, SamplingSpec()).ids for ids in prompts
         ]
         scores = [CachedModel(ours.model).next_logits(ids) for ids in prompts]
+        assert isinstance(ours.model, Transformer), "others are refused"
         graph = MobileGraph(ours.model, ours.adapted)
         with new_folder(request.output_dir) as output:
             path = output.path / form.facts.file
@@ -153,6 +156,8 @@ def _require_limits(request: MobileRequest, found: FoundWeights) -> None:
     """
     config, header = found.inventory.config, _header_of(found)
     where = str(request.source)
+    if config.modules is not None:
+        raise ArtifactError(say_foreign.not_exported(where))
     if found.inventory.nf4 or found.quantization is not None:
         raise ArtifactError(say.mobile_needs_dense(where))
     if header is not None and header.lora.rank > MOST_RANK:

@@ -25,7 +25,7 @@ from vox_populi.infer.cached_model import CachedModel
 from vox_populi.infer.continuation import Continuation, ContinuationLimits
 from vox_populi.infer.force_text import force_ids
 from vox_populi.infer.sampling import SamplingSpec
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.operator_messages import harness as say
 from vox_populi.pipeline.answers import stop_ids
 from vox_populi.pipeline.load_model import FoundWeights
@@ -43,7 +43,7 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]  # lm_eval has no types
         seed: Of sampled answers.
     """
 
-    def __init__(self, found: FoundWeights, model: Transformer, seed: int) -> None:
+    def __init__(self, found: FoundWeights, model: CausalGraph, seed: int) -> None:
         super().__init__()
         self._found = found
         self._model = model.eval()

@@ -24,9 +24,9 @@ from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.kernel.attention_backend import attention_notes
 from vox_populi.kernel.nf4_backend import Nf4Backend, choose_nf4_backend
 from vox_populi.kernel.pointwise_backend import pointwise_notes
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.nf4_load import load_nf4_base
-from vox_populi.model.transformer import Transformer
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.operator_messages import run as say_run
@@ -109,7 +109,7 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
     )
 
 
-def load_weights(found: FoundWeights) -> AdaptedObjective[Transformer]:
+def load_weights(found: FoundWeights) -> AdaptedObjective[CausalGraph]:
     """Load the base and attach the adapter, unmerged, with the arithmetic of training."""
     if found.inventory.nf4 or found.quantization is not None:
         model, pool = _load_in_nf4(found)
@@ -125,7 +125,7 @@ def load_weights(found: FoundWeights) -> AdaptedObjective[Transformer]:
     return AdaptedObjective(model, adapted, pool)
 
 
-def _load_in_nf4(found: FoundWeights) -> tuple[Transformer, DensePool]:
+def _load_in_nf4(found: FoundWeights) -> tuple[CausalGraph, DensePool]:
     """The base in NF4, as in the adapter's training or as stored in its folder."""
     device, config = found.device, found.inventory.config
     quantization = found.quantization

@@ -70,6 +70,8 @@ def run_request(planned: PlannedRun, inputs: InputFacts) -> RunRequest:
             "device": plan.device,
             "compute_dtype": plan.compute_dtype,
             **{name: versions[name] for name in _DECIDING_VERSIONS if name in versions},
+            # Another version, or our own code once there is some, rounds differently.
+            **({} if plan.proof is None else {"transformers": plan.proof.version}),
         },
     )
 

@@ -12,7 +12,7 @@ from vox_populi.infer.cached_model import CachedModel
 from vox_populi.infer.generate import Generated, generate_ids
 from vox_populi.infer.generate_many import AskedText, generate_many
 from vox_populi.kernel.adapted_objective import AdaptedObjective
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.operator_messages import ranks as say_ranks
 from vox_populi.operator_messages import run_reports as say
 from vox_populi.plan.preflight import PreflightReport
@@ -117,7 +117,7 @@ class SampleAnswers:
         finally:
             objective.set_training(active=True)
 
-    def _answered(self, model: Transformer, prompts: Sequence[Sequence[int]]) -> Iterator[str]:
+    def _answered(self, model: CausalGraph, prompts: Sequence[Sequence[int]]) -> Iterator[str]:
         stops, cached = self._stop_ids(), CachedModel(model)
 
         def alone(asked: AskedText) -> Generated:
@@ -140,10 +140,10 @@ class SampleAnswers:
         return frozenset((*(e for e in ends if e is not None), *inventory.config.eos_ids, *written))
 
 
-def _language_model(objective: Objective) -> Transformer | None:
+def _language_model(objective: Objective) -> CausalGraph | None:
     """The transformer of a full graph; the proxy's graph writes no text."""
     model = objective.model if isinstance(objective, AdaptedObjective) else None
-    return model if isinstance(model, Transformer) else None
+    return model if isinstance(model, CausalGraph) else None
 
 
 def _parts(row: EncodedRow) -> tuple[Sequence[int], Sequence[int]]:

@@ -21,7 +21,7 @@ from vox_populi.files.known_names import MANIFEST_FILE
 from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.files.whole_file import OWN_DIGEST, pretty_json
 from vox_populi.hf.inventory import base_digest
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.operator_messages import evals as say
 from vox_populi.pages.scorecard_page import cycle_page
 from vox_populi.pipeline.answers import answer_threads
@@ -158,7 +158,7 @@ def _measure(
 class _Answers:
     """See `evals.repair.Answers`."""
 
-    def __init__(self, found: FoundWeights, model: Transformer) -> None:
+    def __init__(self, found: FoundWeights, model: CausalGraph) -> None:
         self._answerer = TaskAnswerer(found, model)
 
     def attempt(

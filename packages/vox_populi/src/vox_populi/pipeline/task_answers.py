@@ -9,7 +9,7 @@ from vox_populi.evals.eval_task import EvalTask, Sampling
 from vox_populi.infer.generate import Generated
 from vox_populi.infer.generate_many import AskedText
 from vox_populi.infer.sampling import SamplingSpec
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.pipeline.answers import Answerer
 from vox_populi.pipeline.load_model import FoundWeights
 from vox_tensor.records import Message
@@ -30,7 +30,7 @@ class TaskAnswer:
 class TaskAnswerer:
     """Weights that answer tasks, with or without further turns."""
 
-    def __init__(self, found: FoundWeights, model: Transformer) -> None:
+    def __init__(self, found: FoundWeights, model: CausalGraph) -> None:
         self._answerer = Answerer(found, model)
 
     def answer(

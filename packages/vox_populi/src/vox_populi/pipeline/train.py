@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vox_populi import extras, number_ranges
@@ -21,6 +21,7 @@ from vox_populi.loggers.logger_choice import (
     report_to_as_text,
 )
 from vox_populi.loggers.run_loggers import require_loggers
+from vox_populi.pipeline.graph_proof import proven
 from vox_populi.pipeline.machine_probe import probe_machine, with_ranks
 from vox_populi.pipeline.rank_place import ALONE, RankPlace, rank_place
 from vox_populi.pipeline.runners import NEEDED_TO_RUN, load_runner
@@ -296,5 +297,6 @@ def planned(
     contract = found.contract
     machine = probe_machine(contract.compute.device, contract.compute.dtype)
     machine = with_ranks(machine, contract.sharing, place, is_run=is_run)
+    found = replace(found, graph=proven(found.inventory, found.graph))
     plan = plan_execution(contract, found.inventory, found.graph, found.facts, machine)
     return PlannedRun(contract=contract, preflight=found, plan=plan)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from vox_populi.contract.choices import ActivationMemoryChoice, DeviceKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.operator_messages import plan as say
+from vox_populi.operator_messages import transformers_graph as say_foreign
 from vox_populi.plan.device_choice import DeviceChoice
 from vox_populi.plan.graph_choice import GraphChoice, is_proxy
 from vox_populi.plan.memory_estimate import MemoryEstimate
@@ -23,14 +24,17 @@ measured (`bench/RESULTS-memory.md`)."""
 
 def kept_choices(chosen: GraphChoice) -> tuple[ActivationMemoryChoice, ...]:
     """The choices that a graph has: a proxy has nothing to compute again."""
-    return (_C.NONE,) if chosen.proxy is not None else (_C.NONE, *_SAVING)
+    is_plain = chosen.proxy is not None or chosen.proof is not None
+    return (_C.NONE,) if is_plain else (_C.NONE, *_SAVING)
 
 
-def activation_problems(contract: FinetuneContract) -> Iterator[Problem]:
+def activation_problems(contract: FinetuneContract, chosen: GraphChoice) -> Iterator[Problem]:
     """A choice that the graph does not have."""
     asked = contract.memory.activation_memory
     if asked in _SAVING and is_proxy(contract):
         yield say.proxy_keeps_inputs(asked)
+    elif asked in _SAVING and chosen.proof is not None:
+        yield say_foreign.keeps_activations(asked)
 
 
 def choose_activation_memory(

@@ -14,6 +14,7 @@ from vox_populi.hf.inventory import ModelInventory
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.operator_messages import quantize as say_qlora
 from vox_populi.operator_messages import ranks as say_ranks
+from vox_populi.operator_messages import transformers_graph as say_foreign
 from vox_populi.plan.device_choice import DeviceChoice
 from vox_populi.plan.divided_memory import base_parts, divided_memory
 from vox_populi.plan.graph_choice import GraphChoice, is_proxy
@@ -74,7 +75,8 @@ def plan_base(
     layout = nf4_layout(contract, inventory, chosen) if is_quantised else None
     whole = _whole(contract, inventory, chosen, place, layout)
     asked, available = contract.sharing.shard, place.device.memory_bytes
-    if not is_divided(asked, place.size, whole.memory.total, available) or chosen.proxy:
+    is_whole = chosen.proxy is not None or chosen.proof is not None
+    if is_whole or not is_divided(asked, place.size, whole.memory.total, available):
         notes = whole.notes
         if asked is ShardChoice.ALWAYS and place.size == 1:
             notes = (*notes, say_plan.note_no_effect("--shard always", "there is one process"))
@@ -92,8 +94,12 @@ def plan_base(
     return whole._replace(memory=memory, is_divided=True)
 
 
-def division_problems(contract: FinetuneContract, size: int) -> Iterator[Problem]:
+def division_problems(
+    contract: FinetuneContract, chosen: GraphChoice, size: int
+) -> Iterator[Problem]:
     """A problem for a graph that processes cannot hold together."""
+    if size > 1 and contract.sharing.shard is ShardChoice.ALWAYS and chosen.proof is not None:
+        yield say_foreign.not_divided()
     if size > 1 and contract.sharing.shard is ShardChoice.ALWAYS and is_proxy(contract):
         yield say_ranks.proxy_not_divided()
 

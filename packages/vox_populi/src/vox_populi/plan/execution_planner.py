@@ -51,6 +51,7 @@ from vox_populi.plan.memory_estimate import (
 from vox_populi.plan.nf4_plan import (
     QuantPlan,
 )
+from vox_populi.plan.packing_proof_facts import PackingProof, proof_notes, proof_problems
 from vox_populi.plan.prefix_choice import (
     UNSHARED,
     PrefixChoice,
@@ -142,6 +143,8 @@ class ExecutionPlan:
     """How the base is stored in 4 bits; `None` if it is not."""
     proxy: ProxyPlan | None = None
     """The middle of a proxy graph; `None` in the full graph."""
+    proof: PackingProof | None = None
+    """What was measured of the class of transformers that computes the graph, if one does."""
     ce_last_k: int | None = None
     """Only so many supervised tokens at the end of a row are learned; `None`: all of them. The
     rows are labelled accordingly already."""
@@ -227,6 +230,7 @@ def plan_execution(
         *device.notes,
         *rank_notes(ranks, contract.batching, data.tokens_per_row),
         *chosen.notes,
+        *(() if chosen.proof is None else proof_notes(chosen.proof)),
         *base.notes,
         *activation_notes(asked, kept, estimated, device),
         *_data_notes(contract, config, data),
@@ -257,6 +261,7 @@ def plan_execution(
         notes=notes,
         quant=base.quant,
         proxy=chosen.proxy,
+        proof=chosen.proof,
         ce_last_k=contract.ce_last_k,
         curriculum=contract.curriculum,
         prefixes=prefixes,
@@ -304,8 +309,9 @@ def _refuse(
 ) -> None:
     refused = (
         *chosen.problems,
-        *activation_problems(contract),
-        *division_problems(contract, machine.n_ranks),
+        *activation_problems(contract, chosen),
+        *(() if chosen.proof is None else proof_problems(chosen.proof)),
+        *division_problems(contract, chosen, machine.n_ranks),
         *_data_problems(contract, config, data),
         *thread_problems(contract.compute.threads, machine.n_cpus),
     )

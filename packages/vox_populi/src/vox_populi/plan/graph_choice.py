@@ -16,7 +16,8 @@ from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import plan as say_plan
 from vox_populi.operator_messages import quantize as say_quantize
-from vox_populi.plan.target_modules import select_adapters
+from vox_populi.plan.packing_proof_facts import PackingProof
+from vox_populi.plan.target_modules import coverage_notes, select_adapters
 from vox_tensor.errors import Problem
 
 
@@ -51,6 +52,8 @@ class GraphChoice:
     """In forward order."""
     proxy: ProxyPlan | None = None
     notes: tuple[str, ...] = ()
+    proof: PackingProof | None = None
+    """What was measured of a class of transformers that computes the full graph."""
     problems: tuple[Problem, ...] = ()
     """What of the request this base cannot meet. While there is any, nothing may be trained, and
     the rest says what would be if it were met."""
@@ -67,11 +70,12 @@ def choose_graph(contract: FinetuneContract, inventory: ModelInventory) -> Graph
             graph=GraphId.FULL,
             objective_note=f"burn_lora_masked_{contract.text.template}_ce",
             adapters=selection.modules,
+            notes=tuple(coverage_notes(inventory.config)),
             problems=problems,
         )
     width = contract.ce_last_k
     suffix = "full_assistant_ce" if width is None else f"k{width}"
-    notes = []
+    notes = list(coverage_notes(inventory.config))
     if contract.qlora.allow_partial_proxy_stack:
         reason = "the full graph is trained"
         notes.append(say_plan.note_no_effect("--qlora-allow-partial-proxy-stack", reason))

@@ -11,6 +11,7 @@ from vox_populi.contract.setting import record_of
 from vox_populi.hf.hub_name import hub_origin
 from vox_populi.operator_messages import prefixes as say_prefixes
 from vox_populi.plan.execution_planner import ExecutionPlan
+from vox_populi.plan.packing_proof_facts import PackingProof
 from vox_populi.plan.prefix_choice import UNSHARED
 from vox_populi.plan.rank_plan import Equality, rank_values
 from vox_tensor.visible_text import one_line
@@ -41,6 +42,7 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
         "execution_kernel": plan.kernel.value,
         "graph": plan.graph,
         "training_objective_note": plan.objective_note,
+        **source_values(plan),
         "model": _model_json(plan),
         "adapter": {
             "rank": plan.lora.rank,
@@ -148,6 +150,11 @@ def _qlora_json(plan: ExecutionPlan) -> dict[str, object]:
     return values
 
 
+def source_values(plan: ExecutionPlan) -> dict[str, object]:
+    """Whose code computes the base and how it was proven; nothing for our own."""
+    return {} if plan.proof is None else {"graph_source": plan.proof.as_json()}
+
+
 def _model_json(plan: ExecutionPlan) -> dict[str, object]:
     config, origin = plan.config, hub_origin(plan.model_dir)
     if origin is None:
@@ -174,6 +181,8 @@ def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
         f" ({config.model_type}, {config.n_layers} layers,"
         f" {plan.n_base_parameters:,} parameters)",
     )
+    if plan.proof is not None:
+        yield "computed by", _describe_source(plan.proof)
     yield from _qlora_rows(plan)
     roles = ", ".join(f"{role} x {count}" for role, count in _layers_by_role(plan).items())
     lora = plan.lora
@@ -192,9 +201,11 @@ def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
     if plan.curriculum:
         yield "order", "easy rows first, by difficulty"
     batching = plan.batching
+    is_packed = plan.proof is None or plan.proof.packs
+    how = "packed" if is_packed else "each row on its own"
     yield (
         "window",
-        f"up to {batching.window_tokens} tokens, packed; a row has up to {batching.seq_len}",
+        f"up to {batching.window_tokens} tokens, {how}; a row has up to {batching.seq_len}",
     )
     yield from _prefix_rows(plan)
     yield (
@@ -251,6 +262,13 @@ def _memory_rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
 def _layers_by_role(plan: ExecutionPlan) -> dict[str, int]:
     """How many layers have an adapter, by role; a fused layer counts once, as `q+k+v`."""
     return dict(Counter("+".join(module.roles) for module in plan.adapters))
+
+
+def _describe_source(proof: PackingProof) -> str:
+    measured = f"logits {proof.alone:.1e} from the class by itself"
+    if proof.packs:
+        measured += f"; packed rows {proof.packed:.1e}, gradients {proof.gradients:.1e}"
+    return f"transformers {proof.version}, {proof.class_name} (proven: {measured})"
 
 
 def _describe_rows(plan: ExecutionPlan) -> str:

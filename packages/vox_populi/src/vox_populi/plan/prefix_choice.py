@@ -77,6 +77,8 @@ def choose_prefixes(
     if is_proxy(contract):
         # A proxy computes learned positions from one token each: there is nothing to share.
         return UNSHARED
+    if config.modules is not None:
+        return PrefixChoice(is_shared=False, reason=say.TRANSFORMERS)
     if contract.batching.share_prefixes is PrefixSharing.NEVER:
         return PrefixChoice(is_shared=False, reason=say.NOT_ASKED_FOR)
     if device != "cpu":

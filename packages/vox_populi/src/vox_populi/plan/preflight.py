@@ -101,7 +101,7 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
     found = Findings()
     model_dir = contract.model_dir or found.attempt(embedded_model_dir)
     inventory = None if model_dir is None else _inventory_of(contract, model_dir, found)
-    config = inventory.config if inventory else _config_of(model_dir)
+    config = inventory.config if inventory else _config_of(contract, model_dir)
     text = _text_of(contract, config, found)
     contract, tokenizer = text.contract, text.tokenizer
     graph = None if inventory is None else choose_graph(contract, inventory)
@@ -221,16 +221,21 @@ def _inventory_of(
         return None
     is_qlora = contract.backend is Backend.QLORA
     return found.attempt(
-        lambda: read_inventory(model_dir, complete=not is_qlora, allow_nf4=is_qlora)
+        lambda: read_inventory(
+            model_dir,
+            complete=not is_qlora,
+            allow_nf4=is_qlora,
+            source=contract.graph_source,
+        )
     )
 
 
-def _config_of(model_dir: Path | None) -> ModelConfig | None:
+def _config_of(contract: FinetuneContract, model_dir: Path | None) -> ModelConfig | None:
     """The config of a folder whose weights have problems, so that targets are checked as well."""
     if model_dir is None or not is_folder(model_dir):
         return None
     try:
-        return read_model_config(model_dir)
+        return read_model_config(model_dir, contract.graph_source)
     except (ModelError, OSError):
         return None
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vox_populi.contract.adapter_target import TargetRoles, WholeBlocks
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
 from vox_populi.hf.model_config import ModelConfig
+from vox_populi.hf.module_table import ModuleTable
 from vox_populi.operator_messages import plan as say
+from vox_populi.operator_messages import transformers_graph as say_foreign
 from vox_tensor.errors import Problem
 
 
@@ -40,9 +43,31 @@ def select_adapters(config: ModelConfig, targets: TargetRoles | None) -> TargetM
             layer = next(module.theirs for module in available if module.roles == fused)
             whole = [role for role in offered if role in fused or role in wanted]
             problems.append(say.targets_split_fused_layer(named, fused, layer, whole))
+    if config.modules is not None and targets is not None:
+        problems.extend(_gaps(config.modules, targets))
     if problems:
         return TargetModules((), tuple(problems))
     return TargetModules(tuple(m for m in available if set(m.roles) & set(wanted)))
+
+
+def _gaps(table: ModuleTable, targets: TargetRoles) -> Iterator[Problem]:
+    """Roles that were named and that blocks of some kind do not have."""
+    named = [role for role in targets if isinstance(role, ProjectionRole)]
+    for kind, roles in table.roles_of_kind().items():
+        absent = [r for r in named if r is not ProjectionRole.LM_HEAD and r not in roles]
+        if absent:
+            yield say_foreign.targets_unmatched_in_kind(absent, kind, sorted(roles))
+
+
+def coverage_notes(config: ModelConfig) -> Iterator[str]:
+    """What of the blocks can carry no adapter, in a model that transformers computes."""
+    table = config.modules
+    if table is None or not table.frozen:
+        return
+    frozen = table.frozen_values()
+    total = table.adaptable_values + sum(frozen.values())
+    shares = {reason.value: values / total for reason, values in frozen.items()}
+    yield say_foreign.note_frozen(shares, [each.theirs for each in table.frozen])
 
 
 def _wanted_roles(

@@ -26,7 +26,7 @@ from vox_populi.files.whole_file import OWN_DIGEST, fits_own_digest, with_own_di
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.plan.execution_planner import ExecutionPlan
-from vox_populi.plan.plan_report import activation_values
+from vox_populi.plan.plan_report import activation_values, source_values
 from vox_populi.plan.rank_plan import rank_values
 from vox_populi.runs.lane import LANE_OF_KERNEL
 from vox_populi.runs.qlora_facts import qlora_facts, skip_counts
@@ -120,6 +120,7 @@ def manifest_values(
         "lane": LANE_OF_KERNEL[plan.kernel].value,
         "graph_id": plan.graph,
         "training_objective_note": plan.objective_note,
+        **source_values(plan),
         "run_id": inputs.run_id,
         "git_sha": None,
         "device_profile": contract.preset,

@@ -24,7 +24,10 @@ HALVES = ((".lora_a", ".lora_A"), (".lora_b", ".lora_B"))
 """Endings of tensor names in the file, and ours."""
 
 _OURS = re.compile(rf"blocks\.(\d+)\.({'|'.join(map(re.escape, BLOCK_PARTS))})")
-_FULL = re.compile(rf"l(?P<layer>0|[1-9]\d*)\.(?P<part>{'|'.join(_PATHS)}|lin_[a-z]+)")
+_OWN = r"[A-Za-z_]\w*(?:\.\w+)+"
+"""A layer that our transformer has none of: its path in its block in transformers."""
+_FOREIGN = re.compile(rf"blocks\.(\d+)\.({_OWN})")
+_FULL = re.compile(rf"l(?P<layer>0|[1-9]\d*)\.(?P<part>{'|'.join(_PATHS)}|lin_[a-z]+|{_OWN})")
 _MIDDLE = re.compile(r"mid(?P<number>0|[1-9]\d*)")
 
 
@@ -59,8 +62,13 @@ def ours_of_full(logical: str) -> str | None:
     if logical == HEAD:
         return HEAD
     found = _FULL.fullmatch(logical)
-    path = _PATHS.get(found["part"]) if found else None
+    path = _path(found["part"]) if found else None
     return f"blocks.{found['layer']}.{path}" if found and path else None
+
+
+def _path(part: str) -> str | None:
+    """Our path of a projection within its block."""
+    return part if "." in part else _PATHS.get(part)
 
 
 def graph_of_names(names: Sequence[str]) -> GraphId | None:
@@ -81,6 +89,8 @@ def features_of(logical: str, *, vocab: int, d_model: int) -> tuple[int | None, 
         return d_model, d_model
     found = _FULL.fullmatch(logical)
     part = found["part"] if found else ""
+    if "." in part:
+        return None, None
     if part in ("o", "down", "lin_o"):
         return None, d_model
     return (d_model, None) if part else (None, None)
@@ -89,8 +99,10 @@ def features_of(logical: str, *, vocab: int, d_model: int) -> tuple[int | None, 
 def _full_name(graph: GraphId, ours: str) -> str:
     if ours == HEAD:
         return HEAD
-    found = _OURS.fullmatch(ours)
+    usual = _OURS.fullmatch(ours)
+    found = usual or _FOREIGN.fullmatch(ours)
     if found is None or graph != GraphId.FULL:
         message = f"{ours!r} has no name in the graph {graph}"
         raise ValueError(message)
-    return f"l{found[1]}.{found[2].rpartition('.')[2]}"
+    part = found[2].rpartition(".")[2] if usual else found[2]
+    return f"l{found[1]}.{part}"

@@ -21,7 +21,7 @@ from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import EMBED_WEIGHT, TensorKey
 from vox_populi.merge.full_graph import MergedGraph, MergedTensor
 from vox_populi.merge.streamed_model import WeightRows, merged_rows, streamed_model
-from vox_populi.model.transformer import Transformer
+from vox_populi.model.causal_graph import CausalGraph
 
 
 def merged_source(inventory: ModelInventory, graph: MergedGraph, where: str) -> GgufSource:
@@ -40,7 +40,7 @@ def merged_source(inventory: ModelInventory, graph: MergedGraph, where: str) -> 
     )
 
 
-def gguf_model(inventory: ModelInventory, graph: MergedGraph, kind: GgufType) -> Transformer:
+def gguf_model(inventory: ModelInventory, graph: MergedGraph, kind: GgufType) -> CausalGraph:
     """Our transformer with the numbers in the file; needs the extra `gguf` for q8_0."""
     planned = {tensor.key.ours: tensor for tensor in graph.tensors}
 

@@ -1,0 +1,83 @@
+"""The tensors and linear layers of a class in transformers: what a family file says of ours.
+
+Read from an instance without weights (`hf/transformers_table.py`); no torch here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vox_populi.hf.tensor_key import AdapterModule, ProjectionRole, TensorKey
+
+
+class FrozenReason(StrEnum):
+    """Why a weight of a block cannot carry an adapter."""
+
+    ROUTER = "routers"
+    EXPERTS = "experts"
+    """Several matrices in one tensor."""
+    OTHER = "other layers"
+    """Linear layers whose name says no role."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenWeight:
+    """A weight of a block with two or more dimensions that no adapter can be put on."""
+
+    theirs: str
+    reason: FrozenReason
+    values: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleTable:
+    """Everything of a class in transformers that is needed before its weights are."""
+
+    class_name: str
+    """Such as `Glm4ForCausalLM`."""
+    version: str
+    """The version of transformers."""
+    embed: str
+    """Module path of the embedding table."""
+    blocks: str
+    """Prefix before the number of a block, with its dot."""
+    keys: tuple[TensorKey, ...]
+    """Every tensor of a checkpoint, in forward order, the head last."""
+    modules: tuple[AdapterModule, ...]
+    """Every projection that can carry an adapter, in forward order, `lm_head` last."""
+    layer_kinds: tuple[str, ...]
+    """What each block is, such as `full_attention`."""
+    frozen: tuple[FrozenWeight, ...] = ()
+    has_position_table: bool = False
+    """Whether positions are rows of a learned table."""
+
+    def roles_of_kind(self) -> dict[str, frozenset[ProjectionRole]]:
+        """The roles that the blocks of each kind have, in forward order."""
+        found: dict[str, set[ProjectionRole]] = {kind: set() for kind in self.layer_kinds}
+        for module in self.modules:
+            number = block_number(module.ours)
+            if number is not None:
+                found[self.layer_kinds[number]].update(module.roles)
+        return {kind: frozenset(roles) for kind, roles in found.items()}
+
+    @property
+    def adaptable_values(self) -> int:
+        """Values of the matrices in blocks that can carry an adapter."""
+        return sum(
+            m.in_features * m.out_features for m in self.modules if block_number(m.ours) is not None
+        )
+
+    def frozen_values(self) -> dict[FrozenReason, int]:
+        """Values of the matrices in blocks that cannot, by the reason."""
+        found: dict[FrozenReason, int] = {}
+        for each in self.frozen:
+            found[each.reason] = found.get(each.reason, 0) + each.values
+        return found
+
+
+def block_number(ours: str) -> int | None:
+    """The block of a module by our name of it; `None` outside the blocks."""
+    if not ours.startswith("blocks."):
+        return None
+    return int(ours.split(".", 2)[1])

@@ -1,0 +1,93 @@
+"""A config with the structure of a given one and the sizes of a toy, to try its class on.
+
+Windows, chunks and contexts shrink as well, so that rows of a few tokens reach over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+_SIZES: Mapping[str, int] = {
+    **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), 97),
+    **dict.fromkeys(("hidden_size", "n_embd", "word_embed_proj_dim", "dim_model_base"), 64),
+    **dict.fromkeys(("intermediate_size", "n_inner", "ffn_dim", "intermediate_size_mlp"), 96),
+    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 32),
+    **dict.fromkeys(("shared_intermediate_size", "moe_shared_expert_intermediate_size"), 32),
+    **dict.fromkeys(("num_attention_heads", "n_head", "mamba_n_heads", "mamba_num_heads"), 4),
+    **dict.fromkeys(("linear_num_value_heads", "n_head_kv"), 4),
+    "linear_num_key_heads": 2,
+    **dict.fromkeys(("head_dim", "attention_head_dim", "hidden_size_per_layer_input"), 16),
+    **dict.fromkeys(("swa_head_dim", "query_pre_attn_scalar"), 16),
+    "global_head_dim": 32,
+    **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim", "mamba_d_state"), 8),
+    **dict.fromkeys(("ssm_state_size", "mamba_chunk_size", "chunk_size", "rotary_dim"), 8),
+    **dict.fromkeys(("q_lora_rank", "kv_lora_rank", "mamba_dt_rank"), 16),
+    **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim"), 8),
+    "qk_head_dim": 16,
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
+    **dict.fromkeys(("num_experts_per_tok", "num_experts_per_token", "moe_topk"), 2),
+    **dict.fromkeys(("top_k_experts",), 2),
+    **dict.fromkeys(("n_group", "topk_group", "mamba_n_groups", "n_groups"), 1),
+    **dict.fromkeys(("first_k_dense_replace", "num_dense_layers", "n_shared_experts"), 1),
+    **dict.fromkeys(("sliding_window", "conv_L_cache"), 5),
+    **dict.fromkeys(("attention_chunk_size", "original_max_position_embeddings"), 8),
+    **dict.fromkeys(("max_position_embeddings", "n_positions"), 64),
+    **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id"), 2),
+}
+"""The most that a field may be; smaller values stay."""
+_LAYER_FIELDS = ("num_hidden_layers", "n_layer", "num_layers")
+_DERIVED: Mapping[str, int] = {"mamba_d_head": 32, "mamba_head_dim": 32, "mamba_d_ssm": 128}
+_MOST_LAYERS = 4
+
+
+def small_config(raw: Mapping[str, object]) -> dict[str, object]:
+    """The structure of a `config.json` in the sizes of a toy.
+
+    Args:
+        raw: The content of the file.
+    """
+    small: dict[str, object] = {name: _shrunk(name, value) for name, value in raw.items()}
+    kinds = raw.get("layer_types")
+    numbers = _kept_layers(kinds) if isinstance(kinds, list) else range(_MOST_LAYERS)
+    n_layers = len(numbers)
+    for name in _LAYER_FIELDS:
+        value = raw.get(name)
+        if isinstance(value, int):
+            small[name] = min(value, n_layers)
+            small |= _by_layer(raw, value, numbers)
+    heads, kv_heads = raw.get("num_attention_heads"), raw.get("num_key_value_heads")
+    if isinstance(heads, int) and isinstance(kv_heads, int):
+        small["num_key_value_heads"] = 4 if heads == kv_heads else 1 if kv_heads == 1 else 2
+    if "qk_rope_head_dim" in raw and "head_dim" in raw:
+        small["head_dim"] = small["qk_rope_head_dim"]
+    small |= {name: size for name, size in _DERIVED.items() if name in raw}
+    return small
+
+
+def _shrunk(name: str, value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _shrunk(key, each) for key, each in value.items()}
+    most = _SIZES.get(name)
+    if most is None or isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return min(value, most)
+
+
+def _by_layer(
+    raw: Mapping[str, object], n_layers: int, numbers: Iterable[int]
+) -> dict[str, object]:
+    """Lists with an entry for each layer, for the layers that are kept."""
+    kept = [number for number in numbers if number < n_layers]
+    return {
+        name: [value[number] for number in kept]
+        for name, value in raw.items()
+        if isinstance(value, list) and len(value) == n_layers
+    }
+
+
+def _kept_layers(kinds: list[object]) -> list[int]:
+    """The first layers, and the first one of each other kind."""
+    first = {kind: number for number, kind in reversed(list(enumerate(kinds)))}
+    extra = [n for n in first.values() if n >= _MOST_LAYERS]
+    kept = [*range(min(_MOST_LAYERS, len(kinds)) - len(extra)), *extra]
+    return sorted(dict.fromkeys((*kept, *first.values())))

@@ -1,0 +1,125 @@
+"""The classes of transformers: which one a config means, and an instance of it without weights.
+
+Only classes inside transformers are ever used. Code in a model folder (`auto_map`) is not run
+(decision 0009). torch and transformers are imported when a function here is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from vox_populi import extras
+from vox_populi.errors import ModelError, first_line
+from vox_populi.operator_messages import transformers_graph as say
+
+TESTED_MINORS = ((5, 23), (5, 24))
+"""Versions of transformers whose hooks this program was tested with; `pyproject.toml` has them."""
+
+FAILURES = (
+    ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError, ArithmeticError,
+    AssertionError,
+)  # fmt: skip
+"""What the code of a class raises for a config that it cannot take."""
+
+_NOT_PASSED_ON = ("auto_map", "quantization_config", "torch_dtype", "dtype", "_name_or_path")
+"""Keys of a `config.json` that a config without weights must not have."""
+
+
+class ForeignClass(NamedTuple):
+    """A class of transformers with a config of it."""
+
+    config: Any
+    """Its `PretrainedConfig`."""
+    class_name: str
+    version: str
+
+
+def foreign_class(raw: Mapping[str, object], where: str) -> ForeignClass:
+    """The class of transformers for a `config.json`.
+
+    Args:
+        raw: Content of the file.
+        where: Names the file in errors.
+
+    Raises:
+        MissingExtraError: Without transformers.
+        ModelError: For another version of it, for a model type that it does not have as a causal
+            language model, or for a config that it refuses.
+    """
+    transformers = load_transformers()
+    model_type = str(raw.get("model_type"))
+    try:
+        config_class = transformers.CONFIG_MAPPING[model_type]
+        mapping = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+        model_class = mapping[config_class]
+    except KeyError:
+        version = transformers.__version__
+        raise ModelError(say.no_such_class(where, model_type, version)) from None
+    name = model_class.__name__
+    if not model_class.__module__.startswith("transformers."):
+        raise ModelError(say.class_outside(where, name))
+    refuse_other_architecture(raw, where, name)
+    passed = {key: value for key, value in raw.items() if key not in _NOT_PASSED_ON}
+    try:
+        config = config_class.from_dict(passed)
+    except (*FAILURES, _field_error()) as error:
+        raise ModelError(say.config_refused(where, name, _last_line(error))) from error
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(say.no_such_class(where, model_type, transformers.__version__))
+    return ForeignClass(config, name, transformers.__version__)
+
+
+def _field_error() -> Any:
+    """What a config raises for a field of another type; it is none of Python's errors."""
+    return extras.load("huggingface_hub.errors").StrictDataclassError
+
+
+def _last_line(error: Exception) -> str:
+    """The part of a message that says what is wrong with which field."""
+    return " ".join(line.strip() for line in str(error).splitlines()).rstrip(".")
+
+
+def refuse_other_architecture(raw: Mapping[str, object], where: str, name: str) -> None:
+    """Refuse a folder of another class than the causal language model of its type.
+
+    Raises:
+        ModelError: With the class that the folder names.
+    """
+    named = raw.get("architectures")
+    if not isinstance(named, list) or not named or name in named:
+        return
+    stem = name.removesuffix("ForCausalLM")
+    if f"{stem}Model" not in named:
+        raise ModelError(say.other_architecture(where, str(named[0]), name))
+
+
+def load_transformers() -> Any:
+    """transformers, quiet.
+
+    Raises:
+        MissingExtraError: Without it.
+        ModelError: For a version that was not tested.
+    """
+    transformers = extras.load("transformers")
+    version = str(transformers.__version__)
+    minor = tuple(int(part) for part in version.split(".")[:2])
+    if minor not in TESTED_MINORS:
+        raise ModelError(say.version_untested(version, TESTED_MINORS))
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return transformers
+
+
+def hollow_model(found: ForeignClass, where: str) -> Any:
+    """An instance whose tensors have shapes and no values.
+
+    Raises:
+        ModelError: When the class cannot be built from the config.
+    """
+    torch, transformers = extras.load("torch"), load_transformers()
+    try:
+        with torch.device("meta"):
+            return transformers.AutoModelForCausalLM.from_config(found.config)
+    except FAILURES as error:
+        raise ModelError(say.config_refused(where, found.class_name, first_line(error))) from error

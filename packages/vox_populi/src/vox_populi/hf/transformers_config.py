@@ -1,0 +1,116 @@
+"""A `ModelConfig` of a model that transformers computes.
+
+Its numbers are those that the planner needs for sizes; the arithmetic is that of the class, which
+reads the config by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vox_populi.containers.dtypes import STORED_NAME_OF
+from vox_populi.errors import ModelError
+from vox_populi.hf.config_fields import ConfigFields
+from vox_populi.hf.model_family import (
+    Activation,
+    ConfigFormat,
+    GgufForm,
+    ModelFamily,
+    TensorNames,
+)
+from vox_populi.hf.module_table import ModuleTable
+from vox_populi.hf.transformers_classes import foreign_class
+from vox_populi.hf.transformers_table import read_module_table
+from vox_populi.operator_messages import model_folder as say_folder
+
+
+def foreign_family(model_type: str, table: ModuleTable) -> ModelFamily:
+    """A family that other code only asks for names; no other program's form of it is known."""
+    return ModelFamily(
+        name=model_type,
+        label=table.class_name.removesuffix("ForCausalLM"),
+        architectures=(table.class_name,),
+        config=ConfigFormat(default_positions=1, rope=None),
+        tensors=TensorNames(embed=table.embed, blocks=table.blocks, block={}, final_norm=""),
+        gguf=GgufForm(),
+        tiny={},
+    )
+
+
+def foreign_values(raw: Mapping[str, object], where: str) -> dict[str, Any]:
+    """The fields of a `ModelConfig` for a model of transformers.
+
+    Args:
+        raw: Content of a `config.json`.
+        where: Names the file in errors.
+
+    Raises:
+        MissingExtraError: Without transformers.
+        ModelError: For a model that cannot be used through it.
+    """
+    found = foreign_class(raw, where)
+    table, config = read_module_table(found, where), found.config
+    fields = ConfigFields(raw, where)
+    name = "dtype" if fields.value("dtype") is not None else "torch_dtype"
+    dtype = fields.text(name, default="float32")
+    if dtype not in STORED_NAME_OF:
+        fields.unsupported(name, dtype, "a dtype other than float32, bfloat16 and float16")
+    vocab_size, model_type = int(config.vocab_size), str(raw["model_type"])
+    ids = {key: fields.token_ids(key, vocab_size) for key in ("bos_token_id", "eos_token_id")}
+    if fields.problems:
+        raise ModelError(*fields.problems)
+    heads = _size(config, "num_attention_heads") or 1
+    width = int(config.hidden_size)
+    positions = _size(config, "max_position_embeddings") or _NO_LIMIT
+    return {
+        "family": foreign_family(model_type, table),
+        "model_type": model_type,
+        "vocab_size": vocab_size,
+        "hidden_size": width,
+        "n_layers": int(config.num_hidden_layers),
+        "n_heads": heads,
+        "n_kv_heads": _size(config, "num_key_value_heads") or heads,
+        "head_dim": _size(config, "head_dim") or max(width // heads, 1),
+        "intermediate_size": _widest_in_mlp(table) or width,
+        "max_positions": positions,
+        "norm_eps": 0.0,
+        "activation": Activation.SILU,
+        "tie_word_embeddings": bool(getattr(config, "tie_word_embeddings", False)),
+        "rope": None,
+        "rotary_layers": (False,) * int(config.num_hidden_layers),
+        "embedding_scale": 1.0,
+        "attention_scale": 1.0,
+        "residual_scale": 1.0,
+        "logit_scale": 1.0,
+        "qkv_bias": False,
+        "o_bias": False,
+        "mlp_bias": False,
+        "sliding_window": None,
+        "sliding_layers": (False,) * int(config.num_hidden_layers),
+        "dtype": dtype,
+        "bos_id": next(iter(ids["bos_token_id"]), None),
+        "eos_ids": ids["eos_token_id"],
+        "notes": tuple(_notes(fields, model_type)),
+        "modules": table,
+    }
+
+
+_NO_LIMIT = 2**20
+"""Positions of a model whose config has no limit."""
+
+
+def _notes(fields: ConfigFields, model_type: str) -> Iterator[str]:
+    if fields.value("auto_map") not in (None, {}, [], False):
+        yield say_folder.note_model_code_ignored(fields.where, model_type)
+
+
+def _size(config: Any, name: str) -> int | None:
+    """A whole number of a config, if it is one."""
+    value = getattr(config, name, None)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _widest_in_mlp(table: ModuleTable) -> int:
+    """The width of the MLP, by the widest input of a layer that leads out of one."""
+    return max((m.in_features for m in table.modules if m.roles == ("down",)), default=0)

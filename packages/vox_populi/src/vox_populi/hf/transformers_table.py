@@ -1,0 +1,208 @@
+"""Reading the tensors and linear layers off a class of transformers that has no values yet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+from vox_populi import extras
+from vox_populi.errors import ModelError
+from vox_populi.hf.module_roles import is_router, roles_of, usual_part
+from vox_populi.hf.module_table import FrozenReason, FrozenWeight, ModuleTable
+from vox_populi.hf.tensor_key import AdapterModule, ProjectionRole, TensorKey
+from vox_populi.hf.transformers_classes import ForeignClass, hollow_model
+from vox_populi.operator_messages import transformers_graph as say
+
+HEAD = "lm_head"
+"""Our name of the head, and that of every class that can be used."""
+EMBED = "embed"
+"""Our name of the embedding table."""
+
+
+def read_module_table(found: ForeignClass, where: str) -> ModuleTable:
+    """What a class of transformers consists of under a config.
+
+    Args:
+        found: The class and the config.
+        where: Names the config's file in errors.
+
+    Raises:
+        ModelError: When the class cannot be built, or its parts are not where a graph needs them.
+    """
+    model = hollow_model(found, where)
+    try:
+        return _Reading.of(model, found).table()
+    except _UnusableError as error:
+        raise ModelError(say.class_unusable(where, found.class_name, str(error))) from None
+
+
+class _UnusableError(Exception):
+    """A class without the usual parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    """A linear layer of a class, wherever it is."""
+
+    path: str
+    in_features: int
+    out_features: int
+    is_conv1d: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A model without values, and where its parts are."""
+
+    model: Any
+    found: ForeignClass
+    embed: str
+    blocks: str
+    n_blocks: int
+    linears: dict[str, _Linear]
+
+    @classmethod
+    def of(cls, model: Any, found: ForeignClass) -> _Reading:
+        paths = {id(module): path for path, module in model.named_modules()}
+        embed = paths.get(id(model.get_input_embeddings()))
+        if embed is None:
+            raise _UnusableError(say.NO_EMBEDDINGS)
+        if paths.get(id(model.get_output_embeddings())) != HEAD:
+            raise _UnusableError(say.NO_HEAD)
+        blocks, n_blocks = _blocks(model, int(found.config.num_hidden_layers))
+        linears = {
+            path: linear
+            for path, module in model.named_modules()
+            if (linear := _linear(path, module)) is not None
+        }
+        return cls(model, found, embed, blocks, n_blocks, linears)
+
+    def table(self) -> ModuleTable:
+        """Everything of the class."""
+        modules = tuple(self._modules())
+        ours = {module.theirs: module.ours for module in modules}
+        return ModuleTable(
+            class_name=self.found.class_name,
+            version=self.found.version,
+            embed=self.embed,
+            blocks=self.blocks,
+            keys=tuple(self._keys(ours)),
+            modules=modules,
+            layer_kinds=self._kinds(),
+            frozen=tuple(self._frozen(ours)),
+            has_position_table=self._has_position_table(),
+        )
+
+    def _modules(self) -> Iterator[AdapterModule]:
+        placed = [
+            (linear, number, within)
+            for linear in self.linears.values()
+            if (place := self._in_block(linear.path)) is not None
+            for number, within in [place]
+            if roles_of(within) and not is_router(within, linear.out_features)
+        ]
+        usual = Counter((number, usual_part(within)) for _, number, within in placed)
+        for linear, number, within in placed:
+            part = usual_part(within)
+            # Two layers of a block with the same usual name keep their own ones.
+            name = part if part is not None and usual[number, part] == 1 else within
+            yield _module(linear, f"blocks.{number}.{name}", roles_of(within))
+        yield _module(self.linears[HEAD], HEAD, (ProjectionRole.LM_HEAD,))
+
+    def _keys(self, ours: dict[str, str]) -> Iterator[TensorKey]:
+        state = self.model.state_dict()
+        is_tied = bool(getattr(self.found.config, "tie_word_embeddings", False))
+        heads = []
+        for name, tensor in state.items():
+            path, _, leaf = name.rpartition(".")
+            mine = EMBED if path == self.embed else ours.get(path, path)
+            linear = self.linears.get(path)
+            is_turned = linear is not None and linear.is_conv1d and leaf == "weight"
+            key = TensorKey(f"{mine}.{leaf}", name, tuple(tensor.shape), is_turned, required=True)
+            if path == HEAD:
+                heads.append(replace(key, required=leaf != "weight" or not is_tied))
+            else:
+                yield key
+        yield from heads
+
+    def _frozen(self, ours: dict[str, str]) -> Iterator[FrozenWeight]:
+        """Matrices of the blocks that no adapter can be put on."""
+        for name, tensor in self.model.named_parameters():
+            path, place = name.rpartition(".")[0], self._in_block(name)
+            if place is None or tensor.dim() < 2 or path in ours:
+                continue
+            linear = self.linears.get(path)
+            if linear is not None and is_router(place[1].rpartition(".")[0], linear.out_features):
+                reason = FrozenReason.ROUTER
+            elif ".experts." in f".{place[1]}.":
+                reason = FrozenReason.EXPERTS
+            elif linear is None and not _is_mixing_matrix(place[1]):
+                continue
+            else:
+                reason = FrozenReason.ROUTER if _is_router_weight(place[1]) else FrozenReason.OTHER
+            yield FrozenWeight(name, reason, prod(tensor.shape))
+
+    def _kinds(self) -> tuple[str, ...]:
+        kinds = getattr(self.found.config, "layer_types", None)
+        if isinstance(kinds, list | tuple) and len(kinds) == self.n_blocks:
+            return tuple(map(str, kinds))
+        return ("block",) * self.n_blocks
+
+    def _has_position_table(self) -> bool:
+        embedding = extras.load("torch").nn.Embedding
+        return any(
+            (isinstance(module, embedding) and path != self.embed and self._in_block(path) is None
+            and "position" in path) or path.endswith(".wpe")
+            for path, module in self.model.named_modules()
+        )  # fmt: skip
+
+    def _in_block(self, path: str) -> tuple[int, str] | None:
+        """Number of the block, and the path within it."""
+        if not path.startswith(self.blocks):
+            return None
+        number, _, within = path.removeprefix(self.blocks).partition(".")
+        return (int(number), within) if within else None
+
+
+def _module(linear: _Linear, ours: str, roles: tuple[ProjectionRole, ...]) -> AdapterModule:
+    return AdapterModule(
+        ours=ours,
+        theirs=linear.path,
+        roles=roles,
+        in_features=linear.in_features,
+        out_features=linear.out_features,
+        fan_in_fan_out=linear.is_conv1d,
+    )
+
+
+def _linear(path: str, module: Any) -> _Linear | None:
+    """A module as a linear layer, if it is one and nothing more."""
+    kind = type(module)
+    if kind is extras.load("torch").nn.Linear:
+        return _Linear(path, module.in_features, module.out_features, is_conv1d=False)
+    if kind.__name__ == "Conv1D" and kind.__module__ == "transformers.pytorch_utils":
+        n_in, n_out = module.weight.shape
+        return _Linear(path, n_in, n_out, is_conv1d=True)
+    return None
+
+
+def _blocks(model: Any, n_layers: int) -> tuple[str, int]:
+    """Prefix and number of the blocks: the first list with an entry for each layer."""
+    module_list = extras.load("torch").nn.ModuleList
+    for path, module in model.named_modules():
+        if isinstance(module, module_list) and len(module) == n_layers:
+            return f"{path}.", n_layers
+    raise _UnusableError(say.NO_BLOCKS)
+
+
+def _is_router_weight(within: str) -> bool:
+    """Whether a weight outside the linear layers belongs to a router."""
+    return within.split(".")[-2:-1] in (["gate"], ["router"])
+
+
+def _is_mixing_matrix(within: str) -> bool:
+    """Whether a weight outside the linear layers mixes features as they do."""
+    return _is_router_weight(within)

@@ -1,0 +1,148 @@
+"""Proof that a class of transformers keeps packed rows apart, on a toy of the base's own config.
+
+Three rows are computed alone by the class itself, alone through our graph, and packed into one
+pass. What the class computes alone is the truth: the first comparison proves our attention, head
+and layers, the second that no row sees another. The same for the gradients of every adapter.
+Shape letters: T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vox_populi.errors import ModelError, first_line
+from vox_populi.hf.graph_source import GraphSource
+from vox_populi.hf.keymap import TensorKey, adapter_modules, tensor_keys
+from vox_populi.hf.model_config import parse_model_config
+from vox_populi.hf.small_config import small_config
+from vox_populi.hf.transformers_classes import FAILURES
+from vox_populi.model.lora_transformer import adapter_parameters, attach_adapters
+from vox_populi.model.transformers_attention import ATTENTION
+from vox_populi.model.transformers_graph import TransformersGraph
+from vox_populi.operator_messages import transformers_graph as say
+from vox_tensor.collate import PackedBatch, collate_window
+from vox_tensor.lora_spec import LoraSpec
+from vox_tensor.records import EncodedRow
+
+_LENGTHS = (9, 3, 13)
+"""A short row between two that reach over every window of the toy."""
+_SEED = 20_405
+_SPREAD = 0.08
+"""Spread of the toy's weights; attention is then far from uniform."""
+
+
+_TINY = 1e-20
+"""Less than any value that matters, in place of zero."""
+
+
+class Differences(NamedTuple):
+    """The largest differences that were measured; logits and gradients relative to the largest."""
+
+    alone: float
+    """Logits of a row through our graph, from those of the class itself."""
+    packed: float
+    """Logits of packed rows, from those of the rows alone."""
+    gradients: float
+    """The same for the gradients of the adapters."""
+    refused: str = ""
+    """What the class said to packed rows, if it refuses them."""
+
+
+def measure_packing(raw: Mapping[str, object], where: str) -> Differences:
+    """Compare packed rows with rows alone on a toy of a config.
+
+    Args:
+        raw: The content of a `config.json`.
+        where: Names the file in errors.
+
+    Raises:
+        ModelError: When the class cannot be built or cannot be computed.
+    """
+    toy = _Toy.of(raw, where)
+    rows = _rows(toy.graph.config.vocab_size)
+    batches, window = [collate_window([row]) for row in rows], collate_window(rows)
+    try:
+        own = torch.cat([toy.own_logits(batch) for batch in batches])
+        alone = torch.cat([toy.logits(batch) for batch in batches])
+        gradients = toy.gradients(batches)
+    except FAILURES as error:
+        name = type(toy.graph.inner).__name__
+        raise ModelError(say.class_unusable(where, name, first_line(error))) from error
+    differs = _difference(alone, own)
+    toy.graph.packs = True
+    try:
+        packed, together = toy.logits(window), toy.gradients([window])
+    except FAILURES as error:
+        return Differences(differs, float("inf"), float("inf"), first_line(error))
+    worst = max(_difference(together[name], each) for name, each in gradients.items())
+    return Differences(differs, _difference(packed, alone), worst)
+
+
+class _Toy(NamedTuple):
+    """A class in small, with weights and adapters that all matter."""
+
+    graph: TransformersGraph
+    parameters: Mapping[str, nn.Parameter]
+    """A and B of its adapters."""
+
+    @classmethod
+    def of(cls, raw: Mapping[str, object], where: str) -> _Toy:
+        small = small_config(raw)
+        config = parse_model_config(small, where, GraphSource.TRANSFORMERS)
+        graph = TransformersGraph(config, small, torch.float32)
+        stream = torch.Generator().manual_seed(_SEED)
+        state = {key.ours: _values(key, stream) for key in tensor_keys(config)}
+        graph.fill(state)
+        spec = LoraSpec(rank=2, alpha=4.0)
+        adapted = attach_adapters(graph, adapter_modules(config), spec, stream)
+        with torch.no_grad():
+            for layer in adapted.values():
+                layer.b_OR.normal_(std=_SPREAD, generator=stream)
+        return cls(graph, adapter_parameters(adapted))
+
+    @torch.no_grad()
+    def own_logits(self, batch: PackedBatch) -> Tensor:
+        """What the class itself makes of one row, with its own attention."""
+        inner = self.graph.inner
+        inner.set_attn_implementation("eager")
+        try:
+            out: Tensor = inner(input_ids=batch.ids_T.unsqueeze(0), use_cache=False).logits[0]
+        finally:
+            inner.set_attn_implementation(ATTENTION)
+        return out
+
+    @torch.no_grad()
+    def logits(self, batch: PackedBatch) -> Tensor:
+        """The same through our graph."""
+        return self.graph.logits(batch)
+
+    def gradients(self, batches: Sequence[PackedBatch]) -> dict[str, Tensor]:
+        """The gradients of a step over all batches."""
+        loss = torch.stack([self.graph.loss_sum(batch) for batch in batches]).sum()
+        parameters = tuple(self.parameters.values())
+        found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        return dict(zip(self.parameters, found, strict=True))
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    """The largest difference, relative to the largest value that is expected."""
+    return float((found - expected).abs().max() / expected.abs().max().clamp_min(_TINY))
+
+
+def _values(key: TensorKey, stream: torch.Generator) -> Tensor:
+    """Weights and biases around zero, everything else of one dimension around one."""
+    middle = 1.0 if len(key.shape) < 2 and not key.ours.endswith("bias") else 0.0
+    return torch.empty(key.our_shape).normal_(middle, _SPREAD, generator=stream)
+
+
+def _rows(vocab_size: int) -> list[EncodedRow]:
+    stream = torch.Generator().manual_seed(_SEED)
+    rows = []
+    for line, length in enumerate(_LENGTHS, start=1):
+        ids = tuple(torch.randint(vocab_size, (length,), generator=stream).tolist())
+        rows.append(EncodedRow(ids=ids, labels=ids, line=line))
+    return rows

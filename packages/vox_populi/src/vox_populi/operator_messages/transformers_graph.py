@@ -1,0 +1,158 @@
+"""Models that are computed by transformers' own code (MENS-H200 to H219, P140 to P149)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from vox_populi.operator_messages.wording import clipped
+from vox_tensor.errors import Problem
+
+
+def version_untested(version: str, tested: Sequence[tuple[int, int]]) -> Problem:
+    """A version of transformers whose hooks may be others."""
+    names = ", ".join(".".join(map(str, minor)) for minor in tested)
+    first, last = tested[0], tested[-1]
+    return Problem(
+        code="MENS-H200",
+        what=f"models without native code run through transformers {names}; {version} is installed"
+        " and was not tested.",
+        fix=f'Run: pip install "transformers>={first[0]}.{first[1]},<{last[0]}.{last[1] + 1}"',
+    )
+
+
+def no_such_class(where: str, model_type: str, version: str) -> Problem:
+    """A model type that neither source has."""
+    return Problem(
+        code="MENS-H201",
+        what=f"model_type {clipped(model_type)} is not a causal language model of"
+        f" transformers {version}, and this program has no code of its own for it.",
+        fix="Choose a base whose model type one of them has.",
+        where=where,
+    )
+
+
+def class_outside(where: str, name: str) -> Problem:
+    """A class that somebody registered."""
+    return Problem(
+        code="MENS-H202",
+        what=f"{clipped(name)} is not a class of transformers itself.",
+        fix="Choose a base whose class comes with transformers; no other code is run.",
+        where=where,
+    )
+
+
+def other_architecture(where: str, found: str, expected: str) -> Problem:
+    """A folder of a classifier, for instance."""
+    return Problem(
+        code="MENS-H203",
+        what=f"architectures names {clipped(found)}; the causal language model of this type is"
+        f" {expected}.",
+        fix=f"Choose a folder that was saved from {expected}.",
+        where=where,
+    )
+
+
+def config_refused(where: str, name: str, reason: str) -> Problem:
+    """A config that the class of transformers cannot be built from."""
+    return Problem(
+        code="MENS-H204",
+        what=f"transformers cannot build {name} from this config: {reason}",
+        fix="Correct the config, or choose another base.",
+        where=where,
+    )
+
+
+def class_unusable(where: str, name: str, reason: str) -> Problem:
+    """A class whose parts are not where a graph needs them."""
+    return Problem(
+        code="MENS-H205",
+        what=f"{name} cannot be trained through transformers: {reason}.",
+        fix="Choose another base.",
+        where=where,
+    )
+
+
+NO_EMBEDDINGS = "its input embeddings are not a module of it"
+NO_HEAD = "its head is not called lm_head"
+NO_BLOCKS = "it has no list with one block for each layer"
+"""Reasons of `class_unusable`."""
+
+
+def class_differs(name: str, difference: float) -> Problem:
+    """A class with attention or a head that ours is not."""
+    return Problem(
+        code="MENS-P140",
+        what=f"{name} computes something that this program does not: on a toy of this config,"
+        f" logits differ by {difference:.1e} of the largest.",
+        fix="Choose another base.",
+        where="--graph",
+    )
+
+
+def targets_unmatched_in_kind(roles: Sequence[str], kind: str, offered: Sequence[str]) -> Problem:
+    """A role that blocks of one kind do not have, and that would silently not be trained there."""
+    return Problem(
+        code="MENS-P141",
+        what=f"{', '.join(roles)} would not be trained everywhere: {kind} layers have no such"
+        " projection.",
+        fix=f"Pass all{', or only of ' + ','.join(offered) if offered else ''}.",
+        where="--targets",
+    )
+
+
+def keeps_activations(asked: str) -> Problem:
+    """Activations are not computed again in a class of transformers."""
+    return Problem(
+        code="MENS-P142",
+        what=f"a graph of transformers keeps its activations; {asked} has no code here.",
+        fix="Pass --activation-memory none, or fewer tokens (--batch-size, --seq-len).",
+        where="--activation-memory",
+    )
+
+
+def not_divided() -> Problem:
+    """Processes do not hold a base of transformers together."""
+    return Problem(
+        code="MENS-P143",
+        what="a base that transformers computes is not divided among processes.",
+        fix="Omit --shard always; each process then has the whole base.",
+        where="--shard",
+    )
+
+
+def note_source(name: str, version: str) -> str:
+    """Whose code computes the base."""
+    return (
+        f"transformers {version} computes this base ({name}); the same bytes again need the same"
+        " version."
+    )
+
+
+def note_one_row_at_a_time(leak: float | None, refused: str) -> str:
+    """Rows that the class would mix, or does not take."""
+    why = (
+        f"packed, they would see each other (logits or gradients of a toy differ by {leak:.1g})"
+        if leak is not None
+        else f"transformers does not pack them: {refused}"
+    )
+    return f"each row is computed on its own, which is slower: {why}."
+
+
+def note_frozen(shares: Mapping[str, float], names: Sequence[str]) -> str:
+    """Matrices of the blocks that no adapter can be put on."""
+    parts = ", ".join(f"{reason} {share:.1%}" for reason, share in shares.items())
+    return f"without adapters stay, of the values in the blocks: {parts} (such as {names[0]})."
+
+
+NO_FORM = "this program has no native code for its family, and knows no other form of it"
+"""Why a base of transformers is not exported for other programs."""
+
+
+def not_exported(where: str) -> Problem:
+    """A form that needs our own graph."""
+    return Problem(
+        code="MENS-H206",
+        what=f"{NO_FORM}.",
+        fix="Merge it into a folder that transformers loads: vox mens merge-weights --format hf.",
+        where=where,
+    )

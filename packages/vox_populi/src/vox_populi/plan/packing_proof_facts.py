@@ -1,0 +1,68 @@
+"""What follows from what was measured of a class of transformers: packing, or one row at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vox_populi.operator_messages import transformers_graph as say
+from vox_tensor.errors import Problem
+
+TOLERANCE = 1e-3
+"""Largest relative difference that is rounding. Toys whose rows do not see each other differ by
+1e-7 to 1e-5 in float32, and leaks that were found by 0.1 and more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackingProof:
+    """Largest differences on a toy of the base's config, relative to the largest value."""
+
+    class_name: str
+    """A class of transformers."""
+    version: str
+    alone: float
+    """Logits of a row through our attention and head, from those of the class by itself."""
+    packed: float
+    """Logits of packed rows, from those of the rows alone; infinite if the class refuses them."""
+    gradients: float
+    """The same for the gradients of the adapters."""
+    refused: str = ""
+    """What the class says to packed rows, if it refuses them."""
+
+    @property
+    def packs(self) -> bool:
+        """Whether rows may be packed; otherwise each is computed on its own."""
+        return max(self.packed, self.gradients) <= TOLERANCE
+
+    @property
+    def leak(self) -> float | None:
+        """The measured leak between packed rows, if there is one."""
+        return None if self.packs or self.refused else max(self.packed, self.gradients)
+
+    def as_json(self) -> dict[str, object]:
+        """The proof as manifests and plans have it."""
+        measured = {
+            "logits_alone": self.alone,
+            "logits_packed": None if self.refused else self.packed,
+            "gradients_packed": None if self.refused else self.gradients,
+        }
+        return {
+            "source": "transformers",
+            "class": self.class_name,
+            "transformers": self.version,
+            "packed": self.packs,
+            "differences": measured,
+        }
+
+
+def proof_problems(proof: PackingProof) -> Iterator[Problem]:
+    """A class that does something that our attention or head does not."""
+    if not proof.alone <= TOLERANCE:
+        yield say.class_differs(proof.class_name, proof.alone)
+
+
+def proof_notes(proof: PackingProof) -> Iterator[str]:
+    """Whose code computes, and how rows are computed."""
+    yield say.note_source(proof.class_name, proof.version)
+    if not proof.packs:
+        yield say.note_one_row_at_a_time(proof.leak, proof.refused)

@@ -1,0 +1,48 @@
+"""Toys of configs: every kind of layer, and windows that short rows reach over."""
+
+from __future__ import annotations
+
+from vox_populi.hf.small_config import small_config
+
+
+def test_sizes_shrink_and_structure_stays() -> None:
+    small = small_config(
+        {
+            "model_type": "any",
+            "hidden_size": 4096,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "sliding_window": 4096,
+            "attention_bias": True,
+            "eos_token_id": 151_645,
+            "rope_parameters": {"factor": 8.0, "original_max_position_embeddings": 8192},
+        }
+    )
+    assert small["model_type"] == "any"
+    assert small["attention_bias"] is True
+    assert (small["num_attention_heads"], small["num_key_value_heads"]) == (4, 2)
+    assert (small["num_hidden_layers"], small["sliding_window"]) == (4, 5)
+    assert small["eos_token_id"] == 2
+    assert small["rope_parameters"] == {"factor": 8.0, "original_max_position_embeddings": 8}
+
+
+def test_as_many_key_heads_as_query_heads_stay_as_many() -> None:
+    sizes = {"num_attention_heads": 40, "num_key_value_heads": 40}
+    assert small_config(sizes)["num_key_value_heads"] == 4
+    assert small_config({**sizes, "num_key_value_heads": 1})["num_key_value_heads"] == 1
+
+
+def test_each_kind_of_layer_is_kept_with_its_entries_in_every_list() -> None:
+    kinds = ["a"] * 7 + ["b"] + ["a"] * 2
+    small = small_config(
+        {"num_hidden_layers": 10, "layer_types": kinds, "no_rope_layers": list(range(10))}
+    )
+    assert small["layer_types"] == ["a", "a", "a", "b"]
+    assert small["no_rope_layers"] == [0, 1, 2, 7]
+    assert small["num_hidden_layers"] == 4
+
+
+def test_a_model_that_is_small_already_stays() -> None:
+    settings = {"hidden_size": 16, "num_hidden_layers": 2, "layer_types": ["a", "b"]}
+    assert small_config(settings) == settings

@@ -1,0 +1,47 @@
+"""What follows from what was measured of a class of transformers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from vox_populi.plan.packing_proof_facts import PackingProof, proof_notes, proof_problems
+
+SOUND = PackingProof(
+    class_name="AnyForCausalLM", version="5.23.0", alone=1e-7, packed=1e-7, gradients=2e-6
+)
+
+
+def test_a_sound_class_packs_and_says_whose_code_it_is() -> None:
+    assert SOUND.packs
+    assert SOUND.leak is None
+    assert not list(proof_problems(SOUND))
+    (note,) = proof_notes(SOUND)
+    assert "AnyForCausalLM" in note
+    assert SOUND.as_json()["packed"] is True
+
+
+def test_a_leak_in_logits_or_gradients_alone_means_one_row_at_a_time() -> None:
+    for leaking in (replace(SOUND, packed=0.4), replace(SOUND, gradients=0.4)):
+        assert not leaking.packs
+        assert leaking.leak == 0.4
+        assert not list(proof_problems(leaking))
+        assert "0.4" in list(proof_notes(leaking))[1]
+
+
+def test_a_class_that_refuses_packed_rows_is_quoted() -> None:
+    refusing = replace(SOUND, packed=math.inf, gradients=math.inf, refused="no kernel")
+    assert not refusing.packs
+    assert refusing.leak is None
+    assert "no kernel" in list(proof_notes(refusing))[1]
+    assert refusing.as_json()["differences"] == {
+        "logits_alone": 1e-7,
+        "logits_packed": None,
+        "gradients_packed": None,
+    }
+
+
+def test_other_logits_of_a_row_alone_or_none_at_all_are_refused() -> None:
+    for difference in (0.2, math.nan):
+        (problem,) = proof_problems(replace(SOUND, alone=difference))
+        assert problem.code == "MENS-P140"
