@@ -24,7 +24,7 @@ from vox_tensor.nf4 import dequantize_nf4, quantize_nf4
 from vox_tensor.nf4_weight import Nf4Weight
 
 WORDS = ("red", "green", "blue", "one", "two", "three", "north", "south")
-NARROW_PROJECTION = {"ministral3", "qwen3"}
+NARROW_PROJECTION = {"gemma2", "gemma3", "ministral3", "qwen3"}
 """Families here whose output projection is not square: they have no stack, only a head."""
 
 
