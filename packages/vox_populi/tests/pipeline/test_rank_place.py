@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from vox_populi.errors import ConfigError, EnvironmentFailure
-from vox_populi.pipeline.launch import RankKilledError, processes_here
+from vox_populi.pipeline.launch import (
+    PATIENCE_VARIABLE,
+    RankKilledError,
+    processes_here,
+    require_one_process,
+    seconds_to_stop,
+)
 from vox_populi.pipeline.rank_place import RankPlace, rank_place
 
 SECOND = {
@@ -68,7 +74,30 @@ def test_a_launcher_has_decided_already() -> None:
         processes_here(4, place)
 
 
+def test_what_one_process_does_is_refused_to_several() -> None:
+    require_one_process(RankPlace())
+    with pytest.raises(ConfigError, match="MENS-R211"):
+        require_one_process(RankPlace(size=2, local_size=2))
+
+
 def test_a_killed_process_ends_with_the_code_of_its_signal() -> None:
     error = RankKilledError(2, 9)
     assert error.exit_code == 137
-    assert "SIGKILL" in str(error)
+    assert "process 2" in str(error)
+    assert "SIGKILL (exit code 137)" in str(error)
+
+
+def test_a_signal_without_a_name_has_its_number() -> None:
+    error = RankKilledError(0, 40)
+    assert error.exit_code == 168
+    assert "signal 40" in str(error)
+
+
+def test_the_time_to_stop_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PATIENCE_VARIABLE, raising=False)
+    assert seconds_to_stop() == 30
+    monkeypatch.setenv(PATIENCE_VARIABLE, "120")
+    assert seconds_to_stop() == 120
+    monkeypatch.setenv(PATIENCE_VARIABLE, "2m")
+    with pytest.raises(EnvironmentFailure, match="MENS-R210"):
+        seconds_to_stop()

@@ -31,7 +31,8 @@ from vox_cli.value_parsers import one_of
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.number_ranges import PROCESSES
 from vox_populi.pipeline.interruption import RunInterruptedError
-from vox_populi.pipeline.launch import processes_here, run_on_processes
+from vox_populi.pipeline.launch import processes_here, require_one_process, run_on_processes
+from vox_populi.pipeline.launcher_watch import stop_without_launcher
 from vox_populi.pipeline.model_arguments import forbid_downloads, with_base_folder
 from vox_populi.pipeline.rank_place import RankPlace, rank_place
 from vox_populi.pipeline.train import Resume, RunOptions, TrainReport, plan_training, run_training
@@ -106,6 +107,8 @@ def train(
     options = build_options(chosen, force=force, resume=resume, config=config)
     contract = with_base_folder(contract, watcher)
     place = processes_here(nproc, rank_place())
+    if place.is_launched:
+        stop_without_launcher(STDERR.at_once if place.is_first else None)
     if dry_run is not None:
         _show_plan(console, contract, dry_run, options.folder_use, place)
     elif place.size > 1 and not place.is_launched:
@@ -151,6 +154,8 @@ def _show_plan(
 ) -> None:
     if not place.is_first:
         return
+    if dry_run is DryRun.STEP:
+        require_one_process(place)
     trial = None if dry_run is DryRun.PLAN else try_one_step(contract, use)
     planned = trial.planned if trial else plan_training(contract, use, place)
     for note in planned.shown_notes:

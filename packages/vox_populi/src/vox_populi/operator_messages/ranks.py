@@ -16,11 +16,14 @@ def peer_lost(reason: str) -> Problem:
     )
 
 
-def rank_killed(rank: int, signal_name: str) -> Problem:
+def rank_killed(rank: int, signal_name: str, exit_code: int) -> Problem:
     """A process of the run was ended from outside, and could not say why."""
     return Problem(
         code="MENS-R201",
-        what=f"process {rank} of this run was ended by {signal_name}; the others were stopped.",
+        what=(
+            f"process {rank} of this run was ended by {signal_name} (exit code {exit_code});"
+            " the others were stopped."
+        ),
         fix=(
             "If the system was short of memory, use fewer processes, a smaller --batch-size or"
             " --seq-len; then start the same command with --resume auto."
@@ -66,6 +69,30 @@ def rank_variables_unusable(reason: str) -> Problem:
         what=f"the environment says that this is one of several processes, but {reason}.",
         fix="Start it with torchrun or --nproc, or unset RANK and WORLD_SIZE.",
     )
+
+
+def patience_unusable(name: str, value: str) -> Problem:
+    """The time that processes have to stop is not a number of seconds."""
+    return Problem(
+        code="MENS-R210",
+        what=f"{name} is {value!r}, not a whole number of seconds.",
+        fix=f"Unset {name}, or set it to a number such as 120.",
+    )
+
+
+def step_tried_alone(size: int) -> Problem:
+    """A step is tried in one process only."""
+    return Problem(
+        code="MENS-R211",
+        what=f"a step is tried in one process, not in {size}.",
+        where="--dry-run=step",
+        fix="Omit --nproc, or use --dry-run to show the plan of all processes.",
+    )
+
+
+def note_launcher_gone() -> str:
+    """A process stops since nobody is left to stop it."""
+    return "note: the launcher of this run has ended, so the run stops too."
 
 
 def nproc_beyond_launcher(nproc: int, size: int) -> Problem:

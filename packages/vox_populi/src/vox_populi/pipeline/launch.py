@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 
-from vox_populi.errors import ConfigError, RunFailedError
+from vox_populi.errors import ConfigError, EnvironmentFailure, RunFailedError
 from vox_populi.operator_messages import ranks as say
 from vox_populi.pipeline.rank_place import RankPlace
 from vox_populi.pipeline.runners import load_runner
+
+LAUNCHER_VARIABLE = "VOX_LAUNCHER_PID"
+"""Which process started those of a run; `launcher_watch` looks whether it is still there."""
+PATIENCE_VARIABLE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+"""torch's: how long a launcher lets processes finish."""
+_SECONDS_TO_STOP = 30
 
 
 class RankKilledError(RunFailedError):
     """A process of the run was ended from outside."""
 
     def __init__(self, rank: int, signal_number: int) -> None:
-        super().__init__(say.rank_killed(rank, signal.Signals(signal_number).name))
-        self.exit_code = code_of_signal(signal_number)
+        code = code_of_signal(signal_number)
+        super().__init__(say.rank_killed(rank, _name_of(signal_number), code))
+        self.exit_code = code
         """A shell's exit code for that process, such as 137."""
 
 
 def code_of_signal(signal_number: int) -> int:
     """A shell's exit code for a process that a signal ended."""
     return 128 + signal_number
+
+
+def _name_of(signal_number: int) -> str:
+    try:
+        return signal.Signals(signal_number).name
+    except ValueError:
+        # Those between the first and the last real-time signal have none.
+        return f"signal {signal_number}"
+
+
+def seconds_to_stop() -> int:
+    """How long the processes of a run may take to stop once they were asked to.
+
+    Raises:
+        EnvironmentFailure: When the variable for it is not a whole number.
+    """
+    text = os.environ.get(PATIENCE_VARIABLE, "")
+    if text and not text.isdecimal():
+        raise EnvironmentFailure(say.patience_unusable(PATIENCE_VARIABLE, text))
+    return int(text) if text else _SECONDS_TO_STOP
 
 
 def processes_here(nproc: int, place: RankPlace) -> RankPlace:
@@ -40,6 +68,16 @@ def processes_here(nproc: int, place: RankPlace) -> RankPlace:
     if nproc not in (1, place.local_size):
         raise ConfigError(say.nproc_beyond_launcher(nproc, place.local_size))
     return place
+
+
+def require_one_process(place: RankPlace) -> None:
+    """Refuse what only one process can do.
+
+    Raises:
+        ConfigError: When there are several.
+    """
+    if place.size > 1:
+        raise ConfigError(say.step_tried_alone(place.size))
 
 
 def run_on_processes(nproc: int, arguments: Sequence[str], threads: int | None) -> int:

@@ -6,13 +6,19 @@ import logging
 import os
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from vox_populi.pipeline.launch import RankKilledError, code_of_signal
+from vox_populi.pipeline.launch import (
+    LAUNCHER_VARIABLE,
+    RankKilledError,
+    code_of_signal,
+    seconds_to_stop,
+)
 from vox_populi.pipeline.machine_probe import count_cpus
 
 _LOOPBACK = "127.0.0.1"
@@ -30,8 +36,9 @@ def run_on_processes(nproc: int, arguments: Sequence[str], threads: int | None) 
     if threads is None:
         # Together they would otherwise want every core several times.
         os.environ.setdefault("OMP_NUM_THREADS", str(max(count_cpus() // nproc, 1)))
-    # What it has to say is about its own work.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # torch reads it itself, and would not say what is wrong with it.
+    seconds_to_stop()
+    os.environ[LAUNCHER_VARIABLE] = str(os.getpid())
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -44,7 +51,8 @@ def run_on_processes(nproc: int, arguments: Sequence[str], threads: int | None) 
         monitor_interval=_SECONDS_BETWEEN_LOOKS,
     )
     try:
-        elastic_launch(config, sys.executable)("-m", "vox_cli", *arguments)
+        with _silent_agent():
+            elastic_launch(config, sys.executable)("-m", "vox_cli", *arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
@@ -53,3 +61,16 @@ def run_on_processes(nproc: int, arguments: Sequence[str], threads: int | None) 
     except SignalException as error:
         return code_of_signal(error.sigval)
     return 0
+
+
+@contextmanager
+def _silent_agent() -> Iterator[None]:
+    """A block of code without the agent's log, which is about its own work.
+
+    Each of its loggers has a level of its own.
+    """
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
