@@ -23,7 +23,13 @@ import torch
 from torch import _dynamo
 from torch._C._distributed_c10d import TCPStore
 
-from vox_populi.contract.choices import Backend, DeviceKind, ShardChoice, TokenizerKind
+from vox_populi.contract.choices import (
+    ActivationMemoryChoice,
+    Backend,
+    DeviceKind,
+    ShardChoice,
+    TokenizerKind,
+)
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import PeerLostError
 from vox_populi.events import Event, EventName
@@ -43,6 +49,17 @@ DIVIDED: tuple[tuple[str, Backend, tuple[int, ...]], ...] = (
     ("llama", Backend.QLORA, (2, 4)),
     ("qwen3", Backend.QLORA, (2,)),
 )
+COMBINED: Mapping[str, Any] = {
+    "backend": Backend.QLORA,
+    "activation_memory": ActivationMemoryChoice.FULL,
+    # Without dropout, what rows begin with is computed once.
+    "lora": LoraSpec(rank=2, alpha=4.0),
+    "eval_every": 1,
+    "early_stopping_patience": 1,
+    "epochs": 4,
+    # So high that the held-out loss rises, whoever rounds.
+    "learning_rate": 3.0,
+}
 STOPPED_AT = 2
 MOST_SECONDS = 60
 
@@ -115,6 +132,7 @@ def outcome(request: FinetuneContract, options: RunOptions) -> Mapping[str, obje
         "losses": recorder.losses,
         "reported": [report.train_loss, report.heldout_loss_before, report.heldout_loss_after],
         "processes": manifest.get("processes"),
+        "stopped_early": report.stopped_early,
         "files": sorted(each.name for each in run.iterdir()),
         "resumed_from": report.resumed_from,
     }
@@ -214,6 +232,9 @@ def cases() -> list[Case]:
         )
         for family, backend, sizes in DIVIDED
     ]
+    found.append(Case("combined", trained("llama", **COMBINED), (1, 2)))
+    together = {**COMBINED, "shard": ShardChoice.ALWAYS}
+    found.append(Case("combined-divided", trained("llama", **together), (2,)))
     found.append(Case("three", trained("llama", seed=3), (1, 3)))
     found.append(Case("exchanged", exchanged, (2, 4)))
     found.append(Case("undisturbed", trained("llama", epochs=2), (1,)))

@@ -96,6 +96,17 @@ def test_a_base_in_parts_gives_the_adapter_of_a_whole_one(
     assert divided["processes"]["base"] == "divided"
 
 
+@pytest.mark.parametrize("case", ["combined/2", "combined-divided/2"])
+def test_early_stopping_prefixes_and_repeated_blocks_are_shared_too(
+    results: Results, case: str
+) -> None:
+    alone, shared = results["combined/1"][0], results[case][0]
+    assert shared["stopped_early"]
+    assert shared["adapter"] == alone["adapter"]
+    assert shared["losses"] == alone["losses"]
+    assert shared["reported"] == alone["reported"]
+
+
 def test_every_process_reports_the_same_and_only_the_first_tells_sinks(results: Results) -> None:
     first, *others = results["llama-lora/4"]
     for each in others:
