@@ -31,10 +31,11 @@ def published(tmp_path: Path, llama: dict[str, Any]) -> Publish:
     def call(rope: dict[str, object]) -> dict[str, Any]:
         raw = {name: value for name, value in llama.items() if name != "rope_parameters"} | rope
         (tmp_path / CONFIG_NAME).write_text(json.dumps(raw))
-        inventory: Any = SimpleNamespace(model_dir=tmp_path)
+        config = parse_model_config(raw, "base")
+        inventory: Any = SimpleNamespace(model_dir=tmp_path, config=config)
         data = published_config(inventory, is_head_tied=False, dtype="float32")
         made: dict[str, Any] = json.loads(data)
-        assert parse_model_config(made, "made").rope == parse_model_config(raw, "base").rope
+        assert parse_model_config(made, "made").rope == config.rope
         return {name: value for name, value in made.items() if raw.get(name) != value}
 
     return call

@@ -16,7 +16,7 @@ _ACTIVATIONS = {
 
 
 def activation_of(fields: ConfigFields, name: str, default: str) -> Activation:
-    """The activation of a field; another one is noted as unsupported."""
+    """The activation of a field; any other is noted as not supported."""
     value = fields.text(name, default=default)
     if value not in _ACTIVATIONS:
         fields.unsupported(name, value, f"an activation other than {', '.join(_ACTIVATIONS)}")
