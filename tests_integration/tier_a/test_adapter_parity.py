@@ -36,8 +36,10 @@ def draw_rows() -> list[EncodedRow]:
 
 
 def block_modules(folder: Path) -> list[AdapterModule]:
-    modules = adapter_modules(read_inventory(folder).config)
-    return [m for m in modules if ProjectionRole.LM_HEAD not in m.roles]
+    """All but the head; of a mixture attention alone: PEFT takes `gate_proj` for the experts'."""
+    config = read_inventory(folder).config
+    modules = [m for m in adapter_modules(config) if ProjectionRole.LM_HEAD not in m.roles]
+    return modules if config.experts is None else [m for m in modules if ".attn." in m.ours]
 
 
 def our_model(folder: Path) -> tuple[CausalGraph, dict[str, LoraLinear]]:

@@ -22,8 +22,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from tests_integration.tiny_models import (
     CONFIGS,
-    FAMILY_CASES,
     GRAPH_CASES,
+    PLAIN_CASES,
     VOCAB,
     write_tiny_tokenizer,
 )
@@ -157,7 +157,7 @@ def test_our_folder_loads_in_transformers_and_computes_the_same(
     assert differs(ours, load_base(base, torch.float32).logits(ROW), F32_LOGITS)
 
 
-@pytest.mark.parametrize("name", FAMILY_CASES)
+@pytest.mark.parametrize("name", PLAIN_CASES)
 def test_a_prequantised_folder_computes_the_same_in_both(tmp_path: Path, name: str) -> None:
     write_wide_model(tmp_path / "base", name, torch.float32)
     packed_by_bitsandbytes(tmp_path / "base", tmp_path / "packed", torch.float32, double_quant=True)

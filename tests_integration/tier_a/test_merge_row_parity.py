@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from tests_integration.tier_a.test_gguf_interop import write_adapter
-from tests_integration.tiny_models import FAMILY_CASES, GGUF_CASES, VOCAB, write_tiny_model
+from tests_integration.tiny_models import GGUF_CASES, PLAIN_CASES, VOCAB, write_tiny_model
 from tests_integration.tolerances import F32_LOSS, assert_parity, differs
 from vox_populi.export.consumers import Consumer, GgufTypeChoice
 from vox_populi.merge.choices import MergeFormat
@@ -31,7 +31,7 @@ from vox_tensor.records import IGNORE_INDEX, EncodedRow
 LENGTHS, PROMPT = (9, 23, 14), 4
 
 
-@pytest.fixture(params=FAMILY_CASES)
+@pytest.fixture(params=PLAIN_CASES)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, list[EncodedRow]]:
     """A base, an adapter of it with rows beside it, in a folder."""
     name = request.param.replace("mistral", "mistral_no_window")

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from tests_integration.tiny_models import FAMILY_CASES, VOCAB, write_tiny_model
+from tests_integration.tiny_models import PLAIN_CASES, VOCAB, write_tiny_model
 from tests_integration.tolerances import F32_LOGITS, assert_parity, differs
 from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.adapters.lora_bin import read_adapter_bin, write_adapter_bin
@@ -37,7 +37,7 @@ from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.records import EncodedRow
 
 CASES = (
-    *FAMILY_CASES,
+    *PLAIN_CASES,
     "gpt2_untied",
     "llama_tied",
     "phi3_longrope_tied",
@@ -174,7 +174,7 @@ def test_a_peft_folder_comes_back_byte_for_byte(
 
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")
-@pytest.mark.parametrize("name", FAMILY_CASES)
+@pytest.mark.parametrize("name", PLAIN_CASES)
 def test_an_imported_adapter_computes_what_peft_computes(name: str, tmp_path: Path) -> None:
     base = write_tiny_model(tmp_path / "base", name, tokenizer=True)
     folder = tmp_path / "theirs"

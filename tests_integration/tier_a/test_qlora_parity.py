@@ -17,7 +17,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from tests_integration.tiny_models import CONFIGS, FAMILY_CASES, VOCAB
+from tests_integration.tiny_models import CONFIGS, PLAIN_CASES, VOCAB
 from tests_integration.tolerances import (
     F32_GRAD,
     F32_LOGITS,
@@ -126,7 +126,7 @@ def their_model(folder: Path, adapted: Adapted) -> Any:
 
 
 @pytest.mark.parametrize("double_quant", [True, False], ids=["double", "single"])
-@pytest.mark.parametrize("name", FAMILY_CASES)
+@pytest.mark.parametrize("name", PLAIN_CASES)
 @pytest.mark.requirement("tier-a")
 def test_qlora_logits_loss_and_gradients_match_transformers_bitsandbytes_and_peft(
     name: str, tmp_path: Path, *, double_quant: bool

@@ -38,6 +38,19 @@ def test_llama_cpp_takes_every_family_that_is_written_for_it(family: ModelFamily
     assert reasons == ([] if is_written else [f"GGUF files of {family.label} are not written"])
 
 
+@pytest.mark.parametrize("name", ["mixtral", "qwen3_moe"])
+@pytest.mark.parametrize("consumer", [Consumer.PEFT, Consumer.VLLM, Consumer.MLX])
+def test_adapters_of_experts_are_refused_and_those_of_attention_not(
+    name: str, consumer: Consumer
+) -> None:
+    config = config_of(name)
+    every = adapter_modules(config)[:-1]
+    (reason,) = obstacles(consumer, config, every, 4)
+    assert "experts" in reason
+    attention = [module for module in every if not module.in_expert]
+    assert list(obstacles(consumer, config, attention, 4)) == []
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "said"),
     [

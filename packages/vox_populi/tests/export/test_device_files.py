@@ -24,10 +24,12 @@ LENGTH = 8
 IDS = (3, 1, 4, 1, 5)
 ROUNDING = 1e-4
 """Relative to the largest score: XNNPACK approximates exp and tanh, 2.4e-5 apart in GPT-2."""
+PLAIN = [family for family in FAMILIES if family.tensors.experts is None]
+"""Shapes inside a mixture of experts depend on the text."""
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", PLAIN, ids=lambda family: family.name)
 @pytest.mark.parametrize(
     ("module", "write", "run"),
     [

@@ -23,9 +23,11 @@ VOCAB = 24
 IDS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 ROUNDING = 2e-5
 """Two orders of f32 sums over layers as wide as these, relative to the largest score."""
+PLAIN = [family for family in FAMILIES if family.tensors.experts is None]
+"""Shapes inside a mixture of experts depend on the text."""
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", PLAIN, ids=lambda family: family.name)
 @pytest.mark.parametrize("window", [None, 3])
 def test_a_graph_gives_the_scores_of_the_unmerged_model(
     family: ModelFamily, window: int | None

@@ -64,7 +64,10 @@ def test_only_kept_positions_are_computed_and_they_are_the_same(config: ModelCon
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_row_of_a_window_sees_no_other_and_no_later_token(name: str) -> None:
-    model = build(parse_model_config(CASES[name], "test"))
+    config = parse_model_config(CASES[name], "test")
+    model = build(config)
+    # With how many others a token shares an expert's product decides its last bit.
+    same = torch.equal if config.experts is None else torch.allclose
     # Of a window of three the second row fits, the first does not: two ways of attending.
     first, second = (1, 2, 3, 4, 5, 6), (7, 8, 9)
     logits = model.logits(collate_window([EncodedRow(first, first), EncodedRow(second, second)]))
@@ -75,7 +78,7 @@ def test_a_row_of_a_window_sees_no_other_and_no_later_token(name: str) -> None:
         rows = (tuple(ids[: len(first)]), tuple(ids[len(first) :]))
         changed = model.logits(collate_window([EncodedRow(row, row) for row in rows]))
         others = range(place) if place >= len(first) else [*range(place), *range(6, 9)]
-        assert torch.equal(changed[list(others)], logits[list(others)]), place
+        assert same(changed[list(others)], logits[list(others)]), place
         assert not torch.equal(changed[place], logits[place])
         end = len(first) if place < len(first) else len(ids)
         if place + 1 < end:

@@ -121,7 +121,7 @@ class _ActivatedDown(torch.autograd.Function):
             dh_TF, (grad_a, grad_b) = project_backward(
                 grads[0], h_TF, down, None, needs_dx=needs_dx
             )
-            du, dup = _inner_gradients(dh_TF, u_TF, up_TF, act_TF, ctx.kind)
+            du, dup = inner_gradients(dh_TF, u_TF, up_TF, act_TF, ctx.kind)
         # One entry per argument of `forward`: u, up, kind, needs_result, fixed, then the down
         # projection's weight, bias, a, b, keep (`lora.flatten`).
         return du, dup, None, None, None, None, None, grad_a, grad_b, None
@@ -169,7 +169,7 @@ def _fused_backward(
     return du_TF, dup_TF, factor_gradients(g_TO, g_low_TR, h_TF, down)
 
 
-def _inner_gradients(
+def inner_gradients(
     dh_TF: Tensor | None, u_TF: Tensor, up_TF: Tensor | None, act_TF: Tensor, kind: ActivationKind
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of `u` and `up` of `act(u) * up`; overwrites `act_TF` and `dh_TF`."""

@@ -72,6 +72,7 @@ def obstacles(
     adapts_head = any(ProjectionRole.LM_HEAD in module.roles for module in modules)
     if consumer is not Consumer.PEFT and adapts_head and config.tie_word_embeddings:
         yield "lm_head is adapted and tied to the embedding, which cannot have an adapter there"
+    yield from _expert_obstacles(modules)
     if consumer is Consumer.VLLM:
         if not config.family.vllm_has_lora:
             yield f"its {config.family.label} has no LoRA layers"
@@ -86,6 +87,12 @@ def obstacles(
     if consumer is Consumer.MLX and config.family.mlx.always_ties_head and adapts_head:
         its = f"its {config.family.label}"
         yield f"lm_head is adapted, and {its} always ties the head to the embedding"
+
+
+def _expert_obstacles(modules: Sequence[AdapterModule]) -> Iterator[str]:
+    """Why adapters of experts cannot be loaded."""
+    if any(module.in_expert for module in modules):
+        yield "experts are adapted, and their adapters are not written in a form that it reads"
 
 
 def mlx_path(module: AdapterModule, config: ModelConfig) -> str:

@@ -127,6 +127,15 @@ class ConfigFields:
         self._wrong(name, value, "a list of zeros and ones")
         return None
 
+    def layer_numbers(self, name: str) -> tuple[int, ...]:
+        """A list of whole numbers from 0, empty when absent."""
+        value = self.value(name)
+        items = value if isinstance(value, list) else [] if value is None else [value]
+        if isinstance(value, list | None) and all(type(n) is int and n >= 0 for n in items):
+            return tuple(items)
+        self._wrong(name, value, "a list of layer numbers")
+        return ()
+
     def mapping(self, name: str) -> Mapping[str, object] | None:
         """A JSON object, or `None` when absent or empty."""
         value = self.value(name)

@@ -11,11 +11,13 @@ from vox_populi.hf.families import (
     llama,
     ministral3,
     mistral,
+    mixtral,
     olmo2,
     olmo3,
     phi3,
     qwen2,
     qwen3,
+    qwen3_moe,
     smollm3,
 )
 from vox_populi.hf.model_family import ModelFamily
@@ -31,11 +33,13 @@ FAMILIES: tuple[ModelFamily, ...] = tuple(
         llama,
         ministral3,
         mistral,
+        mixtral,
         olmo2,
         olmo3,
         phi3,
         qwen2,
         qwen3,
+        qwen3_moe,
         smollm3,
     )
 )

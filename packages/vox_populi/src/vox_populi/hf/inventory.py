@@ -15,9 +15,15 @@ from types import MappingProxyType
 from vox_populi.containers.dtypes import CONFIG_NAME_OF
 from vox_populi.containers.file_ranges import open_ranges
 from vox_populi.containers.safetensors_header import TensorInfo, read_header
-from vox_populi.containers.tensor_comparison import Missing, tensor_differences, tensor_problem
+from vox_populi.containers.tensor_comparison import (
+    Misshaped,
+    Missing,
+    tensor_differences,
+    tensor_problem,
+)
 from vox_populi.errors import ModelError
 from vox_populi.files.file_digest import digest_of_files
+from vox_populi.hf.fused_experts import FusedTensor, fused_tensors
 from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.keymap import (
     EMBED_WEIGHT,
@@ -200,13 +206,27 @@ class _FoundTensors:
 
     def _by_canonical_name(self, stored: Sequence[TensorInfo]) -> dict[str, TensorInfo]:
         by_name: dict[str, TensorInfo] = {}
-        for info in stored:
-            name = canonical_name(self.config, info.name)
-            if name in by_name:
-                self.problems.add([say_model_folder.tensor_named_twice(self._place(info), name)])
-            elif not is_derived(name):
-                by_name[name] = info
+        fused = fused_tensors(self.config)
+        for whole in stored:
+            stored_name = canonical_name(self.config, whole.name)
+            if stored_name in fused:
+                parts = self._split(fused[stored_name], whole)
+            else:
+                parts = [(stored_name, whole)]
+            for name, info in parts:
+                if name in by_name:
+                    where = self._place(whole)
+                    self.problems.add([say_model_folder.tensor_named_twice(where, name)])
+                elif not is_derived(name):
+                    by_name[name] = info
         return by_name
+
+    def _split(self, fused: FusedTensor, info: TensorInfo) -> list[tuple[str, TensorInfo]]:
+        """The experts of a fused tensor; one of another shape is a problem, once."""
+        if info.shape != fused.shape:
+            wrong = Misshaped(info.name, info.shape, fused.shape)
+            self.problems.add([tensor_problem(MODEL_FOLDER, self._place(info), wrong)])
+        return list(fused.split(info))
 
     def _sort_packed(
         self,

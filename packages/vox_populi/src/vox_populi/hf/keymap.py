@@ -3,7 +3,7 @@
 Our modules are described here; the family defines their names in checkpoints.
 Letters of shapes: D model width, Q query features, K key or value features, C queries, keys and
 values side by side, F MLP width, G gate and up side by side, V vocabulary, P positions, q and k
-what the norms of queries and keys are over.
+what the norms of queries and keys are over, N experts, X width of an expert.
 Our linear weights are always `[out, in]`; GPT-2's Conv1D weights are stored `[in, out]`.
 """
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from vox_populi.hf.family_registry import FAMILIES
 from vox_populi.hf.model_config import ModelConfig
+from vox_populi.hf.model_family import TensorNames
 from vox_populi.hf.tensor_key import AdapterModule, ProjectionRole, TensorKey
 
 __all__ = [
@@ -57,8 +58,15 @@ _LINEAR: Mapping[str, _Linear] = {
     "mlp.up": _Linear("F", "D", "mlp_bias", (_R.UP,)),
     "mlp.gate_up": _Linear("G", "D", "mlp_bias", (_R.GATE, _R.UP)),
     "mlp.down": _Linear("D", "F", "mlp_bias", (_R.DOWN,)),
+    "mlp.experts.gate": _Linear("X", "D", "mlp_bias", (_R.GATE,)),
+    "mlp.experts.up": _Linear("X", "D", "mlp_bias", (_R.UP,)),
+    "mlp.experts.down": _Linear("D", "X", "mlp_bias", (_R.DOWN,)),
 }
-"""Projections that a block of ours may have."""
+"""Projections that a block of ours may have; those of experts without the number of the expert."""
+_ROUTER = "mlp.router"
+"""Scores every expert for a token; it never has an adapter."""
+_IN_MLP = "mlp."
+_EXPERTS = "mlp.experts."
 _NORMS: Mapping[str, str] = {
     "attn_norm": "D",
     "attn.q_norm": "q",
@@ -104,7 +112,19 @@ def canonical_name(config: ModelConfig, name: str) -> str:
     prefix = names.optional_prefix
     tops = (names.embed, names.pos_embed, names.blocks.rstrip("."), names.final_norm)
     bare = tuple(f"{top.removeprefix(prefix)}." for top in tops if top is not None)
-    return prefix + name if prefix and name.startswith(bare) else name
+    whole = prefix + name if prefix and name.startswith(bare) else name
+    return whole if names.experts is None else _with_own_prefix(whole, names)
+
+
+def _with_own_prefix(name: str, names: TensorNames) -> str:
+    """A name in which the mixture of a block has its canonical prefix."""
+    assert names.experts is not None, "asked for families with experts"
+    block = re.match(rf"{re.escape(names.blocks)}\d+\.", name)
+    rest = "" if block is None else name[block.end() :]
+    for other, own in names.experts.other_prefixes.items():
+        if block is not None and rest.startswith(other):
+            return block[0] + own + rest.removeprefix(other)
+    return name
 
 
 def is_derived(name: str) -> bool:
@@ -151,6 +171,7 @@ def adapter_modules(config: ModelConfig) -> tuple[AdapterModule, ...]:
             in_features=sizes[linear.in_features],
             out_features=sizes[linear.out_features],
             fan_in_fan_out=conv1d,
+            in_expert=_part(ours).startswith(_EXPERTS),
         )
         for ours, theirs in _block_modules(config)
         if (linear := _LINEAR.get(_part(ours))) is not None
@@ -170,6 +191,7 @@ def ordered_middle_projection_keys(config: ModelConfig) -> tuple[str, ...]:
 
 
 def _sizes(config: ModelConfig) -> dict[str, int]:
+    experts = config.experts
     return {
         "D": config.hidden_size,
         "Q": config.q_features,
@@ -181,6 +203,7 @@ def _sizes(config: ModelConfig) -> dict[str, int]:
         "k": config.qk_norm_features(config.n_kv_heads),
         "V": config.vocab_size,
         "P": config.max_positions,
+        **({} if experts is None else {"N": experts.count, "X": experts.width}),
     }
 
 
@@ -188,21 +211,44 @@ def _block_modules(config: ModelConfig) -> Iterator[tuple[str, str]]:
     """Both names of every module of the blocks, in forward order."""
     names = config.family.tensors
     for layer in range(config.n_layers):
+        is_mixture = config.is_mixture(layer)
         for ours, theirs in names.block.items():
-            yield f"blocks.{layer}.{ours}", f"{names.blocks}{layer}.{theirs}"
+            if not (is_mixture and ours.startswith(_IN_MLP)):
+                yield f"blocks.{layer}.{ours}", f"{names.blocks}{layer}.{theirs}"
+        if is_mixture:
+            for ours, theirs in _mixture_modules(config):
+                yield f"blocks.{layer}.{ours}", f"{names.blocks}{layer}.{theirs}"
+
+
+def _mixture_modules(config: ModelConfig) -> Iterator[tuple[str, str]]:
+    """Both names of the modules of a mixture, within its block."""
+    names, experts = config.family.tensors.experts, config.experts
+    assert names is not None, "a family with experts names them"
+    assert experts is not None, "only a mixture has these modules"
+    yield _ROUTER, names.router
+    for expert in range(experts.count):
+        for ours, theirs in names.each.items():
+            yield f"mlp.experts.{expert}.{ours}", f"{names.experts}{expert}.{theirs}"
 
 
 def _part(ours: str) -> str:
-    """`blocks.3.attn.q` is `attn.q` in its block."""
-    return ours.split(".", 2)[2]
+    """`blocks.3.attn.q` is `attn.q` in its block; the number of an expert is left out."""
+    part = ours.split(".", 2)[2]
+    if not part.startswith(_EXPERTS):
+        return part
+    return _EXPERTS + part.rpartition(".")[2]
 
 
 def _module_keys(
     ours: str, theirs: str, config: ModelConfig, sizes: Mapping[str, int]
 ) -> Iterator[TensorKey]:
-    linear = _LINEAR.get(_part(ours))
+    part = _part(ours)
+    linear = _LINEAR.get(part)
+    if part == _ROUTER:
+        yield _key(f"{ours}.weight", f"{theirs}.weight", "ND", sizes)
+        return
     if linear is None:
-        yield from _norm_keys(ours, theirs, _NORMS[_part(ours)], config, sizes)
+        yield from _norm_keys(ours, theirs, _NORMS[part], config, sizes)
         return
     is_turned = config.family.tensors.conv1d
     shape = (sizes[linear.out_features], sizes[linear.in_features])

@@ -16,6 +16,7 @@ from vox_populi.errors import ModelError
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.activation_config import activation_of
 from vox_populi.hf.config_fields import ConfigFields
+from vox_populi.hf.expert_config import ExpertsSpec, parse_experts
 from vox_populi.hf.family_registry import FAMILIES, family_of
 from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.model_family import (
@@ -98,6 +99,8 @@ class ModelConfig:
     bos_id: int | None
     eos_ids: tuple[int, ...]
     """Ids that end a text, those outside the vocabulary left out."""
+    experts: ExpertsSpec | None = None
+    """The mixture of experts; `None`: every layer has an ordinary MLP."""
     notes: tuple[str, ...] = field(default=(), compare=False)
     """What of the file is read otherwise than a newcomer would expect."""
     is_prequantized: bool = False
@@ -150,6 +153,10 @@ class ModelConfig:
     def fused_gate_up(self) -> bool:
         """Whether one matrix makes the gate and what it gates."""
         return "mlp.gate_up" in self.family.tensors.block
+
+    def is_mixture(self, layer: int) -> bool:
+        """Whether a layer has experts in place of an MLP."""
+        return self.experts is not None and self.experts.layers[layer]
 
     @property
     def layer_norm(self) -> bool:
@@ -240,6 +247,8 @@ def _notes(fields: ConfigFields, config: ModelConfig) -> Iterator[str]:
         yield say.note_model_code_ignored(fields.where, config.model_type)
     if config.rope is not None and config.rope.kind is RopeKind.DYNAMIC:
         yield say.note_dynamic_rope(config.max_positions)
+    if config.experts is not None and fields.value("output_router_logits") is True:
+        yield say.note_router_loss_not_used()
 
 
 def _refuse_foreign_settings(fields: ConfigFields, family: ModelFamily) -> None:
@@ -313,6 +322,7 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
         dtype=_dtype(fields),
         bos_id=_bos_id(fields, vocab_size),
         eos_ids=fields.token_ids("eos_token_id", vocab_size),
+        experts=parse_experts(fields, names.experts, n_layers),
     )
 
 

@@ -56,6 +56,8 @@ class SlidingRule:
     """Window of a file without the field; a null always means none."""
     by_layer: bool = False
     """Whether `use_sliding_window`, `max_window_layers` and `layer_types` choose the layers."""
+    by_flag: bool = False
+    """Whether `use_sliding_window` alone decides; without it no layer slides."""
     full_every: int | None = None
     """Every so many layers, the last of them attends to everything and the others slide, unless
     `layer_types` says otherwise."""
@@ -79,6 +81,25 @@ class SoftCap:
     """Field with the cap."""
     default: float | None
     """The cap of a file without the field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertsRule:
+    """Fields of a mixture of experts in a family's `config.json`."""
+
+    count: tuple[str, ...] = ("num_experts", "num_local_experts")
+    default_count: int
+    per_token: str = "num_experts_per_tok"
+    default_per_token: int
+    width: str = "intermediate_size"
+    """Field with the width of one expert."""
+    default_width: int
+    norm: str | bool = True
+    """Whether the weights of a token's experts are scaled to sum to 1, or the flag that says so."""
+    sparse_step: str | None = None
+    """Field that makes only every n-th layer a mixture; `None`: all are."""
+    dense_layers: str | None = None
+    """Field that lists layers with an ordinary MLP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +159,29 @@ class ConfigFormat:
     embeddings."""
     local_rope: LocalRope | None = None
     """How they do in layers that slide; `None`: as in the others."""
+    experts: ExpertsRule | None = None
+    """`None`: every layer has an ordinary MLP."""
     fixed: tuple[FixedSetting, ...] = ()
     required: Mapping[str, str] = field(default_factory=dict)
     """Fields without which the class assumes what is not built, and what is expected of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertNames:
+    """Names of a mixture of experts in checkpoints, relative to the block."""
+
+    router: str
+    experts: str
+    """Prefix before the number of an expert."""
+    each: Mapping[str, str]
+    """Modules of an expert by our names (`gate`, `up`, `down`), relative to the expert."""
+    fused: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: {"gate_up_proj": ("gate", "up"), "down_proj": ("down",)}
+    )
+    """Tensors with all experts, relative to `experts`, as transformers 5 holds them in memory:
+    the modules whose rows each of their entries has one after the other."""
+    other_prefixes: Mapping[str, str] = field(default_factory=dict)
+    """Prefixes that some checkpoints have instead, with the canonical one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +206,8 @@ class TensorNames:
     """Whether the linear layers of the blocks are stored `[in, out]`."""
     optional_prefix: str = ""
     """Part of every name above that some checkpoints leave out."""
+    experts: ExpertNames | None = None
+    """Names of what stands in place of the MLP in layers that are a mixture of experts."""
     derived: tuple[str, ...] = ()
     """Buffers of a block that old checkpoints hold and the config implies."""
 

@@ -23,9 +23,9 @@ def sliding_layers(
     places, first, every = range(len(rotates)), 0, rule.full_every
     if rule.full_every_field is not None:
         every = fields.count(rule.full_every_field, default=every, maximum=MAX_POSITIONS)
+    if (rule.by_layer or rule.by_flag) and not fields.flag("use_sliding_window", default=False):
+        window = None
     if rule.by_layer:
-        if not fields.flag("use_sliding_window", default=False):
-            window = None
         first = 0 if rule.where_unrotated else _first_sliding_layer(fields)
     slides = [layer >= first and (every is None or (layer + 1) % every != 0) for layer in places]
     if rule.where_unrotated:

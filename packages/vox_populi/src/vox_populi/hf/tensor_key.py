@@ -53,3 +53,5 @@ class AdapterModule:
     out_features: int
     fan_in_fan_out: bool
     """The base stores this weight `[in, out]` (PEFT's word for Conv1D)."""
+    in_expert: bool = False
+    """Whether it is one expert's, which computes some of the tokens."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.model.activation_memory import repeated
 from vox_populi.model.attention import Attention, PackContext
+from vox_populi.model.experts import Experts
 from vox_populi.model.family_norm import build_norm
 from vox_populi.model.mlp import Mlp
 from vox_populi.model.norm import Norm
@@ -26,7 +27,7 @@ class Block(nn.Module):
         self.attn = Attention(config, layer)
         self.attn_post_norm = _norm(config, "attn_post_norm")
         self.mlp_norm = _norm(config, "mlp_norm")
-        self.mlp = Mlp(config)
+        self.mlp = Experts(config) if config.is_mixture(layer) else Mlp(config)
         self.mlp_post_norm = _norm(config, "mlp_post_norm")
         self.residual_scale = config.residual_scale
 

@@ -320,6 +320,12 @@ def mobile_format_refused(target: str, reason: str, fix: str) -> Problem:
     )
 
 
+def mobile_without_experts(target: str) -> Problem:
+    """A mixture of experts, whose shapes depend on the text."""
+    reason = "the model is a mixture of experts, and a graph has no form for those"
+    return mobile_format_refused(target, reason, "Use the merged folder where transformers runs.")
+
+
 def mobile_program_missing(known: Sequence[str]) -> Problem:
     """A graph for a device without the program that will run it."""
     return Problem(

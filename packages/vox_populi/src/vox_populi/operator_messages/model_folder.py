@@ -31,6 +31,14 @@ def note_dynamic_rope(positions: int) -> str:
     )
 
 
+def note_router_loss_not_used() -> str:
+    """The config asks for the loss that balances experts while a model is pre-trained."""
+    return (
+        "output_router_logits is true: transformers then adds a loss that balances the experts."
+        " It is not used here; the router stays as it is."
+    )
+
+
 def model_is_gguf(where: str) -> Problem:
     """A file in llama.cpp's format."""
     return Problem(

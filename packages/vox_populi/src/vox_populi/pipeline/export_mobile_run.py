@@ -151,7 +151,7 @@ def _require_limits(request: MobileRequest, found: FoundWeights) -> None:
     """Refuse what a device or the graph cannot hold.
 
     Raises:
-        ArtifactError: For a 4-bit base, and for an adapter of a larger rank.
+        ArtifactError: For a 4-bit base, a mixture of experts, and an adapter of a larger rank.
         ConfigError: For a text that is longer than the base has positions for.
     """
     config, header = found.inventory.config, _header_of(found)
@@ -160,6 +160,9 @@ def _require_limits(request: MobileRequest, found: FoundWeights) -> None:
         raise ArtifactError(say_foreign.not_exported(where))
     if found.inventory.nf4 or found.quantization is not None:
         raise ArtifactError(say.mobile_needs_dense(where))
+    if config.experts is not None:
+        assert request.target is not None, "it was refused"
+        raise ArtifactError(say.mobile_without_experts(request.target.value))
     if header is not None and header.lora.rank > MOST_RANK:
         raise ArtifactError(say.mobile_rank(where, header.lora.rank, MOST_RANK))
     is_beyond = config.rope is not None and config.rope.is_long(request.seq_len)

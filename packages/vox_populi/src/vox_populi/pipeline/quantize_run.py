@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 
+from vox_populi.errors import ModelError
 from vox_populi.files.output_guard import Reads, require_new_folder, require_room
 from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.hf.inventory import read_inventory
+from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.operator_messages import export as say_export
+from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.operator_messages import quantize as say_quantize
 from vox_populi.pipeline.quantize import QuantizeReport, QuantizeRequest
 from vox_populi.quantize.nf4_folder import plan_nf4_folder, write_nf4_folder
@@ -25,6 +28,10 @@ def quantize(request: QuantizeRequest) -> QuantizeReport:
     """
     started = time.perf_counter()
     inventory = read_inventory(request.model_dir, allow_nf4=True)
+    if inventory.config.experts is not None:
+        where, kind = str(request.model_dir / CONFIG_NAME), inventory.config.model_type
+        meaning = "experts in 4 bits, which transformers has no form for"
+        raise ModelError(say_model_folder.config_unsupported(where, "model_type", kind, meaning))
     settings = Nf4Settings(block_size=request.block_size, double_quant=request.double_quant)
     plan = plan_nf4_folder(inventory, settings, request.max_shard_bytes)
     _check_output(request, plan.total_bytes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 from typing import NamedTuple
 
 from vox_populi.containers.dtypes import BYTES_OF_VALUE
@@ -18,6 +18,7 @@ from vox_populi.contract.choices import ActivationMemoryChoice
 from vox_populi.contract.optimizer_choice import OPTIMIZERS, OptimizerKind
 from vox_populi.hf.keymap import AdapterModule, tensor_keys
 from vox_populi.hf.model_config import ModelConfig
+from vox_populi.plan.expert_memory import kept_by_experts, share_of_tokens, width_as_mlp
 from vox_tensor.lora_spec import LoraSpec, lora_shapes
 
 CAPPED_SCORES = 2**22
@@ -66,7 +67,8 @@ class MemoryEstimate:
     last term for the final norm's input and the gradient that the loss makes."""
     working: int
     """Temporaries of the largest block's backward pass: T * (max(4 F, 8 Q) + 2 D) * s, and with a
-    soft cap of attention the scores that are in memory at a time, four times."""
+    soft cap of attention the scores that are in memory at a time, four times. A mixture of experts
+    is counted as if one expert computed every token: `_widest_mlp`."""
     loss_chunk: int
     """Logits and their gradient for one chunk of supervised positions, in f32: C * V * 4 * 2,
     with C = min(256, T); with a soft cap of the logits also its slope, C * V * 4."""
@@ -179,7 +181,7 @@ def estimate_memory(
     kept = ActivationMemoryChoice.FULL if is_full else work.kept
     saved = kept_per_token(config, modules if lora.dropout else (), kept) + 2 * config.hidden_size
     inputs = config.n_layers * config.hidden_size if is_offloaded else 0
-    widest = max(4 * config.intermediate_size, 8 * config.q_features) + 2 * config.hidden_size
+    widest = max(4 * _widest_mlp(config), 8 * config.q_features) + 2 * config.hidden_size
     capped = 0 if config.attention_cap is None else 4 * CAPPED_SCORES * _F32
     buffers = 2 if config.logit_cap is None else 3
     return MemoryEstimate(
@@ -250,46 +252,69 @@ def kept_per_token(
         kept: Not `auto`.
     """
     n_layers, width = config.n_layers, config.hidden_size
-    of_mlps = sum(module.in_features for module in masked if ".mlp." in module.ours)
-    masks = sum(module.in_features for module in masked)
-    block, in_mlp = activations_per_token(config), _in_mlp(config)
+    of_mlps = ceil(sum(_mask_size(module, config) for module in masked if ".mlp." in module.ours))
+    masks = ceil(sum(_mask_size(module, config) for module in masked))
+    outside, in_mlps = _outside_mlp(config), _in_mlps(config)
+    block = outside + max(in_mlps)
     match kept:
         case ActivationMemoryChoice.SELECTIVE:
-            repeated = in_mlp + -(-of_mlps // n_layers)
-            return n_layers * (block - in_mlp) + (masks - of_mlps) + repeated
+            repeated = max(in_mlps) + -(-of_mlps // n_layers)
+            return n_layers * outside + (masks - of_mlps) + repeated
         case ActivationMemoryChoice.FULL:
             return n_layers * width + block + -(-masks // n_layers)
         case ActivationMemoryChoice.OFFLOAD:
             return 2 * width + block + -(-masks // n_layers)
         case _:
-            return n_layers * block + masks
+            return n_layers * outside + sum(in_mlps) + masks
 
 
 def activations_per_token(config: ModelConfig) -> int:
-    """Values that one block keeps per token: `2 D (+ 2 D) + 2 Q + 2 K + H (+ Q + K) + 2 F`.
+    """Values that the largest block keeps per token: `2 D (+ 2 D) + 2 Q + 2 K + H (+ Q + K) + 2 F`.
 
     - 2 D: the inputs of the two norms, or of attention and MLP; what norms return is made again;
     - 2 D: what attention and MLP return, in families that have norms there;
     - 2 Q + 2 K: query, key and value as attention reads them, and its result, which `o` reads;
     - H: one logarithm of a sum per query head;
     - Q + K: queries and keys before their norms, in families that have those;
-    - 2 F: gate and up; F without a gate. Their product is computed again.
+    - 2 F: gate and up; F without a gate. Their product is computed again. Of a mixture see
+      `expert_memory.kept_by_experts`.
 
     Low-rank products, rotations, softmax and the results of `o` and `down` keep nothing. A
     sliding window shorter than a row keeps attention's result once more.
     """
+    return _outside_mlp(config) + max(_in_mlps(config))
+
+
+def _outside_mlp(config: ModelConfig) -> int:
     attention = 2 * config.q_features + 2 * config.kv_features + config.n_heads
     if config.qk_norm:
         attention += config.q_features + config.kv_features
     # The MLP counts its own.
     inputs = (3 if config.post_norms else 2) * config.hidden_size
-    return inputs + attention + _in_mlp(config)
+    return inputs + attention
 
 
-def _in_mlp(config: ModelConfig) -> int:
-    """Values per token that an MLP keeps besides its input."""
+def _in_mlps(config: ModelConfig) -> list[int]:
+    """Values per token that the MLP of every layer keeps besides its input."""
     output = config.hidden_size if config.post_norms else 0
-    return (2 if config.gated_mlp else 1) * config.intermediate_size + output
+    dense = (2 if config.gated_mlp else 1) * config.intermediate_size
+    mixture = kept_by_experts(config)
+    return [
+        output + (mixture if config.is_mixture(layer) else dense)
+        for layer in range(config.n_layers)
+    ]
+
+
+def _widest_mlp(config: ModelConfig) -> int:
+    layers = range(config.n_layers)
+    dense = 0 if all(map(config.is_mixture, layers)) else config.intermediate_size
+    return max(dense, width_as_mlp(config))
+
+
+def _mask_size(module: AdapterModule, config: ModelConfig) -> float:
+    """Elements of a dropout mask per token."""
+    share = share_of_tokens(config) if module.in_expert else 1.0
+    return module.in_features * share
 
 
 def count_parameters(config: ModelConfig) -> int:

@@ -10,6 +10,7 @@ from vox_populi.contract.choices import ActivationMemoryChoice
 from vox_populi.contract.setting import record_of
 from vox_populi.hf.hub_name import hub_origin
 from vox_populi.operator_messages import prefixes as say_prefixes
+from vox_populi.plan.coverage import coverage_of
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.plan.packing_proof_facts import PackingProof
 from vox_populi.plan.prefix_choice import UNSHARED
@@ -53,6 +54,7 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
             "roles": list(_layers_by_role(plan)),
             "modules": [module.theirs for module in plan.adapters],
             "trainable_parameters": plan.n_trainable,
+            **_coverage_json(plan),
         },
         "device": plan.device,
         "compute_dtype": plan.compute_dtype,
@@ -90,6 +92,12 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
         **_qlora_json(plan),
         "notes": list(plan.notes),
     }
+
+
+def _coverage_json(plan: ExecutionPlan) -> dict[str, object]:
+    """What of a mixture of experts is adapted."""
+    coverage = coverage_of(plan.config, plan.adapters)
+    return {} if coverage is None else {"coverage": coverage.values()}
 
 
 def _prefixes_json(plan: ExecutionPlan) -> dict[str, object]:
@@ -175,11 +183,13 @@ def _model_json(plan: ExecutionPlan) -> dict[str, object]:
 def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
     yield "kernel", f"{plan.kernel} ({plan.graph}, {plan.objective_note})"
     config = plan.config
+    coverage = coverage_of(config, plan.adapters)
+    active = "" if coverage is None else f", {coverage.active:,} of them active for a token"
     yield (
         "model",
         f"{hub_origin(plan.model_dir) or plan.model_dir}"
         f" ({config.model_type}, {config.n_layers} layers,"
-        f" {plan.n_base_parameters:,} parameters)",
+        f" {plan.n_base_parameters:,} parameters{active})",
     )
     if plan.proof is not None:
         yield "computed by", _describe_source(plan.proof)
@@ -187,6 +197,8 @@ def _rows(plan: ExecutionPlan) -> Iterator[tuple[str, str]]:
     roles = ", ".join(f"{role} x {count}" for role, count in _layers_by_role(plan).items())
     lora = plan.lora
     yield "adapters", f"{roles}: {plan.n_trainable:,} trainable parameters"
+    if coverage is not None:
+        yield "coverage", coverage.as_text()
     rule = "rank-stabilised, " if lora.use_rslora else ""
     yield (
         "lora",

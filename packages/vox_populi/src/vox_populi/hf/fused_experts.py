@@ -1,0 +1,71 @@
+"""Tensors that hold all experts of a layer, read as one tensor per expert and projection.
+
+Published folders have a matrix for each projection of each expert; transformers 5 holds them in two
+tensors per layer, and can save them so. In these the rows of one matrix follow each other in the
+file, so a part is a range of bytes: whoever reads it need not know that it is a part.
+Letters: N experts, X width of an expert, D model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from vox_populi.containers.safetensors_header import TensorInfo
+from vox_populi.hf.model_config import ModelConfig
+from vox_populi.hf.model_family import ExpertNames
+
+
+@dataclass(frozen=True, slots=True)
+class FusedTensor:
+    """One tensor with all experts of a layer: `[N, rows, columns]`."""
+
+    name: str
+    """Canonical Hugging Face name."""
+    shape: tuple[int, int, int]
+    parts: tuple[tuple[str, tuple[int, int]], ...]
+    """Canonical name and shape of every matrix, in the order of their rows."""
+
+    def split(self, info: TensorInfo) -> Iterator[tuple[str, TensorInfo]]:
+        """Each matrix's name and its range in the file; `info` must have the right size."""
+        n_values = self.shape[0] * self.shape[1] * self.shape[2]
+        start = info.start
+        for name, shape in self.parts:
+            end = start + info.n_bytes * (shape[0] * shape[1]) // n_values
+            spelled = f"{info.name}: {name.partition(_EXPERTS)[2]}"
+            yield name, TensorInfo(spelled, info.dtype, shape, info.shard, start, end)
+            start = end
+
+
+_EXPERTS = ".experts."
+
+
+def fused_tensors(config: ModelConfig) -> Mapping[str, FusedTensor]:
+    """Every tensor with all experts of a layer that a folder of this model may have, by name."""
+    names, experts = config.family.tensors.experts, config.experts
+    if names is None or experts is None:
+        return {}
+    fused = (
+        _fused(config, names, f"{config.family.tensors.blocks}{layer}.{names.experts}", name)
+        for layer in range(config.n_layers)
+        if config.is_mixture(layer)
+        for name in names.fused
+    )
+    return {each.name: each for each in fused}
+
+
+def _fused(config: ModelConfig, names: ExpertNames, prefix: str, name: str) -> FusedTensor:
+    assert config.experts is not None, "only a mixture has experts"
+    count, width = config.experts.count, config.experts.width
+    modules = names.fused[name]
+    is_down = modules == ("down",)
+    rows, columns = (config.hidden_size, width) if is_down else (width, config.hidden_size)
+    return FusedTensor(
+        name=f"{prefix}{name}",
+        shape=(count, rows * len(modules), columns),
+        parts=tuple(
+            (f"{prefix}{expert}.{names.each[module]}.weight", (rows, columns))
+            for expert in range(count)
+            for module in modules
+        ),
+    )
