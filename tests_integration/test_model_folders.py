@@ -12,11 +12,11 @@ from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedModel
 
 from tests_integration.sparse_models import write_sparse_70b
+from tests_integration.tiny_mixtures import MIXTURES
 from tests_integration.tiny_models import (
     CONFIGS,
     FAMILY_CASES,
     IM_END,
-    MIXTURES,
     build_tiny_model,
     respell_for_transformers_4,
     write_tiny_model,

@@ -24,7 +24,6 @@ from transformers import (
     LlamaConfig,
     Ministral3Config,
     MistralConfig,
-    MixtralConfig,
     Olmo2Config,
     Olmo3Config,
     Phi3Config,
@@ -32,10 +31,11 @@ from transformers import (
     PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
-    Qwen3MoeConfig,
     SmolLM3Config,
 )
 from transformers.utils.logging import disable_progress_bar
+
+from tests_integration.tiny_mixtures import MIXTURES, mixture_configs
 
 VOCAB = 320
 WIDTH = 32
@@ -173,16 +173,6 @@ _LONGROPE: dict[str, Any] = {
         "long_factor": [1.5, 4.0, 9.0],
     },
 }
-
-
-def _mixture(kind: type[PretrainedConfig], **changes: Any) -> PretrainedConfig:
-    """Few experts, so that each gets tokens of a short row, and one gets none of a shorter."""
-    sizes = {"moe_intermediate_size": 20, "num_experts": 5, "num_experts_per_tok": 2}
-    if kind is MixtralConfig:
-        sizes = {"num_local_experts": 5, "num_experts_per_tok": 2}
-    return kind(**{**_LLAMA, **sizes, **changes})
-
-
 _SLIDING = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
 
 CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
@@ -238,8 +228,6 @@ CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
     ),
     "mistral": lambda: MistralConfig(**_LLAMA, sliding_window=8),
     "mistral_no_window": lambda: MistralConfig(**_LLAMA, sliding_window=None, head_dim=10),
-    "mixtral": lambda: _mixture(MixtralConfig, sliding_window=8),
-    "mixtral_every_expert": lambda: _mixture(MixtralConfig, num_experts_per_tok=5),
     "olmo2": lambda: Olmo2Config(**_LLAMA),
     "olmo2_biased_tied": lambda: Olmo2Config(
         **{**_LLAMA, "num_key_value_heads": 4}, attention_bias=True, tie_word_embeddings=True
@@ -258,11 +246,6 @@ CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
         Qwen3Config, head_dim=8, attention_bias=True, tie_word_embeddings=True
     ),
     "qwen3_sliding": lambda: _qwen(Qwen3Config, head_dim=16, **_SLIDING),
-    "qwen3_moe": lambda: _mixture(Qwen3MoeConfig, norm_topk_prob=True, mlp_only_layers=[1]),
-    "qwen3_moe_every_expert": lambda: _mixture(Qwen3MoeConfig, num_experts_per_tok=5),
-    "qwen3_moe_sparse_step": lambda: _mixture(
-        Qwen3MoeConfig, decoder_sparse_step=2, use_sliding_window=True, sliding_window=8
-    ),
     "smollm3": lambda: SmolLM3Config(**_LLAMA, no_rope_layer_interval=2),
     "smollm3_fourth": lambda: SmolLM3Config(**{**_LLAMA, "num_hidden_layers": 4}),
     "smollm3_sliding": lambda: SmolLM3Config(
@@ -272,39 +255,19 @@ CONFIGS: Mapping[str, Callable[[], PretrainedConfig]] = {
         sliding_window=8,
         rope_parameters=dict(_YARN_ROPE),
     ),
+    **mixture_configs(_LLAMA),
 }
 """A builder per variant; each call makes a fresh config."""
 
-FAMILY_CASES = (
-    "gemma2",
-    "gemma3",
-    "gpt2",
-    "granite",
-    "granitemoehybrid",
-    "llama",
-    "ministral3",
-    "mistral",
-    "mixtral",
-    "olmo2",
-    "olmo3",
-    "phi3",
-    "qwen2",
-    "qwen3",
-    "qwen3_moe",
-    "smollm3",
-)
-"""One variant per family, for tests that need no more."""
 GRAPH_CASES = ("gemma2", "gpt2", "llama", "mistral", "olmo3", "phi3", "qwen2", "qwen3")
-"""One variant per kind of graph, for tests that are dear."""
+"""One variant per kind of graph without experts, for tests that are dear."""
+_OTHERS = ("gemma3", "granite", "granitemoehybrid", "ministral3", "olmo2", "smollm3")
+PLAIN_CASES = (*GRAPH_CASES, *_OTHERS)
+"""One variant per family without experts, for formats that have no form for these."""
+FAMILY_CASES = (*PLAIN_CASES, *MIXTURES)
+"""One variant per family, for tests that need no more."""
 GGUF_CASES = ("gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3")
 """Those of families whose GGUF files are written here and read by transformers."""
-MIXTURES = ("mixtral", "qwen3_moe")
-"""Those whose tokens choose experts: rounded numbers can choose others, which is a jump."""
-SMOOTH_CASES = tuple(f"{name}_every_expert" if name in MIXTURES else name for name in FAMILY_CASES)
-"""One variant per family in which rounding has small effects."""
-PLAIN_CASES = tuple(name for name in FAMILY_CASES if name not in MIXTURES)
-"""One variant per family without experts, for formats that have no form for these."""
-
 GGUF_CASES_UNREAD = ("granite", "ministral3", "smollm3_fourth")
 """Those of families whose GGUF files are written here, and transformers does not read them."""
 

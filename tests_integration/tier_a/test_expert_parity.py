@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -18,8 +18,8 @@ from tests_integration.tier_a.test_peft_interop import (
     our_logits,
     write_adapter,
 )
+from tests_integration.tiny_mixtures import MIXTURES
 from tests_integration.tiny_models import (
-    MIXTURES,
     VOCAB,
     build_tiny_model,
     write_tiny_model,
@@ -33,11 +33,14 @@ from tests_integration.tolerances import (
     differs,
 )
 from vox_populi.containers.tensor_reader import read_tensor
+from vox_populi.export.consumers import Consumer
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import adapter_modules
 from vox_populi.merge.choices import MergeFormat
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters
+from vox_populi.pipeline.export import ExportRequest
+from vox_populi.pipeline.export_run import export_adapter
 from vox_populi.pipeline.merge import MergeRequest, merge_weights
 from vox_tensor.collate import collate_window
 from vox_tensor.lora import LoraLinear
@@ -200,5 +203,36 @@ def test_a_merged_mixture_is_base_and_adapter_in_transformers(
     merged: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
     with torch.no_grad():
         theirs = merged.eval()(torch.tensor([IDS])).logits[0]
+    assert differs(ours, bare, F32_LOGITS), "the adapter must change something"
+    assert_parity(ours, theirs, F32_LOGITS)
+
+
+@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys")
+@pytest.mark.parametrize("rslora", [False, True])
+@pytest.mark.parametrize("name", ["mixtral", "qwen3_moe_every_expert"])
+def test_peft_loads_adapters_of_experts_and_computes_the_same(
+    name: str, rslora: bool, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    write_tiny_model(base, name)
+    spec = LoraSpec(rank=3, alpha=7.5, dropout=0.05, use_rslora=rslora)
+    tensors = write_adapter(tmp_path / "a.bin", base, spec, block_modules(base))
+    request = ExportRequest(
+        source=tmp_path / "a.bin",
+        output_dir=tmp_path / "peft",
+        consumer=Consumer.PEFT,
+        model_dir=base,
+        keep_base_text=True,
+    )
+    assert bool(export_adapter(request).rescaled) == rslora
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    loaded: Any = PeftModel.from_pretrained(model, str(tmp_path / "peft"))
+    experts = read_inventory(base).config.experts
+    assert experts is not None
+    assert len(wrapped(loaded)) == 2 * sum(experts.layers)
+    with torch.no_grad():
+        theirs = loaded.eval()(torch.tensor([IDS])).logits[0]
+    ours = our_logits(base, spec, tensors)
+    bare = our_logits(base, spec, {key: 0 * tensor for key, tensor in tensors.items()})
     assert differs(ours, bare, F32_LOGITS), "the adapter must change something"
     assert_parity(ours, theirs, F32_LOGITS)

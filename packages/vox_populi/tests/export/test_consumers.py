@@ -39,16 +39,32 @@ def test_llama_cpp_takes_every_family_that_is_written_for_it(family: ModelFamily
 
 
 @pytest.mark.parametrize("name", ["mixtral", "qwen3_moe"])
-@pytest.mark.parametrize("consumer", [Consumer.PEFT, Consumer.VLLM, Consumer.MLX])
-def test_adapters_of_experts_are_refused_and_those_of_attention_not(
-    name: str, consumer: Consumer
-) -> None:
+def test_adapters_of_experts_are_for_peft_and_those_of_attention_for_all(name: str) -> None:
     config = config_of(name)
     every = adapter_modules(config)[:-1]
-    (reason,) = obstacles(consumer, config, every, 4)
-    assert "experts" in reason
-    attention = [module for module in every if not module.in_expert]
-    assert list(obstacles(consumer, config, attention, 4)) == []
+    assert list(obstacles(Consumer.PEFT, config, every, 4)) == []
+    for consumer in (Consumer.VLLM, Consumer.MLX):
+        (reason,) = obstacles(consumer, config, every, 4)
+        assert "experts" in reason
+        attention = [module for module in every if not module.in_expert]
+        assert list(obstacles(consumer, config, attention, 4)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "left_out", "said"),
+    [
+        ({}, ".experts.1.", "some experts"),
+        ({}, ".gate", "of gate and up"),
+        ({"mlp_only_layers": [0]}, "nothing", "an ordinary MLP"),
+    ],
+)
+def test_what_peft_has_no_form_for_is_named(
+    changes: dict[str, object], left_out: str, said: str
+) -> None:
+    config = config_of("qwen3_moe", **changes)
+    modules = [m for m in adapter_modules(config)[:-1] if left_out not in m.ours]
+    (reason,) = obstacles(Consumer.PEFT, config, modules, 4)
+    assert said in reason
 
 
 @pytest.mark.parametrize(

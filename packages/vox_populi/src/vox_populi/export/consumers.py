@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from operator import attrgetter
 
-from vox_populi.hf.keymap import AdapterModule, ProjectionRole
+from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.hf.model_family import GgufForm, Limit
 from vox_populi.hf.rope_config import RopeKind, RopeSpec
@@ -72,7 +72,7 @@ def obstacles(
     adapts_head = any(ProjectionRole.LM_HEAD in module.roles for module in modules)
     if consumer is not Consumer.PEFT and adapts_head and config.tie_word_embeddings:
         yield "lm_head is adapted and tied to the embedding, which cannot have an adapter there"
-    yield from _expert_obstacles(modules)
+    yield from _expert_obstacles(consumer, config, modules)
     if consumer is Consumer.VLLM:
         if not config.family.vllm_has_lora:
             yield f"its {config.family.label} has no LoRA layers"
@@ -89,10 +89,29 @@ def obstacles(
         yield f"lm_head is adapted, and {its} always ties the head to the embedding"
 
 
-def _expert_obstacles(modules: Sequence[AdapterModule]) -> Iterator[str]:
-    """Why adapters of experts cannot be loaded."""
-    if any(module.in_expert for module in modules):
+def _expert_obstacles(
+    consumer: Consumer, config: ModelConfig, modules: Sequence[AdapterModule]
+) -> Iterator[str]:
+    """Why adapters of experts cannot be loaded.
+
+    PEFT makes one adapter of those of all experts of a layer, and of gate and up together; names of
+    an ordinary MLP's projections it takes for the experts'.
+    """
+    if not any(module.in_expert for module in modules):
+        return
+    if consumer is not Consumer.PEFT:
         yield "experts are adapted, and their adapters are not written in a form that it reads"
+        return
+    adapted = {module.ours for module in modules}
+    experts = [module for module in adapter_modules(config) if module.in_expert]
+    roles = {module.roles for module in modules if module.in_expert}
+    gate, up = (ProjectionRole.GATE,), (ProjectionRole.UP,)
+    if any(module.roles in roles and module.ours not in adapted for module in experts):
+        yield "some experts are adapted and others are not, and it adapts all or none"
+    if (gate in roles) != (up in roles):
+        yield "of gate and up of the experts one is adapted, and it adapts both or none"
+    if any(".mlp." in module.ours and not module.in_expert for module in modules):
+        yield "layers with an ordinary MLP are adapted too, and it takes their names for experts'"
 
 
 def mlx_path(module: AdapterModule, config: ModelConfig) -> str:

@@ -97,12 +97,22 @@ def _for_peft(
     if header.imported is not None:
         files = imported_files(header.imported, modules, tensors)
         if files is not None:
-            notes = (say.NOTE_IMPORTED_AS_IS,)
-            return ConsumerForm(files=files, tensors=tensors, lora=header.lora, notes=notes)
+            as_is = (say.NOTE_IMPORTED_AS_IS,)
+            return ConsumerForm(files=files, tensors=tensors, lora=header.lora, notes=as_is)
+    lora = header.lora
+    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    if any(module.in_expert for module in modules):
+        # PEFT stacks gate and up under twice the rank and alpha, and knows no dropout there.
+        lora = replace(lora, use_rslora=False, dropout=0.0)
+        tensors, said = _rescaled(tensors, header.lora.scale / lora.scale, lora)
+        notes = (say.NOTE_EXPERTS_IN_PEFT,)
     return ConsumerForm(
-        files=peft_files(header.lora, modules, tensors, config, base_name),
+        files=peft_files(lora, modules, tensors, config, base_name),
         tensors=tensors,
-        lora=header.lora,
+        lora=lora,
+        rescaled=said,
+        notes=notes,
         renamed=("<module>.lora_A -> base_model.model.<module>.lora_A.weight, the same for B",),
     )
 

@@ -29,11 +29,6 @@ class ExpertsSpec:
     layers: tuple[bool, ...]
     """Which layers are a mixture."""
 
-    @property
-    def idle_share(self) -> float:
-        """Share of the experts that a token does not use."""
-        return 1 - self.per_token / self.count
-
 
 def parse_experts(
     fields: ConfigFields, rule: ExpertsRule | None, n_layers: int

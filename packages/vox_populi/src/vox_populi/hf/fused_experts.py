@@ -2,7 +2,7 @@
 
 Published folders have a matrix for each projection of each expert; transformers 5 holds them in two
 tensors per layer, and can save them so. In these the rows of one matrix follow each other in the
-file, so a part is a range of bytes: whoever reads it need not know that it is a part.
+file, so a part is a range of bytes, and a reader need not know that it is a part.
 Letters: N experts, X width of an expert, D model width.
 """
 

@@ -82,8 +82,8 @@ EMBED_WEIGHT = "embed.weight"
 HEAD = "lm_head"
 """Our name of the head, and every family's."""
 HEAD_WEIGHT = f"{HEAD}.weight"
-BLOCK_PARTS = tuple(_LINEAR)
-"""Our names, within a block, of every projection that a family may have."""
+BLOCK_PARTS = tuple(part for part in _LINEAR if not part.startswith(_EXPERTS))
+"""Our names, within a block, of every projection that a family may have besides experts'."""
 
 
 def tensor_keys(config: ModelConfig) -> tuple[TensorKey, ...]:

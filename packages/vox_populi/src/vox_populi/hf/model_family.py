@@ -207,7 +207,7 @@ class TensorNames:
     optional_prefix: str = ""
     """Part of every name above that some checkpoints leave out."""
     experts: ExpertNames | None = None
-    """Names of what stands in place of the MLP in layers that are a mixture of experts."""
+    """Names of what replaces the MLP in layers that are a mixture of experts."""
     derived: tuple[str, ...] = ()
     """Buffers of a block that old checkpoints hold and the config implies."""
 

@@ -320,6 +320,9 @@ def mobile_format_refused(target: str, reason: str, fix: str) -> Problem:
     )
 
 
+NOTE_EXPERTS_IN_PEFT = "each expert has an adapter; PEFT 0.21 stacks them as it loads"
+
+
 def mobile_without_experts(target: str) -> Problem:
     """A mixture of experts, whose shapes depend on the text."""
     reason = "the model is a mixture of experts, and a graph has no form for those"

@@ -255,7 +255,7 @@ def kept_per_token(
     of_mlps = ceil(sum(_mask_size(module, config) for module in masked if ".mlp." in module.ours))
     masks = ceil(sum(_mask_size(module, config) for module in masked))
     outside, in_mlps = _outside_mlp(config), _in_mlps(config)
-    block = outside + max(in_mlps)
+    block = activations_per_token(config)
     match kept:
         case ActivationMemoryChoice.SELECTIVE:
             repeated = max(in_mlps) + -(-of_mlps // n_layers)
