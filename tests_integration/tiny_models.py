@@ -266,6 +266,8 @@ PLAIN_CASES = (*GRAPH_CASES, *_OTHERS)
 """One variant per family without experts, for formats that have no form for these."""
 FAMILY_CASES = (*PLAIN_CASES, *MIXTURES)
 """One variant per family, for tests that need no more."""
+SMOOTH_CASES = tuple(f"{name}_every_expert" if name in MIXTURES else name for name in FAMILY_CASES)
+"""One variant per family in which rounding cannot send a token to other experts."""
 GGUF_CASES = ("gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3")
 """Those of families whose GGUF files are written here and read by transformers."""
 GGUF_CASES_UNREAD = ("granite", "ministral3", "smollm3_fourth")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests_integration.tiny_models import FAMILY_CASES, VOCAB, write_tiny_model
+from tests_integration.tiny_models import FAMILY_CASES, SMOOTH_CASES, VOCAB, write_tiny_model
 from tests_integration.tolerances import (
     BF16_LOGITS,
     F32_GRAD,
@@ -39,10 +39,17 @@ def test_logits_on_cuda_equal_those_on_the_cpu(name: str, tmp_path: Path) -> Non
     inventory, rows = read_inventory(tmp_path), draw_rows()
     with torch.no_grad():
         expected = load_base(inventory, torch.float32).logits(collate_window(rows))
-        batch = collate_window(rows, "cuda")
-        wide = load_base(inventory, torch.float32, "cuda").logits(batch)
-        narrow = load_base(inventory, torch.bfloat16, "cuda").logits(batch)
+        wide = load_base(inventory, torch.float32, "cuda").logits(collate_window(rows, "cuda"))
     assert_parity(wide.cpu(), expected, F32_LOGITS)
+
+
+@pytest.mark.parametrize("name", SMOOTH_CASES)
+def test_bf16_logits_on_cuda_equal_those_on_the_cpu(name: str, tmp_path: Path) -> None:
+    write_tiny_model(tmp_path, name)
+    inventory, rows = read_inventory(tmp_path), draw_rows()
+    with torch.no_grad():
+        expected = load_base(inventory, torch.float32).logits(collate_window(rows))
+        narrow = load_base(inventory, torch.bfloat16, "cuda").logits(collate_window(rows, "cuda"))
     assert_parity(narrow.float().cpu(), expected, BF16_LOGITS)
 
 

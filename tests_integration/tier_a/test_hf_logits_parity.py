@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from tests_integration.tiny_mixtures import MIXTURES
 from tests_integration.tiny_models import (
     CONFIGS,
     FAMILY_CASES,
+    SMOOTH_CASES,
     VOCAB,
     respell_for_transformers_4,
     write_tiny_model,
@@ -24,8 +24,6 @@ from vox_tensor.collate import PackedBatch, collate_window
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
 LENGTHS = (40, 7, 23)
-SMOOTH_CASES = tuple(f"{name}_every_expert" if name in MIXTURES else name for name in FAMILY_CASES)
-"""One variant per family in which rounding cannot send a token to other experts."""
 
 
 def draw_rows(seed: int = 0) -> list[EncodedRow]:
