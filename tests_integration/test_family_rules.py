@@ -71,7 +71,8 @@ def test_only_the_registry_names_a_family() -> None:
 
 def test_every_file_of_a_family_is_in_the_registry() -> None:
     files = {path.stem for path in FAMILIES_HOME.glob("*.py")} - {"__init__"}
-    assert files == {family.name for family in FAMILIES}
+    # Gemma 3's text has a model_type of its own: the folder with pictures has the plain name.
+    assert files == {family.name.removesuffix("_text") for family in FAMILIES}
     names = [name for family in FAMILIES for name in (family.name, *family.other_names)]
     assert len(names) == len(set(names)), "no model_type may mean two families"
 

@@ -74,7 +74,7 @@ def test_nothing_leaves_the_device_but_losses_norms_adapters_and_scores(
         "engine.py:_run_step",
         "lora_transformer.py:<dictcomp>",
         "shared_passes.py:<genexpr>",
-        "step_gradients.py:_run_pass",
+        "step_gradients.py:_values",
     }
 
 

@@ -224,7 +224,7 @@ def test_no_plan_reaches_a_terminal_raw(show: Show, monkeypatch: pytest.MonkeyPa
     train: Any = extras.load("vox_cli.commands.mens_train")
     made = hostile(typing.get_type_hints(PlannedRun)["plan"])
     # A family is ours, never a file's; names in it are looked up. A plan never has `auto`.
-    config = dataclasses.replace(made.config, family=FAMILIES[0])
+    config = dataclasses.replace(made.config, family=FAMILIES[0], experts=None)
     made = dataclasses.replace(made, config=config, activation_memory=ActivationMemoryChoice.FULL)
 
     @dataclasses.dataclass

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from vox_populi.errors import ModelError
 from vox_populi.hf.family_registry import FAMILIES
 from vox_populi.hf.keymap import tensor_keys
+from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.model_config import ModelConfig, parse_model_config, read_model_config
 from vox_populi.hf.model_family import Activation, ModelFamily
 
@@ -309,7 +310,7 @@ def test_reading_a_folder(tmp_path: Path, llama: Config) -> None:
 def test_a_problem_names_the_file(tmp_path: Path, folder: Callable[..., Path]) -> None:
     folder({"model_type": "bert"}, {})
     with pytest.raises(ModelError) as caught:
-        read_model_config(tmp_path)
+        read_model_config(tmp_path, GraphSource.NATIVE)
     assert caught.value.problems[0].where == str(tmp_path / "config.json")
 
 

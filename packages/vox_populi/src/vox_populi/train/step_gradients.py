@@ -177,6 +177,6 @@ def _values(passes: Sequence[Sequence[Tensor]]) -> list[float]:
     to its next work.
     """
     parts = [part for losses in passes for part in losses]
-    values: list[float] = torch.stack(parts).tolist() if parts else []
+    values: list[float] = torch.stack(parts).cpu().tolist() if parts else []
     known = iter(values)
     return [sum_in_order(islice(known, len(losses))) for losses in passes]
