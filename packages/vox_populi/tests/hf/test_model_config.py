@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from vox_populi.errors import ModelError
 from vox_populi.hf.family_registry import FAMILIES
-from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.graph_source import GraphSource
+from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import ModelConfig, parse_model_config, read_model_config
 from vox_populi.hf.model_family import Activation, ModelFamily
 
