@@ -31,6 +31,7 @@ from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.adapters.lora_bin import write_adapter_bin
 from vox_populi.contract.choices import TokenizerKind
 from vox_populi.data.training_text import ChatTemplate
+from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.inventory import base_digest, read_inventory
 from vox_populi.hf.keymap import TensorKey, adapter_modules, tensor_keys
 from vox_populi.hf.model_config import parse_model_config
@@ -81,13 +82,22 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def write_base(base: Path, size: float, dtype_name: str) -> int:
-    """A Llama of about so many bytes with random weights; bytes of its largest tensor."""
+def write_base(base: Path, size: float, dtype_name: str, **changes: Any) -> int:
+    """A Llama of about so many bytes with random weights; bytes of its largest tensor.
+
+    Args:
+        base: The folder to make.
+        size: Bytes of the whole.
+        dtype_name: Type of the weights.
+        changes: Fields of the config, such as another type.
+    """
     dtype: torch.dtype = getattr(torch, dtype_name)
-    raw = config_of(size, dtype_name, dtype.itemsize)
+    raw = config_of(size, dtype_name, dtype.itemsize) | changes
     base.mkdir()
     (base / "config.json").write_text(json.dumps(raw, indent=2), encoding="utf-8")
-    shards = list(cut(tensor_keys(parse_model_config(raw, "config")), dtype.itemsize))
+    shards = list(
+        cut(tensor_keys(parse_model_config(raw, "config", GraphSource.AUTO)), dtype.itemsize)
+    )
     generator = torch.Generator().manual_seed(0)
     noise = 0.02 * torch.randn(2**24, generator=generator)
     weight_map: dict[str, str] = {}

@@ -1,9 +1,10 @@
 """Load a synthetic sharded base for QLoRA in a fresh process: does its peak memory stay in bounds?
 
-    .venv/bin/python bench/nf4_load_rss.py [--gigabytes 6] [--dtype float16] [--folder DIR]
+    .venv/bin/python bench/nf4_load_rss.py [--gigabytes 6] [--dtype float16] [--source transformers]
 
 Allowed are the quantised model, three times the largest tensor of the base and 512 MiB for the
-interpreter and torch. The last line on stdout is one JSON object; exit code 1 beyond the bound.
+interpreter and torch. With `--source transformers` the base is a GLM-4, which has no native code.
+The last line on stdout is one JSON object; exit code 1 beyond the bound.
 """
 
 from __future__ import annotations
@@ -30,6 +31,14 @@ from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DensePool, Nf4Weight
 
 SLACK = 512 * 2**20
+GLM4 = {
+    "model_type": "glm4",
+    "architectures": ["Glm4ForCausalLM"],
+    "head_dim": 128,
+    "num_key_value_heads": 32,
+    "pad_token_id": 0,
+}
+"""A type that only transformers computes; gate and up are one tensor."""
 
 
 def main() -> int:
@@ -40,7 +49,8 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
         base = Path(scratch) / "base"
-        largest = write_base(base, options.gigabytes * 10**9, options.dtype)
+        changes = GLM4 if options.source == "transformers" else {}
+        largest = write_base(base, options.gigabytes * 10**9, options.dtype, **changes)
         size = sum(path.stat().st_size for path in base.iterdir())
         result = measured_elsewhere(base, options)
     allowed = result.pop("model_bytes") + 3 * largest + SLACK
@@ -48,6 +58,7 @@ def main() -> int:
     within = peak <= allowed
     report = {
         "base_gb": round(size / 1e9, 2),
+        "source": options.source,
         "dtype": options.dtype,
         "compute_dtype": options.compute_dtype,
         "double_quant": not options.no_double_quant,
@@ -68,6 +79,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=sorted(SHAPES), default="float16")
     parser.add_argument("--compute-dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--no-double-quant", action="store_true")
+    parser.add_argument("--source", choices=["native", "transformers"], default="native")
     parser.add_argument("--folder", type=Path, help="where to work; the default is the system's")
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
+from vox_populi.contract.choices import ActivationMemoryChoice, GraphId
+from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.plan.activation_choice import activation_problems, kept_choices
+from vox_populi.plan.graph_choice import GraphChoice
 from vox_populi.plan.packing_proof_facts import PackingProof, proof_notes, proof_problems
 
 SOUND = PackingProof(
@@ -45,3 +52,29 @@ def test_other_logits_of_a_row_alone_or_none_at_all_are_refused() -> None:
     for difference in (0.2, math.nan):
         (problem,) = proof_problems(replace(SOUND, alone=difference))
         assert problem.code == "MENS-P140"
+
+
+def choice(proof: PackingProof | None) -> GraphChoice:
+    return GraphChoice(graph=GraphId.FULL, objective_note="", adapters=(), proof=proof)
+
+
+def test_only_what_was_proven_of_a_class_is_computed_again() -> None:
+    every = tuple(
+        each for each in ActivationMemoryChoice if each is not ActivationMemoryChoice.AUTO
+    )
+    whole = replace(SOUND, repeats=True, has_mlps=True)
+    assert kept_choices(choice(None)) == kept_choices(choice(whole)) == every
+    without_mlps = kept_choices(choice(replace(whole, has_mlps=False)))
+    assert without_mlps == tuple(e for e in every if e is not ActivationMemoryChoice.SELECTIVE)
+    assert kept_choices(choice(SOUND)) == (ActivationMemoryChoice.NONE,)
+
+
+@pytest.mark.parametrize(("repeats", "code"), [(False, "MENS-P142"), (True, "MENS-P160")])
+def test_what_was_not_proven_is_refused_by_name(
+    repeats: bool, code: str, make_contract: Callable[..., FinetuneContract]
+) -> None:
+    proof = replace(SOUND, repeats=repeats)
+    asked = make_contract(activation_memory=ActivationMemoryChoice.SELECTIVE)
+    (problem,) = activation_problems(asked, choice(proof))
+    assert problem.code == code
+    assert "AnyForCausalLM" in problem.what

@@ -9,6 +9,7 @@ Shape letters: T tokens, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from vox_populi.hf.keymap import TensorKey, adapter_modules, tensor_keys
 from vox_populi.hf.model_config import parse_model_config
 from vox_populi.hf.small_config import small_config
 from vox_populi.hf.transformers_classes import FAILURES
+from vox_populi.model.activation_memory import ActivationMemory, Activations
 from vox_populi.model.lora_transformer import adapter_parameters, attach_adapters
 from vox_populi.model.transformers_attention import ATTENTION
 from vox_populi.model.transformers_graph import TransformersGraph
@@ -35,6 +37,7 @@ _SPREAD = 0.08
 """Spread of the toy's weights; attention is then far from uniform."""
 
 
+_REPEATED = (ActivationMemory.FULL, ActivationMemory.SELECTIVE)
 _TINY = 1e-20
 """Less than any value that matters, in place of zero."""
 
@@ -50,6 +53,8 @@ class Differences(NamedTuple):
     """The same for the gradients of the adapters."""
     refused: str = ""
     """What the class said to packed rows, if it refuses them."""
+    repeats: bool = False
+    """Whether blocks and MLPs that are computed again give the same gradients, bit for bit."""
 
 
 def measure_packing(raw: Mapping[str, object], where: str) -> Differences:
@@ -72,14 +77,23 @@ def measure_packing(raw: Mapping[str, object], where: str) -> Differences:
     except FAILURES as error:
         name = type(toy.graph.inner).__name__
         raise ModelError(say.class_unusable(where, name, first_line(error))) from error
-    differs = _difference(alone, own)
+    differs, repeats = _difference(alone, own), _repeats(toy, batches, gradients)
     toy.graph.packs = True
     try:
         packed, together = toy.logits(window), toy.gradients([window])
     except FAILURES as error:
-        return Differences(differs, float("inf"), float("inf"), first_line(error))
+        return Differences(differs, float("inf"), float("inf"), first_line(error), repeats)
     worst = max(_difference(together[name], each) for name, each in gradients.items())
-    return Differences(differs, _difference(packed, alone), worst)
+    return Differences(differs, _difference(packed, alone), worst, repeats=repeats)
+
+
+def _repeats(toy: _Toy, batches: Sequence[PackedBatch], expected: Mapping[str, Tensor]) -> bool:
+    """Whether gradients stay the same with some rows' MLPs, and others' blocks, computed again."""
+    try:
+        found = toy.gradients(batches, _REPEATED)
+    except FAILURES:
+        return False
+    return all(torch.equal(found[name], each) for name, each in expected.items())
 
 
 class _Toy(NamedTuple):
@@ -120,10 +134,17 @@ class _Toy(NamedTuple):
         """The same through our graph."""
         return self.graph.logits(batch)
 
-    def gradients(self, batches: Sequence[PackedBatch]) -> dict[str, Tensor]:
-        """The gradients of a step over all batches."""
-        loss = torch.stack([self.graph.loss_sum(batch) for batch in batches]).sum()
-        parameters = tuple(self.parameters.values())
+    def gradients(
+        self,
+        batches: Sequence[PackedBatch],
+        kept: Sequence[ActivationMemory] = (ActivationMemory.NONE,),
+    ) -> dict[str, Tensor]:
+        """The gradients of a step over all batches, in turn with these activations kept."""
+        losses = []
+        for batch, memory in zip(batches, cycle(kept)):
+            self.graph.activations = Activations(memory)
+            losses.append(self.graph.loss_sum(batch))
+        loss, parameters = torch.stack(losses).sum(), tuple(self.parameters.values())
         found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         return dict(zip(self.parameters, found, strict=True))
 

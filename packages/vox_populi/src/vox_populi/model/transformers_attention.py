@@ -35,6 +35,11 @@ def segments(offsets: tuple[int, ...]) -> Iterator[None]:
         _offsets.reset(token)
 
 
+def current_segments() -> tuple[int, ...]:
+    """The segment borders of the pass that is being computed."""
+    return _offsets.get()
+
+
 def register_attention() -> None:
     """Let transformers know the function. Without a mask function of that name it makes no mask."""
     load_transformers().AttentionInterface.register(ATTENTION, attend)

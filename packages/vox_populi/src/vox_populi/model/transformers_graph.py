@@ -27,6 +27,7 @@ from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.kv_slots import SlotStep
 from vox_populi.model.transformers_attention import ATTENTION, register_attention, segments
+from vox_populi.model.transformers_blocks import keeping, make_repeatable
 from vox_populi.model.transformers_cache import TransformersCache
 from vox_tensor.collate import PackedBatch
 from vox_tensor.head_loss import linear_cross_entropy
@@ -73,6 +74,7 @@ class TransformersGraph(CausalGraph):
                 found.config, attn_implementation=ATTENTION, dtype=dtype
             )
         self._turn_conv1d()
+        make_repeatable(self.inner, config.modules)
         self.whole_head: Callable[[], AbstractContextManager[None]] = nullcontext
         self._paths = {module.ours: module.theirs for module in config.modules.modules}
         self._paths["embed"] = config.modules.embed
@@ -154,7 +156,8 @@ class TransformersGraph(CausalGraph):
         self, ids_T: Tensor, positions_T: Tensor, offsets: tuple[int, ...], **more: Any
     ) -> Tensor:
         passed = {"use_cache": False, **_borders(offsets, ids_T.device), **more}
-        with segments(offsets):
+        kept = self.activations if torch.is_grad_enabled() else Activations()
+        with segments(offsets), keeping(kept):
             out = self.inner.base_model(
                 input_ids=ids_T.unsqueeze(0), position_ids=positions_T.unsqueeze(0), **passed
             )

@@ -100,12 +100,23 @@ def targets_unmatched_in_kind(roles: Sequence[str], kind: str, offered: Sequence
     )
 
 
-def keeps_activations(asked: str) -> Problem:
-    """Activations are not computed again in a class of transformers."""
+def keeps_activations(name: str, asked: str) -> Problem:
+    """A class whose blocks do not give the same gradients when they are computed again."""
     return Problem(
         code="MENS-P142",
-        what=f"a graph of transformers keeps its activations; {asked} has no code here.",
+        what=f"{asked} needs blocks that can be computed again, and those of {name} then give other"
+        " gradients on a toy of this config.",
         fix="Pass --activation-memory none, or fewer tokens (--batch-size, --seq-len).",
+        where="--activation-memory",
+    )
+
+
+def no_mlp_to_repeat(name: str, asked: str) -> Problem:
+    """A class in which some block has no MLP of its own that could be computed again alone."""
+    return Problem(
+        code="MENS-P160",
+        what=f"{asked} computes MLPs again, and not every block of {name} has one of its own.",
+        fix="Pass --activation-memory full.",
         where="--activation-memory",
     )
 

@@ -11,6 +11,7 @@ from vox_populi import extras
 from vox_populi.files.strict_json import parse_json_object, read_json_object
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.model_config import CONFIG_NAME
+from vox_populi.hf.own_mlps import mlp_paths
 from vox_populi.plan.graph_choice import GraphChoice
 from vox_populi.plan.packing_proof_facts import PackingProof
 
@@ -36,6 +37,8 @@ def proven(inventory: ModelInventory, chosen: GraphChoice) -> GraphChoice:
         packed=found.packed,
         gradients=found.gradients,
         refused=found.refused,
+        repeats=found.repeats,
+        has_mlps=bool(mlp_paths(table)),
     )
     return replace(chosen, proof=proof)
 

@@ -23,18 +23,29 @@ measured (`bench/RESULTS-memory.md`)."""
 
 
 def kept_choices(chosen: GraphChoice) -> tuple[ActivationMemoryChoice, ...]:
-    """The choices that a graph has: a proxy has nothing to compute again."""
-    is_plain = chosen.proxy is not None or chosen.proof is not None
-    return (_C.NONE,) if is_plain else (_C.NONE, *_SAVING)
+    """The choices that a graph has: a proxy has nothing to compute again.
+
+    A class of transformers has those that were proven of it.
+    """
+    if chosen.proxy is not None:
+        return (_C.NONE,)
+    proof = chosen.proof
+    if proof is None or (proof.repeats and proof.has_mlps):
+        return (_C.NONE, *_SAVING)
+    return (_C.NONE, _C.FULL, _C.OFFLOAD) if proof.repeats else (_C.NONE,)
 
 
 def activation_problems(contract: FinetuneContract, chosen: GraphChoice) -> Iterator[Problem]:
     """A choice that the graph does not have."""
     asked = contract.memory.activation_memory
-    if asked in _SAVING and is_proxy(contract):
+    if asked not in _SAVING or asked in kept_choices(chosen):
+        return
+    if is_proxy(contract) or chosen.proof is None:
         yield say.proxy_keeps_inputs(asked)
-    elif asked in _SAVING and chosen.proof is not None:
-        yield say_foreign.keeps_activations(asked)
+    elif chosen.proof.repeats:
+        yield say_foreign.no_mlp_to_repeat(chosen.proof.class_name, asked)
+    else:
+        yield say_foreign.keeps_activations(chosen.proof.class_name, asked)
 
 
 def choose_activation_memory(

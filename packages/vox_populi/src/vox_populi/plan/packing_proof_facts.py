@@ -28,6 +28,10 @@ class PackingProof:
     """The same for the gradients of the adapters."""
     refused: str = ""
     """What the class says to packed rows, if it refuses them."""
+    repeats: bool = False
+    """Whether blocks that are computed again give the same gradients bit for bit."""
+    has_mlps: bool = False
+    """Whether every block has an MLP of its own, which can be computed again alone."""
 
     @property
     def packs(self) -> bool:
