@@ -17,6 +17,8 @@ from typing import Any
 import setting_types
 from api_page import api_page
 from draw_imports import with_drawing
+from families_page import PAGE as FAMILIES_PAGE
+from families_page import families_page
 from memory_page import PAGE as MEMORY_PAGE
 from memory_page import memory_page
 from readme_tables import with_tables
@@ -280,6 +282,7 @@ def main() -> int:
         "docs/src/reference/presets.md": presets_page(),
         "docs/src/reference/settings.md": NOTICE + "\n".join(settings_page()) + "\n",
         MEMORY_PAGE: NOTICE + memory_page(),
+        FAMILIES_PAGE: NOTICE + families_page(),
         README: with_tables((ROOT / README).read_text(encoding="utf-8")),
         IMPORTS_PAGE: with_drawing((ROOT / IMPORTS_PAGE).read_text(encoding="utf-8")),
         setting_types.MODULE: setting_types.module_text(),

@@ -207,7 +207,7 @@ def named_tests(page: str) -> list[str]:
     return re.findall(r"`(test_\w+(?:\.py)?)`", page)
 
 
-@pytest.mark.parametrize("name", MATRICES)
+@pytest.mark.parametrize("name", [*MATRICES, "reference/families.md"])
 def test_every_test_that_a_matrix_names_exists(
     name: str, collected: tuple[CollectedTest, ...]
 ) -> None:

@@ -37,6 +37,7 @@ GROUP_HELP = {
     (): "Fine-tune language models with LoRA: text in, a trained adapter out.",
     ("mens",): "Prepare a corpus, train an adapter, inspect the result.",
     ("mens", "corpus"): "Make, convert, divide, count and check training rows.",
+    ("mens", "models"): "Model families: what was proven of each, and whether a base passes.",
     ("mens", "cache"): "List and remove the encoded rows that are kept on this machine.",
     ("mens", "scorecard"): "Compare both backends over cycles, and decide.",
     ("ci",): "Checks that every change must pass.",
@@ -50,11 +51,14 @@ SECTIONS = {
     "Trying and measuring": (
         "generate serve check-served eval eval-local eval-gate scorecard lm-eval bench-completion"
     ),
-    "Models": "quantize import-gguf",
+    "Models": "models quantize import-gguf",
     "Adapters": "merge merge-weights merge-qlora merge-adapter export-adapter export-gguf"
     " export-mobile import-adapter convert-adapter lint",
 }
 """Headings in the help of `vox mens`, each with its commands in their order; others follow."""
+
+DEFAULT_COMMANDS: dict[tuple[str, ...], str] = {("mens", "models"): "list"}
+"""Groups that run a command of theirs when no other one is typed."""
 
 COMMANDS = (
     CommandEntry(
@@ -225,6 +229,11 @@ COMMANDS = (
         ("mens", "lint"),
         "Check whether other programs can load an adapter or model folder.",
         "vox mens lint exports/first --for peft,vllm,gguf,mlx",
+    ),
+    CommandEntry(
+        ("mens", "models", "list"),
+        "List the model families that were tried, and what was proven of each.",
+        "vox mens models",
     ),
     CommandEntry(
         ("mens", "cache", "list"),

@@ -8,7 +8,14 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, GROUP_HELP, SECTIONS, CommandEntry
+from vox_cli.command_table import (
+    COMMANDS,
+    DEFAULT_COMMANDS,
+    ENVIRONMENT_PREFIX,
+    GROUP_HELP,
+    SECTIONS,
+    CommandEntry,
+)
 from vox_cli.grouped_help import GroupedCommand, help_width
 from vox_cli.name_hints import command_hint
 from vox_cli.output_flags import with_output_flags
@@ -26,7 +33,10 @@ class LazyGroup(TyperGroup):
     """A group whose members are placeholders until one of them is called."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Show the help of a group called without a command."""
+        """Run the default command of a group called without one, or show its help."""
+        default = DEFAULT_COMMANDS.get(tuple(ctx.command_path.split()[1:]))
+        if default is not None and not {"-h", "--help"}.intersection(args):
+            args = [default, *args] if not args or args[0].startswith("-") else args
         return super().parse_args(ctx, args or ["--help"])
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

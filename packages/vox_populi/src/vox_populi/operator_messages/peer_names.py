@@ -271,7 +271,7 @@ PEER_COMMANDS = _by_name(
         "mens generate": "infer inference predict sample",
         "mens eval": "evaluate benchmark bench perplexity score test",
         "mens compare": "diff",
-        "mens runs": "ls list experiments models",
+        "mens runs": "ls list experiments",
         "mens watch": "progress tail follow monitor",
         "mens report": "plot plots curves dashboard",
         "mens serve": "server api deploy",

@@ -1,0 +1,56 @@
+"""Every model family that tests have tried: the native ones, and the table of the others.
+
+The page `docs/src/reference/families.md` and `vox mens models` show this list. A model type that
+is not in it may still train through transformers: it is proven on its own config then.
+"""
+
+from __future__ import annotations
+
+from vox_populi.hf.family_registry import FAMILIES
+from vox_populi.hf.graph_source import GraphSource
+from vox_populi.hf.proven_family import Proven, ProvenFamily, RowsTogether
+
+TRANSFORMERS_VERSION = "5.24"
+"""The version of transformers with which the rows below were measured."""
+
+THROUGH_TRANSFORMERS: tuple[ProvenFamily, ...] = (
+    ProvenFamily(model_type="cohere", class_name="CohereForCausalLM", proven=(Proven.GRADIENTS,)),
+    ProvenFamily(
+        model_type="glm4",
+        class_name="Glm4ForCausalLM",
+        proven=(Proven.GRADIENTS, Proven.LORA, Proven.MERGE, Proven.PEFT, Proven.GENERATION),
+    ),
+    ProvenFamily(
+        model_type="gpt_oss",
+        class_name="GptOssForCausalLM",
+        proven=(Proven.GRADIENTS, Proven.GENERATION),
+    ),
+    ProvenFamily(
+        model_type="qwen3_5_text",
+        class_name="Qwen3_5ForCausalLM",
+        rows=RowsTogether.ALONE,
+        why="its recurrent layers need packages that pack rows",
+        proven=(Proven.GRADIENTS, Proven.QLORA, Proven.MERGE),
+    ),
+    ProvenFamily(
+        model_type="starcoder2", class_name="Starcoder2ForCausalLM", proven=(Proven.GRADIENTS,)
+    ),
+)
+"""Families without a file of their own, by model type; a test measures each of them again."""
+
+
+def proven_families() -> tuple[ProvenFamily, ...]:
+    """All of them, native ones first, each group by model type."""
+    native = sorted(
+        (
+            ProvenFamily(
+                model_type=family.name,
+                class_name=family.architectures[0],
+                source=GraphSource.NATIVE,
+            )
+            for family in FAMILIES
+        ),
+        key=lambda each: each.model_type,
+    )
+    others = sorted(THROUGH_TRANSFORMERS, key=lambda each: each.model_type)
+    return (*native, *others)
