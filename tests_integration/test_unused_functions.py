@@ -27,6 +27,7 @@ CALLED_BY_OTHERS = {
     "stream_response",  # by starlette
     *("tokenizer_name", "loglikelihood_rolling", "generate_until"),  # by lm_eval
     *("format_options", "format_commands"),  # by typer
+    "visit_Concat",  # by jinja2
     *(entry.function for entry in COMMANDS),  # by their names in the table
 }
 

@@ -59,6 +59,7 @@ class ModelTemplate:
     """The date that a template can ask for; fixed, so that a run can be repeated."""
     where: str = "the chat template"
     _compiled: Any = field(init=False, repr=False, compare=False)
+    _forms: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         extras.require("jinja2")
@@ -67,6 +68,8 @@ class ModelTemplate:
         except ValueError as error:
             raise ModelError(say.template_unusable(self.where, str(error))) from None
         object.__setattr__(self, "_compiled", compiled)
+        forms = _render_forms().RenderForms(self.text, self.now, compiled)
+        object.__setattr__(self, "_forms", forms)
 
     @property
     def marks_generated(self) -> bool:
@@ -135,7 +138,7 @@ class ModelTemplate:
             "add_generation_prompt": open_assistant,
         }
         try:
-            return RenderedChat(*self._compiled.render(variables))
+            return RenderedChat(*self._forms.render(variables))
         except _sandbox().RenderedTooLargeError:
             limit = _sandbox().MAX_CHARACTERS
             raise DataError(say.render_too_large(place, limit)) from None
@@ -145,3 +148,7 @@ class ModelTemplate:
 
 def _sandbox() -> ModuleType:
     return extras.load("vox_populi.data.jinja_sandbox")
+
+
+def _render_forms() -> ModuleType:
+    return extras.load("vox_populi.data.render_forms")

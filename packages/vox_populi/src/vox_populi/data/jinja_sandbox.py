@@ -72,7 +72,7 @@ class GenerationBlocks(jinja2.ext.Extension):
             self._written = None
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
+class Sandbox(ImmutableSandboxedEnvironment):
     """The sandbox, in which a product of text and number stays small."""
 
     intercepted_binops = frozenset({"*", "**"})
@@ -114,6 +114,23 @@ class _OpenDict:
         return dict.fromkeys(*args)
 
 
+def furnished(kind: type[Sandbox], now: datetime) -> Sandbox:
+    """A sandbox with what transformers offers to templates; `now` is what they format as a date."""
+    environment = kind(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[GenerationBlocks, jinja2.ext.loopcontrols],
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals |= {
+        "raise_exception": _raise_exception,
+        "strftime_now": now.strftime,
+        "dict": _OpenDict(),
+        "namespace": _OpenNamespace,
+    }
+    return environment
+
+
 class CompiledTemplate:
     """A template, ready to render.
 
@@ -126,18 +143,7 @@ class CompiledTemplate:
     """
 
     def __init__(self, text: str, now: datetime) -> None:
-        self._environment = _Sandbox(
-            trim_blocks=True,
-            lstrip_blocks=True,
-            extensions=[GenerationBlocks, jinja2.ext.loopcontrols],
-        )
-        self._environment.filters["tojson"] = _to_json
-        self._environment.globals |= {
-            "raise_exception": _raise_exception,
-            "strftime_now": now.strftime,
-            "dict": _OpenDict(),
-            "namespace": _OpenNamespace,
-        }
+        self._environment = furnished(Sandbox, now)
         try:
             self._template = self._environment.from_string(text)
             # A chain of mappings would be walked through for every conversation.
@@ -169,13 +175,13 @@ class CompiledTemplate:
                     if size > MAX_CHARACTERS or time.monotonic() > deadline:
                         raise RenderedTooLargeError
                     written.append(part)
-        except _FAILURES as error:
+        except FAILURES as error:
             message = str(error) or type(error).__name__
             raise ValueError(message) from None
         return "".join(written), tuple(spans)
 
 
-_FAILURES = (
+FAILURES = (
     *(jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError),
     *(ArithmeticError, RecursionError, MemoryError),
 )

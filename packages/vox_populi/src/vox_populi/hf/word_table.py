@@ -103,7 +103,7 @@ class WordPlaces(TokenPlaces):
         self._words, self._groups, self._places = words, groups, places
 
     def __len__(self) -> int:
-        return self._borders[1][-1]
+        return sum(map(len, self._groups))
 
     @overload
     def __getitem__(self, index: int) -> Span: ...
@@ -120,37 +120,35 @@ class WordPlaces(TokenPlaces):
     def tokens_of(self, span: Span) -> Span:
         """The tokens that share a character with a span of characters; `(0, 0)` for none."""
         start, end = span
-        starts = self._borders[0]
+        starts = self._starts
         if start >= end or start >= starts[-1]:
             return 0, 0
         first = bisect_right(starts, start) - 1
-        last = bisect_left(starts, end, lo=first) - 1
-        inside = self._within(first, span), self._within(min(last, len(self._words) - 1), span)
-        return inside[0][0], inside[1][1]
+        last = min(bisect_left(starts, end, lo=first), len(self._words)) - 1
+        before = sum(map(len, self._groups[:first]))
+        until = before + sum(map(len, self._groups[first:last]))
+        return before + self._within(first, span)[0], until + self._within(last, span)[1]
 
     def _within(self, word: int, span: Span) -> Span:
-        """The tokens of a word that share a character with a span, which touches the word."""
-        starts, first_tokens = self._borders
-        base, start = first_tokens[word], starts[word]
-        if span[0] <= start and span[1] >= starts[word + 1]:
-            return base, first_tokens[word + 1]
-        places = self._places(self._words[word])
-        first, last = tokens_of((span[0] - start, span[1] - start), places)
-        return base + first, base + last
+        """The tokens of a word, from its first on, that share a character with a span.
+
+        The span touches the word.
+        """
+        start, end = self._starts[word : word + 2]
+        if span[0] <= start and span[1] >= end:
+            return 0, len(self._groups[word])
+        return tokens_of((span[0] - start, span[1] - start), self._places(self._words[word]))
 
     @cached_property
-    def _borders(self) -> tuple[list[int], list[int]]:
-        """First character and first token of each word, and their number in the text."""
-        return (
-            list(accumulate(map(len, self._words), initial=0)),
-            list(accumulate(map(len, self._groups), initial=0)),
-        )
+    def _starts(self) -> list[int]:
+        """First character of each word, and the number of characters."""
+        return list(accumulate(map(len, self._words), initial=0))
 
     @cached_property
     def _all(self) -> list[Span]:
         return [
             (start + a, start + b)
-            for word, start in zip(self._words, self._borders[0], strict=False)
+            for word, start in zip(self._words, self._starts, strict=False)
             for a, b in self._places(word)
         ]
 
