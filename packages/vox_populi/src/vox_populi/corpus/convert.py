@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vox_populi import extras
@@ -18,6 +18,7 @@ from vox_populi.corpus.row_scan import RowScan
 from vox_populi.data.dataset import OnBadRow
 from vox_populi.data.row_formats import RowShape, parse_row, row_shape
 from vox_populi.errors import DataError
+from vox_populi.files.json_report import JsonReport, json_fields, shown
 from vox_populi.operator_messages import corpus_files as say
 from vox_populi.operator_messages import data as say_data
 from vox_populi.operator_messages.wording import capped
@@ -37,11 +38,11 @@ class ConvertRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConvertReport:
+class ConvertReport(JsonReport):
     """Counts of a conversion."""
 
     output: Path
-    target: RowTarget
+    target: RowTarget = field(metadata=shown("to"))
     rows: int
     skipped: int
     """Rows that were left out."""
@@ -55,16 +56,8 @@ class ConvertReport:
         return (say.note_rows_not_converted(self.skipped),) if self.skipped else ()
 
     def as_json(self) -> dict[str, object]:
-        """The fields that `--json` prints."""
-        return {
-            "output": str(self.output),
-            "to": self.target.value,
-            "rows": self.rows,
-            "skipped": self.skipped,
-            "skipped_by_code": dict(self.skipped_by_code),
-            "layouts": dict(self.layouts),
-            "notes": list(self.notes),
-        }
+        """The fields, and the notes."""
+        return {**json_fields(self), "notes": list(self.notes)}
 
 
 def convert_rows(request: ConvertRequest) -> ConvertReport:

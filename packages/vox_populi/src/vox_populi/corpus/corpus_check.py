@@ -21,6 +21,7 @@ from vox_populi.data.row_mask import Finding, RowMask
 from vox_populi.data.row_scan import RowRules, left_out_by
 from vox_populi.data.row_texts import row_sizes, row_texts
 from vox_populi.errors import DataError
+from vox_populi.files.json_report import JsonReport, shown
 from vox_populi.operator_messages import data as say_data
 from vox_tensor.errors import Problem
 from vox_tensor.records import Role, TrainingRecord
@@ -33,31 +34,19 @@ _EXCERPT = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileCheck:
+class FileCheck(JsonReport):
     """One file."""
 
     path: Path
+    heldout: bool = False
     rows: int
     """Usable and bad rows."""
-    bad: int
+    left_out: int = 0
+    """Rows that the rules leave out; they are not among `rows`."""
+    bad: int = field(metadata=shown("bad_rows"))
     problems: tuple[Problem, ...]
     """Equal ones folded; the first 20, and a count of the others."""
     problems_by_code: Mapping[str, int]
-    heldout: bool = False
-    left_out: int = 0
-    """Rows that the rules leave out; they are not among `rows`."""
-
-    def as_json(self) -> dict[str, object]:
-        """One entry of `files`."""
-        return {
-            "path": str(self.path),
-            "heldout": self.heldout,
-            "rows": self.rows,
-            "left_out": self.left_out,
-            "bad_rows": self.bad,
-            "problems": [problem.as_json() for problem in self.problems],
-            "problems_by_code": dict(self.problems_by_code),
-        }
 
 
 @dataclass(frozen=True, slots=True)

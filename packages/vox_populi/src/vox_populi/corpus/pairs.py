@@ -26,6 +26,7 @@ from vox_populi.corpus.source_functions import (
 from vox_populi.corpus.source_places import GOLDEN_KEY, GoldenExamples, is_archived, notes_of_rules
 from vox_populi.corpus.stdlib_split import SourceModule, iter_python_files, parse_module
 from vox_populi.errors import DataError
+from vox_populi.files.json_report import JsonReport, shown
 from vox_populi.number_ranges import COUNT, COUNT_OR_NONE, require_ranges
 from vox_populi.operator_messages import data as say
 
@@ -83,7 +84,7 @@ class PairOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairsReport:
+class PairsReport(JsonReport):
     """Counts of one build."""
 
     modules: int
@@ -93,7 +94,7 @@ class PairsReport:
     functions: int
     train_rows: int
     heldout_rows: int
-    rejected: dict[Rejection, int]
+    rejected: dict[Rejection, int] = field(metadata=shown("dropped"))
     archived: int = 0
     """Files of archive folders, which were not read."""
     golden_rows: int = 0
@@ -103,20 +104,6 @@ class PairsReport:
     def notes(self) -> tuple[str, ...]:
         """What was left out by a rule, for the operator."""
         return notes_of_rules(self.archived, self.rejected[Rejection.LEGACY])
-
-    def as_json(self) -> dict[str, object]:
-        """The fields that `--json` prints."""
-        return {
-            "modules": self.modules,
-            "heldout_modules": self.heldout_modules,
-            "unparsable": list(self.unparsable),
-            "functions": self.functions,
-            "train_rows": self.train_rows,
-            "heldout_rows": self.heldout_rows,
-            "dropped": {reason.value: count for reason, count in self.rejected.items()},
-            "archived": self.archived,
-            "golden_rows": self.golden_rows,
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 from vox_populi.corpus.row_sides import LeftOut, SpooledRows
 from vox_populi.corpus.source_places import notes_of_rules
+from vox_populi.files.json_report import JsonReport, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceReport:
+class SourceReport(JsonReport):
     """Counts of one build."""
 
-    counts: Mapping[str, int]
+    counts: Mapping[str, int] = field(metadata=shown(inline=True))
     """Parts of the source by kind, such as `files` and `sections`."""
     unreadable: tuple[str, ...] = ()
     """Files that are not UTF-8 text, too large, or cannot be opened."""
@@ -23,24 +24,12 @@ class SourceReport:
     """Rows of golden examples, on both sides."""
     train_rows: int = 0
     heldout_rows: int = 0
-    left_out: Mapping[LeftOut, int] = field(default_factory=dict)
+    left_out: Mapping[LeftOut, int] = field(default_factory=dict, metadata=shown("dropped"))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was left out by a rule, for the operator."""
         return notes_of_rules(self.archived, self.left_out.get(LeftOut.LEGACY, 0))
-
-    def as_json(self) -> dict[str, object]:
-        """The fields that `--json` prints."""
-        return {
-            **self.counts,
-            "unreadable": list(self.unreadable),
-            "archived": self.archived,
-            "golden_rows": self.golden_rows,
-            "train_rows": self.train_rows,
-            "heldout_rows": self.heldout_rows,
-            "dropped": {reason.value: count for reason, count in self.left_out.items()},
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from vox_populi.corpus.row_scan import RowScan, ScannedRow
 from vox_populi.data.row_formats import RowShape, row_shape
 from vox_populi.data.row_texts import row_sizes
 from vox_populi.errors import DataError
+from vox_populi.files.json_report import JsonReport
 from vox_populi.operator_messages import corpus_files as say
 from vox_tensor.records import TrainingRecord
 
@@ -26,22 +27,13 @@ It raises `DataError` for a row that cannot be encoded.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileStats:
+class FileStats(JsonReport):
     """One file of a corpus."""
 
     path: Path
     rows: int
     bad_rows: int
     problems_by_code: Mapping[str, int]
-
-    def as_json(self) -> dict[str, object]:
-        """The fields that `--json` prints."""
-        return {
-            "path": str(self.path),
-            "rows": self.rows,
-            "bad_rows": self.bad_rows,
-            "problems_by_code": dict(self.problems_by_code),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

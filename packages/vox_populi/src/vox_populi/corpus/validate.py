@@ -11,6 +11,7 @@ from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.data.row_files.row_file import FileRow, is_about_file
 from vox_populi.data.row_formats import RowShape, learns_something, parse_row, row_shape
 from vox_populi.errors import DataError
+from vox_populi.files.json_report import JsonReport
 from vox_populi.operator_messages import data as say
 from vox_tensor.errors import Problem
 from vox_tensor.jsonl import write_jsonl
@@ -20,7 +21,7 @@ UNRATED = "unrated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ValidationReport:
+class ValidationReport(JsonReport):
     """Contents and problems of a corpus."""
 
     path: Path
@@ -44,21 +45,6 @@ class ValidationReport:
     def ok(self) -> bool:
         """Whether there are rows and every row can be trained on."""
         return not self.problems
-
-    def as_json(self) -> dict[str, object]:
-        """The fields that `--json` prints."""
-        return {
-            "path": str(self.path),
-            "rows": self.rows,
-            "accepted": self.accepted,
-            "rejected": self.rejected,
-            "problems": [problem.as_json() for problem in self.problems],
-            "problems_by_code": dict(self.problems_by_code),
-            "shapes": dict(self.shapes),
-            "ratings": dict(self.ratings),
-            "ignored_labels": dict(self.ignored_labels),
-            "output": None if self.output is None else str(self.output),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

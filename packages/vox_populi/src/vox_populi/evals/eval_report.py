@@ -12,6 +12,7 @@ from vox_populi.evals.rates import Rate
 from vox_populi.evals.task_results import TaskResult, differences_of, groups_of, metrics_of
 from vox_populi.files.json_fields import FieldError, inside, take, take_number, take_object
 from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.files.whole_file import (
     OWN_DIGEST,
@@ -27,22 +28,13 @@ _MOST_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvalDigests:
+class EvalDigests(JsonReport):
     """What a report is about, by content."""
 
     tasks: str
     base: str
     adapter: str | None
     settings: str
-
-    def as_json(self) -> JsonObject:
-        """The digests by name."""
-        return {
-            "tasks": self.tasks,
-            "base": self.base,
-            "adapter": self.adapter,
-            "settings": self.settings,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

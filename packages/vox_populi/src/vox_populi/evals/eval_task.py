@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport
 from vox_populi.files.whole_file import canonical_json
 from vox_tensor.records import Message
 
@@ -52,7 +53,7 @@ MEASURE_OF_KIND = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(JsonReport):
     """One thing that an answer must meet."""
 
     kind: CheckKind
@@ -66,21 +67,9 @@ class Check:
     """Tests of `python_tests`, run after the answer."""
     timeout_seconds: float = DEFAULT_TIMEOUT
 
-    def as_json(self) -> JsonObject:
-        """Everything that decides whether an answer passes."""
-        return {
-            "kind": self.kind.value,
-            "measure": self.measure.value,
-            "texts": list(self.texts),
-            "ignore_case": self.ignore_case,
-            "schema": self.schema,
-            "code": self.code,
-            "timeout_seconds": self.timeout_seconds,
-        }
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
+class Sampling(JsonReport):
     """How answers are made."""
 
     samples: int = 1
@@ -90,18 +79,6 @@ class Sampling:
     top_p: float = 1.0
     repetition_penalty: float = 1.0
     seed: int = 0
-
-    def as_json(self) -> JsonObject:
-        """The settings by name."""
-        return {
-            "samples": self.samples,
-            "max_new_tokens": self.max_new_tokens,
-            "temperature": self.temperature,
-            "top_k": self.top_k,
-            "top_p": self.top_p,
-            "repetition_penalty": self.repetition_penalty,
-            "seed": self.seed,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist, fmean
+
+from vox_populi.files.json_report import JsonReport, shown
 
 CONFIDENCE = 0.95
 _Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
@@ -16,23 +18,14 @@ _ROUNDED = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(JsonReport):
     """A mean over tasks with a 95 % interval."""
 
-    value: float
-    low: float
-    high: float
+    value: float = field(metadata=shown(digits=_ROUNDED))
+    low: float = field(metadata=shown(digits=_ROUNDED))
+    high: float = field(metadata=shown(digits=_ROUNDED))
     tasks: int
     """Number of tasks it is the mean of."""
-
-    def as_json(self) -> dict[str, object]:
-        """The fields of a metric in a report."""
-        return {
-            "value": round(self.value, _ROUNDED),
-            "low": round(self.low, _ROUNDED),
-            "high": round(self.high, _ROUNDED),
-            "tasks": self.tasks,
-        }
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:

@@ -21,6 +21,7 @@ from vox_populi.files.json_fields import (
     take_object,
 )
 from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.files.whole_file import OWN_DIGEST, canonical_json, fits_own_digest, with_own_digest
 from vox_populi.operator_messages import evals as say
@@ -33,7 +34,7 @@ _MOST_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunFacts:
+class RunFacts(JsonReport):
     """What was measured, by name and content."""
 
     run: str
@@ -44,18 +45,6 @@ class RunFacts:
     base: str
     train: str
     seed: int
-
-    def as_json(self) -> JsonObject:
-        """The facts by name; digests under what they are of."""
-        return {
-            "run": self.run,
-            "backend": self.backend.value,
-            "lane": self.lane,
-            "adapter": self.adapter,
-            "base": self.base,
-            "train": self.train,
-            "seed": self.seed,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

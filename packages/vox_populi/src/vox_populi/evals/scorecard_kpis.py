@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import fmean
 
 from vox_populi.evals.rates import Rate, mean_difference, rate_of
 from vox_populi.files.json_fields import FieldError, check_keys, take, take_count, take_name
-from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport, shown
 
 
 class Kpi(StrEnum):
@@ -42,10 +42,10 @@ REQUIRED_KPIS = tuple(Kpi)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScorecardEvent:
+class ScorecardEvent(JsonReport):
     """One task of one backend: its attempts until an answer met every check, or none were left."""
 
-    task_id: str
+    task_id: str = field(metadata=shown("task"))
     attempts: int
     valid_at: int | None
     """The attempt that met every check, from 1."""
@@ -80,20 +80,6 @@ class ScorecardEvent:
         if self.semantic is not None:
             found[Kpi.SEMANTIC_AT_N] = float(self.semantic[1])
         return found
-
-    def as_json(self) -> JsonObject:
-        """One entry of `events`."""
-        return {
-            "task": self.task_id,
-            "attempts": self.attempts,
-            "valid_at": self.valid_at,
-            "stalled": self.stalled,
-            "syntax": None if self.syntax is None else list(self.syntax),
-            "semantic": None if self.semantic is None else list(self.semantic),
-            "tokens": self.tokens,
-            "reasons": [list(each) for each in self.reasons],
-            "answers": list(self.answers),
-        }
 
 
 def read_event(raw: Mapping[str, object], max_attempts: int) -> ScorecardEvent:

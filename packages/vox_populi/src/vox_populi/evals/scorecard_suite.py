@@ -22,7 +22,7 @@ from vox_populi.files.json_fields import (
     take_number,
     take_object,
 )
-from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import HIDDEN, JsonReport
 from vox_populi.files.whole_file import canonical_json
 from vox_populi.number_ranges import SEED
 from vox_populi.operator_messages import evals as say
@@ -35,11 +35,11 @@ _DEFAULT_ATTEMPTS, _DEFAULT_MARGIN = 4, 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScorecardSuite:
+class ScorecardSuite(JsonReport):
     """What is measured, and what promotion takes."""
 
     name: str
-    task_files: tuple[str, ...]
+    task_files: tuple[str, ...] = field(metadata=HIDDEN)
     """Paths relative to the folder of the suite."""
     max_attempts: int = _DEFAULT_ATTEMPTS
     """Tries per task: the first, and those after an error was fed back."""
@@ -51,17 +51,6 @@ class ScorecardSuite:
     """How much worse than the reference the candidate may be in any KPI, as a share."""
     floors: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """Least value of a KPI of the candidate, in every cycle."""
-
-    def as_json(self) -> JsonObject:
-        """What decides a verdict besides the tasks."""
-        return {
-            "name": self.name,
-            "max_attempts": self.max_attempts,
-            "seed": self.seed,
-            "cycles": self.cycles,
-            "margin": self.margin,
-            "floors": dict(self.floors),
-        }
 
 
 def suite_digest(suite: Mapping[str, object], tasks: str) -> str:

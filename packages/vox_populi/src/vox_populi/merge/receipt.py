@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import sqrt
 
 from vox_populi.files.json_numbers import finite_or_none
+from vox_populi.files.json_report import JsonReport, shown
 
 RECEIPT_FILE = "merge_receipt.json"
 RECEIPT_SCHEMA_VERSION = 2
@@ -79,7 +80,7 @@ LOGIT_TOLERANCES: Mapping[str, LogitTolerance] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogitCheck:
+class LogitCheck(JsonReport):
     """Comparison of base plus unmerged adapter with the written model, on the same tokens."""
 
     prompts: tuple[tuple[int, ...], ...]
@@ -97,18 +98,6 @@ class LogitCheck:
     def is_within(self) -> bool:
         """Whether the difference is explained by rounding; NaN is not."""
         return self.max_difference <= self.allowed
-
-    def as_json(self) -> dict[str, object]:
-        """The receipt's `logits`."""
-        return {
-            "prompts": [list(ids) for ids in self.prompts],
-            "method": self.method,
-            "max_difference": self.max_difference,
-            "mean_difference": self.mean_difference,
-            "largest_logit": self.largest_logit,
-            "allowed": self.allowed,
-            "tolerance": asdict(self.tolerance),
-        }
 
 
 TIE_TOLERANCE = LogitTolerance(
@@ -241,56 +230,34 @@ class LogitDistance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QloraReceipt:
+class QloraReceipt(JsonReport):
     """Additional facts about a merge of a QLoRA adapter."""
 
     onto: str
     """`original` or `dequant`: the weights that the update was added to."""
-    graph: str
+    graph: str = field(metadata=shown("graph_id"))
     """What the adapter was trained in."""
     quantization: Mapping[str, object]
     rounded_tensors: int
     """Number of tensors that were in NF4 during training."""
-    distances: Mapping[str, LogitDistance]
+    distances: Mapping[str, LogitDistance] = field(metadata=shown("logit_difference_from_training"))
     """Differences by `original` and `dequant`: of the merge into these weights from the adapter on
     the weights it was trained on."""
 
-    def as_json(self) -> dict[str, object]:
-        """The receipt's `qlora`."""
-        return {
-            "onto": self.onto,
-            "graph_id": self.graph,
-            "quantization": dict(self.quantization),
-            "rounded_tensors": self.rounded_tensors,
-            "logit_difference_from_training": {
-                name: asdict(distance) for name, distance in self.distances.items()
-            },
-        }
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TriedType:
+class TriedType(JsonReport):
     """A number type that did not keep what was trained."""
 
-    name: str
+    name: str = field(metadata=shown("number_type"))
     relative_error: float
-    rows: RowCheck | None
     reason: str
     """One sentence."""
-
-    def as_json(self) -> dict[str, object]:
-        """An entry of the receipt's `number_type.tried`."""
-        rows = None if self.rows is None else self.rows.as_json()
-        return {
-            "number_type": self.name,
-            "relative_error": self.relative_error,
-            "reason": self.reason,
-            "rows": rows,
-        }
+    rows: RowCheck | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NumberTypeChoice:
+class NumberTypeChoice(JsonReport):
     """The number type of an output."""
 
     asked: str
@@ -299,14 +266,6 @@ class NumberTypeChoice:
     """Name in a config: `float32`, `bfloat16`, `float16`."""
     tried: tuple[TriedType, ...] = ()
     """Smaller or closer types that `auto` rejected."""
-
-    def as_json(self) -> dict[str, object]:
-        """The receipt's `number_type`."""
-        return {
-            "asked": self.asked,
-            "written": self.written,
-            "tried": [each.as_json() for each in self.tried],
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from vox_populi.evals.served_verdict import ServedVerdict
 from vox_populi.evals.server_address import read_address
 from vox_populi.evals.server_client import ServerClient, ServerKey
 from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import HIDDEN, json_fields, shown
 from vox_populi.number_ranges import NumberRange
 from vox_populi.pipeline.early_refusals import refuse_all, require_rows, weights_checks
 from vox_populi.pipeline.runners import NEEDED_TO_RUN, load_runner
@@ -83,8 +84,8 @@ class CheckServedReport:
     served_model: str
     model: str
     adapter: str | None
-    verdict: ServedVerdict
-    weights_notes: tuple[str, ...]
+    verdict: ServedVerdict = field(metadata=shown(inline=True))
+    weights_notes: tuple[str, ...] = field(metadata=HIDDEN)
 
     @property
     def ok(self) -> bool:
@@ -103,15 +104,7 @@ class CheckServedReport:
 
     def as_json(self) -> JsonObject:
         """The fields of `vox mens check-served --json`."""
-        return {
-            "url": self.url,
-            "server": self.server,
-            "served_model": self.served_model,
-            "model": self.model,
-            "adapter": self.adapter,
-            **self.verdict.as_json(),
-            "notes": list(self.notes),
-        }
+        return {**json_fields(self), "notes": list(self.notes)}
 
 
 def check_served(request: CheckServedRequest) -> CheckServedReport:

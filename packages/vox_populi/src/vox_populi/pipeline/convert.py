@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import setting, setting_metadata
-from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport, shown
 from vox_populi.files.output_guard import require_new_file
 from vox_populi.hf.hub_name import ModelParts
 from vox_populi.operator_messages import adapter as say_adapter
@@ -50,12 +50,12 @@ class ConvertRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConvertReport:
+class ConvertReport(JsonReport):
     """A report of what was written and how the adapter was changed."""
 
-    source_form: str
+    source_form: str = field(metadata=shown("from"))
     """Display name of the source format."""
-    target: AdapterForm
+    target: AdapterForm = field(metadata=shown("to"))
     output: Path
     files: tuple[str, ...]
     graph: str
@@ -67,26 +67,10 @@ class ConvertReport:
     use_rslora: bool
     renamed: tuple[str, ...]
     """One line for every layer whose name changed."""
+    rescaled: tuple[str, ...] = ()
+    """Empty, as is the next: both are for programs that read the report of an export too."""
+    refused: tuple[str, ...] = ()
     notes: tuple[str, ...]
-
-    def as_json(self) -> JsonObject:
-        """The fields of `vox mens convert-adapter --json`."""
-        return {
-            "from": self.source_form,
-            "to": self.target.value,
-            "output": str(self.output),
-            "files": list(self.files),
-            "graph": self.graph,
-            "base_quant": self.base_quant,
-            "modules": self.modules,
-            "rank": self.rank,
-            "alpha": self.alpha,
-            "use_rslora": self.use_rslora,
-            "renamed": list(self.renamed),
-            "rescaled": [],
-            "refused": [],
-            "notes": list(self.notes),
-        }
 
 
 def convert_adapter(request: ConvertRequest) -> ConvertReport:

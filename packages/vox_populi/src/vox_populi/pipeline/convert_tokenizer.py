@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vox_populi import extras
 from vox_populi.contract.setting import setting, setting_metadata
-from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport
 from vox_populi.files.made_folders import made_folder
 from vox_populi.files.output_guard import require_new_file
 from vox_populi.files.whole_file import write_whole
@@ -35,21 +35,13 @@ class ConvertTokenizerRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConvertTokenizerReport:
+class ConvertTokenizerReport(JsonReport):
     """A report of what was read and written."""
 
     output: Path
     sources: tuple[str, ...]
     tokens: int
     """Number of tokens in the sources."""
-
-    def as_json(self) -> JsonObject:
-        """The fields of `vox mens convert-tokenizer --json`."""
-        return {
-            "output": str(self.output),
-            "sources": list(self.sources),
-            "tokens": self.tokens,
-        }
 
 
 def convert_tokenizer(request: ConvertTokenizerRequest) -> ConvertTokenizerReport:

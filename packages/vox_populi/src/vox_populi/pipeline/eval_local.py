@@ -14,7 +14,7 @@ from vox_populi.evals.eval_report import MeasuredTasks
 from vox_populi.evals.eval_task import EvalTask
 from vox_populi.evals.python_jail import require_jail
 from vox_populi.evals.task_files import SAMPLES, TaskFile
-from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import HIDDEN, JsonReport, shown
 from vox_populi.files.output_guard import Reads, require_new_folder
 from vox_populi.operator_messages import evals as say
 from vox_populi.pipeline.early_refusals import refuse_all, weights_checks
@@ -100,25 +100,16 @@ class EvalLocalRequest(EvalLocalSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvalLocalReport:
+class EvalLocalReport(JsonReport):
     """How well a model does tasks."""
 
-    document: Mapping[str, object]
+    document: Mapping[str, object] = field(metadata=shown(inline=True))
     """The report, as it is written."""
-    measured: MeasuredTasks
-    base: MeasuredTasks | None
-    seconds: float
+    measured: MeasuredTasks = field(metadata=HIDDEN)
+    base: MeasuredTasks | None = field(metadata=HIDDEN)
+    seconds: float = field(metadata=shown(digits=3))
     output: Path | None
     notes: tuple[str, ...] = ()
-
-    def as_json(self) -> JsonObject:
-        """The report, with what depends on the clock and the place."""
-        return {
-            **self.document,
-            "seconds": round(self.seconds, 3),
-            "output": None if self.output is None else str(self.output),
-            "notes": list(self.notes),
-        }
 
 
 def evaluate_tasks(request: EvalLocalRequest) -> EvalLocalReport:

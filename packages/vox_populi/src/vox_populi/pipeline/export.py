@@ -8,7 +8,7 @@ from pathlib import Path
 from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.export.consumers import Consumer
-from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport, shown
 from vox_populi.hf.hub_name import ModelParts
 from vox_populi.pipeline.early_refusals import (
     reads_of,
@@ -51,10 +51,10 @@ class ExportRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportReport:
+class ExportReport(JsonReport):
     """A report of what was written and how the adapter was changed."""
 
-    consumer: Consumer
+    consumer: Consumer = field(metadata=shown("for"))
     output_dir: Path
     files: tuple[str, ...]
     modules: int
@@ -63,22 +63,9 @@ class ExportReport:
     """Alpha as the consumer reads it."""
     renamed: tuple[str, ...]
     rescaled: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+    """Empty: an adapter is exported whole, or not at all."""
     notes: tuple[str, ...]
-
-    def as_json(self) -> JsonObject:
-        """The fields of `vox mens export-adapter --json`."""
-        return {
-            "for": self.consumer.value,
-            "output_dir": str(self.output_dir),
-            "files": list(self.files),
-            "modules": self.modules,
-            "rank": self.rank,
-            "alpha": self.alpha,
-            "renamed": list(self.renamed),
-            "rescaled": list(self.rescaled),
-            "refused": [],
-            "notes": list(self.notes),
-        }
 
 
 def export_adapter(request: ExportRequest) -> ExportReport:

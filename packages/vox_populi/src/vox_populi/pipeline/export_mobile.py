@@ -10,7 +10,7 @@ from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import out_of_range, setting, setting_metadata, settings_of
 from vox_populi.errors import ArtifactError, ConfigError
 from vox_populi.export.mobile_formats import MOST_TOKENS, NOT_WRITTEN, WRITTEN, MobileFormat
-from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport, shown
 from vox_populi.files.output_guard import require_new_folder
 from vox_populi.hf.hub_name import ModelParts
 from vox_populi.number_ranges import NumberRange
@@ -67,13 +67,13 @@ class MobileRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MobileReport:
+class MobileReport(JsonReport):
     """What was written, and how its answers compare with ours."""
 
     output_dir: Path
-    target: MobileFormat
+    target: MobileFormat = field(metadata=shown("for"))
     files: tuple[str, ...]
-    total_bytes: int
+    total_bytes: int = field(metadata=shown("bytes"))
     seq_len: int
     fixed_length: bool
     prompts: int
@@ -83,21 +83,6 @@ class MobileReport:
     max_difference: float
     """Largest difference of scores after a prompt."""
     notes: tuple[str, ...] = ()
-
-    def as_json(self) -> JsonObject:
-        """The fields of `vox mens export-mobile --json`."""
-        return {
-            "output_dir": str(self.output_dir),
-            "for": self.target.value,
-            "files": list(self.files),
-            "bytes": self.total_bytes,
-            "seq_len": self.seq_len,
-            "fixed_length": self.fixed_length,
-            "prompts": self.prompts,
-            "tokens": self.tokens,
-            "max_difference": self.max_difference,
-            "notes": list(self.notes),
-        }
 
 
 def export_mobile(request: MobileRequest) -> MobileReport:

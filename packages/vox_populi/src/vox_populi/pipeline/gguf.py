@@ -9,7 +9,7 @@ from vox_populi import extras
 from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.export.consumers import GgufType, GgufTypeChoice
-from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport, shown
 from vox_populi.files.output_guard import require_new_file
 from vox_populi.hf.hub_name import ModelParts
 from vox_populi.merge.receipt import RowCheck
@@ -56,38 +56,24 @@ class GgufRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GgufReport:
+class GgufReport(JsonReport):
     """A report of what was written and read back."""
 
     output: Path
-    kind: GgufType
+    modelfile: Path
+    """The file for Ollama beside it."""
+    kind: GgufType = field(metadata=shown("type"))
     tensors: int
     """Number of tensors, all of which were compared."""
-    total_bytes: int
+    total_bytes: int = field(metadata=shown("bytes"))
     pre_tokenizer: str
     """llama.cpp's name of the pre-tokenizer."""
     context: int
     """Context length up to which llama.cpp computes the same."""
-    modelfile: Path
-    """The file for Ollama beside it."""
     rows: RowCheck | None = None
     """Whether the file does what an adapter was trained for; `None` for a model folder, and if the
     adapter's run has no check rows."""
     notes: tuple[str, ...] = ()
-
-    def as_json(self) -> JsonObject:
-        """The fields of `vox mens export-gguf --json`."""
-        return {
-            "output": str(self.output),
-            "modelfile": str(self.modelfile),
-            "type": self.kind.value,
-            "tensors": self.tensors,
-            "bytes": self.total_bytes,
-            "pre_tokenizer": self.pre_tokenizer,
-            "context": self.context,
-            "rows": None if self.rows is None else self.rows.as_json(),
-            "notes": list(self.notes),
-        }
 
 
 def export_gguf(request: GgufRequest) -> GgufReport:

@@ -10,7 +10,7 @@ from pathlib import Path
 from vox_populi import extras, number_ranges
 from vox_populi.contract.setting import require_settings, setting
 from vox_populi.errors import ConfigError
-from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport, shown
 from vox_populi.number_ranges import NumberRange
 from vox_populi.operator_messages import harness as say
 from vox_populi.pipeline.early_refusals import refuse_all, weights_checks
@@ -61,7 +61,7 @@ class HarnessRequest(HarnessSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskFigures:
+class TaskFigures(JsonReport):
     """What a task gave."""
 
     task: str
@@ -69,13 +69,9 @@ class TaskFigures:
     metrics: Mapping[str, float]
     """Values by lm_eval's names: `acc`, `acc_stderr`, `exact_match,strict` for a filter."""
 
-    def as_json(self) -> JsonObject:
-        """An entry of the report."""
-        return {"task": self.task, "examples": self.examples, "metrics": dict(self.metrics)}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HarnessReport:
+class HarnessReport(JsonReport):
     """Figures of all tasks."""
 
     model: str
@@ -85,21 +81,8 @@ class HarnessReport:
     lm_eval: str
     """Version."""
     tasks: tuple[TaskFigures, ...]
-    seconds: float
+    seconds: float = field(metadata=shown(digits=3))
     notes: tuple[str, ...]
-
-    def as_json(self) -> JsonObject:
-        """The fields of `vox mens lm-eval --json`."""
-        return {
-            "model": self.model,
-            "adapter": self.adapter,
-            "base_digest": self.base_digest,
-            "adapter_digest": self.adapter_digest,
-            "lm_eval": self.lm_eval,
-            "tasks": [each.as_json() for each in self.tasks],
-            "seconds": round(self.seconds, 3),
-            "notes": list(self.notes),
-        }
 
 
 def run_harness(request: HarnessRequest) -> HarnessReport:

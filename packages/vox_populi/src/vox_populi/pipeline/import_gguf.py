@@ -10,7 +10,7 @@ from pathlib import Path
 from vox_populi import number_ranges
 from vox_populi.containers.gguf_header import read_gguf_header
 from vox_populi.contract.setting import setting, setting_metadata
-from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport, shown
 from vox_populi.files.output_guard import Reads
 from vox_populi.number_ranges import require_ranges
 from vox_populi.pipeline.early_refusals import refuse_all, require_new_export
@@ -48,7 +48,7 @@ class ImportGgufRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImportGgufReport:
+class ImportGgufReport(JsonReport):
     """A report of what was read and written."""
 
     source: Path
@@ -64,26 +64,9 @@ class ImportGgufReport:
     """How text is split, or the folder that the tokenizer came from."""
     templates: tuple[str, ...]
     """Names of the chat templates."""
-    total_bytes: int
-    seconds: float
+    total_bytes: int = field(metadata=shown("bytes"))
+    seconds: float = field(metadata=shown(digits=3))
     notes: tuple[str, ...]
-
-    def as_json(self) -> JsonObject:
-        """The fields of `vox mens import-gguf --json`."""
-        return {
-            "source": str(self.source),
-            "source_sha256": self.source_sha256,
-            "output": str(self.output),
-            "files": list(self.files),
-            "model_type": self.model_type,
-            "types": dict(self.types),
-            "dtype": self.dtype,
-            "tokenizer": self.tokenizer,
-            "templates": list(self.templates),
-            "bytes": self.total_bytes,
-            "seconds": round(self.seconds, 3),
-            "notes": list(self.notes),
-        }
 
 
 def import_gguf(request: ImportGgufRequest) -> ImportGgufReport:

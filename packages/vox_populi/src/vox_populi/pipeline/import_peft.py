@@ -10,7 +10,7 @@ from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.contract.template_word import TEMPLATE_METAVAR, parse_template
 from vox_populi.data.training_text import ChatTemplate, TemplatePlace
-from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport
 from vox_populi.files.output_guard import require_new_file
 from vox_populi.hf.hub_name import ModelParts
 from vox_populi.operator_messages import export as say
@@ -44,7 +44,7 @@ class ImportRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImportReport:
+class ImportReport(JsonReport):
     """A report of what was read and written."""
 
     output: Path
@@ -55,18 +55,6 @@ class ImportReport:
     alpha: float
     use_rslora: bool
     notes: tuple[str, ...]
-
-    def as_json(self) -> JsonObject:
-        """The fields of `vox mens import-adapter --json`."""
-        return {
-            "output": str(self.output),
-            "base": self.base,
-            "modules": self.modules,
-            "rank": self.rank,
-            "alpha": self.alpha,
-            "use_rslora": self.use_rslora,
-            "notes": list(self.notes),
-        }
 
 
 def import_adapter(request: ImportRequest) -> ImportReport:

@@ -18,6 +18,7 @@ from vox_populi.export.gguf.vocabulary import gguf_refusals
 from vox_populi.export.mlx_lint import mlx_folder_problems, mlx_model_reasons
 from vox_populi.export.peft_lint import open_peft_folder, peft_folder_problems
 from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport, shown
 from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.hub_name import ModelParts
@@ -88,13 +89,13 @@ class ConsumerVerdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LintReport:
+class LintReport(JsonReport):
     """The verdicts of all requested consumers on a folder."""
 
     folder: Path
     kind: str
     """Display name of the folder's format."""
-    verdicts: tuple[ConsumerVerdict, ...]
+    verdicts: tuple[ConsumerVerdict, ...] = field(metadata=shown("consumers"))
 
     @property
     def ok(self) -> bool:
@@ -105,14 +106,6 @@ class LintReport:
     def problems(self) -> tuple[Problem, ...]:
         """The problems of all of them."""
         return tuple(problem for verdict in self.verdicts for problem in verdict.problems)
-
-    def as_json(self) -> JsonObject:
-        """The fields of `vox mens lint --json`."""
-        return {
-            "folder": str(self.folder),
-            "kind": self.kind,
-            "consumers": [verdict.as_json() for verdict in self.verdicts],
-        }
 
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from vox_populi.errors import ArtifactError
 from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport, shown
 from vox_populi.operator_messages import run_reports as say
 from vox_populi.runs.run_comparison import heldout_group
 from vox_populi.runs.run_record import RunRecord, is_run_folder, read_run_record
@@ -52,25 +53,17 @@ class ListedRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunList:
+class RunList(JsonReport):
     """The runs of a folder, sorted; damaged ones last."""
 
     folder: Path
-    order: RunOrder
+    order: RunOrder = field(metadata=shown("sort"))
     runs: tuple[ListedRun, ...]
 
     @property
     def n_heldout_groups(self) -> int:
         """How many kinds of held-out rows there are."""
         return len({each.heldout_group for each in self.runs if each.heldout_group is not None})
-
-    def as_json(self) -> JsonObject:
-        """The fields of `vox mens runs --json`."""
-        return {
-            "folder": str(self.folder),
-            "sort": self.order.value,
-            "runs": [each.as_json() for each in self.runs],
-        }
 
 
 def list_runs(folder: Path, order: RunOrder) -> RunList:

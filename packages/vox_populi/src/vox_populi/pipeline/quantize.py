@@ -8,7 +8,7 @@ from pathlib import Path
 from vox_populi import number_ranges
 from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import setting, setting_metadata
-from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport, shown
 from vox_populi.hf.hub_name import ModelParts
 from vox_populi.number_ranges import require_ranges
 from vox_populi.pipeline.early_refusals import (
@@ -44,36 +44,22 @@ class QuantizeRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuantizeReport:
+class QuantizeReport(JsonReport):
     """A report of what was written."""
 
     output: Path
-    files: tuple[str, ...]
-    packed: int
+    quant_type: str = "nf4"
+    block_size: int
+    double_quant: bool
+    packed: int = field(metadata=shown("quantised"))
     """Weights in 4 bits."""
     dense: int
     """Tensors that stayed as they were."""
-    block_size: int
-    double_quant: bool
     bytes_before: int
     """Size of the base's tensors."""
-    bytes_after: int
-    seconds: float
-
-    def as_json(self) -> JsonObject:
-        """The fields of `vox mens quantize --json`."""
-        return {
-            "output": str(self.output),
-            "quant_type": "nf4",
-            "block_size": self.block_size,
-            "double_quant": self.double_quant,
-            "quantised": self.packed,
-            "dense": self.dense,
-            "bytes_before": self.bytes_before,
-            "bytes": self.bytes_after,
-            "files": list(self.files),
-            "seconds": round(self.seconds, 3),
-        }
+    bytes_after: int = field(metadata=shown("bytes"))
+    files: tuple[str, ...]
+    seconds: float = field(metadata=shown(digits=3))
 
 
 def quantize_model(request: QuantizeRequest) -> QuantizeReport:

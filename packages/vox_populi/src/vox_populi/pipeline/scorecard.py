@@ -14,6 +14,7 @@ from vox_populi.evals.scorecard_decision import Decision, Verdict, decide
 from vox_populi.evals.scorecard_suite import ScorecardSuite, digest_of_suite
 from vox_populi.evals.task_files import TaskFile, read_tasks
 from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import HIDDEN, JsonReport, json_fields, shown
 from vox_populi.files.output_guard import Reads, require_new_folder
 from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.files.whole_file import pretty_json
@@ -62,19 +63,14 @@ class CycleRequest:
 class CycleReport:
     """A measured cycle."""
 
-    cycle: Cycle
+    cycle: Cycle = field(metadata=HIDDEN)
     output: Path
-    seconds: float
+    seconds: float = field(metadata=shown(digits=3))
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> JsonObject:
         """The file of the cycle, with its place and the time it took."""
-        return {
-            **self.cycle.document(),
-            "output": str(self.output),
-            "seconds": round(self.seconds, 3),
-            "notes": list(self.notes),
-        }
+        return {**self.cycle.document(), **json_fields(self)}
 
 
 def run_cycle(request: CycleRequest) -> CycleReport:
@@ -131,12 +127,12 @@ def verify(suite: SuiteFiles | None, cycles: tuple[Path, ...]) -> VerifyReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecisionReport:
+class DecisionReport(JsonReport):
     """A verdict."""
 
-    decision: Decision
+    decision: Decision = field(metadata=HIDDEN)
+    document: Mapping[str, object] = field(metadata=shown(inline=True))
     output: Path | None
-    document: Mapping[str, object]
 
     @property
     def ok(self) -> bool:
@@ -154,10 +150,6 @@ class DecisionReport:
             else say.promotion_lacks_evidence
         )
         return tuple(words(reason) for reason in self.decision.reasons)
-
-    def as_json(self) -> JsonObject:
-        """The file of the decision and its place."""
-        return {**self.document, "output": None if self.output is None else str(self.output)}
 
 
 def decide_cycles(paths: tuple[Path, ...], output: Path | None) -> DecisionReport:

@@ -13,7 +13,7 @@ from vox_populi.contract.download_choice import download_setting
 from vox_populi.contract.setting import require_settings, setting
 from vox_populi.contract.setting_groups import ComputeSettings
 from vox_populi.errors import ArtifactError, ConfigError
-from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import HIDDEN, JsonReport
 from vox_populi.hf.model_place import foreign_place_problem
 from vox_populi.merge.merged_file import MERGED_FILE
 from vox_populi.number_ranges import NumberRange
@@ -108,18 +108,14 @@ class ServeRequest(ServerSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Serving:
+class Serving(JsonReport):
     """A server that listens."""
 
     url: str
     models: tuple[str, ...]
     """Names that requests choose."""
     needs_key: bool
-    notes: tuple[str, ...] = ()
-
-    def as_json(self) -> JsonObject:
-        """The line of `vox mens serve --json`."""
-        return {"url": self.url, "models": list(self.models), "needs_key": self.needs_key}
+    notes: tuple[str, ...] = field(default=(), metadata=HIDDEN)
 
 
 def serve(

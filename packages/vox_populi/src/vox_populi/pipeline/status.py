@@ -9,7 +9,7 @@ from pathlib import Path
 from vox_populi.errors import ArtifactError
 from vox_populi.events import EventName
 from vox_populi.files.folder_lock import lock_holder
-from vox_populi.files.json_numbers import JsonObject
+from vox_populi.files.json_report import JsonReport
 from vox_populi.files.known_names import MANIFEST_FILE
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.runs.checkpoint_dir import best_checkpoint, list_checkpoints
@@ -30,7 +30,7 @@ from vox_populi.runs.run_history import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatusReport:
+class StatusReport(JsonReport):
     """A summary of a run."""
 
     run: Path
@@ -69,20 +69,6 @@ class StatusReport:
     best_step: int | None = None
     """The step with the lowest held-out loss, whether it was kept or not."""
     best_heldout_loss: float | None = None
-
-    def as_json(self) -> JsonObject:
-        """The fields of `vox mens status --json`."""
-        plain = {
-            name: getattr(self, name) for name in self.__slots__ if name not in ("run", "artifacts")
-        }
-        return {
-            "run": str(self.run),
-            **plain,
-            "checkpoints": list(self.checkpoints),
-            "heldout_by_checkpoint": dict(self.heldout_by_checkpoint),
-            "artifacts": {kind: str(path) for kind, path in self.artifacts.items()},
-            "telemetry": dict(self.telemetry),
-        }
 
 
 def run_status(run: Path) -> StatusReport:
