@@ -10,7 +10,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +88,25 @@ def error_entries() -> list[ErrorEntry]:
 
 
 def _entries_of(path: Path) -> Iterator[ErrorEntry]:
-    for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not isinstance(function, ast.FunctionDef):
-            continue
-        for call in ast.walk(function):
-            if isinstance(call, ast.Call) and ast.unparse(call.func) == "Problem":
-                given = {word.arg: word.value for word in call.keywords if word.arg}
-                code = given.get("code")
-                if isinstance(code, ast.Constant):
-                    summary = (ast.get_docstring(function) or "").split("\n\n")[0]
-                    yield ErrorEntry(
-                        str(code.value), summary, _sentence(given["what"]), _sentence(given["fix"])
-                    )
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            yield from _entries_in(function, ast.get_docstring(function) or "")
+    for constant, text in pairwise(tree.body):
+        match constant, text:
+            case ast.Assign(), ast.Expr(value=ast.Constant(value=str(summary))):
+                yield from _entries_in(constant, summary)
+
+
+def _entries_in(statement: ast.stmt, summary: str) -> Iterator[ErrorEntry]:
+    """The problems of a message function, or the one that is a constant."""
+    for call in ast.walk(statement):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "Problem":
+            given = {word.arg: word.value for word in call.keywords if word.arg}
+            code = given.get("code")
+            if isinstance(code, ast.Constant):
+                what, fix = _sentence(given["what"]), _sentence(given["fix"])
+                yield ErrorEntry(str(code.value), summary.split("\n\n")[0], what, fix)
 
 
 def _entries_of_tensors() -> Iterator[ErrorEntry]:

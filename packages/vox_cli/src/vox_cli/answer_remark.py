@@ -11,7 +11,7 @@ def answer_remark(result: GenerateResult) -> str | None:
     if result.stop_reason == "length":
         return say.note_answer_cut(len(result.ids))
     if result.stop_reason == "context":
-        return say.note_answer_without_room()
+        return say.NOTE_ANSWER_WITHOUT_ROOM
     if result.stop_reason == "stop_token" and not result.text.strip():
-        return say.note_answer_white_space() if result.text else say.note_answer_blank()
+        return say.NOTE_ANSWER_WHITE_SPACE if result.text else say.NOTE_ANSWER_BLANK
     return None

@@ -72,9 +72,9 @@ def run(argv: Sequence[str]) -> int:
         STDOUT.silence()
         return ExitCode.READER_GONE
     except KeyboardInterrupt:
-        return _report([say_run.interrupted()], ExitCode.INTERRUPTED, console)
+        return _report([say_run.INTERRUPTED], ExitCode.INTERRUPTED, console)
     except _Terminated:
-        return _report([say_run.terminated()], ExitCode.TERMINATED, console)
+        return _report([say_run.TERMINATED], ExitCode.TERMINATED, console)
     except Exception as error:  # noqa: BLE001 - the one place where every failure ends
         problems, code = _explain(error, argv)
         if os.environ.get("VOX_DEBUG") == "1":
@@ -112,9 +112,9 @@ def _explain(error: Exception, argv: Sequence[str]) -> tuple[Sequence[Problem], 
     if isinstance(error, USAGE_ERROR):
         return usage_problems(error, argv), ExitCode.USAGE
     if isinstance(error, typer.Abort):
-        return [say_run.interrupted()], ExitCode.INTERRUPTED
+        return [say_run.INTERRUPTED], ExitCode.INTERRUPTED
     if isinstance(error, MemoryError) or _is_memory_refused(error):
-        return [say_environment.memory_exhausted()], ExitCode.ENVIRONMENT
+        return [say_environment.MEMORY_EXHAUSTED], ExitCode.ENVIRONMENT
     if isinstance(error, OSError):
         where = None if error.filename is None else os.fsdecode(error.filename)
         return [say_environment.system_refused(where, cause(error))], ExitCode.ENVIRONMENT

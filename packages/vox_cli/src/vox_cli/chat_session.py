@@ -98,7 +98,7 @@ def _messages(console: Console, *, is_terminal: bool) -> Iterator[str]:
                 return
             is_leaving = True
             console.end_typed_line()
-            console.note(say.note_chat_can_be_left())
+            console.note(say.NOTE_CHAT_CAN_BE_LEFT)
         else:
             is_leaving = False
             yield text

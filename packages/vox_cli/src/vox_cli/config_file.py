@@ -62,7 +62,7 @@ def read_config_file(path: Path, known: Collection[str] | None = None) -> Config
     if root is None or root.tag == _NULL_TAG:
         return ConfigFile(path, {})
     if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(say.config_not_mapping(str(path)))
+        raise ConfigError(say.CONFIG_NOT_MAPPING.at(str(path)))
     values: dict[str, ConfigValue] = {}
     problems: list[Problem] = []
     first_lines: dict[str, int] = {}

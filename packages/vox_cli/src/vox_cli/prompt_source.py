@@ -32,7 +32,7 @@ def prompts_of(prompt: str | None, file: Path | None) -> tuple[Prompt, ...]:
         raise ConfigError(say_usage.sources_conflict(("--prompt", "--prompts")))
     if file is None:
         if not prompt:
-            raise ConfigError(say_usage.prompt_missing())
+            raise ConfigError(say_usage.PROMPT_MISSING)
         return (Prompt(prompt),)
     prompts = _jsonl_prompts(file) if file.suffix == ".jsonl" else _text_prompts(file)
     if not prompts:
@@ -54,7 +54,7 @@ def _row_prompt(row: JsonLine, where: str) -> Prompt | Problem:
     if not isinstance(text, str) or not text:
         return say_usage.prompts_unusable(where, 'the row has no "prompt"')
     if isinstance(row_id, bool) or not isinstance(row_id, str | int | None):
-        return say_use.prompt_id_unusable(where)
+        return say_use.PROMPT_ID_UNUSABLE.at(where)
     return Prompt(text, row_id)
 
 

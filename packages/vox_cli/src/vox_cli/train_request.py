@@ -74,7 +74,7 @@ def build_contract(chosen: Mapping[str, Chosen]) -> FinetuneContract:
     missing = [each for each in settings_of(FinetuneContract) if each.name not in chosen]
     problems = [say.setting_missing(each.flag, variable_of(each), each.name) for each in missing]
     if not any(chosen[name].value for name in _PAIR):
-        problems.insert(0, say_rows.data_missing())
+        problems.insert(0, say_rows.DATA_MISSING)
     if problems:
         raise ConfigError(*problems)
     return FinetuneContract.of(**_stored(FinetuneContract, chosen))

@@ -37,7 +37,7 @@ from vox_populi.hf.inventory import read_inventory
 from vox_populi.merge.choices import MergeFormat, Onto
 from vox_populi.merge.merged_file import MERGED_FILE, read_merged_file
 from vox_populi.merge.receipt import LOGIT_TOLERANCES, RECEIPT_FILE
-from vox_populi.operator_messages.merge import note_head_replaced, note_proxy_merged
+from vox_populi.operator_messages.merge import NOTE_HEAD_REPLACED, note_proxy_merged
 from vox_populi.pipeline import merge_run
 from vox_populi.pipeline.merge import (
     QloraMergeRequest,
@@ -206,7 +206,7 @@ def test_merge_qlora_of_a_proxy_adapter_makes_a_head_of_the_table(
     assert config["tie_word_embeddings"] is False
     assert not read_inventory(request.output).tied_head
     assert note_proxy_merged(graph) in report.notes
-    assert note_head_replaced() in report.notes
+    assert NOTE_HEAD_REPLACED in report.notes
 
 
 def test_merge_qlora_of_a_checkpoint_is_that_of_its_run(

@@ -170,9 +170,9 @@ def test_a_layout_without_a_form_for_tools_is_an_error_of_the_request() -> None:
 @pytest.mark.parametrize(
     ("failed", "status"),
     [
-        (Failed(say.request_timed_out(), is_late=True), 504),
-        (Failed(say.server_stopped()), 503),
-        (Failed(say.unforeseen()), 500),
+        (Failed(say.REQUEST_TIMED_OUT, is_late=True), 504),
+        (Failed(say.SERVER_STOPPED), 503),
+        (Failed(say.UNFORESEEN), 500),
     ],
 )
 def test_a_text_that_fails_is_an_error_and_the_last_event_of_a_stream(

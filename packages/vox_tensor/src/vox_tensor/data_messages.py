@@ -68,14 +68,12 @@ def file_unreadable(reason: str, where: str) -> Problem:
     )
 
 
-def not_a_regular_file(where: str) -> Problem:
-    """A folder, device, pipe or socket in place of a file."""
-    return Problem(
-        code="MENS-D002",
-        what="this is not a regular file.",
-        fix="Pass a file; copy the output of a pipe or device into one first.",
-        where=where,
-    )
+NOT_A_REGULAR_FILE = Problem(
+    code="MENS-D002",
+    what="this is not a regular file.",
+    fix="Pass a file; copy the output of a pipe or device into one first.",
+)
+"""A folder, device, pipe or socket in place of a file."""
 
 
 def line_too_long(limit: int, where: str) -> Problem:
@@ -108,44 +106,33 @@ def not_json(reason: str, character: int, where: str) -> Problem:
     )
 
 
-def repeated_key(where: str) -> Problem:
-    """An object has a key twice; parsers differ on which one counts."""
-    return Problem(
-        code="MENS-D006",
-        what="an object has the same key twice.",
-        fix="Keep one of them.",
-        where=where,
-    )
+REPEATED_KEY = Problem(
+    code="MENS-D006",
+    what="an object has the same key twice.",
+    fix="Keep one of them.",
+)
+"""An object has a key twice; parsers differ on which one counts."""
 
+NOT_A_JSON_NUMBER = Problem(
+    code="MENS-D007",
+    what="a number is NaN, infinite or out of range, which JSON does not have.",
+    fix="Use null, or omit the key.",
+)
+"""NaN or an infinity, spelled out or by overflow."""
 
-def not_a_json_number(where: str) -> Problem:
-    """NaN or an infinity, spelled out or by overflow."""
-    return Problem(
-        code="MENS-D007",
-        what="a number is NaN, infinite or out of range, which JSON does not have.",
-        fix="Use null, or omit the key.",
-        where=where,
-    )
+LONE_SURROGATE = Problem(
+    code="MENS-D008",
+    what="a string has half of a surrogate pair, which is not a character.",
+    fix="Fix or remove the \\ud800 to \\udfff escape that has no partner.",
+)
+r"""Half of a UTF-16 pair, as in `"\ud800"`."""
 
-
-def lone_surrogate(where: str) -> Problem:
-    r"""Half of a UTF-16 pair, as in `"\ud800"`."""
-    return Problem(
-        code="MENS-D008",
-        what="a string has half of a surrogate pair, which is not a character.",
-        fix="Fix or remove the \\ud800 to \\udfff escape that has no partner.",
-        where=where,
-    )
-
-
-def not_an_object(where: str) -> Problem:
-    """Valid JSON, but a list, string, number, boolean or null."""
-    return Problem(
-        code="MENS-D009",
-        what="the line is JSON, but not an object.",
-        fix='Write each row as {"key": value, ...} on its own line, without a list around them.',
-        where=where,
-    )
+NOT_AN_OBJECT = Problem(
+    code="MENS-D009",
+    what="the line is JSON, but not an object.",
+    fix='Write each row as {"key": value, ...} on its own line, without a list around them.',
+)
+"""Valid JSON, but a list, string, number, boolean or null."""
 
 
 def nested_too_deeply(limit: int, where: str) -> Problem:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Self
 
 from vox_tensor.visible_text import one_line
 
@@ -34,6 +35,10 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         return one_line(f"[{self.code}] {place}{self.what} {self.fix}")
+
+    def at(self, where: str) -> Self:
+        """The same problem in a place; message modules hold those without other details."""
+        return replace(self, where=where)
 
     def as_json(self) -> dict[str, object]:
         """The fields that `--json` prints for a failure."""

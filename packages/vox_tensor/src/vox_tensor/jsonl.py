@@ -154,7 +154,7 @@ def parse_jsonl_line(raw: bytes, line: int, where: str) -> JsonLine | Problem:
         return say.not_utf8(error.start + 1, place)
     except DataError as error:
         return error.problems[0]
-    return JsonLine(line, value) if isinstance(value, dict) else say.not_an_object(place)
+    return JsonLine(line, value) if isinstance(value, dict) else say.NOT_AN_OBJECT.at(place)
 
 
 def line_offsets(path: Path) -> array[int]:

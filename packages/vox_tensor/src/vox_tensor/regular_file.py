@@ -90,6 +90,6 @@ def open_regular_file(path: Path) -> Iterator[IO[bytes]]:
         with open_regular(path) as handle:
             yield handle
     except NotRegularFileError:
-        raise DataError(say.not_a_regular_file(where)) from None
+        raise DataError(say.NOT_A_REGULAR_FILE.at(where)) from None
     except OSError as error:
         raise DataError(say.file_unreadable(cause(error), where)) from None

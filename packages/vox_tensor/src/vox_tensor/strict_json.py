@@ -56,18 +56,18 @@ class _RefusedError(Exception):
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise _RefusedError(say.repeated_key)
+        raise _RefusedError(say.REPEATED_KEY.at)
     return value
 
 
 def _no_constant(_name: str) -> object:
-    raise _RefusedError(say.not_a_json_number)
+    raise _RefusedError(say.NOT_A_JSON_NUMBER.at)
 
 
 def _finite(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
-        raise _RefusedError(say.not_a_json_number)
+        raise _RefusedError(say.NOT_A_JSON_NUMBER.at)
     return value
 
 
@@ -92,7 +92,7 @@ def _check_strings(text: str, value: object) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
-        raise _RefusedError(say.lone_surrogate) from None
+        raise _RefusedError(say.LONE_SURROGATE.at) from None
 
 
 def _check_depth(text: str, value: object) -> None:

@@ -45,7 +45,7 @@ def write_starter(folder: Path) -> dict[str, Path]:
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     if folder.is_dir() and any(folder.iterdir()):
-        raise PreflightError(say.init_folder_occupied(str(folder)))
+        raise PreflightError(say.INIT_FOLDER_OCCUPIED.at(str(folder)))
     source = resources.files("vox_cli") / "starter"
     written = {}
     for name, relative in STARTER_FILES.items():

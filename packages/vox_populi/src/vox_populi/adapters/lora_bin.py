@@ -84,7 +84,7 @@ def read_adapter_bin(path: Path, container: SafetensorsHeader | None = None) -> 
         raise ArtifactError(*map(say.adapter_container_refused, error.problems)) from error
     content = _digest(container.metadata["header"], [tensors[name] for name in sorted(tensors)])
     if container.metadata.get("digest") != content:
-        raise ArtifactError(say.adapter_damaged(str(path)))
+        raise ArtifactError(say.ADAPTER_DAMAGED.at(str(path)))
     if broken := not_finite(tensors):
         raise ArtifactError(*capped([tensor_not_finite(LORA_BIN, str(path), n) for n in broken]))
     return Adapter(header, tensors)

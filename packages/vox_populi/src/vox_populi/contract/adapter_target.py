@@ -43,7 +43,7 @@ def parse_targets(text: str) -> TargetRoles | None:
     typed = [name for part in text.split(",") if (name := part.strip().lower())]
     names = [word for name in typed for word in PEER_TARGETS.get(name.rpartition(".")[2], (name,))]
     if not names:
-        raise ConfigError(say.targets_empty())
+        raise ConfigError(say.TARGETS_EMPTY)
     unknown = [name for name in dict.fromkeys(names) if name not in TARGET_WORDS]
     if unknown:
         raise ConfigError(*(say.choice_unknown("--targets", n, TARGET_WORDS) for n in unknown))

@@ -292,15 +292,15 @@ class FinetuneContract:
 
     def _contradictions(self) -> Iterator[Problem]:
         if not self.data and self.data_dir is None:
-            yield say_rows.data_missing()
+            yield say_rows.DATA_MISSING
         if self.data and self.data_dir is not None:
-            yield say_rows.data_given_twice()
+            yield say_rows.DATA_GIVEN_TWICE
         if self.backend is Backend.QLORA and self.tokenizer is not TokenizerKind.HF:
             yield say_contract.qlora_needs_hf_tokenizer(self.tokenizer)
         yield from kernel_problems(self.backend, self.base_quant, self.force_kernel)
         yield from qlora_problems(self.qlora, self.backend, self.batching.seq_len)
         if self.targets is not None and not self.targets:
-            yield say_contract.targets_empty()
+            yield say_contract.TARGETS_EMPTY
         if self.preset is not None and not is_preset(self.preset):
             yield preset_unknown(self.preset)
         if self.deployment_target is DeploymentTarget.MOBILE_EDGE:
@@ -310,7 +310,7 @@ class FinetuneContract:
         if self.compute.device is not DeviceKind.CPU:
             yield say_contract.mobile_edge_needs_cpu(self.compute.device)
         if self.qlora.require_full_proxy_stack:
-            yield say_contract.mobile_edge_rejects_full_stack()
+            yield say_contract.MOBILE_EDGE_REJECTS_FULL_STACK
         for flag, value, limit in (
             ("--seq-len", self.batching.seq_len, MOBILE_EDGE_MAX_SEQ_LEN),
             ("--rank", self.lora.rank, MOBILE_EDGE_MAX_RANK),
@@ -324,9 +324,9 @@ class FinetuneContract:
             value = each.of(self)
             paths = value if each.is_repeated else [value]
             if any(isinstance(path, Path) and "\0" in str(path) for path in paths):
-                yield say_contract.path_has_nul(each.flag)
+                yield say_contract.PATH_HAS_NUL.at(each.flag)
             elif type(value) is str and not _is_unicode(value):
-                yield say_contract.text_not_unicode(each.flag)
+                yield say_contract.TEXT_NOT_UNICODE.at(each.flag)
         wanted = self.rows.context_filter
         if wanted is not None and not wanted.strip():
             yield say_contract.setting_out_of_range("--context-filter", "''", "some text")

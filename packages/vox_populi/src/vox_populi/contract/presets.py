@@ -19,9 +19,9 @@ SMALL_DATA_EPOCHS = (2, 5)
 SMALL_DATA_MAX_WARMUP = 50
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TrainPreset:
-    """The settings of one preset."""
+    """The settings of one preset, in the order of the table."""
 
     rank: int
     alpha: float
@@ -41,82 +41,20 @@ class TrainPreset:
         return min(max(self.epochs, fewest), most), min(self.warmup_steps, SMALL_DATA_MAX_WARMUP)
 
 
-PRESETS: Mapping[str, TrainPreset] = MappingProxyType(
-    {
-        "tiny": TrainPreset(
-            rank=4,
-            alpha=8.0,
-            seq_len=128,
-            batch_size=1,
-            grad_accum=1,
-            epochs=1,
-            warmup_steps=10,
-            learning_rate=1e-4,
-        ),
-        "safe": TrainPreset(
-            rank=8,
-            alpha=16.0,
-            seq_len=256,
-            batch_size=2,
-            grad_accum=8,
-            epochs=3,
-            warmup_steps=50,
-            learning_rate=2e-4,
-        ),
-        "4080": TrainPreset(
-            rank=16,
-            alpha=32.0,
-            seq_len=384,
-            batch_size=1,
-            grad_accum=8,
-            epochs=3,
-            warmup_steps=80,
-            learning_rate=1.5e-4,
-        ),
-        "a100": TrainPreset(
-            rank=32,
-            alpha=64.0,
-            seq_len=1024,
-            batch_size=8,
-            grad_accum=2,
-            epochs=3,
-            warmup_steps=200,
-            learning_rate=2e-4,
-        ),
-        "distributed": TrainPreset(
-            rank=16,
-            alpha=32.0,
-            seq_len=512,
-            batch_size=4,
-            grad_accum=8,
-            epochs=3,
-            warmup_steps=150,
-            learning_rate=1.5e-4,
-        ),
-        "mobile_edge": TrainPreset(
-            rank=8,
-            alpha=16.0,
-            seq_len=256,
-            batch_size=1,
-            grad_accum=8,
-            epochs=3,
-            warmup_steps=40,
-            learning_rate=1.5e-4,
-            device=DeviceKind.CPU,
-            deployment_target=DeploymentTarget.MOBILE_EDGE,
-        ),
-        "vox-gen": TrainPreset(
-            rank=16,
-            alpha=32.0,
-            seq_len=256,
-            batch_size=2,
-            grad_accum=8,
-            epochs=5,
-            warmup_steps=60,
-            learning_rate=1.5e-4,
-        ),
-    }
-)
+# fmt: off
+PRESETS: Mapping[str, TrainPreset] = MappingProxyType({
+    #                           rank alpha seq_len batch accum epochs warm-up rate
+    "tiny":        TrainPreset(   4,  8.0,   128,    1,    1,     1,     10, 1e-4),
+    "safe":        TrainPreset(   8, 16.0,   256,    2,    8,     3,     50, 2e-4),
+    "4080":        TrainPreset(  16, 32.0,   384,    1,    8,     3,     80, 1.5e-4),
+    "a100":        TrainPreset(  32, 64.0,  1024,    8,    2,     3,    200, 2e-4),
+    "distributed": TrainPreset(  16, 32.0,   512,    4,    8,     3,    150, 1.5e-4),
+    "mobile_edge": TrainPreset(   8, 16.0,   256,    1,    8,     3,     40, 1.5e-4,
+                               device=DeviceKind.CPU,
+                               deployment_target=DeploymentTarget.MOBILE_EDGE),
+    "vox-gen":     TrainPreset(  16, 32.0,   256,    2,    8,     5,     60, 1.5e-4),
+})
+# fmt: on
 """Every preset by its canonical name."""
 
 PRESET_ALIASES: Mapping[str, str] = MappingProxyType(

@@ -172,9 +172,9 @@ def kernel_problems(
 ) -> Iterator[Problem]:
     """Contradictions between backend, quantisation and kernel."""
     if base_quant is BaseQuant.NF4 and backend is Backend.LORA:
-        yield say.nf4_needs_qlora()
+        yield say.NF4_NEEDS_QLORA
     if base_quant is BaseQuant.NONE and backend is Backend.QLORA:
-        yield say.qlora_needs_nf4()
+        yield say.QLORA_NEEDS_NF4
     implied = implied_kernel(backend, base_quant)
     if forced is not None and forced is not implied:
         default = BaseQuant.NF4 if backend is Backend.QLORA else BaseQuant.NONE

@@ -122,7 +122,7 @@ class _Conversion:
         for scan in self._scans:
             scan.check_unchanged()
         if not self._layouts:
-            raise DataError(*(say_data.data_file_empty(scan.where) for scan in self._scans))
+            raise DataError(*(say_data.DATA_FILE_EMPTY.at(scan.where) for scan in self._scans))
 
     def report(self) -> ConvertReport:
         """The counts."""

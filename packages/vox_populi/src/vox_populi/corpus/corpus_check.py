@@ -197,7 +197,7 @@ class CorpusCheck:
         scan.check_unchanged()
         bad = scan.n_bad + unencodable
         if not rows + bad + left_out:
-            raise DataError(say_data.data_file_empty(scan.where))
+            raise DataError(say_data.DATA_FILE_EMPTY.at(scan.where))
         self._files.append(
             FileCheck(
                 path=path,

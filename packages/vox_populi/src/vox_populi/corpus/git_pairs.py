@@ -48,7 +48,7 @@ def build_git_pairs(
         EnvironmentFailure: Without the git command.
     """
     if not root.is_dir():
-        raise DataError(say.not_a_repository(str(root)))
+        raise DataError(say.NOT_A_REPOSITORY.at(str(root)))
     is_diff = rows is GitRows.DIFF
     repository = GitRepository(
         root,

@@ -85,7 +85,7 @@ class GitRepository:
         self._context = f"--unified={_WHOLE_FILE if whole_files else 3}"
         self._git = shutil.which("git")
         if self._git is None:
-            raise EnvironmentFailure(say.git_missing())
+            raise EnvironmentFailure(say.GIT_MISSING)
         self._folder = _git_folder(root)
         self._tip = _tip(self._folder, root)
         self._boundary = f"commit-{secrets.token_hex(16)}"
@@ -309,14 +309,14 @@ def _git_folder(root: Path) -> Path:
     elif (root / "HEAD").is_file() and (root / "objects").is_dir():
         folder = root
     else:
-        raise DataError(say.not_a_repository(where))
+        raise DataError(say.NOT_A_REPOSITORY.at(where))
     objects = folder / "objects"
     links = [path for path in (inner, objects, *_entries(objects)) if path.is_symlink()]
     borrowed = [folder / "commondir", objects / "info" / "alternates"]
     if links or not folder.is_dir() or any(map(os.path.lexists, borrowed)):
-        raise DataError(say.repository_leads_out(where))
+        raise DataError(say.REPOSITORY_LEADS_OUT.at(where))
     if not objects.is_dir():
-        raise DataError(say.not_a_repository(where))
+        raise DataError(say.NOT_A_REPOSITORY.at(where))
     return folder
 
 
@@ -345,7 +345,7 @@ def _tip(folder: Path, root: Path) -> str:
             commit_id, _, name = line.partition(" ")
             if name == branch[1] and _ID.fullmatch(commit_id):
                 return commit_id
-    raise DataError(say.repository_without_commits(str(root)))
+    raise DataError(say.REPOSITORY_WITHOUT_COMMITS.at(str(root)))
 
 
 def _small_text(path: Path, most: int = 4096) -> str:

@@ -51,7 +51,7 @@ def build_markdown_pairs(root: Path, options: SideOptions | None = None) -> Sour
         DataError: For a folder that is missing or gives no training rows.
     """
     if not root.is_dir():
-        raise DataError(say.documents_missing(str(root)))
+        raise DataError(say.DOCUMENTS_MISSING.at(str(root)))
     options = options or SideOptions()
     builder = _Builder(root, options)
     for found in sorted(_documents(root), key=lambda each: each.relative.parts):

@@ -71,7 +71,7 @@ def mix_corpus(config: MixConfig, options: MixOptions | None = None) -> MixResul
     options = options or MixOptions()
     output = options.output or config.output
     if output is None:
-        raise ConfigError(say_corpus.mix_output_missing(str(config.file)))
+        raise ConfigError(say_corpus.MIX_OUTPUT_MISSING.at(str(config.file)))
     located = locate_sources(config, allow_missing=options.allow_missing_sources)
     check_output(config, located, output)
     scan = MixScan(config, options.on_bad_row)
@@ -80,12 +80,12 @@ def mix_corpus(config: MixConfig, options: MixOptions | None = None) -> MixResul
         raise DataError(*scan.problems.shown())
     writer = _Writer(config, sources)
     if not writer.n_rows:
-        raise DataError(say_corpus.mix_empty(str(config.file)))
+        raise DataError(say_corpus.MIX_EMPTY.at(str(config.file)))
     report_file = report_path(output)
     if not options.force and _is_there(output):
         writer.pass_over_rows()
         if not _holds(output, writer.digest):
-            raise DataError(say_corpus.mix_output_occupied(str(output)))
+            raise DataError(say_corpus.MIX_OUTPUT_OCCUPIED.at(str(output)))
         remove_leftovers(output)
         with replaced_file(report_file) as handle:
             handle.write(_report_bytes(writer.report(options, output)))
@@ -146,7 +146,7 @@ class _Writer:
             if source.digest is not None and file_digest(source.located.path) != source.digest
         ]
         if changed:
-            raise DataError(*(say_data.data_file_changed(str(path)) for path in changed))
+            raise DataError(*(say_data.DATA_FILE_CHANGED.at(str(path)) for path in changed))
 
     def report(self, options: MixOptions, output: Path) -> MixReport:
         """Counts and digest, once the rows have been read."""
@@ -172,7 +172,7 @@ def _row_at(source: ScannedSource, index: int) -> dict[str, object]:
     try:
         return written_row(row.value, source.located.source.record_format, row.place)
     except DataError:
-        raise DataError(say_data.data_file_changed(str(source.located.path))) from None
+        raise DataError(say_data.DATA_FILE_CHANGED.at(str(source.located.path))) from None
 
 
 def _order(config: MixConfig, sources: Sequence[ScannedSource]) -> array[int]:

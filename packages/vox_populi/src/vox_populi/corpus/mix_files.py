@@ -72,7 +72,7 @@ def _target_problems(target: Path, inputs: Mapping[object, Path]) -> Iterator[Pr
     if hit is not None:
         yield say.mix_output_is_source(str(target), str(hit))
     elif target.exists() and not target.is_file():
-        yield data_messages.not_a_regular_file(str(target))
+        yield data_messages.NOT_A_REGULAR_FILE.at(str(target))
 
 
 def _located(config: MixConfig, source: MixSource) -> LocatedSource:

@@ -51,8 +51,8 @@ def write_pairs(pairs: BuiltPairs, out_dir: Path, *, force: bool = False) -> tup
     stale = [path for path, rows in sides.items() if not rows and os.path.lexists(path)]
     occupied = [path for path in stale if not force and not _is_empty(path)]
     if occupied:
-        raise DataError(*(say.corpus_file_occupied(str(path)) for path in occupied))
-    with row_outputs(paths, force=force, occupied=say.corpus_file_occupied) as writers:
+        raise DataError(*(say.CORPUS_FILE_OCCUPIED.at(str(path)) for path in occupied))
+    with row_outputs(paths, force=force, occupied=say.CORPUS_FILE_OCCUPIED.at) as writers:
         for writer in writers:
             for row in sides[writer.path]:
                 writer.write(row)

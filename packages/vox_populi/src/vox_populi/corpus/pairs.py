@@ -122,7 +122,7 @@ def build_pairs(root: Path, options: PairOptions | None = None) -> PairsResult:
         DataError: For a folder that is missing or gives no training rows.
     """
     if not root.is_dir():
-        raise DataError(say.source_folder_missing(str(root)))
+        raise DataError(say.SOURCE_FOLDER_MISSING.at(str(root)))
     options = options or PairOptions()
     builder = _Builder(root, options)
     found = list(iter_python_files(root))

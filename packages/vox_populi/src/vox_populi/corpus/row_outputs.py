@@ -75,7 +75,7 @@ def check_row_outputs(outputs: Mapping[str, Path], inputs: Sequence[Path]) -> No
             raise DataError(say.row_outputs_equal(str(path), seen[real], flag))
         seen[real] = flag
         if path.exists() and not path.is_file():
-            raise DataError(data_messages.not_a_regular_file(str(path)))
+            raise DataError(data_messages.NOT_A_REGULAR_FILE.at(str(path)))
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def row_outputs(
     paths: Sequence[Path],
     *,
     force: bool,
-    occupied: Callable[[str], Problem] = say.row_file_occupied,
+    occupied: Callable[[str], Problem] = say.ROW_FILE_OCCUPIED.at,
 ) -> Iterator[tuple[RowFileWriter, ...]]:
     """Open a temporary file for each path; they replace the paths when the block succeeds.
 

@@ -144,7 +144,7 @@ def split_corpus(request: SplitRequest) -> SplitReport:
     if len(scan.log) and request.on_bad_row is OnBadRow.ERROR:
         raise DataError(*scan.log.shown())
     if not grouping.n_rows:
-        raise DataError(say_data.data_file_empty(str(request.file)))
+        raise DataError(say_data.DATA_FILE_EMPTY.at(str(request.file)))
     sides = grouping.sides()
     groups = grouping.groups_by_side()
     empty = [side for number, side in enumerate(outputs) if not groups[number]]
@@ -177,7 +177,7 @@ def _writer_of(
 ) -> RowFileWriter:
     """The file for a row; more rows than in the first pass mean that the input has changed."""
     if number >= len(sides):
-        raise DataError(say_data.data_file_changed(str(file)))
+        raise DataError(say_data.DATA_FILE_CHANGED.at(str(file)))
     return writers[sides[number]]
 
 

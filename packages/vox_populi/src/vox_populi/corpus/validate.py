@@ -94,7 +94,7 @@ def validate_files(paths: Sequence[Path], output: Path | None = None) -> FilesRe
         OSError: When the output cannot be written.
     """
     if output is not None and any(_is_same_file(path, output) for path in paths):
-        raise DataError(say.output_is_input(str(output)))
+        raise DataError(say.OUTPUT_IS_INPUT.at(str(output)))
     checks = [_Check(path) for path in paths]
     _run_all(checks)
     if output is None or not any(check.accepted for check in checks):
@@ -131,7 +131,7 @@ def validate_corpus(path: Path, output: Path | None = None) -> ValidationReport:
         OSError: When the output cannot be written.
     """
     if output is not None and _is_same_file(path, output):
-        raise DataError(say.output_is_input(str(output)))
+        raise DataError(say.OUTPUT_IS_INPUT.at(str(output)))
     check = _Check(path)
     check.run()
     if output is None or not check.accepted:
@@ -203,7 +203,7 @@ class _Check:
     def report(self, output: Path | None) -> ValidationReport:
         """The counts."""
         if not self.rows:
-            self.log.add([say.data_file_empty(str(self.path))])
+            self.log.add([say.DATA_FILE_EMPTY.at(str(self.path))])
         return ValidationReport(
             path=self.path,
             rows=self.rows,

@@ -57,6 +57,6 @@ def open_measured_rows(asked: AskedRows, text_chars: int = MOST_CHARACTERS) -> R
         found = folder_rows(place, by_name_only=False, config=config)
         chosen = found.test or found.valid or found.train
         if not chosen:
-            raise DataError(say.folder_without_rows(str(path)))
+            raise DataError(say.FOLDER_WITHOUT_ROWS.at(str(path)))
         files += chosen
     return open_all_rows(files, text_chars)

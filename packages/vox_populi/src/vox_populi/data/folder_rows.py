@@ -140,7 +140,7 @@ def files_of(paths: Sequence[Path]) -> FolderRows:
             problems += error.problems
             continue
         if not rows.train:
-            problems.append(say.folder_without_rows(str(path)))
+            problems.append(say.FOLDER_WITHOUT_ROWS.at(str(path)))
         found.append(rows)
     if problems:
         raise DataError(*problems)

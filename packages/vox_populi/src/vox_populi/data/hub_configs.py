@@ -52,7 +52,7 @@ def hub_configs(folder: Path) -> tuple[HubConfig, ...]:
         return ()
     where = str(folder / README)
     if not extras.is_installed("yaml"):
-        raise DataError(say.configs_need_yaml(where))
+        raise DataError(say.CONFIGS_NEED_YAML.at(where))
     yaml: Any = extras.load("yaml")
     try:
         found = yaml.safe_load(front)["configs"]

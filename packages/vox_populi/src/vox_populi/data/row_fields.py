@@ -75,7 +75,7 @@ class RowFields:
 
     def system_conflict(self) -> None:
         """Record a system field that differs from the conversation's system message."""
-        self.problems.append(say.system_prompts_conflict(self.place))
+        self.problems.append(say.SYSTEM_PROMPTS_CONFLICT.at(self.place))
 
     def conflict(self, one: str, other: str) -> None:
         """Record two fields that mean the same and differ."""

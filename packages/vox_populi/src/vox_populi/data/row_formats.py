@@ -177,5 +177,5 @@ def _conversation(row: RowFields) -> list[Message]:
 
 def _answered(row: RowFields, messages: list[Message]) -> list[Message]:
     if not row.problems and not any(message.role is Role.ASSISTANT for message in messages):
-        row.problems.append(say.no_assistant_message(row.place))
+        row.problems.append(say.NO_ASSISTANT_MESSAGE.at(row.place))
     return messages

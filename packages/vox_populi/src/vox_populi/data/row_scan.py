@@ -112,7 +112,7 @@ def left_out_for_text(rule: ControlText, place: str) -> DropReason | None:
         DataError: When the rule refuses it.
     """
     if rule is ControlText.ERROR:
-        raise DataError(say_rows.control_text_in_row(place))
+        raise DataError(say_rows.CONTROL_TEXT_IN_ROW.at(place))
     return DropReason.CONTROL_TEXT if rule is ControlText.SKIP else None
 
 
@@ -260,7 +260,7 @@ def _nothing_left(report: DataReport, where: str) -> Problem | None:
     if report.kept:
         return None
     if not report.rows:
-        return say.data_file_empty(where)
+        return say.DATA_FILE_EMPTY.at(where)
     masked = report.dropped[DropReason.NOTHING_TO_LEARN]
     if masked == report.rows:
         return say.nothing_to_learn_anywhere(where, masked)

@@ -150,7 +150,7 @@ def encode_prompt(
         for _, piece_ids in pieces:
             ids += piece_ids
     except ValueError:
-        raise DataError(say.prompt_not_unicode(place)) from None
+        raise DataError(say.PROMPT_NOT_UNICODE.at(place)) from None
     return ids
 
 

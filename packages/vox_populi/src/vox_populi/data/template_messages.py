@@ -106,10 +106,10 @@ def _dropped(
     elif not use.writes_results and any(each.role is Role.TOOL for each in messages):
         yield say.template_drops_tools(place, "answers of tools")
     if not use.reasoning_keys and any(each.reasoning for each in messages):
-        yield say.template_drops_reasoning(place)
+        yield say.TEMPLATE_DROPS_REASONING.at(place)
     beside = any(each.tool_calls and each.content.strip() for each in messages)
     if beside and use.calls is not None and not use.calls.keeps_text:
-        yield say.template_drops_text(place)
+        yield say.TEMPLATE_DROPS_TEXT.at(place)
 
 
 def _turns(messages: Sequence[Message], use: TemplateUse) -> Iterator[TemplateMessage]:

@@ -137,7 +137,7 @@ class TemplateEncoder:
             row = self.row(TrainingRecord(messages=probe, line=0))
         except DataError as error:
             where = self.template.where
-            raise ModelError(*error.problems, say.template_has_no_end(where)) from None
+            raise ModelError(*error.problems, say.TEMPLATE_HAS_NO_END.at(where)) from None
         controls = self.tokenizer.control_ids
         return next(label for label in reversed(row.labels) if label in controls)
 
@@ -176,7 +176,7 @@ class TemplateEncoder:
         controls = self.tokenizer.control_ids
         for token_id, (start, end) in zip(ids, offsets, strict=True) if typed else ():
             if token_id in controls and any(start <= a < end for a, _ in typed):
-                raise DataError(say.text_makes_control_token(place))
+                raise DataError(say.TEXT_MAKES_CONTROL_TOKEN.at(place))
         return rendered, ids, offsets
 
     def _answers(

@@ -59,10 +59,10 @@ def typed_controls(
             veiled, tools=veiled_tools or None, open_assistant=open_assistant, place=place
         ).text
     except DataError:
-        raise DataError(say.control_text_moved(place)) from None
+        raise DataError(say.CONTROL_TEXT_MOVED.at(place)) from None
     same = len(shown) == len(text) and all(b in (a, veil) for a, b in zip(text, shown, strict=True))
     if not same:
-        raise DataError(say.control_text_moved(place))
+        raise DataError(say.CONTROL_TEXT_MOVED.at(place))
     return [(i, i + 1) for i, character in enumerate(shown) if character == veil]
 
 

@@ -123,7 +123,7 @@ def read_report(path: Path) -> ReadReport:
             raise FieldError(message)
         take(raw, OWN_DIGEST, str)
         if not fits_own_digest(raw):
-            raise ArtifactError(say.report_edited(str(file)))
+            raise ArtifactError(say.REPORT_EDITED.at(str(file)))
         with inside("digests"):
             tasks = take(take_object(raw, "digests"), "tasks", str)
         return ReadReport(

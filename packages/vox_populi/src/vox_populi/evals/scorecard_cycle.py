@@ -134,7 +134,7 @@ def read_cycle(path: Path) -> Cycle:
         raise ArtifactError(say.cycle_invalid(str(error), str(file))) from None
     is_own = fits_own_digest(raw)
     if not is_own or canonical_json(cycle.document()) != canonical_json(raw):
-        raise ArtifactError(say.cycle_edited(str(file)))
+        raise ArtifactError(say.CYCLE_EDITED.at(str(file)))
     return cycle
 
 

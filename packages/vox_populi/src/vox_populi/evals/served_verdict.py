@@ -92,7 +92,7 @@ class ServedVerdict:
         comparable = [pair for pair in self.pairs if pair.ours is not None]
         found = [*self._of_template(), *self._of_end()]
         if not comparable:
-            return tuple(found) or (say.nothing_compared(),)
+            return tuple(found) or (say.NOTHING_COMPARED,)
         return (*found, *self._of_scores(), *self._of_texts())
 
     @property
@@ -100,11 +100,11 @@ class ServedVerdict:
         """What could not be compared."""
         notes = []
         if self.template == "same count":
-            notes.append(say.note_ids_not_offered())
+            notes.append(say.NOTE_IDS_NOT_OFFERED)
         if self.end == "not seen":
             notes.append(say.note_end_not_seen(self.most_tokens))
         if self.adapter == "unclear" and not self.problems:
-            notes.append(say.note_base_alike())
+            notes.append(say.NOTE_BASE_ALIKE)
         return tuple(notes)
 
     def as_json(self) -> JsonObject:

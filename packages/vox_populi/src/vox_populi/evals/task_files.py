@@ -108,7 +108,7 @@ def read_tasks(
     if problems:
         raise DataError(*capped(problems))
     if not found:
-        raise DataError(say.tasks_missing(", ".join(str(file.path) for file in files)))
+        raise DataError(say.TASKS_MISSING.at(", ".join(str(file.path) for file in files)))
     return tuple(found.values())
 
 

@@ -51,6 +51,6 @@ def _notes(consumer: Consumer, files: dict[str, list[Chunk]], end: str) -> Itera
     if TEMPLATE_FILE not in files:
         return
     if consumer is Consumer.GGUF:
-        yield say.note_template_for_llama_cpp()
+        yield say.NOTE_TEMPLATE_FOR_LLAMA_CPP
     if consumer is Consumer.MLX:
         yield say.note_template_for_mlx(end)

@@ -43,7 +43,7 @@ def shown(key: str | None = None, *, digits: int | None = None, inline: bool = F
     Args:
         key: Its key, if that is not its name.
         digits: Decimal places that it is rounded to.
-        inline: Whether its own keys stand in place of it.
+        inline: Whether its own keys replace it.
     """
     return {_SHOWN: _Shown(key=key, digits=digits, inline=inline)}
 

@@ -31,9 +31,9 @@ def open_model_file(path: Path) -> Iterator[BufferedReader]:
         with _opened(path) as file:
             yield file
     except FileNotFoundError:
-        raise ModelError(say.model_file_missing(where)) from None
+        raise ModelError(say.MODEL_FILE_MISSING.at(where)) from None
     except NotRegularFileError:
-        raise ModelError(say.model_file_not_regular(where)) from None
+        raise ModelError(say.MODEL_FILE_NOT_REGULAR.at(where)) from None
     except OSError as error:
         raise ModelError(say.model_file_unreadable(where, cause(error))) from None
 

@@ -61,7 +61,7 @@ def require_movable(output: Path) -> None:
         PreflightError: When it is one of these.
     """
     if os.path.lexists(output) and _is_within(Path.cwd(), output):
-        raise PreflightError(say.output_holds_working_folder(str(output)))
+        raise PreflightError(say.OUTPUT_HOLDS_WORKING_FOLDER.at(str(output)))
 
 
 def names_in(output: Path) -> tuple[str, ...]:
@@ -74,12 +74,12 @@ def names_in(output: Path) -> tuple[str, ...]:
     where = str(output)
     try:
         if output.is_symlink():
-            raise EnvironmentFailure(say.output_folder_is_link(where))
+            raise EnvironmentFailure(say.OUTPUT_FOLDER_IS_LINK.at(where))
         names = tuple(entry.name for entry in output.iterdir())
     except FileNotFoundError:
         return ()
     except NotADirectoryError as error:
-        raise EnvironmentFailure(say.output_not_a_folder(where)) from error
+        raise EnvironmentFailure(say.OUTPUT_NOT_A_FOLDER.at(where)) from error
     except OSError as error:
         raise EnvironmentFailure(say.output_not_writable(where, cause(error))) from error
     holder = lock_holder(output) if LOCK_NAME in names else None
@@ -129,7 +129,7 @@ def require_room(output: Path, needed: int, too_small: Callable[[str, int, int],
         folder = nearest_folder(output)
         free = shutil.disk_usage(folder).free
     except NotADirectoryError as error:
-        raise EnvironmentFailure(say.output_not_a_folder(where)) from error
+        raise EnvironmentFailure(say.OUTPUT_NOT_A_FOLDER.at(where)) from error
     except OSError as error:
         raise EnvironmentFailure(say.output_not_writable(where, cause(error))) from error
     problems = []

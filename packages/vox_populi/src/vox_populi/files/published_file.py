@@ -25,7 +25,7 @@ def require_in_folder(path: Path, model_dir: Path) -> None:
     repository = home.parent.parent
     is_cached = home.parent.name == "snapshots" and repository / "blobs" in real.parents
     if home not in real.parents and not is_cached:
-        raise ModelError(say.published_file_leads_out(str(path)))
+        raise ModelError(say.PUBLISHED_FILE_LEADS_OUT.at(str(path)))
 
 
 def read_published_file(path: Path, model_dir: Path) -> bytes:

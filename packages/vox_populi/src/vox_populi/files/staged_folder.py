@@ -175,10 +175,10 @@ def _require_ours(staging: Path) -> None:
     """
     where = str(staging)
     if not is_own_folder(staging):
-        raise EnvironmentFailure(say_environment.output_folder_is_link(where))
+        raise EnvironmentFailure(say_environment.OUTPUT_FOLDER_IS_LINK.at(where))
     names = {entry.name for entry in staging.iterdir()}
     if names and LOCK_NAME not in names:
-        raise EnvironmentFailure(say_environment.staging_folder_foreign(where))
+        raise EnvironmentFailure(say_environment.STAGING_FOLDER_FOREIGN.at(where))
 
 
 def _remove_leftovers(target: Path) -> None:

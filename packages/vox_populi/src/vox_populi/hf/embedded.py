@@ -21,5 +21,5 @@ def embedded_model_dir() -> Path:
     """
     folder = Path(vox_populi.__file__).parent / _FOLDER
     if not (folder / CONFIG_NAME).is_file():
-        raise ModelError(say.embedded_model_missing(EMBEDDED_NAME))
+        raise ModelError(say.EMBEDDED_MODEL_MISSING.at(EMBEDDED_NAME))
     return folder

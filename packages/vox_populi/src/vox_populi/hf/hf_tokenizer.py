@@ -218,7 +218,7 @@ class HfTokenizer:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001 - a panic in Rust arrives as a BaseException
-            raise ModelError(say.hf_tokenizer_failed(self._where)) from None
+            raise ModelError(say.HF_TOKENIZER_FAILED.at(self._where)) from None
 
 
 def load_hf_tokenizer(path: Path, eos_ids: Sequence[int] = ()) -> HfTokenizer:
@@ -252,7 +252,7 @@ def require_tokenizer_file(file: Path) -> None:
     if beside:
         where = str(file.parent)
         raise ModelError(say_tokenizer.tokenizer_json_missing(where, " and ".join(beside)))
-    raise ModelError(say.model_file_missing(str(file)))
+    raise ModelError(say.MODEL_FILE_MISSING.at(str(file)))
 
 
 def hf_tokenizer_of(

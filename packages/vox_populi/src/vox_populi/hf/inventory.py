@@ -251,7 +251,7 @@ class _FoundTensors:
                 self.nf4[name] = weight
         if not packed and linear & by_name.keys():
             where = str(self.model_dir / CONFIG_NAME)
-            self.problems.add([say_quantize.nf4_announced_only(where)])
+            self.problems.add([say_quantize.NF4_ANNOUNCED_ONLY.at(where)])
         self._refuse_mixture()
 
     def _refuse_mixture(self) -> None:

@@ -248,7 +248,7 @@ def _notes(fields: ConfigFields, config: ModelConfig) -> Iterator[str]:
     if config.rope is not None and config.rope.kind is RopeKind.DYNAMIC:
         yield say.note_dynamic_rope(config.max_positions)
     if config.experts is not None and fields.value("output_router_logits") is True:
-        yield say.note_router_loss_not_used()
+        yield say.NOTE_ROUTER_LOSS_NOT_USED
 
 
 def _refuse_foreign_settings(fields: ConfigFields, family: ModelFamily) -> None:

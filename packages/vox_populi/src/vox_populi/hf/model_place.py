@@ -80,7 +80,7 @@ def _folder_problem(path: Path) -> Problem | None:
     if os.path.lexists(path / _CONFIG_NAME):
         return None
     if os.path.lexists(path / PEFT_CONFIG_FILE):
-        return say.model_is_adapter(where)
+        return say.MODEL_IS_ADAPTER.at(where)
     if any(os.path.lexists(path / name) for name in (REQUEST_FILE, MANIFEST_FILE)):
-        return say.model_is_run(where)
+        return say.MODEL_IS_RUN.at(where)
     return foreign_place_problem(path)

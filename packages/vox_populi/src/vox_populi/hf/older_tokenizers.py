@@ -70,7 +70,7 @@ def convert_older_tokenizer(folder: Path) -> ConvertedTokenizer:
     """
     sources = older_tokenizer_files(folder)
     if not sources:
-        raise ModelError(say.tokenizer_files_missing(str(folder)))
+        raise ModelError(say.TOKENIZER_FILES_MISSING.at(str(folder)))
     settings = _optional(folder / _SETTINGS_FILE)
     convert = _pieces if sources[0] == SENTENCEPIECE_FILE else _byte_level
     definition, n_tokens = convert(folder, settings)

@@ -61,7 +61,7 @@ def read_sentencepiece_model(path: Path) -> SentencePieceModel:
     try:
         return _model(memoryview(data))
     except (_BrokenError, UnicodeDecodeError, struct.error):
-        raise ModelError(say.sentencepiece_broken(str(path))) from None
+        raise ModelError(say.SENTENCEPIECE_BROKEN.at(str(path))) from None
 
 
 def _model(data: memoryview) -> SentencePieceModel:

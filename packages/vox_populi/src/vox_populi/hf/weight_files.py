@@ -55,7 +55,7 @@ def find_weight_files(model_dir: Path) -> WeightFiles:
         return WeightFiles((SINGLE_NAME,), None)
     files = _read_index(index)
     if has_single and SINGLE_NAME not in files.shards:
-        raise ModelError(say.weights_ambiguous(str(model_dir)))
+        raise ModelError(say.WEIGHTS_AMBIGUOUS.at(str(model_dir)))
     return files
 
 

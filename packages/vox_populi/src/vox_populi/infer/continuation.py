@@ -87,7 +87,7 @@ class Continuation:
             RunFailedError: When they are not finite.
         """
         if not bool(torch.isfinite(scores_V).all()):
-            raise RunFailedError(say.scores_not_finite())
+            raise RunFailedError(say.SCORES_NOT_FINITE)
         token = choose_token(
             scores_V, self.ids, self._sampling, self._generator, self.ids[self._n_prompt :]
         )

@@ -127,5 +127,5 @@ def _quantizing_device(device: str, trial: _Trial) -> tuple[str, tuple[str, ...]
         ).to("cpu")
         pairs = zip(found.tensors(), expected.tensors(), strict=True)
         if not all(torch.equal(*pair) for pair in pairs):
-            return "cpu", (say.note_nf4_on_cpu(),)
+            return "cpu", (say.NOTE_NF4_ON_CPU,)
     return device, ()

@@ -105,11 +105,11 @@ def refuse_no_op(adapter: Adapter, where: str) -> None:
         ArtifactError: With the file.
     """
     if not adapter.header.modules:
-        raise ArtifactError(say.merge_adapter_without_modules(where))
+        raise ArtifactError(say.MERGE_ADAPTER_WITHOUT_MODULES.at(where))
     for module in adapter.header.modules:
         if all(bool(tensor.any()) for tensor in adapter.pair(module.ours)):
             return
-    raise ArtifactError(say.merge_adapter_is_no_op(where))
+    raise ArtifactError(say.MERGE_ADAPTER_IS_NO_OP.at(where))
 
 
 def merged_graph(

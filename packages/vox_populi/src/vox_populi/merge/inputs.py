@@ -109,7 +109,7 @@ def _find_lora(path: Path, base: Path | None) -> FoundAdapter:
         place = AdapterPlace(AdapterForm.LORA_BIN, path / ADAPTER_FILE if path.is_dir() else path)
     name = place.file.name.lower()
     if place.form is AdapterForm.V3 and ("qlora_adapter" in name or name == LORA_ADAPTER_FILE):
-        raise ArtifactError(say_merge.merge_checkpoint_is_qlora(str(path)))
+        raise ArtifactError(say_merge.MERGE_CHECKPOINT_IS_QLORA.at(str(path)))
     # Whatever else it is, the reader of `.bin` files says what is wrong with it.
     return read_adapter(replace(place, form=AdapterForm.LORA_BIN), base)
 
@@ -122,10 +122,10 @@ def find_qlora(path: Path, base: Path | None, meta: Path | None) -> FoundAdapter
     """
     place = adapter_at(path)
     if place is None or (place.form is AdapterForm.PEFT and path.is_dir()):
-        raise ArtifactError(say_adapter.no_adapter_there(str(path)))
+        raise ArtifactError(say_adapter.NO_ADAPTER_THERE.at(str(path)))
     if place.checkpoint is not None:
         if meta is not None:
-            raise ArtifactError(say_merge.checkpoint_needs_no_sidecar(str(meta)))
+            raise ArtifactError(say_merge.CHECKPOINT_NEEDS_NO_SIDECAR.at(str(meta)))
         found = read_adapter(place, base)
         if found.adapter.header.quantization is None:
             raise ArtifactError(say_adapter.burn_bin_refused(found.where))
@@ -134,9 +134,9 @@ def find_qlora(path: Path, base: Path | None, meta: Path | None) -> FoundAdapter
     if is_burn_bin_name(str(place.file)):
         raise ArtifactError(say_adapter.burn_bin_refused(str(place.file)))
     if not place.file.exists():
-        raise ArtifactError(say_adapter.no_adapter_there(str(path)))
+        raise ArtifactError(say_adapter.NO_ADAPTER_THERE.at(str(path)))
     if meta is not None and not meta.exists():
-        raise ArtifactError(say_adapter.no_sidecar_there(str(meta)))
+        raise ArtifactError(say_adapter.NO_SIDECAR_THERE.at(str(meta)))
     if place.form is not AdapterForm.V3:
         place = AdapterPlace(AdapterForm.V3, place.file)
     found = read_adapter(place, base, meta)
@@ -164,13 +164,13 @@ def qlora_inputs(
     adapter, header, where = found.adapter, found.adapter.header, found.where
     assert header.quantization is not None, "others were refused"
     refuse_no_op(adapter, where)
-    folder = found.base_folder(say_merge.base_not_found(where))
+    folder = found.base_folder(say_merge.BASE_NOT_FOUND.at(where))
     stored = read_inventory(folder or embedded_model_dir(), allow_nf4=True)
     modules = fitting_modules(stored, header, where)
     inventory = _as_trained(stored, header, found.sidecar)
     trained = trained_base(inventory, header, header.quantization, modules)
     if onto is Onto.ORIGINAL and inventory.nf4:
-        raise ArtifactError(say_merge.original_is_packed(str(inventory.model_dir)))
+        raise ArtifactError(say_merge.ORIGINAL_IS_PACKED.at(str(inventory.model_dir)))
     side, graph = _sides(adapter, modules, trained, onto or Onto.DEQUANT)
     default = (say_merge.note_onto_default(Onto.DEQUANT.value),) if onto is None else ()
     return MergeInputs(
@@ -216,8 +216,8 @@ def _sides(
 def _notes(header: AdapterHeader, stored: ModelInventory, graph: MergedGraph) -> Iterator[str]:
     head = next((tensor for tensor in graph.tensors if tensor.key.ours == HEAD_WEIGHT), None)
     if head is not None and stored.tied_head:
-        yield say_merge.note_head_untied()
+        yield say_merge.NOTE_HEAD_UNTIED
     elif head is not None and head.source.name != stored.tensors[HEAD_WEIGHT].name:
-        yield say_merge.note_head_replaced()
+        yield say_merge.NOTE_HEAD_REPLACED
     if header.graph.is_proxy:
         yield say_merge.note_proxy_merged(header.graph)

@@ -139,7 +139,7 @@ def read_merged_file(path: Path, *, verify: bool = True) -> MergedFile:
         raise ArtifactError(say.merged_file_invalid(str(path), str(error))) from error
     inventory = _inventory(path, container, parsed)
     if verify and metadata.get("digest") != merged_content_digest(path):
-        raise ArtifactError(say.merged_file_damaged(str(path)))
+        raise ArtifactError(say.MERGED_FILE_DAMAGED.at(str(path)))
     return MergedFile(path=path, inventory=inventory, adapter=adapter, config=config)
 
 

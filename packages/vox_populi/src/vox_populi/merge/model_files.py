@@ -44,7 +44,7 @@ def copied_files(
     templates = sorted((base / TEMPLATES_FOLDER).glob("*.jinja"))
     own += [f"{TEMPLATES_FOLDER}/{path.name}" for path in templates]
     files |= {name: read_published_file(base / name, base) for name in own}
-    return files, () if own else (say.note_merge_without_tokenizer(),)
+    return files, () if own else (say.NOTE_MERGE_WITHOUT_TOKENIZER,)
 
 
 def tokenizer_folder(base: Path, header: AdapterHeader) -> Path:

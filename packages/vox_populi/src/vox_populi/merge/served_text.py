@@ -156,7 +156,7 @@ def served_files(
     ends = base_ends_of(files, base.config.eos_ids)
     served = served_text(header, ends, base.model_dir)
     if served is None:
-        return ServedFiles.of_base(files, say.note_layout_not_recorded())
+        return ServedFiles.of_base(files, say.NOTE_LAYOUT_NOT_RECORDED)
     writer = _Writer(dict(files))
     if served.template != _base_template(base.model_dir):
         writer.replace_template(served.template)
@@ -181,7 +181,7 @@ def _base_template(folder: Path) -> str | None:
 def serving_notes(served: ServedText) -> Iterator[str]:
     """What a server must be told, as no file can say it."""
     if served.lacks_system_prompt:
-        yield say.note_served_without_prompt()
+        yield say.NOTE_SERVED_WITHOUT_PROMPT
     if served.day is not None:
         yield say.note_served_date(served.day)
 

@@ -184,7 +184,7 @@ def _notes(attempt: Attempt, tried: Sequence[TriedType]) -> Iterator[str]:
         passed_over = " and ".join(each.name for each in tried)
         yield say_merge.note_wider_type(attempt.kind.config_name, passed_over)
     if attempt.verdict.rows is None:
-        yield say_merge.note_no_check_rows()
+        yield say_merge.NOTE_NO_CHECK_ROWS
         if attempt.relative_error > UPDATE_TOLERANCE:
             yield say_merge.note_update_rounded(attempt.kind.config_name, attempt.relative_error)
 

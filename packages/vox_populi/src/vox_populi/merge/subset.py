@@ -113,7 +113,7 @@ def subset_inputs(
         say.note_subset_changes_table(each.source.name) for each in tensors if _is_table(each)
     ]
     if not found.is_of_source_system and kept.inventory is None:
-        notes.append(say.note_subset_base_unchecked())
+        notes.append(say.NOTE_SUBSET_BASE_UNCHECKED)
     graph = MergedGraph(tensors=tuple(tensors), is_head_tied=False)
     return SubsetInputs(found=found, base=kept, onto=chosen, graph=graph, notes=tuple(notes))
 
@@ -131,7 +131,7 @@ def merge_subset(
     shard = plan_file(SUBSET_FILE, [(each.source.name, each) for each in graph.tensors], {})
     written = write_weights((shard,), inputs.folder, staged.path, pools)
     if not any(change.is_changed for change in written.changes):
-        raise ArtifactError(say.merge_adapter_is_no_op(found.where))
+        raise ArtifactError(say.MERGE_ADAPTER_IS_NO_OP.at(found.where))
     return MergeReceipt(
         output_format=SUBSET_FORMAT,
         adapter={
@@ -184,7 +184,7 @@ def _subset_base(found: FoundAdapter) -> SubsetBase:
         ArtifactError: When the base is not known, and for a folder without weights.
         ModelError: For files that cannot be used.
     """
-    unknown = say.base_not_found(found.where)
+    unknown = say.BASE_NOT_FOUND.at(found.where)
     path = found.base_folder(unknown) or embedded_model_dir()
     if (path / CONFIG_NAME).exists():
         inventory = read_inventory(path, complete=False, allow_nf4=True)
@@ -201,7 +201,7 @@ def _subset_base(found: FoundAdapter) -> SubsetBase:
 def _base_of_files(path: Path) -> SubsetBase:
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not files:
-        raise ArtifactError(say.base_has_no_weights(str(path)))
+        raise ArtifactError(say.BASE_HAS_NO_WEIGHTS.at(str(path)))
     tensors: dict[str, TensorInfo] = {}
     for file in files:
         for name, info in read_header(file).tensors.items():
@@ -228,9 +228,9 @@ def _subset_tensors(found: FoundAdapter, base: SubsetBase, onto: Onto) -> list[M
     """
     where, inventory, adapter = str(base.path), base.inventory, found.adapter
     if onto is Onto.DEQUANT and inventory is None:
-        raise ArtifactError(say.subset_needs_full_base(where))
+        raise ArtifactError(say.SUBSET_NEEDS_FULL_BASE.at(where))
     if onto is Onto.ORIGINAL and inventory is not None and inventory.nf4:
-        raise ArtifactError(say.original_is_packed(where))
+        raise ArtifactError(say.ORIGINAL_IS_PACKED.at(where))
     problems: list[Problem] = []
     taken: dict[str, str] = {}
     tensors = []

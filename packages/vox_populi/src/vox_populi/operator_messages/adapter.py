@@ -87,14 +87,12 @@ def adapter_header_invalid(path: str, reason: str) -> Problem:
     )
 
 
-def adapter_damaged(path: str) -> Problem:
-    """A well-formed file whose content changed after it was written."""
-    return Problem(
-        code="MENS-A015",
-        what="it was damaged or changed: its content does not match its own digest.",
-        fix=_COPY_AGAIN,
-        where=path,
-    )
+ADAPTER_DAMAGED = Problem(
+    code="MENS-A015",
+    what="it was damaged or changed: its content does not match its own digest.",
+    fix=_COPY_AGAIN,
+)
+"""A well-formed file whose content changed after it was written."""
 
 
 def adapter_says_otherwise(path: str, field: str, theirs: object, ours: object) -> Problem:
@@ -214,14 +212,12 @@ def sidecars_differ(path: str, other: str, fields: Sequence[str]) -> Problem:
     )
 
 
-def head_mapping_missing(path: str) -> Problem:
-    """A file of the source system without the head, which its merge requires."""
-    return Problem(
-        code="MENS-A510",
-        what="its base_key_map does not map lm_head.",
-        fix=_WRITE_AGAIN,
-        where=path,
-    )
+HEAD_MAPPING_MISSING = Problem(
+    code="MENS-A510",
+    what="its base_key_map does not map lm_head.",
+    fix=_WRITE_AGAIN,
+)
+"""A file of the source system without the head, which its merge requires."""
 
 
 def families_mixed(path: str, families: Sequence[str]) -> Problem:
@@ -267,21 +263,16 @@ def form_container_refused(found: Problem) -> Problem:
     )
 
 
-def no_adapter_there(path: str) -> Problem:
-    """A path that does not exist, or a folder without an adapter."""
-    return Problem(
-        code="MENS-A561",
-        what="there is no QLoRA adapter.",
-        fix="Pass a candle_qlora_adapter.safetensors, or the folder of a QLoRA run or checkpoint.",
-        where=path,
-    )
+NO_ADAPTER_THERE = Problem(
+    code="MENS-A561",
+    what="there is no QLoRA adapter.",
+    fix="Pass a candle_qlora_adapter.safetensors, or the folder of a QLoRA run or checkpoint.",
+)
+"""A path that does not exist, or a folder without an adapter."""
 
-
-def no_sidecar_there(path: str) -> Problem:
-    """The `--meta` file does not exist."""
-    return Problem(
-        code="MENS-A562",
-        what="there is no such file.",
-        fix="Pass the adapter's sidecar with --meta, or omit --meta if it is next to the adapter.",
-        where=path,
-    )
+NO_SIDECAR_THERE = Problem(
+    code="MENS-A562",
+    what="there is no such file.",
+    fix="Pass the adapter's sidecar with --meta, or omit --meta if it is next to the adapter.",
+)
+"""The `--meta` file does not exist."""

@@ -28,67 +28,50 @@ def template_name_unknown(where: str, name: str, known: Sequence[str]) -> Proble
     )
 
 
-def template_has_no_end(where: str) -> Problem:
-    """An answer's end is not a token, so a model could not learn to stop."""
-    return Problem(
-        code="MENS-H112",
-        what="the chat template ends an assistant's message without a control token.",
-        fix="A model that learns no end never stops. Add eos_token after the content of an"
-        " assistant's message in the template.",
-        where=where,
-    )
+TEMPLATE_HAS_NO_END = Problem(
+    code="MENS-H112",
+    what="the chat template ends an assistant's message without a control token.",
+    fix="A model that learns no end never stops. Add eos_token after the content of an"
+    " assistant's message in the template.",
+)
+"""An answer's end is not a token, so a model could not learn to stop."""
 
+TEMPLATE_MISSING = Problem(
+    code="MENS-H113",
+    what="the model has no chat template of its own.",
+    fix="Use --template chatml or --template plain.",
+)
+"""The model's own template was requested, and it has none."""
 
-def template_missing(where: str) -> Problem:
-    """The model's own template was requested, and it has none."""
-    return Problem(
-        code="MENS-H113",
-        what="the model has no chat template of its own.",
-        fix="Use --template chatml or --template plain.",
-        where=where,
-    )
+TEMPLATE_NEEDS_OWN_TOKENIZER = Problem(
+    code="MENS-H114",
+    what="the model's own chat template needs the model's own tokenizer.",
+    fix="Pass --tokenizer hf, or use --template chatml.",
+)
+"""The model's template with another vocabulary, whose ids it was not made for."""
 
+BASE_HAS_NO_END = Problem(
+    code="MENS-H115",
+    what="neither tokenizer nor config names a token that ends a text.",
+    fix='A model that learns no end never stops. Write a token of the vocabulary as "eos_token"'
+    ' into tokenizer_config.json, or its id as "eos_token_id" into config.json.',
+)
+"""Nothing in tokenizer and config ends a text, so a model could not learn to stop."""
 
-def template_needs_own_tokenizer(where: str) -> Problem:
-    """The model's template with another vocabulary, whose ids it was not made for."""
-    return Problem(
-        code="MENS-H114",
-        what="the model's own chat template needs the model's own tokenizer.",
-        fix="Pass --tokenizer hf, or use --template chatml.",
-        where=where,
-    )
+CONTROL_TEXT_NEEDS_OWN_TOKENIZER = Problem(
+    code="MENS-H166",
+    what="--on-control-text keep needs a base's own tokenizer: the Vox vocabulary makes no"
+    " control token of text.",
+    fix="Pass --on-control-text text, error or skip, or a base with --model.",
+)
+"""Our vocabulary, which never makes a control token of text."""
 
-
-def base_has_no_end(where: str) -> Problem:
-    """Nothing in tokenizer and config ends a text, so a model could not learn to stop."""
-    return Problem(
-        code="MENS-H115",
-        what="neither tokenizer nor config names a token that ends a text.",
-        fix='A model that learns no end never stops. Write a token of the vocabulary as "eos_token"'
-        ' into tokenizer_config.json, or its id as "eos_token_id" into config.json.',
-        where=where,
-    )
-
-
-def control_text_needs_own_tokenizer(where: str) -> Problem:
-    """Our vocabulary, which never makes a control token of text."""
-    return Problem(
-        code="MENS-H166",
-        what="--on-control-text keep needs a base's own tokenizer: the Vox vocabulary makes no"
-        " control token of text.",
-        fix="Pass --on-control-text text, error or skip, or a base with --model.",
-        where=where,
-    )
-
-
-def template_file_missing(where: str) -> Problem:
-    """A template was requested by a file that does not exist."""
-    return Problem(
-        code="MENS-H116",
-        what="there is no such template file.",
-        fix="Check the path, or omit --template for the model's own.",
-        where=where,
-    )
+TEMPLATE_FILE_MISSING = Problem(
+    code="MENS-H116",
+    what="there is no such template file.",
+    fix="Check the path, or omit --template for the model's own.",
+)
+"""A template was requested by a file that does not exist."""
 
 
 def note_given_template(file: str, day: str | None) -> str:
@@ -102,20 +85,17 @@ def note_own_template(file: str, day: str | None) -> str:
     return f"template: the model's own, {file}{dated} (--template)."
 
 
-def note_chatml_chosen() -> str:
-    """Why ChatML is used."""
-    return (
-        "template: chatml, because the model has no chat template and its vocabulary has both"
-        " markers (--template)."
-    )
+NOTE_CHATML_CHOSEN = (
+    "template: chatml, because the model has no chat template and its vocabulary has both"
+    " markers (--template)."
+)
+"""Why ChatML is used."""
 
-
-def note_plain_chosen() -> str:
-    """Why the plain layout is used."""
-    return (
-        "template: plain, because the model has neither a chat template nor the markers of ChatML"
-        " (--template)."
-    )
+NOTE_PLAIN_CHOSEN = (
+    "template: plain, because the model has neither a chat template nor the markers of ChatML"
+    " (--template)."
+)
+"""Why the plain layout is used."""
 
 
 def template_refused(place: str, reason: str) -> Problem:
@@ -138,15 +118,13 @@ def render_too_large(place: str, limit: int) -> Problem:
     )
 
 
-def control_text_moved(place: str) -> Problem:
-    """The row spells a control token, and the template changes the text around it."""
-    return Problem(
-        code="MENS-D142",
-        what="a message spells a control token, and the chat template rewrites the message, so the"
-        " spelled token cannot be told from a real one.",
-        fix="Remove it from the message, or pass --on-control-text skip or keep.",
-        where=place,
-    )
+CONTROL_TEXT_MOVED = Problem(
+    code="MENS-D142",
+    what="a message spells a control token, and the chat template rewrites the message, so the"
+    " spelled token cannot be told from a real one.",
+    fix="Remove it from the message, or pass --on-control-text skip or keep.",
+)
+"""The row spells a control token, and the template changes the text around it."""
 
 
 def history_changes(place: str, message: int) -> Problem:
@@ -181,11 +159,9 @@ def no_end_after(place: str, message: int) -> Problem:
     )
 
 
-def text_makes_control_token(place: str) -> Problem:
-    """A tokenizer with a control token among the words of its vocabulary."""
-    return Problem(
-        code="MENS-D146",
-        what="a message spells a control token, and the tokenizer makes that token of plain text.",
-        fix="Remove it from the message, or pass --on-control-text skip or keep.",
-        where=place,
-    )
+TEXT_MAKES_CONTROL_TOKEN = Problem(
+    code="MENS-D146",
+    what="a message spells a control token, and the tokenizer makes that token of plain text.",
+    fix="Remove it from the message, or pass --on-control-text skip or keep.",
+)
+"""A tokenizer with a control token among the words of its vocabulary."""

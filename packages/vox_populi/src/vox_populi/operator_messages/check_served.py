@@ -181,23 +181,19 @@ def choice_differs(prompt: str, place: int, gap: float) -> Problem:
     )
 
 
-def nothing_compared() -> Problem:
-    """No answer could be compared."""
-    return Problem(
-        code="MENS-S056",
-        what="no answer of the server could be compared.",
-        fix="Pass --data with conversations, or a larger --max-new-tokens.",
-    )
+NOTHING_COMPARED = Problem(
+    code="MENS-S056",
+    what="no answer of the server could be compared.",
+    fix="Pass --data with conversations, or a larger --max-new-tokens.",
+)
+"""No answer could be compared."""
 
-
-def no_prompts(where: str) -> Problem:
-    """Rows without a question, or a template that refuses every probe."""
-    return Problem(
-        code="MENS-S057",
-        what="there is no prompt that these weights can be asked.",
-        fix="Pass --data with conversations that fit the model's positions.",
-        where=where,
-    )
+NO_PROMPTS = Problem(
+    code="MENS-S057",
+    what="there is no prompt that these weights can be asked.",
+    fix="Pass --data with conversations that fit the model's positions.",
+)
+"""Rows without a question, or a template that refuses every probe."""
 
 
 def note_prompt_left_out(prompt: str, reason: str) -> str:
@@ -210,14 +206,13 @@ def note_end_not_seen(most: int) -> str:
     return f"the end token was not compared: no answer ended within {most} tokens"
 
 
-def note_ids_not_offered() -> str:
-    """The server gives no ids of prompts."""
-    return "the server gives no ids of prompts: the template was compared by its number of tokens"
+NOTE_IDS_NOT_OFFERED = (
+    "the server gives no ids of prompts: the template was compared by its number of tokens"
+)
+"""The server gives no ids of prompts."""
 
-
-def note_base_alike() -> str:
-    """Base and adapter answer alike, so that these prompts tell nothing about the adapter."""
-    return (
-        "the adapter hardly changes these answers: whether the server uses it cannot be told; pass"
-        " --data with rows of the training"
-    )
+NOTE_BASE_ALIKE = (
+    "the adapter hardly changes these answers: whether the server uses it cannot be told; pass"
+    " --data with rows of the training"
+)
+"""Base and adapter answer alike, so that these prompts tell nothing about the adapter."""

@@ -18,14 +18,12 @@ def checkpoint_damaged(path: str, reason: str) -> Problem:
     )
 
 
-def checkpoint_missing(path: str) -> Problem:
-    """`--resume DIR` points to nothing that can be resumed."""
-    return Problem(
-        code="MENS-A081",
-        what="no checkpoint found.",
-        fix="Pass a folder such as RUN/checkpoints/step-20, or --resume auto.",
-        where=path,
-    )
+CHECKPOINT_MISSING = Problem(
+    code="MENS-A081",
+    what="no checkpoint found.",
+    fix="Pass a folder such as RUN/checkpoints/step-20, or --resume auto.",
+)
+"""`--resume DIR` points to nothing that can be resumed."""
 
 
 def run_request_invalid(path: str, reason: str) -> Problem:
@@ -38,14 +36,12 @@ def run_request_invalid(path: str, reason: str) -> Problem:
     )
 
 
-def finished_adapter_changed(path: str) -> Problem:
-    """A finished run whose adapter does not match its manifest."""
-    return Problem(
-        code="MENS-A083",
-        what="the run is finished, but its adapter does not match its manifest.",
-        fix="Copy the run folder again, or train again with --force-restart.",
-        where=path,
-    )
+FINISHED_ADAPTER_CHANGED = Problem(
+    code="MENS-A083",
+    what="the run is finished, but its adapter does not match its manifest.",
+    fix="Copy the run folder again, or train again with --force-restart.",
+)
+"""A finished run whose adapter does not match its manifest."""
 
 
 def init_adapter_unfit(path: str, what: str, theirs: object, ours: object) -> Problem:
@@ -58,14 +54,12 @@ def init_adapter_unfit(path: str, what: str, theirs: object, ours: object) -> Pr
     )
 
 
-def output_folder_is_no_run(path: str) -> Problem:
-    """`--resume` writes into an existing folder, so it must be the folder of a run."""
-    return Problem(
-        code="MENS-E008",
-        what="the output folder is not empty, and not a run that can be resumed.",
-        fix="Pass the run's folder or a new one with --output-dir, or pass --force-restart.",
-        where=path,
-    )
+OUTPUT_FOLDER_IS_NO_RUN = Problem(
+    code="MENS-E008",
+    what="the output folder is not empty, and not a run that can be resumed.",
+    fix="Pass the run's folder or a new one with --output-dir, or pass --force-restart.",
+)
+"""`--resume` writes into an existing folder, so it must be the folder of a run."""
 
 
 def resume_order_differs(epoch: int) -> Problem:
@@ -117,24 +111,18 @@ def note_checkpoints_damaged(names: Sequence[str], reasons: Sequence[str]) -> st
     return f"damaged checkpoints were skipped and kept as *.damaged: {told}"
 
 
-def note_nothing_to_resume() -> str:
-    """`--resume auto` on a new folder, or on a run that was killed before its first checkpoint."""
-    return "--resume auto: there is no checkpoint yet, so the run starts at step 0."
+NOTE_NOTHING_TO_RESUME = "--resume auto: there is no checkpoint yet, so the run starts at step 0."
+"""`--resume auto` on a new folder, or on a run that was killed before its first checkpoint."""
 
+NOTE_RUN_COMPLETE = "this run is complete; nothing was changed."
+"""A finished run was resumed."""
 
-def note_run_complete() -> str:
-    """A finished run was resumed."""
-    return "this run is complete; nothing was changed."
-
-
-def manifest_changed(path: str) -> Problem:
-    """A training manifest that was changed after the run wrote it."""
-    return Problem(
-        code="MENS-A111",
-        what="the manifest was changed after the run wrote it: it does not match its own digest.",
-        fix="Copy the run folder again from where it was written, or train it again.",
-        where=path,
-    )
+MANIFEST_CHANGED = Problem(
+    code="MENS-A111",
+    what="the manifest was changed after the run wrote it: it does not match its own digest.",
+    fix="Copy the run folder again from where it was written, or train it again.",
+)
+"""A training manifest that was changed after the run wrote it."""
 
 
 def manifest_invalid(path: str, reason: str) -> Problem:
@@ -157,31 +145,23 @@ def manifest_too_new(path: str, found: int, known: int) -> Problem:
     )
 
 
-def not_a_run_folder(path: str) -> Problem:
-    """A folder without any file of a run."""
-    return Problem(
-        code="MENS-A022",
-        what="no run found here.",
-        fix="Pass the folder that was the --output-dir of vox mens train.",
-        where=path,
-    )
+NOT_A_RUN_FOLDER = Problem(
+    code="MENS-A022",
+    what="no run found here.",
+    fix="Pass the folder that was the --output-dir of vox mens train.",
+)
+"""A folder without any file of a run."""
 
+RUN_HAS_NO_ADAPTER = Problem(
+    code="MENS-A023",
+    what="the run has not finished: there is no final adapter.",
+    fix="See its progress with: vox mens status RUN",
+)
+"""A run folder without its final adapter."""
 
-def run_has_no_adapter(path: str) -> Problem:
-    """A run folder without its final adapter."""
-    return Problem(
-        code="MENS-A023",
-        what="the run has not finished: there is no final adapter.",
-        fix="See its progress with: vox mens status RUN",
-        where=path,
-    )
-
-
-def run_file_not_regular(path: str) -> Problem:
-    """A folder, pipe, socket or device in place of a run's file."""
-    return Problem(
-        code="MENS-A100",
-        what="not a regular file, but a run has a file of this name.",
-        fix="Move it away, or copy the run folder again from where it was written.",
-        where=path,
-    )
+RUN_FILE_NOT_REGULAR = Problem(
+    code="MENS-A100",
+    what="not a regular file, but a run has a file of this name.",
+    fix="Move it away, or copy the run folder again from where it was written.",
+)
+"""A folder, pipe, socket or device in place of a run's file."""

@@ -53,14 +53,13 @@ def qlora_needs_hf_tokenizer(got: str) -> Problem:
     )
 
 
-def targets_empty() -> Problem:
-    """No projection was selected, so nothing would train."""
-    return Problem(
-        code="MENS-C004",
-        what="no projection is selected.",
-        where="--targets",
-        fix="List some of q,k,v,o,gate,up,down,lm_head, or pass all.",
-    )
+TARGETS_EMPTY = Problem(
+    code="MENS-C004",
+    what="no projection is selected.",
+    where="--targets",
+    fix="List some of q,k,v,o,gate,up,down,lm_head, or pass all.",
+)
+"""No projection was selected, so nothing would train."""
 
 
 def mobile_edge_needs_cpu(got: str) -> Problem:
@@ -82,44 +81,37 @@ def mobile_edge_limit(flag: str, got: int, limit: int) -> Problem:
     )
 
 
-def path_has_nul(flag: str) -> Problem:
-    """No file system accepts a zero byte in a name."""
-    return Problem(
-        code="MENS-C007",
-        what="the path contains a zero byte.",
-        where=flag,
-        fix="Pass a path without it.",
-    )
+PATH_HAS_NUL = Problem(
+    code="MENS-C007",
+    what="the path contains a zero byte.",
+    fix="Pass a path without it.",
+)
+"""No file system accepts a zero byte in a name."""
+
+TEXT_NOT_UNICODE = Problem(
+    code="MENS-C008",
+    what="the text contains bytes that are not valid Unicode.",
+    fix="Pass it as UTF-8; check the terminal's locale.",
+)
+"""Command-line bytes that are not valid in its encoding."""
 
 
-def text_not_unicode(flag: str) -> Problem:
-    """Command-line bytes that are not valid in its encoding."""
-    return Problem(
-        code="MENS-C008",
-        what="the text contains bytes that are not valid Unicode.",
-        where=flag,
-        fix="Pass it as UTF-8; check the terminal's locale.",
-    )
+NF4_NEEDS_QLORA = Problem(
+    code="MENS-C009",
+    what="the LoRA kernel does not support NF4 bases: --base-quant nf4 needs --backend qlora.",
+    where="--base-quant",
+    fix="Pass --backend qlora, or omit --base-quant nf4.",
+)
+"""NF4 was requested for the LoRA kernel, which uses bases as they are stored."""
 
 
-def nf4_needs_qlora() -> Problem:
-    """NF4 was requested for the LoRA kernel, which uses bases as they are stored."""
-    return Problem(
-        code="MENS-C009",
-        what="the LoRA kernel does not support NF4 bases: --base-quant nf4 needs --backend qlora.",
-        where="--base-quant",
-        fix="Pass --backend qlora, or omit --base-quant nf4.",
-    )
-
-
-def qlora_needs_nf4() -> Problem:
-    """A QLoRA run was requested on a base that is not quantised."""
-    return Problem(
-        code="MENS-C010",
-        what="--backend qlora trains on an NF4 base, which --base-quant none rules out.",
-        where="--base-quant",
-        fix="Pass --base-quant nf4 or omit the flag, or train with --backend lora.",
-    )
+QLORA_NEEDS_NF4 = Problem(
+    code="MENS-C010",
+    what="--backend qlora trains on an NF4 base, which --base-quant none rules out.",
+    where="--base-quant",
+    fix="Pass --base-quant nf4 or omit the flag, or train with --backend lora.",
+)
+"""A QLoRA run was requested on a base that is not quantised."""
 
 
 def qlora_flags_without_qlora(flags: Sequence[str]) -> Problem:
@@ -163,14 +155,13 @@ def kernel_not_implied(forced: str, implied: str, method: str, quant: str) -> Pr
     )
 
 
-def mobile_edge_rejects_full_stack() -> Problem:
-    """A full proxy stack cannot be required for a phone."""
-    return Problem(
-        code="MENS-C015",
-        what="deployment target mobile_edge cannot require the full proxy stack.",
-        where="--qlora-require-full-proxy-stack",
-        fix="Omit --qlora-require-full-proxy-stack, or omit --deployment-target mobile_edge.",
-    )
+MOBILE_EDGE_REJECTS_FULL_STACK = Problem(
+    code="MENS-C015",
+    what="deployment target mobile_edge cannot require the full proxy stack.",
+    where="--qlora-require-full-proxy-stack",
+    fix="Omit --qlora-require-full-proxy-stack, or omit --deployment-target mobile_edge.",
+)
+"""A full proxy stack cannot be required for a phone."""
 
 
 def _has(words: Sequence[str]) -> str:

@@ -64,14 +64,12 @@ def mix_source_repeated(path: str, first: str, where: str) -> Problem:
     )
 
 
-def mix_output_missing(where: str) -> Problem:
-    """There is no output file."""
-    return Problem(
-        code="MENS-D106",
-        what="there is no output.",
-        fix="Write `output:` into the config, or pass --output FILE.",
-        where=where,
-    )
+MIX_OUTPUT_MISSING = Problem(
+    code="MENS-D106",
+    what="there is no output.",
+    fix="Write `output:` into the config, or pass --output FILE.",
+)
+"""There is no output file."""
 
 
 def mix_source_missing(path: str, where: str) -> Problem:
@@ -96,24 +94,19 @@ def mix_source_gives_nothing(path: str, dropped: Mapping[str, int], where: str) 
     )
 
 
-def mix_empty(where: str) -> Problem:
-    """Every source was left out or contributed nothing."""
-    return Problem(
-        code="MENS-D109",
-        what="no source contributes any rows, so there is nothing to write.",
-        fix="Check that the paths exist, relative to the config's folder, and relax the filters.",
-        where=where,
-    )
+MIX_EMPTY = Problem(
+    code="MENS-D109",
+    what="no source contributes any rows, so there is nothing to write.",
+    fix="Check that the paths exist, relative to the config's folder, and relax the filters.",
+)
+"""Every source was left out or contributed nothing."""
 
-
-def mix_output_occupied(path: str) -> Problem:
-    """A different file exists where the mixed rows should go."""
-    return Problem(
-        code="MENS-D110",
-        what="there is a file of this name with other content.",
-        fix="Choose another --output, move the file away, or pass --force.",
-        where=path,
-    )
+MIX_OUTPUT_OCCUPIED = Problem(
+    code="MENS-D110",
+    what="there is a file of this name with other content.",
+    fix="Choose another --output, move the file away, or pass --force.",
+)
+"""A different file exists where the mixed rows should go."""
 
 
 def mix_output_is_source(path: str, input_path: str) -> Problem:

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 
 from vox_tensor.errors import Problem
 
-
-def row_file_occupied(path: str) -> Problem:
-    """A different file exists where rows should go."""
-    return Problem(
-        code="MENS-D230",
-        what="a file of this name exists with different content.",
-        fix="Choose another output file, move this one away, or pass --force.",
-        where=path,
-    )
+ROW_FILE_OCCUPIED = Problem(
+    code="MENS-D230",
+    what="a file of this name exists with different content.",
+    fix="Choose another output file, move this one away, or pass --force.",
+)
+"""A different file exists where rows should go."""
 
 
 def row_outputs_equal(path: str, first: str, second: str) -> Problem:

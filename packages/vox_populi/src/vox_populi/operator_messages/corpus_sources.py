@@ -28,14 +28,12 @@ def pairs_source_count(given: Sequence[str], flags: Sequence[str], output: str) 
     )
 
 
-def documents_missing(path: str) -> Problem:
-    """The folder of documents does not exist."""
-    return Problem(
-        code="MENS-D237",
-        what="there is no such folder.",
-        fix="Pass a folder of Markdown documents with --from-markdown.",
-        where=path,
-    )
+DOCUMENTS_MISSING = Problem(
+    code="MENS-D237",
+    what="there is no such folder.",
+    fix="Pass a folder of Markdown documents with --from-markdown.",
+)
+"""The folder of documents does not exist."""
 
 
 def no_document_rows(path: str, files: int) -> Problem:
@@ -48,43 +46,33 @@ def no_document_rows(path: str, files: int) -> Problem:
     )
 
 
-def git_missing() -> Problem:
-    """The git command is not installed."""
-    return Problem(
-        code="MENS-D240",
-        what="the command git is not installed.",
-        fix="Install git, and make sure that PATH has it.",
-    )
+GIT_MISSING = Problem(
+    code="MENS-D240",
+    what="the command git is not installed.",
+    fix="Install git, and make sure that PATH has it.",
+)
+"""The git command is not installed."""
 
+NOT_A_REPOSITORY = Problem(
+    code="MENS-D241",
+    what="this is not a Git repository.",
+    fix="Pass the folder that has .git in it, or a bare repository.",
+)
+"""A folder without a Git repository in it."""
 
-def not_a_repository(path: str) -> Problem:
-    """A folder without a Git repository in it."""
-    return Problem(
-        code="MENS-D241",
-        what="this is not a Git repository.",
-        fix="Pass the folder that has .git in it, or a bare repository.",
-        where=path,
-    )
+REPOSITORY_LEADS_OUT = Problem(
+    code="MENS-D242",
+    what="the repository takes its history from outside of this folder.",
+    fix="Pass the main working folder, or a clone made by git clone --no-local.",
+)
+"""A repository whose history is in another place, as in a linked working tree."""
 
-
-def repository_leads_out(path: str) -> Problem:
-    """A repository whose history is in another place, as in a linked working tree."""
-    return Problem(
-        code="MENS-D242",
-        what="the repository takes its history from outside of this folder.",
-        fix="Pass the main working folder, or a clone made by git clone --no-local.",
-        where=path,
-    )
-
-
-def repository_without_commits(path: str) -> Problem:
-    """A repository whose checked-out branch has no commit that can be found."""
-    return Problem(
-        code="MENS-D243",
-        what="the checked-out branch has no commits, or its references have an unknown format.",
-        fix="Check out a branch with commits, or pass a fresh clone.",
-        where=path,
-    )
+REPOSITORY_WITHOUT_COMMITS = Problem(
+    code="MENS-D243",
+    what="the checked-out branch has no commits, or its references have an unknown format.",
+    fix="Check out a branch with commits, or pass a fresh clone.",
+)
+"""A repository whose checked-out branch has no commit that can be found."""
 
 
 def git_failed(path: str, reason: str) -> Problem:

@@ -65,14 +65,12 @@ def conversations_conflict(place: str, one: str, other: str) -> Problem:
     )
 
 
-def system_prompts_conflict(place: str) -> Problem:
-    """A row has one system prompt in its own field and a different one in its messages."""
-    return Problem(
-        code="MENS-D035",
-        what="the row's system field differs from the system message of its conversation.",
-        fix="Keep one of them.",
-        where=place,
-    )
+SYSTEM_PROMPTS_CONFLICT = Problem(
+    code="MENS-D035",
+    what="the row's system field differs from the system message of its conversation.",
+    fix="Keep one of them.",
+)
+"""A row has one system prompt in its own field and a different one in its messages."""
 
 
 def content_part_unsupported(place: str, field: str, kind: str | None) -> Problem:
@@ -108,14 +106,12 @@ def weight_without_effect(place: str, field: str) -> Problem:
     )
 
 
-def no_assistant_message(place: str) -> Problem:
-    """A conversation without an answer."""
-    return Problem(
-        code="MENS-D041",
-        what="the conversation has no assistant message, so there is nothing to learn.",
-        fix="Add the answer, or remove the row.",
-        where=place,
-    )
+NO_ASSISTANT_MESSAGE = Problem(
+    code="MENS-D041",
+    what="the conversation has no assistant message, so there is nothing to learn.",
+    fix="Add the answer, or remove the row.",
+)
+"""A conversation without an answer."""
 
 
 def marker_in_text(place: str, markers: Sequence[str]) -> Problem:
@@ -160,11 +156,8 @@ def row_too_long(place: str, tokens: int, limit: int) -> Problem:
     )
 
 
-def data_file_empty(path: str) -> Problem:
-    """A file without any rows."""
-    return Problem(
-        code="MENS-D046", what="the file has no rows.", fix="Write rows to it.", where=path
-    )
+DATA_FILE_EMPTY = Problem(code="MENS-D046", what="the file has no rows.", fix="Write rows to it.")
+"""A file without any rows."""
 
 
 def no_row_left(path: str, dropped: Sequence[str]) -> Problem:
@@ -177,34 +170,26 @@ def no_row_left(path: str, dropped: Sequence[str]) -> Problem:
     )
 
 
-def data_file_changed(path: str) -> Problem:
-    """The file is no longer the one that was checked."""
-    return Problem(
-        code="MENS-D048",
-        what="the file changed after it was checked.",
-        fix="Do not change it while it is in use; start the command again.",
-        where=path,
-    )
+DATA_FILE_CHANGED = Problem(
+    code="MENS-D048",
+    what="the file changed after it was checked.",
+    fix="Do not change it while it is in use; start the command again.",
+)
+"""The file is no longer the one that was checked."""
 
+PROMPT_NOT_UNICODE = Problem(
+    code="MENS-D049",
+    what="the text is not Unicode: it has half of a surrogate pair.",
+    fix="Write it in UTF-8.",
+)
+"""A lone surrogate, which terminals produce for bytes that are not UTF-8."""
 
-def prompt_not_unicode(place: str) -> Problem:
-    """A lone surrogate, which terminals produce for bytes that are not UTF-8."""
-    return Problem(
-        code="MENS-D049",
-        what="the text is not Unicode: it has half of a surrogate pair.",
-        fix="Write it in UTF-8.",
-        where=place,
-    )
-
-
-def source_folder_missing(path: str) -> Problem:
-    """The folder to make a corpus from does not exist."""
-    return Problem(
-        code="MENS-D060",
-        what="there is no such folder.",
-        fix="Pass a folder of Python sources with --from-python.",
-        where=path,
-    )
+SOURCE_FOLDER_MISSING = Problem(
+    code="MENS-D060",
+    what="there is no such folder.",
+    fix="Pass a folder of Python sources with --from-python.",
+)
+"""The folder to make a corpus from does not exist."""
 
 
 def no_pairs_found(path: str, modules: int, unparsable: int) -> Problem:
@@ -218,24 +203,19 @@ def no_pairs_found(path: str, modules: int, unparsable: int) -> Problem:
     )
 
 
-def corpus_file_occupied(path: str) -> Problem:
-    """A different file exists where the corpus should go."""
-    return Problem(
-        code="MENS-D062",
-        what="a file of this name exists with different content.",
-        fix="Choose another --output-dir, move the file away, or pass --force.",
-        where=path,
-    )
+CORPUS_FILE_OCCUPIED = Problem(
+    code="MENS-D062",
+    what="a file of this name exists with different content.",
+    fix="Choose another --output-dir, move the file away, or pass --force.",
+)
+"""A different file exists where the corpus should go."""
 
-
-def output_is_input(path: str) -> Problem:
-    """A command would overwrite the corpus it reads."""
-    return Problem(
-        code="MENS-D063",
-        what="the output is the input file.",
-        fix="Choose another output file.",
-        where=path,
-    )
+OUTPUT_IS_INPUT = Problem(
+    code="MENS-D063",
+    what="the output is the input file.",
+    fix="Choose another output file.",
+)
+"""A command would overwrite the corpus it reads."""
 
 
 def skip_rate_exceeded(where: str, skipped: int, rows: int, limit: float) -> Problem:

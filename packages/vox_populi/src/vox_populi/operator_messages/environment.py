@@ -35,44 +35,33 @@ def output_overlaps(path: str, other: str) -> Problem:
     )
 
 
-def output_holds_working_folder(path: str) -> Problem:
-    """Moving the working folder would break the shell that started the command."""
-    return Problem(
-        code="MENS-E041",
-        what="the output folder is or contains the working folder, which is never moved.",
-        fix="Choose another --output-dir, or start the command from another folder.",
-        where=path,
-    )
+OUTPUT_HOLDS_WORKING_FOLDER = Problem(
+    code="MENS-E041",
+    what="the output folder is or contains the working folder, which is never moved.",
+    fix="Choose another --output-dir, or start the command from another folder.",
+)
+"""Moving the working folder would break the shell that started the command."""
 
+STAGING_FOLDER_FOREIGN = Problem(
+    code="MENS-E042",
+    what="this folder is needed for writing, but it contains other files.",
+    fix="Move it away, or choose another --output-dir.",
+)
+"""A folder with the temporary name of an output that none of our commands left behind."""
 
-def staging_folder_foreign(path: str) -> Problem:
-    """A folder with the temporary name of an output that none of our commands left behind."""
-    return Problem(
-        code="MENS-E042",
-        what="this folder is needed for writing, but it contains other files.",
-        fix="Move it away, or choose another --output-dir.",
-        where=path,
-    )
+OUTPUT_NOT_A_FOLDER = Problem(
+    code="MENS-E002",
+    what="a file is in the way.",
+    fix="Pass a folder with --output-dir.",
+)
+"""A file in place of the run folder or of one of its parents."""
 
-
-def output_not_a_folder(path: str) -> Problem:
-    """A file in place of the run folder or of one of its parents."""
-    return Problem(
-        code="MENS-E002",
-        what="a file is in the way.",
-        fix="Pass a folder with --output-dir.",
-        where=path,
-    )
-
-
-def output_folder_is_link(path: str) -> Problem:
-    """Writing never follows links."""
-    return Problem(
-        code="MENS-E003",
-        what="this is a link; runs are not written through links.",
-        fix="Pass the folder itself with --output-dir.",
-        where=path,
-    )
+OUTPUT_FOLDER_IS_LINK = Problem(
+    code="MENS-E003",
+    what="this is a link; runs are not written through links.",
+    fix="Pass the folder itself with --output-dir.",
+)
+"""Writing never follows links."""
 
 
 def folder_locked(path: str, holder: str) -> Problem:
@@ -124,13 +113,12 @@ def system_refused(where: str | None, cause: str) -> Problem:
     )
 
 
-def memory_exhausted() -> Problem:
-    """Python could not allocate memory."""
-    return Problem(
-        code="MENS-E091",
-        what="there is not enough memory.",
-        fix="Lower --batch-size, --seq-len or --rank.",
-    )
+MEMORY_EXHAUSTED = Problem(
+    code="MENS-E091",
+    what="there is not enough memory.",
+    fix="Lower --batch-size, --seq-len or --rank.",
+)
+"""Python could not allocate memory."""
 
 
 def merge_disk_too_small(path: str, needed: int, free: int) -> Problem:
@@ -202,9 +190,8 @@ def disk_too_small(path: str, needed: int, free: int) -> Problem:
     )
 
 
-def note_device_unknown() -> str:
-    """No GPU could be detected, because torch is not loaded."""
-    return "torch was not loaded, so no GPU was looked for; the plan is for cpu."
+NOTE_DEVICE_UNKNOWN = "torch was not loaded, so no GPU was looked for; the plan is for cpu."
+"""No GPU could be detected, because torch is not loaded."""
 
 
 def note_device_not_checked(device: str) -> str:
@@ -217,12 +204,11 @@ def note_bf16_slow(device: str) -> str:
     return f"--dtype bf16 on this {device} device may be slower than f32, not faster."
 
 
-def note_no_bf16() -> str:
-    """The automatic choice avoids emulation. In f16, unscaled losses have gradients of zero."""
-    return (
-        "this CUDA device has no bf16 hardware and emulates it, so the run computes in f32; f16"
-        " would lose small gradients."
-    )
+NOTE_NO_BF16 = (
+    "this CUDA device has no bf16 hardware and emulates it, so the run computes in f32; f16"
+    " would lose small gradients."
+)
+"""The automatic choice avoids emulation. In f16, unscaled losses have gradients of zero."""
 
 
 def note_device_passed_over(device: str, reason: str) -> str:

@@ -37,14 +37,12 @@ def task_id_repeated(task_id: str, first: str, where: str) -> Problem:
     )
 
 
-def tasks_missing(paths: str) -> Problem:
-    """Files without a single task."""
-    return Problem(
-        code="MENS-V003",
-        what="there are no tasks.",
-        fix="Write at least one task; the page `Task files` of the docs shows how.",
-        where=paths,
-    )
+TASKS_MISSING = Problem(
+    code="MENS-V003",
+    what="there are no tasks.",
+    fix="Write at least one task; the page `Task files` of the docs shows how.",
+)
+"""Files without a single task."""
 
 
 def code_not_allowed(count: int, where: str) -> Problem:
@@ -67,14 +65,12 @@ def report_invalid(reason: str, where: str) -> Problem:
     )
 
 
-def report_edited(where: str) -> Problem:
-    """A report that does not match its own digest."""
-    return Problem(
-        code="MENS-V012",
-        what="the report was changed after it was written: it does not match its digest.",
-        fix="Evaluate again; what was edited proves nothing.",
-        where=where,
-    )
+REPORT_EDITED = Problem(
+    code="MENS-V012",
+    what="the report was changed after it was written: it does not match its digest.",
+    fix="Evaluate again; what was edited proves nothing.",
+)
+"""A report that does not match its own digest."""
 
 
 def policy_malformed(reason: str, where: str) -> Problem:
@@ -107,14 +103,12 @@ def gate_not_judged(name: str, message: str, where: str) -> Problem:
     )
 
 
-def receipt_occupied(where: str) -> Problem:
-    """Something that is not a receipt lies where the receipt should go."""
-    return Problem(
-        code="MENS-V023",
-        what="there is something here that is not a gate receipt.",
-        fix="Move it away, or pass --receipt FILE.",
-        where=where,
-    )
+RECEIPT_OCCUPIED = Problem(
+    code="MENS-V023",
+    what="there is something here that is not a gate receipt.",
+    fix="Move it away, or pass --receipt FILE.",
+)
+"""Something that is not a receipt lies where the receipt should go."""
 
 
 def note_gate_missed(name: str, message: str, where: str) -> str:
@@ -142,24 +136,19 @@ def cycle_invalid(reason: str, where: str) -> Problem:
     )
 
 
-def cycle_edited(where: str) -> Problem:
-    """A cycle whose numbers are not those of its events, or of its digest."""
-    return Problem(
-        code="MENS-V032",
-        what="the cycle was changed after it was written: its numbers or its digest do not fit.",
-        fix="Measure it again with `vox mens scorecard run`.",
-        where=where,
-    )
+CYCLE_EDITED = Problem(
+    code="MENS-V032",
+    what="the cycle was changed after it was written: its numbers or its digest do not fit.",
+    fix="Measure it again with `vox mens scorecard run`.",
+)
+"""A cycle whose numbers are not those of its events, or of its digest."""
 
-
-def cycle_of_other_suite(where: str) -> Problem:
-    """A cycle that was measured on another suite."""
-    return Problem(
-        code="MENS-V033",
-        what="the cycle was measured on another suite: tasks, seed, attempts or limits differ.",
-        fix="Measure it again with this suite, or pass the suite that it was measured on.",
-        where=where,
-    )
+CYCLE_OF_OTHER_SUITE = Problem(
+    code="MENS-V033",
+    what="the cycle was measured on another suite: tasks, seed, attempts or limits differ.",
+    fix="Measure it again with this suite, or pass the suite that it was measured on.",
+)
+"""A cycle that was measured on another suite."""
 
 
 def run_of_other_backend(where: str, wanted: str, found: str) -> Problem:
@@ -172,14 +161,12 @@ def run_of_other_backend(where: str, wanted: str, found: str) -> Problem:
     )
 
 
-def adapter_not_of_run(where: str) -> Problem:
-    """An adapter that is not the one that the run's manifest lists."""
-    return Problem(
-        code="MENS-V035",
-        what="the run's manifest lists another adapter under this name.",
-        fix="Measure a run folder as training left it.",
-        where=where,
-    )
+ADAPTER_NOT_OF_RUN = Problem(
+    code="MENS-V035",
+    what="the run's manifest lists another adapter under this name.",
+    fix="Measure a run folder as training left it.",
+)
+"""An adapter that is not the one that the run's manifest lists."""
 
 
 def runs_do_not_compare(lora: str, qlora: str, differs: Sequence[str]) -> Problem:

@@ -58,14 +58,12 @@ def peft_setting_unsupported(path: str, field: str, value: object, reason: str) 
     )
 
 
-def peft_targets_nothing(path: str) -> Problem:
-    """An adapter without a tensor for any projection of the base."""
-    return Problem(
-        code="MENS-A067",
-        what="target_modules does not match any projection of the base.",
-        fix="Pass the folder of the adapter's own base with --model.",
-        where=path,
-    )
+PEFT_TARGETS_NOTHING = Problem(
+    code="MENS-A067",
+    what="target_modules does not match any projection of the base.",
+    fix="Pass the folder of the adapter's own base with --model.",
+)
+"""An adapter without a tensor for any projection of the base."""
 
 
 def peft_table_differs(path: str, name: str) -> Problem:
@@ -117,15 +115,13 @@ def consumer_file_unsound(consumer: str, reason: str, where: str | None) -> Prob
     )
 
 
-def nothing_to_lint(path: str) -> Problem:
-    """A path with neither an adapter nor a model."""
-    return Problem(
-        code="MENS-A073",
-        what="neither an adapter folder nor a model folder.",
-        fix="Pass a folder with adapter_config.json, adapters.safetensors, or config.json with "
-        "weights.",
-        where=path,
-    )
+NOTHING_TO_LINT = Problem(
+    code="MENS-A073",
+    what="neither an adapter folder nor a model folder.",
+    fix="Pass a folder with adapter_config.json, adapters.safetensors, or config.json with "
+    "weights.",
+)
+"""A path with neither an adapter nor a model."""
 
 
 def exported_file_differs(path: str, name: str) -> Problem:
@@ -138,14 +134,12 @@ def exported_file_differs(path: str, name: str) -> Problem:
     )
 
 
-def export_target_exists(path: str) -> Problem:
-    """An export never writes to an existing path."""
-    return Problem(
-        code="MENS-A075",
-        what="it already exists, and exports do not replace anything.",
-        fix="Choose a new path.",
-        where=path,
-    )
+EXPORT_TARGET_EXISTS = Problem(
+    code="MENS-A075",
+    what="it already exists, and exports do not replace anything.",
+    fix="Choose a new path.",
+)
+"""An export never writes to an existing path."""
 
 
 def gguf_model_unsupported(path: str, reason: str) -> Problem:
@@ -168,26 +162,23 @@ def gguf_value_too_large(path: str, name: str, kind: str) -> Problem:
     )
 
 
-def note_gguf_own_vocabulary() -> str:
-    """Our own tokenizer, whose pattern llama.cpp does not have."""
-    return (
-        "llama.cpp has no code for the pattern of the vox tokenizer: the nearest is used, which "
-        "differs only in numbers of more than three digits, and where a word follows a tab and a "
-        "space or more than 16 spaces"
-    )
+NOTE_GGUF_OWN_VOCABULARY = (
+    "llama.cpp has no code for the pattern of the vox tokenizer: the nearest is used, which "
+    "differs only in numbers of more than three digits, and where a word follows a tab and a "
+    "space or more than 16 spaces"
+)
+"""Our own tokenizer, whose pattern llama.cpp does not have."""
 
+NOTE_OLLAMA_GUESSES = (
+    "the Modelfile has no TEMPLATE, as Ollama's kind of templates cannot express this one: "
+    "Ollama will guess a layout. llama.cpp reads the template in the GGUF file."
+)
+"""A chat template that Ollama's kind of templates cannot express, or none at all."""
 
-def note_ollama_guesses() -> str:
-    """A chat template that Ollama's kind of templates cannot express, or none at all."""
-    return (
-        "the Modelfile has no TEMPLATE, as Ollama's kind of templates cannot express this one: "
-        "Ollama will guess a layout. llama.cpp reads the template in the GGUF file."
-    )
-
-
-def note_template_for_llama_cpp() -> str:
-    """The base's GGUF file may have a different template."""
-    return "start llama-server with --jinja --chat-template-file chat_template.jinja"
+NOTE_TEMPLATE_FOR_LLAMA_CPP = (
+    "start llama-server with --jinja --chat-template-file chat_template.jinja"
+)
+"""The base's GGUF file may have a different template."""
 
 
 def note_template_for_mlx(end: str) -> str:
@@ -198,13 +189,11 @@ def note_template_for_mlx(end: str) -> str:
     )
 
 
-def note_base_is_a_folder() -> str:
-    """A path of this machine is in the exported config."""
-    return (
-        "adapter_config.json names the base by its folder on this machine; before you publish it, "
-        "export with --base-name ORG/NAME"
-    )
-
+NOTE_BASE_IS_A_FOLDER = (
+    "adapter_config.json names the base by its folder on this machine; before you publish it, "
+    "export with --base-name ORG/NAME"
+)
+"""A path of this machine is in the exported config."""
 
 NOTE_IMPORTED_AS_IS = (
     "both files are byte-identical to those of the folder the adapter was imported from"
@@ -216,17 +205,16 @@ def note_gguf_left_out(install_line: str) -> str:
     return f"adapter.gguf was left out: it needs the package gguf. Run: {install_line}"
 
 
-def note_targets_not_compared() -> str:
-    """A pattern is not evaluated; the tensors decide."""
-    return "target_modules is a pattern, so the tensors decide which projections are adapted."
+NOTE_TARGETS_NOT_COMPARED = (
+    "target_modules is a pattern, so the tensors decide which projections are adapted."
+)
+"""A pattern is not evaluated; the tensors decide."""
 
-
-def note_template_assumed() -> str:
-    """PEFT folders do not record the template they were trained with."""
-    return (
-        "a PEFT folder does not record its chat template; --template and --system-prompt "
-        "were used as given."
-    )
+NOTE_TEMPLATE_ASSUMED = (
+    "a PEFT folder does not record its chat template; --template and --system-prompt "
+    "were used as given."
+)
+"""PEFT folders do not record the template they were trained with."""
 
 
 def proxy_has_no_other_form(path: str, graph: str, target: str) -> Problem:
@@ -272,15 +260,12 @@ def layers_unlike_base(path: str, names: Sequence[str], reason: str) -> Problem:
     )
 
 
-def convert_source_unknown(path: str) -> Problem:
-    """A path without an adapter in a supported format."""
-    return Problem(
-        code="MENS-A524",
-        what="there is no adapter in a format that can be converted.",
-        fix="Pass a LoRA .bin, a PEFT folder, or a candle_qlora_adapter.safetensors with its "
-        "sidecar.",
-        where=path,
-    )
+CONVERT_SOURCE_UNKNOWN = Problem(
+    code="MENS-A524",
+    what="there is no adapter in a format that can be converted.",
+    fix="Pass a LoRA .bin, a PEFT folder, or a candle_qlora_adapter.safetensors with its sidecar.",
+)
+"""A path without an adapter in a supported format."""
 
 
 def note_facts_assumed(form: str) -> str:
@@ -302,12 +287,11 @@ def proxy_has_no_consumer(path: str, graph: str) -> Problem:
     )
 
 
-def note_exported_from_nf4() -> str:
-    """A consumer that loads the base in 16 bits does not run the trained model."""
-    return (
-        "the adapter was trained on the NF4 base; on the dense base its answers differ slightly "
-        "(vox schola merge-qlora measures by how much)."
-    )
+NOTE_EXPORTED_FROM_NF4 = (
+    "the adapter was trained on the NF4 base; on the dense base its answers differ slightly "
+    "(vox schola merge-qlora measures by how much)."
+)
+"""A consumer that loads the base in 16 bits does not run the trained model."""
 
 
 def mobile_format_refused(target: str, reason: str, fix: str) -> Problem:
@@ -349,14 +333,12 @@ def inference_profile_unknown(variable: str, word: str, known: Sequence[str]) ->
     )
 
 
-def mobile_needs_dense(path: str) -> Problem:
-    """A base in 4 bits, or an adapter that was trained on one."""
-    return Problem(
-        code="MENS-A564",
-        what="its base is in 4 bits, which the graph for a device is not.",
-        where=path,
-        fix="Merge it first with vox mens merge-qlora, and export the merged folder.",
-    )
+MOBILE_NEEDS_DENSE = Problem(
+    code="MENS-A564",
+    what="its base is in 4 bits, which the graph for a device is not.",
+    fix="Merge it first with vox mens merge-qlora, and export the merged folder.",
+)
+"""A base in 4 bits, or an adapter that was trained on one."""
 
 
 def mobile_rank(path: str, rank: int, most: int) -> Problem:

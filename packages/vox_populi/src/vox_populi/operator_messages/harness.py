@@ -5,15 +5,13 @@ from __future__ import annotations
 from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
-
-def harness_tasks_missing() -> Problem:
-    """Nothing to measure."""
-    return Problem(
-        code="MENS-H170",
-        what="there is no task.",
-        fix="Pass --tasks with a YAML file, or with the name of one of lm_eval's own tasks.",
-        where="--tasks",
-    )
+HARNESS_TASKS_MISSING = Problem(
+    code="MENS-H170",
+    what="there is no task.",
+    fix="Pass --tasks with a YAML file, or with the name of one of lm_eval's own tasks.",
+    where="--tasks",
+)
+"""Nothing to measure."""
 
 
 def harness_task_unusable(task: str, reason: str) -> Problem:

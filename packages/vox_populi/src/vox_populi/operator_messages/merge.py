@@ -8,25 +8,19 @@ from dataclasses import dataclass
 from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
+MERGE_ADAPTER_IS_NO_OP = Problem(
+    code="MENS-A040",
+    what="it changes nothing: every B (or A) is zero.",
+    fix="Train it first; a merge would be a copy of the base.",
+)
+"""Every update of the adapter is zero, as before the first training step."""
 
-def merge_adapter_is_no_op(path: str) -> Problem:
-    """Every update of the adapter is zero, as before the first training step."""
-    return Problem(
-        code="MENS-A040",
-        what="it changes nothing: every B (or A) is zero.",
-        fix="Train it first; a merge would be a copy of the base.",
-        where=path,
-    )
-
-
-def merge_adapter_without_modules(path: str) -> Problem:
-    """An adapter without projections."""
-    return Problem(
-        code="MENS-A041",
-        what="it adapts no projections.",
-        fix="Pass the model_final.bin of a finished run.",
-        where=path,
-    )
+MERGE_ADAPTER_WITHOUT_MODULES = Problem(
+    code="MENS-A041",
+    what="it adapts no projections.",
+    fix="Pass the model_final.bin of a finished run.",
+)
+"""An adapter without projections."""
 
 
 def merge_changed_nothing(path: str, dtype: str) -> Problem:
@@ -90,25 +84,20 @@ def merged_file_version_unknown(path: str, found: str | None, known: str) -> Pro
     )
 
 
-def merged_file_damaged(path: str) -> Problem:
-    """A well-formed file whose content changed after it was written."""
-    return Problem(
-        code="MENS-A050",
-        what="it was damaged or changed: its content does not match its own digest.",
-        fix="Copy it again from where it was written, or merge again.",
-        where=path,
-    )
+MERGED_FILE_DAMAGED = Problem(
+    code="MENS-A050",
+    what="it was damaged or changed: its content does not match its own digest.",
+    fix="Copy it again from where it was written, or merge again.",
+)
+"""A well-formed file whose content changed after it was written."""
 
-
-def merge_checkpoint_is_qlora(path: str) -> Problem:
-    """An adapter of the other backend, which another command merges."""
-    return Problem(
-        code="MENS-A051",
-        what="by its name this is a QLoRA adapter (candle_qlora); this command merges the LoRA"
-        " backend's model_final.bin.",
-        fix="Merge it with merge-qlora, where --onto chooses the weights.",
-        where=path,
-    )
+MERGE_CHECKPOINT_IS_QLORA = Problem(
+    code="MENS-A051",
+    what="by its name this is a QLoRA adapter (candle_qlora); this command merges the LoRA"
+    " backend's model_final.bin.",
+    fix="Merge it with merge-qlora, where --onto chooses the weights.",
+)
+"""An adapter of the other backend, which another command merges."""
 
 
 def note_merge_vocabulary(name: str) -> str:
@@ -119,9 +108,10 @@ def note_merge_vocabulary(name: str) -> str:
     )
 
 
-def note_merge_without_tokenizer() -> str:
-    """The merged folder has no tokenizer."""
-    return "the base folder has no tokenizer files, so the merged folder has none."
+NOTE_MERGE_WITHOUT_TOKENIZER = (
+    "the base folder has no tokenizer files, so the merged folder has none."
+)
+"""The merged folder has no tokenizer."""
 
 
 def note_merge_kept_old(name: str) -> str:
@@ -192,12 +182,11 @@ def note_wider_type(written: str, passed_over: str) -> str:
     )
 
 
-def note_no_check_rows() -> str:
-    """The adapter has no check rows, so a merge checks less."""
-    return (
-        "no check_rows.json of the adapter's run: the merge was compared with the adapter on fixed"
-        " token ids only, not on text formatted as in training."
-    )
+NOTE_NO_CHECK_ROWS = (
+    "no check_rows.json of the adapter's run: the merge was compared with the adapter on fixed"
+    " token ids only, not on text formatted as in training."
+)
+"""The adapter has no check rows, so a merge checks less."""
 
 
 def note_update_rounded(dtype: str, share: float) -> str:
@@ -212,14 +201,12 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def original_is_packed(path: str) -> Problem:
-    """The base folder has NF4 weights and no original ones to merge into."""
-    return Problem(
-        code="MENS-A550",
-        what="its weights are stored in NF4; the original ones are not available.",
-        fix="Merge with --onto dequant: these are the weights the adapter was trained on.",
-        where=path,
-    )
+ORIGINAL_IS_PACKED = Problem(
+    code="MENS-A550",
+    what="its weights are stored in NF4; the original ones are not available.",
+    fix="Merge with --onto dequant: these are the weights the adapter was trained on.",
+)
+"""The base folder has NF4 weights and no original ones to merge into."""
 
 
 def subset_key_missing(path: str, layer: str, key: str, near: str | None) -> Problem:
@@ -253,44 +240,33 @@ def subset_dtype_unsupported(path: str, key: str, dtype: str) -> Problem:
     )
 
 
-def subset_needs_full_base(path: str) -> Problem:
-    """`--onto dequant` needs a config to know which layers to round."""
-    return Problem(
-        code="MENS-A554",
-        what="--onto dequant needs a model folder; there is no config.json.",
-        fix="Pass a complete folder as --base, or merge with --onto original.",
-        where=path,
-    )
+SUBSET_NEEDS_FULL_BASE = Problem(
+    code="MENS-A554",
+    what="--onto dequant needs a model folder; there is no config.json.",
+    fix="Pass a complete folder as --base, or merge with --onto original.",
+)
+"""`--onto dequant` needs a config to know which layers to round."""
 
+BASE_NOT_FOUND = Problem(
+    code="MENS-A555",
+    what="its base was not found.",
+    fix="Pass the base's folder with --base.",
+)
+"""Neither a flag nor the adapter gives the base."""
 
-def base_not_found(path: str) -> Problem:
-    """Neither a flag nor the adapter gives the base."""
-    return Problem(
-        code="MENS-A555",
-        what="its base was not found.",
-        fix="Pass the base's folder with --base.",
-        where=path,
-    )
+BASE_HAS_NO_WEIGHTS = Problem(
+    code="MENS-A556",
+    what="there is no .safetensors file.",
+    fix="Pass a folder or a file of the base with --base.",
+)
+"""A base without a safetensors file."""
 
-
-def base_has_no_weights(path: str) -> Problem:
-    """A base without a safetensors file."""
-    return Problem(
-        code="MENS-A556",
-        what="there is no .safetensors file.",
-        fix="Pass a folder or a file of the base with --base.",
-        where=path,
-    )
-
-
-def subset_no_format(flag: str) -> Problem:
-    """`--subset` was combined with a format."""
-    return Problem(
-        code="MENS-A557",
-        what="a subset is always one safetensors file.",
-        fix="Omit --format vox, or omit --subset to write a whole model.",
-        where=flag,
-    )
+SUBSET_NO_FORMAT = Problem(
+    code="MENS-A557",
+    what="a subset is always one safetensors file.",
+    fix="Omit --format vox, or omit --subset to write a whole model.",
+)
+"""`--subset` was combined with a format."""
 
 
 def subset_key_twice(path: str, layer: str, other: str, key: str) -> Problem:
@@ -313,14 +289,12 @@ def subset_tensor_in_two_files(path: str, key: str, other: str) -> Problem:
     )
 
 
-def checkpoint_needs_no_sidecar(path: str) -> Problem:
-    """`--meta` was passed with a checkpoint, whose adapter needs no sidecar."""
-    return Problem(
-        code="MENS-A560",
-        what="the adapter is from a checkpoint, which has no sidecar.",
-        fix="Omit --meta.",
-        where=path,
-    )
+CHECKPOINT_NEEDS_NO_SIDECAR = Problem(
+    code="MENS-A560",
+    what="the adapter is from a checkpoint, which has no sidecar.",
+    fix="Omit --meta.",
+)
+"""`--meta` was passed with a checkpoint, whose adapter needs no sidecar."""
 
 
 def note_onto_default(onto: str) -> str:
@@ -331,21 +305,18 @@ def note_onto_default(onto: str) -> str:
     return f"merged with --onto {onto}, {meaning}; pass --onto to choose."
 
 
-def note_head_untied() -> str:
-    """The output has a separate head."""
-    return (
-        "the base's head is its embedding table; the adapter changes only the head, so the merged"
-        " model has a separate lm_head and its config says so."
-    )
+NOTE_HEAD_UNTIED = (
+    "the base's head is its embedding table; the adapter changes only the head, so the merged"
+    " model has a separate lm_head and its config says so."
+)
+"""The output has a separate head."""
 
-
-def note_head_replaced() -> str:
-    """The base has a separate head that training did not use."""
-    return (
-        "the base has a separate head, which training did not use: the adapter's head is the"
-        " embedding table. The merged model's lm_head is that table plus the update; it does not"
-        " contain the base's head."
-    )
+NOTE_HEAD_REPLACED = (
+    "the base has a separate head, which training did not use: the adapter's head is the"
+    " embedding table. The merged model's lm_head is that table plus the update; it does not"
+    " contain the base's head."
+)
+"""The base has a separate head that training did not use."""
 
 
 def note_subset_changes_table(name: str) -> str:
@@ -356,12 +327,11 @@ def note_subset_changes_table(name: str) -> str:
     )
 
 
-def note_subset_base_unchecked() -> str:
-    """Only names and shapes were compared."""
-    return (
-        "the base has no config.json, so it was not checked that it is the one the adapter was"
-        " trained on."
-    )
+NOTE_SUBSET_BASE_UNCHECKED = (
+    "the base has no config.json, so it was not checked that it is the one the adapter was"
+    " trained on."
+)
+"""Only names and shapes were compared."""
 
 
 def note_proxy_merged(graph: str) -> str:

@@ -31,12 +31,11 @@ def note_dynamic_rope(positions: int) -> str:
     )
 
 
-def note_router_loss_not_used() -> str:
-    """The config asks for the loss that balances experts while a model is pre-trained."""
-    return (
-        "output_router_logits is true: transformers then adds a loss that balances the experts."
-        " It is not used here; the router stays as it is."
-    )
+NOTE_ROUTER_LOSS_NOT_USED = (
+    "output_router_logits is true: transformers then adds a loss that balances the experts."
+    " It is not used here; the router stays as it is."
+)
+"""The config asks for the loss that balances experts while a model is pre-trained."""
 
 
 def model_is_gguf(where: str) -> Problem:
@@ -50,36 +49,28 @@ def model_is_gguf(where: str) -> Problem:
     )
 
 
-def model_is_adapter(where: str) -> Problem:
-    """A PEFT folder, which is an adapter without its base."""
-    return Problem(
-        code="MENS-H092",
-        what="this is a PEFT adapter, not a model.",
-        fix="generate and eval take it with --adapter and --model BASE; for training, convert it"
-        " with vox mens import-adapter and pass the result with --init-from.",
-        where=where,
-    )
+MODEL_IS_ADAPTER = Problem(
+    code="MENS-H092",
+    what="this is a PEFT adapter, not a model.",
+    fix="generate and eval take it with --adapter and --model BASE; for training, convert it"
+    " with vox mens import-adapter and pass the result with --init-from.",
+)
+"""A PEFT folder, which is an adapter without its base."""
 
+MODEL_IS_RUN = Problem(
+    code="MENS-H093",
+    what="this is a training run, not a model.",
+    fix="generate and eval take it with --run; to get a model, merge it with"
+    " vox mens merge-weights (LoRA) or vox mens merge-qlora (QLoRA).",
+)
+"""A run folder, which is an adapter without its base."""
 
-def model_is_run(where: str) -> Problem:
-    """A run folder, which is an adapter without its base."""
-    return Problem(
-        code="MENS-H093",
-        what="this is a training run, not a model.",
-        fix="generate and eval take it with --run; to get a model, merge it with"
-        " vox mens merge-weights (LoRA) or vox mens merge-qlora (QLoRA).",
-        where=where,
-    )
-
-
-def model_file_missing(where: str) -> Problem:
-    """A required file is missing."""
-    return Problem(
-        code="MENS-H002",
-        what="there is no such file.",
-        fix="Download the model again, or choose another folder.",
-        where=where,
-    )
+MODEL_FILE_MISSING = Problem(
+    code="MENS-H002",
+    what="there is no such file.",
+    fix="Download the model again, or choose another folder.",
+)
+"""A required file is missing."""
 
 
 def model_file_unreadable(where: str, reason: str) -> Problem:
@@ -92,24 +83,19 @@ def model_file_unreadable(where: str, reason: str) -> Problem:
     )
 
 
-def model_file_not_regular(where: str) -> Problem:
-    """A folder, FIFO or device in place of a file."""
-    return Problem(
-        code="MENS-H004",
-        what="not a regular file.",
-        fix="Replace it with the file itself.",
-        where=where,
-    )
+MODEL_FILE_NOT_REGULAR = Problem(
+    code="MENS-H004",
+    what="not a regular file.",
+    fix="Replace it with the file itself.",
+)
+"""A folder, FIFO or device in place of a file."""
 
-
-def published_file_leads_out(where: str) -> Problem:
-    """The target of such a link must not be published as part of the model."""
-    return Problem(
-        code="MENS-A101",
-        what="this is a link out of the model folder, and its content would be published.",
-        fix="Replace the link with a copy of the file, or remove it.",
-        where=where,
-    )
+PUBLISHED_FILE_LEADS_OUT = Problem(
+    code="MENS-A101",
+    what="this is a link out of the model folder, and its content would be published.",
+    fix="Replace the link with a copy of the file, or remove it.",
+)
+"""The target of such a link must not be published as part of the model."""
 
 
 def model_file_too_large(where: str, limit: int) -> Problem:
@@ -212,14 +198,12 @@ def weights_missing(where: str, found: str | None) -> Problem:
     )
 
 
-def weights_ambiguous(where: str) -> Problem:
-    """Two sets of weights in one folder."""
-    return Problem(
-        code="MENS-H031",
-        what="there is a model.safetensors, and an index that does not list it.",
-        fix="Remove the set of weights you do not want.",
-        where=where,
-    )
+WEIGHTS_AMBIGUOUS = Problem(
+    code="MENS-H031",
+    what="there is a model.safetensors, and an index that does not list it.",
+    fix="Remove the set of weights you do not want.",
+)
+"""Two sets of weights in one folder."""
 
 
 def index_entry_wrong(where: str, name: str, reason: str) -> Problem:
@@ -292,21 +276,16 @@ def hf_tokenizer_too_slow(where: str, characters: int, seconds: float) -> Proble
     )
 
 
-def hf_tokenizer_failed(where: str) -> Problem:
-    """A tokenizer that loads but fails on a text, for example because of a runaway pattern."""
-    return Problem(
-        code="MENS-H051",
-        what="the tokenizer failed while encoding or decoding a text.",
-        fix="Download this model's tokenizer.json again.",
-        where=where,
-    )
+HF_TOKENIZER_FAILED = Problem(
+    code="MENS-H051",
+    what="the tokenizer failed while encoding or decoding a text.",
+    fix="Download this model's tokenizer.json again.",
+)
+"""A tokenizer that loads but fails on a text, for example because of a runaway pattern."""
 
-
-def embedded_model_missing(where: str) -> Problem:
-    """An installation without the model that ships with it."""
-    return Problem(
-        code="MENS-H060",
-        what="the embedded model is not part of this installation.",
-        fix="Reinstall Vox Mens, or pass a model folder with --model.",
-        where=where,
-    )
+EMBEDDED_MODEL_MISSING = Problem(
+    code="MENS-H060",
+    what="the embedded model is not part of this installation.",
+    fix="Reinstall Vox Mens, or pass a model folder with --model.",
+)
+"""An installation without the model that ships with it."""

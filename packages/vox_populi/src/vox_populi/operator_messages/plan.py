@@ -12,15 +12,12 @@ from vox_tensor.file_form import FileForm
 MAX_KEYS_SHOWN = 32
 """Largest number of tensor names in one message."""
 
-
-def init_folder_occupied(path: str) -> Problem:
-    """`vox mens init` never writes into a folder with other files."""
-    return Problem(
-        code="MENS-P090",
-        what="this folder is not empty, so nothing was written.",
-        where=path,
-        fix="Choose a new folder: vox mens init NEW_FOLDER",
-    )
+INIT_FOLDER_OCCUPIED = Problem(
+    code="MENS-P090",
+    what="this folder is not empty, so nothing was written.",
+    fix="Choose a new folder: vox mens init NEW_FOLDER",
+)
+"""`vox mens init` never writes into a folder with other files."""
 
 
 def targets_unmatched(roles: Sequence[str], model_type: str, offered: Sequence[str]) -> Problem:
@@ -46,23 +43,20 @@ def targets_split_fused_layer(
     )
 
 
-def no_rows_to_train_on() -> Problem:
-    """The split took every row, or there were none."""
-    return Problem(
-        code="MENS-P004",
-        what="no rows are left to train on.",
-        fix="Add rows, or lower --validation-split-ratio.",
-    )
+NO_ROWS_TO_TRAIN_ON = Problem(
+    code="MENS-P004",
+    what="no rows are left to train on.",
+    fix="Add rows, or lower --validation-split-ratio.",
+)
+"""The split took every row, or there were none."""
 
-
-def early_stopping_needs_rows() -> Problem:
-    """Early stopping without held-out rows."""
-    return Problem(
-        code="MENS-P005",
-        what="early stopping needs held-out rows, and there are none.",
-        where="--early-stopping-patience",
-        fix="Add valid.jsonl to the data folder, raise --validation-split-ratio, or drop the flag.",
-    )
+EARLY_STOPPING_NEEDS_ROWS = Problem(
+    code="MENS-P005",
+    what="early stopping needs held-out rows, and there are none.",
+    where="--early-stopping-patience",
+    fix="Add valid.jsonl to the data folder, raise --validation-split-ratio, or drop the flag.",
+)
+"""Early stopping without held-out rows."""
 
 
 def rows_beyond_positions(longest: int, positions: int) -> Problem:
@@ -75,14 +69,12 @@ def rows_beyond_positions(longest: int, positions: int) -> Problem:
     )
 
 
-def data_folder_missing(path: str) -> Problem:
-    """The data folder does not exist."""
-    return Problem(
-        code="MENS-P011",
-        what="there is no such folder.",
-        fix="Pass the folder that contains train.jsonl with --data-dir.",
-        where=path,
-    )
+DATA_FOLDER_MISSING = Problem(
+    code="MENS-P011",
+    what="there is no such folder.",
+    fix="Pass the folder that contains train.jsonl with --data-dir.",
+)
+"""The data folder does not exist."""
 
 
 def data_dir_is_train_file(path: str, folder: str) -> Problem:
@@ -120,14 +112,12 @@ def note_rows_not_read(used: str, names: Sequence[str]) -> str:
     return f"{', '.join(names)} in the data folder: not read; held-out rows come from {used}."
 
 
-def train_file_missing(path: str) -> Problem:
-    """The data folder lacks its one required file."""
-    return Problem(
-        code="MENS-P012",
-        what="there is no such file.",
-        fix="Put the rows there, or pass their file with --data; vox mens corpus pairs makes some.",
-        where=path,
-    )
+TRAIN_FILE_MISSING = Problem(
+    code="MENS-P012",
+    what="there is no such file.",
+    fix="Put the rows there, or pass their file with --data; vox mens corpus pairs makes some.",
+)
+"""The data folder lacks its one required file."""
 
 
 def tokenizer_beyond_embedding(path: str, ids: int, rows: int) -> Problem:
@@ -160,9 +150,8 @@ def note_seq_len_beyond_positions(tokens: int, positions: int) -> str:
     return f"rows of {tokens} tokens exceed the {positions} positions of this model."
 
 
-def note_nothing_held_out() -> str:
-    """There are no held-out rows, so the effect of the adapter is not measured."""
-    return "no rows are held out, so no held-out loss will be measured."
+NOTE_NOTHING_HELD_OUT = "no rows are held out, so no held-out loss will be measured."
+"""There are no held-out rows, so the effect of the adapter is not measured."""
 
 
 def note_rows_not_graded(count: int, rows: int) -> str:
@@ -180,20 +169,17 @@ def note_no_effect(flag: str, reason: str) -> str:
     return f"{flag} has no effect: {reason}."
 
 
-def note_vocabulary_new_to_base() -> str:
-    """The base model never saw this vocabulary."""
-    return (
-        "--tokenizer vox: the model folder has no VoxTokenizer file, so vox-nano's vocabulary is"
-        " used; the base model never saw it, and its embeddings stand for different tokens."
-    )
+NOTE_VOCABULARY_NEW_TO_BASE = (
+    "--tokenizer vox: the model folder has no VoxTokenizer file, so vox-nano's vocabulary is"
+    " used; the base model never saw it, and its embeddings stand for different tokens."
+)
+"""The base model never saw this vocabulary."""
 
-
-def note_rows_not_tokenised() -> str:
-    """The rows were read and checked but not tokenised."""
-    return (
-        "the module tokenizers is not installed: rows were checked but not tokenised, so lengths"
-        " and memory are upper bounds, and rows with nothing to learn may remain."
-    )
+NOTE_ROWS_NOT_TOKENISED = (
+    "the module tokenizers is not installed: rows were checked but not tokenised, so lengths"
+    " and memory are upper bounds, and rows with nothing to learn may remain."
+)
+"""The rows were read and checked but not tokenised."""
 
 
 def note_rows_left_out(file: str, reasons: str, rows: int) -> str:
@@ -322,9 +308,10 @@ def note_head_only_not_square(names: Sequence[str]) -> str:
     )
 
 
-def note_strict_on_cuda() -> str:
-    """On a GPU an incomplete stack is refused by default."""
-    return "--device cuda requires the full stack; --qlora-allow-partial-proxy-stack accepts less."
+NOTE_STRICT_ON_CUDA = (
+    "--device cuda requires the full stack; --qlora-allow-partial-proxy-stack accepts less."
+)
+"""On a GPU an incomplete stack is refused by default."""
 
 
 def _named(names: Sequence[str]) -> str:

@@ -63,14 +63,12 @@ def nf4_not_announced(where: str, name: str) -> Problem:
     )
 
 
-def nf4_announced_only(where: str) -> Problem:
-    """A config that announces packed weights in a folder without any."""
-    return Problem(
-        code="MENS-H075",
-        what="quantization_config says that the weights are quantised, but none of them is.",
-        fix="Remove quantization_config from it, or download the quantised weights.",
-        where=where,
-    )
+NF4_ANNOUNCED_ONLY = Problem(
+    code="MENS-H075",
+    what="quantization_config says that the weights are quantised, but none of them is.",
+    fix="Remove quantization_config from it, or download the quantised weights.",
+)
+"""A config that announces packed weights in a folder without any."""
 
 
 def nf4_settings_mixed(where: str, first: str, other: str) -> Problem:
@@ -197,9 +195,8 @@ def note_nf4_by_torch(reason: str) -> str:
     )
 
 
-def note_nf4_on_cpu() -> str:
-    """The CPU quantises, since the device does it a little differently."""
-    return (
-        "the GPU does not quantise to the bytes that the CPU makes, so the CPU quantises the base;"
-        " --nf4-cache-dir keeps the result for the next run."
-    )
+NOTE_NF4_ON_CPU = (
+    "the GPU does not quantise to the bytes that the CPU makes, so the CPU quantises the base;"
+    " --nf4-cache-dir keeps the result for the next run."
+)
+"""The CPU quantises, since the device does it a little differently."""

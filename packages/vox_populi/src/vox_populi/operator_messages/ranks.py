@@ -90,9 +90,8 @@ def step_tried_alone(size: int) -> Problem:
     )
 
 
-def note_launcher_gone() -> str:
-    """A process stops since nobody is left to stop it."""
-    return "note: the launcher of this run has ended, so the run stops too."
+NOTE_LAUNCHER_GONE = "note: the launcher of this run has ended, so the run stops too."
+"""A process stops since nobody is left to stop it."""
 
 
 def nproc_beyond_launcher(nproc: int, size: int) -> Problem:
@@ -105,14 +104,13 @@ def nproc_beyond_launcher(nproc: int, size: int) -> Problem:
     )
 
 
-def proxy_not_divided() -> Problem:
-    """Only the full graph has blocks that are gathered one after the other."""
-    return Problem(
-        code="MENS-P102",
-        what="the proxy graph cannot be divided among processes.",
-        where="--shard always",
-        fix="Omit --shard: the proxy reads only its own layers. Or use --qlora-graph full.",
-    )
+PROXY_NOT_DIVIDED = Problem(
+    code="MENS-P102",
+    what="the proxy graph cannot be divided among processes.",
+    where="--shard always",
+    fix="Omit --shard: the proxy reads only its own layers. Or use --qlora-graph full.",
+)
+"""Only the full graph has blocks that are gathered one after the other."""
 
 
 def torch_too_old_to_divide(found: str, least: str) -> Problem:
@@ -125,18 +123,15 @@ def torch_too_old_to_divide(found: str, least: str) -> Problem:
     )
 
 
-def note_samples_left_out() -> str:
-    """Answers would take every process through the same text."""
-    return "--samples has no effect: the processes hold the base together."
+NOTE_SAMPLES_LEFT_OUT = "--samples has no effect: the processes hold the base together."
+"""Answers would take every process through the same text."""
 
-
-def torch_without_distributed() -> Problem:
-    """This build of torch has one process only."""
-    return Problem(
-        code="MENS-P101",
-        what="this build of torch has no torch.distributed.",
-        fix="Use one process, or install a build of torch that has it.",
-    )
+TORCH_WITHOUT_DISTRIBUTED = Problem(
+    code="MENS-P101",
+    what="this build of torch has no torch.distributed.",
+    fix="Use one process, or install a build of torch that has it.",
+)
+"""This build of torch has one process only."""
 
 
 def _counted(passes: int) -> str:

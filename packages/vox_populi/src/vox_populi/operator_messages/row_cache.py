@@ -27,13 +27,12 @@ def entry_not_removed(path: str, reason: str) -> Problem:
     )
 
 
-def no_cache_folder() -> Problem:
-    """A user without a home, and so without a cache."""
-    return Problem(
-        code="MENS-D252",
-        what="this user has no cache folder.",
-        fix="Pass one with --row-cache-dir.",
-    )
+NO_CACHE_FOLDER = Problem(
+    code="MENS-D252",
+    what="this user has no cache folder.",
+    fix="Pass one with --row-cache-dir.",
+)
+"""A user without a home, and so without a cache."""
 
 
 def note_rows_not_kept(path: str, reason: str) -> str:

@@ -106,24 +106,19 @@ def share_below(where: str, found: str, flag: str, limit: float, fix: str) -> Pr
     )
 
 
-def report_occupied(path: str) -> Problem:
-    """Something exists where a report should go."""
-    return Problem(
-        code="MENS-D214",
-        what="it already exists.",
-        fix="Choose another file for --html, or pass --force to replace it.",
-        where=path,
-    )
+REPORT_OCCUPIED = Problem(
+    code="MENS-D214",
+    what="it already exists.",
+    fix="Choose another file for --html, or pass --force to replace it.",
+)
+"""Something exists where a report should go."""
 
-
-def report_not_a_file(path: str) -> Problem:
-    """A folder, link or device exists where a report should go; --force does not replace it."""
-    return Problem(
-        code="MENS-D215",
-        what="it is not a regular file, so it is not replaced.",
-        fix="Choose another file for --html.",
-        where=path,
-    )
+REPORT_NOT_A_FILE = Problem(
+    code="MENS-D215",
+    what="it is not a regular file, so it is not replaced.",
+    fix="Choose another file for --html.",
+)
+"""A folder, link or device exists where a report should go; --force does not replace it."""
 
 
 def report_is_input(path: str, source: str) -> Problem:
@@ -136,21 +131,16 @@ def report_is_input(path: str, source: str) -> Problem:
     )
 
 
-def corpus_file_repeated(path: str) -> Problem:
-    """A file was passed twice, so every row of it would count as repeated."""
-    return Problem(
-        code="MENS-D217",
-        what="this file is passed more than once.",
-        fix="Pass each file once; pass held-out rows with --eval.",
-        where=path,
-    )
+CORPUS_FILE_REPEATED = Problem(
+    code="MENS-D217",
+    what="this file is passed more than once.",
+    fix="Pass each file once; pass held-out rows with --eval.",
+)
+"""A file was passed twice, so every row of it would count as repeated."""
 
-
-def setting_needs_base(flag: str) -> Problem:
-    """A limit in tokens without a tokenizer to count them."""
-    return Problem(
-        code="MENS-D218",
-        what="it needs a tokenizer.",
-        fix="Pass --model DIR or --tokenizer vox, or omit it.",
-        where=flag,
-    )
+SETTING_NEEDS_BASE = Problem(
+    code="MENS-D218",
+    what="it needs a tokenizer.",
+    fix="Pass --model DIR or --tokenizer vox, or omit it.",
+)
+"""A limit in tokens without a tokenizer to count them."""

@@ -40,23 +40,19 @@ def json_cut_off(element: int, where: str) -> Problem:
     )
 
 
-def json_goes_on(where: str) -> Problem:
-    """Something after the end of a JSON array."""
-    return Problem(
-        code="MENS-D163",
-        what="there is more text after the end of the JSON list.",
-        fix="Write one list, or one JSON object per line.",
-        where=where,
-    )
+JSON_GOES_ON = Problem(
+    code="MENS-D163",
+    what="there is more text after the end of the JSON list.",
+    fix="Write one list, or one JSON object per line.",
+)
+"""Something after the end of a JSON array."""
 
-
-def element_not_object() -> Problem:
-    """An element of a JSON array that cannot be a row."""
-    return Problem(
-        code="MENS-D164",
-        what="the element is not an object.",
-        fix='Write each element as {"key": value, ...}.',
-    )
+ELEMENT_NOT_OBJECT = Problem(
+    code="MENS-D164",
+    what="the element is not an object.",
+    fix='Write each element as {"key": value, ...}.',
+)
+"""An element of a JSON array that cannot be a row."""
 
 
 def with_fix_of_row(problem: Problem) -> Problem:
@@ -104,14 +100,12 @@ def cell_not_json(key: str) -> Problem:
     )
 
 
-def not_utf8(where: str) -> Problem:
-    """Text in an encoding that is not known."""
-    return Problem(
-        code="MENS-D169",
-        what="the file is not UTF-8.",
-        fix="Save it as UTF-8 (in Excel: CSV UTF-8).",
-        where=where,
-    )
+NOT_UTF8 = Problem(
+    code="MENS-D169",
+    what="the file is not UTF-8.",
+    fix="Save it as UTF-8 (in Excel: CSV UTF-8).",
+)
+"""Text in an encoding that is not known."""
 
 
 def columns_damaged(form: FileForm, where: str) -> Problem:
@@ -134,13 +128,12 @@ def row_too_large(limit: int, where: str | None = None) -> Problem:
     )
 
 
-def value_not_json() -> Problem:
-    """A value that has no counterpart in JSON."""
-    return Problem(
-        code="MENS-D174",
-        what="a value of the row cannot be written as JSON, or is nested too deeply.",
-        fix="Write it as text.",
-    )
+VALUE_NOT_JSON = Problem(
+    code="MENS-D174",
+    what="a value of the row cannot be written as JSON, or is nested too deeply.",
+    fix="Write it as text.",
+)
+"""A value that has no counterpart in JSON."""
 
 
 def not_rows(kind: str, where: str) -> Problem:
@@ -173,37 +166,31 @@ def folder_ambiguous(names: Sequence[str], where: str) -> Problem:
     )
 
 
-def folder_without_rows(where: str) -> Problem:
-    """A folder that was passed as data but has no file of rows."""
-    return Problem(
-        code="MENS-D176",
-        what="the folder has no file of rows.",
-        fix="Pass a file, or a folder with train.jsonl, train.csv, train.parquet or text files.",
-        where=where,
-    )
+FOLDER_WITHOUT_ROWS = Problem(
+    code="MENS-D176",
+    what="the folder has no file of rows.",
+    fix="Pass a file, or a folder with train.jsonl, train.csv, train.parquet or text files.",
+)
+"""A folder that was passed as data but has no file of rows."""
 
+DATA_MISSING = Problem(
+    code="MENS-D177",
+    what="there are no training rows.",
+    where="--data",
+    fix=(
+        "Pass --data FILE or --data-dir DIR, set VOX_MENS_DATA or VOX_MENS_DATA_DIR, or write "
+        "`data:` or `data_dir:` in the --config file."
+    ),
+)
+"""A request without rows."""
 
-def data_missing() -> Problem:
-    """A request without rows."""
-    return Problem(
-        code="MENS-D177",
-        what="there are no training rows.",
-        where="--data",
-        fix=(
-            "Pass --data FILE or --data-dir DIR, set VOX_MENS_DATA or VOX_MENS_DATA_DIR, or write "
-            "`data:` or `data_dir:` in the --config file."
-        ),
-    )
-
-
-def data_given_twice() -> Problem:
-    """A request that names its rows in two ways."""
-    return Problem(
-        code="MENS-D178",
-        what="--data and --data-dir exclude each other.",
-        where="--data-dir",
-        fix="Pass the folder with --data too, or omit one of them.",
-    )
+DATA_GIVEN_TWICE = Problem(
+    code="MENS-D178",
+    what="--data and --data-dir exclude each other.",
+    where="--data-dir",
+    fix="Pass the folder with --data too, or omit one of them.",
+)
+"""A request that names its rows in two ways."""
 
 
 def config_unclear(names: Sequence[str], where: str) -> Problem:
@@ -227,14 +214,12 @@ def configs_unusable(reason: str, where: str) -> Problem:
     )
 
 
-def configs_need_yaml(where: str) -> Problem:
-    """A list of configurations, and nothing installed that reads it."""
-    return Problem(
-        code="MENS-D249",
-        what="it lists which files belong to which split, and reading it needs PyYAML.",
-        fix='Run: pip install "pyyaml>=6.0", or pass the files with --data, once for each.',
-        where=where,
-    )
+CONFIGS_NEED_YAML = Problem(
+    code="MENS-D249",
+    what="it lists which files belong to which split, and reading it needs PyYAML.",
+    fix='Run: pip install "pyyaml>=6.0", or pass the files with --data, once for each.',
+)
+"""A list of configurations, and nothing installed that reads it."""
 
 
 def config_without_train(name: str, splits: Sequence[str], where: str) -> Problem:

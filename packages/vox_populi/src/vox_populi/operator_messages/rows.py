@@ -57,32 +57,24 @@ def template_drops_tools(place: str, what: str) -> Problem:
     )
 
 
-def template_drops_reasoning(place: str) -> Problem:
-    """The model's own template leaves out the reasoning of an answer."""
-    return Problem(
-        code="MENS-D185",
-        what="a message has reasoning, which the chat template does not write.",
-        fix="Use a base whose chat template has it, write it into the content (as a rule between"
-        " <think> and </think>), or remove it.",
-        where=place,
-    )
+TEMPLATE_DROPS_REASONING = Problem(
+    code="MENS-D185",
+    what="a message has reasoning, which the chat template does not write.",
+    fix="Use a base whose chat template has it, write it into the content (as a rule between"
+    " <think> and </think>), or remove it.",
+)
+"""The model's own template leaves out the reasoning of an answer."""
 
+TEMPLATE_DROPS_TEXT = Problem(
+    code="MENS-D186",
+    what="a message has text and tool calls, of which the chat template writes only the calls.",
+    fix="Remove the text, or make it a message of its own.",
+)
+"""The model's own template writes either the calls of a message or its text."""
 
-def template_drops_text(place: str) -> Problem:
-    """The model's own template writes either the calls of a message or its text."""
-    return Problem(
-        code="MENS-D186",
-        what="a message has text and tool calls, of which the chat template writes only the calls.",
-        fix="Remove the text, or make it a message of its own.",
-        where=place,
-    )
-
-
-def control_text_in_row(place: str) -> Problem:
-    """Text that spells a control token, where the operator chose to get an error."""
-    return Problem(
-        code="MENS-D246",
-        what="a text of the row spells a control token.",
-        fix="Remove it, or pass --on-control-text text, skip or keep.",
-        where=place,
-    )
+CONTROL_TEXT_IN_ROW = Problem(
+    code="MENS-D246",
+    what="a text of the row spells a control token.",
+    fix="Remove it, or pass --on-control-text text, skip or keep.",
+)
+"""Text that spells a control token, where the operator chose to get an error."""

@@ -80,30 +80,24 @@ def run_out_of_time(seconds: int, step: int, checkpoint: str | None) -> Problem:
     )
 
 
-def note_stopping() -> str:
-    """The first SIGINT or SIGTERM of a run, acknowledged."""
-    return "stopping after this step, with a checkpoint; press Ctrl-C again to stop immediately."
+NOTE_STOPPING = (
+    "stopping after this step, with a checkpoint; press Ctrl-C again to stop immediately."
+)
+"""The first SIGINT or SIGTERM of a run, acknowledged."""
 
+INTERRUPTED = Problem(code="MENS-R090", what="interrupted.", fix="Start the command again.")
+"""Ctrl-C outside of a training run."""
 
-def interrupted() -> Problem:
-    """Ctrl-C outside of a training run."""
-    return Problem(code="MENS-R090", what="interrupted.", fix="Start the command again.")
+TERMINATED = Problem(code="MENS-R091", what="terminated.", fix="Start the command again.")
+"""SIGTERM outside of a training run."""
 
-
-def terminated() -> Problem:
-    """SIGTERM outside of a training run."""
-    return Problem(code="MENS-R091", what="terminated.", fix="Start the command again.")
-
-
-def adapter_text_differs(path: str) -> Problem:
-    """Template or system prompt differ from those the adapter was trained with."""
-    return Problem(
-        code="MENS-A030",
-        what="it was trained on text with a different layout (template or system prompt).",
-        fix="Omit --template and --system-prompt (a merged model may require the training's"
-        " prompt), or override this with --force-template.",
-        where=path,
-    )
+ADAPTER_TEXT_DIFFERS = Problem(
+    code="MENS-A030",
+    what="it was trained on text with a different layout (template or system prompt).",
+    fix="Omit --template and --system-prompt (a merged model may require the training's"
+    " prompt), or override this with --force-template.",
+)
+"""Template or system prompt differ from those the adapter was trained with."""
 
 
 def template_changed_since(path: str, found: str) -> Problem:
@@ -121,28 +115,23 @@ def note_recorded_template(found: str) -> str:
     return f"the chat template is the recorded one, not that of {found}."
 
 
-def system_prompt_withheld(path: str) -> Problem:
-    """A published model that was trained with a system prompt but is run without one."""
-    return Problem(
-        code="MENS-A130",
-        what="it was trained with a system prompt but stores only the digest of it.",
-        fix="Pass the prompt with --system-prompt, or merge again with --include-system-prompt; "
-        "--force-template runs the model without it.",
-        where=path,
-    )
+SYSTEM_PROMPT_WITHHELD = Problem(
+    code="MENS-A130",
+    what="it was trained with a system prompt but stores only the digest of it.",
+    fix="Pass the prompt with --system-prompt, or merge again with --include-system-prompt; "
+    "--force-template runs the model without it.",
+)
+"""A published model that was trained with a system prompt but is run without one."""
 
+NOTE_PROMPTS_KEEP_CONTROL_TEXT = (
+    "text that spells a control token becomes that token, as in training (--on-control-text keep)."
+)
+"""A model that was trained with control tokens that rows spelled."""
 
-def note_prompts_keep_control_text() -> str:
-    """A model that was trained with control tokens that rows spelled."""
-    return (
-        "text that spells a control token becomes that token, as in training"
-        " (--on-control-text keep)."
-    )
-
-
-def note_text_differs_from_training() -> str:
-    """The note for differing text when the operator overrides the check."""
-    return "template or system prompt differ from those the adapter was trained with."
+NOTE_TEXT_DIFFERS_FROM_TRAINING = (
+    "template or system prompt differ from those the adapter was trained with."
+)
+"""The note for differing text when the operator overrides the check."""
 
 
 def note_layout_not_known(path: str) -> str:
@@ -150,34 +139,27 @@ def note_layout_not_known(path: str) -> str:
     return f"{path} does not record its row format: --template and --system-prompt decide."
 
 
-def nothing_to_compare() -> Problem:
-    """A comparison of the base with itself."""
-    return Problem(
-        code="MENS-U033",
-        what="there is no adapter to compare with its base.",
-        where="--compare-base",
-        fix="Pass one with --run, --checkpoint or --adapter.",
-    )
+NOTHING_TO_COMPARE = Problem(
+    code="MENS-U033",
+    what="there is no adapter to compare with its base.",
+    where="--compare-base",
+    fix="Pass one with --run, --checkpoint or --adapter.",
+)
+"""A comparison of the base with itself."""
 
+ADAPTER_NEEDS_MODEL = Problem(
+    code="MENS-U034",
+    what="an adapter folder needs its base model.",
+    fix="Pass the base's folder with --model.",
+)
+"""A folder from another program, which does not record where its base is."""
 
-def adapter_needs_model(path: str) -> Problem:
-    """A folder from another program, which does not record where its base is."""
-    return Problem(
-        code="MENS-U034",
-        what="an adapter folder needs its base model.",
-        where=path,
-        fix="Pass the base's folder with --model.",
-    )
-
-
-def prompt_id_unusable(where: str) -> Problem:
-    """A row of a prompts file with an unusable id."""
-    return Problem(
-        code="MENS-U035",
-        what='the "id" of the row is neither text nor a whole number.',
-        where=where,
-        fix="Write it as a string, or omit it.",
-    )
+PROMPT_ID_UNUSABLE = Problem(
+    code="MENS-U035",
+    what='the "id" of the row is neither text nor a whole number.',
+    fix="Write it as a string, or omit it.",
+)
+"""A row of a prompts file with an unusable id."""
 
 
 def conversation_too_long(tokens: int, most: int) -> Problem:
@@ -189,13 +171,12 @@ def conversation_too_long(tokens: int, most: int) -> Problem:
     )
 
 
-def scores_not_finite() -> Problem:
-    """The model does not give finite scores for the next token."""
-    return Problem(
-        code="MENS-R014",
-        what="the scores of the next token are not finite, so none can be chosen.",
-        fix="Run in f32 (--dtype f32), or train again with a lower --lr.",
-    )
+SCORES_NOT_FINITE = Problem(
+    code="MENS-R014",
+    what="the scores of the next token are not finite, so none can be chosen.",
+    fix="Run in f32 (--dtype f32), or train again with a lower --lr.",
+)
+"""The model does not give finite scores for the next token."""
 
 
 def chat_greeting(model: str) -> str:
@@ -222,19 +203,14 @@ def chat_command_unknown(word: str) -> Problem:
     )
 
 
-def note_chat_can_be_left() -> str:
-    """Ctrl-C at the prompt of a chat."""
-    return "(press Ctrl-C again, Ctrl-D or type /quit to leave)"
+NOTE_CHAT_CAN_BE_LEFT = "(press Ctrl-C again, Ctrl-D or type /quit to leave)"
+"""Ctrl-C at the prompt of a chat."""
 
+NOTE_ANSWER_BLANK = "(the model ended at once; it wrote nothing)"
+"""An empty answer."""
 
-def note_answer_blank() -> str:
-    """An empty answer."""
-    return "(the model ended at once; it wrote nothing)"
-
-
-def note_answer_white_space() -> str:
-    """An answer that is only white space."""
-    return "(the model wrote only white space)"
+NOTE_ANSWER_WHITE_SPACE = "(the model wrote only white space)"
+"""An answer that is only white space."""
 
 
 def note_answer_cut(tokens: int) -> str:
@@ -242,9 +218,8 @@ def note_answer_cut(tokens: int) -> str:
     return f"(cut at {tokens} tokens; --max-new-tokens allows more)"
 
 
-def note_answer_without_room() -> str:
-    """An answer that reached the end of the model's positions."""
-    return "(cut: the model has no positions left for this conversation)"
+NOTE_ANSWER_WITHOUT_ROOM = "(cut: the model has no positions left for this conversation)"
+"""An answer that reached the end of the model's positions."""
 
 
 def proxy_is_no_language_model(path: str, graph: str) -> Problem:
@@ -259,15 +234,13 @@ def proxy_is_no_language_model(path: str, graph: str) -> Problem:
     )
 
 
-def adapter_of_the_source_system(path: str) -> Problem:
-    """A sidecar without the base, tokenizer and template needed to run the adapter."""
-    return Problem(
-        code="MENS-A542",
-        what="its sidecar is from the source system, which does not record the base, tokenizer and "
-        "template of the training.",
-        fix="Merge it into its base with vox schola merge-qlora and use the merged folder.",
-        where=path,
-    )
+ADAPTER_OF_THE_SOURCE_SYSTEM = Problem(
+    code="MENS-A542",
+    what="its sidecar is from the source system, which does not record the base, tokenizer and "
+    "template of the training.",
+    fix="Merge it into its base with vox schola merge-qlora and use the merged folder.",
+)
+"""A sidecar without the base, tokenizer and template needed to run the adapter."""
 
 
 def note_starts_on_nf4(path: str) -> str:

@@ -16,14 +16,12 @@ def followed_run_failed(path: str, reason: str) -> Problem:
     )
 
 
-def followed_run_gone(path: str) -> Problem:
-    """The run that was being followed ended without a record, as after `kill -9`."""
-    return Problem(
-        code="MENS-R102",
-        what="the run ended without a word: it was killed, or the machine was restarted.",
-        fix="Resume it: repeat the command with --resume auto.",
-        where=path,
-    )
+FOLLOWED_RUN_GONE = Problem(
+    code="MENS-R102",
+    what="the run ended without a word: it was killed, or the machine was restarted.",
+    fix="Resume it: repeat the command with --resume auto.",
+)
+"""The run that was being followed ended without a record, as after `kill -9`."""
 
 
 def followed_run_stopped(path: str, step: int) -> Problem:
@@ -36,24 +34,19 @@ def followed_run_stopped(path: str, step: int) -> Problem:
     )
 
 
-def no_runs_found(path: str) -> Problem:
-    """A folder without any run."""
-    return Problem(
-        code="MENS-R104",
-        what="no run found in this folder or the folders in it.",
-        fix="Pass a folder that holds the output folders of vox mens train.",
-        where=path,
-    )
+NO_RUNS_FOUND = Problem(
+    code="MENS-R104",
+    what="no run found in this folder or the folders in it.",
+    fix="Pass a folder that holds the output folders of vox mens train.",
+)
+"""A folder without any run."""
 
-
-def same_run_twice(path: str) -> Problem:
-    """A comparison of a run with itself."""
-    return Problem(
-        code="MENS-R105",
-        what="this run was passed twice.",
-        fix="Pass each run once.",
-        where=path,
-    )
+SAME_RUN_TWICE = Problem(
+    code="MENS-R105",
+    what="this run was passed twice.",
+    fix="Pass each run once.",
+)
+"""A comparison of a run with itself."""
 
 
 def too_few_runs(path: str | None) -> Problem:
@@ -74,15 +67,12 @@ def note_heldout_differs(reasons: str) -> str:
     )
 
 
-def samples_invalid(path: str) -> Problem:
-    """A file of samples that is not valid."""
-    return Problem(
-        code="MENS-R107",
-        what="not a valid file of sample answers.",
-        fix="Move it elsewhere; the run does not need it.",
-        where=path,
-    )
-
+SAMPLES_INVALID = Problem(
+    code="MENS-R107",
+    what="not a valid file of sample answers.",
+    fix="Move it elsewhere; the run does not need it.",
+)
+"""A file of samples that is not valid."""
 
 NOTE_NO_ROWS_TO_SAMPLE = "--samples has no effect: no rows are held out."
 NOTE_PROXY_HAS_NO_SAMPLES = "--samples has no effect: the proxy graph writes no text."

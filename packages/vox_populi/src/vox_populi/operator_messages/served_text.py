@@ -31,12 +31,11 @@ def note_served_text(names: Iterable[str], end: str) -> str:
     )
 
 
-def note_served_without_prompt() -> str:
-    """The training's system prompt is not in the published template."""
-    return (
-        "the chat template does not contain the training's system prompt: send it with every"
-        " conversation, or use --include-system-prompt."
-    )
+NOTE_SERVED_WITHOUT_PROMPT = (
+    "the chat template does not contain the training's system prompt: send it with every"
+    " conversation, or use --include-system-prompt."
+)
+"""The training's system prompt is not in the published template."""
 
 
 def note_served_date(day: str) -> str:
@@ -47,9 +46,8 @@ def note_served_date(day: str) -> str:
     )
 
 
-def note_layout_not_recorded() -> str:
-    """An adapter that is older than recorded layouts, or from another program."""
-    return (
-        "the adapter does not record the layout of its training text: chat template and end"
-        " tokens are the base's."
-    )
+NOTE_LAYOUT_NOT_RECORDED = (
+    "the adapter does not record the layout of its training text: chat template and end"
+    " tokens are the base's."
+)
+"""An adapter that is older than recorded layouts, or from another program."""

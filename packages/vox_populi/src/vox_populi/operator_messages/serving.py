@@ -28,14 +28,12 @@ def key_required(host: str) -> Problem:
     )
 
 
-def key_unusable(path: str) -> Problem:
-    """A key that no client could send."""
-    return Problem(
-        code="MENS-S003",
-        what="the key must be one line of 8 to 512 visible ASCII characters.",
-        fix="Write such a line, for instance of: openssl rand -hex 24",
-        where=path,
-    )
+KEY_UNUSABLE = Problem(
+    code="MENS-S003",
+    what="the key must be one line of 8 to 512 visible ASCII characters.",
+    fix="Write such a line, for instance of: openssl rand -hex 24",
+)
+"""A key that no client could send."""
 
 
 def name_taken(name: str) -> Problem:
@@ -68,25 +66,20 @@ def adapter_unnamed(given: str) -> Problem:
     )
 
 
-def not_a_model(path: str) -> Problem:
-    """A path with neither a model nor an adapter."""
-    return Problem(
-        code="MENS-S007",
-        what="this is neither a run, nor an adapter, nor a model folder.",
-        fix="Pass a run folder, an adapter's file or folder, or a model folder.",
-        where=path,
-    )
+NOT_A_MODEL = Problem(
+    code="MENS-S007",
+    what="this is neither a run, nor an adapter, nor a model folder.",
+    fix="Pass a run folder, an adapter's file or folder, or a model folder.",
+)
+"""A path with neither a model nor an adapter."""
 
-
-def not_an_adapter(path: str) -> Problem:
-    """A model folder, or anything else, in place of an adapter."""
-    return Problem(
-        code="MENS-S009",
-        what="this is neither a run nor an adapter.",
-        fix="Pass NAME=RUN with a run folder, or an adapter's file or folder; a model folder goes"
-        " without a flag.",
-        where=path,
-    )
+NOT_AN_ADAPTER = Problem(
+    code="MENS-S009",
+    what="this is neither a run nor an adapter.",
+    fix="Pass NAME=RUN with a run folder, or an adapter's file or folder; a model folder goes"
+    " without a flag.",
+)
+"""A model folder, or anything else, in place of an adapter."""
 
 
 def origin_unusable(origin: str) -> Problem:
@@ -117,13 +110,12 @@ def body_too_large(most: int) -> Problem:
     )
 
 
-def body_not_json_type() -> Problem:
-    """A body of another content type, which a page of another origin could send."""
-    return Problem(
-        code="MENS-S012",
-        what="the content type is not application/json.",
-        fix="Send the header Content-Type: application/json.",
-    )
+BODY_NOT_JSON_TYPE = Problem(
+    code="MENS-S012",
+    what="the content type is not application/json.",
+    fix="Send the header Content-Type: application/json.",
+)
+"""A body of another content type, which a page of another origin could send."""
 
 
 def field_unknown(field: str) -> Problem:
@@ -194,47 +186,38 @@ def cache_too_small(tokens: int) -> Problem:
     )
 
 
-def too_busy() -> Problem:
-    """The queue is full."""
-    return Problem(
-        code="MENS-S021",
-        what="too many requests wait already.",
-        fix="Try again after the time in the header Retry-After.",
-    )
+TOO_BUSY = Problem(
+    code="MENS-S021",
+    what="too many requests wait already.",
+    fix="Try again after the time in the header Retry-After.",
+)
+"""The queue is full."""
 
+REQUEST_TIMED_OUT = Problem(
+    code="MENS-S022",
+    what="the answer was not complete within the time of a request.",
+    fix="Ask for fewer tokens, or start the server with a larger --timeout-secs.",
+)
+"""A request that took too long."""
 
-def request_timed_out() -> Problem:
-    """A request that took too long."""
-    return Problem(
-        code="MENS-S022",
-        what="the answer was not complete within the time of a request.",
-        fix="Ask for fewer tokens, or start the server with a larger --timeout-secs.",
-    )
+SERVER_STOPPED = Problem(
+    code="MENS-S023", what="the server is stopping.", fix="Try again when it runs again."
+)
+"""The server shuts down."""
 
+KEY_WRONG = Problem(
+    code="MENS-S024",
+    what="the key is missing or wrong.",
+    fix="Send the header Authorization: Bearer KEY.",
+)
+"""No key, or not the right one."""
 
-def server_stopped() -> Problem:
-    """The server shuts down."""
-    return Problem(
-        code="MENS-S023", what="the server is stopping.", fix="Try again when it runs again."
-    )
-
-
-def key_wrong() -> Problem:
-    """No key, or not the right one."""
-    return Problem(
-        code="MENS-S024",
-        what="the key is missing or wrong.",
-        fix="Send the header Authorization: Bearer KEY.",
-    )
-
-
-def host_not_ours() -> Problem:
-    """A name that a foreign page could have pointed at this machine (DNS rebinding)."""
-    return Problem(
-        code="MENS-S025",
-        what="the header Host names neither this machine's loopback address nor the one given.",
-        fix="Use http://127.0.0.1 or http://localhost, or start the server with a key.",
-    )
+HOST_NOT_OURS = Problem(
+    code="MENS-S025",
+    what="the header Host names neither this machine's loopback address nor the one given.",
+    fix="Use http://127.0.0.1 or http://localhost, or start the server with a key.",
+)
+"""A name that a foreign page could have pointed at this machine (DNS rebinding)."""
 
 
 def route_unknown(path: str) -> Problem:
@@ -255,13 +238,12 @@ def method_wrong(path: str) -> Problem:
     )
 
 
-def no_embeddings() -> Problem:
-    """A route that other servers have."""
-    return Problem(
-        code="MENS-S028",
-        what="this server makes no embeddings: its models write texts and do not compare them.",
-        fix="Use an embedding model on another server.",
-    )
+NO_EMBEDDINGS = Problem(
+    code="MENS-S028",
+    what="this server makes no embeddings: its models write texts and do not compare them.",
+    fix="Use an embedding model on another server.",
+)
+"""A route that other servers have."""
 
 
 def message_field_unknown(field: str) -> Problem:
@@ -274,22 +256,19 @@ def message_field_unknown(field: str) -> Problem:
     )
 
 
-def unforeseen() -> Problem:
-    """An error of ours in one request."""
-    return Problem(
-        code="MENS-S030",
-        what="the server failed in a way that it does not know.",
-        fix="Please report it, with the server's log.",
-    )
+UNFORESEEN = Problem(
+    code="MENS-S030",
+    what="the server failed in a way that it does not know.",
+    fix="Please report it, with the server's log.",
+)
+"""An error of ours in one request."""
 
-
-def body_too_slow() -> Problem:
-    """A body that does not arrive."""
-    return Problem(
-        code="MENS-S031",
-        what="the body did not arrive in time.",
-        fix="Send it at once.",
-    )
+BODY_TOO_SLOW = Problem(
+    code="MENS-S031",
+    what="the body did not arrive in time.",
+    fix="Send it at once.",
+)
+"""A body that does not arrive."""
 
 
 def note_base_not_served(name: str, reason: str) -> str:

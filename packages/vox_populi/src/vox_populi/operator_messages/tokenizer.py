@@ -15,14 +15,12 @@ def tokenizer_json_missing(where: str, beside: str) -> Problem:
     )
 
 
-def sentencepiece_broken(where: str) -> Problem:
-    """A file that is not SentencePiece's."""
-    return Problem(
-        code="MENS-H151",
-        what="not a valid SentencePiece file.",
-        fix="Download the file again.",
-        where=where,
-    )
+SENTENCEPIECE_BROKEN = Problem(
+    code="MENS-H151",
+    what="not a valid SentencePiece file.",
+    fix="Download the file again.",
+)
+"""A file that is not SentencePiece's."""
 
 
 def tokenizer_not_convertible(where: str, reason: str) -> Problem:
@@ -36,21 +34,16 @@ def tokenizer_not_convertible(where: str, reason: str) -> Problem:
     )
 
 
-def tokenizer_files_missing(where: str) -> Problem:
-    """A folder with nothing to convert."""
-    return Problem(
-        code="MENS-H153",
-        what="there is no tokenizer.model, and no vocab.json with merges.txt.",
-        fix="Pass the folder of a model that has one of these.",
-        where=where,
-    )
+TOKENIZER_FILES_MISSING = Problem(
+    code="MENS-H153",
+    what="there is no tokenizer.model, and no vocab.json with merges.txt.",
+    fix="Pass the folder of a model that has one of these.",
+)
+"""A folder with nothing to convert."""
 
-
-def tokenizer_json_exists(where: str) -> Problem:
-    """The file to write is there already."""
-    return Problem(
-        code="MENS-H154",
-        what="it exists already, and is what every command reads.",
-        fix="Use the folder as it is, or pass --output with a new file.",
-        where=where,
-    )
+TOKENIZER_JSON_EXISTS = Problem(
+    code="MENS-H154",
+    what="it exists already, and is what every command reads.",
+    fix="Use the folder as it is, or pass --output with a new file.",
+)
+"""The file to write is there already."""

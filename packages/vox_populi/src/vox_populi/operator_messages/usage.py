@@ -155,14 +155,12 @@ def config_not_yaml(where: str, cause: str) -> Problem:
     )
 
 
-def config_not_mapping(path: str) -> Problem:
-    """A config file whose top level is a list or a single value."""
-    return Problem(
-        code="MENS-U022",
-        what="a config file must contain settings, and this one does not.",
-        where=path,
-        fix="Write one `key: value` per line.",
-    )
+CONFIG_NOT_MAPPING = Problem(
+    code="MENS-U022",
+    what="a config file must contain settings, and this one does not.",
+    fix="Write one `key: value` per line.",
+)
+"""A config file whose top level is a list or a single value."""
 
 
 def config_key_repeated(key: str, where: str, first_line: int) -> Problem:
@@ -195,14 +193,13 @@ def sources_conflict(flags: Sequence[str]) -> Problem:
     )
 
 
-def prompt_missing() -> Problem:
-    """Nothing to continue."""
-    return Problem(
-        code="MENS-U031",
-        what="there is no prompt.",
-        where="--prompt",
-        fix="Pass --prompt TEXT, or --prompts FILE with one prompt per line.",
-    )
+PROMPT_MISSING = Problem(
+    code="MENS-U031",
+    what="there is no prompt.",
+    where="--prompt",
+    fix="Pass --prompt TEXT, or --prompts FILE with one prompt per line.",
+)
+"""Nothing to continue."""
 
 
 def prompts_unusable(where: str, cause: str) -> Problem:

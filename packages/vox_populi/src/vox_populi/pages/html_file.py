@@ -32,9 +32,9 @@ def require_free(output: Path, inputs: Iterable[Path], *, force: bool) -> None:
     if not os.path.lexists(output):
         return
     if not stat.S_ISREG(output.lstat().st_mode):
-        raise PreflightError(say.report_not_a_file(where))
+        raise PreflightError(say.REPORT_NOT_A_FILE.at(where))
     if not force:
-        raise PreflightError(say.report_occupied(where))
+        raise PreflightError(say.REPORT_OCCUPIED.at(where))
 
 
 def write_page(output: Path, page: Markup) -> None:

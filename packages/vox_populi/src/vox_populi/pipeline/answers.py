@@ -81,7 +81,7 @@ class Answerer:
         try:
             row = encode_record(record, self._found.tokenizer, self._found.policy)
         except ValueError:
-            raise DataError(say_data.prompt_not_unicode("the prompt")) from None
+            raise DataError(say_data.PROMPT_NOT_UNICODE.at("the prompt")) from None
         ids = list(row.ids)
         return ids[:-1] if ids and ids[-1] in self._stop_ids else ids
 

@@ -110,7 +110,7 @@ def _asked_chats(
             notes.append(say.note_prompt_left_out(chat.name, f"it has {len(ids)} tokens"))
     if not chats:
         where = shown_asked(request.data) if request.data else found.name
-        raise DataError(say.no_prompts(where))
+        raise DataError(say.NO_PROMPTS.at(where))
     return chats, tuple(notes)
 
 

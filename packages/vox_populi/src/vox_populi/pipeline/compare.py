@@ -63,7 +63,7 @@ def require_different(runs: Sequence[Path]) -> None:
     places = [run.resolve() for run in runs]
     twice = [run for i, run in enumerate(runs) if places[i] in places[:i]]
     if twice:
-        raise ConfigError(*(say.same_run_twice(str(run)) for run in twice))
+        raise ConfigError(*(say.SAME_RUN_TWICE.at(str(run)) for run in twice))
 
 
 def _as_json(differences: Sequence[Difference]) -> dict[str, list[object]]:

@@ -95,12 +95,12 @@ def _refuse_early(request: ConvertRequest) -> None:
         lambda: require_present(
             request.source,
             lambda path: say_adapter.form_container_refused(
-                say_model_folder.model_file_missing(path)
+                say_model_folder.MODEL_FILE_MISSING.at(path)
             ),
         ),
         lambda: require_model(request.base),
         lambda: (
-            require_new_file(request.output, say_export.export_target_exists)
+            require_new_file(request.output, say_export.EXPORT_TARGET_EXISTS.at)
             if is_file
             else require_new_export(
                 request.output, reads_of(request.source, request.base, request.meta)

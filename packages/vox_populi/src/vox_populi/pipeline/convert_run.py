@@ -76,11 +76,11 @@ def convert_adapter(request: ConvertRequest) -> ConvertReport:
 
 def _check_output(request: ConvertRequest) -> None:
     if request.target is AdapterForm.LORA_BIN:
-        require_new_file(request.output, say.export_target_exists)
+        require_new_file(request.output, say.EXPORT_TARGET_EXISTS.at)
         return
     named = (request.source, request.base, request.meta)
     reads = Reads(whole=tuple(path for path in named if path is not None))
-    require_new_folder(request.output, reads, occupied=say.export_target_exists)
+    require_new_folder(request.output, reads, occupied=say.EXPORT_TARGET_EXISTS.at)
 
 
 def _write_bin(found: FoundAdapter, output: Path) -> _Written:

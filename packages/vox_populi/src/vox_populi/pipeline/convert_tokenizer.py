@@ -55,7 +55,7 @@ def convert_tokenizer(request: ConvertTokenizerRequest) -> ConvertTokenizerRepor
     """
     extras.require("tokenizers")
     output = request.output or request.folder / TOKENIZER_NAME
-    require_new_file(output, say.tokenizer_json_exists)
+    require_new_file(output, say.TOKENIZER_JSON_EXISTS.at)
     converted = convert_older_tokenizer(request.folder)
     text = json.dumps(converted.definition, ensure_ascii=False, indent=1)
     hf_tokenizer_of(dict(converted.definition), {}, str(request.folder))

@@ -189,14 +189,14 @@ class CorpusCheckRequest:
             ("--max-cut", self.gates.max_cut),
         ):
             if value is not None:
-                yield say.setting_needs_base(flag)
+                yield say.SETTING_NEEDS_BASE.at(flag)
 
     def _repeated(self) -> Iterator[Problem]:
         seen: set[Path] = set()
         for path in (*self.files, *self.heldout):
             real = path.resolve()
             if real in seen:
-                yield say.corpus_file_repeated(str(path))
+                yield say.CORPUS_FILE_REPEATED.at(str(path))
             seen.add(real)
 
 

@@ -68,7 +68,7 @@ def require_adapter(path: Path) -> None:
     require_present(
         path,
         lambda where: say_adapter.adapter_container_refused(
-            say_model_folder.model_file_missing(where)
+            say_model_folder.MODEL_FILE_MISSING.at(where)
         ),
     )
 
@@ -106,4 +106,4 @@ def reads_of(*paths: Path | None) -> Reads:
 
 def require_new_export(output: Path, reads: Reads) -> None:
     """Refuse an export folder that is not empty or overlaps an input."""
-    require_new_folder(output, reads, occupied=say_export.export_target_exists)
+    require_new_folder(output, reads, occupied=say_export.EXPORT_TARGET_EXISTS.at)

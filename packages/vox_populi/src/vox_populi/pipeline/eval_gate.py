@@ -113,7 +113,7 @@ def _require_free(receipt: Path) -> None:
     except ModelError:
         is_receipt = False
     if receipt.is_symlink() or not is_receipt:
-        raise PreflightError(say.receipt_occupied(str(receipt)))
+        raise PreflightError(say.RECEIPT_OCCUPIED.at(str(receipt)))
 
 
 def _named(report: ReadReport) -> JsonObject:

@@ -56,7 +56,7 @@ def evaluate_tasks(request: EvalLocalRequest) -> EvalLocalReport:
     require_checks(tasks)
     found = find_weights(request.weights)
     if request.compare_base and found.adapter is None:
-        raise ConfigError(say_run.nothing_to_compare())
+        raise ConfigError(say_run.NOTHING_TO_COMPARE)
     started = time.perf_counter()
     base = None
     with on_device(found.device.device, answer_threads(found, request.weights.threads)):

@@ -40,7 +40,7 @@ def evaluate(request: EvalRequest) -> EvalReport:
     found = find_weights(request.weights)
     adapter = found.adapter
     if request.compare_base and adapter is None:
-        raise ConfigError(say_run.nothing_to_compare())
+        raise ConfigError(say_run.NOTHING_TO_COMPARE)
     seq_len, notes = _seq_len(request, found)
     options = DatasetOptions.of(request, seq_len=seq_len)
     policy = dataclasses.replace(found.policy, learn=request.learn, history=request.history)

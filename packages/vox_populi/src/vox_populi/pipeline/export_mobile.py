@@ -114,5 +114,5 @@ def _refuse_early(request: MobileRequest) -> None:
     refuse_all(
         lambda: None if means_adapter(request.source) else require_model(request.source),
         lambda: require_model(request.model_dir),
-        lambda: require_new_folder(request.output_dir, reads, occupied=say.export_target_exists),
+        lambda: require_new_folder(request.output_dir, reads, occupied=say.EXPORT_TARGET_EXISTS.at),
     )

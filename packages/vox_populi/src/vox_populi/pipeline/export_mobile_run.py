@@ -159,7 +159,7 @@ def _require_limits(request: MobileRequest, found: FoundWeights) -> None:
     if config.modules is not None:
         raise ArtifactError(say_foreign.not_exported(where))
     if found.inventory.nf4 or found.quantization is not None:
-        raise ArtifactError(say.mobile_needs_dense(where))
+        raise ArtifactError(say.MOBILE_NEEDS_DENSE.at(where))
     if config.experts is not None:
         assert request.target is not None, "it was refused"
         raise ArtifactError(say.mobile_without_experts(request.target.value))

@@ -120,7 +120,7 @@ def _text_files(
 
 def _check_output(request: ExportRequest, reads: tuple[Path, ...]) -> None:
     """Refuse an output that exists or overlaps an input."""
-    exists = say_export.export_target_exists
+    exists = say_export.EXPORT_TARGET_EXISTS.at
     require_new_folder(request.output_dir, Reads(whole=reads), occupied=exists)
 
 
@@ -142,8 +142,8 @@ def _base_notes(form: ConsumerForm, base_name: str) -> tuple[str, ...]:
     """A reminder that a folder of this machine is in the files."""
     names_base = PEFT_CONFIG_FILE in form.files and say_export.NOTE_IMPORTED_AS_IS not in form.notes
     is_folder = names_base and Path(base_name).is_absolute()
-    return (say_export.note_base_is_a_folder(),) if is_folder else ()
+    return (say_export.NOTE_BASE_IS_A_FOLDER,) if is_folder else ()
 
 
 def _notes(header: AdapterHeader) -> tuple[str, ...]:
-    return () if header.quantization is None else (say_export.note_exported_from_nf4(),)
+    return () if header.quantization is None else (say_export.NOTE_EXPORTED_FROM_NF4,)

@@ -79,7 +79,7 @@ def _with_own_adapter(path: Path, model_dir: Path | None) -> ChosenModel:
 
 def _with_peft_adapter(path: Path, model_dir: Path | None) -> ChosenModel:
     if model_dir is None and read_peft_config(path).base_name != EMBEDDED_NAME:
-        raise ConfigError(say_run.adapter_needs_model(str(path)))
+        raise ConfigError(say_run.ADAPTER_NEEDS_MODEL.at(str(path)))
     inventory = read_inventory(model_dir or embedded_model_dir(), allow_nf4=True)
     adapter, notes = read_peft_adapter(path, inventory.config, inventory)
     found = FoundAdapter(

@@ -66,7 +66,7 @@ def follow_run(run: Path, timing: FollowTiming) -> Iterator[Look]:
     """
     require_regular_files(run)
     if not run_files(run) and lock_holder(run) is None:
-        raise ArtifactError(say_checkpoint.not_a_run_folder(str(run)))
+        raise ArtifactError(say_checkpoint.NOT_A_RUN_FOLDER.at(str(run)))
     follower, watched = TelemetryFollower(run / TELEMETRY_FILE), _Watched(run)
     while True:
         # In this order: a run writes its last lines before it frees its folder.
@@ -89,7 +89,7 @@ def raise_outcome(run: Path, last: Look) -> None:
         return
     failure = last.history.failure
     if failure is None:
-        raise RunFailedError(say.followed_run_gone(str(run)))
+        raise RunFailedError(say.FOLLOWED_RUN_GONE.at(str(run)))
     if last.state is RunState.FAILED:
         reason = text_or_none(failure.get("message")) or "no reason is recorded"
         raise RunFailedError(say.followed_run_failed(str(run), reason))

@@ -97,6 +97,6 @@ def _refuse_early(request: GgufRequest) -> None:
     refuse_all(
         lambda: None if means_adapter(request.source) else require_model(request.source),
         lambda: require_model(request.model_dir),
-        lambda: require_new_file(request.output, say.export_target_exists),
-        lambda: require_new_file(request.modelfile, say.export_target_exists),
+        lambda: require_new_file(request.output, say.EXPORT_TARGET_EXISTS.at),
+        lambda: require_new_file(request.modelfile, say.EXPORT_TARGET_EXISTS.at),
     )

@@ -54,7 +54,7 @@ def export_gguf(request: GgufRequest) -> GgufReport:
         VoxError: As `pipeline.gguf.export_gguf` says; nothing is published.
     """
     for path in (request.output, request.modelfile):
-        require_new_file(path, say_export.export_target_exists)
+        require_new_file(path, say_export.EXPORT_TARGET_EXISTS.at)
     if not means_adapter(request.source):
         inventory = read_inventory(request.source)
         found = _Files.of_folder(inventory)
@@ -102,7 +102,7 @@ class _Files:
         ends = read_stop_ids(folder, config.vocab_size) or config.eos_ids
         served = None if request.keep_base_text else served_text(header, ends, folder)
         if served is None:
-            notes = () if request.keep_base_text else (say_served.note_layout_not_recorded(),)
+            notes = () if request.keep_base_text else (say_served.NOTE_LAYOUT_NOT_RECORDED,)
             text = text_of_folder(folder, config, vocabulary)
             return cls(vocabulary, text, (*vocabulary.notes, *notes))
         text = text_of_training(served, folder, config, vocabulary)
@@ -140,7 +140,7 @@ def _kind_that_keeps(
         for kind in request.kind.candidates:
             rows = proof.score(partial(gguf_model, inputs.inventory, inputs.graph, kind))
             if rows is None:
-                return kind, None, (say_merge.note_no_check_rows(),)
+                return kind, None, (say_merge.NOTE_NO_CHECK_ROWS,)
             if rows.is_within:
                 return kind, rows, tuple(notes)
             notes.append(say_merge.note_wider_type("f32", kind))
@@ -162,7 +162,7 @@ def _publish(
         with staged_file(request.output) as temporary:
             count = write_model_gguf(temporary, source, kind, found.vocabulary, found.text)
             size = temporary.stat().st_size
-    guessed = () if is_exact else (say_export.note_ollama_guesses(),)
+    guessed = () if is_exact else (say_export.NOTE_OLLAMA_GUESSES,)
     return GgufReport(
         output=request.output,
         kind=kind,

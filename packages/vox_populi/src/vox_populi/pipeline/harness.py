@@ -57,7 +57,7 @@ class HarnessRequest(HarnessSettings):
     def __post_init__(self) -> None:
         require_settings(self)
         if not self.tasks:
-            raise ConfigError(say.harness_tasks_missing())
+            raise ConfigError(say.HARNESS_TASKS_MISSING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

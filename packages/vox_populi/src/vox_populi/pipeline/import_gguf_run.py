@@ -113,7 +113,7 @@ def _tokenizer(request: ImportGgufRequest, fields: GgufFields) -> _Tokenizer:
 def _check_output(request: ImportGgufRequest, tensor_bytes: int) -> None:
     """Refuse a place where nothing can appear, before any weight is read."""
     reads = reads_of_import(request)
-    require_new_folder(request.output, reads, occupied=say_export.export_target_exists)
+    require_new_folder(request.output, reads, occupied=say_export.EXPORT_TARGET_EXISTS.at)
     too_small = say_quantize.quantized_folder_too_large
     require_room(request.output, tensor_bytes + _BESIDES_TENSORS, too_small)
 

@@ -76,5 +76,5 @@ def _refuse_early(request: ImportRequest) -> None:
     refuse_all(
         lambda: require_peft(request.source),
         lambda: require_model(request.model_dir),
-        lambda: require_new_file(request.output, say.export_target_exists),
+        lambda: require_new_file(request.output, say.EXPORT_TARGET_EXISTS.at),
     )

@@ -19,7 +19,7 @@ def import_adapter(request: ImportRequest) -> ImportReport:
     Raises:
         VoxError: As `pipeline.import_peft.import_adapter` says.
     """
-    require_new_file(request.output, say.export_target_exists)
+    require_new_file(request.output, say.EXPORT_TARGET_EXISTS.at)
     folder = request.model_dir
     inventory = read_inventory(folder or embedded_model_dir())
     adapter, found_notes = read_peft_adapter(request.source, inventory.config, inventory)
@@ -38,5 +38,5 @@ def import_adapter(request: ImportRequest) -> ImportReport:
         rank=header.lora.rank,
         alpha=header.lora.alpha,
         use_rslora=header.lora.use_rslora,
-        notes=(*found_notes, *notes, say.note_template_assumed()),
+        notes=(*found_notes, *notes, say.NOTE_TEMPLATE_ASSUMED),
     )

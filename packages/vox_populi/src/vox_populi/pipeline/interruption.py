@@ -166,4 +166,4 @@ def _listen(reading: socket.socket, acknowledge: Callable[[str], None]) -> None:
                 # The main thread has not come back from torch to put the system's handler in place.
                 os._exit(128 + number)
             is_told = True
-            acknowledge(say.note_stopping())
+            acknowledge(say.NOTE_STOPPING)

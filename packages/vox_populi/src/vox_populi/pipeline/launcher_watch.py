@@ -44,7 +44,7 @@ def _watch(launcher: int, seconds: float, tell: Callable[[str], None] | None) ->
     while os.getppid() == launcher:
         time.sleep(SECONDS_BETWEEN_LOOKS)
     if tell is not None:
-        tell(say.note_launcher_gone())
+        tell(say.NOTE_LAUNCHER_GONE)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(seconds)
     os._exit(128 + signal.SIGTERM)

@@ -147,7 +147,7 @@ def _judge_of(request: LintRequest) -> tuple[str, _Judge]:
     if (folder / CONFIG_NAME).is_file():
         broken, inventory = _model_state(folder)
         return _MODEL, lambda consumer: _of_model(folder, consumer, broken, inventory)
-    raise ArtifactError(foreign_place_problem(folder) or say.nothing_to_lint(str(folder)))
+    raise ArtifactError(foreign_place_problem(folder) or say.NOTHING_TO_LINT.at(str(folder)))
 
 
 _WITHOUT_BITSANDBYTES = (Consumer.GGUF, Consumer.MLX)

@@ -74,7 +74,7 @@ def list_runs(folder: Path, order: RunOrder) -> RunList:
     """
     listed = [_listed(path) for path in _run_folders(folder, _DEEPEST)]
     if not listed:
-        raise ArtifactError(say.no_runs_found(str(folder)))
+        raise ArtifactError(say.NO_RUNS_FOUND.at(str(folder)))
     key = _KEYS[order]
     sound = [each.record for each in listed if each.record is not None]
     sound.sort(key=lambda record: (key(record), record.name))

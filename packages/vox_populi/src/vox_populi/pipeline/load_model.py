@@ -230,7 +230,7 @@ def _as_kept(policy: TextPolicy, text: TrainedText) -> tuple[TextPolicy, tuple[s
     """The policy with control text as in the training, which is said where it becomes tokens."""
     if text.layout is None or not text.layout.keeps_control_text:
         return policy, ()
-    notes = (say_run.note_prompts_keep_control_text(),)
+    notes = (say_run.NOTE_PROMPTS_KEEP_CONTROL_TEXT,)
     return replace(policy, on_control_text=ControlText.KEEP), notes
 
 
@@ -242,6 +242,6 @@ def _text_notes(
         return ()
     if not choice.force_template:
         if text.withholds_system_prompt and choice.system_prompt is None:
-            raise ArtifactError(say_run.system_prompt_withheld(text.where))
-        raise ArtifactError(say_run.adapter_text_differs(text.where))
-    return (say_run.note_text_differs_from_training(),)
+            raise ArtifactError(say_run.SYSTEM_PROMPT_WITHHELD.at(text.where))
+        raise ArtifactError(say_run.ADAPTER_TEXT_DIFFERS.at(text.where))
+    return (say_run.NOTE_TEXT_DIFFERS_FROM_TRAINING,)

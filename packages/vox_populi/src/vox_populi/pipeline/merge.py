@@ -196,7 +196,7 @@ def _refuse_qlora_early(request: QloraMergeRequest) -> None:
     """Refuse early what a merge of a QLoRA adapter would refuse."""
     refuse_all(
         lambda: _require_qlora_adapter(request.adapter),
-        lambda: require_present(request.meta, say.no_sidecar_there),
+        lambda: require_present(request.meta, say.NO_SIDECAR_THERE.at),
         lambda: _require_model_or_shard(request),
         lambda: require_new_folder(
             request.output,
@@ -209,7 +209,7 @@ def _refuse_qlora_early(request: QloraMergeRequest) -> None:
 def _require_qlora_adapter(path: Path) -> None:
     if not path.is_dir():
         refuse_burn_bin(path)  # By its name alone, if need be.
-    require_present(path, say.no_adapter_there)
+    require_present(path, say.NO_ADAPTER_THERE.at)
 
 
 def _require_model_or_shard(request: QloraMergeRequest) -> None:

@@ -62,7 +62,7 @@ def _inputs(request: MergeRequest | QloraMergeRequest) -> MergeInputs | SubsetIn
     if not request.subset:
         return qlora_inputs(request.adapter, request.base, request.meta, request.onto)
     if request.output_format is MergeFormat.VOX:
-        raise ConfigError(say_merge.subset_no_format("--format"))
+        raise ConfigError(say_merge.SUBSET_NO_FORMAT.at("--format"))
     if request.dtype not in (MergeDtype.AUTO, MergeDtype.F32):
         raise ConfigError(say_merge.subset_has_one_type("--dtype"))
     return subset_inputs(request.adapter, request.base, request.meta, request.onto)

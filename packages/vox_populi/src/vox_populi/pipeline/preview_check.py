@@ -184,7 +184,7 @@ class _Check:
                 self._refuse([item], self._places(_file_of(item, self._rows)))
         self._rows.check_unchanged()
         if not self._tally.total.rows:
-            raise DataError(say_data.data_file_empty(self._rows.name))
+            raise DataError(say_data.DATA_FILE_EMPTY.at(self._rows.name))
 
     def _places(self, file: str, record: TrainingRecord | None = None) -> Sequence[MaskCounts]:
         label = None if record is None else _label(record)

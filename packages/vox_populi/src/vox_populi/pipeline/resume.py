@@ -93,10 +93,10 @@ def check_finished_adapter(run_dir: RunDir) -> dict[str, object]:
         written = take_object(manifest, "artifacts")
         digests = {name: take(take_object(written, name), "sha256", str) for name in written}
     except FieldError as error:
-        raise ArtifactError(say_checkpoint.finished_adapter_changed(str(path))) from error
+        raise ArtifactError(say_checkpoint.FINISHED_ADAPTER_CHANGED.at(str(path))) from error
     expected = QLORA_FILES.values() if path.name == QLORA_ADAPTER_FILE else (path.name,)
     if digests.keys() != set(expected):
-        raise ArtifactError(say_checkpoint.finished_adapter_changed(str(path)))
+        raise ArtifactError(say_checkpoint.FINISHED_ADAPTER_CHANGED.at(str(path)))
     for name in expected:
         _require_digest(run_dir.file(name), digests[name])
     return manifest
@@ -118,7 +118,7 @@ def find_start(
     candidates = own if resume.source is None else _named(resume.source)
     saved, damaged = _choose(candidates, request, extent)
     if saved is None:
-        return StartingPoint(notes=(say_checkpoint.note_nothing_to_resume(),))
+        return StartingPoint(notes=(say_checkpoint.NOTE_NOTHING_TO_RESUME,))
     notes = [
         say_checkpoint.note_resumed(saved.checkpoint.name, saved.state.step, extent.total_steps)
     ]
@@ -152,7 +152,7 @@ def _require_digest(path: Path, written: str) -> None:
     except OSError as error:
         raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
     if found != written:
-        raise ArtifactError(say_checkpoint.finished_adapter_changed(str(path)))
+        raise ArtifactError(say_checkpoint.FINISHED_ADAPTER_CHANGED.at(str(path)))
 
 
 def _raise_changes(problems: Sequence[Problem]) -> None:
@@ -167,7 +167,7 @@ def _named(source: Path) -> Sequence[Checkpoint]:
         return [Checkpoint(source, named.step)]
     found = list_checkpoints(source)
     if not found:
-        raise ArtifactError(say_checkpoint.checkpoint_missing(str(source)))
+        raise ArtifactError(say_checkpoint.CHECKPOINT_MISSING.at(str(source)))
     return found
 
 

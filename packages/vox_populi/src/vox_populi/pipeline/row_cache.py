@@ -33,7 +33,7 @@ class CacheRequest:
         """
         place = self.folder or user_cache_folder()
         if place is None:
-            raise ConfigError(say.no_cache_folder())
+            raise ConfigError(say.NO_CACHE_FOLDER)
         return place
 
 

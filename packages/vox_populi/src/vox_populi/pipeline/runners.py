@@ -41,7 +41,7 @@ def _require_address_space() -> None:
         return
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit - _mapped_bytes() < _ADDRESS_SPACE:
-        raise EnvironmentFailure(say.memory_exhausted())
+        raise EnvironmentFailure(say.MEMORY_EXHAUSTED)
 
 
 def _mapped_bytes() -> int:

@@ -82,7 +82,7 @@ class SampleAnswers:
         if self.count == 0:
             return []
         if self.is_divided:
-            self._note(say_ranks.note_samples_left_out())
+            self._note(say_ranks.NOTE_SAMPLES_LEFT_OUT)
             return []
         held_out = self.found.valid
         if not len(held_out):

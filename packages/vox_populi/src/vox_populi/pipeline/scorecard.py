@@ -122,7 +122,7 @@ def verify(suite: SuiteFiles | None, cycles: tuple[Path, ...]) -> VerifyReport:
     read = tuple(read_cycle(path) for path in cycles)
     others = [cycle for cycle in read if digest is not None and cycle.suite_digest != digest]
     if others:
-        raise ArtifactError(*(say.cycle_of_other_suite(cycle.where) for cycle in others))
+        raise ArtifactError(*(say.CYCLE_OF_OTHER_SUITE.at(cycle.where) for cycle in others))
     return VerifyReport(suite=digest, cycles=read)
 
 

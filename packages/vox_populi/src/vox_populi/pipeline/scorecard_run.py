@@ -110,7 +110,7 @@ def _facts(backend: Backend, run: Path, found: FoundWeights) -> RunFacts:
     artifacts = manifest.get("artifacts")
     entry = artifacts.get(file.name) if isinstance(artifacts, Mapping) else None
     if not isinstance(entry, Mapping) or entry.get("sha256") != adapter:
-        raise ArtifactError(say.adapter_not_of_run(str(file)))
+        raise ArtifactError(say.ADAPTER_NOT_OF_RUN.at(str(file)))
     seed = manifest.get("seed")
     return RunFacts(
         run=run.resolve().name,

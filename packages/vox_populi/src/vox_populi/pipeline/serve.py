@@ -152,7 +152,7 @@ def is_adapter(path: Path) -> bool:
     if path.is_dir():
         return bool(run_files(path)) or adapter_at(path) is not None
     if not path.exists():
-        raise ArtifactError(foreign_place_problem(path) or say.not_a_model(str(path)))
+        raise ArtifactError(foreign_place_problem(path) or say.NOT_A_MODEL.at(str(path)))
     return adapter_at(path) is not None
 
 

@@ -93,7 +93,7 @@ def find_models(request: ServeRequest) -> FoundModels:
     base = bases[0] if bases else None
     for each in request.adapters:
         if not is_adapter(each.path):
-            raise ArtifactError(say.not_an_adapter(str(each.path)))
+            raise ArtifactError(say.NOT_AN_ADAPTER.at(str(each.path)))
     named = [(_name_of(path), path) for path in request.sources if path not in bases]
     named += [(each.name, each.path) for each in request.adapters]
     models = [_found(name, _weights(path, base, request)) for name, path in named]

@@ -81,7 +81,7 @@ def run_status(run: Path) -> StatusReport:
     require_regular_files(run)
     artifacts = run_files(run)
     if not artifacts and lock_holder(run) is None:
-        raise ArtifactError(say_checkpoint.not_a_run_folder(str(run)))
+        raise ArtifactError(say_checkpoint.NOT_A_RUN_FOLDER.at(str(run)))
     history = read_history(run / TELEMETRY_FILE)
     results = _results(run) if "manifest" in artifacts else {}
     start = history.of(EventName.TRAIN_START)

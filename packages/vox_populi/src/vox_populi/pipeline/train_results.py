@@ -146,7 +146,7 @@ def finished_report(planned: PlannedRun, manifest: Mapping[str, object], run: Pa
             resumed_from=take(results, "steps", int),
             tokens_before=take(results, "tokens", int),
             saved_tokens=take(results, "saved_tokens", int) if "saved_tokens" in results else 0,
-            notes=(*planned.shown_notes, say.note_run_complete()),
+            notes=(*planned.shown_notes, say.NOTE_RUN_COMPLETE),
         )
     except FieldError as error:
         path = str(run / MANIFEST_FILE)

@@ -101,7 +101,7 @@ def division_problems(
     if size > 1 and contract.sharing.shard is ShardChoice.ALWAYS and chosen.proof is not None:
         yield say_foreign.not_divided()
     if size > 1 and contract.sharing.shard is ShardChoice.ALWAYS and is_proxy(contract):
-        yield say_ranks.proxy_not_divided()
+        yield say_ranks.PROXY_NOT_DIVIDED
 
 
 def _whole(

@@ -180,7 +180,7 @@ def _place_problem(folder: Path) -> Problem | None:
     where = str(folder)
     if not is_folder(folder):
         if not os.path.lexists(folder):
-            return say_plan.data_folder_missing(where)
+            return say_plan.DATA_FOLDER_MISSING.at(where)
         if folder.name == TRAIN_FILE:
             return say_plan.data_dir_is_train_file(where, str(folder.parent))
         return say_plan.data_dir_is_file(where)
@@ -189,7 +189,7 @@ def _place_problem(folder: Path) -> Problem | None:
     rows = other_rows(folder)
     path = str(folder / TRAIN_FILE)
     if rows is None:
-        return say_plan.train_file_missing(path)
+        return say_plan.TRAIN_FILE_MISSING.at(path)
     return say_plan.no_file_named_train(path, str(rows.path), rows.form)
 
 

@@ -90,7 +90,7 @@ def _device(wanted: DeviceKind, machine: MachineFacts, notes: list[str]) -> str:
             notes.append(say_plan.note_device_not_checked(wanted))
         return _TORCH_NAME[wanted]
     if machine.has_cuda is None and machine.has_mps is None:
-        notes.append(say_plan.note_device_unknown())
+        notes.append(say_plan.NOTE_DEVICE_UNKNOWN)
     found = (
         (DeviceKind.CUDA, machine.has_cuda, machine.cuda_failure),
         (DeviceKind.METAL, machine.has_mps, machine.metal_failure),
@@ -113,5 +113,5 @@ def _dtype(wanted: ComputeDtype, device: str, machine: MachineFacts, notes: list
     if device == "cuda" and machine.has_bf16 is not False:
         return "bfloat16"
     if device == "cuda":
-        notes.append(say_plan.note_no_bf16())
+        notes.append(say_plan.NOTE_NO_BF16)
     return "float32"

@@ -326,9 +326,9 @@ def _data_problems(
     contract: FinetuneContract, config: ModelConfig, data: DataFacts
 ) -> Iterator[Problem]:
     if data.n_train_rows < 1:
-        yield say_plan.no_rows_to_train_on()
+        yield say_plan.NO_ROWS_TO_TRAIN_ON
     if contract.evaluation.early_stopping_patience is not None and data.n_valid_rows < 1:
-        yield say_plan.early_stopping_needs_rows()
+        yield say_plan.EARLY_STOPPING_NEEDS_ROWS
     longest = data.longest_row or 0
     # Learned positions are a table: a row beyond its end cannot be computed at all.
     limit = config.position_limit
@@ -347,7 +347,7 @@ def _data_notes(contract: FinetuneContract, config: ModelConfig, data: DataFacts
     elif data.longest_row > config.max_positions:
         yield say_plan.note_seq_len_beyond_positions(data.longest_row, config.max_positions)
     if data.n_valid_rows == 0:
-        yield say_plan.note_nothing_held_out()
+        yield say_plan.NOTE_NOTHING_HELD_OUT
         if contract.evaluation.eval_every is not None:
             yield say_plan.note_no_effect("--eval-every", "no rows are held out")
     if data.valid_file and contract.validation_split_ratio != _DEFAULT_SPLIT_RATIO:

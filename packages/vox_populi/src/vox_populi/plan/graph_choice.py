@@ -160,7 +160,7 @@ def _proxy_notes(contract: FinetuneContract, stack: ProxyPlan) -> Iterator[str]:
         else:
             yield say_plan.note_head_only_not_square(stack.missing)
     if contract.requires_full_stack and not spec.require_full_proxy_stack:
-        yield say_plan.note_strict_on_cuda()
+        yield say_plan.NOTE_STRICT_ON_CUDA
     if spec.allow_partial_proxy_stack and contract.compute.device is not DeviceKind.CUDA:
         reason = "only --device cuda refuses an incomplete stack by itself"
         yield say_plan.note_no_effect("--qlora-allow-partial-proxy-stack", reason)

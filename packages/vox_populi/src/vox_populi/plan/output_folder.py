@@ -116,5 +116,5 @@ def _check_place(contract: FinetuneContract, use: FolderUse) -> bool:
     if use.if_occupied is IfOccupied.MOVE_ASIDE:
         require_movable(path)
     elif REQUEST_FILE not in names:
-        raise PreflightError(say_checkpoint.output_folder_is_no_run(where))
+        raise PreflightError(say_checkpoint.OUTPUT_FOLDER_IS_NO_RUN.at(where))
     return True

@@ -188,7 +188,7 @@ def _text_of(
     asked = _policy_of(contract, chosen, found)
     policy, notes = asked or _stand_in(contract)
     template = policy.kind if chosen else _template_by_files(contract, found)
-    tokenizer_notes = chosen.notes if chosen else (say_plan.note_rows_not_tokenised(),)
+    tokenizer_notes = chosen.notes if chosen else (say_plan.NOTE_ROWS_NOT_TOKENISED,)
     return _TextInputs(
         contract=replace(contract, text=replace(contract.text, template=template)),
         tokenizer=tokenizer,

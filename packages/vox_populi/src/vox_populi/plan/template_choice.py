@@ -60,11 +60,11 @@ def choose_template(
     is_kept = policy.on_control_text is ControlText.KEEP
     if is_our_vocabulary(folder, tokenizer):
         if is_kept:
-            raise ModelError(say.control_text_needs_own_tokenizer(_name_of(folder)))
+            raise ModelError(say.CONTROL_TEXT_NEEDS_OWN_TOKENIZER.at(_name_of(folder)))
         return replace(policy, template=chosen), notes
     layout = borders_of(tokenizer, chosen)
     if layout is None and needs_end:
-        raise ModelError(say.base_has_no_end(str(folder)))
+        raise ModelError(say.BASE_HAS_NO_END.at(str(folder)))
     if layout is not None and is_kept:
         layout = replace(layout, keeps_control_text=True)
     return replace(policy, template=chosen, layout=layout), notes
@@ -123,9 +123,9 @@ def _own_template(
     found = None if folder is None else find_chat_template(folder)
     is_own = isinstance(tokenizer, RenderTokenizer)
     if is_asked and found is None:
-        raise ModelError(say.template_missing(where))
+        raise ModelError(say.TEMPLATE_MISSING.at(where))
     if is_asked and not is_own:
-        raise ModelError(say.template_needs_own_tokenizer(where))
+        raise ModelError(say.TEMPLATE_NEEDS_OWN_TOKENIZER.at(where))
     return found if is_own else None
 
 
@@ -159,15 +159,15 @@ def _placed(place: TemplatePlace, folder: Path | None, tokenizer: TextTokenizer)
     """
     where = _name_of(folder)
     if not isinstance(tokenizer, RenderTokenizer):
-        raise ModelError(say.template_needs_own_tokenizer(where))
+        raise ModelError(say.TEMPLATE_NEEDS_OWN_TOKENIZER.at(where))
     if place.file is None:
         assert place.name is not None, "a place has one of the two"
         found = None if folder is None else find_chat_template(folder, place.name)
         if found is None:
-            raise ModelError(say.template_missing(where))
+            raise ModelError(say.TEMPLATE_MISSING.at(where))
         return replace(found, tools_text=None)
     if not place.file.is_file():
-        raise ModelError(say.template_file_missing(str(place.file)))
+        raise ModelError(say.TEMPLATE_FILE_MISSING.at(str(place.file)))
     return FoundTemplate(
         text=read_template_file(place.file),
         where=str(place.file),
@@ -181,8 +181,8 @@ def _without_own(folder: Path | None, tokenizer: TextTokenizer) -> tuple[ChatTem
     if folder is None or not isinstance(tokenizer, RenderTokenizer):
         return ChatTemplate.CHATML, None
     if {IM_START, IM_END} <= set(tokenizer.control_tokens):
-        return ChatTemplate.CHATML, say.note_chatml_chosen()
-    return ChatTemplate.PLAIN, say.note_plain_chosen()
+        return ChatTemplate.CHATML, say.NOTE_CHATML_CHOSEN
+    return ChatTemplate.PLAIN, say.NOTE_PLAIN_CHOSEN
 
 
 def _template_of(found: FoundTemplate, day: str) -> ModelTemplate:

@@ -56,5 +56,5 @@ def choose_tokenizer(
         if model_dir is None:
             raise
     embedded = embedded_model_dir() / TOKENIZER_NAME
-    notes = (say.note_vocabulary_new_to_base(),)
+    notes = (say.NOTE_VOCABULARY_NEW_TO_BASE,)
     return TokenizerChoice(VoxTokenizer.load(embedded), embedded, notes)

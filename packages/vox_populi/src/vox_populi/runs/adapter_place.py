@@ -116,8 +116,8 @@ def require_run_adapter(run: Path) -> Path:
     if path is not None:
         return path
     if run_files(run):
-        raise ArtifactError(say.run_has_no_adapter(str(run)))
-    raise ArtifactError(say.not_a_run_folder(str(run)))
+        raise ArtifactError(say.RUN_HAS_NO_ADAPTER.at(str(run)))
+    raise ArtifactError(say.NOT_A_RUN_FOLDER.at(str(run)))
 
 
 def means_adapter(path: Path) -> bool:

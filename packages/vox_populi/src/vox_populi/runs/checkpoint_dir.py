@@ -188,9 +188,9 @@ def require_own_checkpoints(run: Path) -> None:
     """
     folder = run / CHECKPOINTS_FOLDER
     if folder.is_symlink():
-        raise EnvironmentFailure(say_environment.output_folder_is_link(str(folder)))
+        raise EnvironmentFailure(say_environment.OUTPUT_FOLDER_IS_LINK.at(str(folder)))
     if os.path.lexists(folder) and not is_own_folder(folder):
-        raise EnvironmentFailure(say_environment.output_not_a_folder(str(folder)))
+        raise EnvironmentFailure(say_environment.OUTPUT_NOT_A_FOLDER.at(str(folder)))
 
 
 def remove_leftovers(run: Path) -> None:

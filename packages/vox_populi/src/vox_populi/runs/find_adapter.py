@@ -132,7 +132,7 @@ def find_adapter(path: Path, base: Path | None = None, meta: Path | None = None)
     """
     place = adapter_at(path)
     if place is None:
-        raise ArtifactError(say_export.convert_source_unknown(str(path)))
+        raise ArtifactError(say_export.CONVERT_SOURCE_UNKNOWN.at(str(path)))
     return read_adapter(place, base, meta)
 
 
@@ -147,7 +147,7 @@ def find_own_adapter(path: Path, base: Path | None = None) -> FoundAdapter:
         place = AdapterPlace(AdapterForm.LORA_BIN, path)
     found = read_adapter(place, base)
     if found.is_of_source_system:
-        raise ArtifactError(say_run.adapter_of_the_source_system(found.where))
+        raise ArtifactError(say_run.ADAPTER_OF_THE_SOURCE_SYSTEM.at(found.where))
     return found
 
 

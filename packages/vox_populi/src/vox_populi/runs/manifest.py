@@ -172,7 +172,7 @@ def read_manifest(path: Path) -> dict[str, object]:
     except FieldError as error:
         raise ArtifactError(say_checkpoint.manifest_invalid(str(path), str(error))) from error
     if OWN_DIGEST in values and not fits_own_digest(values):
-        raise ArtifactError(say_checkpoint.manifest_changed(str(path)))
+        raise ArtifactError(say_checkpoint.MANIFEST_CHANGED.at(str(path)))
     return values
 
 

@@ -75,7 +75,7 @@ def require_regular_files(run: Path) -> None:
     special = [name for name in sorted(names) if _is_special(run / name)]
     if special:
         raise ArtifactError(
-            *(say_checkpoint.run_file_not_regular(str(run / name)) for name in special)
+            *(say_checkpoint.RUN_FILE_NOT_REGULAR.at(str(run / name)) for name in special)
         )
 
 
@@ -144,7 +144,7 @@ class RunDir:
                 is_occupied(entry.name for entry in path.iterdir())
                 and not (path / REQUEST_FILE).is_file()
             ):
-                raise PreflightError(say_checkpoint.output_folder_is_no_run(str(path)))
+                raise PreflightError(say_checkpoint.OUTPUT_FOLDER_IS_NO_RUN.at(str(path)))
             require_own_checkpoints(path)
             require_regular_files(path)
         except BaseException:
@@ -207,11 +207,11 @@ class RunDir:
 def _make_and_lock(path: Path) -> tuple[Sequence[Path], FolderLock]:
     """Create and lock the folder; return the created folders and the lock."""
     if path.is_symlink():
-        raise EnvironmentFailure(say_environment.output_folder_is_link(str(path)))
+        raise EnvironmentFailure(say_environment.OUTPUT_FOLDER_IS_LINK.at(str(path)))
     try:
         created = make_folders(path)
     except (FileExistsError, NotADirectoryError) as error:
-        raise EnvironmentFailure(say_environment.output_not_a_folder(str(path))) from error
+        raise EnvironmentFailure(say_environment.OUTPUT_NOT_A_FOLDER.at(str(path))) from error
     except OSError as error:
         raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
     try:

@@ -112,7 +112,7 @@ def read_run_record(run: Path, history: RunHistory | None = None) -> RunRecord:
     """
     require_regular_files(run)
     if not is_run_folder(run) and not run_files(run):
-        raise ArtifactError(say.not_a_run_folder(str(run)))
+        raise ArtifactError(say.NOT_A_RUN_FOLDER.at(str(run)))
     manifest = read_manifest(run / MANIFEST_FILE) if (run / MANIFEST_FILE).is_file() else NOTHING
     times = _times(run)
     if history is None:

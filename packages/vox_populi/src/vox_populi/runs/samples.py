@@ -60,7 +60,7 @@ def read_samples(run: Path) -> tuple[Sample, ...]:
         take_count(values, "schema_version", lowest=1)
         return tuple(_sample(each) for each in _listed(values))
     except (ModelError, FieldError) as error:
-        raise ArtifactError(say.samples_invalid(str(path))) from error
+        raise ArtifactError(say.SAMPLES_INVALID.at(str(path))) from error
 
 
 def _listed(values: Mapping[str, object]) -> list[object]:

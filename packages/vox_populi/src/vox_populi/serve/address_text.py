@@ -40,5 +40,5 @@ def read_key(path: Path | None, key: str | None) -> str | None:
         with open_regular_file(path) as file:
             key = file.read(_MOST_KEY_BYTES).decode("ascii", "replace").strip()
     if key is not None and _KEY.fullmatch(key) is None:
-        raise ConfigError(say.key_unusable("VOX_MENS_API_KEY" if path is None else str(path)))
+        raise ConfigError(say.KEY_UNUSABLE.at("VOX_MENS_API_KEY" if path is None else str(path)))
     return key

@@ -101,7 +101,7 @@ async def show_model(request: Request) -> Response:
 
 async def refuse_embeddings(request: Request) -> Response:
     """A route that other servers have."""
-    raise ApiError(HTTPStatus.NOT_IMPLEMENTED, say.no_embeddings(), code="not_supported")
+    raise ApiError(HTTPStatus.NOT_IMPLEMENTED, say.NO_EMBEDDINGS, code="not_supported")
 
 
 def _answer(error: ApiError) -> Response:
@@ -127,7 +127,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    return _answer(ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, say.unforeseen()))
+    return _answer(ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, say.UNFORESEEN))
 
 
 _HANDLERS: dict[Any, Any] = {

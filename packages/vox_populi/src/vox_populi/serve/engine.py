@@ -148,7 +148,7 @@ class Engine:
         finally:
             # Also when something unforeseen ends the thread: nobody must wait for it in vain.
             self.stop()
-            self._fail_all(say.server_stopped())
+            self._fail_all(say.SERVER_STOPPED)
 
     def _rest(self) -> None:
         with self._changed:
@@ -200,13 +200,13 @@ class Engine:
             kept = [job for job in self._waiting if not job.is_cancelled and job.deadline >= now]
             self._waiting = deque(kept)
         for job in late:
-            self._tell(job, Failed(say.request_timed_out(), is_late=True))
+            self._tell(job, Failed(say.REQUEST_TIMED_OUT, is_late=True))
         for running in list(self._running.values()):
             if running.job.is_cancelled:
                 self._leave(running)
             elif running.job.deadline < now:
                 self._leave(running)
-                self._tell(running.job, Failed(say.request_timed_out(), is_late=True))
+                self._tell(running.job, Failed(say.REQUEST_TIMED_OUT, is_late=True))
 
     def _step(self) -> None:
         """Read some tokens of prompts and one of every text that is being continued."""

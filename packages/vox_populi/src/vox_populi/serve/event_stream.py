@@ -52,7 +52,7 @@ async def _as_events(chunks: AsyncIterator[Mapping[str, object]]) -> AsyncIterat
     except ApiError as error:
         yield _event(error.as_json())
     except AssertionError:
-        yield _event(error_json(HTTPStatus.INTERNAL_SERVER_ERROR, say.unforeseen()))
+        yield _event(error_json(HTTPStatus.INTERNAL_SERVER_ERROR, say.UNFORESEEN))
         raise
     yield _DONE
 

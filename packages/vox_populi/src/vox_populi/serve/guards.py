@@ -47,14 +47,14 @@ class Access:
         elif path not in OPEN_PATHS and not self._has_key(headers.get("authorization", "")):
             challenge = {"WWW-Authenticate": "Bearer"}
             raise ApiError(
-                HTTPStatus.UNAUTHORIZED, say.key_wrong(), code="invalid_api_key", headers=challenge
+                HTTPStatus.UNAUTHORIZED, say.KEY_WRONG, code="invalid_api_key", headers=challenge
             )
 
     def _check_host(self, header: str) -> None:
         """Keep out a page whose own name was pointed at this machine; there is no key."""
         name = _without_port(header)
         if not is_loopback(name) and name.lower() != self.host.lower():
-            raise ApiError(HTTPStatus.FORBIDDEN, say.host_not_ours())
+            raise ApiError(HTTPStatus.FORBIDDEN, say.HOST_NOT_OURS)
 
     def _has_key(self, header: str) -> bool:
         scheme, _, key = header.partition(" ")

@@ -26,12 +26,12 @@ async def read_body(request: Request, most_bytes: int) -> Mapping[str, object]:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, say.body_not_json_type())
+        raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, say.BODY_NOT_JSON_TYPE)
     try:
         async with asyncio.timeout(BODY_SECONDS):
             data = await _received(request, most_bytes)
     except TimeoutError:
-        raise ApiError(HTTPStatus.REQUEST_TIMEOUT, say.body_too_slow()) from None
+        raise ApiError(HTTPStatus.REQUEST_TIMEOUT, say.BODY_TOO_SLOW) from None
     try:
         value = parse_json(data.decode("utf-8"), "")
     except UnicodeDecodeError:

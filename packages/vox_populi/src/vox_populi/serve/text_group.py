@@ -87,10 +87,10 @@ class TextGroup:
             self._engine.submit(self.jobs)
         except QueueFullError:
             raise ApiError(
-                HTTPStatus.TOO_MANY_REQUESTS, say.too_busy(), headers=RETRY_AFTER
+                HTTPStatus.TOO_MANY_REQUESTS, say.TOO_BUSY, headers=RETRY_AFTER
             ) from None
         except EngineStoppedError:
-            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, say.server_stopped()) from None
+            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, say.SERVER_STOPPED) from None
 
     async def events(self) -> AsyncIterator[tuple[int, Piece | Ended]]:
         """The events of all jobs until each has ended; leaving early cancels what is left.
@@ -126,6 +126,6 @@ class TextGroup:
 def _failure(event: Failed) -> ApiError:
     if event.is_late:
         return ApiError(HTTPStatus.GATEWAY_TIMEOUT, event.problem)
-    if event.problem == say.server_stopped():
+    if event.problem == say.SERVER_STOPPED:
         return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, event.problem)
     return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, event.problem)

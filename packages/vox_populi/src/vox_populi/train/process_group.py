@@ -131,7 +131,7 @@ def joined(size: int) -> Iterator[GroupRanks]:
         EnvironmentFailure: When this build cannot, or they do not find each other.
     """
     if not dist.is_available():
-        raise EnvironmentFailure(say.torch_without_distributed())
+        raise EnvironmentFailure(say.TORCH_WITHOUT_DISTRIBUTED)
     has_cuda = torch.cuda.is_available()
     if has_cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))

@@ -149,7 +149,7 @@ def read_peft_adapter(
     if base is not None:
         require_base_tables(path, container.tensors, tables, base)
     tensors = _read_tensors(path, container, modules)
-    notes = [] if settings.names_its_modules else [say_export.note_targets_not_compared()]
+    notes = [] if settings.names_its_modules else [say_export.NOTE_TARGETS_NOT_COMPARED]
     lora, is_even = _one_spec(settings, modules)
     if not is_even:
         tensors = _with_one_spec(tensors, settings, modules, lora)

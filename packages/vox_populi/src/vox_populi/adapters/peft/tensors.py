@@ -69,7 +69,7 @@ def check_peft_tensors(
     if problems:
         raise ArtifactError(*capped(problems))
     if not modules:
-        raise ArtifactError(say.peft_targets_nothing(where))
+        raise ArtifactError(say.PEFT_TARGETS_NOTHING.at(where))
     return modules
 
 

@@ -147,7 +147,7 @@ def require_head(facts: AdapterFacts, path: Path) -> None:
         ArtifactError: With the file.
     """
     if HEAD not in facts.base_key_map:
-        raise ArtifactError(say.head_mapping_missing(str(path)))
+        raise ArtifactError(say.HEAD_MAPPING_MISSING.at(str(path)))
 
 
 def require_qlora(facts: AdapterFacts, path: Path) -> None:

@@ -159,7 +159,7 @@ def _require_digest(path: Path, manifest: OurManifest) -> None:
     except ModelError as error:
         raise ArtifactError(*error.problems) from error
     if digest != manifest.adapter_sha256:
-        raise ArtifactError(say.adapter_damaged(str(path)))
+        raise ArtifactError(say.ADAPTER_DAMAGED.at(str(path)))
 
 
 def _stored_tensors(

@@ -65,7 +65,7 @@ def _line(row: dict[str, object]) -> Converted:
     try:
         plain = _plain(row)
     except RecursionError:
-        return say.value_not_json()
+        return say.VALUE_NOT_JSON
     assert isinstance(plain, dict), "a row has columns"
     return converted_row(plain)
 

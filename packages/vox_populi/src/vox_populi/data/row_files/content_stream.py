@@ -184,7 +184,7 @@ class _Transcoded(io.RawIOBase):
             try:
                 self._ready = self._decoder.decode(data, final=not data).encode()
             except UnicodeError:
-                raise DataError(say.not_utf8(self._where)) from None
+                raise DataError(say.NOT_UTF8.at(self._where)) from None
             if not data:
                 break
         n_bytes = min(len(buffer), len(self._ready))

@@ -63,7 +63,7 @@ class FileContent:
             return
         # A copy or a touch gives the same bytes another time stamp; only the bytes count.
         if file_digest(self.path) != self.digest:
-            raise DataError(say.data_file_changed(str(self.path)))
+            raise DataError(say.DATA_FILE_CHANGED.at(str(self.path)))
         self._stamp = stamp
 
 

@@ -85,7 +85,7 @@ class _Elements:
         if self._dropped:
             yield say.row_too_large(MAX_LINE_BYTES)
         elif not stripped.startswith(b"{"):
-            yield say.element_not_object()
+            yield say.ELEMENT_NOT_OBJECT
         else:
             line = _one_line(stripped)
             yield _BREAK_IN_STRING if line is None else line + b"\n"
@@ -154,7 +154,7 @@ class _Elements:
     def _require_nothing_more(self) -> None:
         while True:
             if self._text.strip(_SPACE):
-                raise DataError(say.json_goes_on(self._where))
+                raise DataError(say.JSON_GOES_ON.at(self._where))
             self._text = b""
             if not self._more():
                 return

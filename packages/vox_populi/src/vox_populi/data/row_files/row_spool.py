@@ -113,9 +113,9 @@ def converted_row(values: Mapping[str, object]) -> Converted:
     try:
         return jsonl_line(values)
     except ValueError:
-        return say.value_not_json()
+        return say.VALUE_NOT_JSON
     except RecursionError:
-        return say.value_not_json()
+        return say.VALUE_NOT_JSON
 
 
 def parse_converted_line(raw: bytes, line: int, where: str) -> JsonLine | Problem:

@@ -109,7 +109,7 @@ class _Lines:
         try:
             return self._text.readline(MAX_LINE_BYTES + 1)
         except UnicodeDecodeError:
-            raise DataError(say.not_utf8(self._where)) from None
+            raise DataError(say.NOT_UTF8.at(self._where)) from None
 
 
 def _records(lines: _Lines, delimiter: str) -> Iterator[list[str] | Problem]:

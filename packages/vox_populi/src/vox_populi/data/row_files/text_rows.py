@@ -78,7 +78,7 @@ def _lines(content: BinaryIO, where: str) -> Iterator[str]:
             while line := text.readline(_LINE_CHARACTERS):
                 yield line
     except UnicodeDecodeError:
-        raise DataError(say.not_utf8(where)) from None
+        raise DataError(say.NOT_UTF8.at(where)) from None
 
 
 def _cut(text: str, most: int) -> int:

@@ -208,7 +208,7 @@ def _our_own(source: _Source) -> GgufVocabulary:
         tokens=tokens,
         types=kinds,
         merges=tuple(f"{left} {right}" for left, right in merges),
-        notes=(say.note_gguf_own_vocabulary(),),
+        notes=(say.NOTE_GGUF_OWN_VOCABULARY,),
     )
 
 
