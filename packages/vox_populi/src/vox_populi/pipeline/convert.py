@@ -15,7 +15,6 @@ from vox_populi.operator_messages import export as say_export
 from vox_populi.operator_messages import model_folder as say_model_folder
 from vox_populi.pipeline.early_refusals import (
     reads_of,
-    refuse_all,
     require_model,
     require_new_export,
     require_present,
@@ -83,15 +82,9 @@ def convert_adapter(request: ConvertRequest) -> ConvertReport:
         ModelError: For a base folder that cannot be used.
         EnvironmentFailure: When the system refuses to write.
     """
-    module = load_runner("convert_run", lambda: _refuse_early(request))
-    report: ConvertReport = module.convert_adapter(request)
-    return report
-
-
-def _refuse_early(request: ConvertRequest) -> None:
-    """Refuse early what converting an adapter would refuse."""
     is_file = request.target is AdapterForm.LORA_BIN
-    refuse_all(
+    module = load_runner(
+        "convert_run",
         lambda: require_present(
             request.source,
             lambda path: say_adapter.form_container_refused(
@@ -107,3 +100,5 @@ def _refuse_early(request: ConvertRequest) -> None:
             )
         ),
     )
+    report: ConvertReport = module.convert_adapter(request)
+    return report

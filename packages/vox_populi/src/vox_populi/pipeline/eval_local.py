@@ -118,17 +118,16 @@ def evaluate_tasks(request: EvalLocalRequest) -> EvalLocalReport:
     Raises:
         VoxError: For unusable weights, tasks or machine.
     """
-    module = load_runner("eval_local_run", lambda: _refuse_early(request))
+    output, reads = request.output, Reads(kept=tuple(file.path for file in request.tasks))
+    module = load_runner(
+        "eval_local_run",
+        lambda: refuse_all(
+            *weights_checks(request.weights),
+            lambda: require_new_folder(output, reads, force=request.force) if output else None,
+        ),
+    )
     report: EvalLocalReport = module.evaluate_tasks(request)
     return report
-
-
-def _refuse_early(request: EvalLocalRequest) -> None:
-    output, reads = request.output, Reads(kept=tuple(file.path for file in request.tasks))
-    refuse_all(
-        *weights_checks(request.weights),
-        lambda: None if output is None else require_new_folder(output, reads, force=request.force),
-    )
 
 
 def require_task_needs(tasks: tuple[EvalTask, ...], *, run_code: bool) -> None:

@@ -247,15 +247,12 @@ def evaluate(request: EvalRequest) -> EvalReport:
     Raises:
         VoxError: For unusable weights, rows or machine.
     """
-    report: EvalReport = load_runner("evaluate_run", lambda: _refuse_early(request)).evaluate(
-        request
+    module = load_runner(
+        "evaluate_run",
+        lambda: refuse_all(lambda: require_rows(request.data), *weights_checks(request.weights)),
     )
+    report: EvalReport = module.evaluate(request)
     return report
-
-
-def _refuse_early(request: EvalRequest) -> None:
-    """Refuse early what an evaluation would refuse."""
-    refuse_all(lambda: require_rows(request.data), *weights_checks(request.weights))
 
 
 def source_label(record: TrainingRecord) -> str:

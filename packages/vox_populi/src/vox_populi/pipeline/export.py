@@ -12,7 +12,6 @@ from vox_populi.files.json_report import JsonReport, shown
 from vox_populi.hf.hub_name import ModelParts
 from vox_populi.pipeline.early_refusals import (
     reads_of,
-    refuse_all,
     require_adapter,
     require_model,
     require_new_export,
@@ -78,15 +77,11 @@ def export_adapter(request: ExportRequest) -> ExportReport:
         ModelError: For a base folder that cannot be used.
         EnvironmentFailure: When the system refuses to write.
     """
-    module = load_runner("export_run", lambda: _refuse_early(request))
-    report: ExportReport = module.export_adapter(request)
-    return report
-
-
-def _refuse_early(request: ExportRequest) -> None:
-    """Refuse early what exporting an adapter would refuse."""
-    refuse_all(
+    module = load_runner(
+        "export_run",
         lambda: require_adapter(request.source),
         lambda: require_model(request.model_dir),
         lambda: require_new_export(request.output_dir, reads_of(request.source, request.model_dir)),
     )
+    report: ExportReport = module.export_adapter(request)
+    return report

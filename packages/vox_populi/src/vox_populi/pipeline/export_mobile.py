@@ -15,7 +15,7 @@ from vox_populi.files.output_guard import require_new_folder
 from vox_populi.hf.hub_name import ModelParts
 from vox_populi.number_ranges import NumberRange
 from vox_populi.operator_messages import export as say
-from vox_populi.pipeline.early_refusals import reads_of, refuse_all, require_model
+from vox_populi.pipeline.early_refusals import reads_of, require_model
 from vox_populi.pipeline.runners import load_runner
 from vox_populi.runs.adapter_place import means_adapter
 
@@ -103,16 +103,12 @@ def export_mobile(request: MobileRequest) -> MobileReport:
     if refused is not None:
         raise ArtifactError(say.mobile_format_refused(request.target, *refused))
     extras.require(*WRITTEN[request.target].modules)
-    module = load_runner("export_mobile_run", lambda: _refuse_early(request))
-    report: MobileReport = module.export_mobile(request)
-    return report
-
-
-def _refuse_early(request: MobileRequest) -> None:
-    """Refuse early what exporting would refuse."""
     reads = reads_of(request.source, request.model_dir)
-    refuse_all(
+    module = load_runner(
+        "export_mobile_run",
         lambda: None if means_adapter(request.source) else require_model(request.source),
         lambda: require_model(request.model_dir),
         lambda: require_new_folder(request.output_dir, reads, occupied=say.EXPORT_TARGET_EXISTS.at),
     )
+    report: MobileReport = module.export_mobile(request)
+    return report

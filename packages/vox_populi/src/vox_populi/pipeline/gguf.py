@@ -14,7 +14,7 @@ from vox_populi.files.output_guard import require_new_file
 from vox_populi.hf.hub_name import ModelParts
 from vox_populi.merge.receipt import RowCheck
 from vox_populi.operator_messages import export as say
-from vox_populi.pipeline.early_refusals import refuse_all, require_model
+from vox_populi.pipeline.early_refusals import require_model
 from vox_populi.pipeline.runners import load_runner
 from vox_populi.runs.adapter_place import means_adapter
 
@@ -87,16 +87,12 @@ def export_gguf(request: GgufRequest) -> GgufReport:
         EnvironmentFailure: When the system refuses, or the file reads back differently.
     """
     extras.require("gguf")
-    module = load_runner("gguf_run", lambda: _refuse_early(request))
-    report: GgufReport = module.export_gguf(request)
-    return report
-
-
-def _refuse_early(request: GgufRequest) -> None:
-    """Refuse early what writing a GGUF file would refuse."""
-    refuse_all(
+    module = load_runner(
+        "gguf_run",
         lambda: None if means_adapter(request.source) else require_model(request.source),
         lambda: require_model(request.model_dir),
         lambda: require_new_file(request.output, say.EXPORT_TARGET_EXISTS.at),
         lambda: require_new_file(request.modelfile, say.EXPORT_TARGET_EXISTS.at),
     )
+    report: GgufReport = module.export_gguf(request)
+    return report

@@ -13,7 +13,7 @@ from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.files.json_report import JsonReport, shown
 from vox_populi.files.output_guard import Reads
 from vox_populi.number_ranges import require_ranges
-from vox_populi.pipeline.early_refusals import refuse_all, require_new_export
+from vox_populi.pipeline.early_refusals import require_new_export
 from vox_populi.pipeline.runners import load_runner
 
 
@@ -78,7 +78,11 @@ def import_gguf(request: ImportGgufRequest) -> ImportGgufReport:
         MissingExtraError: Without the extra `gguf`, if the file is quantised.
         EnvironmentFailure: For a full disk, a locked or unwritable folder.
     """
-    module = load_runner("import_gguf_run", lambda: _refuse_early(request))
+    module = load_runner(
+        "import_gguf_run",
+        lambda: read_gguf_header(request.source),
+        lambda: require_new_export(request.output, reads_of_import(request)),
+    )
     report: ImportGgufReport = module.import_gguf(request)
     return report
 
@@ -87,11 +91,3 @@ def reads_of_import(request: ImportGgufRequest) -> Reads:
     """The inputs that the output must not overlap."""
     folder = request.tokenizer_from
     return Reads(whole=(request.source,), kept=() if folder is None else (folder,))
-
-
-def _refuse_early(request: ImportGgufRequest) -> None:
-    """Refuse early what importing would refuse."""
-    refuse_all(
-        lambda: read_gguf_header(request.source),
-        lambda: require_new_export(request.output, reads_of_import(request)),
-    )

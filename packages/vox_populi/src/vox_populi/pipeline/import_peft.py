@@ -14,7 +14,7 @@ from vox_populi.files.json_report import JsonReport
 from vox_populi.files.output_guard import require_new_file
 from vox_populi.hf.hub_name import ModelParts
 from vox_populi.operator_messages import export as say
-from vox_populi.pipeline.early_refusals import refuse_all, require_model, require_peft
+from vox_populi.pipeline.early_refusals import require_model, require_peft
 from vox_populi.pipeline.runners import load_runner
 
 
@@ -66,15 +66,11 @@ def import_adapter(request: ImportRequest) -> ImportReport:
         ModelError: For a base or a tokenizer that cannot be used.
         EnvironmentFailure: When the system refuses to write.
     """
-    module = load_runner("import_peft_run", lambda: _refuse_early(request))
-    report: ImportReport = module.import_adapter(request)
-    return report
-
-
-def _refuse_early(request: ImportRequest) -> None:
-    """Refuse early what importing an adapter would refuse."""
-    refuse_all(
+    module = load_runner(
+        "import_peft_run",
         lambda: require_peft(request.source),
         lambda: require_model(request.model_dir),
         lambda: require_new_file(request.output, say.EXPORT_TARGET_EXISTS.at),
     )
+    report: ImportReport = module.import_adapter(request)
+    return report

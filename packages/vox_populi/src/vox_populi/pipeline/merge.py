@@ -21,7 +21,6 @@ from vox_populi.merge.receipt import RECEIPT_FILE, MergeReceipt
 from vox_populi.operator_messages import adapter as say
 from vox_populi.pipeline.early_refusals import (
     reads_of,
-    refuse_all,
     require_adapter,
     require_model,
     require_present,
@@ -145,7 +144,13 @@ def merge_weights(request: MergeRequest) -> MergeReport:
         MergeMismatchError: When the result differs from base and adapter by more than rounding.
         EnvironmentFailure: For a full disk, a locked or unwritable folder.
     """
-    module = load_runner("merge_run", lambda: _refuse_early(request))
+    reads = reads_of(request.checkpoint, request.model_dir)
+    module = load_runner(
+        "merge_run",
+        lambda: require_adapter(request.checkpoint),
+        lambda: require_model(request.model_dir),
+        lambda: require_new_folder(request.output, reads, force=request.force),
+    )
     report: MergeReport = module.merge(request)
     return report
 
@@ -162,7 +167,14 @@ def merge_qlora(request: QloraMergeRequest) -> MergeReport:
             adapter on the same weights.
         EnvironmentFailure: For a full disk, a locked or unwritable folder.
     """
-    module = load_runner("merge_run", lambda: _refuse_qlora_early(request))
+    reads = reads_of(request.adapter, request.meta, request.base)
+    module = load_runner(
+        "merge_run",
+        lambda: _require_qlora_adapter(request.adapter),
+        lambda: require_present(request.meta, say.NO_SIDECAR_THERE.at),
+        lambda: _require_model_or_shard(request),
+        lambda: require_new_folder(request.output, reads, force=request.force),
+    )
     report: MergeReport = module.merge(request)
     return report
 
@@ -177,33 +189,6 @@ def _is_qlora(path: Path) -> bool:
         request = read_run_request(place.run / REQUEST_FILE)
         return request.contract.get("backend") == Backend.QLORA
     return False
-
-
-def _refuse_early(request: MergeRequest) -> None:
-    """Refuse early what a merge of a LoRA adapter would refuse."""
-    refuse_all(
-        lambda: require_adapter(request.checkpoint),
-        lambda: require_model(request.model_dir),
-        lambda: require_new_folder(
-            request.output,
-            reads_of(request.checkpoint, request.model_dir),
-            force=request.force,
-        ),
-    )
-
-
-def _refuse_qlora_early(request: QloraMergeRequest) -> None:
-    """Refuse early what a merge of a QLoRA adapter would refuse."""
-    refuse_all(
-        lambda: _require_qlora_adapter(request.adapter),
-        lambda: require_present(request.meta, say.NO_SIDECAR_THERE.at),
-        lambda: _require_model_or_shard(request),
-        lambda: require_new_folder(
-            request.output,
-            reads_of(request.adapter, request.meta, request.base),
-            force=request.force,
-        ),
-    )
 
 
 def _require_qlora_adapter(path: Path) -> None:

@@ -13,7 +13,6 @@ from vox_populi.hf.hub_name import ModelParts
 from vox_populi.number_ranges import require_ranges
 from vox_populi.pipeline.early_refusals import (
     reads_of,
-    refuse_all,
     require_model,
     require_new_export,
 )
@@ -71,14 +70,10 @@ def quantize_model(request: QuantizeRequest) -> QuantizeReport:
         PreflightError: For an output folder that is not empty.
         EnvironmentFailure: For a full disk, a locked or unwritable folder.
     """
-    module = load_runner("quantize_run", lambda: _refuse_early(request))
-    report: QuantizeReport = module.quantize(request)
-    return report
-
-
-def _refuse_early(request: QuantizeRequest) -> None:
-    """Refuse early what quantising would refuse."""
-    refuse_all(
+    module = load_runner(
+        "quantize_run",
         lambda: require_model(request.model_dir),
         lambda: require_new_export(request.output, reads_of(request.model_dir)),
     )
+    report: QuantizeReport = module.quantize(request)
+    return report

@@ -11,6 +11,7 @@ from types import ModuleType
 from vox_populi import extras
 from vox_populi.errors import EnvironmentFailure
 from vox_populi.operator_messages import environment as say
+from vox_populi.pipeline.early_refusals import refuse_all
 
 if sys.platform != "win32":  # Windows has no such limits.
     import resource
@@ -22,11 +23,10 @@ _ADDRESS_SPACE = 768 * 2**20
 """Bytes that importing torch and numpy maps, with room for the smallest run."""
 
 
-def load_runner(name: str, refuse_early: Callable[[], None] | None = None) -> ModuleType:
-    """Load a module that needs torch, after all checks that do not."""
+def load_runner(name: str, *checks: Callable[[], object]) -> ModuleType:
+    """Load a module that needs torch, after all checks that do not; they are `early_refusals`."""
     extras.require(*NEEDED_TO_RUN)
-    if refuse_early is not None:
-        refuse_early()
+    refuse_all(*checks)
     _require_address_space()
     return extras.load(f"vox_populi.pipeline.{name}")
 

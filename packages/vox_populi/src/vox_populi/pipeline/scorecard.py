@@ -20,7 +20,6 @@ from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.files.whole_file import pretty_json
 from vox_populi.operator_messages import evals as say
 from vox_populi.pages.scorecard_page import decision_page
-from vox_populi.pipeline.early_refusals import refuse_all
 from vox_populi.pipeline.runners import load_runner
 from vox_populi.runs.adapter_place import require_run_adapter
 from vox_tensor.errors import Problem
@@ -79,18 +78,15 @@ def run_cycle(request: CycleRequest) -> CycleReport:
     Raises:
         VoxError: For an unusable suite, or runs that are not of these backends or do not compare.
     """
-    module = load_runner("scorecard_run", lambda: _refuse_early(request))
-    report: CycleReport = module.run_cycle(request)
-    return report
-
-
-def _refuse_early(request: CycleRequest) -> None:
     reads = Reads(whole=(request.lora, request.qlora))
-    refuse_all(
+    module = load_runner(
+        "scorecard_run",
         lambda: require_run_adapter(request.lora),
         lambda: require_run_adapter(request.qlora),
         lambda: require_new_folder(request.output, reads),
     )
+    report: CycleReport = module.run_cycle(request)
+    return report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

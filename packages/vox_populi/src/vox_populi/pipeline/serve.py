@@ -18,7 +18,7 @@ from vox_populi.hf.model_place import foreign_place_problem
 from vox_populi.merge.merged_file import MERGED_FILE
 from vox_populi.number_ranges import NumberRange
 from vox_populi.operator_messages import serving as say
-from vox_populi.pipeline.early_refusals import refuse_all, require_model
+from vox_populi.pipeline.early_refusals import require_model
 from vox_populi.pipeline.runners import load_runner
 from vox_populi.runs.adapter_place import adapter_at
 from vox_populi.runs.run_dir import run_files
@@ -136,7 +136,7 @@ def serve(
         VoxError: For unusable weights, key or address.
     """
     extras.require("starlette", "uvicorn", "prometheus_client")
-    runner = load_runner("serve_run", lambda: _refuse_early(request))
+    runner = load_runner("serve_run", *(partial(_require_served, path) for path in request.sources))
     runner.serve(request, on_ready, acknowledge, should_stop)
 
 
@@ -160,11 +160,6 @@ def _is_merged(path: Path) -> bool:
     return path.name == MERGED_FILE or (path / MERGED_FILE).is_file()
 
 
-def _refuse_early(request: ServeRequest) -> None:
-    """Refuse early what a server could not load."""
-
-    def check(path: Path) -> None:
-        if not _is_merged(path) and not is_adapter(path):
-            require_model(path)
-
-    refuse_all(*(partial(check, path) for path in request.sources))
+def _require_served(path: Path) -> None:
+    if not _is_merged(path) and not is_adapter(path):
+        require_model(path)
