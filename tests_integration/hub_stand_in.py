@@ -26,6 +26,9 @@ _INFO = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(?:/revision/(?P<revision>
 _FILE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
 _SEND = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/(?P<what>preupload|commit)/(?P<revision>.+)")
 _LFS = re.compile(r"/(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch")
+_BRANCH = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/branch/(?P<revision>.+)")
+OWNER = "org"
+"""Whose repositories the token may write to."""
 
 
 def _commit_of(files: dict[str, bytes], number: int) -> str:
@@ -66,8 +69,11 @@ class Fault:
     """What goes wrong, and how often."""
 
     kind: str
-    """`cut` (the connection ends half way), `flip` (a byte differs), `503`."""
+    """`cut` (the connection ends half way), `flip` (a byte differs), `503`; of uploads
+    `cut upload`, `quota` (no storage left), `413` (a file is too large)."""
     times: int
+    after: int = 0
+    """Files that arrive before it happens."""
 
 
 class HubStandIn:
@@ -102,7 +108,7 @@ class HubStandIn:
 
     def strikes(self, kind: str) -> bool:
         """Whether a fault is due, which uses it up."""
-        if self.fault.kind != kind or not self.fault.times:
+        if self.fault.kind != kind or not self.fault.times or len(self.stored) < self.fault.after:
             return False
         self.fault.times -= 1
         return True
@@ -138,28 +144,46 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         """Keep a large file."""
         path = self._record()
+        if self.hub.strikes("cut upload"):
+            self.rfile.read(int(self.headers.get("Content-Length") or 0) // 2)
+            self.close_connection = True
+            return None
         body = self._body()
+        if self.hub.strikes("413"):
+            return self._refuse(413, "")
         self.hub.stored[path.removeprefix("/upload/")] = body
         self.hub.stored_with_token |= self._token() is not None
-        self._json({})
+        return self._json({})
 
     def do_POST(self) -> None:
         """Create, ask, commit."""
         path, body = self._record(), self._body()
         if path == "/api/validate-yaml":
-            return self._json({"errors": [], "warnings": []})
+            is_broken = b"broken" in body
+            errors = [{"message": "not a mapping"}] if is_broken else []
+            return self._json({"errors": errors, "warnings": []}, 400 if is_broken else 200)
         if self._token() != TOKEN:
             return self._refuse(401, "")
         if path == "/api/repos/create":
             return self._create(json.loads(body))
-        if (found := _LFS.fullmatch(path)) is not None:
+        if _LFS.fullmatch(path) is not None:
+            if self.hub.strikes("quota"):
+                return self._refuse(403, "", "Private repository storage limit reached")
             return self._batch(json.loads(body))
         if path == "/verify":
             return self._json({})
-        found = _SEND.fullmatch(path)
+        return self._change(path, body)
+
+    def _change(self, path: str, body: bytes) -> None:
+        """A branch, a question about files, or a commit."""
+        found = _SEND.fullmatch(path) or _BRANCH.fullmatch(path)
         if found is None or found["repo"] not in self.hub.repositories:
             return self._refuse(404, "RepoNotFound")
+        if not found["repo"].startswith(f"{OWNER}/"):
+            return self._refuse(403, "", "Forbidden: you must be a member")
         repository, revision = self.hub.repositories[found["repo"]], unquote(found["revision"])
+        if found.re is _BRANCH:
+            return self._branch(repository, revision)
         if found["what"] == "preupload":
             return self._json({"files": [_mode(each) for each in json.loads(body)["files"]]})
         return self._commit(found["repo"], repository, revision, body)
@@ -238,12 +262,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _create(self, asked: dict[str, Any]) -> None:
         name = f"{asked['organization']}/{asked['name']}"
+        if asked["organization"] != OWNER:
+            return self._refuse(403, "", "You don't have the rights to create a model there")
         if name in self.hub.repositories:
             return self._json({"error": "exists", "url": f"{self.hub.url}/{name}"}, 409)
         is_private = asked.get("visibility", asked.get("private")) in ("private", True)
         self.hub.repositories[name] = Repository(private=is_private)
         self.hub.repositories[name].commit({".gitattributes": b"*.safetensors filter=lfs\n"})
         return self._json({"url": f"{self.hub.url}/{name}", "id": name})
+
+    def _branch(self, repository: Repository, branch: str) -> None:
+        if branch in repository.branches:
+            return self._json({"error": "exists"}, 409)
+        repository.branches[branch] = repository.branches["main"]
+        return self._json({})
 
     def _batch(self, asked: dict[str, Any]) -> None:
         objects = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ pytest.importorskip("huggingface_hub", reason="needs vox-populi[hub]")
 
 from huggingface_hub import constants, file_download
 
+import vox_populi
 from tests_integration.hub_stand_in import TOKEN, Fault, HubStandIn, running_hub
 from tests_integration.tiny_models import write_tiny_model
 from vox_cli.app import run as run_command
@@ -276,6 +277,56 @@ def test_what_the_hub_does_not_have_is_refused(hub: HubStandIn, name: str, expec
     with pytest.raises(VoxError) as error:
         fetch(name)
     assert code_of(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "code"),
+    [
+        ({"model_type": "nobody_knows"}, "MENS-H201"),
+        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "MENS-H20"),
+        ({"model_type": "llama", "hidden_size": -1}, "MENS-H"),
+    ],
+)
+def test_a_model_that_cannot_be_used_is_refused_after_its_config(
+    hub: HubStandIn, vox: Vox, config: dict[str, Any], code: str
+) -> None:
+    pytest.importorskip("transformers", reason="needs vox-populi[mens-train]")
+    content = {"config.json": json.dumps(config).encode(), "tokenizer.json": b"{}"}
+    hub.add("org/strange", {**content, "model.safetensors": b"x" * 5000})
+    Path("rows.jsonl").write_text('{"prompt": "a", "response": "b"}\n', encoding="utf-8")
+    asked = ("--data", "rows.jsonl", "--output-dir", "out", "--allow-download")
+    outcome = vox("train", "--model", "org/strange", *asked)
+    assert (outcome.code, code in outcome.err) == (3, True), outcome.err
+    assert hub.fetched() == ["config.json"]
+    assert sum("/resolve/" in path for _, path in hub.asked) <= 2, "one file, asked for once"
+    assert not any("/cdn/" in path for _, path in hub.asked)
+    assert not Path("out").exists()
+
+
+def test_python_programs_ask_for_a_download_as_commands_do(
+    hub: HubStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("rows.jsonl").write_text('{"prompt": "a", "response": "b"}\n', encoding="utf-8")
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: vox_populi.plan_training("rows.jsonl", "out", model=NAME),
+        lambda: vox_populi.train_adapter("rows.jsonl", "out", model=NAME),
+        lambda: vox_populi.load_model(model=NAME),
+        lambda: vox_populi.evaluate_model("rows.jsonl", model=NAME),
+        lambda: vox_populi.merge_adapter("run", "out", model=NAME),
+        lambda: vox_populi.export_adapter("run", "out", "peft", model=NAME),
+        lambda: vox_populi.push_to_hub("run", "org/mine", model=NAME),
+    )
+    for call in calls:
+        with pytest.raises(VoxError) as error:
+            call()
+        assert code_of(error) == "H090 refused"
+    assert hub.asked == []
+    planned = vox_populi.plan_training(
+        "rows.jsonl", "out", model=NAME, tokenizer="hf", allow_download=True
+    )
+    assert planned.plan.config.model_type == "llama"
+    assert hub.fetched()
+    assert not Path("out").exists()
 
 
 def test_without_a_network_the_cache_will_do(

@@ -53,7 +53,7 @@ SECTIONS = {
     ),
     "Models": "models quantize import-gguf",
     "Adapters": "merge merge-weights merge-qlora merge-adapter export-adapter export-gguf"
-    " export-mobile import-adapter convert-adapter lint",
+    " export-mobile import-adapter convert-adapter lint push",
 }
 """Headings in the help of `vox mens`, each with its commands in their order; others follow."""
 
@@ -229,6 +229,11 @@ COMMANDS = (
         ("mens", "lint"),
         "Check whether other programs can load an adapter or model folder.",
         "vox mens lint exports/first --for peft,vllm,gguf,mlx",
+    ),
+    CommandEntry(
+        ("mens", "push"),
+        "Upload an adapter or a model to the Hugging Face Hub.",
+        "vox mens push runs/first org/first-adapter --dry-run",
     ),
     CommandEntry(
         ("mens", "models", "list"),

@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from vox_populi.api import (
         TrainingEvents,
         evaluate_model,
-        export_adapter,
         load_model,
-        merge_adapter,
         plan_training,
         train_adapter,
         training_events,
@@ -24,7 +22,9 @@ if TYPE_CHECKING:
     from vox_populi.pipeline.generate import GenerateResult, LoadedModel
     from vox_populi.pipeline.interruption import RunInterruptedError
     from vox_populi.pipeline.merge import MergeReport
+    from vox_populi.pipeline.push import PushReport
     from vox_populi.pipeline.train import PlannedRun, TrainReport
+    from vox_populi.sharing_api import export_adapter, merge_adapter, push_to_hub
     from vox_tensor.errors import VoxError
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "LoadedModel",
     "MergeReport",
     "PlannedRun",
+    "PushReport",
     "RunInterruptedError",
     "TrainReport",
     "TrainingEvents",
@@ -46,6 +47,7 @@ __all__ = [
     "load_model",
     "merge_adapter",
     "plan_training",
+    "push_to_hub",
     "train_adapter",
     "training_events",
 ]
@@ -56,9 +58,7 @@ __getattr__ = lazy_exports(
         "vox_populi.api": (
             "TrainingEvents",
             "evaluate_model",
-            "export_adapter",
             "load_model",
-            "merge_adapter",
             "plan_training",
             "train_adapter",
             "training_events",
@@ -70,7 +70,9 @@ __getattr__ = lazy_exports(
         "vox_populi.pipeline.generate": ("GenerateResult", "LoadedModel"),
         "vox_populi.pipeline.interruption": ("RunInterruptedError",),
         "vox_populi.pipeline.merge": ("MergeReport",),
+        "vox_populi.pipeline.push": ("PushReport",),
         "vox_populi.pipeline.train": ("PlannedRun", "TrainReport"),
+        "vox_populi.sharing_api": ("export_adapter", "merge_adapter", "push_to_hub"),
         "vox_tensor.errors": ("VoxError",),
     },
 )

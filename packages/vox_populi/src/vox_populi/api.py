@@ -28,16 +28,9 @@ from vox_populi.contract.setting import Setting, settings_of
 from vox_populi.contract.template_word import parse_template
 from vox_populi.contract.training_settings import TrainingSettings
 from vox_populi.events import Event, Sink
-from vox_populi.export.consumers import Consumer
-from vox_populi.merge.choices import MergeFormat, Onto
-from vox_populi.merge.number_type import MergeDtype
 from vox_populi.pipeline.evaluate import EvalReport, EvalRequest, evaluate
-from vox_populi.pipeline.export import ExportReport, ExportRequest
-from vox_populi.pipeline.export import export_adapter as export
 from vox_populi.pipeline.generate import LoadedModel
 from vox_populi.pipeline.generate import load_model as load
-from vox_populi.pipeline.merge import AnyMergeRequest, MergeReport
-from vox_populi.pipeline.merge import merge_adapter as merge_any_adapter
 from vox_populi.pipeline.model_arguments import (
     model_folder,
     with_base_folder,
@@ -222,72 +215,6 @@ def evaluate_model(
     return evaluate(request)
 
 
-def merge_adapter(
-    adapter: PathLike,
-    output: PathLike,
-    *,
-    model: PathLike | None = None,
-    onto: Literal["original", "dequant"] | None = None,
-    format: Literal["hf", "vox"] = "hf",
-    dtype: Literal["auto", "bf16", "f16", "f32"] = "auto",
-    force: bool = False,
-) -> MergeReport:
-    """Fold an adapter into its base, prove that the result computes the same, and publish it.
-
-    Args:
-        adapter: Run folder, checkpoint folder or adapter file.
-        output: A new folder.
-        model: Folder of the base, if it has moved since training; or its
-            name on the hub, if it is in the hub's cache.
-        onto: For QLoRA, the weights to merge onto: those stored in the base, or those trained
-            on (the default).
-        format: A folder that transformers loads, or `model_merged.bin`.
-        dtype: Number type to write; `auto` is the narrowest that keeps what was trained.
-        force: Move an occupied `output` aside.
-
-    Raises:
-        VoxError: For an adapter or base that cannot be used, or a merge that loses too much.
-    """
-    request = AnyMergeRequest(
-        source=Path(adapter),
-        output=Path(output),
-        model_dir=_path(model),
-        onto=None if onto is None else Onto(onto),
-        output_format=MergeFormat(format),
-        dtype=MergeDtype(dtype),
-        force=force,
-    )
-    return merge_any_adapter(with_model_folders(request))
-
-
-def export_adapter(
-    adapter: PathLike,
-    output: PathLike,
-    consumer: Literal["peft", "vllm", "gguf", "mlx"],
-    *,
-    model: PathLike | None = None,
-) -> ExportReport:
-    """Write an adapter in the form that another program loads.
-
-    Args:
-        adapter: Run folder or adapter file.
-        output: A new folder.
-        consumer: The program.
-        model: Folder of the base, if it has moved since training; or its
-            name on the hub, if it is in the hub's cache.
-
-    Raises:
-        VoxError: With every reason why the program cannot load it.
-    """
-    request = ExportRequest(
-        source=Path(adapter),
-        consumer=Consumer(consumer),
-        output_dir=Path(output),
-        model_dir=_path(model),
-    )
-    return export(with_model_folders(request))
-
-
 @dataclass(frozen=True, slots=True)
 class _Callback:
     """A function as a sink."""
@@ -393,7 +320,3 @@ def _weights(values: Weights) -> WeightsChoice:
     if "model" in made:
         made["model_dir"] = made.pop("model")
     return with_model_folders(WeightsChoice(**made))
-
-
-def _path(path: PathLike | None) -> Path | None:
-    return None if path is None else Path(path)

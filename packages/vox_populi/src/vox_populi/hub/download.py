@@ -7,15 +7,13 @@ the digest that the hub lists for it.
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import hf_hub_download
 from huggingface_hub.hf_api import RepoSibling
 
 from vox_populi.errors import EnvironmentFailure, ModelError
@@ -24,8 +22,10 @@ from vox_populi.files.model_file import open_model_file
 from vox_populi.files.whole_file import write_whole
 from vox_populi.hf.hub_cache import cache_folder, repository_folder
 from vox_populi.hf.hub_name import SNAPSHOTS, HubName, ModelParts
+from vox_populi.hf.model_config import CONFIG_NAME, read_model_config
 from vox_populi.hf.weight_files import find_listed_weights
 from vox_populi.hub.counting_bar import counting_bar
+from vox_populi.hub.hub_client import LIBRARY, hub_api, hub_endpoint
 from vox_populi.hub.hub_failures import hub_failures
 from vox_populi.hub.transfer import TransferWatcher, Unwatched
 from vox_populi.hub.wanted_files import has_weights, other_weights, small_files
@@ -34,14 +34,14 @@ from vox_populi.operator_messages import hub as say
 _SPARE_BYTES = 64 * 2**20
 """What a disk should have left."""
 
-logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # Its warnings have signed URLs.
-
 
 def download_model(name: HubName, parts: ModelParts, watcher: TransferWatcher) -> Path:
     """Fetch what is missing of a model and return its folder in the cache.
 
     Raises:
-        ModelError: For a model or revision that is not there, or without safetensors weights.
+        MissingExtraError: Without transformers, for a model that it would compute.
+        ModelError: For a model or revision that is not there, or without safetensors weights; for
+            a config that this program cannot use, before anything else is fetched.
         EnvironmentFailure: When a token, the connection or the disk is in the way; for a file that
             arrived with other bytes.
     """
@@ -50,6 +50,10 @@ def download_model(name: HubName, parts: ModelParts, watcher: TransferWatcher) -
         raise ModelError(say.no_safetensors(str(name), other_weights(listed.files)))
     job = _Download(name, listed, watcher)
     try:
+        if parts is ModelParts.ALL:
+            # A model that cannot be used is refused for the price of its config.
+            job.fetch([CONFIG_NAME], is_said=False)
+            read_model_config(job.folder)
         # The small ones come first: the index says which weights there are.
         job.fetch(small_files(listed.files), is_said=parts is ModelParts.TEXT)
         if parts is ModelParts.ALL:
@@ -73,18 +77,9 @@ class _Listing:
 def _list_files(name: HubName) -> _Listing:
     """The files of a revision, with sizes and digests, and the commit that it is now."""
     with hub_failures(name):
-        info = _api().model_info(name.repository, revision=name.revision, files_metadata=True)
+        info = hub_api().model_info(name.repository, revision=name.revision, files_metadata=True)
     assert info.sha is not None, "the hub answers with the commit"
     return _Listing(info.sha, {each.rfilename: each for each in info.siblings or ()})
-
-
-def _api() -> HfApi:
-    return HfApi(endpoint=_endpoint(), library_name="vox-mens")
-
-
-def _endpoint() -> str | None:
-    """The address of the hub; read now, as the library reads it only when it is imported."""
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 
 class _Download:
@@ -123,8 +118,8 @@ class _Download:
             file,
             revision=self._listed.commit,
             cache_dir=cache_folder(),
-            endpoint=_endpoint(),
-            library_name="vox-mens",
+            endpoint=hub_endpoint(),
+            library_name=LIBRARY,
             tqdm_class=bar,
         )
 

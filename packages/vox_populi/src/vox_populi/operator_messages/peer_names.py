@@ -272,6 +272,7 @@ PEER_COMMANDS = _by_name(
         "mens eval": "evaluate benchmark bench perplexity score test",
         "mens compare": "diff",
         "mens runs": "ls list experiments",
+        "mens push": "upload publish push_to_hub",
         "mens watch": "progress tail follow monitor",
         "mens report": "plot plots curves dashboard",
         "mens serve": "server api deploy",
@@ -303,7 +304,8 @@ PEER_COMMANDS = _by_name(
 )
 """Other programs' commands. Commands of `vox` with the same name are found without this table."""
 
-NO_DOWNLOAD = "Nothing is downloaded or uploaded here; use `hf download ID --local-dir models/NAME`"
+NO_DOWNLOAD = "A model is downloaded where it is used: --model org/name --allow-download"
+LOG_IN = "Log in to the hub with its own command: hf auth login"
 NO_BROWSER = "There is no web page; every command runs in a terminal"
 
 RECIPE = "It is one fixed recipe; put its settings into a file for `vox mens train` with --config"
@@ -314,7 +316,8 @@ COMMAND_NOTES: Mapping[str, str] = {
     **dict.fromkeys(("dogfood", "train_uv"), RECIPE),
     "pipeline": STAGES,
     **dict.fromkeys(("system_prompt_template", "review", "fix", "workflow"), EDITOR),
-    **dict.fromkeys(("download", "pull", "fetch", "get", "push", "upload", "login"), NO_DOWNLOAD),
+    **dict.fromkeys(("download", "pull", "fetch", "get"), NO_DOWNLOAD),
+    "login": LOG_IN,
     **dict.fromkeys(("webui", "ui", "train_webui", "board", "studio", "gradio"), NO_BROWSER),
     **dict.fromkeys(
         ("dpo", "ppo", "orpo", "kto", "grpo", "rm", "reward", "rloo", "pretrain", "distill"),

@@ -100,7 +100,7 @@ def model_folder(
     is_whole = cached is not None and not lacking_files(cached, parts)
     if not may_download or (is_whole and name.is_commit):
         return _as_cached(name, cached, parts, watcher)
-    offline = _offline_variable()
+    offline = offline_variable()
     if offline is not None:
         if is_whole:
             return _as_cached(name, cached, parts, watcher)
@@ -131,7 +131,7 @@ def _as_cached(
     return folder
 
 
-def _offline_variable() -> str | None:
+def offline_variable() -> str | None:
     """The variable that keeps the hub's library from asking."""
     return next((each for each in _OFFLINE if os.environ.get(each, "").lower() not in _NO), None)
 
