@@ -41,11 +41,12 @@ from vox_tensor.records import IGNORE_INDEX, EncodedRow
 from vox_tensor.segment_attention import segment_attention
 
 SPEC = LoraSpec(rank=4, alpha=12.0)
-PACKED = ("glm4", "cohere", "starcoder2", "gpt_oss")
-"""Fused gate and up; a factor of the logits; biases; sinks, windows and frozen experts."""
+PACKED = ("glm4", "cohere", "starcoder2", "gpt_oss", "gptj")
+"""Fused gate and up; a factor of the logits; biases; sinks, windows and frozen experts; attention
+that is the class's own."""
 ALONE = ("qwen3_5_text",)
 """Hybrids whose recurrent layers cannot be packed without packages that are not here."""
-NATIVE = ("gpt2", "llama", "mistral", "qwen3", "phi3")
+NATIVE = ("gpt2", "llama", "mistral", "qwen3", "phi3", "gemma2")
 
 
 def draw_rows() -> list[EncodedRow]:

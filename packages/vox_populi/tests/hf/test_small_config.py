@@ -46,3 +46,19 @@ def test_each_kind_of_layer_is_kept_with_its_entries_in_every_list() -> None:
 def test_a_model_that_is_small_already_stays() -> None:
     settings = {"hidden_size": 16, "num_hidden_layers": 2, "layer_types": ["a", "b"]}
     assert small_config(settings) == settings
+
+
+def test_tables_by_layer_keep_the_entries_of_kept_layers() -> None:
+    kinds = ["sliding"] * 5 + ["full"]
+    tables = {"per_layer_config": {"5": {"head_dim": 512}}, "other": {}}
+    small = small_config({"num_hidden_layers": 6, "layer_types": kinds, **tables})
+    assert small["layer_types"] == ["sliding"] * 3 + ["full"]
+    assert small["per_layer_config"] == {"3": {"head_dim": 16}}
+    assert small["other"] == {}
+
+
+def test_layers_that_share_keys_follow_one_of_their_kind() -> None:
+    kinds = ["sliding", "sliding", "full"] * 4
+    small = small_config({"num_hidden_layers": 12, "layer_types": kinds, "num_kv_shared_layers": 6})
+    assert small["layer_types"] == ["sliding", "full"] * 2
+    assert (small["num_hidden_layers"], small["num_kv_shared_layers"]) == (4, 2)

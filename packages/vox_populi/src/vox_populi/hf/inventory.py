@@ -110,8 +110,11 @@ def read_inventory(
     if config.is_prequantized and not allow_nf4:
         raise ModelError(say_quantize.folder_is_quantized(str(model_dir)))
     files = find_weight_files(model_dir)
+    stored = _read_headers(model_dir, files)
+    if config.modules is not None:
+        config = replace(config, modules=config.modules.for_names(each.name for each in stored))
     found = _FoundTensors(model_dir, config)
-    found.sort(_read_headers(model_dir, files), complete=complete)
+    found.sort(stored, complete=complete)
     if found.problems:
         raise ModelError(*found.problems.shown())
     config = _with_true_tie(config, model_dir, found.dense)

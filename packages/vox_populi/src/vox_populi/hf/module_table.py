@@ -5,7 +5,8 @@ Read from an instance without weights (`hf/transformers_table.py`); no torch her
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from vox_populi.hf.tensor_key import AdapterModule, ProjectionRole, TensorKey
@@ -29,6 +30,11 @@ class FrozenWeight:
     reason: FrozenReason
     values: int
 
+    @property
+    def path(self) -> str:
+        """The path of its module."""
+        return self.theirs.rpartition(".")[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleTable:
@@ -48,9 +54,22 @@ class ModuleTable:
     """Every projection that can carry an adapter, in forward order, `lm_head` last."""
     layer_kinds: tuple[str, ...]
     """What each block is, such as `full_attention`."""
+    fused_keys: tuple[TensorKey, ...] = ()
+    """The same under the names of the class, where these are others; folders may have either."""
+    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names on disk of the tensors that are joined to one of the class, by the name of that."""
     frozen: tuple[FrozenWeight, ...] = ()
     has_position_table: bool = False
     """Whether positions are rows of a learned table."""
+
+    def for_names(self, stored: Iterable[str]) -> ModuleTable:
+        """The table whose names a folder has: those of checkpoints, or those of the class."""
+        names = frozenset(stored)
+        found = [
+            sum(key.theirs in names for key in keys) / len(keys)
+            for keys in (self.keys, self.fused_keys or self.keys)
+        ]
+        return self if found[0] >= found[1] else replace(self, keys=self.fused_keys, joined={})
 
     def roles_of_kind(self) -> dict[str, frozenset[ProjectionRole]]:
         """The roles that the blocks of each kind have, in forward order."""
@@ -74,6 +93,10 @@ class ModuleTable:
         for each in self.frozen:
             found[each.reason] = found.get(each.reason, 0) + each.values
         return found
+
+
+PART = "@"
+"""Between our name of a joined tensor and the number of a part."""
 
 
 def block_number(ours: str) -> int | None:

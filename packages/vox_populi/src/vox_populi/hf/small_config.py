@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 _SIZES: Mapping[str, int] = {
     **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), 97),
     **dict.fromkeys(("hidden_size", "n_embd", "word_embed_proj_dim", "dim_model_base"), 64),
+    **dict.fromkeys(("d_model", "embed_dim", "emb_dim"), 64),
     **dict.fromkeys(("intermediate_size", "n_inner", "ffn_dim", "intermediate_size_mlp"), 96),
     **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 32),
     **dict.fromkeys(("shared_intermediate_size", "moe_shared_expert_intermediate_size"), 32),
     **dict.fromkeys(("num_attention_heads", "n_head", "mamba_n_heads", "mamba_num_heads"), 4),
-    **dict.fromkeys(("linear_num_value_heads", "n_head_kv"), 4),
+    **dict.fromkeys(("linear_num_value_heads", "n_head_kv", "n_heads", "linear_num_heads"), 4),
     "linear_num_key_heads": 2,
+    "linear_head_dim": 16,
     **dict.fromkeys(("head_dim", "attention_head_dim", "hidden_size_per_layer_input"), 16),
     **dict.fromkeys(("swa_head_dim", "query_pre_attn_scalar"), 16),
     "global_head_dim": 32,
@@ -27,15 +29,16 @@ _SIZES: Mapping[str, int] = {
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
     **dict.fromkeys(("num_experts_per_tok", "num_experts_per_token", "moe_topk"), 2),
     **dict.fromkeys(("top_k_experts",), 2),
-    **dict.fromkeys(("n_group", "topk_group", "mamba_n_groups", "n_groups"), 1),
+    **dict.fromkeys(("n_group", "num_group", "topk_group", "n_groups"), 1),
+    **dict.fromkeys(("mamba_n_groups", "mamba_ngroups"), 1),
     **dict.fromkeys(("first_k_dense_replace", "num_dense_layers", "n_shared_experts"), 1),
     **dict.fromkeys(("sliding_window", "conv_L_cache"), 5),
     **dict.fromkeys(("attention_chunk_size", "original_max_position_embeddings"), 8),
-    **dict.fromkeys(("max_position_embeddings", "n_positions"), 64),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "max_seq_len"), 64),
     **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id"), 2),
 }
 """The most that a field may be; smaller values stay."""
-_LAYER_FIELDS = ("num_hidden_layers", "n_layer", "num_layers")
+_LAYER_FIELDS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _DERIVED: Mapping[str, int] = {"mamba_d_head": 32, "mamba_head_dim": 32, "mamba_d_ssm": 128}
 _MOST_LAYERS = 4
 
@@ -49,6 +52,9 @@ def small_config(raw: Mapping[str, object]) -> dict[str, object]:
     small: dict[str, object] = {name: _shrunk(name, value) for name, value in raw.items()}
     kinds = raw.get("layer_types")
     numbers = _kept_layers(kinds) if isinstance(kinds, list) else range(_MOST_LAYERS)
+    n_shared = raw.get("num_kv_shared_layers")
+    if isinstance(kinds, list) and isinstance(n_shared, int) and 0 < n_shared < len(kinds):
+        numbers, small["num_kv_shared_layers"] = _kept_with_shared(kinds, n_shared)
     n_layers = len(numbers)
     for name in _LAYER_FIELDS:
         value = raw.get(name)
@@ -76,13 +82,35 @@ def _shrunk(name: str, value: object) -> object:
 def _by_layer(
     raw: Mapping[str, object], n_layers: int, numbers: Iterable[int]
 ) -> dict[str, object]:
-    """Lists with an entry for each layer, for the layers that are kept."""
+    """Lists and tables with entries for layers, for the layers that are kept."""
     kept = [number for number in numbers if number < n_layers]
-    return {
+    lists: dict[str, object] = {
         name: [value[number] for number in kept]
         for name, value in raw.items()
         if isinstance(value, list) and len(value) == n_layers
     }
+    tables = {
+        name: {
+            key: _shrunk(name, value[old])
+            for new, number in enumerate(kept)
+            for key, old in ((new, number), (str(new), str(number)))
+            if old in value
+        }
+        for name, value in raw.items()
+        if isinstance(value, Mapping) and value and all(str(key).isdigit() for key in value)
+    }
+    return {**lists, **tables}
+
+
+def _kept_with_shared(kinds: list[object], n_shared: int) -> tuple[list[int], int]:
+    """Layers whose last ones use keys and values of earlier ones, and how many do.
+
+    These are the first of each kind among both; a shared layer follows one of its kind.
+    """
+    n_own = len(kinds) - n_shared
+    own = {kind: number for number, kind in reversed(list(enumerate(kinds[:n_own])))}
+    shared = {kind: number for number, kind in reversed(list(enumerate(kinds[n_own:], n_own)))}
+    return [*sorted(own.values()), *sorted(shared.values())], len(shared)
 
 
 def _kept_layers(kinds: list[object]) -> list[int]:

@@ -6,6 +6,7 @@ Only classes inside transformers are ever used. Code in a model folder (`auto_ma
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ def foreign_class(raw: Mapping[str, object], where: str) -> ForeignClass:
     if not model_class.__module__.startswith("transformers."):
         raise ModelError(say.class_outside(where, name))
     refuse_other_architecture(raw, where, name)
-    passed = {key: value for key, value in raw.items() if key not in _NOT_PASSED_ON}
+    passed = {key: _plain(value) for key, value in raw.items() if key not in _NOT_PASSED_ON}
     try:
         config = config_class.from_dict(passed)
     except (*FAILURES, _field_error()) as error:
@@ -68,6 +69,15 @@ def foreign_class(raw: Mapping[str, object], where: str) -> ForeignClass:
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(say.no_such_class(where, model_type, transformers.__version__))
     return ForeignClass(config, name, transformers.__version__)
+
+
+def _plain(value: object) -> object:
+    """A value of a config; transformers writes infinity as `{"__float__": "Infinity"}`."""
+    if isinstance(value, Mapping):
+        if list(value) == ["__float__"]:
+            return float(str(value["__float__"]))
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
 def _field_error() -> Any:
@@ -109,6 +119,15 @@ def load_transformers() -> Any:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers
+
+
+def takes_attention(found: ForeignClass) -> bool:
+    """Whether a class computes attention with a function that can be registered.
+
+    Others have their own code for it only.
+    """
+    auto = load_transformers().MODEL_FOR_CAUSAL_LM_MAPPING
+    return "ALL_ATTENTION_FUNCTIONS" in vars(sys.modules[auto[type(found.config)].__module__])
 
 
 def hollow_model(found: ForeignClass, where: str) -> Any:

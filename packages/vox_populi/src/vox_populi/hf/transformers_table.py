@@ -11,13 +11,17 @@ from typing import Any
 from vox_populi import extras
 from vox_populi.errors import ModelError
 from vox_populi.hf.module_roles import is_router, roles_of, usual_part
-from vox_populi.hf.module_table import FrozenReason, FrozenWeight, ModuleTable
+from vox_populi.hf.module_table import PART, FrozenReason, FrozenWeight, ModuleTable
+from vox_populi.hf.stored_names import StoredNames, stored_names
 from vox_populi.hf.tensor_key import AdapterModule, ProjectionRole, TensorKey
 from vox_populi.hf.transformers_classes import ForeignClass, hollow_model
+from vox_populi.hf.weight_reads import layers_read_by_weight
 from vox_populi.operator_messages import transformers_graph as say
 
 HEAD = "lm_head"
 """Our name of the head, and that of every class that can be used."""
+_PLAIN_LINEARS = ("FalconLinear",)
+"""Classes that compute what `nn.Linear` does."""
 EMBED = "embed"
 """Our name of the embedding table."""
 
@@ -63,6 +67,7 @@ class _Reading:
     blocks: str
     n_blocks: int
     linears: dict[str, _Linear]
+    stored: StoredNames
 
     @classmethod
     def of(cls, model: Any, found: ForeignClass) -> _Reading:
@@ -72,24 +77,28 @@ class _Reading:
             raise _UnusableError(say.NO_EMBEDDINGS)
         if paths.get(id(model.get_output_embeddings())) != HEAD:
             raise _UnusableError(say.NO_HEAD)
-        blocks, n_blocks = _blocks(model, int(found.config.num_hidden_layers))
+        blocks, n_blocks = _blocks(model, getattr(found.config, "num_hidden_layers", None))
         linears = {
             path: linear
             for path, module in model.named_modules()
             if (linear := _linear(path, module)) is not None
         }
-        return cls(model, found, embed, blocks, n_blocks, linears)
+        return cls(model, found, embed, blocks, n_blocks, linears, stored_names(model))
 
     def table(self) -> ModuleTable:
         """Everything of the class."""
         modules = tuple(self._modules())
         ours = {module.theirs: module.ours for module in modules}
+        own = tuple(self._keys(ours))
+        keys = tuple(self._stored_keys(own))
         return ModuleTable(
             class_name=self.found.class_name,
             version=self.found.version,
             embed=self.embed,
             blocks=self.blocks,
-            keys=tuple(self._keys(ours)),
+            keys=keys,
+            fused_keys=() if keys == own else own,
+            joined=self.stored.joined,
             modules=modules,
             layer_kinds=self._kinds(),
             frozen=tuple(self._frozen(ours)),
@@ -102,7 +111,10 @@ class _Reading:
             for linear in self.linears.values()
             if (place := self._in_block(linear.path)) is not None
             for number, within in [place]
-            if roles_of(within) and not is_router(within, linear.out_features)
+            if roles_of(within)
+            and not is_router(within, linear.out_features)
+            and not self._is_read(linear.path)
+            and f"{linear.path}.weight" in self.stored.plain
         ]
         usual = Counter((number, usual_part(within)) for _, number, within in placed)
         for linear, number, within in placed:
@@ -128,6 +140,17 @@ class _Reading:
                 yield key
         yield from heads
 
+    def _stored_keys(self, own: tuple[TensorKey, ...]) -> Iterator[TensorKey]:
+        """The tensors as checkpoints have them, the parts of a joined one in its place."""
+        shapes = self.stored.shapes
+        for key in own:
+            name = self.stored.plain.get(key.theirs)
+            if name is not None:
+                yield replace(key, theirs=name, shape=shapes[name])
+            for number, part in enumerate(self.stored.joined.get(key.theirs, ())):
+                mine = f"{key.ours}{PART}{number}"
+                yield TensorKey(mine, part, shapes[part], transposed=False, required=True)
+
     def _frozen(self, ours: dict[str, str]) -> Iterator[FrozenWeight]:
         """Matrices of the blocks that no adapter can be put on."""
         for name, tensor in self.model.named_parameters():
@@ -150,6 +173,11 @@ class _Reading:
         if isinstance(kinds, list | tuple) and len(kinds) == self.n_blocks:
             return tuple(map(str, kinds))
         return ("block",) * self.n_blocks
+
+    def _is_read(self, path: str) -> bool:
+        """Whether the class reads the weight of a layer, in place of calling the layer."""
+        parent, _, leaf = path.rpartition(".")
+        return leaf in layers_read_by_weight(self.model.get_submodule(parent).__class__)
 
     def _has_position_table(self) -> bool:
         embedding = extras.load("torch").nn.Embedding
@@ -181,7 +209,7 @@ def _module(linear: _Linear, ours: str, roles: tuple[ProjectionRole, ...]) -> Ad
 def _linear(path: str, module: Any) -> _Linear | None:
     """A module as a linear layer, if it is one and nothing more."""
     kind = type(module)
-    if kind is extras.load("torch").nn.Linear:
+    if kind is extras.load("torch").nn.Linear or kind.__name__ in _PLAIN_LINEARS:
         return _Linear(path, module.in_features, module.out_features, is_conv1d=False)
     if kind.__name__ == "Conv1D" and kind.__module__ == "transformers.pytorch_utils":
         n_in, n_out = module.weight.shape
@@ -189,12 +217,12 @@ def _linear(path: str, module: Any) -> _Linear | None:
     return None
 
 
-def _blocks(model: Any, n_layers: int) -> tuple[str, int]:
+def _blocks(model: Any, n_layers: int | None) -> tuple[str, int]:
     """Prefix and number of the blocks: the first list with an entry for each layer."""
     module_list = extras.load("torch").nn.ModuleList
     for path, module in model.named_modules():
         if isinstance(module, module_list) and len(module) == n_layers:
-            return f"{path}.", n_layers
+            return f"{path}.", len(module)
     raise _UnusableError(say.NO_BLOCKS)
 
 

@@ -217,7 +217,7 @@ def _notes(header: AdapterHeader, stored: ModelInventory, graph: MergedGraph) ->
     head = next((tensor for tensor in graph.tensors if tensor.key.ours == HEAD_WEIGHT), None)
     if head is not None and stored.tied_head:
         yield say_merge.NOTE_HEAD_UNTIED
-    elif head is not None and head.source.name != stored.tensors[HEAD_WEIGHT].name:
+    elif head is not None and head.source.name != stored.tensors[head.key.theirs].name:
         yield say_merge.NOTE_HEAD_REPLACED
     if header.graph.is_proxy:
         yield say_merge.note_proxy_merged(header.graph)

@@ -155,10 +155,12 @@ def streamed_model(
 ) -> CausalGraph:
     """A model whose matrices come from `rows_of`, and whose vectors are read from its files."""
     model = hollow_graph(inventory, torch.float32)
+    read = _read_by_class(inventory)
     for key in tensor_keys(inventory.config):
         path, _, leaf = key.ours.rpartition(".")
         module = model.layer(path)
-        if leaf == "weight" and isinstance(module, nn.Linear | nn.Embedding):
+        is_streamed = isinstance(module, nn.Linear | nn.Embedding) and path not in read
+        if leaf == "weight" and is_streamed:
             weight = StreamedWeight(rows_of(key), is_transposed=key.transposed)
             if isinstance(module, nn.Linear):
                 model.put_layer(path, FrozenLinear(cast(FrozenWeight, weight), module.bias))
@@ -170,6 +172,12 @@ def streamed_model(
             values = read_tensor(inventory.model_dir / info.shard, info).float()
             model.put_tensor(key.ours, values)
     return model.eval()
+
+
+def _read_by_class(inventory: ModelInventory) -> frozenset[str]:
+    """Linear layers that carry no adapter, since a class of transformers may read their weights."""
+    table = inventory.config.modules
+    return frozenset() if table is None else frozenset(each.path for each in table.frozen)
 
 
 class StreamedWeight:

@@ -23,7 +23,7 @@ from vox_populi.hf.small_config import small_config
 from vox_populi.hf.transformers_classes import FAILURES
 from vox_populi.model.activation_memory import ActivationMemory, Activations
 from vox_populi.model.lora_transformer import adapter_parameters, attach_adapters
-from vox_populi.model.transformers_attention import ATTENTION
+from vox_populi.model.transformers_attention import OWN_ATTENTION
 from vox_populi.model.transformers_graph import TransformersGraph
 from vox_populi.operator_messages import transformers_graph as say
 from vox_tensor.collate import PackedBatch, collate_window
@@ -112,7 +112,9 @@ class _Toy(NamedTuple):
         state = {key.ours: _values(key, stream) for key in tensor_keys(config)}
         graph.fill(state)
         spec = LoraSpec(rank=2, alpha=4.0)
-        adapted = attach_adapters(graph, adapter_modules(config), spec, stream)
+        # Some classes ask the weight of their head for its type, and an adapter has none.
+        in_blocks = adapter_modules(config)[:-1]
+        adapted = attach_adapters(graph, in_blocks, spec, stream)
         with torch.no_grad():
             for layer in adapted.values():
                 layer.b_OR.normal_(std=_SPREAD, generator=stream)
@@ -122,11 +124,11 @@ class _Toy(NamedTuple):
     def own_logits(self, batch: PackedBatch) -> Tensor:
         """What the class itself makes of one row, with its own attention."""
         inner = self.graph.inner
-        inner.set_attn_implementation("eager")
+        inner.set_attn_implementation(OWN_ATTENTION)
         try:
             out: Tensor = inner(input_ids=batch.ids_T.unsqueeze(0), use_cache=False).logits[0]
         finally:
-            inner.set_attn_implementation(ATTENTION)
+            inner.set_attn_implementation(self.graph.attention)
         return out
 
     @torch.no_grad()

@@ -20,6 +20,8 @@ from vox_tensor.segment_attention import continued_attention, segment_attention,
 
 ATTENTION = "vox_segments"
 """Name under which transformers knows the function."""
+OWN_ATTENTION = "eager"
+"""Name of the attention that every class has by itself, with a mask that it makes of positions."""
 
 _offsets: ContextVar[tuple[int, ...]] = ContextVar("offsets")
 """Segment borders of the pass that is being computed, on the host."""

@@ -21,12 +21,19 @@ from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import HEAD
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig
-from vox_populi.hf.transformers_classes import foreign_class, load_transformers
+from vox_populi.hf.module_table import PART
+from vox_populi.hf.stored_names import join_tensors
+from vox_populi.hf.transformers_classes import foreign_class, load_transformers, takes_attention
 from vox_populi.model.activation_memory import Activations
 from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.kv_slots import SlotStep
-from vox_populi.model.transformers_attention import ATTENTION, register_attention, segments
+from vox_populi.model.transformers_attention import (
+    ATTENTION,
+    OWN_ATTENTION,
+    register_attention,
+    segments,
+)
 from vox_populi.model.transformers_blocks import keeping, make_repeatable
 from vox_populi.model.transformers_cache import TransformersCache
 from vox_tensor.collate import PackedBatch
@@ -69,13 +76,18 @@ class TransformersGraph(CausalGraph):
         """Whether several rows are computed in one pass."""
         found = foreign_class(raw, CONFIG_NAME)
         auto = load_transformers().AutoModelForCausalLM
+        self.attention = ATTENTION if takes_attention(found) else OWN_ATTENTION
+        """Name of the attention that computes it."""
         with _Hollow():
             self.inner: Any = auto.from_config(
-                found.config, attn_implementation=ATTENTION, dtype=dtype
+                found.config, attn_implementation=self.attention, dtype=dtype
             )
         self._turn_conv1d()
         make_repeatable(self.inner, config.modules)
         self.whole_head: Callable[[], AbstractContextManager[None]] = nullcontext
+        self._joined = config.modules.joined
+        self._parts: dict[str, dict[str, Tensor]] = {}
+        """Tensors of a folder that wait for others that they are joined with."""
         self._paths = {module.ours: module.theirs for module in config.modules.modules}
         self._paths["embed"] = config.modules.embed
         self._head_scale = head_scale(found.config)
@@ -140,17 +152,12 @@ class TransformersGraph(CausalGraph):
         return out if cap is None else torch.tanh(out / cap) * cap
 
     def loss_sum(self, batch: PackedBatch) -> Tensor:
-        """Sum of the weighted cross entropies at supervised positions, a float32 scalar.
-
-        Raises:
-            ValueError: For a class with a bound of its logits; the proof finds it first.
-        """
+        """Sum of the weighted cross entropies at supervised positions, a float32 scalar."""
         hidden_PD = self.hidden(batch, batch.supervised_P)
         head = projection_of(self.layer(HEAD), hidden_PD)
-        if self._final_cap is not None:
-            message = "its logits have a soft cap, and the loss has none"
-            raise ValueError(message)
-        return linear_cross_entropy(hidden_PD, head, batch.targets_P, weights_P=batch.weights_P)
+        return linear_cross_entropy(
+            hidden_PD, head, batch.targets_P, weights_P=batch.weights_P, cap=self._final_cap
+        )
 
     def _pass(
         self, ids_T: Tensor, positions_T: Tensor, offsets: tuple[int, ...], **more: Any
@@ -158,17 +165,35 @@ class TransformersGraph(CausalGraph):
         passed = {"use_cache": False, **_borders(offsets, ids_T.device), **more}
         kept = self.activations if torch.is_grad_enabled() else Activations()
         with segments(offsets), keeping(kept):
-            out = self.inner.base_model(
+            out = self._backbone(
                 input_ids=ids_T.unsqueeze(0), position_ids=positions_T.unsqueeze(0), **passed
             )
         hidden_TD: Tensor = out.last_hidden_state[0]
         return hidden_TD
+
+    @property
+    def _backbone(self) -> Any:
+        """The model without its head; some classes say that it is all of them."""
+        base = self.inner.base_model
+        return self.inner.model if base is self.inner else base
 
     def _continued(self, batch: PackedBatch, cache: TransformersCache) -> Tensor:
         kept = {"use_cache": True, "past_key_values": cache.inner}
         hidden_TD = self._pass(batch.ids_T, batch.positions_T, batch.offsets, **kept)
         cache.grow(batch.n_tokens)
         return hidden_TD
+
+    def put_tensor(self, name: str, tensor: Tensor) -> None:
+        """Take a tensor, by our name, in place of one without values; parts once all are there."""
+        whole, _, number = name.partition(PART)
+        if not number:
+            super().put_tensor(name, tensor)
+            return
+        names, parts = self._joined[whole], self._parts.setdefault(whole, {})
+        parts[names[int(number)]] = tensor
+        if len(parts) == len(names):
+            for theirs, made in join_tensors(self.inner, self._parts.pop(whole)).items():
+                super().put_tensor(theirs, made)
 
     def fill(self, state: Mapping[str, Tensor]) -> None:
         """Take tensors, by our names, in place of those without values."""

@@ -1,0 +1,119 @@
+"""Names of a class's tensors in checkpoints, both ways, by transformers' own conversion mapping.
+
+Most tensors are stored under a name of their own, often that in the class. Others are joined while
+a folder is read: published mixtures have a matrix for each expert, and their classes hold all of a
+layer in one tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from vox_populi import extras
+from vox_populi.hf.transformers_classes import FAILURES, load_transformers
+
+
+@dataclass(frozen=True, slots=True)
+class StoredNames:
+    """The tensors of a checkpoint that each tensor of a class is made of."""
+
+    plain: Mapping[str, str] = field(default_factory=dict)
+    """Name on disk of each tensor that is stored as it is, by its name in the class."""
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Shape on disk of every tensor, by its name there."""
+    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names on disk of the tensors that are joined, by the first name in the class."""
+
+
+def stored_names(model: Any) -> StoredNames:
+    """The names under which transformers publishes a model.
+
+    Args:
+        model: An instance of the class; its tensors need no values.
+    """
+    state = model.state_dict()
+    own = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    conversions = _Conversions.of(model)
+    if conversions is None:
+        return StoredNames({name: name for name in own}, own)
+    loading = extras.load("transformers.core_model_loading")
+    try:
+        stored = loading.revert_weight_conversion(model, state)
+    except FAILURES:
+        return StoredNames({name: name for name in own}, own)
+    plain: dict[str, str] = {}
+    joined: dict[str, list[str]] = {}
+    for name in conversions.sorted(stored):
+        target, pattern = conversions.target_of(name)
+        if pattern is not None:
+            joined.setdefault(target, []).append(name)
+        else:
+            plain[target] = name
+    return StoredNames(
+        plain,
+        {name: tuple(tensor.shape) for name, tensor in stored.items()},
+        {name: tuple(parts) for name, parts in joined.items()},
+    )
+
+
+def join_tensors(model: Any, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors of a class, made of those of a folder that belong together.
+
+    Args:
+        model: An instance of the class.
+        parts: The tensors by their names on disk.
+    """
+    conversions = _Conversions.of(model)
+    assert conversions is not None, "only a conversion joins tensors"
+    converter, target = None, ""
+    for name in conversions.sorted(parts):
+        target, pattern = conversions.target_of(name)
+        if converter is None:
+            converter = deepcopy(conversions.by_pattern[pattern])
+        converter.add_tensor(target, name, pattern, parts[name])
+    assert converter is not None, "there are parts"
+    made = converter.convert(target, model=model, config=model.config)
+    return {name: each[0] if isinstance(each, list) else each for name, each in made.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Conversions:
+    """The mapping of a class, from names on disk to its own."""
+
+    renamings: Sequence[Any]
+    converters: Sequence[Any]
+    by_pattern: Mapping[Any, Any]
+
+    @classmethod
+    def of(cls, model: Any) -> _Conversions | None:
+        """The mapping, if the class has one; a prefix that a folder may lack is not part of it."""
+        load_transformers()
+        loading = extras.load("transformers.core_model_loading")
+        mapping = extras.load("transformers.conversion_mapping")
+        found = [
+            each
+            for each in mapping.get_model_conversion_mapping(model, add_legacy=False)
+            if not isinstance(each, loading.PrefixChange)
+        ]
+        if not found:
+            return None
+        converters = [each for each in found if isinstance(each, loading.WeightConverter)]
+        return cls(
+            [each for each in found if isinstance(each, loading.WeightRenaming)],
+            converters,
+            {pattern: each for each in converters for pattern in each.source_patterns},
+        )
+
+    def target_of(self, name: str) -> tuple[str, Any]:
+        """The name in the class, and what joins it with others if something does."""
+        loading = extras.load("transformers.core_model_loading")
+        found: tuple[str, Any] = loading.rename_source_key(name, self.renamings, self.converters)
+        return found
+
+    def sorted(self, names: Iterable[str]) -> list[str]:
+        """Names in the order in which transformers joins them: experts by their numbers."""
+        key = extras.load("transformers.core_model_loading").dot_natural_key
+        return sorted(names, key=key)
