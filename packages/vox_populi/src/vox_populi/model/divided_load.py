@@ -23,7 +23,7 @@ from vox_populi.hf.keymap import EMBED_WEIGHT, HEAD, TensorKey, tensor_keys
 from vox_populi.model.divided_nf4 import DividedNf4Weight, PackedParts
 from vox_populi.model.divided_table import DividedTable, empty_head, whole_head
 from vox_populi.model.hf_load import read_weight
-from vox_populi.model.nf4_load import quantize_stored
+from vox_populi.model.shared_quantising import quantize_together
 from vox_populi.model.transformer import Transformer
 from vox_tensor.lora import FrozenLinear, LoraLinear
 from vox_tensor.nf4_levels import Nf4Settings
@@ -105,33 +105,43 @@ class _Filling(NamedTuple):
     def table(self, keys: list[TensorKey]) -> DividedTable:
         """Read a table and keep this process's rows of it."""
         (key,) = keys
-        weight = read_weight(self.inventory, key).to(self.dtype)
-        return DividedTable(weight.contiguous().to(self.device))
+        return DividedTable(read_weight(self.inventory, key), self.dtype, self.device)
 
     def unit(self, unit: nn.Module, name: str, keys: list[TensorKey]) -> None:
         """Read the tensors of one part."""
-        packed = {key.ours for key in self.inventory.quantized_keys()} if self.packing else set()
         state: dict[str, Tensor] = {}
+        packed = self._pack(unit, name, keys, self.packing) if self.packing else set()
         for key in keys:
-            place = key.ours.removeprefix(f"{name}.")
-            if self.packing is not None and key.ours in packed:
-                self._pack(unit, place, key, self.packing)
-            else:
+            if key.ours not in packed:
+                place = key.ours.removeprefix(f"{name}.")
                 weight = read_weight(self.inventory, key).to(self.dtype)
                 state[place] = weight.contiguous().to(self.device)
         unit.load_state_dict(state, strict=False, assign=True)
         unit.requires_grad_(requires_grad=False)
 
-    def _pack(self, unit: nn.Module, place: str, key: TensorKey, packing: Packing) -> None:
-        settings, _, quantize_on = packing
-        codes = quantize_stored(self.inventory, key, settings, quantize_on).to(self.device)
-        parent_name, _, child = place.removesuffix(".weight").rpartition(".")
-        parent = unit.get_submodule(parent_name)
-        parts = PackedParts(codes)
-        layer = FrozenLinear(DividedNf4Weight(parts, packing.pool), getattr(parent, child).bias)
-        # As a module of its own, FSDP finds it.
-        layer.parts = parts
-        setattr(parent, child, layer)
+    def _pack(
+        self, unit: nn.Module, name: str, keys: list[TensorKey], packing: Packing
+    ) -> set[str]:
+        """Put the quantised layers of a part in their places; returns their names."""
+        settings, pool, quantize_on = packing
+        chosen = {key.ours for key in self.inventory.quantized_keys()}
+        packed = quantize_together(
+            self.inventory,
+            [key for key in keys if key.ours in chosen],
+            settings,
+            self.device,
+            quantize_on,
+        )
+        for ours, codes in packed.items():
+            place = ours.removeprefix(f"{name}.").removesuffix(".weight")
+            parent_name, _, child = place.rpartition(".")
+            parent = unit.get_submodule(parent_name)
+            parts = PackedParts(codes)
+            layer = FrozenLinear(DividedNf4Weight(parts, pool), getattr(parent, child).bias)
+            # As a module of its own, FSDP finds it.
+            layer.parts = parts
+            setattr(parent, child, layer)
+        return set(packed)
 
 
 def _with_head(

@@ -26,12 +26,12 @@ class DividedTable(nn.Module):
             padding.
     """
 
-    def __init__(self, whole_VD: Tensor) -> None:
+    def __init__(self, whole_VD: Tensor, dtype: torch.dtype, device: torch.device | str) -> None:
         super().__init__()
         self.rows = whole_VD.shape[0]
         size, rank = dist.get_world_size(), dist.get_rank()
         each = -(-self.rows // size)
-        own = whole_VD.new_zeros(each, whole_VD.shape[1])
+        own = torch.zeros(each, whole_VD.shape[1], dtype=dtype, device=device)
         part = whole_VD[rank * each : (rank + 1) * each]
         own[: part.shape[0]] = part
         self.weight = nn.Parameter(own, requires_grad=False)

@@ -1,4 +1,4 @@
-"""Runs on several processes (MENS-R200 to R219, P100 to P119)."""
+"""Runs on several processes (MENS-R200 to R219, R230 to R239, P100 to P119)."""
 
 from __future__ import annotations
 
@@ -28,6 +28,18 @@ def rank_killed(rank: int, signal_name: str, exit_code: int) -> Problem:
             "If the system was short of memory, use fewer processes, a smaller --batch-size or"
             " --seq-len; then start the same command with --resume auto."
         ),
+    )
+
+
+def rank_stopped(rank: int, exit_code: int) -> Problem:
+    """A process of the run was stopped, and everybody waited for it."""
+    return Problem(
+        code="MENS-R230",
+        what=(
+            f"process {rank} of this run was stopped from outside (SIGSTOP) and not continued, so"
+            f" all of them waited; it was ended (exit code {exit_code})."
+        ),
+        fix="To interrupt a run, use Ctrl-C; then start the same command with --resume auto.",
     )
 
 

@@ -118,9 +118,9 @@ def stop_on_signals(
 
     def ask(number: int, frame: FrameType | None) -> None:
         request.signal_number = number
-        # A second signal of either kind must not wait for a step that hangs.
+        # Not the system's handler: Python complains of a signal that came just before the change.
         for each in before:
-            signal.signal(each, signal.SIG_DFL)
+            signal.signal(each, _end)
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -129,7 +129,7 @@ def stop_on_signals(
         before.clear()
     try:
         with ExitStack() as listening:
-            if before and acknowledge is not None:
+            if before:
                 listening.enter_context(_told_at_once(acknowledge))
             yield request
     except PeerLostError as error:
@@ -141,7 +141,7 @@ def stop_on_signals(
 
 
 @contextmanager
-def _told_at_once(acknowledge: Callable[[str], None]) -> Iterator[None]:
+def _told_at_once(acknowledge: Callable[[str], None] | None) -> Iterator[None]:
     """Let a thread read the numbers of signals from the interpreter's wake-up descriptor."""
     reading, writing = socket.socketpair()
     writing.setblocking(False)
@@ -157,13 +157,18 @@ def _told_at_once(acknowledge: Callable[[str], None]) -> Iterator[None]:
         reading.close()
 
 
-def _listen(reading: socket.socket, acknowledge: Callable[[str], None]) -> None:
+def _listen(reading: socket.socket, acknowledge: Callable[[str], None] | None) -> None:
     stops = (signal.SIGINT, signal.SIGTERM)
     is_told = False
     while numbers := reading.recv(64):
         for number in (number for number in numbers if number in stops):
             if is_told:
-                # The main thread has not come back from torch to put the system's handler in place.
-                os._exit(128 + number)
+                # The main thread may not come back from torch: a second one waits for no step.
+                _end(number, None)
             is_told = True
-            acknowledge(say.NOTE_STOPPING)
+            if acknowledge is not None:
+                acknowledge(say.NOTE_STOPPING)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os._exit(128 + number)

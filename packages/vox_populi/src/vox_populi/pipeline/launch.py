@@ -21,9 +21,10 @@ _SECONDS_TO_STOP = 30
 class RankKilledError(RunFailedError):
     """A process of the run was ended from outside."""
 
-    def __init__(self, rank: int, signal_number: int) -> None:
+    def __init__(self, rank: int, signal_number: int, *, is_stopped: bool = False) -> None:
         code = code_of_signal(signal_number)
-        super().__init__(say.rank_killed(rank, _name_of(signal_number), code))
+        killed = say.rank_killed(rank, _name_of(signal_number), code)
+        super().__init__(say.rank_stopped(rank, code) if is_stopped else killed)
         self.exit_code = code
         """A shell's exit code for that process, such as 137."""
 

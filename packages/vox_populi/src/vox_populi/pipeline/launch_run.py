@@ -20,6 +20,7 @@ from vox_populi.pipeline.launch import (
     seconds_to_stop,
 )
 from vox_populi.pipeline.machine_probe import count_cpus
+from vox_populi.pipeline.stopped_watch import StoppedWatch
 
 _LOOPBACK = "127.0.0.1"
 _SECONDS_BETWEEN_LOOKS = 0.1
@@ -50,13 +51,16 @@ def run_on_processes(nproc: int, arguments: Sequence[str], threads: int | None) 
         max_restarts=0,
         monitor_interval=_SECONDS_BETWEEN_LOOKS,
     )
+    watch = StoppedWatch()
+    watch.start()
     try:
         with _silent_agent():
             elastic_launch(config, sys.executable)("-m", "vox_cli", *arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
-            raise RankKilledError(rank, -failure.exitcode) from error
+            is_stopped = failure.pid in watch.killed
+            raise RankKilledError(rank, -failure.exitcode, is_stopped=is_stopped) from error
         return failure.exitcode
     except SignalException as error:
         return code_of_signal(error.sigval)
