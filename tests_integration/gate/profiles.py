@@ -84,7 +84,7 @@ def find_manifest(start: Path) -> Path:
         for place in PLACES:
             if (folder / place).is_file():
                 return folder / place
-    raise ConfigError(gate_file_missing(str(start), MANIFEST))
+    raise ConfigError(gate_file_missing(MANIFEST).at(str(start)))
 
 
 def read_manifest(path: Path) -> GateManifest:

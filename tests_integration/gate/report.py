@@ -140,7 +140,9 @@ class GateReport:
             with replaced_file(path) as handle:
                 handle.write(text.encode("utf-8"))
         except OSError as error:
-            raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from None
+            raise EnvironmentFailure(
+                say_environment.file_not_written(error).at(str(path))
+            ) from None
 
     def text(self) -> str:
         """A line per row, and one for all."""

@@ -179,7 +179,7 @@ def test_problems_beyond_the_cap_are_counted(path: Path, extra: int) -> None:
         list(read_jsonl(path))
     shown, rest = caught.value.problems[:MAX_PROBLEMS], caught.value.problems[MAX_PROBLEMS:]
     assert [p.where for p in shown] == [f"{path}:{n + 1}" for n in range(MAX_PROBLEMS)]
-    assert rest == ((data_messages.more_problems(extra, str(path)),) if extra else ())
+    assert rest == ((data_messages.more_problems(extra).at(str(path)),) if extra else ())
 
 
 def test_equal_problems_are_one_with_their_lines(path: Path) -> None:

@@ -69,7 +69,7 @@ def read_config_file(path: Path, known: Collection[str] | None = None) -> Config
     for key, value, line in _entries(root):
         where = f"{path}:{line}"
         if key in first_lines:
-            problems.append(say.config_key_repeated(key, where, first_lines[key]))
+            problems.append(say.config_key_repeated(key, first_lines[key]).at(where))
             continue
         first_lines[key] = line
         try:
@@ -79,7 +79,7 @@ def read_config_file(path: Path, known: Collection[str] | None = None) -> Config
                 values[key] = ConfigValue(None, where)
                 continue
             problems.append(
-                say.config_value_refused(key, where, "one value or a list of plain values")
+                say.config_value_refused(key, "one value or a list of plain values").at(where)
             )
     if problems:
         raise ConfigError(*problems)
@@ -98,10 +98,10 @@ def compose_yaml(path: Path) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = str(path) if mark is None else f"{path}:{mark.line + 1}"
-        raise ConfigError(say.config_not_yaml(where, error.problem or "malformed")) from None
+        raise ConfigError(say.config_not_yaml(error.problem or "malformed").at(where)) from None
     except (yaml.YAMLError, RecursionError):
         reason = "it has control characters or is nested too deeply"
-        raise ConfigError(say.config_not_yaml(str(path), reason)) from None
+        raise ConfigError(say.config_not_yaml(reason).at(str(path))) from None
     return node
 
 
@@ -110,11 +110,11 @@ def _read_text(path: Path) -> str:
         with open_regular(path) as handle:
             return read_whole(handle, MAX_BYTES).decode("utf-8-sig")
     except NotRegularFileError:
-        raise ConfigError(say.config_unreadable(str(path), "it is not a file")) from None
+        raise ConfigError(say.config_unreadable("it is not a file").at(str(path))) from None
     except OSError as error:
-        raise ConfigError(say.config_unreadable(str(path), cause(error))) from None
+        raise ConfigError(say.config_unreadable(cause(error)).at(str(path))) from None
     except UnicodeDecodeError:
-        raise ConfigError(say.config_unreadable(str(path), "it is not UTF-8 text")) from None
+        raise ConfigError(say.config_unreadable("it is not UTF-8 text").at(str(path))) from None
 
 
 def _entries(root: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node, int]]:

@@ -29,7 +29,7 @@ def unknown_variables() -> tuple[Problem, ...]:
     for variable in sorted(unread - set(variables.values())):
         meant = setting_meant(variable.removeprefix(_START), variables)
         near = variables[meant] if meant else nearest(variable, sorted(variables.values()))
-        found.append(say.variable_unknown(variable, near))
+        found.append(say.variable_unknown(near).at(variable))
     return tuple(found)
 
 

@@ -69,7 +69,7 @@ def inference_profile(environment: Mapping[str, str]) -> InferenceProfile:
         return InferenceProfile(word)
     except ValueError:
         known = tuple(InferenceProfile)
-        raise ConfigError(say.inference_profile_unknown(PROFILE_VARIABLE, word, known)) from None
+        raise ConfigError(say.inference_profile_unknown(word, known).at(PROFILE_VARIABLE)) from None
 
 
 def server_address(profile: InferenceProfile, environment: Mapping[str, str]) -> str | None:

@@ -52,7 +52,7 @@ def read_mix_config(path: Path, seed: int | None = None) -> MixConfig:
     """
     root = compose_yaml(path)
     if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(say_corpus.mix_key_missing("sources", str(path)))
+        raise ConfigError(say_corpus.mix_key_missing("sources").at(str(path)))
     problems: list[Problem] = []
     fields = _Fields(root, CONFIG_KEYS, path, problems)
     sources = _sources(fields, path, problems)
@@ -84,12 +84,12 @@ def read_mix_config(path: Path, seed: int | None = None) -> MixConfig:
 def _sources(fields: _Fields, path: Path, problems: list[Problem]) -> tuple[MixSource, ...]:
     node = fields.nodes.get("sources")
     if node is None or _is_null(node):
-        problems.append(say_corpus.mix_key_missing("sources", str(path)))
+        problems.append(say_corpus.mix_key_missing("sources").at(str(path)))
         return ()
     where = f"{path}:{node.start_mark.line + 1}"
     if not isinstance(node, yaml.SequenceNode) or not 1 <= len(node.value) <= MAX_SOURCES:
         expected = f"a list of 1 to {MAX_SOURCES} entries, each with a path"
-        problems.append(say_corpus.mix_value_refused("sources", expected, where))
+        problems.append(say_corpus.mix_value_refused("sources", expected).at(where))
         return ()
     found = (_source(each, path, problems) for each in node.value)
     return tuple(source for source in found if source is not None)
@@ -99,13 +99,13 @@ def _source(node: yaml.Node, path: Path, problems: list[Problem]) -> MixSource |
     where = f"{path}:{node.start_mark.line + 1}"
     if not isinstance(node, yaml.MappingNode):
         problems.append(
-            say_corpus.mix_value_refused("an entry of sources", "keys such as path", where)
+            say_corpus.mix_value_refused("an entry of sources", "keys such as path").at(where)
         )
         return None
     fields = _Fields(node, SOURCE_KEYS, path, problems)
     has_path = "path" in fields.nodes and not _is_null(fields.nodes["path"])
     if not has_path:
-        problems.append(say_corpus.mix_key_missing("path", where))
+        problems.append(say_corpus.mix_key_missing("path").at(where))
     formats = value_parsers.one_of(RecordFormat)
     source = MixSource(
         path=fields.value("path", value_parsers.any_text, "-") if has_path else "-",
@@ -135,12 +135,12 @@ class _Fields:
             name = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
             key = name.replace("-", "_")
             if key in first_lines:
-                problems.append(say_usage.config_key_repeated(key, where, first_lines[key]))
+                problems.append(say_usage.config_key_repeated(key, first_lines[key]).at(where))
             elif key in known:
                 self.nodes[key] = value
             else:
                 near = nearest(key, known)
-                problems.append(say_corpus.mix_key_unknown(clipped(name), near, known, where))
+                problems.append(say_corpus.mix_key_unknown(clipped(name), near, known).at(where))
             first_lines.setdefault(key, line)
 
     def value(self, key: str, parse: Callable[[str], ValueT], default: ValueT) -> ValueT:
@@ -151,7 +151,7 @@ class _Fields:
         where = f"{self._path}:{node.start_mark.line + 1}"
         text = _plain_text(node)
         if text is None:
-            self._problems.append(say_corpus.mix_value_refused(key, "one plain value", where))
+            self._problems.append(say_corpus.mix_value_refused(key, "one plain value").at(where))
             return default
         try:
             return parse(text)
@@ -169,7 +169,7 @@ class _Fields:
         names = [(_plain_text(each) or "").strip() for each in entries]
         if not all(names):
             where = f"{self._path}:{node.start_mark.line + 1}"
-            self._problems.append(say_corpus.mix_value_refused(key, "a list of names", where))
+            self._problems.append(say_corpus.mix_value_refused(key, "a list of names").at(where))
             return ()
         return tuple(names)
 

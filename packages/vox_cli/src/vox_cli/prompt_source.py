@@ -36,7 +36,7 @@ def prompts_of(prompt: str | None, file: Path | None) -> tuple[Prompt, ...]:
         return (Prompt(prompt),)
     prompts = _jsonl_prompts(file) if file.suffix == ".jsonl" else _text_prompts(file)
     if not prompts:
-        raise ConfigError(say_usage.prompts_unusable(str(file), "there is none in it"))
+        raise ConfigError(say_usage.prompts_unusable("there is none in it").at(str(file)))
     return prompts
 
 
@@ -52,7 +52,7 @@ def _jsonl_prompts(file: Path) -> tuple[Prompt, ...]:
 def _row_prompt(row: JsonLine, where: str) -> Prompt | Problem:
     text, row_id = row.value.get("prompt"), row.value.get("id")
     if not isinstance(text, str) or not text:
-        return say_usage.prompts_unusable(where, 'the row has no "prompt"')
+        return say_usage.prompts_unusable('the row has no "prompt"').at(where)
     if isinstance(row_id, bool) or not isinstance(row_id, str | int | None):
         return say_use.PROMPT_ID_UNUSABLE.at(where)
     return Prompt(text, row_id)
@@ -63,13 +63,17 @@ def _text_prompts(file: Path) -> tuple[Prompt, ...]:
         with open_regular(file) as handle:
             text = read_whole(handle, MAX_FILE_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(say_usage.prompts_unusable(str(file), "there is no such file")) from None
+        raise ConfigError(
+            say_usage.prompts_unusable("there is no such file").at(str(file))
+        ) from None
     except FileTooLargeError as error:
-        raise ConfigError(say_usage.prompts_unusable(str(file), cause(error))) from None
+        raise ConfigError(say_usage.prompts_unusable(cause(error)).at(str(file))) from None
     except NotRegularFileError:
-        raise ConfigError(say_usage.prompts_unusable(str(file), "it is not a file")) from None
+        raise ConfigError(say_usage.prompts_unusable("it is not a file").at(str(file))) from None
     except UnicodeDecodeError:
-        raise ConfigError(say_usage.prompts_unusable(str(file), "it is not UTF-8 text")) from None
+        raise ConfigError(
+            say_usage.prompts_unusable("it is not UTF-8 text").at(str(file))
+        ) from None
     # Only at newlines: `splitlines` would also cut at characters that a prompt may hold.
     lines = (line.removesuffix("\r") for line in text.split("\n"))
     return tuple(Prompt(line) for line in lines if line.strip())

@@ -74,9 +74,9 @@ def _from_file(settings: Collection[Setting], file: ConfigFile) -> dict[str, Cho
     problems: list[Problem] = []
     for key, entry in file.values.items():
         if key not in by_name:
-            problems.append(say.setting_unknown(key, setting_hint(key, by_name), entry.where))
+            problems.append(say.setting_unknown(key, setting_hint(key, by_name)).at(entry.where))
         elif entry.text is None and not by_name[key].takes_null:
-            problems.append(say.config_value_refused(key, entry.where, "a value, not null"))
+            problems.append(say.config_value_refused(key, "a value, not null").at(entry.where))
         else:
             try:
                 value = _file_value(by_name[key], entry, file.path.parent)

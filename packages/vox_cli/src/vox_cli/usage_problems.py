@@ -32,7 +32,7 @@ def _usage_problem(error: Any, argv: Sequence[str]) -> Problem:
     if hasattr(error, "possibilities"):
         option = str(getattr(error, "option_name", ""))
         hint = None if error.ctx is None else option_hint(option, error.ctx.command, command)
-        return say.option_unknown(option, hint, command)
+        return say.option_unknown(hint, command).at(option)
     what = " ".join(str(getattr(error, "message", "")).split())
     if hasattr(error, "option_name"):
         return say.usage_refused(_sentence(what), str(error.option_name), command)

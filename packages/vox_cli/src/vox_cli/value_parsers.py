@@ -132,5 +132,5 @@ def truth(text: str) -> bool:
     words |= {"false": False, "no": False, "off": False, "0": False}
     word = text.strip().lower()
     if word not in words:
-        raise ValueRefusedError(say_contract.choice_unknown("", text, ("true", "false")))
+        raise ValueRefusedError(say_contract.choice_unknown(text, ("true", "false")).at(""))
     return words[word]

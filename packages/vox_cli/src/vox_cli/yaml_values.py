@@ -42,7 +42,9 @@ class _Reader:
 
     def value(self, node: yaml.Node) -> object:
         if id(node) in self._seen:
-            raise ConfigError(say.config_not_yaml(self._place(node), "aliases are not read here"))
+            raise ConfigError(
+                say.config_not_yaml("aliases are not read here").at(self._place(node))
+            )
         self._seen.add(id(node))
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
             return self._mapping(node)
@@ -50,7 +52,7 @@ class _Reader:
             return [self.value(each) for each in node.value]
         if isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN:
             return _scalar(node)
-        raise ConfigError(say.config_not_yaml(self._place(node), "tags are not read here"))
+        raise ConfigError(say.config_not_yaml("tags are not read here").at(self._place(node)))
 
     def _mapping(self, node: yaml.MappingNode) -> dict[str, object]:
         found: dict[str, object] = {}
@@ -58,11 +60,11 @@ class _Reader:
         for key_node, each in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _TAG + "merge":
                 reason = "a key must be plain text"
-                raise ConfigError(say.config_not_yaml(self._place(key_node), reason))
+                raise ConfigError(say.config_not_yaml(reason).at(self._place(key_node)))
             key = key_node.value
             if key in found:
                 place = self._place(key_node)
-                raise ConfigError(say.config_key_repeated(key, place, lines[key]))
+                raise ConfigError(say.config_key_repeated(key, lines[key]).at(place))
             lines[key] = key_node.start_mark.line + 1
             found[key] = self.value(each)
         return found

@@ -88,7 +88,7 @@ def range_problems(
     """
     for flag, value, allowed in settings:
         if value is not None and not allowed.holds(value):
-            yield say.setting_out_of_range(flag, value, str(allowed))
+            yield say.setting_out_of_range(value, str(allowed)).at(flag)
 
 
 def require_ranges(*settings: tuple[str, object, NumberRange | NumberSet]) -> None:

@@ -253,7 +253,7 @@ def test_folders_that_were_made_are_removed_where_the_lock_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(folder: Path) -> None:
-        raise EnvironmentFailure(say.folder_locked(str(folder), "process 1"))
+        raise EnvironmentFailure(say.folder_locked("process 1").at(str(folder)))
 
     monkeypatch.setattr(FolderLock, "acquire", refused)
     with pytest.raises(EnvironmentFailure):

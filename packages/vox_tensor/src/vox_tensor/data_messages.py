@@ -58,13 +58,12 @@ def not_json_lines(form: FileForm, where: str) -> Problem:
     )
 
 
-def file_unreadable(reason: str, where: str) -> Problem:
+def file_unreadable(reason: str) -> Problem:
     """The operating system refuses to open or read a file."""
     return Problem(
         code="MENS-D001",
         what=f"the file cannot be read: {reason}.",
         fix="Check the path and its permissions.",
-        where=where,
     )
 
 
@@ -76,33 +75,30 @@ NOT_A_REGULAR_FILE = Problem(
 """A folder, device, pipe or socket in place of a file."""
 
 
-def line_too_long(limit: int, where: str) -> Problem:
+def line_too_long(limit: int) -> Problem:
     """A line exceeds the limit that bounds memory."""
     return Problem(
         code="MENS-D003",
         what=f"the line is longer than {limit} bytes.",
         fix="Split the row; JSON Lines has one JSON object on each line.",
-        where=where,
     )
 
 
-def not_utf8(byte: int, where: str) -> Problem:
+def not_utf8(byte: int) -> Problem:
     """Bytes that are not UTF-8."""
     return Problem(
         code="MENS-D004",
         what=f"byte {byte} of the line is not UTF-8.",
         fix="Save the file as UTF-8; unpack it first if it is compressed.",
-        where=where,
     )
 
 
-def not_json(reason: str, character: int, where: str) -> Problem:
+def not_json(reason: str, character: int) -> Problem:
     """A syntax error, in the parser's words."""
     return Problem(
         code="MENS-D005",
         what=f"this is not JSON: {reason} at character {character}.",
         fix="Write one complete JSON object per line.",
-        where=where,
     )
 
 
@@ -135,53 +131,48 @@ NOT_AN_OBJECT = Problem(
 """Valid JSON, but a list, string, number, boolean or null."""
 
 
-def nested_too_deeply(limit: int, where: str) -> Problem:
+def nested_too_deeply(limit: int) -> Problem:
     """Objects and lists nested beyond the limit."""
     return Problem(
         code="MENS-D010",
         what=f"objects and lists are nested more than {limit} deep.",
         fix="Flatten the row.",
-        where=where,
     )
 
 
-def integer_too_long(limit: int, where: str) -> Problem:
+def integer_too_long(limit: int) -> Problem:
     """An integer that takes quadratic time to read."""
     return Problem(
         code="MENS-D011",
         what=f"an integer has more than {limit} digits.",
         fix="Write it as a string.",
-        where=where,
     )
 
 
-def blank_lines(count: int, where: str) -> Problem:
+def blank_lines(count: int) -> Problem:
     """Empty lines with rows after them."""
     lines = "the line is" if count == 1 else f"{count} lines from here are"
     return Problem(
         code="MENS-D012",
         what=f"{lines} blank, and more rows follow.",
         fix="Remove blank lines, or restore the rows that were there.",
-        where=where,
     )
 
 
-def more_problems(count: int, where: str) -> Problem:
+def more_problems(count: int) -> Problem:
     """A count of the problems beyond the limit."""
     lines = "1 more problem" if count == 1 else f"{count} more problems"
     return Problem(
         code="MENS-D013",
         what=f"there are {lines} like these.",
         fix="Fix those listed, then run the command again to see the next.",
-        where=where,
     )
 
 
-def not_a_vox_tokenizer(reason: str, where: str) -> Problem:
+def not_a_vox_tokenizer(reason: str) -> Problem:
     """A file that should be VoxTokenizer's but is not."""
     return Problem(
         code="MENS-D020",
         what=f"this is not a VoxTokenizer tokenizer.json: {reason}.",
         fix="Pass the tokenizer.json that VoxTokenizer wrote, or use --tokenizer hf for others.",
-        where=where,
     )

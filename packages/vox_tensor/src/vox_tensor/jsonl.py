@@ -151,7 +151,7 @@ def parse_jsonl_line(raw: bytes, line: int, where: str) -> JsonLine | Problem:
     try:
         value = parse_json(raw.rstrip(b"\r\n").decode("utf-8"), place)
     except UnicodeDecodeError as error:
-        return say.not_utf8(error.start + 1, place)
+        return say.not_utf8(error.start + 1).at(place)
     except DataError as error:
         return error.problems[0]
     return JsonLine(line, value) if isinstance(value, dict) else say.NOT_AN_OBJECT.at(place)
@@ -227,15 +227,15 @@ def _scan_lines(
             blanks += 1
             continue
         if blanks:
-            yield say.blank_lines(blanks, f"{where}:{number - blanks}")
+            yield say.blank_lines(blanks).at(f"{where}:{number - blanks}")
             blanks = 0
         if len(raw) > limit:
             _skip_rest_of_line(handle, raw)
-            yield say.line_too_long(limit, f"{where}:{number}")
+            yield say.line_too_long(limit).at(f"{where}:{number}")
         else:
             yield parse(raw, number, where)
     if blanks and span is not None and span.has_more:
-        yield say.blank_lines(blanks, f"{where}:{number - blanks + 1}")
+        yield say.blank_lines(blanks).at(f"{where}:{number - blanks + 1}")
 
 
 def _skip_rest_of_line(handle: IO[bytes], raw: bytes) -> None:

@@ -67,7 +67,7 @@ class ProblemLog:
         """The first 20 problems in order of appearance, and one that counts the rest."""
         shown = tuple(group.problem() for group in self._groups.values())
         hidden = len(self) - sum(group.count for group in self._groups.values())
-        return (*shown, more_problems(hidden, self._where)) if hidden else shown
+        return (*shown, more_problems(hidden).at(self._where)) if hidden else shown
 
 
 def first_problems(problems: Iterable[Problem], where: str) -> tuple[Problem, ...]:

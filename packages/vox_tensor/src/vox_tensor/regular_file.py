@@ -92,4 +92,4 @@ def open_regular_file(path: Path) -> Iterator[IO[bytes]]:
     except NotRegularFileError:
         raise DataError(say.NOT_A_REGULAR_FILE.at(where)) from None
     except OSError as error:
-        raise DataError(say.file_unreadable(cause(error), where)) from None
+        raise DataError(say.file_unreadable(cause(error)).at(where)) from None

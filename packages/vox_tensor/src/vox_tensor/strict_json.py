@@ -38,9 +38,9 @@ def parse_json(text: str, where: str) -> object:
     except json.JSONDecodeError as error:
         # What follows a colon in the parser's message may be a piece of the line.
         reason = error.msg.partition(": ")[0].removesuffix(" at")
-        raise DataError(say.not_json(reason, error.pos + 1, where)) from None
+        raise DataError(say.not_json(reason, error.pos + 1).at(where)) from None
     except RecursionError:
-        raise DataError(say.nested_too_deeply(MAX_DEPTH, where)) from None
+        raise DataError(say.nested_too_deeply(MAX_DEPTH).at(where)) from None
     except _RefusedError as refusal:
         raise DataError(refusal.problem_at(where)) from None
     return value
@@ -73,7 +73,7 @@ def _finite(digits: str) -> float:
 
 def _short_integer(digits: str) -> int:
     if len(digits) > MAX_INTEGER_DIGITS:
-        raise _RefusedError(lambda where: say.integer_too_long(MAX_INTEGER_DIGITS, where))
+        raise _RefusedError(lambda where: say.integer_too_long(MAX_INTEGER_DIGITS).at(where))
     return int(digits)
 
 
@@ -105,7 +105,7 @@ def _check_depth(text: str, value: object) -> None:
         if not level:
             return
     if any(isinstance(node, dict | list) for node in level):
-        raise _RefusedError(lambda where: say.nested_too_deeply(MAX_DEPTH, where))
+        raise _RefusedError(lambda where: say.nested_too_deeply(MAX_DEPTH).at(where))
 
 
 def _children(node: object) -> list[object]:

@@ -198,16 +198,16 @@ class VoxTokenizer:
         content = parse_json(text, where)
         merges = _merges_of(content)
         if not isinstance(content, dict) or merges is None:
-            raise DataError(say.not_a_vox_tokenizer("it has no BPE merges of bytes", where))
+            raise DataError(say.not_a_vox_tokenizer("it has no BPE merges of bytes").at(where))
         try:
             tokenizer = cls(merges)
         except ValueError as error:
-            raise DataError(say.not_a_vox_tokenizer(str(error), where)) from None
+            raise DataError(say.not_a_vox_tokenizer(str(error)).at(where)) from None
         # Both spellings of merges were read; only what they say is compared.
         model = content["model"] | {"merges": list(map(_spelled, merges))}
         difference = _first_difference(tokenizer._as_dict(), content | {"model": model})
         if difference is not None:
-            raise DataError(say.not_a_vox_tokenizer(f"its {difference} differs", where))
+            raise DataError(say.not_a_vox_tokenizer(f"its {difference} differs").at(where))
         return tokenizer
 
     def save(self, path: Path) -> None:
@@ -231,9 +231,11 @@ class VoxTokenizer:
             try:
                 text = read_whole(handle, _MAX_FILE_BYTES).decode("utf-8")
             except FileTooLargeError:
-                raise DataError(say.not_a_vox_tokenizer("it is too large for one", where)) from None
+                raise DataError(
+                    say.not_a_vox_tokenizer("it is too large for one").at(where)
+                ) from None
             except UnicodeDecodeError:
-                raise DataError(say.not_a_vox_tokenizer("it is not UTF-8", where)) from None
+                raise DataError(say.not_a_vox_tokenizer("it is not UTF-8").at(where)) from None
         return cls.from_json(text, where)
 
     def _as_dict(self) -> dict[str, object]:

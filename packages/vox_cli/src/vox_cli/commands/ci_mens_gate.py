@@ -59,7 +59,7 @@ def _load_gate() -> ModuleType:
     for folder in (Path.cwd(), *Path.cwd().parents, *Path(__file__).parents):
         if (folder / _GATE).is_file():
             return extras.load_from(folder, "tests_integration.gate.run")
-    raise ConfigError(say_usage.gate_file_missing(str(Path.cwd()), _GATE.parent.as_posix()))
+    raise ConfigError(say_usage.gate_file_missing(_GATE.parent.as_posix()).at(str(Path.cwd())))
 
 
 def _require_place(path: Path) -> None:
@@ -67,7 +67,7 @@ def _require_place(path: Path) -> None:
     code = errno.EISDIR if path.is_dir() else 0 if path.parent.is_dir() else errno.ENOENT
     if code:
         error = OSError(code, os.strerror(code))
-        raise EnvironmentFailure(say_environment.file_not_written(str(path), error))
+        raise EnvironmentFailure(say_environment.file_not_written(error).at(str(path)))
 
 
 def _show(console: Console, result: Any) -> None:

@@ -77,7 +77,7 @@ def pairs(
     sources["--from-git"] = from_git
     given = [flag for flag, path in sources.items() if path is not None]
     if len(given) != 1:
-        raise ConfigError(say.pairs_source_count(given, tuple(sources), str(output_dir)))
+        raise ConfigError(say.pairs_source_count(given, tuple(sources)).at(str(output_dir)))
     built: PairsResult | SourcePairs
     if from_python is not None:
         built = _from_python(from_python, options)

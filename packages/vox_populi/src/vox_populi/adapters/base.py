@@ -34,7 +34,7 @@ def require_lora(header: AdapterHeader, path: Path) -> None:
         ArtifactError: Pointing to `merge-qlora`.
     """
     if header.quantization is not None or header.graph.is_proxy:
-        raise ArtifactError(say_adapter.quantised_adapter_refused(str(path), header.graph))
+        raise ArtifactError(say_adapter.quantised_adapter_refused(header.graph).at(str(path)))
 
 
 def require_base(inventory: ModelInventory, digest: str, header: AdapterHeader, where: str) -> None:
@@ -48,7 +48,7 @@ def require_base(inventory: ModelInventory, digest: str, header: AdapterHeader, 
         return
     folder = str(inventory.model_dir)
     raise ArtifactError(
-        say_adapter.adapter_not_for_base(where, header.base_name, header.base_digest, folder)
+        say_adapter.adapter_not_for_base(header.base_name, header.base_digest, folder).at(where)
     )
 
 
@@ -60,7 +60,7 @@ def _require_facts(inventory: ModelInventory, header: AdapterHeader, where: str)
         vocab, d_model = header.base_sizes
         facts += [("vocab", vocab, config.vocab_size), ("d_model", d_model, config.hidden_size)]
     problems = [
-        say_adapter.adapter_says_otherwise(where, name, theirs, ours)
+        say_adapter.adapter_says_otherwise(name, theirs, ours).at(where)
         for name, theirs, ours in facts
         if theirs != ours
     ]
@@ -83,7 +83,7 @@ def fitting_modules(
         if module.ours not in known or module != AdaptedModule.of(known[module.ours])
     ]
     if unknown:
-        raise ArtifactError(say_adapter.adapter_modules_unknown(where, unknown))
+        raise ArtifactError(say_adapter.adapter_modules_unknown(unknown).at(where))
     return tuple(known[module.ours] for module in header.modules)
 
 
@@ -118,7 +118,7 @@ def header_on_base(
         chosen = choose_tokenizer(kind, folder, config.eos_ids)
         ids, where = chosen.tokenizer.vocab_size, str(chosen.path)
         if ids > config.vocab_size:
-            raise ModelError(say_plan.tokenizer_beyond_embedding(where, ids, config.vocab_size))
+            raise ModelError(say_plan.tokenizer_beyond_embedding(ids, config.vocab_size).at(where))
         policy, template_notes = choose_template(policy, folder, chosen.tokenizer, needs_end=False)
         layout = layout_of(chosen.tokenizer, policy)
         digest, notes = chosen.tokenizer.digest, (*chosen.notes, *template_notes)

@@ -107,18 +107,18 @@ def _read_headers(
 
 def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> AdapterHeader:
     if metadata.get("format") != ADAPTER_FORMAT or "header" not in metadata:
-        raise ArtifactError(say.adapter_foreign_format(str(path), metadata.get("format")))
+        raise ArtifactError(say.adapter_foreign_format(metadata.get("format")).at(str(path)))
     version = metadata.get("version")
     if version not in ADAPTER_VERSIONS:
         known = " and ".join(ADAPTER_VERSIONS)
-        raise ArtifactError(say.adapter_version_unknown(str(path), version, known))
+        raise ArtifactError(say.adapter_version_unknown(version, known).at(str(path)))
     try:
         header = parse_header(metadata["header"])
     except FieldError as error:
-        raise ArtifactError(say.adapter_header_invalid(str(path), str(error))) from error
+        raise ArtifactError(say.adapter_header_invalid(str(error)).at(str(path))) from error
     if header.version != version:
         reason = f"it claims version {version} but has the contents of version {header.version}"
-        raise ArtifactError(say.adapter_header_invalid(str(path), reason))
+        raise ArtifactError(say.adapter_header_invalid(reason).at(str(path)))
     return header
 
 

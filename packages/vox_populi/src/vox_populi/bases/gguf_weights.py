@@ -54,7 +54,7 @@ class WeightReader:
                     raise ModelError(tensor_not_finite(GGUF_FILE, where, name))
                 written = values.to(TORCH_DTYPE_OF[self.dtype]).contiguous()
                 if not is_finite(written):
-                    raise ModelError(say.gguf_value_beyond(where, name, self.dtype))
+                    raise ModelError(say.gguf_value_beyond(name, self.dtype).at(where))
                 yield bytes_of(written)
 
 

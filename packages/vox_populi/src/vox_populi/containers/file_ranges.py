@@ -30,7 +30,7 @@ class RangeReader:
             count = self._file.readinto(view)
             if not count:
                 reason = "it became shorter while it was read"
-                raise ModelError(say.model_file_unreadable(str(self.path), reason))
+                raise ModelError(say.model_file_unreadable(reason).at(str(self.path)))
             view = view[count:]
 
     def read(self, start: int, size: int) -> bytearray:

@@ -149,7 +149,7 @@ class _Reader:
 
     def broken(self, reason: str) -> Problem:
         """The problem of a file that contradicts its format."""
-        return say.gguf_broken(self._where, reason)
+        return say.gguf_broken(reason).at(self._where)
 
     def take(self, size: int) -> bytes:
         """The next bytes."""

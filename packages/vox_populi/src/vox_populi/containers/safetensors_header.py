@@ -113,21 +113,21 @@ def _header_bytes(handle: BufferedReader, where: str) -> tuple[bytes, int]:
     # Only now: the length of a sound header may spell another format's first bytes.
     for magic, kind in _FOREIGN_FORMATS:
         if first.startswith(magic):
-            raise ModelError(say.container_foreign(where, kind))
+            raise ModelError(say.container_foreign(kind).at(where))
     if not fits:
         reason = f"it is truncated: its header needs {length:,} bytes, but there are {file_size:,}"
     elif length > MAX_HEADER_BYTES:
         reason = f"its header has {length:,} bytes, more than {MAX_HEADER_BYTES:,}"
     else:
         reason = "its header is not a JSON object"
-    raise ModelError(say.container_broken(where, reason))
+    raise ModelError(say.container_broken(reason).at(where))
 
 
 def _metadata(value: object, path: Path) -> dict[str, str]:
     if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
         return value
     raise ModelError(
-        say.container_broken(str(path), f"{_METADATA_KEY} is not an object of strings")
+        say.container_broken(f"{_METADATA_KEY} is not an object of strings").at(str(path))
     )
 
 
@@ -145,7 +145,7 @@ def _tensors(
             found.append(TensorInfo(name, entry["dtype"], shape, path.name, start, end))
         else:
             reason = f"the tensor {clipped(name)} {reason}"
-            problems.add([say.container_broken(str(path), reason)])
+            problems.add([say.container_broken(reason).at(str(path))])
     found.sort(key=lambda info: (info.start, info.end))
     return found, problems
 
@@ -180,13 +180,13 @@ def _layout_problems(
     for info in tensors:
         if info.start != position:
             kind = "overlaps the one before it" if info.start < position else "follows a hole"
-            yield say.container_broken(str(path), f"the tensor {clipped(info.name)} {kind}")
+            yield say.container_broken(f"the tensor {clipped(info.name)} {kind}").at(str(path))
         position = info.end
     if not tensors:
-        yield say.container_broken(str(path), "it has no tensors")
+        yield say.container_broken("it has no tensors").at(str(path))
     elif position > file_size:
         reason = f"it is cut short: {position:,} bytes are announced, {file_size:,} are there"
-        yield say.container_broken(str(path), reason)
+        yield say.container_broken(reason).at(str(path))
     elif position < file_size:
         reason = f"{file_size - position:,} bytes at its end belong to no tensor"
-        yield say.container_broken(str(path), reason)
+        yield say.container_broken(reason).at(str(path))

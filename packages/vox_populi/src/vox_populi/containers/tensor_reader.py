@@ -66,7 +66,7 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
 def _read(reader: RangeReader, info: TensorInfo) -> Tensor:
     if info.dtype not in TORCH_DTYPE_OF:
         reason = f"the tensor {info.name} has the type {info.dtype}, which is not supported"
-        raise ModelError(say.container_broken(str(reader.path), reason))
+        raise ModelError(say.container_broken(reason).at(str(reader.path)))
     if info.n_bytes == 0:
         return torch.empty(info.shape, dtype=TORCH_DTYPE_OF[info.dtype])
     return values_of(reader.read(info.start, info.n_bytes), info.dtype).view(info.shape)

@@ -46,7 +46,7 @@ def parse_targets(text: str) -> TargetRoles | None:
         raise ConfigError(say.TARGETS_EMPTY)
     unknown = [name for name in dict.fromkeys(names) if name not in TARGET_WORDS]
     if unknown:
-        raise ConfigError(*(say.choice_unknown("--targets", n, TARGET_WORDS) for n in unknown))
+        raise ConfigError(*(say.choice_unknown(n, TARGET_WORDS).at("--targets") for n in unknown))
     roles = tuple(role for role in ProjectionRole if role in names)
     if WholeBlocks.ALL not in names:
         return roles

@@ -162,7 +162,7 @@ def parse_choice(flag: str, text: str, words: Mapping[str, ChoiceT]) -> ChoiceT:
     """
     word = text.strip().lower()
     if word not in words:
-        raise ConfigError(say.choice_unknown(flag, text, tuple(dict.fromkeys(words.values()))))
+        raise ConfigError(say.choice_unknown(text, tuple(dict.fromkeys(words.values()))).at(flag))
     return words[word]
 
 

@@ -329,7 +329,7 @@ class FinetuneContract:
                 yield say_contract.TEXT_NOT_UNICODE.at(each.flag)
         wanted = self.rows.context_filter
         if wanted is not None and not wanted.strip():
-            yield say_contract.setting_out_of_range("--context-filter", "''", "some text")
+            yield say_contract.setting_out_of_range("''", "some text").at("--context-filter")
 
     @property
     def data_paths(self) -> tuple[Path, ...]:

@@ -107,7 +107,7 @@ def is_auto(name: object) -> bool:
 
 def preset_unknown(name: str) -> Problem:
     """The problem of a name that `find_preset` does not accept."""
-    return say.choice_unknown("--preset", name, (AUTO_PRESET, *PRESETS, *PRESET_ALIASES))
+    return say.choice_unknown(name, (AUTO_PRESET, *PRESETS, *PRESET_ALIASES)).at("--preset")
 
 
 def _word(name: str) -> str:

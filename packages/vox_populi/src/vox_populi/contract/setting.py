@@ -238,7 +238,7 @@ def out_of_range(
         allowed = (narrower or {}).get(each.field, each.spec.allowed)
         value = each.of(request)
         if allowed is not None and value is not None and not allowed.holds(value):
-            yield say.setting_out_of_range(each.flag, value, str(allowed))
+            yield say.setting_out_of_range(value, str(allowed)).at(each.flag)
 
 
 def require_settings(request: object) -> None:

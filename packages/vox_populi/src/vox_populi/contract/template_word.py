@@ -46,4 +46,4 @@ def parse_day(text: str) -> str:
     except ValueError:
         pass
     allowed = "a day as YYYY-MM-DD"
-    raise ConfigError(say.setting_out_of_range("--template-date", repr(text), allowed))
+    raise ConfigError(say.setting_out_of_range(repr(text), allowed).at("--template-date"))

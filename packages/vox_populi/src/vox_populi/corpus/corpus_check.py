@@ -244,7 +244,7 @@ class CorpusCheck:
         masks = encode(row)
         if not any(mask.n_learned for mask in masks):
             is_cut = any(Finding.CUT in mask.findings for mask in masks)
-            raise DataError(say_data.nothing_to_learn(row.place, is_cut))
+            raise DataError(say_data.nothing_to_learn(is_cut).at(row.place))
         return masks
 
     def _add(self, row: ScannedRow, masks: Sequence[RowMask], *, heldout: bool) -> None:

@@ -62,7 +62,7 @@ def build_git_pairs(
     sides = builder.rows.sides()
     pairs = SourcePairs(sides.train, sides.heldout, builder.report(sides))
     if not pairs.train:
-        raise DataError(say.no_commit_rows(str(root), builder.n_commits))
+        raise DataError(say.no_commit_rows(builder.n_commits).at(str(root)))
     return pairs
 
 

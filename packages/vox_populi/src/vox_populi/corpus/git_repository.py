@@ -112,7 +112,9 @@ class GitRepository:
                 timeouts += running.timed_out
                 cuts += patches.is_cut
                 if timeouts > _MAX_TIMEOUTS or cuts > _MAX_CUTS:
-                    raise DataError(say.git_failed(self._where, "too many commits cannot be read"))
+                    raise DataError(
+                        say.git_failed("too many commits cannot be read").at(self._where)
+                    )
                 # What ended a process early is the commit that it was at: the next one skips it.
                 ids = ids[_after(chunk, patches.last_id) if patches.is_cut else len(chunk) :]
 
@@ -131,7 +133,7 @@ class GitRepository:
     def _check(self, running: _Running) -> None:
         if running.finish() != 0:
             reason = "it takes too long" if running.timed_out else "objects are missing or damaged"
-            raise DataError(say.git_failed(self._where, reason))
+            raise DataError(say.git_failed(reason).at(self._where))
 
 
 _PATCHES = ("diff-tree", "--stdin", *_PATCH_FLAGS)

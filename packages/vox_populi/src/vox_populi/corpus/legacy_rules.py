@@ -82,22 +82,22 @@ def read_legacy_rules(path: Path) -> LegacyRules:
     where = str(path)
     document = _document(path)
     problems = [
-        say.legacy_rules_refused(where, f"{key} is not a key of a rule file")
+        say.legacy_rules_refused(f"{key} is not a key of a rule file").at(where)
         for key in document
         if key not in ("schema_version", "rule")
     ]
     if document.get("schema_version") != 1:
-        problems.append(say.legacy_rules_refused(where, "schema_version must be 1"))
+        problems.append(say.legacy_rules_refused("schema_version must be 1").at(where))
     tables = document.get("rule")
     if not isinstance(tables, list) or not 1 <= len(tables) <= MAX_RULES:
         reason = f"it must have 1 to {MAX_RULES} [[rule]] tables"
-        problems.append(say.legacy_rules_refused(where, reason))
+        problems.append(say.legacy_rules_refused(reason).at(where))
         tables = []
     rules = [_rule(table, number, where, problems) for number, table in enumerate(tables, 1)]
     found = [rule for rule in rules if rule is not None]
     names = [rule.name for rule in found]
     problems += [
-        say.legacy_rules_refused(where, f"two rules are named {name}")
+        say.legacy_rules_refused(f"two rules are named {name}").at(where)
         for name in sorted({name for name in names if names.count(name) > 1})
     ]
     if problems:
@@ -111,37 +111,37 @@ def _document(path: Path) -> dict[str, object]:
         with open_regular(path) as file:
             data = read_whole(file, _MAX_BYTES)
     except OSError as error:
-        raise ConfigError(say.legacy_rules_refused(where, cause(error))) from None
+        raise ConfigError(say.legacy_rules_refused(cause(error)).at(where)) from None
     try:
         return tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError:
-        raise ConfigError(say.legacy_rules_refused(where, "it is not UTF-8 text")) from None
+        raise ConfigError(say.legacy_rules_refused("it is not UTF-8 text").at(where)) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         reason = f"it is not TOML: {error}"
-        raise ConfigError(say.legacy_rules_refused(where, reason)) from None
+        raise ConfigError(say.legacy_rules_refused(reason).at(where)) from None
 
 
 def _rule(table: object, number: int, where: str, problems: list[Problem]) -> LegacyRule | None:
     """A rule, or `None` with its problems added."""
     place = f"{where}: rule {number}"
     if not isinstance(table, Mapping):
-        problems.append(say.legacy_rules_refused(place, "it is not a table"))
+        problems.append(say.legacy_rules_refused("it is not a table").at(place))
         return None
     n_before = len(problems)
     problems += [
-        say.legacy_rules_refused(place, f"{key} is not a key of a rule")
+        say.legacy_rules_refused(f"{key} is not a key of a rule").at(place)
         for key in table
         if key not in _RULE_KEYS
     ]
     name = table.get("name")
     if not isinstance(name, str) or len(name) > _MAX_NAME_CHARS or not _NAME.fullmatch(name):
         reason = "name must be lower-case words joined by hyphens"
-        problems.append(say.legacy_rules_refused(place, reason))
+        problems.append(say.legacy_rules_refused(reason).at(place))
     ignore_case = table.get("ignore_case", False)
     if not isinstance(ignore_case, bool):
-        problems.append(say.legacy_rules_refused(place, "ignore_case must be true or false"))
+        problems.append(say.legacy_rules_refused("ignore_case must be true or false").at(place))
     if "reason" in table and not isinstance(table["reason"], str):
-        problems.append(say.legacy_rules_refused(place, "reason must be text"))
+        problems.append(say.legacy_rules_refused("reason must be text").at(place))
     patterns = [
         _pattern(table, key, place, problems, ignore_case=ignore_case is True)
         for key in ("pattern", "unless")
@@ -163,10 +163,10 @@ def _pattern(
     if text is None and key == "unless":
         return None
     if not isinstance(text, str):
-        problems.append(say.legacy_rules_refused(place, f"{key} must be text"))
+        problems.append(say.legacy_rules_refused(f"{key} must be text").at(place))
         return None
     try:
         return LinePattern(text, ignore_case=ignore_case)
     except PatternRefusedError as error:
-        problems.append(say.legacy_rules_refused(place, f"{key}: {error}"))
+        problems.append(say.legacy_rules_refused(f"{key}: {error}").at(place))
         return None

@@ -60,7 +60,7 @@ def build_markdown_pairs(root: Path, options: SideOptions | None = None) -> Sour
     report = builder.report(sides)
     pairs = SourcePairs(sides.train, sides.heldout, report)
     if not pairs.train:
-        raise DataError(say.no_document_rows(str(root), report.counts["files"]))
+        raise DataError(say.no_document_rows(report.counts["files"]).at(str(root)))
     return pairs
 
 

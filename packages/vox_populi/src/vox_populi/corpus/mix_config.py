@@ -41,12 +41,12 @@ class MixSource:
     def problems(self) -> Iterator[Problem]:
         """Values of this entry that are not allowed."""
         if not self.path.strip() or "\0" in self.path:
-            yield say.mix_value_refused("path", "the name of a file", self.where)
+            yield say.mix_value_refused("path", "the name of a file").at(self.where)
         if not 0 <= self.weight <= MAX_WEIGHT:
             accepted = f"from 0 (leaves the file out) to {MAX_WEIGHT:g}"
-            yield say.mix_value_out_of_range("weight", accepted, self.where)
+            yield say.mix_value_out_of_range("weight", accepted).at(self.where)
         if not 0 < self.sample_rate <= 1:
-            yield say.mix_value_out_of_range("sample_rate", "above 0, at most 1", self.where)
+            yield say.mix_value_out_of_range("sample_rate", "above 0, at most 1").at(self.where)
 
     def as_json(self, shown_path: str) -> dict[str, object]:
         """The fields of report and fingerprint, with the path from `MixConfig.shown_path`."""
@@ -130,14 +130,14 @@ class MixConfig:
     def _problems(self) -> Iterator[Problem]:
         where = str(self.file)
         if not 1 <= len(self.sources) <= MAX_SOURCES:
-            yield say.mix_value_refused("sources", f"1 to {MAX_SOURCES} entries", where)
+            yield say.mix_value_refused("sources", f"1 to {MAX_SOURCES} entries").at(where)
         if not SEED.holds(self.seed):
-            yield say.mix_value_out_of_range("seed", "from 0 to 2^63 - 1", where)
+            yield say.mix_value_out_of_range("seed", "from 0 to 2^63 - 1").at(where)
         if self.min_rating is not None and not RATING.holds(self.min_rating):
-            yield say.mix_value_out_of_range("min_rating", "from 1 to 5", where)
+            yield say.mix_value_out_of_range("min_rating", "from 1 to 5").at(where)
         both = sorted(set(self.include_lanes) & set(self.exclude_lanes))
         if both:
-            yield say.mix_lanes_conflict(both, where)
+            yield say.mix_lanes_conflict(both).at(where)
         for source in self.sources:
             yield from source.problems()
 

@@ -39,7 +39,7 @@ def locate_sources(config: MixConfig, *, allow_missing: bool) -> tuple[LocatedSo
     if repeated:
         raise ConfigError(*repeated)
     missing = [
-        say.mix_source_missing(str(each.path), each.source.where)
+        say.mix_source_missing(str(each.path)).at(each.source.where)
         for each in found
         if each.skipped is SkipReason.MISSING_FILE
     ]
@@ -70,7 +70,7 @@ def check_output(config: MixConfig, sources: tuple[LocatedSource, ...], output: 
 def _target_problems(target: Path, inputs: Mapping[object, Path]) -> Iterator[Problem]:
     hit = next((inputs[name] for name in _names(target) if name in inputs), None)
     if hit is not None:
-        yield say.mix_output_is_source(str(target), str(hit))
+        yield say.mix_output_is_source(str(hit)).at(str(target))
     elif target.exists() and not target.is_file():
         yield data_messages.NOT_A_REGULAR_FILE.at(str(target))
 
@@ -102,7 +102,7 @@ def _repeated(found: tuple[LocatedSource, ...]) -> Iterator[Problem]:
         names = _names(each.path)
         earlier = next((first[name] for name in names if name in first), None)
         if earlier is not None:
-            yield say.mix_source_repeated(each.source.path, earlier.where, each.source.where)
+            yield say.mix_source_repeated(each.source.path, earlier.where).at(each.source.where)
         first |= dict.fromkeys(names, each.source)
 
 

@@ -63,7 +63,7 @@ def mix_row(value: Mapping[str, object], kind: RecordFormat, line: int, where: s
     row = written_row(value, kind, place)
     record = parse_row(row, line, where)
     if not learns_something(record):
-        raise DataError(say.nothing_to_learn(place, truncated=False))
+        raise DataError(say.nothing_to_learn(truncated=False).at(place))
     return MixRow(row, record)
 
 

@@ -202,4 +202,4 @@ class MixScan:
 def _gives_nothing(found: ScannedSource) -> Problem:
     located = found.located
     counts = {reason.value: found.dropped[reason] for reason in MixDrop}
-    return say.mix_source_gives_nothing(str(located.path), counts, located.source.where)
+    return say.mix_source_gives_nothing(str(located.path), counts).at(located.source.where)

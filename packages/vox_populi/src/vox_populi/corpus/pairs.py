@@ -134,7 +134,7 @@ def build_pairs(root: Path, options: PairOptions | None = None) -> PairsResult:
     result = builder.result(modules, len(found) - len(modules))
     if not result.train:
         report = result.report
-        raise DataError(say.no_pairs_found(str(root), report.modules, len(report.unparsable)))
+        raise DataError(say.no_pairs_found(report.modules, len(report.unparsable)).at(str(root)))
     return result
 
 

@@ -69,10 +69,10 @@ def check_row_outputs(outputs: Mapping[str, Path], inputs: Sequence[Path]) -> No
         try:
             require_apart(path, Reads(whole=tuple(inputs)))
         except PreflightError:
-            raise PreflightError(say.row_output_overlaps(flag, str(path))) from None
+            raise PreflightError(say.row_output_overlaps(flag).at(str(path))) from None
         real = os.path.realpath(path)
         if real in seen:
-            raise DataError(say.row_outputs_equal(str(path), seen[real], flag))
+            raise DataError(say.row_outputs_equal(seen[real], flag).at(str(path)))
         seen[real] = flag
         if path.exists() and not path.is_file():
             raise DataError(data_messages.NOT_A_REGULAR_FILE.at(str(path)))

@@ -74,7 +74,7 @@ class RowScan:
             if learns_something(record):
                 yield ScannedRow(item, record)
             else:
-                self._reject([say.nothing_to_learn(item.place, truncated=False)])
+                self._reject([say.nothing_to_learn(truncated=False).at(item.place)])
 
     def read(self, index: int) -> ScannedRow:
         """One row again.

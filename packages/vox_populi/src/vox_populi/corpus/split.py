@@ -150,7 +150,7 @@ def split_corpus(request: SplitRequest) -> SplitReport:
     empty = [side for number, side in enumerate(outputs) if not groups[number]]
     if empty:
         n_groups = sum(groups.values())
-        raise DataError(say.split_side_empty(str(request.file), empty, n_groups))
+        raise DataError(say.split_side_empty(empty, n_groups).at(str(request.file)))
     with row_outputs(tuple(outputs.values()), force=request.force) as writers:
         for number, row in enumerate(scan.rows()):
             _writer_of(writers, sides, number, request.file).write(row.value)

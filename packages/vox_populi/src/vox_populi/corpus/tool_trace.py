@@ -103,7 +103,7 @@ class _Fields:
         """A required string that is not blank."""
         found = self.string(key)
         if not found.strip() and isinstance(self._value.get(key), str):
-            self.problems.append(say.row_field_blank(self._place, key))
+            self.problems.append(say.row_field_blank(key).at(self._place))
         return found
 
     def first_text(self, *keys: str) -> str:
@@ -132,7 +132,7 @@ class _Fields:
 
     def _refuse(self, key: str, expected: str) -> None:
         found = json_type(self._value[key]) if key in self._value else "missing"
-        self.problems.append(say.row_field_type(self._place, key, expected, found))
+        self.problems.append(say.row_field_type(key, expected, found).at(self._place))
 
 
 def _tool_trace(fields: _Fields) -> dict[str, object]:

@@ -191,7 +191,7 @@ class _Check:
             self.log.add(error.problems)
             return False
         if not learns_something(record):
-            self.log.add([say.nothing_to_learn(row.place, truncated=False)])
+            self.log.add([say.nothing_to_learn(truncated=False).at(row.place)])
             return False
         shape = row_shape(row.value) or RowShape.PROMPT_RESPONSE
         self.accepted += 1

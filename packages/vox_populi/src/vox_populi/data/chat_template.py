@@ -66,7 +66,7 @@ class ModelTemplate:
         try:
             compiled = _sandbox().CompiledTemplate(self.text, self.now)
         except ValueError as error:
-            raise ModelError(say.template_unusable(self.where, str(error))) from None
+            raise ModelError(say.template_unusable(str(error)).at(self.where)) from None
         object.__setattr__(self, "_compiled", compiled)
         forms = _render_forms().RenderForms(self.text, self.now, compiled)
         object.__setattr__(self, "_forms", forms)
@@ -141,9 +141,9 @@ class ModelTemplate:
             return RenderedChat(*self._forms.render(variables))
         except _sandbox().RenderedTooLargeError:
             limit = _sandbox().MAX_CHARACTERS
-            raise DataError(say.render_too_large(place, limit)) from None
+            raise DataError(say.render_too_large(limit).at(place)) from None
         except ValueError as error:
-            raise DataError(say.template_refused(place, str(error))) from None
+            raise DataError(say.template_refused(str(error)).at(place)) from None
 
 
 def _sandbox() -> ModuleType:

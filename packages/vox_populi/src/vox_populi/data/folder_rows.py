@@ -96,7 +96,7 @@ def _of_config(folder: Path, configs: Sequence[HubConfig], name: str | None) -> 
     if not splits:
         found = _by_names(config_folder(folder, chosen), by_name_only=False)
     elif splits.keys().isdisjoint(_WORDS):
-        raise DataError(say.config_without_train(chosen.name, list(splits), str(folder)))
+        raise DataError(say.config_without_train(chosen.name, list(splits)).at(str(folder)))
     else:
         found = _of_splits(splits)
     others = tuple(f"configuration {each.name}" for each in configs if each is not chosen)
@@ -114,7 +114,7 @@ def _by_names(folder: Path, *, by_name_only: bool) -> FolderRows:
             return _of_splits(_of_one_kind(folder, splits))
     inner = [each for each in folders_in(folder) if TRAIN in _splits_in(each)]
     if len(inner) > 1:
-        raise DataError(say.folder_ambiguous([each.name for each in inner], str(folder)))
+        raise DataError(say.folder_ambiguous([each.name for each in inner]).at(str(folder)))
     if inner:
         return folder_rows(inner[0])
     found = _of_splits(_of_one_kind(folder, _splits_in(folder)))
@@ -197,7 +197,9 @@ def _of_one_kind(folder: Path, splits: Splits) -> dict[str, tuple[Path, ...]]:
         elif len(kinds) == 1:
             found[word] = tuple(each.path for each in files)
         elif word == TRAIN:
-            raise DataError(say.folder_ambiguous([each.path.name for each in files], str(folder)))
+            raise DataError(
+                say.folder_ambiguous([each.path.name for each in files]).at(str(folder))
+            )
         else:
             first = next(iter(files))
             found[word] = tuple(
@@ -228,7 +230,7 @@ def _unnamed(folder: Path) -> FolderRows:
     if not rows:
         return FolderRows(train=tuple(text_files_below(folder)))
     if len({each.kind for each in rows}) > 1:
-        raise DataError(say.folder_ambiguous([each.path.name for each in rows], str(folder)))
+        raise DataError(say.folder_ambiguous([each.path.name for each in rows]).at(str(folder)))
     return FolderRows(train=tuple(each.path for each in rows))
 
 

@@ -60,9 +60,9 @@ def hub_configs(folder: Path) -> tuple[HubConfig, ...]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = "" if mark is None else f" in line {mark.line + 2}"
-        raise DataError(say.configs_unusable(f"it is not YAML{at}", where)) from None
+        raise DataError(say.configs_unusable(f"it is not YAML{at}").at(where)) from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        raise DataError(say.configs_unusable("it has not the form of the hub", where)) from None
+        raise DataError(say.configs_unusable("it has not the form of the hub").at(where)) from None
 
 
 def chosen_config(folder: Path, configs: Sequence[HubConfig], name: str | None) -> HubConfig:
@@ -113,7 +113,7 @@ def _front_matter(path: Path) -> bytes | None:
         with open_regular(path) as file:
             found = _FENCE.match(file.read(_MOST_BYTES).removeprefix(b"\xef\xbb\xbf"))
     except OSError as error:
-        raise DataError(say.configs_unusable(cause(error), str(path))) from None
+        raise DataError(say.configs_unusable(cause(error)).at(str(path))) from None
     return found[1] if found is not None and _CONFIGS.search(found[1]) else None
 
 
@@ -162,7 +162,7 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
         files = []
     shown = [each for each in files if not _is_hidden(each.relative_to(folder))]
     if not shown:
-        raise DataError(say.configs_unusable(f"no file fits {pattern}", str(folder / README)))
+        raise DataError(say.configs_unusable(f"no file fits {pattern}").at(str(folder / README)))
     return shown
 
 
@@ -170,7 +170,7 @@ def _require_inside(folder: Path, inner: str) -> None:
     path = PurePosixPath(inner)
     if path.is_absolute() or ".." in path.parts or "\\" in inner or ":" in inner:
         reason = "a path leads out of the folder"
-        raise DataError(say.configs_unusable(reason, str(folder / README)))
+        raise DataError(say.configs_unusable(reason).at(str(folder / README)))
 
 
 def _is_hidden(path: Path) -> bool:

@@ -114,7 +114,7 @@ class LayoutEncoder:
         )
         for piece in pieces:
             if piece.kind is PieceKind.TEXT and any(each in piece.text for each in written):
-                raise DataError(say.marker_in_text(place, written))
+                raise DataError(say.marker_in_text(written).at(place))
 
     def _is_control(self, marker: str) -> bool:
         return marker in self.tokenizer.control_tokens

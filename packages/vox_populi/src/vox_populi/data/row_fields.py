@@ -62,16 +62,16 @@ class RowFields:
         try:
             return parse_json(value, "")
         except DataError:
-            self.problems.append(say_rows.text_is_not_json(self.place, field, expected))
+            self.problems.append(say_rows.text_is_not_json(field, expected).at(self.place))
             return None
 
     def wrong_type(self, field: str, expected: str, found: object) -> None:
         """Record a field of the wrong type, without its value."""
-        self.problems.append(say.row_field_type(self.place, field, expected, json_type(found)))
+        self.problems.append(say.row_field_type(field, expected, json_type(found)).at(self.place))
 
     def blank(self, field: str) -> None:
         """Record a required text that is missing or blank."""
-        self.problems.append(say.row_field_blank(self.place, field))
+        self.problems.append(say.row_field_blank(field).at(self.place))
 
     def system_conflict(self) -> None:
         """Record a system field that differs from the conversation's system message."""
@@ -79,4 +79,4 @@ class RowFields:
 
     def conflict(self, one: str, other: str) -> None:
         """Record two fields that mean the same and differ."""
-        self.problems.append(say_rows.fields_conflict(self.place, one, other))
+        self.problems.append(say_rows.fields_conflict(one, other).at(self.place))

@@ -76,8 +76,8 @@ def parse_row(value: Mapping[str, object], line: int, where: str) -> TrainingRec
     shape = row_shape(value)
     if shape is None:
         raise DataError(
-            say.row_shape_unknown(
-                row.place, _CONVERSATION_NAMES, PROMPT_KEYS, ANSWER_KEYS, _TEXT_KEY
+            say.row_shape_unknown(_CONVERSATION_NAMES, PROMPT_KEYS, ANSWER_KEYS, _TEXT_KEY).at(
+                row.place
             )
         )
     messages = _messages(row, shape)
@@ -137,7 +137,7 @@ def _weight(row: RowFields) -> float:
     what = json_type(found)
     if what == "a number":
         what = "a number out of range"
-    row.problems.append(say.row_field_type(row.place, "weight", str(ROW_WEIGHT), what))
+    row.problems.append(say.row_field_type("weight", str(ROW_WEIGHT), what).at(row.place))
     return 1.0
 
 
@@ -160,7 +160,7 @@ def _conversation(row: RowFields) -> list[Message]:
     key = keys[0] if keys else next(key for key in _CONVERSATION_NAMES if key in row.value)
     for other in keys[1:]:
         if row.value[other] != row.value[key]:
-            row.problems.append(say.conversations_conflict(row.place, key, other))
+            row.problems.append(say.conversations_conflict(key, other).at(row.place))
             return []
     turns = row.value[key]
     if isinstance(turns, str) and turns.lstrip().startswith("["):

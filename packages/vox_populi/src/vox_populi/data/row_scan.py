@@ -178,7 +178,7 @@ class RowScan:
         is_long = len(row) < len(whole)
         if is_long and self.options.on_long_row is OnLongRow.ERROR:
             self.tally.drop(DropReason.TOO_LONG)
-            self.fatal.add([say.row_too_long(place, len(whole), len(row))])
+            self.fatal.add([say.row_too_long(len(whole), len(row)).at(place)])
         elif is_long and self.options.on_long_row is OnLongRow.SKIP:
             self.tally.drop(DropReason.TOO_LONG)
         else:
@@ -187,7 +187,7 @@ class RowScan:
     def _keep(self, row: EncodedRow, part: int, place: str, *, truncated: bool) -> None:
         n_supervised = row.n_supervised
         if n_supervised == 0:
-            self._reject(DropReason.NOTHING_TO_LEARN, [say.nothing_to_learn(place, truncated)])
+            self._reject(DropReason.NOTHING_TO_LEARN, [say.nothing_to_learn(truncated).at(place)])
             return
         self.tally.keep(len(row), n_supervised, truncated=truncated)
         self.keep(row, part)
@@ -263,6 +263,6 @@ def _nothing_left(report: DataReport, where: str) -> Problem | None:
         return say.DATA_FILE_EMPTY.at(where)
     masked = report.dropped[DropReason.NOTHING_TO_LEARN]
     if masked == report.rows:
-        return say.nothing_to_learn_anywhere(where, masked)
+        return say.nothing_to_learn_anywhere(masked).at(where)
     dropped = [f"{count} {reason}" for reason, count in report.dropped.items() if count]
-    return say.no_row_left(where, dropped)
+    return say.no_row_left(dropped).at(where)

@@ -97,7 +97,7 @@ def _role_name(row: RowFields, turn: Mapping[str, object], field: str) -> str | 
     name = name.strip().lower()
     if name in ROLE_NAMES:
         return name
-    row.problems.append(say.role_unknown(row.place, f"{field}.{key}", tuple(ROLE_NAMES)))
+    row.problems.append(say.role_unknown(f"{field}.{key}", tuple(ROLE_NAMES)).at(row.place))
     return None
 
 
@@ -118,7 +118,7 @@ def _calls(
         if other != calls[0]:
             row.conflict(f"{field}.{names[0]}", f"{field}.{key}")
     if calls and role_name is not None and ROLE_NAMES[role_name] is not Role.ASSISTANT:
-        row.problems.append(say_rows.calls_of_another_role(row.place, f"{field}.{names[0]}"))
+        row.problems.append(say_rows.calls_of_another_role(f"{field}.{names[0]}").at(row.place))
     return calls[0] if calls else ()
 
 
@@ -153,7 +153,9 @@ def _joined_parts(row: RowFields, parts: list[object], field: str) -> str | None
             case {"type": str(kind), "text": str(text)} if kind in _TEXT_PARTS:
                 texts.append(text)
             case _:
-                problem = say.content_part_unsupported(row.place, f"{field}[{i}]", _type_of(part))
+                problem = say.content_part_unsupported(f"{field}[{i}]", _type_of(part)).at(
+                    row.place
+                )
                 row.problems.append(problem)
                 return None
     return "".join(texts)
@@ -179,7 +181,7 @@ def _learn(row: RowFields, turn: Mapping[str, object], field: str, role: Role | 
         said[key] = bool(found)
         if found and role not in (Role.ASSISTANT, None):
             # Asking to learn what is never learned must not pass in silence.
-            row.problems.append(say.weight_without_effect(row.place, place))
+            row.problems.append(say.weight_without_effect(place).at(row.place))
     if len(set(said.values())) > 1:
         first, *others = said
         other = next(key for key in others if said[key] is not said[first])

@@ -260,7 +260,7 @@ def _require_no_tools(
 ) -> None:
     """Our own layouts have no form for tools, which they would drop silently."""
     if tools or any(message.tool_calls for message in messages):
-        raise DataError(say_rows.layout_has_no_tools(place, policy.kind))
+        raise DataError(say_rows.layout_has_no_tools(policy.kind).at(place))
 
 
 def _encoded_pieces(
@@ -278,7 +278,7 @@ def _encoded_pieces(
             yield piece, [token]
             continue
         if piece.kind is PieceKind.TEXT and any(marker in piece.text for marker in spelled_out):
-            raise DataError(say.marker_in_text(place, spelled_out))
+            raise DataError(say.marker_in_text(spelled_out).at(place))
         yield piece, tokenizer.encode(piece.text)
 
 

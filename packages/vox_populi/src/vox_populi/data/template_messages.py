@@ -100,11 +100,11 @@ def _dropped(
 ) -> Iterator[Problem]:
     has_calls = any(each.tool_calls for each in messages)
     if tools and not use.writes_tools:
-        yield say.template_drops_tools(place, "definitions of tools")
+        yield say.template_drops_tools("definitions of tools").at(place)
     if has_calls and use.calls is None:
-        yield say.template_drops_tools(place, "tool calls")
+        yield say.template_drops_tools("tool calls").at(place)
     elif not use.writes_results and any(each.role is Role.TOOL for each in messages):
-        yield say.template_drops_tools(place, "answers of tools")
+        yield say.template_drops_tools("answers of tools").at(place)
     if not use.reasoning_keys and any(each.reasoning for each in messages):
         yield say.TEMPLATE_DROPS_REASONING.at(place)
     beside = any(each.tool_calls and each.content.strip() for each in messages)

@@ -193,13 +193,13 @@ class TemplateEncoder:
         if not self.template.marks_generated:
             spans = [self._added_by(turns, tools, i, rendered.text, place) for i in learned]
             if None in spans and (self.history is History.ERROR or spans[-1] is None):
-                raise DataError(say.history_changes(place, learned[spans.index(None)]))
+                raise DataError(say.history_changes(learned[spans.index(None)]).at(place))
             return spans
         answers = [i for i, turn in enumerate(turns) if turn["role"] == Role.ASSISTANT]
         blocks = rendered.generated
         if len(blocks) == len(answers):
             return [blocks[answers.index(i)] for i in learned]
-        raise DataError(say.blocks_do_not_match(place, len(blocks), len(answers)))
+        raise DataError(say.blocks_do_not_match(len(blocks), len(answers)).at(place))
 
     def _added_by(
         self, turns: Sequence[TemplateMessage], tools: Tools, index: int, whole: str, place: str
@@ -229,7 +229,7 @@ class TemplateEncoder:
         for i in range(last, min(last + _MOST_BLANKS, len(ids))):
             if ids[i] in controls:
                 return first, i + 1
-        raise DataError(say.no_end_after(place, message))
+        raise DataError(say.no_end_after(message).at(place))
 
 
 _MOST_BLANKS = 3

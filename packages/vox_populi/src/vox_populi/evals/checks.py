@@ -103,7 +103,9 @@ def require_checks(tasks: Iterable[EvalTask]) -> None:
         for check in task.checks:
             reason = None if check.schema is None else _schema_problem(check.schema)
             if reason is not None:
-                problems.append(say.task_malformed(f"schema cannot be used: {reason}", task.where))
+                problems.append(
+                    say.task_malformed(f"schema cannot be used: {reason}").at(task.where)
+                )
     if problems:
         raise ConfigError(*problems)
 

@@ -115,7 +115,7 @@ def read_report(path: Path) -> ReadReport:
         raw = read_json_object(file, _MOST_BYTES)
     except ModelError as error:
         reasons = "; ".join(problem.what.rstrip(".") for problem in error.problems)
-        raise ArtifactError(say.report_invalid(reasons, str(file))) from error
+        raise ArtifactError(say.report_invalid(reasons).at(str(file))) from error
     try:
         schema = take(raw, "schema", str)
         if schema != REPORT_SCHEMA:
@@ -134,7 +134,7 @@ def read_report(path: Path) -> ReadReport:
             metrics=_all_metrics(raw),
         )
     except FieldError as error:
-        raise ArtifactError(say.report_invalid(str(error), str(file))) from None
+        raise ArtifactError(say.report_invalid(str(error)).at(str(file))) from None
 
 
 def _all_metrics(raw: Mapping[str, object]) -> dict[str, Mapping[str, Rate]]:

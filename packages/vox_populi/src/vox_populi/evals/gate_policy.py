@@ -92,7 +92,7 @@ def parse_policy(document: object, where: str) -> GatePolicy:
             raise FieldError(message)
         tasks = take_name(document, "tasks") if "tasks" in document else None
     except FieldError as error:
-        raise ConfigError(say.policy_malformed(str(error), where)) from None
+        raise ConfigError(say.policy_malformed(str(error)).at(where)) from None
     return GatePolicy(rules=rules, tasks=tasks)
 
 

@@ -44,8 +44,8 @@ class GateOutcome:
     def problem(self) -> Problem:
         """What is shown of a miss."""
         if self.outcome is Outcome.FAILED:
-            return say.gate_failed(self.rule.name, self.message, self.report)
-        return say.gate_not_judged(self.rule.name, self.message, self.report)
+            return say.gate_failed(self.rule.name, self.message).at(self.report)
+        return say.gate_not_judged(self.rule.name, self.message).at(self.report)
 
     def as_json(self) -> JsonObject:
         """One entry of a receipt's `gates`."""

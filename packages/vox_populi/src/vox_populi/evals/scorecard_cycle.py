@@ -123,7 +123,7 @@ def read_cycle(path: Path) -> Cycle:
         raw = read_json_object(file, _MOST_BYTES)
     except ModelError as error:
         reasons = "; ".join(problem.what.rstrip(".") for problem in error.problems)
-        raise ArtifactError(say.cycle_invalid(reasons, str(file))) from error
+        raise ArtifactError(say.cycle_invalid(reasons).at(str(file))) from error
     try:
         check_keys(raw, ("schema", "suite", "tasks", "settings", "conditions", OWN_DIGEST))
         if take(raw, "schema", str) != CYCLE_SCHEMA:
@@ -131,7 +131,7 @@ def read_cycle(path: Path) -> Cycle:
             raise FieldError(message)
         cycle = _cycle_of(raw, file)
     except FieldError as error:
-        raise ArtifactError(say.cycle_invalid(str(error), str(file))) from None
+        raise ArtifactError(say.cycle_invalid(str(error)).at(str(file))) from None
     is_own = fits_own_digest(raw)
     if not is_own or canonical_json(cycle.document()) != canonical_json(raw):
         raise ArtifactError(say.CYCLE_EDITED.at(str(file)))

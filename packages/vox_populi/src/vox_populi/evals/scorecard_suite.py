@@ -76,7 +76,7 @@ def parse_suite(document: object, where: str) -> ScorecardSuite:
             raise FieldError(message)
         return suite_of(document, task_files=take_names(document, "tasks"))
     except FieldError as error:
-        raise ConfigError(say.suite_malformed(str(error), where)) from None
+        raise ConfigError(say.suite_malformed(str(error)).at(where)) from None
 
 
 def suite_of(raw: Mapping[str, object], task_files: tuple[str, ...]) -> ScorecardSuite:

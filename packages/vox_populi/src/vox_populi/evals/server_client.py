@@ -73,7 +73,7 @@ class ServerClient:
             while piece := answer.read1(_PIECE):
                 data += piece
                 if len(data) > MOST_BYTES:
-                    raise EnvironmentFailure(say.answer_too_large(self.url, MOST_BYTES))
+                    raise EnvironmentFailure(say.answer_too_large(MOST_BYTES).at(self.url))
         return self._object(bytes(data))
 
     def events(self, path: str, body: Mapping[str, object]) -> Iterator[Json]:
@@ -87,7 +87,7 @@ class ServerClient:
             while line := answer.readline(_MOST_LINE):
                 size += len(line)
                 if size > MOST_BYTES or len(line) == _MOST_LINE:
-                    raise EnvironmentFailure(say.answer_too_large(self.url, MOST_BYTES))
+                    raise EnvironmentFailure(say.answer_too_large(MOST_BYTES).at(self.url))
                 data = line.removeprefix(b"data:").strip()
                 if not line.startswith(b"data:") or not data:
                     continue
@@ -95,12 +95,12 @@ class ServerClient:
                     return
                 event = self._object(data)
                 if "error" in event:
-                    raise EnvironmentFailure(say.server_refuses(self.url, 200, _message(event)))
+                    raise EnvironmentFailure(say.server_refuses(200, _message(event)).at(self.url))
                 yield event
 
     def malformed(self, reason: str) -> EnvironmentFailure:
         """The error for an answer that is JSON, but not as it should be."""
-        return EnvironmentFailure(say.answer_malformed(self.url, reason))
+        return EnvironmentFailure(say.answer_malformed(reason).at(self.url))
 
     @contextmanager
     def _answer(
@@ -118,17 +118,17 @@ class ServerClient:
                 self._require_good(answer)
                 yield answer
             if is_late.is_set():
-                raise EnvironmentFailure(say.server_too_slow(self.url, self._seconds))
+                raise EnvironmentFailure(say.server_too_slow(self._seconds).at(self.url))
         except VoxError:
             # What was cut off is not in any form.
             if is_late.is_set():
-                raise EnvironmentFailure(say.server_too_slow(self.url, self._seconds)) from None
+                raise EnvironmentFailure(say.server_too_slow(self._seconds).at(self.url)) from None
             raise
         except (OSError, HTTPException) as error:
             if is_late.is_set() or isinstance(error, TimeoutError):
-                raise EnvironmentFailure(say.server_too_slow(self.url, self._seconds)) from None
+                raise EnvironmentFailure(say.server_too_slow(self._seconds).at(self.url)) from None
             reason = cause(error) if isinstance(error, OSError) else type(error).__name__
-            raise EnvironmentFailure(say.server_unreachable(self.url, reason)) from None
+            raise EnvironmentFailure(say.server_unreachable(reason).at(self.url)) from None
         finally:
             connection.close()
 
@@ -159,7 +159,7 @@ class ServerClient:
             return
         if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             place = answer.headers.get("Location", "nowhere")
-            raise EnvironmentFailure(say.server_redirects(self.url, status, place))
+            raise EnvironmentFailure(say.server_redirects(status, place).at(self.url))
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             was_sent = self._key.token is not None
             raise EnvironmentFailure(
@@ -168,7 +168,7 @@ class ServerClient:
         message = ""
         with suppress(VoxError):
             message = _message(self._object(answer.read(_PIECE)))
-        raise RefusedError(say.server_refuses(self.url, status, message))
+        raise RefusedError(say.server_refuses(status, message).at(self.url))
 
     def _object(self, data: bytes) -> Json:
         try:

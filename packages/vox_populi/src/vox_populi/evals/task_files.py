@@ -99,11 +99,11 @@ def read_tasks(
         try:
             task = _task({**defaults, **_object(raw)}, where, overrides or {})
         except FieldError as error:
-            problems.append(say.task_malformed(str(error), where))
+            problems.append(say.task_malformed(str(error)).at(where))
             continue
         if task.task_id in found:
             first = found[task.task_id].where
-            problems.append(say.task_id_repeated(task.task_id, first, where))
+            problems.append(say.task_id_repeated(task.task_id, first).at(where))
         found.setdefault(task.task_id, task)
     if problems:
         raise DataError(*capped(problems))
@@ -131,7 +131,7 @@ def _entries(
                 message = "tasks is no list"
                 raise FieldError(message)
         except FieldError as error:
-            problems.append(say.task_malformed(str(error), str(file.path)))
+            problems.append(say.task_malformed(str(error)).at(str(file.path)))
             continue
         for number, raw in enumerate(tasks):
             yield raw, defaults, f"{file.path}: tasks[{number}]"

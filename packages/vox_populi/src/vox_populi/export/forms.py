@@ -65,7 +65,7 @@ def consumer_form(
     """
     header = adapter.header
     reasons = obstacles(consumer, config, modules, header.lora.rank)
-    refused = [say.consumer_refuses(consumer, reason, header.base_name) for reason in reasons]
+    refused = [say.consumer_refuses(consumer, reason).at(header.base_name) for reason in reasons]
     if refused:
         raise ArtifactError(*refused)
     if consumer is Consumer.PEFT:

@@ -67,7 +67,7 @@ def open_peft_folder(folder: Path) -> PeftFolder:
         path = folder / name
         try:
             if not path.is_file():
-                problems.append(say.not_a_peft_folder(str(folder), name))
+                problems.append(say.not_a_peft_folder(name).at(str(folder)))
             elif name == PEFT_CONFIG_FILE:
                 settings = read_json_object(path, _MAX_CONFIG_BYTES)
             else:
@@ -86,7 +86,7 @@ def peft_folder_problems(
         yield from folder.broken
         return
     if consumer is Consumer.MLX:
-        yield say.consumer_needs_other_form(consumer, "PEFT's files", str(folder.path))
+        yield say.consumer_needs_other_form(consumer, "PEFT's files").at(str(folder.path))
         return
     where = str(folder.path)
     for reason in _REASONS[consumer](folder):
@@ -202,7 +202,7 @@ def _base_problems(folder: PeftFolder, consumer: Consumer, base: ModelConfig) ->
         yield from error.problems
         return
     for reason in obstacles(consumer, base, modules, settings.lora.rank):
-        yield say.consumer_refuses(consumer, reason, str(folder.path))
+        yield say.consumer_refuses(consumer, reason).at(str(folder.path))
 
 
 def _has(name: str, parts: tuple[str, ...]) -> bool:

@@ -47,7 +47,7 @@ class FolderLock:
                     raise NotRegularFileError(path)
                 if not _try_lock(descriptor):
                     os.close(descriptor)
-                    raise EnvironmentFailure(say.folder_locked(str(folder), _read_holder(path)))
+                    raise EnvironmentFailure(say.folder_locked(_read_holder(path)).at(str(folder)))
                 if _is_still(path, descriptor):
                     break
                 # Its last holder removed the file between our open and our lock.
@@ -61,7 +61,7 @@ class FolderLock:
             with suppress(OSError):
                 if descriptor is not None:
                     os.close(descriptor)
-            raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+            raise EnvironmentFailure(say.file_not_written(error).at(str(path))) from error
         return cls(path, descriptor)
 
     def release(self, *, keep_file: bool = False) -> None:

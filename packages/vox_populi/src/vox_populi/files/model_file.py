@@ -35,7 +35,7 @@ def open_model_file(path: Path) -> Iterator[BufferedReader]:
     except NotRegularFileError:
         raise ModelError(say.MODEL_FILE_NOT_REGULAR.at(where)) from None
     except OSError as error:
-        raise ModelError(say.model_file_unreadable(where, cause(error))) from None
+        raise ModelError(say.model_file_unreadable(cause(error)).at(where)) from None
 
 
 def read_model_file(path: Path, max_bytes: int) -> bytes:
@@ -48,7 +48,7 @@ def read_model_file(path: Path, max_bytes: int) -> bytes:
         try:
             return read_whole(file, max_bytes)
         except FileTooLargeError:
-            raise ModelError(say.model_file_too_large(str(path), max_bytes)) from None
+            raise ModelError(say.model_file_too_large(max_bytes).at(str(path))) from None
 
 
 def _opened(path: Path) -> BufferedReader:
@@ -57,4 +57,4 @@ def _opened(path: Path) -> BufferedReader:
     except ValueError:
         # A NUL in the path.
         reason = "the path is not usable"
-        raise ModelError(say.model_file_unreadable(str(path), reason)) from None
+        raise ModelError(say.model_file_unreadable(reason).at(str(path))) from None

@@ -51,7 +51,7 @@ def require_apart(output: Path, reads: Reads) -> None:
     for source in (*reads.whole, *reads.kept):
         is_inside = source in reads.whole and _is_within(output, source)
         if is_inside or any(_is_within(place, output) for place in _places(source)):
-            raise PreflightError(say.output_overlaps(str(output), str(source)))
+            raise PreflightError(say.output_overlaps(str(source)).at(str(output)))
 
 
 def require_movable(output: Path) -> None:
@@ -81,10 +81,10 @@ def names_in(output: Path) -> tuple[str, ...]:
     except NotADirectoryError as error:
         raise EnvironmentFailure(say.OUTPUT_NOT_A_FOLDER.at(where)) from error
     except OSError as error:
-        raise EnvironmentFailure(say.output_not_writable(where, cause(error))) from error
+        raise EnvironmentFailure(say.output_not_writable(cause(error)).at(where)) from error
     holder = lock_holder(output) if LOCK_NAME in names else None
     if holder is not None:
-        raise EnvironmentFailure(say.folder_locked(where, holder))
+        raise EnvironmentFailure(say.folder_locked(holder).at(where))
     return names
 
 
@@ -131,11 +131,11 @@ def require_room(output: Path, needed: int, too_small: Callable[[str, int, int],
     except NotADirectoryError as error:
         raise EnvironmentFailure(say.OUTPUT_NOT_A_FOLDER.at(where)) from error
     except OSError as error:
-        raise EnvironmentFailure(say.output_not_writable(where, cause(error))) from error
+        raise EnvironmentFailure(say.output_not_writable(cause(error)).at(where)) from error
     problems = []
     if not os.access(folder, os.W_OK | os.X_OK):
         reason = f"{folder} is read-only for this user"
-        problems.append(say.output_not_writable(where, reason))
+        problems.append(say.output_not_writable(reason).at(where))
     if free < needed:
         problems.append(too_small(where, needed, free))
     if problems:

@@ -145,7 +145,9 @@ class StagedFolder:
             sync_folder(self._target.parent)
         except OSError as error:
             where = str(self._target)
-            raise EnvironmentFailure(say_environment.folder_not_published(where, error)) from error
+            raise EnvironmentFailure(
+                say_environment.folder_not_published(error).at(where)
+            ) from error
         return old_path
 
 

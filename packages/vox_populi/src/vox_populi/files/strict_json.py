@@ -33,10 +33,10 @@ def parse_json_object(data: bytes, where: str) -> dict[str, object]:
     try:
         value = parse_json(data.decode("utf-8"), where)
     except UnicodeDecodeError:
-        raise ModelError(say.model_json_invalid(where, "it is not UTF-8")) from None
+        raise ModelError(say.model_json_invalid("it is not UTF-8").at(where)) from None
     except DataError as error:
         reasons = "; ".join(problem.what.rstrip(".") for problem in error.problems)
-        raise ModelError(say.model_json_invalid(where, reasons)) from None
+        raise ModelError(say.model_json_invalid(reasons).at(where)) from None
     if not isinstance(value, dict):
-        raise ModelError(say.model_json_invalid(where, "it is not a JSON object"))
+        raise ModelError(say.model_json_invalid("it is not a JSON object").at(where))
     return value

@@ -25,7 +25,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise EnvironmentFailure(say.file_not_written(str(path), error)) from error
+        raise EnvironmentFailure(say.file_not_written(error).at(str(path))) from error
 
 
 def write_whole(path: Path, *chunks: Chunk) -> None:

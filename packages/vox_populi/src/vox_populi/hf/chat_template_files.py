@@ -53,7 +53,7 @@ def find_chat_template(folder: Path, name: str = DEFAULT_NAME) -> FoundTemplate 
     if not templates:
         return None
     if name not in templates:
-        raise ModelError(say.template_name_unknown(str(folder), name, sorted(templates)))
+        raise ModelError(say.template_name_unknown(name, sorted(templates)).at(str(folder)))
     where, text = templates[name]
     _, tools_text = templates.get(TOOLS_NAME, (where, None)) if name == DEFAULT_NAME else ("", None)
     return FoundTemplate(
@@ -87,7 +87,7 @@ def read_template_file(path: Path) -> str:
     try:
         return read_model_file(path, MAX_TEMPLATE_BYTES).decode("utf-8")
     except UnicodeDecodeError:
-        raise ModelError(say.template_unusable(str(path), "it is not UTF-8")) from None
+        raise ModelError(say.template_unusable("it is not UTF-8").at(str(path))) from None
 
 
 def named_tokens(folder: Path) -> dict[str, str]:
@@ -136,11 +136,11 @@ def _in_json(path: Path) -> _Named:
     if value is None:
         return
     if not isinstance(value, dict):
-        raise ModelError(say.template_unusable(str(path), "chat_template has another type"))
+        raise ModelError(say.template_unusable("chat_template has another type").at(str(path)))
     for name, text in value.items():
         if not isinstance(name, str) or not isinstance(text, str):
             reason = "chat_template has an entry without a name or a text"
-            raise ModelError(say.template_unusable(str(path), reason))
+            raise ModelError(say.template_unusable(reason).at(str(path)))
         yield name, (str(path), text)
 
 

@@ -162,7 +162,7 @@ class ConfigFields:
     def require(self, name: str, expected: str) -> None:
         """Report a field that is absent."""
         if self.value(name) is None:
-            self.problems.append(say.config_field_missing(self.where, name, expected))
+            self.problems.append(say.config_field_missing(name, expected).at(self.where))
 
     def must_be(self, name: str, supported: Collection[object], meaning: str) -> None:
         """Refuse, by name, a setting that requires unsupported arithmetic."""
@@ -172,7 +172,7 @@ class ConfigFields:
 
     def unsupported(self, name: str, value: object, meaning: str) -> None:
         """Report a setting that is recognised but not supported."""
-        self.problems.append(say.config_unsupported(self.where, name, value, meaning))
+        self.problems.append(say.config_unsupported(name, value, meaning).at(self.where))
 
     def contradiction(self, *names: str) -> None:
         """Report fields that cannot hold at the same time."""
@@ -180,7 +180,7 @@ class ConfigFields:
 
     def _wrong(self, name: str, value: object, expected: str) -> int:
         if value is None:
-            self.problems.append(say.config_field_missing(self.where, name, expected))
+            self.problems.append(say.config_field_missing(name, expected).at(self.where))
         else:
-            self.problems.append(say.config_field_wrong(self.where, name, value, expected))
+            self.problems.append(say.config_field_wrong(name, value, expected).at(self.where))
         return _PLACEHOLDER

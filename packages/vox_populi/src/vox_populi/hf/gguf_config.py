@@ -28,14 +28,14 @@ def gguf_family(fields: GgufFields) -> ModelFamily:
     """
     kind = fields.text("general.type", default="model")
     if kind != "model":
-        raise ModelError(say.gguf_not_a_model(fields.where, kind or ""))
+        raise ModelError(say.gguf_not_a_model(kind or "").at(fields.where))
     n_parts = fields.value("split.count")
     if type(n_parts) is int and n_parts > 1:
-        raise ModelError(say.gguf_is_split(fields.where, n_parts))
+        raise ModelError(say.gguf_is_split(n_parts).at(fields.where))
     name = fields.text("general.architecture", default="") or ""
     by_name = _families()
     if name not in by_name:
-        raise ModelError(say.gguf_architecture_unsupported(fields.where, name, list(by_name)))
+        raise ModelError(say.gguf_architecture_unsupported(name, list(by_name)).at(fields.where))
     return by_name[name]
 
 
@@ -104,7 +104,7 @@ def embedding_rows(fields: GgufFields) -> int:
     """Rows of the embedding table; a missing table is a problem in `fields`."""
     table = fields.header.tensors.get(EMBEDDING)
     if table is None or len(table.shape) != 2:
-        fields.problems.append(say.gguf_no_embedding(fields.where, EMBEDDING))
+        fields.problems.append(say.gguf_no_embedding(EMBEDDING).at(fields.where))
         return 1
     return table.shape[0]
 

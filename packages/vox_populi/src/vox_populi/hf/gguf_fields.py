@@ -102,10 +102,10 @@ class GgufFields:
 
     def unsupported(self, key: str, value: object, meaning: str) -> None:
         """Report a setting that is recognised but not supported."""
-        self.problems.append(say.gguf_unsupported(self.where, key, value, meaning))
+        self.problems.append(say.gguf_unsupported(key, value, meaning).at(self.where))
 
     def _wrong(self, key: str, value: object, expected: str) -> None:
-        self.problems.append(say.gguf_field_wrong(self.where, key, value, expected))
+        self.problems.append(say.gguf_field_wrong(key, value, expected).at(self.where))
 
 
 def shortest(value: float) -> float:

@@ -94,7 +94,7 @@ def gguf_tokenizer(fields: GgufFields) -> GgufTokenizer:
     kind = fields.text(f"{_KEY}.model", default="") or ""
     maker = {"gpt2": _byte_level, "llama": _sentencepiece}.get(kind)
     if maker is None:
-        raise ModelError(say.gguf_tokenizer_unsupported(fields.where, f"its kind is {kind}"))
+        raise ModelError(say.gguf_tokenizer_unsupported(f"its kind is {kind}").at(fields.where))
     name, definition, adds_bos = maker(fields, found)
     if fields.problems:
         raise ModelError(*capped(fields.problems))
@@ -143,7 +143,7 @@ class _Vocabulary:
         tokens = fields.texts(f"{_KEY}.tokens") or ()
         reason = why_unusable(tokens)
         if reason is not None:
-            raise ModelError(say.gguf_tokenizer_unsupported(fields.where, reason))
+            raise ModelError(say.gguf_tokenizer_unsupported(reason).at(fields.where))
         named = dict(_named(fields, len(tokens)))
         given = fields.numbers(f"{_KEY}.token_type")
         kinds: list[int] = [TokenKind.NORMAL] * len(tokens)
@@ -151,7 +151,7 @@ class _Vocabulary:
             kinds = [int(kind) for kind in given]
         if len(kinds) != len(tokens):
             reason = f"it has {len(tokens):,} tokens and {len(kinds):,} types"
-            raise ModelError(say.gguf_tokenizer_unsupported(fields.where, reason))
+            raise ModelError(say.gguf_tokenizer_unsupported(reason).at(fields.where))
         bos = [named["bos"]] if "bos" in named else []
         for number in (*bos, *_named_ends(named), *_ends_by_name(fields)):
             kinds[number] = TokenKind.CONTROL
@@ -199,7 +199,7 @@ def _byte_level(fields: GgufFields, found: _Vocabulary) -> _Made:
     pre = PRE_TOKENIZERS.get(name)
     if pre is None:
         how = f"by the rule {clipped(name)}" if name else "by a rule that the file does not name"
-        raise ModelError(say.gguf_tokenizer_unsupported(fields.where, f"it splits text {how}"))
+        raise ModelError(say.gguf_tokenizer_unsupported(f"it splits text {how}").at(fields.where))
     vocabulary = found.around(fields, adds_bos=pre.adds_bos)
     merges = [_pair(merge) for merge in fields.texts(f"{_KEY}.merges") or ()]
     return name, byte_level_definition(vocabulary, merges, pre), vocabulary.bos is not None
@@ -217,7 +217,7 @@ def _sentencepiece(fields: GgufFields, found: _Vocabulary) -> _Made:
     scores = fields.numbers(f"{_KEY}.scores")
     if scores is None or len(scores) != len(found.table.tokens):
         reason = "its tokens have no scores"
-        raise ModelError(say.gguf_tokenizer_unsupported(fields.where, reason))
+        raise ModelError(say.gguf_tokenizer_unsupported(reason).at(fields.where))
     by_token = dict(zip(found.table.tokens, scores, strict=True))
     bytes_alone = found.table.of_kind(TokenKind.BYTE)
     merges = merges_of_scores(vocabulary.pieces, by_token, bytes_alone)

@@ -198,9 +198,9 @@ class HfTokenizer:
         """Refuse a tokenizer that passed its trial but is too slow on a real text."""
         if n_ids > MAX_GROWTH * (n_characters + 1):
             reason = f"it makes {n_ids:,} tokens of {n_characters:,} characters"
-            raise ModelError(say.hf_tokenizer_unbounded(self._where, reason))
+            raise ModelError(say.hf_tokenizer_unbounded(reason).at(self._where))
         if seconds > _MAX_SECONDS + n_characters / _LEAST_SPEED:
-            raise ModelError(say.hf_tokenizer_too_slow(self._where, n_characters, seconds))
+            raise ModelError(say.hf_tokenizer_too_slow(n_characters, seconds).at(self._where))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; control tokens and ids without a token are left out.
@@ -293,7 +293,7 @@ def _require_bounds(definition: Mapping[str, object], text: str, where: str) -> 
     growth = growth_of(definition)
     if growth > MAX_GROWTH:
         reason = f"its replacements make {growth:.3g} characters of one"
-        raise ModelError(say.hf_tokenizer_unbounded(where, reason))
+        raise ModelError(say.hf_tokenizer_unbounded(reason).at(where))
     if needs_trial(definition):
         require_trial(text, where)
 
@@ -342,9 +342,9 @@ def _build(definition: str, where: str) -> Any:
         raise
     except BaseException as error:  # noqa: BLE001 - a panic in Rust arrives as a BaseException
         reason = clipped(str(error) or type(error).__name__)
-        raise ModelError(say.hf_tokenizer_unusable(where, reason)) from None
+        raise ModelError(say.hf_tokenizer_unusable(reason).at(where)) from None
     if n_tokens == 0:
-        raise ModelError(say.hf_tokenizer_unusable(where, "it has no token"))
+        raise ModelError(say.hf_tokenizer_unusable("it has no token").at(where))
     return tokenizer
 
 

@@ -164,9 +164,9 @@ def _index_problems(
     where: str, promised: frozenset[str], found: Mapping[str, TensorInfo]
 ) -> Iterator[Problem]:
     for name in sorted(promised - found.keys()):
-        yield say_model_folder.tensor_not_in_shard(where, name)
+        yield say_model_folder.tensor_not_in_shard(name).at(where)
     for name in sorted(found.keys() - promised):
-        yield say_model_folder.tensor_not_in_index(where, name)
+        yield say_model_folder.tensor_not_in_index(name).at(where)
 
 
 @dataclass(slots=True)
@@ -219,7 +219,7 @@ class _FoundTensors:
             for name, info in parts:
                 if name in by_name:
                     where = self._place(whole)
-                    self.problems.add([say_model_folder.tensor_named_twice(where, name)])
+                    self.problems.add([say_model_folder.tensor_named_twice(name).at(where)])
                 elif not is_derived(name):
                     by_name[name] = info
         return by_name
@@ -246,7 +246,7 @@ class _FoundTensors:
                 del by_name[part_name(name, part)]
             if name not in linear:
                 where = str(self.model_dir)
-                self.problems.add([say_quantize.nf4_layer_must_be_dense(where, name)])
+                self.problems.add([say_quantize.nf4_layer_must_be_dense(name).at(where)])
                 continue
             weight, problems = read_packed_weight(self.model_dir, keys[name], parts)
             self.problems.add(problems)
@@ -262,7 +262,7 @@ class _FoundTensors:
         for name, settings in weights:
             if settings != weights[0][1]:
                 where = str(self.model_dir)
-                self.problems.add([say_quantize.nf4_settings_mixed(where, weights[0][0], name)])
+                self.problems.add([say_quantize.nf4_settings_mixed(weights[0][0], name).at(where)])
                 return
 
     def _refuse_packed(self, packed: Mapping[str, Mapping[str, TensorInfo]]) -> None:
@@ -270,7 +270,7 @@ class _FoundTensors:
         name = next((name for name, parts in packed.items() if QUANT_STATE in parts), None)
         if name is not None:
             where = str(self.model_dir / CONFIG_NAME)
-            raise ModelError(say_quantize.nf4_not_announced(where, name))
+            raise ModelError(say_quantize.nf4_not_announced(name).at(where))
 
     def _note_missing(self, key: TensorKey, *, complete: bool) -> None:
         if complete or key.ours == EMBED_WEIGHT:

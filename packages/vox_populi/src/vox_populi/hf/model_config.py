@@ -230,7 +230,7 @@ def parse_model_config(
         return ModelConfig(**foreign_values(raw, where))
     if family is None:
         names = [each.name for each in FAMILIES]
-        raise ModelError(say.model_type_unsupported(fields.where, name, names))
+        raise ModelError(say.model_type_unsupported(name, names).at(fields.where))
     _refuse_foreign_settings(fields, family)
     config = _parse(fields, family)
     quantized, notes = parse_quantization(fields), tuple(_notes(fields, config))

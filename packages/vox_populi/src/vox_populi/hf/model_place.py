@@ -26,7 +26,7 @@ def model_place_problem(path: Path) -> Problem | None:
     if os.path.isdir(path):  # noqa: PTH112 - see above
         return _folder_problem(path)
     is_there = os.path.lexists(path)
-    return foreign_place_problem(path) or say.model_dir_missing(str(path), is_there)
+    return foreign_place_problem(path) or say.model_dir_missing(is_there).at(str(path))
 
 
 def foreign_place_problem(path: Path) -> Problem | None:

@@ -147,7 +147,7 @@ def read_packed_weight(
     missing = [part for part in (WEIGHT, ABSMAX, QUANT_MAP, QUANT_STATE) if part not in parts]
     if missing:
         where = str(model_dir)
-        return None, [say_quantize.nf4_part_missing(where, weight, part) for part in missing]
+        return None, [say_quantize.nf4_part_missing(weight, part).at(where) for part in missing]
     stored, reason = _read_state(model_dir, key, parts)
     if stored is None:
         return None, [_wrong(model_dir, parts[QUANT_STATE], reason)]
@@ -160,7 +160,7 @@ def read_packed_weight(
 def _part_problems(model_dir: Path, weight: str, stored: Nf4Stored) -> Iterator[Problem]:
     expected = part_shapes(stored.shape, stored.settings)
     for part in expected.keys() - stored.parts.keys():
-        yield say_quantize.nf4_part_missing(str(model_dir), weight, part)
+        yield say_quantize.nf4_part_missing(weight, part).at(str(model_dir))
     for part, info in stored.parts.items():
         if part == QUANT_STATE:
             continue
@@ -238,4 +238,4 @@ def _read(model_dir: Path, info: TensorInfo) -> bytes:
 
 
 def _wrong(model_dir: Path, info: TensorInfo, reason: str) -> Problem:
-    return say_quantize.nf4_part_wrong(str(model_dir / info.shard), info.name, reason)
+    return say_quantize.nf4_part_wrong(info.name, reason).at(str(model_dir / info.shard))

@@ -90,7 +90,7 @@ def _pieces(folder: Path, settings: Mapping[str, object]) -> _Made:
     tokens = [piece.text for piece in model.pieces]
     reason = why_unusable(tokens) or _why_not(model)
     if reason is not None:
-        raise ModelError(say.tokenizer_not_convertible(where, reason))
+        raise ModelError(say.tokenizer_not_convertible(reason).at(where))
     table = TokenTable(tokens, [piece.kind for piece in model.pieces])
     ids = {token: number for number, token in enumerate(tokens)}
     added = _merged(table.added(), _added(folder, settings, ids))
@@ -121,7 +121,7 @@ def _byte_level(folder: Path, settings: Mapping[str, object]) -> _Made:
     ids = {token: number for token, number in raw.items() if type(number) is int and number >= 0}
     if len(ids) < len(raw) or len(set(ids.values())) < len(ids):
         reason = "its ids are not whole numbers, or one occurs twice"
-        raise ModelError(say.tokenizer_not_convertible(where, reason))
+        raise ModelError(say.tokenizer_not_convertible(reason).at(where))
     name = _split_of(folder, settings)
     reason = why_unusable(list(ids))
     if settings.get("add_prefix_space"):
@@ -129,7 +129,7 @@ def _byte_level(folder: Path, settings: Mapping[str, object]) -> _Made:
     if reason is None and name is None:
         reason = "nothing says how its text is split before it is merged"
     if reason is not None or name is None:
-        raise ModelError(say.tokenizer_not_convertible(where, reason or ""))
+        raise ModelError(say.tokenizer_not_convertible(reason or "").at(where))
     added = list(_added(folder, settings, ids))
     whole = {token.content for token in added}
     pieces = {token: number for token, number in ids.items() if token not in whole}
@@ -147,7 +147,7 @@ def _merges(path: Path) -> Iterator[tuple[str, str]]:
     try:
         text = read_model_file(path, _MAX_BYTES).decode("utf-8")
     except UnicodeDecodeError:
-        raise ModelError(say.tokenizer_not_convertible(str(path), "it is not UTF-8")) from None
+        raise ModelError(say.tokenizer_not_convertible("it is not UTF-8").at(str(path))) from None
     for number, line in enumerate(text.split("\n")):
         if not line.strip() or (number == 0 and line.startswith("#version")):
             continue

@@ -25,7 +25,7 @@ def parse_quantization(fields: ConfigFields) -> bool:
         return False
     unreadable = _unreadable_form(ConfigFields(settings, fields.where, fields.problems))
     if unreadable is not None:
-        fields.problems.append(say.quantization_unsupported(fields.where, unreadable))
+        fields.problems.append(say.quantization_unsupported(unreadable).at(fields.where))
     return unreadable is None
 
 

@@ -46,7 +46,7 @@ def require_trial(definition: str, where: str) -> None:
         _VERDICTS[digest] = _why_refused(definition)
     reason = _VERDICTS[digest]
     if reason is not None:
-        raise ModelError(say.hf_tokenizer_unbounded(where, reason))
+        raise ModelError(say.hf_tokenizer_unbounded(reason).at(where))
 
 
 _VERDICTS: dict[str, str | None] = {}

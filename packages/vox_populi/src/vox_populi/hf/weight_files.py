@@ -50,7 +50,7 @@ def find_weight_files(model_dir: Path) -> WeightFiles:
     has_single, has_index = _is_there(single), _is_there(index)
     if not has_index and not has_single:
         beside = next((name for name in _FOREIGN_WEIGHTS if _is_there(model_dir / name)), None)
-        raise ModelError(say.weights_missing(str(model_dir), beside))
+        raise ModelError(say.weights_missing(beside).at(str(model_dir)))
     if not has_index:
         return WeightFiles((SINGLE_NAME,), None)
     files = _read_index(index)
@@ -78,13 +78,13 @@ def _read_index(path: Path) -> WeightFiles:
     weight_map = read_json_object(path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         reason = "is missing, empty or no object"
-        raise ModelError(say.index_entry_wrong(str(path), "weight_map", reason))
+        raise ModelError(say.index_entry_wrong("weight_map", reason).at(str(path)))
     by_shard: dict[str, set[str]] = defaultdict(set)
     problems = ProblemLog(str(path))
     for name, shard in weight_map.items():
         wrong = _why_not_a_shard_name(shard)
         if wrong is not None:
-            problems.add([say.index_entry_wrong(str(path), name, wrong)])
+            problems.add([say.index_entry_wrong(name, wrong).at(str(path))])
         else:
             by_shard[shard].add(name)
     if problems:

@@ -33,7 +33,7 @@ def parse_report_to(text: str) -> ReportTo | None:
     unknown = [name for name in dict.fromkeys(names) if name not in LOGGER_WORDS]
     if unknown or not names:
         wrong = unknown or [text]
-        raise ConfigError(*(say.choice_unknown("--report-to", n, LOGGER_WORDS) for n in wrong))
+        raise ConfigError(*(say.choice_unknown(n, LOGGER_WORDS).at("--report-to") for n in wrong))
     return tuple(logger for logger in LoggerName if logger in names) or None
 
 

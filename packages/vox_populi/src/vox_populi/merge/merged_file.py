@@ -122,10 +122,10 @@ def read_merged_file(path: Path, *, verify: bool = True) -> MergedFile:
     container = _container(path)
     metadata = container.metadata
     if metadata.get("format") != MERGED_FORMAT or "header" not in metadata:
-        raise ArtifactError(say.merged_file_invalid(str(path), "it has a different format"))
+        raise ArtifactError(say.merged_file_invalid("it has a different format").at(str(path)))
     version = metadata.get("version")
     if version != MERGED_VERSION:
-        raise ArtifactError(say.merged_file_version_unknown(str(path), version, MERGED_VERSION))
+        raise ArtifactError(say.merged_file_version_unknown(version, MERGED_VERSION).at(str(path)))
     try:
         raw = parse_json_object(metadata["header"].encode("utf-8", "surrogatepass"), "header")
         config = take_object(raw, "config")
@@ -134,9 +134,9 @@ def read_merged_file(path: Path, *, verify: bool = True) -> MergedFile:
         _require_orientation(raw, parsed)
     except ModelError as error:
         reason = error.problems[0].what
-        raise ArtifactError(say.merged_file_invalid(str(path), reason)) from error
+        raise ArtifactError(say.merged_file_invalid(reason).at(str(path))) from error
     except FieldError as error:
-        raise ArtifactError(say.merged_file_invalid(str(path), str(error))) from error
+        raise ArtifactError(say.merged_file_invalid(str(error)).at(str(path))) from error
     inventory = _inventory(path, container, parsed)
     if verify and metadata.get("digest") != merged_content_digest(path):
         raise ArtifactError(say.MERGED_FILE_DAMAGED.at(str(path)))
@@ -170,7 +170,7 @@ def _inventory(path: Path, container: SafetensorsHeader, config: ModelConfig) ->
         reason = f"the tensor {difference.name} is missing or misshaped"
         if isinstance(difference, Unexpected):
             reason = f"the tensor {difference.name} does not belong to it"
-        raise ArtifactError(say.merged_file_invalid(str(path), reason))
+        raise ArtifactError(say.merged_file_invalid(reason).at(str(path)))
     tensors = {keys[name].theirs: container.tensors[name] for name in expected}
     # The writer names a head only when it is one of its own.
     is_tied = config.tie_word_embeddings and HEAD_WEIGHT not in tensors

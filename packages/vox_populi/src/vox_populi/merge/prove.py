@@ -39,10 +39,10 @@ class Verdict:
         """
         if not self.logits.is_within:
             difference, allowed = f"{self.logits.max_difference:.3g}", f"{self.logits.allowed:.3g}"
-            return say.merge_differs_from_adapter(where, difference, allowed)
+            return say.merge_differs_from_adapter(difference, allowed).at(where)
         for rows in (self.rows, self.training_rows):
             if rows is not None and not rows.is_within:
-                return say.merge_loses_training(where, dtype, row_figures(rows))
+                return say.merge_loses_training(dtype, row_figures(rows)).at(where)
         return None
 
 

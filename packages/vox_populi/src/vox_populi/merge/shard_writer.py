@@ -169,7 +169,9 @@ def _blocks(tensor: MergedTensor, base: Path, changes: list[BlockChange]) -> Ite
             else:
                 yield from _merged_blocks(tensor, _stored_rows(reader, source), changes)
     except ValueError:
-        raise ModelError(say_merge.merge_not_finite(str(path), source.name, tensor.dtype)) from None
+        raise ModelError(
+            say_merge.merge_not_finite(source.name, tensor.dtype).at(str(path))
+        ) from None
 
 
 def _rows_of_block(source: TensorInfo) -> int:

@@ -165,7 +165,7 @@ def _first_that_keeps(
 
 
 def _refusal(problem: Problem) -> VoxError:
-    is_idle = problem.code == say_merge.merge_changed_nothing("", "").code
+    is_idle = problem.code == say_merge.merge_changed_nothing("").code
     return ArtifactError(problem) if is_idle else MergeMismatchError(problem)
 
 

@@ -207,7 +207,7 @@ def _base_of_files(path: Path) -> SubsetBase:
         for name, info in read_header(file).tensors.items():
             first = tensors.setdefault(name, info)
             if first is not info:
-                problem = say.subset_tensor_in_two_files(str(file), name, first.shard)
+                problem = say.subset_tensor_in_two_files(name, first.shard).at(str(file))
                 raise ArtifactError(problem)
     return SubsetBase(
         path=path,
@@ -238,12 +238,12 @@ def _subset_tensors(found: FoundAdapter, base: SubsetBase, onto: Onto) -> list[M
         stored = _stored(layer.base_key, base)
         if isinstance(stored, str):
             near = nearest_name(stored, list(base.tensors))
-            problems.append(say.subset_key_missing(where, layer.ours, stored, near))
+            problems.append(say.subset_key_missing(layer.ours, stored, near).at(where))
             continue
         key, info = stored
         other = taken.setdefault(info.name, layer.ours)
         if other != layer.ours:
-            problems.append(say.subset_key_twice(where, layer.ours, other, info.name))
+            problems.append(say.subset_key_twice(layer.ours, other, info.name).at(where))
         problems += _misfits(where, layer, key, info)
         pair, scale = adapter.pair(layer.ours), adapter.header.lora.scale
         update = LowRankUpdate(*pair, scale, key.transposed)
@@ -288,9 +288,9 @@ def _misfits(
     shape = (layer.out_features, layer.in_features)
     expected = shape[::-1] if key.transposed else shape
     if info.shape != expected:
-        yield say.subset_misshaped(where, info.name, info.shape, expected)
+        yield say.subset_misshaped(info.name, info.shape, expected).at(where)
     if info.dtype not in CONFIG_NAME_OF:
-        yield say.subset_dtype_unsupported(where, info.name, info.dtype)
+        yield say.subset_dtype_unsupported(info.name, info.dtype).at(where)
 
 
 def _graph_of(found: FoundAdapter) -> GraphId | None:

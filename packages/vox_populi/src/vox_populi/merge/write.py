@@ -80,7 +80,7 @@ class Attempt:
         """Why it may not be published, if so."""
         where, dtype = inputs.where, self.kind.config_name
         if not any(change.is_changed for change in self.written.changes):
-            return say_merge.merge_changed_nothing(where, dtype)
+            return say_merge.merge_changed_nothing(dtype).at(where)
         return self.verdict.problem(where, dtype)
 
 
@@ -112,10 +112,7 @@ class ModelWriter:
                 shards, inputs.inventory.model_dir, self.staged.path, self.pools
             )
         except ModelError as error:
-            if (
-                may_overflow
-                and error.problems[0].code == say_merge.merge_not_finite("", "", "").code
-            ):
+            if may_overflow and error.problems[0].code == say_merge.merge_not_finite("", "").code:
                 return TriedType(
                     name=dtype, relative_error=0.0, rows=None, reason=error.problems[0].what
                 )

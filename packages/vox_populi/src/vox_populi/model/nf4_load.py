@@ -104,7 +104,7 @@ def quantize_stored(
     except ValueError:
         # Every value is finite; the sum of the block magnitudes is not.
         path = inventory.model_dir / inventory.tensors[key.theirs].shard
-        raise ModelError(say_quantize.nf4_scales_overflow(str(path), key.theirs)) from None
+        raise ModelError(say_quantize.nf4_scales_overflow(key.theirs).at(str(path))) from None
 
 
 def _in_file_order(inventory: ModelInventory) -> list[TensorKey]:

@@ -33,7 +33,7 @@ _COPY_AGAIN = "Copy the file again from where it was written, or train again."
 
 def adapter_container_refused(found: Problem) -> Problem:
     """The container reader's finding (pickle, zip, damage) with a fix for adapters."""
-    is_foreign = found.code == container_foreign("", "").code
+    is_foreign = found.code == container_foreign("").code
     convert = "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW_FILE)"
     return Problem(
         code="MENS-A001",
@@ -46,44 +46,40 @@ def adapter_container_refused(found: Problem) -> Problem:
     )
 
 
-def artifact_unreadable(path: str, error: OSError) -> Problem:
+def artifact_unreadable(error: OSError) -> Problem:
     """The system refuses to read a file of a run."""
     return Problem(
         code="MENS-A002",
         what=f"it cannot be read: {cause(error)}.",
         fix="Check its permissions and that it is a file.",
-        where=path,
     )
 
 
-def adapter_foreign_format(path: str, found: str | None) -> Problem:
+def adapter_foreign_format(found: str | None) -> Problem:
     """A safetensors container that is not one of our adapters."""
     says = f"its format is {clipped(found)}" if found is not None else "it has no format"
     return Problem(
         code="MENS-A003",
         what=f"not an adapter written by vox mens train: {says}.",
         fix="Pass the model_final.bin of a run.",
-        where=path,
     )
 
 
-def adapter_version_unknown(path: str, found: str | None, known: str) -> Problem:
+def adapter_version_unknown(found: str | None, known: str) -> Problem:
     """An adapter written by a newer release."""
     return Problem(
         code="MENS-A004",
         what=f"its format has version {clipped(found)}; this program reads version {known}.",
         fix="Upgrade Vox Mens, or train again.",
-        where=path,
     )
 
 
-def adapter_header_invalid(path: str, reason: str) -> Problem:
+def adapter_header_invalid(reason: str) -> Problem:
     """The header inside the container is not valid."""
     return Problem(
         code="MENS-A005",
         what=f"its header cannot be used: {clipped(reason)}.",
         fix=_COPY_AGAIN,
-        where=path,
     )
 
 
@@ -95,54 +91,49 @@ ADAPTER_DAMAGED = Problem(
 """A well-formed file whose content changed after it was written."""
 
 
-def adapter_says_otherwise(path: str, field: str, theirs: object, ours: object) -> Problem:
+def adapter_says_otherwise(field: str, theirs: object, ours: object) -> Problem:
     """An adapter with the right base digest whose other facts about the base are wrong."""
     return Problem(
         code="MENS-A110",
         what=f"it records {clipped(theirs)} as the base's {field}, which is {clipped(ours)}.",
         fix="Copy the adapter again from where it was trained, or use another.",
-        where=path,
     )
 
 
-def adapter_not_for_base(path: str, name: str, digest: str, found: str) -> Problem:
+def adapter_not_for_base(name: str, digest: str, found: str) -> Problem:
     """The base is not the one the adapter was trained on."""
     return Problem(
         code="MENS-A011",
         what=f"it was trained on {clipped(name)} ({clipped(digest)}), not on the model in {found}.",
         fix="Pass the folder of that base with --model (for merge-qlora: --base).",
-        where=path,
     )
 
 
-def adapter_base_unknown(path: str, name: str) -> Problem:
+def adapter_base_unknown(name: str) -> Problem:
     """The base of an adapter cannot be found."""
     return Problem(
         code="MENS-A012",
         what=f"its base model, {clipped(name)}, was not found from here.",
         fix="Pass its folder with --model.",
-        where=path,
     )
 
 
-def adapter_modules_unknown(path: str, names: Sequence[str]) -> Problem:
+def adapter_modules_unknown(names: Sequence[str]) -> Problem:
     """The adapter has projections that the base does not have."""
     shown = ", ".join(names[:3])
     return Problem(
         code="MENS-A013",
         what=f"the base has no projection for {len(names)} of its modules: {clipped(shown)}.",
         fix="Pass the folder of its own base with --model (for merge-qlora: --base).",
-        where=path,
     )
 
 
-def adapter_tokenizer_differs(path: str, where: str) -> Problem:
+def adapter_tokenizer_differs(where: str) -> Problem:
     """The tokenizer is not the one the adapter was trained with."""
     return Problem(
         code="MENS-A014",
         what=f"it was trained with a different tokenizer from that of {where}.",
         fix="Restore the tokenizer.json of the training run, or omit --tokenizer.",
-        where=path,
     )
 
 
@@ -161,54 +152,49 @@ def burn_bin_refused(path: str) -> Problem:
     )
 
 
-def sidecar_missing(path: str, names: Sequence[str]) -> Problem:
+def sidecar_missing(names: Sequence[str]) -> Problem:
     """A safetensors file without the sidecar that has its layers and scale."""
     return Problem(
         code="MENS-A502",
         what=f"there is no sidecar next to it: none of {', '.join(names)}.",
         fix="Copy the sidecar from the run folder, or pass it with --meta.",
-        where=path,
     )
 
 
-def sidecar_format_unknown(path: str, found: object, known: Sequence[str]) -> Problem:
+def sidecar_format_unknown(found: object, known: Sequence[str]) -> Problem:
     """A JSON file that is not an adapter's sidecar."""
     said = "it has no format" if found is None else f"its format is {clipped(found)}"
     return Problem(
         code="MENS-A503",
         what=f"not an adapter's sidecar: {said}.",
         fix=f"Pass a file whose format is one of {', '.join(known)}.",
-        where=path,
     )
 
 
-def sidecar_invalid(path: str, reason: str) -> Problem:
+def sidecar_invalid(reason: str) -> Problem:
     """A field of a sidecar is missing or wrong, or two of them contradict each other."""
     return Problem(
         code="MENS-A504",
         what=f"not a valid sidecar: {clipped(reason)}.",
         fix=_WRITE_AGAIN,
-        where=path,
     )
 
 
-def form_tensor_twice(path: str, name: str) -> Problem:
+def form_tensor_twice(name: str) -> Problem:
     """A tensor that occurs under both of its names."""
     return Problem(
         code="MENS-A508",
         what=f"the tensor {clipped(name)} occurs twice, with and without .weight.",
         fix="Write the file again with only one of them.",
-        where=path,
     )
 
 
-def sidecars_differ(path: str, other: str, fields: Sequence[str]) -> Problem:
+def sidecars_differ(other: str, fields: Sequence[str]) -> Problem:
     """Two sidecars of one adapter that describe different adapters."""
     return Problem(
         code="MENS-A509",
         what=f"it contradicts {other} in {', '.join(fields)}.",
         fix="Remove the one that is wrong, or pass the right one with --meta.",
-        where=path,
     )
 
 
@@ -220,35 +206,32 @@ HEAD_MAPPING_MISSING = Problem(
 """A file of the source system without the head, which its merge requires."""
 
 
-def families_mixed(path: str, families: Sequence[str]) -> Problem:
+def families_mixed(families: Sequence[str]) -> Problem:
     """Base keys of more than one model family in one adapter."""
     return Problem(
         code="MENS-A511",
         what=f"its base keys mix model families: {', '.join(families)}.",
         fix=_WRITE_AGAIN,
-        where=path,
     )
 
 
-def form_is_not_qlora(path: str, method: str, base_quant: str) -> Problem:
+def form_is_not_qlora(method: str, base_quant: str) -> Problem:
     """A version 3 manifest of an adapter trained on an unquantised base."""
     return Problem(
         code="MENS-A512",
         what=f"its method is {method} on base_quant {base_quant}, not qlora on nf4.",
         fix="Convert it to a .bin (vox mens convert-adapter DIR --to lora-bin --output FILE) and "
         "merge that with vox mens merge-weights.",
-        where=path,
     )
 
 
-def quantised_adapter_refused(path: str, graph: str) -> Problem:
+def quantised_adapter_refused(graph: str) -> Problem:
     """An adapter trained on rounded weights was passed to `merge-weights`."""
     return Problem(
         code="MENS-A513",
         what=f"this is a QLoRA adapter: trained in the graph {graph} on NF4 weights, not on the "
         "base as stored.",
         fix="Merge it with vox mens merge-qlora, where --onto chooses the weights.",
-        where=path,
     )
 
 

@@ -8,23 +8,21 @@ from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
 
-def template_unusable(where: str, reason: str) -> Problem:
+def template_unusable(reason: str) -> Problem:
     """A template that cannot be read or compiled."""
     return Problem(
         code="MENS-H110",
         what=f"the chat template cannot be used: {clipped(reason)}.",
         fix="Restore the file of the model, or correct it.",
-        where=where,
     )
 
 
-def template_name_unknown(where: str, name: str, known: Sequence[str]) -> Problem:
+def template_name_unknown(name: str, known: Sequence[str]) -> Problem:
     """A folder with several templates, none of which has the name."""
     return Problem(
         code="MENS-H111",
         what=f"the folder has no chat template named {name}.",
         fix=f"It has: {', '.join(known)}. Pass one with --template model:NAME.",
-        where=where,
     )
 
 
@@ -98,23 +96,21 @@ NOTE_PLAIN_CHOSEN = (
 """Why the plain layout is used."""
 
 
-def template_refused(place: str, reason: str) -> Problem:
+def template_refused(reason: str) -> Problem:
     """The template raises an exception for a conversation."""
     return Problem(
         code="MENS-D140",
         what=f"the chat template refuses the conversation: {clipped(reason)}.",
         fix="Change the row to what the model was made for, or remove it.",
-        where=place,
     )
 
 
-def render_too_large(place: str, limit: int) -> Problem:
+def render_too_large(limit: int) -> Problem:
     """A template that writes without end, or a row that is far too long."""
     return Problem(
         code="MENS-D141",
         what=f"the chat template makes more than {limit:,} characters of the conversation.",
         fix="Split the row, or correct the template.",
-        where=place,
     )
 
 
@@ -127,35 +123,32 @@ CONTROL_TEXT_MOVED = Problem(
 """The row spells a control token, and the template changes the text around it."""
 
 
-def history_changes(place: str, message: int) -> Problem:
+def history_changes(message: int) -> Problem:
     """The text up to a turn is not the beginning of the whole text."""
     return Problem(
         code="MENS-D143",
         what=f"the chat template writes messages[{message}] differently once other messages"
         " follow, so training on the whole conversation is not what a server shows the model.",
         fix="Pass --history split for a row of each answer, or --history last for only the last.",
-        where=place,
     )
 
 
-def blocks_do_not_match(place: str, blocks: int, messages: int) -> Problem:
+def blocks_do_not_match(blocks: int, messages: int) -> Problem:
     """Generation blocks cannot be assigned to messages, and some messages are not to be learned."""
     return Problem(
         code="MENS-D144",
         what=f"the chat template marks {blocks} parts as generated, but the conversation has"
         f" {messages} assistant messages.",
         fix="Pass --history split for a row of each answer, or --history last for only the last.",
-        where=place,
     )
 
 
-def no_end_after(place: str, message: int) -> Problem:
+def no_end_after(message: int) -> Problem:
     """One turn's text has no control token at its end."""
     return Problem(
         code="MENS-D145",
         what=f"the chat template writes no control token at the end of messages[{message}].",
         fix="Add eos_token after the content of an assistant's message in the model's template.",
-        where=place,
     )
 
 

@@ -18,54 +18,49 @@ def url_unusable(url: str, reason: str) -> Problem:
     )
 
 
-def server_unreachable(url: str, reason: str) -> Problem:
+def server_unreachable(reason: str) -> Problem:
     """Nobody answers, or not in HTTP."""
     return Problem(
         code="MENS-S042",
         what=f"the server cannot be reached: {clipped(reason)}.",
         fix="Start the server, and pass the address that it listens on.",
-        where=url,
     )
 
 
-def server_redirects(url: str, status: int, place: str) -> Problem:
+def server_redirects(status: int, place: str) -> Problem:
     """An answer that points elsewhere; nothing is sent to another address."""
     return Problem(
         code="MENS-S043",
         what=f"the server answers with {status} and points to {clipped(place)}; redirects are not"
         " followed.",
         fix="Pass the address of the server itself.",
-        where=url,
     )
 
 
-def answer_too_large(url: str, most: int) -> Problem:
+def answer_too_large(most: int) -> Problem:
     """An answer beyond the bound."""
     return Problem(
         code="MENS-S044",
         what=f"the answer of the server is larger than {most} bytes.",
         fix="Check that this is the address of a server with OpenAI's API.",
-        where=url,
     )
 
 
-def server_too_slow(url: str, seconds: float) -> Problem:
+def server_too_slow(seconds: float) -> Problem:
     """An answer that is not complete in time."""
     return Problem(
         code="MENS-S045",
         what=f"the server did not answer within {seconds:g} s.",
         fix="Pass a larger --timeout-secs, or fewer --max-new-tokens.",
-        where=url,
     )
 
 
-def answer_malformed(url: str, reason: str) -> Problem:
+def answer_malformed(reason: str) -> Problem:
     """An answer that is not in the form of OpenAI's API."""
     return Problem(
         code="MENS-S046",
         what=f"the answer of the server cannot be used: {clipped(reason)}.",
         fix="Check that this is the address of a server with OpenAI's API.",
-        where=url,
     )
 
 
@@ -80,14 +75,13 @@ def server_wants_key(url: str, status: int, variable: str, *, was_sent: bool) ->
     )
 
 
-def server_refuses(url: str, status: int, message: str) -> Problem:
+def server_refuses(status: int, message: str) -> Problem:
     """An error that the server answers with."""
     said = f": {clipped(message)}" if message else ""
     return Problem(
         code="MENS-S048",
         what=f"the server answers with status {status}{said}.",
         fix="See the server's log; try the same request with curl.",
-        where=url,
     )
 
 

@@ -8,13 +8,12 @@ from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
 
-def checkpoint_damaged(path: str, reason: str) -> Problem:
+def checkpoint_damaged(reason: str) -> Problem:
     """A checkpoint whose content is not what was written."""
     return Problem(
         code="MENS-A080",
         what=f"the checkpoint is damaged: {clipped(reason.rstrip('.'))}.",
         fix="Choose another with --resume DIR, or start over with --force-restart.",
-        where=path,
     )
 
 
@@ -26,13 +25,12 @@ CHECKPOINT_MISSING = Problem(
 """`--resume DIR` points to nothing that can be resumed."""
 
 
-def run_request_invalid(path: str, reason: str) -> Problem:
+def run_request_invalid(reason: str) -> Problem:
     """The record of a run's request is not valid."""
     return Problem(
         code="MENS-A082",
         what=f"not a valid record of a request: {clipped(reason)}.",
         fix="Start over with --force-restart; the folder is kept under another name.",
-        where=path,
     )
 
 
@@ -125,23 +123,21 @@ MANIFEST_CHANGED = Problem(
 """A training manifest that was changed after the run wrote it."""
 
 
-def manifest_invalid(path: str, reason: str) -> Problem:
+def manifest_invalid(reason: str) -> Problem:
     """A manifest that is not valid."""
     return Problem(
         code="MENS-A020",
         what=f"it is not a valid training manifest: {clipped(reason)}.",
         fix="Copy the run folder again from where it was written.",
-        where=path,
     )
 
 
-def manifest_too_new(path: str, found: int, known: int) -> Problem:
+def manifest_too_new(found: int, known: int) -> Problem:
     """A manifest written by a newer release."""
     return Problem(
         code="MENS-A021",
         what=f"its schema version is {found}; this program reads up to {known}.",
         fix="Upgrade Vox Mens.",
-        where=path,
     )
 
 

@@ -9,7 +9,7 @@ from vox_populi.operator_messages.peer_names import PEER_WORDS
 from vox_tensor.errors import Problem
 
 
-def choice_unknown(flag: str, got: str, choices: Sequence[str]) -> Problem:
+def choice_unknown(got: str, choices: Sequence[str]) -> Problem:
     """A word that is not a choice; suggests a peer's meaning of it, or the closest choice."""
     word = got.strip().lower()
     known = [each for each in PEER_WORDS.get(word.replace("-", "_"), ()) if each in choices]
@@ -18,17 +18,15 @@ def choice_unknown(flag: str, got: str, choices: Sequence[str]) -> Problem:
     return Problem(
         code="MENS-C001",
         what=f"{got!r} is not one of the choices.",
-        where=flag,
         fix=f"{hint}Choose from: {', '.join(choices)}.",
     )
 
 
-def setting_out_of_range(flag: str, got: object, allowed: str) -> Problem:
+def setting_out_of_range(got: object, allowed: str) -> Problem:
     """A number, or empty text, that is not allowed for a setting."""
     return Problem(
         code="MENS-C002",
         what=f"{got} is not allowed.",
-        where=flag,
         fix=f"Use {allowed}.",
     )
 

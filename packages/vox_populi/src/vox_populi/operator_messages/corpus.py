@@ -7,60 +7,53 @@ from collections.abc import Mapping, Sequence
 from vox_tensor.errors import Problem
 
 
-def mix_key_unknown(key: str, near: str | None, known: Sequence[str], where: str) -> Problem:
+def mix_key_unknown(key: str, near: str | None, known: Sequence[str]) -> Problem:
     """A key that a mix config does not have; it is never ignored."""
     return Problem(
         code="MENS-D100",
         what=f"a mix config has no key {key!r} here.",
         fix=f"Did you mean {near}?" if near else f"Use some of: {', '.join(known)}.",
-        where=where,
     )
 
 
-def mix_value_refused(key: str, expected: str, where: str) -> Problem:
+def mix_value_refused(key: str, expected: str) -> Problem:
     """A value of the wrong type for its key."""
     return Problem(
         code="MENS-D101",
         what=f"{key} takes {expected}.",
         fix="Correct the value; the page `Mix config` of the docs describes every key.",
-        where=where,
     )
 
 
-def mix_key_missing(key: str, where: str) -> Problem:
+def mix_key_missing(key: str) -> Problem:
     """A required key is missing."""
-    return Problem(
-        code="MENS-D102", what=f"{key} is missing.", fix=f"Write `{key}:` here.", where=where
-    )
+    return Problem(code="MENS-D102", what=f"{key} is missing.", fix=f"Write `{key}:` here.")
 
 
-def mix_value_out_of_range(key: str, accepted: str, where: str) -> Problem:
+def mix_value_out_of_range(key: str, accepted: str) -> Problem:
     """A number outside the range of its key."""
     return Problem(
         code="MENS-D103",
         what=f"{key} is out of range.",
         fix=f"Use a number {accepted}.",
-        where=where,
     )
 
 
-def mix_lanes_conflict(lanes: Sequence[str], where: str) -> Problem:
+def mix_lanes_conflict(lanes: Sequence[str]) -> Problem:
     """Lanes that are included and excluded at the same time."""
     return Problem(
         code="MENS-D104",
         what=f"include_lanes and exclude_lanes both list {', '.join(lanes)}.",
         fix="Keep each in only one of them.",
-        where=where,
     )
 
 
-def mix_source_repeated(path: str, first: str, where: str) -> Problem:
+def mix_source_repeated(path: str, first: str) -> Problem:
     """The same file in two entries, which makes its weight and its share meaningless."""
     return Problem(
         code="MENS-D105",
         what=f"{path} is the same file as the source at {first}.",
         fix="Keep one entry, with the weight of both.",
-        where=where,
     )
 
 
@@ -72,17 +65,16 @@ MIX_OUTPUT_MISSING = Problem(
 """There is no output file."""
 
 
-def mix_source_missing(path: str, where: str) -> Problem:
+def mix_source_missing(path: str) -> Problem:
     """A required source does not exist."""
     return Problem(
         code="MENS-D107",
         what=f"the source {path} is missing.",
         fix="Create it, mark it `optional: true`, or pass --allow-missing-sources.",
-        where=where,
     )
 
 
-def mix_source_gives_nothing(path: str, dropped: Mapping[str, int], where: str) -> Problem:
+def mix_source_gives_nothing(path: str, dropped: Mapping[str, int]) -> Problem:
     """A required source exists but contributes no rows."""
     counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
     why = f"; dropped: {counts}" if counts else ": it is empty"
@@ -90,7 +82,6 @@ def mix_source_gives_nothing(path: str, dropped: Mapping[str, int], where: str) 
         code="MENS-D108",
         what=f"the source {path} contributes no rows{why}.",
         fix="Relax the filters, raise its weight, or mark it `optional: true`.",
-        where=where,
     )
 
 
@@ -109,13 +100,12 @@ MIX_OUTPUT_OCCUPIED = Problem(
 """A different file exists where the mixed rows should go."""
 
 
-def mix_output_is_source(path: str, input_path: str) -> Problem:
+def mix_output_is_source(input_path: str) -> Problem:
     """The mixed rows, or their report, would replace a file that the mix reads."""
     return Problem(
         code="MENS-D111",
         what=f"this would replace an input of the mix, {input_path}.",
         fix="Choose another output file.",
-        where=path,
     )
 
 

@@ -14,13 +14,12 @@ ROW_FILE_OCCUPIED = Problem(
 """A different file exists where rows should go."""
 
 
-def row_outputs_equal(path: str, first: str, second: str) -> Problem:
+def row_outputs_equal(first: str, second: str) -> Problem:
     """Two outputs of one command are the same file."""
     return Problem(
         code="MENS-D231",
         what=f"{first} and {second} are the same file.",
         fix="Choose a different file for each.",
-        where=path,
     )
 
 
@@ -33,7 +32,7 @@ def split_parts_differ(parts: int, sides: Sequence[str]) -> Problem:
     )
 
 
-def split_side_empty(path: str, sides: Sequence[str], groups: int) -> Problem:
+def split_side_empty(sides: Sequence[str], groups: int) -> Problem:
     """No group of rows falls on one of the sides."""
     return Problem(
         code="MENS-D233",
@@ -41,17 +40,15 @@ def split_side_empty(path: str, sides: Sequence[str], groups: int) -> Problem:
         f" {groups} groups that must stay together.",
         fix="Give that side a larger share of --ratio, choose a --group-by with more values, or"
         " try another --seed.",
-        where=path,
     )
 
 
-def row_output_overlaps(flag: str, path: str) -> Problem:
+def row_output_overlaps(flag: str) -> Problem:
     """An output that is an input, through any link, or is inside a folder that is one."""
     return Problem(
         code="MENS-D235",
         what="the output is one of the inputs, or is inside of one.",
         fix=f"Choose another file for {flag}.",
-        where=path,
     )
 
 

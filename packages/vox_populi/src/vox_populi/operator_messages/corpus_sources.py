@@ -7,24 +7,22 @@ from collections.abc import Sequence
 from vox_tensor.errors import Problem
 
 
-def legacy_rules_refused(where: str, reason: str) -> Problem:
+def legacy_rules_refused(reason: str) -> Problem:
     """A file of rules for legacy text that cannot be used."""
     return Problem(
         code="MENS-D236",
         what=f"the legacy rules cannot be used: {reason}.",
         fix="Correct the file; the page `Legacy rules` of the docs describes every key.",
-        where=where,
     )
 
 
-def pairs_source_count(given: Sequence[str], flags: Sequence[str], output: str) -> Problem:
+def pairs_source_count(given: Sequence[str], flags: Sequence[str]) -> Problem:
     """No source, or more than one."""
     what = f"{' and '.join(given)} cannot be combined." if given else "there is no source of rows."
     return Problem(
         code="MENS-D239",
         what=what,
         fix=f"Pass one of {', '.join(flags)}; vox mens corpus mix combines their rows.",
-        where=output,
     )
 
 
@@ -36,13 +34,12 @@ DOCUMENTS_MISSING = Problem(
 """The folder of documents does not exist."""
 
 
-def no_document_rows(path: str, files: int) -> Problem:
+def no_document_rows(files: int) -> Problem:
     """A folder without a section that makes a training row."""
     return Problem(
         code="MENS-D238",
         what=f"none of its {files} Markdown files gives a training row.",
         fix="Pass a folder of documents whose sections have a heading and at least 100 characters.",
-        where=path,
     )
 
 
@@ -75,23 +72,21 @@ REPOSITORY_WITHOUT_COMMITS = Problem(
 """A repository whose checked-out branch has no commit that can be found."""
 
 
-def git_failed(path: str, reason: str) -> Problem:
+def git_failed(reason: str) -> Problem:
     """A history that git cannot read."""
     return Problem(
         code="MENS-D244",
         what=f"git cannot read the history: {reason}.",
         fix="Check it with git fsck, or pass a fresh clone.",
-        where=path,
     )
 
 
-def no_commit_rows(path: str, commits: int) -> Problem:
+def no_commit_rows(commits: int) -> Problem:
     """A history without a commit that makes a training row."""
     return Problem(
         code="MENS-D245",
         what=f"none of its {commits} commits gives a training row.",
         fix="Pass a repository with small commits whose messages have a sentence.",
-        where=path,
     )
 
 

@@ -25,13 +25,12 @@ def output_folder_occupied(path: str, *, is_run: bool = False) -> Problem:
     )
 
 
-def output_overlaps(path: str, other: str) -> Problem:
+def output_overlaps(other: str) -> Problem:
     """The output would replace, contain or be inside an input."""
     return Problem(
         code="MENS-A046",
         what=f"the output overlaps the input {other}.",
         fix="Choose an --output-dir that is neither inside an input nor contains one.",
-        where=path,
     )
 
 
@@ -64,23 +63,21 @@ OUTPUT_FOLDER_IS_LINK = Problem(
 """Writing never follows links."""
 
 
-def folder_locked(path: str, holder: str) -> Problem:
+def folder_locked(holder: str) -> Problem:
     """Another process is writing to this folder."""
     return Problem(
         code="MENS-E004",
         what=f"the folder is held by {clipped(holder)}.",
         fix="Wait for it, or choose another --output-dir.",
-        where=path,
     )
 
 
-def file_not_written(path: str, error: OSError) -> Problem:
+def file_not_written(error: OSError) -> Problem:
     """The system refused to write; the old content is unchanged."""
     return Problem(
         code="MENS-E005",
         what=f"it cannot be written: {cause(error)}.",
         fix="Check permissions and free space, then start again.",
-        where=path,
     )
 
 
@@ -131,13 +128,12 @@ def merge_disk_too_small(path: str, needed: int, free: int) -> Problem:
     )
 
 
-def folder_not_published(path: str, error: OSError) -> Problem:
+def folder_not_published(error: OSError) -> Problem:
     """The finished folder could not be moved into place; the old one is unchanged."""
     return Problem(
         code="MENS-E021",
         what=f"the finished folder cannot be moved into place: {cause(error)}.",
         fix="Check permissions and that nothing else writes there, then start again.",
-        where=path,
     )
 
 
@@ -170,13 +166,12 @@ def memory_too_small(device: str, needed: int, available: int) -> Problem:
     )
 
 
-def output_not_writable(path: str, reason: str) -> Problem:
+def output_not_writable(reason: str) -> Problem:
     """The run folder cannot be created or written to."""
     return Problem(
         code="MENS-P009",
         what=f"the output folder cannot be written: {reason}.",
         fix="Choose another --output-dir, or change its permissions.",
-        where=path,
     )
 
 

@@ -17,23 +17,21 @@ def jail_missing(reason: str) -> Problem:
     )
 
 
-def task_malformed(reason: str, where: str) -> Problem:
+def task_malformed(reason: str) -> Problem:
     """A task, or a document of tasks, that cannot be used."""
     return Problem(
         code="MENS-V001",
         what=f"{reason}.",
         fix="Correct the task; the page `Task files` of the docs describes every key.",
-        where=where,
     )
 
 
-def task_id_repeated(task_id: str, first: str, where: str) -> Problem:
+def task_id_repeated(task_id: str, first: str) -> Problem:
     """Two tasks with one id, which reports and baselines could not tell apart."""
     return Problem(
         code="MENS-V002",
         what=f"the id {clipped(task_id)!r} is taken by the task at {first}.",
         fix="Give every task an id of its own.",
-        where=where,
     )
 
 
@@ -45,23 +43,21 @@ TASKS_MISSING = Problem(
 """Files without a single task."""
 
 
-def code_not_allowed(count: int, where: str) -> Problem:
+def code_not_allowed(count: int) -> Problem:
     """Tasks that run what the model writes, without permission to do so."""
     return Problem(
         code="MENS-V004",
         what=f"{count} tasks run the code of answers.",
         fix="Pass --run-code to run it locked in: no network, no files, limits of time and memory.",
-        where=where,
     )
 
 
-def report_invalid(reason: str, where: str) -> Problem:
+def report_invalid(reason: str) -> Problem:
     """A file that is not a report of an evaluation."""
     return Problem(
         code="MENS-V011",
         what=f"this is not a report of eval-local: {reason}.",
         fix="Pass a folder that `vox mens eval-local --output-dir` wrote, or its eval_report.json.",
-        where=where,
     )
 
 
@@ -73,33 +69,30 @@ REPORT_EDITED = Problem(
 """A report that does not match its own digest."""
 
 
-def policy_malformed(reason: str, where: str) -> Problem:
+def policy_malformed(reason: str) -> Problem:
     """A policy that cannot be used; nothing passes by it."""
     return Problem(
         code="MENS-V020",
         what=f"the policy cannot be used: {reason}.",
         fix="Correct it; the page `Evaluation gates` of the docs describes every key.",
-        where=where,
     )
 
 
-def gate_failed(name: str, message: str, where: str) -> Problem:
+def gate_failed(name: str, message: str) -> Problem:
     """A rate that does not meet its rule."""
     return Problem(
         code="MENS-V021",
         what=f"{name}: {message}.",
         fix="Look at the failed answers on the report's page, then train again.",
-        where=where,
     )
 
 
-def gate_not_judged(name: str, message: str, where: str) -> Problem:
+def gate_not_judged(name: str, message: str) -> Problem:
     """A rule that could not be judged, which counts as a miss."""
     return Problem(
         code="MENS-V022",
         what=f"{name} cannot be judged: {message}.",
         fix="Evaluate on the same tasks, with a check for each rate that the policy names.",
-        where=where,
     )
 
 
@@ -116,23 +109,21 @@ def note_gate_missed(name: str, message: str, where: str) -> str:
     return f"{where}: {name}: {message} (does not block)"
 
 
-def suite_malformed(reason: str, where: str) -> Problem:
+def suite_malformed(reason: str) -> Problem:
     """A suite of a scorecard that cannot be used."""
     return Problem(
         code="MENS-V030",
         what=f"the suite cannot be used: {reason}.",
         fix="Correct it; the page `Scorecards` of the docs describes every key.",
-        where=where,
     )
 
 
-def cycle_invalid(reason: str, where: str) -> Problem:
+def cycle_invalid(reason: str) -> Problem:
     """A file that is not a cycle of a scorecard."""
     return Problem(
         code="MENS-V031",
         what=f"this is not a cycle of a scorecard: {reason}.",
         fix="Pass a folder that `vox mens scorecard run` wrote, or its cycle.json.",
-        where=where,
     )
 
 
@@ -151,13 +142,12 @@ CYCLE_OF_OTHER_SUITE = Problem(
 """A cycle that was measured on another suite."""
 
 
-def run_of_other_backend(where: str, wanted: str, found: str) -> Problem:
+def run_of_other_backend(wanted: str, found: str) -> Problem:
     """A run that another kernel trained than it is passed for."""
     return Problem(
         code="MENS-V034",
         what=f"this is not a run of --backend {wanted}: its manifest says {found}.",
         fix="Pass a run of each backend: --lora-run RUN --qlora-run RUN.",
-        where=where,
     )
 
 

@@ -27,34 +27,31 @@ _MERGE = "Merge the adapter into its base (vox mens merge-weights) and ship the 
 _SAVE_AGAIN = "Save the adapter again with PEFT's save_pretrained, and copy the whole folder."
 
 
-def not_a_peft_folder(path: str, name: str) -> Problem:
+def not_a_peft_folder(name: str) -> Problem:
     """One of the two files of a PEFT adapter is missing."""
     return Problem(
         code="MENS-A060",
         what=f"not a PEFT adapter folder: there is no {name}.",
         fix="Pass the folder written by PEFT's save_pretrained, with adapter_config.json and "
         "adapter_model.safetensors; pass adapters of vox mens train with --run or --checkpoint.",
-        where=path,
     )
 
 
-def peft_config_invalid(path: str, reason: str) -> Problem:
+def peft_config_invalid(reason: str) -> Problem:
     """A required field of `adapter_config.json` is missing or wrong."""
     return Problem(
         code="MENS-A061",
         what=f"not a valid PEFT config: {clipped(reason)}.",
         fix=_SAVE_AGAIN,
-        where=path,
     )
 
 
-def peft_setting_unsupported(path: str, field: str, value: object, reason: str) -> Problem:
+def peft_setting_unsupported(field: str, value: object, reason: str) -> Problem:
     """A setting that makes the adapter more than one plain low-rank update."""
     return Problem(
         code="MENS-A062",
         what=f"{field} is {clipped(value)}: {reason}.",
         fix="Merge it into its base with PEFT (merge_and_unload), or train without that setting.",
-        where=path,
     )
 
 
@@ -66,14 +63,13 @@ PEFT_TARGETS_NOTHING = Problem(
 """An adapter without a tensor for any projection of the base."""
 
 
-def peft_table_differs(path: str, name: str) -> Problem:
+def peft_table_differs(name: str) -> Problem:
     """A PEFT folder with trained or foreign weights of the base's embedding or head."""
     return Problem(
         code="MENS-H167",
         what=f"it brings {clipped(name)}, which is not the base's own table.",
         fix="Pass the folder of the adapter's own base with --model, or merge it there with PEFT"
         " (merge_and_unload).",
-        where=path,
     )
 
 
@@ -85,23 +81,21 @@ def note_ranks_made_equal(rank: int) -> str:
     )
 
 
-def consumer_refuses(consumer: str, reason: str, where: str) -> Problem:
+def consumer_refuses(consumer: str, reason: str) -> Problem:
     """The adapter cannot be represented in the consumer's format."""
     return Problem(
         code="MENS-A070",
         what=f"{consumer} cannot load it: {reason}.",
         fix=_MERGE,
-        where=where,
     )
 
 
-def consumer_needs_other_form(consumer: str, form: str, where: str) -> Problem:
+def consumer_needs_other_form(consumer: str, form: str) -> Problem:
     """A folder in another program's format."""
     return Problem(
         code="MENS-A071",
         what=f"{consumer} does not read {form}.",
         fix=f"Write its format with: vox mens export-adapter RUN --for {consumer} --output-dir DIR",
-        where=where,
     )
 
 
@@ -124,13 +118,12 @@ NOTHING_TO_LINT = Problem(
 """A path with neither an adapter nor a model."""
 
 
-def exported_file_differs(path: str, name: str) -> Problem:
+def exported_file_differs(name: str) -> Problem:
     """A written file does not read back as expected; nothing is published."""
     return Problem(
         code="MENS-A074",
         what=f"{clipped(name)} did not read back as it was written; nothing is published.",
         fix="Check the disk, then export again.",
-        where=path,
     )
 
 
@@ -142,23 +135,21 @@ EXPORT_TARGET_EXISTS = Problem(
 """An export never writes to an existing path."""
 
 
-def gguf_model_unsupported(path: str, reason: str) -> Problem:
+def gguf_model_unsupported(reason: str) -> Problem:
     """A model that GGUF cannot represent."""
     return Problem(
         code="MENS-A076",
         what=f"it cannot be written as GGUF: {reason}.",
         fix="Use llama.cpp's own convert_hf_to_gguf.py, or serve the folder as it is.",
-        where=path,
     )
 
 
-def gguf_value_too_large(path: str, name: str, kind: str) -> Problem:
+def gguf_value_too_large(name: str, kind: str) -> Problem:
     """A weight outside the range of the requested type."""
     return Problem(
         code="MENS-A077",
         what=f"the tensor {clipped(name)} has values that {kind} cannot hold.",
         fix="Write it with --type f32.",
-        where=path,
     )
 
 
@@ -217,46 +208,42 @@ NOTE_TEMPLATE_ASSUMED = (
 """PEFT folders do not record the template they were trained with."""
 
 
-def proxy_has_no_other_form(path: str, graph: str, target: str) -> Problem:
+def proxy_has_no_other_form(graph: str, target: str) -> Problem:
     """A proxy adapter, whose numbers are meaningless in the transformer."""
     return Problem(
         code="MENS-A520",
         what=f"it was trained in the graph {graph}, whose blocks are not the transformer's: as "
         f"{target} it would compute something nobody trained.",
         fix="Train with --qlora-graph full, or merge it with vox mens merge-qlora.",
-        where=path,
     )
 
 
-def convert_needs_base(path: str, form: str) -> Problem:
+def convert_needs_base(form: str) -> Problem:
     """A format without the names and shapes of its base."""
     return Problem(
         code="MENS-A521",
         what=f"{form} alone lacks information for the conversion, and its base was not found "
         "from here.",
         fix="Pass the folder of its base with --base.",
-        where=path,
     )
 
 
-def convert_same_form(path: str, target: str) -> Problem:
+def convert_same_form(target: str) -> Problem:
     """The adapter already has the requested format."""
     return Problem(
         code="MENS-A522",
         what=f"it already has the format {target}.",
         fix="Copy it, or choose another format with --to.",
-        where=path,
     )
 
 
-def layers_unlike_base(path: str, names: Sequence[str], reason: str) -> Problem:
+def layers_unlike_base(names: Sequence[str], reason: str) -> Problem:
     """Layers of an adapter that the given base does not have."""
     shown = clipped(", ".join(names[:3]))
     return Problem(
         code="MENS-A523",
         what=f"{len(names)} of its layers do not correspond to the base: {shown}: {reason}.",
         fix="Pass the folder of its own base with --base.",
-        where=path,
     )
 
 
@@ -276,14 +263,13 @@ def note_facts_assumed(form: str) -> str:
     )
 
 
-def proxy_has_no_consumer(path: str, graph: str) -> Problem:
+def proxy_has_no_consumer(graph: str) -> Problem:
     """A proxy adapter for another program, which would run it in the whole transformer."""
     return Problem(
         code="MENS-A541",
         what=f"it was trained in the graph {clipped(graph)}; another program would run it in the "
         "whole transformer, for which it was not trained.",
         fix="Merge it into its base with vox schola merge-qlora, or train with --qlora-graph full.",
-        where=path,
     )
 
 
@@ -323,12 +309,11 @@ def mobile_program_missing(known: Sequence[str]) -> Problem:
     )
 
 
-def inference_profile_unknown(variable: str, word: str, known: Sequence[str]) -> Problem:
+def inference_profile_unknown(word: str, known: Sequence[str]) -> Problem:
     """A word in the source system's variable that it does not know."""
     return Problem(
         code="MENS-V051",
         what=f"{clipped(word)!r} is not an inference profile.",
-        where=variable,
         fix=f"Use one of {', '.join(known)}, or unset it.",
     )
 
@@ -341,12 +326,11 @@ MOBILE_NEEDS_DENSE = Problem(
 """A base in 4 bits, or an adapter that was trained on one."""
 
 
-def mobile_rank(path: str, rank: int, most: int) -> Problem:
+def mobile_rank(rank: int, most: int) -> Problem:
     """An adapter that is larger than those of the deployment target mobile_edge."""
     return Problem(
         code="MENS-A565",
         what=f"its rank is {rank}; an adapter for a device has at most {most}.",
-        where=path,
         fix="Train with --deployment-target mobile_edge, or merge the run and export the folder.",
     )
 

@@ -14,14 +14,13 @@ HARNESS_TASKS_MISSING = Problem(
 """Nothing to measure."""
 
 
-def harness_task_unusable(task: str, reason: str) -> Problem:
+def harness_task_unusable(reason: str) -> Problem:
     """A task that lm_eval refuses or fails on."""
     return Problem(
         code="MENS-H171",
         what=f"lm_eval cannot use this task: {clipped(reason)}.",
         fix="Correct the file; lm_eval's task guide describes its keys. Data that is not on this"
         " machine is not fetched, unless HF_DATASETS_OFFLINE and HF_HUB_OFFLINE are 0.",
-        where=task,
     )
 
 

@@ -23,34 +23,31 @@ MERGE_ADAPTER_WITHOUT_MODULES = Problem(
 """An adapter without projections."""
 
 
-def merge_changed_nothing(path: str, dtype: str) -> Problem:
+def merge_changed_nothing(dtype: str) -> Problem:
     """The update is smaller than half a unit of the base's number type, everywhere."""
     return Problem(
         code="MENS-A042",
         what=f"no weight changed: rounding to {dtype} removes the whole update.",
         fix="Train longer, or merge into a base stored in float32.",
-        where=path,
     )
 
 
-def merge_not_finite(path: str, name: str, dtype: str) -> Problem:
+def merge_not_finite(name: str, dtype: str) -> Problem:
     """The base has NaN or infinities, or the sum does not fit the number type."""
     return Problem(
         code="MENS-A044",
         what=f"the merged tensor {clipped(name)} has values that are not finite in {dtype}.",
         fix="Check the base's weights; a sum beyond float16 needs a bfloat16 or float32 base.",
-        where=path,
     )
 
 
-def merge_differs_from_adapter(path: str, found: str, allowed: str) -> Problem:
+def merge_differs_from_adapter(found: str, allowed: str) -> Problem:
     """The merged files do not compute the same as base and adapter."""
     return Problem(
         code="MENS-A045",
         what=f"merged and adapted logits differ by {found}, more than the allowed {allowed};"
         " nothing was published.",
         fix="Serve the adapter unmerged, or merge into a base stored in float32.",
-        where=path,
     )
 
 
@@ -64,23 +61,21 @@ def merge_into_static_attention_refused(model_type: str) -> Problem:
     )
 
 
-def merged_file_invalid(path: str, reason: str) -> Problem:
+def merged_file_invalid(reason: str) -> Problem:
     """A `model_merged.bin` that is not valid."""
     return Problem(
         code="MENS-A048",
         what=f"not a valid merged model: {clipped(reason)}.",
         fix="Copy it again from where it was written, or merge again.",
-        where=path,
     )
 
 
-def merged_file_version_unknown(path: str, found: str | None, known: str) -> Problem:
+def merged_file_version_unknown(found: str | None, known: str) -> Problem:
     """A merged file written by a newer release."""
     return Problem(
         code="MENS-A049",
         what=f"its format has version {clipped(found)}; this program reads version {known}.",
         fix="Upgrade Vox Mens, or merge again.",
-        where=path,
     )
 
 
@@ -153,7 +148,7 @@ class RowFigures:
         return f"{', '.join(parts)}; {losses}"
 
 
-def merge_loses_training(path: str, dtype: str, figures: RowFigures) -> Problem:
+def merge_loses_training(dtype: str, figures: RowFigures) -> Problem:
     """Rounding, or a different base, loses what the adapter learned."""
     return Problem(
         code="MENS-A085",
@@ -161,7 +156,6 @@ def merge_loses_training(path: str, dtype: str, figures: RowFigures) -> Problem:
         f" positions it picks the adapter's token at {figures}. Nothing was published.",
         fix="Omit --dtype to get a number type that keeps it, or train longer or at a higher rate;"
         " after QLoRA, merge with --onto dequant.",
-        where=path,
     )
 
 
@@ -209,34 +203,31 @@ ORIGINAL_IS_PACKED = Problem(
 """The base folder has NF4 weights and no original ones to merge into."""
 
 
-def subset_key_missing(path: str, layer: str, key: str, near: str | None) -> Problem:
+def subset_key_missing(layer: str, key: str, near: str | None) -> Problem:
     """The adapter refers to a base tensor that no file of the base has."""
     hint = f"Did it mean {clipped(near)}? " if near else ""
     return Problem(
         code="MENS-A551",
         what=f"{clipped(key)}, the tensor of layer {clipped(layer)}, is not in the base.",
         fix=f"{hint}Pass the base the adapter was trained on.",
-        where=path,
     )
 
 
-def subset_misshaped(path: str, key: str, found: Sequence[int], expected: Sequence[int]) -> Problem:
+def subset_misshaped(key: str, found: Sequence[int], expected: Sequence[int]) -> Problem:
     """A base tensor whose shape does not match the update."""
     return Problem(
         code="MENS-A552",
         what=f"{clipped(key)} is {list(found)} in the base; the update is for {list(expected)}.",
         fix="Pass the base the adapter was trained on.",
-        where=path,
     )
 
 
-def subset_dtype_unsupported(path: str, key: str, dtype: str) -> Problem:
+def subset_dtype_unsupported(key: str, dtype: str) -> Problem:
     """The base tensor is not stored in 16 or 32 bits."""
     return Problem(
         code="MENS-A553",
         what=f"{clipped(key)} is stored as {clipped(dtype)}.",
         fix="Pass a base in F32, BF16 or F16.",
-        where=path,
     )
 
 
@@ -269,23 +260,21 @@ SUBSET_NO_FORMAT = Problem(
 """`--subset` was combined with a format."""
 
 
-def subset_key_twice(path: str, layer: str, other: str, key: str) -> Problem:
+def subset_key_twice(layer: str, other: str, key: str) -> Problem:
     """Two layers are mapped to one base tensor; the later sum would replace the other."""
     return Problem(
         code="MENS-A558",
         what=f"{clipped(other)} and {clipped(layer)} are both mapped to {clipped(key)}.",
         fix="Map each layer to a separate base tensor in base_key_map.",
-        where=path,
     )
 
 
-def subset_tensor_in_two_files(path: str, key: str, other: str) -> Problem:
+def subset_tensor_in_two_files(key: str, other: str) -> Problem:
     """A folder with the files of several models, or with one model twice."""
     return Problem(
         code="MENS-A559",
         what=f"both it and {clipped(other)} contain {clipped(key)}.",
         fix="Pass the right file with --base, or a folder with the files of one model.",
-        where=path,
     )
 
 
@@ -342,11 +331,10 @@ def note_proxy_merged(graph: str) -> str:
     )
 
 
-def receipt_unusable(path: str, reason: str) -> Problem:
+def receipt_unusable(reason: str) -> Problem:
     """The receipt of a merged folder does not record how its text was formatted."""
     return Problem(
         code="MENS-A031",
         what=f"not a valid merge receipt: {clipped(reason)}.",
         fix="Merge again, or restore the receipt that the merge wrote.",
-        where=path,
     )

@@ -8,13 +8,12 @@ from vox_populi.operator_messages.wording import clipped
 from vox_tensor.errors import Problem
 
 
-def model_dir_missing(where: str, exists: bool) -> Problem:
+def model_dir_missing(exists: bool) -> Problem:
     """A path that is not a model folder."""
     return Problem(
         code="MENS-H001",
         what="not a folder." if exists else "there is no such folder.",
         fix="Pass a folder with config.json and safetensors weights.",
-        where=where,
     )
 
 
@@ -73,13 +72,12 @@ MODEL_FILE_MISSING = Problem(
 """A required file is missing."""
 
 
-def model_file_unreadable(where: str, reason: str) -> Problem:
+def model_file_unreadable(reason: str) -> Problem:
     """The operating system refuses to read it."""
     return Problem(
         code="MENS-H003",
         what=f"it cannot be read: {reason}.",
         fix="Check its permissions and the disk.",
-        where=where,
     )
 
 
@@ -98,61 +96,56 @@ PUBLISHED_FILE_LEADS_OUT = Problem(
 """The target of such a link must not be published as part of the model."""
 
 
-def model_file_too_large(where: str, limit: int) -> Problem:
+def model_file_too_large(limit: int) -> Problem:
     """A JSON file larger than any real one."""
     return Problem(
         code="MENS-H005",
         what=f"it is larger than {limit:,} bytes, which is too large for such a file.",
         fix="Download the file again.",
-        where=where,
     )
 
 
-def model_json_invalid(where: str, reason: str) -> Problem:
+def model_json_invalid(reason: str) -> Problem:
     """A file that is not the required JSON object."""
     return Problem(
         code="MENS-H006",
         what=f"it cannot be used as JSON: {reason}.",
         fix="Download the file again, or correct it.",
-        where=where,
     )
 
 
-def model_type_unsupported(where: str, name: str, supported: Sequence[str]) -> Problem:
+def model_type_unsupported(name: str, supported: Sequence[str]) -> Problem:
     """An unsupported architecture."""
     names = ", ".join(supported)
     what = f"model_type {clipped(name)} is not supported." if name else "it has no model_type."
-    return Problem(code="MENS-H010", what=what, fix=f"Use one of: {names}.", where=where)
+    return Problem(code="MENS-H010", what=what, fix=f"Use one of: {names}.")
 
 
-def config_field_missing(where: str, name: str, expected: str) -> Problem:
+def config_field_missing(name: str, expected: str) -> Problem:
     """A field that is needed to know the shapes."""
     return Problem(
         code="MENS-H011",
         what=f"the field {clipped(name)} is missing.",
         fix=f"Set it to {expected}.",
-        where=where,
     )
 
 
-def config_field_wrong(where: str, name: str, value: object, expected: str) -> Problem:
+def config_field_wrong(name: str, value: object, expected: str) -> Problem:
     """A field of the wrong type or out of range."""
     return Problem(
         code="MENS-H012",
         what=f"the field {clipped(name)} is {clipped(value)}.",
         fix=f"Set it to {expected}.",
-        where=where,
     )
 
 
-def config_unsupported(where: str, name: str, value: object | None, meaning: str) -> Problem:
+def config_unsupported(name: str, value: object | None, meaning: str) -> Problem:
     """A known setting that changes the arithmetic in an unsupported way."""
     asks = clipped(name) if value is None else f"{clipped(name)} {clipped(value)}"
     return Problem(
         code="MENS-H013",
         what=f"{asks} requires {meaning}, which is not supported.",
         fix="Use a model without this setting.",
-        where=where,
     )
 
 
@@ -167,34 +160,31 @@ def config_contradiction(where: str, *names: str) -> Problem:
     )
 
 
-def container_broken(where: str, reason: str) -> Problem:
+def container_broken(reason: str) -> Problem:
     """A safetensors file that violates its format."""
     return Problem(
         code="MENS-H020",
         what=f"not a valid safetensors file: {reason}.",
         fix="Download or write the file again.",
-        where=where,
     )
 
 
-def container_foreign(where: str, kind: str) -> Problem:
+def container_foreign(kind: str) -> Problem:
     """A different format under the name of a safetensors file."""
     return Problem(
         code="MENS-H021",
         what=f"this is {kind}, not a safetensors file; nothing in it was read or run.",
         fix="Download the safetensors weights of this model, or convert them first.",
-        where=where,
     )
 
 
-def weights_missing(where: str, found: str | None) -> Problem:
+def weights_missing(found: str | None) -> Problem:
     """No safetensors weights in the folder."""
     beside = f" (only {found}, in another format)" if found else ""
     return Problem(
         code="MENS-H030",
         what=f"there is no model.safetensors or model.safetensors.index.json{beside}.",
         fix="Download or save the weights as safetensors in this folder.",
-        where=where,
     )
 
 
@@ -206,73 +196,66 @@ WEIGHTS_AMBIGUOUS = Problem(
 """Two sets of weights in one folder."""
 
 
-def index_entry_wrong(where: str, name: str, reason: str) -> Problem:
+def index_entry_wrong(name: str, reason: str) -> Problem:
     """An entry of the index that cannot be followed safely."""
     return Problem(
         code="MENS-H032",
         what=f"the entry {clipped(name)} {reason}.",
         fix="Download or write the index again.",
-        where=where,
     )
 
 
-def tensor_not_in_shard(where: str, name: str) -> Problem:
+def tensor_not_in_shard(name: str) -> Problem:
     """The index lists a tensor that its shard lacks."""
     return Problem(
         code="MENS-H033",
         what=f"the index lists {clipped(name)} for this file, but it is not there.",
         fix="Download the shard and the index again.",
-        where=where,
     )
 
 
-def tensor_not_in_index(where: str, name: str) -> Problem:
+def tensor_not_in_index(name: str) -> Problem:
     """A shard has a tensor that the index assigns to another file or to none."""
     return Problem(
         code="MENS-H034",
         what=f"it contains {clipped(name)}, which the index does not list for this file.",
         fix="Download the shard and the index again.",
-        where=where,
     )
 
 
-def tensor_named_twice(where: str, name: str) -> Problem:
+def tensor_named_twice(name: str) -> Problem:
     """A tensor both with and without the prefix that checkpoints of its family may leave out."""
     return Problem(
         code="MENS-H044",
         what=f"the tensor {clipped(name)} occurs with and without its first part.",
         fix="Remove one of the two.",
-        where=where,
     )
 
 
-def hf_tokenizer_unusable(where: str, reason: str) -> Problem:
+def hf_tokenizer_unusable(reason: str) -> Problem:
     """A `tokenizer.json` that the tokenizers library cannot use."""
     return Problem(
         code="MENS-H050",
         what=f"the tokenizer cannot be used: {reason}.",
         fix="Download this model's tokenizer.json again.",
-        where=where,
     )
 
 
-def hf_tokenizer_unbounded(where: str, reason: str) -> Problem:
+def hf_tokenizer_unbounded(reason: str) -> Problem:
     """A tokenizer whose replacements or patterns use unbounded time or memory."""
     return Problem(
         code="MENS-H080",
         what=f"the tokenizer uses unbounded time or memory: {reason}.",
         fix="Use the tokenizer.json that the model was published with.",
-        where=where,
     )
 
 
-def hf_tokenizer_too_slow(where: str, characters: int, seconds: float) -> Problem:
+def hf_tokenizer_too_slow(characters: int, seconds: float) -> Problem:
     """A tokenizer that passed its trial but needs too much time or memory for one text."""
     return Problem(
         code="MENS-H081",
         what=f"the tokenizer took {seconds:.0f} s for a text of {characters:,} characters.",
         fix="Use the tokenizer.json that the model was published with.",
-        where=where,
     )
 
 

@@ -77,13 +77,12 @@ DATA_FOLDER_MISSING = Problem(
 """The data folder does not exist."""
 
 
-def data_dir_is_train_file(path: str, folder: str) -> Problem:
+def data_dir_is_train_file(folder: str) -> Problem:
     """The file itself was passed instead of its folder."""
     return Problem(
         code="MENS-P050",
         what="this is a file, but --data-dir takes the folder.",
         fix=f"Pass --data-dir {shlex.quote(folder)}",
-        where=path,
     )
 
 
@@ -97,13 +96,12 @@ def data_dir_is_file(path: str) -> Problem:
     )
 
 
-def no_file_named_train(path: str, seen: str, form: FileForm) -> Problem:
+def no_file_named_train(seen: str, form: FileForm) -> Problem:
     """Nothing is named after training, but there is a file that looks like the intended rows."""
     return Problem(
         code="MENS-P052",
         what=f"there is no such file, but there is {seen} ({form.value}).",
         fix=f"Pass --data {shlex.quote(seen)}, or rename it to train with its ending.",
-        where=path,
     )
 
 
@@ -120,13 +118,12 @@ TRAIN_FILE_MISSING = Problem(
 """The data folder lacks its one required file."""
 
 
-def tokenizer_beyond_embedding(path: str, ids: int, rows: int) -> Problem:
+def tokenizer_beyond_embedding(ids: int, rows: int) -> Problem:
     """Some ids of the vocabulary would index past the embedding table."""
     return Problem(
         code="MENS-P013",
         what=f"the tokenizer has ids up to {ids - 1}, but the model's embedding has {rows} rows.",
         fix="Use the tokenizer the model was trained with.",
-        where=path,
     )
 
 
@@ -215,36 +212,33 @@ def _either(words: Sequence[str]) -> str:
     return " or ".join(words)
 
 
-def full_graph_incomplete(where: str, missing: Sequence[str]) -> Problem:
+def full_graph_incomplete(missing: Sequence[str]) -> Problem:
     """The folder lacks weights of the transformer; nothing is left out silently."""
     return Problem(
         code="MENS-P020",
         what=f"the full graph needs tensors that are missing: {_named(missing)}.",
-        where=where,
         fix="Complete the folder, or pass --qlora-graph proxy, which trains a bounded proxy on"
         " the existing tensors; its loss is not a full-graph loss.",
     )
 
 
-def proxy_stack_incomplete(where: str, missing: Sequence[str], expected: int) -> Problem:
+def proxy_stack_incomplete(missing: Sequence[str], expected: int) -> Problem:
     """A strict stack is incomplete and fails closed."""
     return Problem(
         code="MENS-P021",
         what=f"the strict proxy stack needs {expected} square output projections, but there are"
         f" only {expected - len(missing)}; missing: {_named(missing)}.",
-        where=where,
         fix="Complete the folder, or pass --qlora-graph proxy --qlora-allow-partial-proxy-stack"
         " and omit --qlora-require-full-proxy-stack to train only the LM head.",
     )
 
 
-def proxy_stack_not_square(where: str, names: Sequence[str]) -> Problem:
+def proxy_stack_not_square(names: Sequence[str]) -> Problem:
     """This model cannot have a stack, because its output projections change the width."""
     return Problem(
         code="MENS-P024",
         what="the strict proxy stack needs square output projections, but those of this model"
         f" are not square: {_named(names)}.",
-        where=where,
         fix="Pass --qlora-graph full, or --qlora-graph proxy --qlora-allow-partial-proxy-stack"
         " without --qlora-require-full-proxy-stack to train only the LM head.",
     )

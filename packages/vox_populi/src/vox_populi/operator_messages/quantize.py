@@ -11,14 +11,13 @@ _DENSE = "Use the 16- or 32-bit weights of this model"
 _SAVE_AGAIN = "Write the folder again with vox mens quantize or save_pretrained, or download it."
 
 
-def quantization_unsupported(where: str, method: str) -> Problem:
+def quantization_unsupported(method: str) -> Problem:
     """Weights quantised in an unsupported format."""
     return Problem(
         code="MENS-H070",
         what=f"quantization_config says {clipped(method)}; the only quantised weights that can be "
         "read are bitsandbytes' nf4.",
         fix=f"{_DENSE}; vox mens quantize converts them to NF4.",
-        where=where,
     )
 
 
@@ -32,34 +31,31 @@ def folder_is_quantized(where: str) -> Problem:
     )
 
 
-def nf4_part_missing(where: str, weight: str, part: str) -> Problem:
+def nf4_part_missing(weight: str, part: str) -> Problem:
     """A packed weight without all parts needed to unpack it."""
     return Problem(
         code="MENS-H072",
         what=f"the quantised weight {clipped(weight)} has no {part}.",
         fix=_SAVE_AGAIN,
-        where=where,
     )
 
 
-def nf4_part_wrong(where: str, name: str, reason: str) -> Problem:
+def nf4_part_wrong(name: str, reason: str) -> Problem:
     """A part of a packed weight that contradicts the config, the format or another part."""
     return Problem(
         code="MENS-H073",
         what=f"the tensor {clipped(name)} {reason}.",
         fix=_SAVE_AGAIN,
-        where=where,
     )
 
 
-def nf4_not_announced(where: str, name: str) -> Problem:
+def nf4_not_announced(name: str) -> Problem:
     """Packed weights that the config does not mention."""
     return Problem(
         code="MENS-H074",
         what=f"it does not mention quantisation, but {clipped(name)} is part of a weight packed by "
         "bitsandbytes.",
         fix="Use the config.json that was saved with these weights.",
-        where=where,
     )
 
 
@@ -71,25 +67,23 @@ NF4_ANNOUNCED_ONLY = Problem(
 """A config that announces packed weights in a folder without any."""
 
 
-def nf4_settings_mixed(where: str, first: str, other: str) -> Problem:
+def nf4_settings_mixed(first: str, other: str) -> Problem:
     """Two ways of packing in one folder."""
     return Problem(
         code="MENS-H076",
         what=f"{clipped(first)} and {clipped(other)} are quantised with different block sizes, "
         "or only one of them with double quantisation.",
         fix=_SAVE_AGAIN,
-        where=where,
     )
 
 
-def nf4_layer_must_be_dense(where: str, weight: str) -> Problem:
+def nf4_layer_must_be_dense(weight: str) -> Problem:
     """A packed head or embedding table."""
     return Problem(
         code="MENS-H077",
         what=f"{clipped(weight)} is quantised; only linear layers of the blocks may be.",
         fix="Quantise the model with this layer in llm_int8_skip_modules, or with vox mens "
         "quantize.",
-        where=where,
     )
 
 
@@ -103,13 +97,12 @@ def already_quantized(where: str) -> Problem:
     )
 
 
-def nf4_scales_overflow(where: str, name: str) -> Problem:
+def nf4_scales_overflow(name: str) -> Problem:
     """Finite weights whose magnitudes do not have a finite mean."""
     return Problem(
         code="MENS-H079",
         what=f"the tensor {clipped(name)} has values too large for double quantisation.",
         fix="Turn double quantisation off (--qlora-no-double-quant, --no-double-quant).",
-        where=where,
     )
 
 
@@ -157,12 +150,11 @@ def note_nf4_cache_unused(reason: str) -> str:
     return f"--nf4-cache-dir has no effect: {reason}."
 
 
-def nf4_cache_unusable(path: str, reason: str) -> Problem:
+def nf4_cache_unusable(reason: str) -> Problem:
     """The folder cannot be used for quantised bases."""
     return Problem(
         code="MENS-P023",
         what=f"the folder of quantised bases cannot be used: {reason}.",
-        where=path,
         fix="Choose another --nf4-cache-dir, or omit it.",
     )
 

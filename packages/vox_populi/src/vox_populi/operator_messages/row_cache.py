@@ -17,13 +17,12 @@ def worker_died(status: int) -> Problem:
     )
 
 
-def entry_not_removed(path: str, reason: str) -> Problem:
+def entry_not_removed(reason: str) -> Problem:
     """The system refuses to remove an entry of the row cache."""
     return Problem(
         code="MENS-D251",
         what=f"the encoded rows cannot be removed: {clipped(reason)}.",
         fix="Remove the folder yourself.",
-        where=path,
     )
 
 

@@ -66,23 +66,21 @@ def tokens_learned(learned: int, tokens: int, unit: str = "tokens") -> str:
     return f"{learned:,} of {tokens:,} {unit} are learned"
 
 
-def no_such_row(where: str, row: int, rows: int) -> Problem:
+def no_such_row(row: int, rows: int) -> Problem:
     """A row was requested by a number beyond the last."""
     return Problem(
         code="MENS-D210",
         what=f"there is no row {row:,}: training uses {rows:,} rows of this file.",
         fix=f"Pass --row from 1 to {rows}.",
-        where=where,
     )
 
 
-def line_has_no_row(where: str, line: int) -> Problem:
+def line_has_no_row(line: int) -> Problem:
     """A row was requested by a line that training does not use."""
     return Problem(
         code="MENS-D211",
         what=f"training uses no row on line {line:,}.",
         fix="Pass the line of another row; --min-rating and --context-filter leave rows out.",
-        where=where,
     )
 
 
@@ -121,13 +119,12 @@ REPORT_NOT_A_FILE = Problem(
 """A folder, link or device exists where a report should go; --force does not replace it."""
 
 
-def report_is_input(path: str, source: str) -> Problem:
+def report_is_input(source: str) -> Problem:
     """A report would replace a file that is read for it."""
     return Problem(
         code="MENS-D216",
         what=f"this would replace {source}, which is read.",
         fix="Choose another file for --html.",
-        where=path,
     )
 
 

@@ -10,33 +10,30 @@ from vox_tensor.errors import Problem
 from vox_tensor.file_form import FileForm
 
 
-def packed_file_damaged(form: FileForm, where: str) -> Problem:
+def packed_file_damaged(form: FileForm) -> Problem:
     """A compressed file that cannot be unpacked to its end."""
     return Problem(
         code="MENS-D160",
         what=f"the file is {form.value}, but is cut off or damaged.",
         fix="Copy or download it again.",
-        where=where,
     )
 
 
-def unpacks_to_too_much(times: int, where: str) -> Problem:
+def unpacks_to_too_much(times: int) -> Problem:
     """A file that fills a disk when it is unpacked."""
     return Problem(
         code="MENS-D161",
         what=f"the rows take more than {times} times the size of the file.",
         fix="If that is right, unpack it yourself and pass the result.",
-        where=where,
     )
 
 
-def json_cut_off(element: int, where: str) -> Problem:
+def json_cut_off(element: int) -> Problem:
     """A JSON array without its end."""
     return Problem(
         code="MENS-D162",
         what=f"the JSON ends inside element {element}, or its list is never closed.",
         fix="Write the file again; it may be cut off, or a bracket or quote may be missing.",
-        where=where,
     )
 
 
@@ -60,14 +57,13 @@ def with_fix_of_row(problem: Problem) -> Problem:
     return replace(problem, fix="Correct this row.")
 
 
-def header_repeats(count: int, where: str) -> Problem:
+def header_repeats(count: int) -> Problem:
     """Two columns with one name."""
     names = "a name" if count == 1 else f"{count} names"
     return Problem(
         code="MENS-D165",
         what=f"the header has {names} more than once.",
         fix="Rename or remove the extra columns.",
-        where=where,
     )
 
 
@@ -108,13 +104,12 @@ NOT_UTF8 = Problem(
 """Text in an encoding that is not known."""
 
 
-def columns_damaged(form: FileForm, where: str) -> Problem:
+def columns_damaged(form: FileForm) -> Problem:
     """A Parquet or Arrow file that its library refuses."""
     return Problem(
         code="MENS-D170",
         what=f"the file is {form.value}, but is cut off, damaged or of a kind that is not read.",
         fix="Write it again, with pandas or the library datasets.",
-        where=where,
     )
 
 
@@ -136,13 +131,12 @@ VALUE_NOT_JSON = Problem(
 """A value that has no counterpart in JSON."""
 
 
-def not_rows(kind: str, where: str) -> Problem:
+def not_rows(kind: str) -> Problem:
     """A file that holds no rows in any format that is read."""
     return Problem(
         code="MENS-D172",
         what=f"this is {kind}, not a file of rows.",
         fix="Pass JSON Lines, a JSON list, CSV, Parquet, Arrow or text (.txt, .md), packed or not.",
-        where=where,
     )
 
 
@@ -155,14 +149,13 @@ def no_temporary_file(reason: str) -> Problem:
     )
 
 
-def folder_ambiguous(names: Sequence[str], where: str) -> Problem:
+def folder_ambiguous(names: Sequence[str]) -> Problem:
     """A folder with more than one set of training rows."""
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return Problem(
         code="MENS-D175",
         what=f"it is unclear which of these are the training rows: {shown}.",
         fix="Pass the files you mean with --data, once for each.",
-        where=where,
     )
 
 
@@ -204,13 +197,12 @@ def config_unclear(names: Sequence[str], where: str) -> Problem:
     )
 
 
-def configs_unusable(reason: str, where: str) -> Problem:
+def configs_unusable(reason: str) -> Problem:
     """A list of configurations that does not say which files belong to a split."""
     return Problem(
         code="MENS-D248",
         what=f"its list of configurations (`configs:`) cannot be used: {clipped(reason)}.",
         fix="Correct it, or pass the files with --data, once for each.",
-        where=where,
     )
 
 
@@ -222,12 +214,11 @@ CONFIGS_NEED_YAML = Problem(
 """A list of configurations, and nothing installed that reads it."""
 
 
-def config_without_train(name: str, splits: Sequence[str], where: str) -> Problem:
+def config_without_train(name: str, splits: Sequence[str]) -> Problem:
     """A configuration with splits of other names."""
     return Problem(
         code="MENS-D250",
         what=f"the configuration {clipped(name)} has no split train, but"
         f" {clipped(', '.join(splits))}.",
         fix="Pass the files you mean with --data, once for each.",
-        where=where,
     )

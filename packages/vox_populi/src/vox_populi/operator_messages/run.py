@@ -49,13 +49,12 @@ def prompt_unfit(number: int, tokens: int, most: int) -> Problem:
     )
 
 
-def evaluation_not_finite(source: str, path: str) -> Problem:
+def evaluation_not_finite(source: str) -> Problem:
     """The model does not give a finite loss on some rows."""
     return Problem(
         code="MENS-R012",
         what=f"the loss is not finite on the rows from {clipped(source)}.",
         fix="Evaluate in f32 (--dtype f32), or train again with a lower --lr.",
-        where=path,
     )
 
 
@@ -100,13 +99,12 @@ ADAPTER_TEXT_DIFFERS = Problem(
 """Template or system prompt differ from those the adapter was trained with."""
 
 
-def template_changed_since(path: str, found: str) -> Problem:
+def template_changed_since(found: str) -> Problem:
     """The base's chat template is not the recorded one, so servers of the base differ from us."""
     return Problem(
         code="MENS-A150",
         what=f"it was trained with a chat template that differs from the one in {found}.",
         fix="Restore that file, or answer with the recorded template with --force-template.",
-        where=path,
     )
 
 
@@ -222,7 +220,7 @@ NOTE_ANSWER_WITHOUT_ROOM = "(cut: the model has no positions left for this conve
 """An answer that reached the end of the model's positions."""
 
 
-def proxy_is_no_language_model(path: str, graph: str) -> Problem:
+def proxy_is_no_language_model(graph: str) -> Problem:
     """A proxy adapter passed to a command that runs a transformer."""
     return Problem(
         code="MENS-A540",
@@ -230,7 +228,6 @@ def proxy_is_no_language_model(path: str, graph: str) -> Problem:
         "language model: it cannot be run or scored as one.",
         fix="Merge it into its base with vox schola merge-qlora and run the merged folder, or "
         "train with --qlora-graph full.",
-        where=path,
     )
 
 
@@ -259,11 +256,10 @@ def note_starts_on_dense(path: str) -> str:
     )
 
 
-def check_rows_invalid(path: str, reason: str) -> Problem:
+def check_rows_invalid(reason: str) -> Problem:
     """The check rows are damaged or belong to a different run."""
     return Problem(
         code="MENS-A087",
         what=f"not the check rows of this adapter's run: {clipped(reason)}",
         fix="Copy the file from the run folder again, or delete it: the merge then checks less.",
-        where=path,
     )

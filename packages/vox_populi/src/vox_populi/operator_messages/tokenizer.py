@@ -23,14 +23,13 @@ SENTENCEPIECE_BROKEN = Problem(
 """A file that is not SentencePiece's."""
 
 
-def tokenizer_not_convertible(where: str, reason: str) -> Problem:
+def tokenizer_not_convertible(reason: str) -> Problem:
     """A tokenizer that this program cannot convert to the same ids."""
     return Problem(
         code="MENS-H152",
         what=f"it cannot be converted: {reason}.",
         fix="Convert it with transformers, in Python: AutoTokenizer.from_pretrained(FOLDER)"
         ".save_pretrained(FOLDER)",
-        where=where,
     )
 
 

@@ -28,10 +28,10 @@ def usage_refused(what: str, where: str | None, command: str, hint: str | None =
     )
 
 
-def option_unknown(option: str, hint: str | None, command: str) -> Problem:
+def option_unknown(hint: str | None, command: str) -> Problem:
     """A flag that the command does not have."""
     fix = hint if hint is not None else f"See: {command} --help"
-    return Problem(code="MENS-U002", what="there is no such option.", where=option, fix=fix)
+    return Problem(code="MENS-U002", what="there is no such option.", fix=fix)
 
 
 def command_unknown(group: str, name: str, hint: str | None) -> Problem:
@@ -115,42 +115,38 @@ def setting_missing(flag: str, variable: str, key: str) -> Problem:
     )
 
 
-def setting_unknown(key: str, hint: str | None, where: str) -> Problem:
+def setting_unknown(key: str, hint: str | None) -> Problem:
     """A config key that is not a setting."""
     return Problem(
         code="MENS-U011",
         what=f"there is no setting {key!r}.",
-        where=where,
         fix=hint if hint is not None else "See: vox mens train --help",
     )
 
 
-def variable_unknown(variable: str, near: str | None) -> Problem:
+def variable_unknown(near: str | None) -> Problem:
     """An environment variable that looks like a setting but is not one."""
     return Problem(
         code="MENS-U012",
         what="this environment variable sets nothing.",
-        where=variable,
         fix=f"Did you mean {near}?" if near else "Unset it, or name it after a flag.",
     )
 
 
-def config_unreadable(path: str, cause: str) -> Problem:
+def config_unreadable(cause: str) -> Problem:
     """A YAML file (settings, mix, tasks, policy or suite) that cannot be opened as text."""
     return Problem(
         code="MENS-U020",
         what=f"this YAML file cannot be read: {cause}.",
-        where=path,
         fix="Pass a YAML file in UTF-8 that this user may read.",
     )
 
 
-def config_not_yaml(where: str, cause: str) -> Problem:
+def config_not_yaml(cause: str) -> Problem:
     """A config file with a syntax error."""
     return Problem(
         code="MENS-U021",
         what=f"this is not valid YAML: {cause}.",
-        where=where,
         fix="Write one `key: value` per line.",
     )
 
@@ -163,22 +159,20 @@ CONFIG_NOT_MAPPING = Problem(
 """A config file whose top level is a list or a single value."""
 
 
-def config_key_repeated(key: str, where: str, first_line: int) -> Problem:
+def config_key_repeated(key: str, first_line: int) -> Problem:
     """A setting that occurs twice in a config file."""
     return Problem(
         code="MENS-U023",
         what=f"{key!r} was already set on line {first_line}.",
-        where=where,
         fix="Keep one of the two.",
     )
 
 
-def config_value_refused(key: str, where: str, expected: str) -> Problem:
+def config_value_refused(key: str, expected: str) -> Problem:
     """A config value of a type that no setting accepts."""
     return Problem(
         code="MENS-U024",
         what=f"{key!r} takes {expected}.",
-        where=where,
         fix="Write it as on the command line; quote text that YAML would read differently.",
     )
 
@@ -202,23 +196,21 @@ PROMPT_MISSING = Problem(
 """Nothing to continue."""
 
 
-def prompts_unusable(where: str, cause: str) -> Problem:
+def prompts_unusable(cause: str) -> Problem:
     """A file of prompts that is empty or contains something else."""
     return Problem(
         code="MENS-U032",
         what=f"no prompts can be read: {cause}.",
-        where=where,
         fix='Write one prompt per line, or JSON lines with a "prompt".',
     )
 
 
-def gate_file_missing(where: str, name: str) -> Problem:
+def gate_file_missing(name: str) -> Problem:
     """Neither the working folder nor any of its parents has the gate, or its rows."""
     return Problem(
         code="MENS-G002",
         what=f"there is no {name} here or in a parent folder.",
         fix="Run the gate in a clone of the workspace, or pass the file of rows with --manifest.",
-        where=where,
     )
 
 

@@ -28,7 +28,7 @@ def require_free(output: Path, inputs: Iterable[Path], *, force: bool) -> None:
     where = str(output)
     for source in inputs:
         if output.exists() and source.exists() and output.samefile(source):
-            raise PreflightError(say.report_is_input(where, str(source)))
+            raise PreflightError(say.report_is_input(str(source)).at(where))
     if not os.path.lexists(output):
         return
     if not stat.S_ISREG(output.lstat().st_mode):

@@ -48,13 +48,13 @@ def convert_adapter(request: ConvertRequest) -> ConvertReport:
     _check_output(request)
     found = find_adapter(request.source, request.base, request.meta).on_its_base()
     if found.place.form is request.target is not AdapterForm.V3:
-        raise ArtifactError(say.convert_same_form(str(request.source), request.target))
+        raise ArtifactError(say.convert_same_form(request.target).at(str(request.source)))
     header = found.adapter.header
     if request.base is not None:
         fitting_modules(found.inventory(), header, found.where)
     if header.graph.is_proxy and request.target is not AdapterForm.V3:
         raise ArtifactError(
-            say.proxy_has_no_other_form(str(request.source), header.graph, request.target.value)
+            say.proxy_has_no_other_form(header.graph, request.target.value).at(str(request.source))
         )
     written = _WRITERS[request.target](found, request.output)
     quantization = header.quantization

@@ -76,7 +76,7 @@ def require_adapter(path: Path) -> None:
 def require_peft(path: Path) -> None:
     """Refuse a folder without the config file of a PEFT adapter."""
     if not os.path.lexists(path / PEFT_CONFIG_FILE):
-        raise ArtifactError(say_export.not_a_peft_folder(str(path), PEFT_CONFIG_FILE))
+        raise ArtifactError(say_export.not_a_peft_folder(PEFT_CONFIG_FILE).at(str(path)))
 
 
 def require_rows(asked: AskedRows) -> None:

@@ -140,7 +140,7 @@ def require_task_needs(tasks: tuple[EvalTask, ...], *, run_code: bool) -> None:
     """
     running = [task for task in tasks if task.runs_code]
     if running and not run_code:
-        raise ConfigError(say.code_not_allowed(len(running), running[0].where))
+        raise ConfigError(say.code_not_allowed(len(running)).at(running[0].where))
     if any(task.needs_schema for task in tasks):
         extras.require("jsonschema", "referencing")
     if running:

@@ -144,5 +144,5 @@ def _source_loss(
 ) -> SourceLoss:
     loss = mean_loss(objective, rows, window_tokens)
     if not math.isfinite(loss):
-        raise RunFailedError(say_run.evaluation_not_finite(source, rows.rows.name))
+        raise RunFailedError(say_run.evaluation_not_finite(source).at(rows.rows.name))
     return SourceLoss(source=source, loss=loss, rows=len(rows), supervised_tokens=rows.n_supervised)

@@ -164,7 +164,7 @@ def _require_limits(request: MobileRequest, found: FoundWeights) -> None:
         assert request.target is not None, "it was refused"
         raise ArtifactError(say.mobile_without_experts(request.target.value))
     if header is not None and header.lora.rank > MOST_RANK:
-        raise ArtifactError(say.mobile_rank(where, header.lora.rank, MOST_RANK))
+        raise ArtifactError(say.mobile_rank(header.lora.rank, MOST_RANK).at(where))
     is_beyond = config.rope is not None and config.rope.is_long(request.seq_len)
     if request.seq_len > config.max_positions or is_beyond:
         raise ConfigError(say.mobile_positions(request.seq_len, config.max_positions))

@@ -59,7 +59,7 @@ def export_adapter(request: ExportRequest) -> ExportReport:
     found = find_own_adapter(request.source, request.model_dir)
     header, where = found.adapter.header, found.where
     if header.graph.is_proxy:
-        raise ArtifactError(say_export.proxy_has_no_consumer(where, header.graph))
+        raise ArtifactError(say_export.proxy_has_no_consumer(header.graph).at(where))
     folder = found.base_folder()
     if folder is not None:
         _check_output(request, (folder,))
@@ -132,8 +132,8 @@ def _require_family(inventory: ModelInventory, header: AdapterHeader, where: str
     """
     if inventory.config.model_type != header.model_type:
         found = str(inventory.model_dir)
-        problem = say_adapter.adapter_not_for_base(
-            where, header.base_name, header.base_digest, found
+        problem = say_adapter.adapter_not_for_base(header.base_name, header.base_digest, found).at(
+            where
         )
         raise ArtifactError(problem)
 

@@ -67,7 +67,7 @@ def _with_own_adapter(path: Path, model_dir: Path | None) -> ChosenModel:
     found = find_own_adapter(path, model_dir)
     header, where = found.adapter.header, found.where
     if header.graph.is_proxy:
-        raise ArtifactError(say_run.proxy_is_no_language_model(where, header.graph))
+        raise ArtifactError(say_run.proxy_is_no_language_model(header.graph).at(where))
     folder = found.base_folder()
     is_quantized = header.quantization is not None
     inventory = read_inventory(folder or embedded_model_dir(), allow_nf4=is_quantized)

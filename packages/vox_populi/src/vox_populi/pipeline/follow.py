@@ -54,7 +54,7 @@ class FollowedRunStoppedError(RunInterruptedError):
     """The followed run was stopped by a signal or its time limit, which is not an error."""
 
     def __init__(self, path: str, step: int) -> None:
-        RunFailedError.__init__(self, say.followed_run_stopped(path, step))
+        RunFailedError.__init__(self, say.followed_run_stopped(step).at(path))
         self.exit_code = 128 + signal.SIGINT
 
 
@@ -92,7 +92,7 @@ def raise_outcome(run: Path, last: Look) -> None:
         raise RunFailedError(say.FOLLOWED_RUN_GONE.at(str(run)))
     if last.state is RunState.FAILED:
         reason = text_or_none(failure.get("message")) or "no reason is recorded"
-        raise RunFailedError(say.followed_run_failed(str(run), reason))
+        raise RunFailedError(say.followed_run_failed(reason).at(str(run)))
     steps = last.history.last.get("step", {})
     raise FollowedRunStoppedError(str(run), first_count(steps.get("step")) or 0)
 
@@ -102,7 +102,7 @@ def _look(follower: TelemetryFollower, run: Path) -> NewLines:
         return follower.look()
     except OSError as error:
         where = str(run / TELEMETRY_FILE)
-        raise ArtifactError(say_adapter.artifact_unreadable(where, error)) from error
+        raise ArtifactError(say_adapter.artifact_unreadable(error).at(where)) from error
 
 
 class _Watched:

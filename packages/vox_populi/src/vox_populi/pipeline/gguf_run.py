@@ -144,7 +144,7 @@ def _kind_that_keeps(
             if rows.is_within:
                 return kind, rows, tuple(notes)
             notes.append(say_merge.note_wider_type("f32", kind))
-            lost.append(say_merge.merge_loses_training(where, kind, row_figures(rows)))
+            lost.append(say_merge.merge_loses_training(kind, row_figures(rows)).at(where))
     raise MergeMismatchError(lost[-1])
 
 

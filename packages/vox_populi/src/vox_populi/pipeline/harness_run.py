@@ -81,7 +81,7 @@ def _measured(
                 log_samples=False,
             )
     except _TASK_ERRORS as error:
-        raise ConfigError(say.harness_task_unusable(task.name, _reason(error))) from None
+        raise ConfigError(say.harness_task_unusable(_reason(error)).at(task.name)) from None
     for name, values in found["results"].items():
         counted = found["n-samples"].get(name, {}).get("effective", 0)
         yield TaskFigures(task=name, examples=counted, metrics=dict(_metrics(values)))

@@ -103,7 +103,7 @@ def _tokenizer(request: ImportGgufRequest, fields: GgufFields) -> _Tokenizer:
         return _Tokenizer(made.kind, tokenizer_files(made))
     names = [name for name in TOKENIZER_FILES if os.path.lexists(folder / name)]
     if TOKENIZER_NAME not in names:
-        raise ModelError(say.no_tokenizer_there(str(folder), TOKENIZER_NAME))
+        raise ModelError(say.no_tokenizer_there(TOKENIZER_NAME).at(str(folder)))
     templates = sorted((folder / TEMPLATES_FOLDER).glob("*.jinja"))
     names += [f"{TEMPLATES_FOLDER}/{path.name}" for path in templates]
     files = {name: read_published_file(folder / name, folder) for name in names}
@@ -125,7 +125,7 @@ def _read_again(folder: Path, request: ImportGgufRequest) -> None:
     rows = inventory.config.vocab_size
     if tokenizer.vocab_size > rows:
         reason = f"it has ids up to {tokenizer.vocab_size - 1}, the embedding table {rows} rows"
-        raise ModelError(say.gguf_tokenizer_unsupported(str(request.source), reason))
+        raise ModelError(say.gguf_tokenizer_unsupported(reason).at(str(request.source)))
 
 
 def _notes(plan: GgufFolderPlan) -> tuple[str, ...]:

@@ -171,11 +171,11 @@ def _of_mlx(folder: Path, consumer: Consumer, base: ModelConfig | None) -> Itera
     if consumer is Consumer.MLX:
         yield from mlx_folder_problems(folder, base)
     else:
-        yield say.consumer_needs_other_form(consumer, "mlx-lm's files", str(folder))
+        yield say.consumer_needs_other_form(consumer, "mlx-lm's files").at(str(folder))
 
 
 def _of_run(adapter: Path, consumer: Consumer) -> Iterator[Problem]:
-    yield say.consumer_needs_other_form(consumer, adapter.name, str(adapter.parent))
+    yield say.consumer_needs_other_form(consumer, adapter.name).at(str(adapter.parent))
 
 
 def _model_state(folder: Path) -> tuple[tuple[Problem, ...], ModelInventory | None]:

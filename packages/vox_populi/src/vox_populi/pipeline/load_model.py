@@ -78,7 +78,7 @@ def find_weights(choice: WeightsChoice) -> FoundWeights:
     folder, adapter, text = model.folder, model.adapter, model.text
     chosen = _tokenizer(choice.tokenizer, folder, model.inventory, text)
     if text is not None and chosen.tokenizer.digest != text.tokenizer_digest:
-        raise ArtifactError(say_adapter.adapter_tokenizer_differs(text.where, str(chosen.path)))
+        raise ArtifactError(say_adapter.adapter_tokenizer_differs(str(chosen.path)).at(text.where))
     asked = _policy(choice, text)
     policy, template_notes = _with_template(choice, asked, model, chosen.tokenizer)
     text_notes = _text_notes(choice, policy, text)
@@ -181,7 +181,7 @@ def _tokenizer(
     chosen = choose_tokenizer(kind, folder, inventory.config.eos_ids)
     ids, rows = chosen.tokenizer.vocab_size, inventory.config.vocab_size
     if ids > rows:
-        raise ModelError(say_plan.tokenizer_beyond_embedding(str(chosen.path), ids, rows))
+        raise ModelError(say_plan.tokenizer_beyond_embedding(ids, rows).at(str(chosen.path)))
     return chosen
 
 
@@ -220,7 +220,7 @@ def _with_template(
     is_own = text.template is ChatTemplate.MODEL
     changed = changed_template(model.folder, trained, text.system_prompt) if is_own else None
     if changed is not None and not choice.force_template:
-        raise ArtifactError(say_run.template_changed_since(text.where, changed))
+        raise ArtifactError(say_run.template_changed_since(changed).at(text.where))
     notes = () if changed is None else (say_run.note_recorded_template(changed),)
     policy, kept = _as_kept(replace(asked, own=ModelTemplate.of(trained, text.where)), text)
     return policy, (*notes, *kept)

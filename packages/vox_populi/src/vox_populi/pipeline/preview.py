@@ -207,7 +207,7 @@ def _wanted(rows: RowDataset, request: PreviewRequest) -> Sequence[int]:
     where = rows.rows.name
     if request.row is not None:
         if request.row > len(rows):
-            raise DataError(say.no_such_row(where, request.row, len(rows)))
+            raise DataError(say.no_such_row(request.row, len(rows)).at(where))
         return [request.row - 1]
     if request.line is not None:
         every, line = range(len(rows)), request.line
@@ -215,6 +215,6 @@ def _wanted(rows: RowDataset, request: PreviewRequest) -> Sequence[int]:
         first = bisect_left(every, line, key=lambda each: rows.record(each).line)
         after = bisect_right(every, line, key=lambda each: rows.record(each).line)
         if first == after:
-            raise DataError(say.line_has_no_row(where, line))
+            raise DataError(say.line_has_no_row(line).at(where))
         return range(first, after)
     return range(min(request.count, len(rows)))

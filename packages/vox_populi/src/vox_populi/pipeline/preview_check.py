@@ -236,7 +236,7 @@ class _Check:
             counts.take(masks)
         if not any(mask.n_learned for mask in masks):
             is_cut = any(Finding.CUT in mask.findings for mask in masks)
-            self._refuse([say_data.nothing_to_learn(read.place, is_cut)], places)
+            self._refuse([say_data.nothing_to_learn(is_cut).at(read.place)], places)
             return
         source = _label(record) or read.where
         for mask in masks:

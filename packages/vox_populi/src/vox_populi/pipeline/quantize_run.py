@@ -31,7 +31,7 @@ def quantize(request: QuantizeRequest) -> QuantizeReport:
     if inventory.config.experts is not None:
         where, kind = str(request.model_dir / CONFIG_NAME), inventory.config.model_type
         meaning = "experts in 4 bits, which transformers has no form for"
-        raise ModelError(say_model_folder.config_unsupported(where, "model_type", kind, meaning))
+        raise ModelError(say_model_folder.config_unsupported("model_type", kind, meaning).at(where))
     settings = Nf4Settings(block_size=request.block_size, double_quant=request.double_quant)
     plan = plan_nf4_folder(inventory, settings, request.max_shard_bytes)
     _check_output(request, plan.total_bytes)

@@ -150,7 +150,7 @@ def _require_digest(path: Path, written: str) -> None:
         with open_regular(path) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
+        raise ArtifactError(say_adapter.artifact_unreadable(error).at(str(path))) from error
     if found != written:
         raise ArtifactError(say_checkpoint.FINISHED_ADAPTER_CHANGED.at(str(path)))
 

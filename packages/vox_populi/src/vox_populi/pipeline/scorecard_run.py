@@ -103,7 +103,7 @@ def _facts(backend: Backend, run: Path, found: FoundWeights) -> RunFacts:
     kernel = (Kernel.BURN_LORA if backend is Backend.LORA else Kernel.CANDLE_QLORA).value
     if manifest.get("execution_kernel") != kernel:
         told = str(manifest.get("execution_kernel"))
-        raise ArtifactError(say.run_of_other_backend(str(run), backend.value, told))
+        raise ArtifactError(say.run_of_other_backend(backend.value, told).at(str(run)))
     assert found.adapter is not None, "a run has one"
     file = found.adapter.place.file
     adapter = content_digest(file)

@@ -150,7 +150,7 @@ def finished_report(planned: PlannedRun, manifest: Mapping[str, object], run: Pa
         )
     except FieldError as error:
         path = str(run / MANIFEST_FILE)
-        raise ArtifactError(say.manifest_invalid(path, str(error))) from error
+        raise ArtifactError(say.manifest_invalid(str(error)).at(path)) from error
 
 
 def _written_file(path: Path) -> WrittenFile:

@@ -70,7 +70,7 @@ def text_of_receipt(folder: Path) -> TrainedText | None:
     try:
         return _of_fields(take_object(read_json_object(path), "adapter"), str(path))
     except FieldError as error:
-        raise ArtifactError(say.receipt_unusable(str(path), str(error))) from error
+        raise ArtifactError(say.receipt_unusable(str(error)).at(str(path))) from error
 
 
 def _of_fields(raw: Mapping[str, object], where: str) -> TrainedText:

@@ -182,7 +182,7 @@ def _place_problem(folder: Path) -> Problem | None:
         if not os.path.lexists(folder):
             return say_plan.DATA_FOLDER_MISSING.at(where)
         if folder.name == TRAIN_FILE:
-            return say_plan.data_dir_is_train_file(where, str(folder.parent))
+            return say_plan.data_dir_is_train_file(str(folder.parent)).at(where)
         return say_plan.data_dir_is_file(where)
     if folder_rows(folder).train:
         return None
@@ -190,7 +190,7 @@ def _place_problem(folder: Path) -> Problem | None:
     path = str(folder / TRAIN_FILE)
     if rows is None:
         return say_plan.TRAIN_FILE_MISSING.at(path)
-    return say_plan.no_file_named_train(path, str(rows.path), rows.form)
+    return say_plan.no_file_named_train(str(rows.path), rows.form).at(path)
 
 
 def skip_rate_problems(contract: FinetuneContract, rows: CheckedRows) -> Iterator[Problem]:
@@ -199,7 +199,7 @@ def skip_rate_problems(contract: FinetuneContract, rows: CheckedRows) -> Iterato
     skipped = sum(report.dropped[reason] for reason in _SKIPPED)
     if limit is not None and skipped > limit * report.rows:
         where = rows.train.rows.name
-        yield say_qlora.skip_rate_exceeded(where, skipped, report.rows, limit)
+        yield say_qlora.skip_rate_exceeded(skipped, report.rows, limit).at(where)
 
 
 def _report_notes(file: str, report: DataReport, seq_len: int) -> list[str]:

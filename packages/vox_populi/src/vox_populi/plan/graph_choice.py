@@ -100,15 +100,15 @@ def _base_problems(contract: FinetuneContract, inventory: ModelInventory) -> Ite
         if inventory.nf4:
             yield say_quantize.folder_is_quantized(where)
     elif inventory.missing:
-        yield say_plan.full_graph_incomplete(where, inventory.missing)
+        yield say_plan.full_graph_incomplete(inventory.missing).at(where)
 
 
 def _stack_problems(contract: FinetuneContract, where: str, stack: ProxyPlan) -> Iterator[Problem]:
     if contract.requires_full_stack and stack.missing:
         if stack.eligible:
-            yield say_plan.proxy_stack_incomplete(where, stack.missing, stack.expected)
+            yield say_plan.proxy_stack_incomplete(stack.missing, stack.expected).at(where)
         else:
-            yield say_plan.proxy_stack_not_square(where, stack.missing)
+            yield say_plan.proxy_stack_not_square(stack.missing).at(where)
 
 
 def is_proxy(contract: FinetuneContract) -> bool:

@@ -85,14 +85,16 @@ def check_cache_folder(path: Path, found: Findings) -> None:
     try:
         folder = nearest_folder(path)
     except NotADirectoryError:
-        found.blame_environment([say_qlora.nf4_cache_unusable(str(path), "a file is in the way")])
+        found.blame_environment(
+            [say_qlora.nf4_cache_unusable("a file is in the way").at(str(path))]
+        )
         return
     except OSError as error:
-        found.blame_environment([say_qlora.nf4_cache_unusable(str(path), cause(error))])
+        found.blame_environment([say_qlora.nf4_cache_unusable(cause(error)).at(str(path))])
         return
     if folder != path and not os.access(folder, os.W_OK | os.X_OK):
         reason = f"{folder} is read-only for this user"
-        found.blame_environment([say_qlora.nf4_cache_unusable(str(path), reason)])
+        found.blame_environment([say_qlora.nf4_cache_unusable(reason).at(str(path))])
 
 
 def _check_place(contract: FinetuneContract, use: FolderUse) -> bool:
@@ -105,7 +107,7 @@ def _check_place(contract: FinetuneContract, use: FolderUse) -> bool:
     path, where = contract.output_dir, str(contract.output_dir)
     require_apart(path, reads_of(contract, use))
     if use.resumed is not None and use.resumed.resolve() in path.resolve().parents:
-        raise PreflightError(say_environment.output_overlaps(where, str(use.resumed)))
+        raise PreflightError(say_environment.output_overlaps(str(use.resumed)).at(where))
     names = names_in(path)
     if not is_occupied(names):
         return True

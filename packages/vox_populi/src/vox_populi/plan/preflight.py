@@ -119,7 +119,7 @@ def preflight(contract: FinetuneContract, use: FolderUse = AS_NEW_FOLDER) -> Pre
     rows_found = Findings()
     rows = check_rows(contract, tokenizer, text.policy, rows_found, is_tokenised=text.is_tokenised)
     # What a stand-in for the template cannot lay out says nothing about the row.
-    found.take(rows_found, without=() if text.has_template else (layout_has_no_tools("", "").code,))
+    found.take(rows_found, without=() if text.has_template else (layout_has_no_tools("").code,))
     if rows is not None:
         found.refuse(skip_rate_problems(contract, rows))
     found.raise_if_any()
@@ -288,7 +288,7 @@ def _check_vocabulary(chosen: TokenizerChoice, config: ModelConfig, found: Findi
     ids = chosen.tokenizer.vocab_size
     if ids > config.vocab_size:
         found.refuse(
-            [say_plan.tokenizer_beyond_embedding(str(chosen.path), ids, config.vocab_size)]
+            [say_plan.tokenizer_beyond_embedding(ids, config.vocab_size).at(str(chosen.path))]
         )
 
 

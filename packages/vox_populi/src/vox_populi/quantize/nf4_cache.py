@@ -29,7 +29,7 @@ from vox_tensor.nf4_levels import Nf4Settings
 CACHE_MANIFEST = "nf4_cache.json"
 SCHEMA_VERSION = 1
 _MAX_SHARD_BYTES = 5 * 10**9
-_LOCKED = say_environment.folder_locked("", "").code
+_LOCKED = say_environment.folder_locked("").code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ def _read_entry(entry: Path, facts: Mapping[str, object]) -> ModelInventory | st
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise EnvironmentFailure(say_environment.file_not_written(str(entry), error)) from error
+        raise EnvironmentFailure(say_environment.file_not_written(error).at(str(entry))) from error
     if not names:
         return ""
     try:

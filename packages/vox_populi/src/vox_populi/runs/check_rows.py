@@ -130,9 +130,9 @@ def read_check_rows(path: Path, contract_digest: str, vocab_size: int) -> CheckR
         rows = tuple(_parse_rows(listed if isinstance(listed, list) else [], vocab_size))
         origin = take_member(raw, "origin", RowOrigin)
     except ModelError as error:
-        raise ArtifactError(say.check_rows_invalid(str(path), error.problems[0].what)) from error
+        raise ArtifactError(say.check_rows_invalid(error.problems[0].what).at(str(path))) from error
     except FieldError as error:
-        raise ArtifactError(say.check_rows_invalid(str(path), str(error))) from error
+        raise ArtifactError(say.check_rows_invalid(str(error)).at(str(path))) from error
     return CheckRows(origin=origin, contract_digest=contract_digest, rows=rows)
 
 

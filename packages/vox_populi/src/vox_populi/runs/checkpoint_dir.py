@@ -137,7 +137,7 @@ def write_checkpoint(
         sync_folder(folder)
     except OSError as error:
         remove_entries(folder, temporary.name.__eq__)
-        raise EnvironmentFailure(say_environment.file_not_written(str(target), error)) from error
+        raise EnvironmentFailure(say_environment.file_not_written(error).at(str(target))) from error
     write_whole(folder / LATEST_FILE, f"{target.name}\n".encode())
     _name_best(folder, best)
     _prune(run, step, keep, best)
@@ -165,7 +165,7 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
         raise damaged(checkpoint, f"{CHECKPOINT_MANIFEST}: {error}") from error
     if version > CHECKPOINT_SCHEMA_VERSION:
         raise ArtifactError(
-            say_checkpoint.manifest_too_new(str(path), version, CHECKPOINT_SCHEMA_VERSION)
+            say_checkpoint.manifest_too_new(version, CHECKPOINT_SCHEMA_VERSION).at(str(path))
         )
     if step != checkpoint.step:
         raise damaged(checkpoint, f"{CHECKPOINT_MANIFEST} is of step {step}")
@@ -177,7 +177,9 @@ def check_checkpoint(checkpoint: Checkpoint) -> None:
 
 def damaged(checkpoint: Checkpoint, reason: str) -> CheckpointDamagedError:
     """The error for a checkpoint that cannot be used, with a reason."""
-    return CheckpointDamagedError(say_checkpoint.checkpoint_damaged(str(checkpoint.path), reason))
+    return CheckpointDamagedError(
+        say_checkpoint.checkpoint_damaged(reason).at(str(checkpoint.path))
+    )
 
 
 def require_own_checkpoints(run: Path) -> None:

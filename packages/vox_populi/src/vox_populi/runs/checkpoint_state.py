@@ -208,7 +208,7 @@ def _read_values(checkpoint: Checkpoint) -> dict[str, object]:
         raise damaged(checkpoint, f"{STATE_FILE}: {error}") from error
     if version > STATE_SCHEMA_VERSION:
         path = str(checkpoint.file(STATE_FILE))
-        raise ArtifactError(say.manifest_too_new(path, version, STATE_SCHEMA_VERSION))
+        raise ArtifactError(say.manifest_too_new(version, STATE_SCHEMA_VERSION).at(path))
     return values
 
 

@@ -81,7 +81,7 @@ class FoundAdapter:
         if header.base_digest == _embedded_digest():
             return embedded_model_dir()
         name = header.base_name
-        raise ArtifactError(unknown or say_adapter.adapter_base_unknown(self.where, name))
+        raise ArtifactError(unknown or say_adapter.adapter_base_unknown(name).at(self.where))
 
     def inventory(self) -> ModelInventory:
         """The inventory of the base; missing weights do not matter here.
@@ -90,7 +90,7 @@ class FoundAdapter:
             ArtifactError: When the base is not known.
             ModelError: For a folder that cannot be used.
         """
-        folder = self.base_folder(say_export.convert_needs_base(self.where, self.words))
+        folder = self.base_folder(say_export.convert_needs_base(self.words).at(self.where))
         return _read_base(folder)
 
     def on_its_base(self, *, needs_tokenizer: bool = True) -> FoundAdapter:
@@ -185,7 +185,7 @@ def _read_peft(place: AdapterPlace, base: Path | None) -> FoundAdapter:
         named = read_peft_config(folder).base_name or ""
         base = _named_folder(named)
         if base is None and named not in (EMBEDDED_NAME, str(embedded_model_dir().resolve())):
-            raise ArtifactError(say_export.convert_needs_base(str(folder), words))
+            raise ArtifactError(say_export.convert_needs_base(words).at(str(folder)))
     inventory = _read_base(base)
     adapter, notes = read_peft_adapter(folder, inventory.config, inventory)
     header, said = header_on_base(adapter.header, base, inventory)

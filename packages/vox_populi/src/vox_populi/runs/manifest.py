@@ -157,20 +157,20 @@ def read_manifest(path: Path) -> dict[str, object]:
     except ModelError as error:
         # In the words of a manifest: nobody can fetch this file again.
         reasons = "; ".join(problem.what.rstrip(".") for problem in error.problems)
-        raise ArtifactError(say_checkpoint.manifest_invalid(str(path), reasons)) from error
+        raise ArtifactError(say_checkpoint.manifest_invalid(reasons).at(str(path))) from error
     try:
         version = (
             take_count(values, "manifest_schema_version", lowest=1) if _has_version(values) else 1
         )
         newest = QLORA_MANIFEST_SCHEMA_VERSION
         if version > newest:
-            raise ArtifactError(say_checkpoint.manifest_too_new(str(path), version, newest))
+            raise ArtifactError(say_checkpoint.manifest_too_new(version, newest).at(str(path)))
         if version >= MANIFEST_SCHEMA_VERSION:
             take_object(values, "results")
             take(values, "finetune_contract_digest", str)
         take_positive(values, "vocab_size")
     except FieldError as error:
-        raise ArtifactError(say_checkpoint.manifest_invalid(str(path), str(error))) from error
+        raise ArtifactError(say_checkpoint.manifest_invalid(str(error)).at(str(path))) from error
     if OWN_DIGEST in values and not fits_own_digest(values):
         raise ArtifactError(say_checkpoint.MANIFEST_CHANGED.at(str(path)))
     return values

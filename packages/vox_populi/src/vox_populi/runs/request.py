@@ -106,7 +106,7 @@ def read_run_request(path: Path) -> RunRequest:
     except ModelError as error:
         raise ArtifactError(*error.problems) from error
     except FieldError as error:
-        raise ArtifactError(say.run_request_invalid(str(path), str(error))) from error
+        raise ArtifactError(say.run_request_invalid(str(error)).at(str(path))) from error
 
 
 def _texts(raw: Mapping[str, object], name: str) -> dict[str, str]:

@@ -100,5 +100,5 @@ def read_curves(path: Path, limit: int) -> tuple[RunHistory, RunCurves]:
             history.add(line)
             curves.add(line)
     except OSError as error:
-        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
+        raise ArtifactError(say_adapter.artifact_unreadable(error).at(str(path))) from error
     return history, curves

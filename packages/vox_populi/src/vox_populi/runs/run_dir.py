@@ -213,7 +213,7 @@ def _make_and_lock(path: Path) -> tuple[Sequence[Path], FolderLock]:
     except (FileExistsError, NotADirectoryError) as error:
         raise EnvironmentFailure(say_environment.OUTPUT_NOT_A_FOLDER.at(str(path))) from error
     except OSError as error:
-        raise EnvironmentFailure(say_environment.file_not_written(str(path), error)) from error
+        raise EnvironmentFailure(say_environment.file_not_written(error).at(str(path))) from error
     try:
         return created, FolderLock.acquire(path)
     except BaseException:

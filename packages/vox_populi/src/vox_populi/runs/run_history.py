@@ -100,7 +100,7 @@ def read_history(path: Path) -> RunHistory:
         for line in read_telemetry(path):
             history.add(line)
     except OSError as error:
-        raise ArtifactError(say_adapter.artifact_unreadable(str(path), error)) from error
+        raise ArtifactError(say_adapter.artifact_unreadable(error).at(str(path))) from error
     return history
 
 

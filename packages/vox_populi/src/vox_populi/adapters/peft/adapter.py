@@ -192,7 +192,7 @@ def _with_one_spec(
 
 def _read_container(folder: Path, path: Path) -> tuple[SafetensorsHeader, str]:
     if not path.is_file():
-        raise ArtifactError(say_export.not_a_peft_folder(str(folder), PEFT_WEIGHTS_FILE))
+        raise ArtifactError(say_export.not_a_peft_folder(PEFT_WEIGHTS_FILE).at(str(folder)))
     try:
         container = read_header(path)
         text = read_range(path, _LENGTH_BYTES, container.data_start - _LENGTH_BYTES)

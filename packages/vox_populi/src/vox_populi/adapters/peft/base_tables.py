@@ -34,7 +34,7 @@ def require_base_tables(
         name for name, theirs in tables.items() if not _is_same(path, found[name], theirs, base)
     ]
     if differing:
-        raise ArtifactError(*(say.peft_table_differs(str(path), name) for name in differing))
+        raise ArtifactError(*(say.peft_table_differs(name).at(str(path)) for name in differing))
 
 
 def _is_same(path: Path, info: TensorInfo, name: str, base: ModelInventory) -> bool:

@@ -170,7 +170,7 @@ def read_peft_config(folder: Path) -> PeftConfig:
     """
     path = folder / PEFT_CONFIG_FILE
     if not path.is_file():
-        raise ArtifactError(say_export.not_a_peft_folder(str(folder), PEFT_CONFIG_FILE))
+        raise ArtifactError(say_export.not_a_peft_folder(PEFT_CONFIG_FILE).at(str(folder)))
     try:
         data = read_model_file(path, _MAX_CONFIG_BYTES)
         raw = parse_json_object(data, str(path))
@@ -182,20 +182,20 @@ def read_peft_config(folder: Path) -> PeftConfig:
     try:
         return _config(raw, data.decode("utf-8"))
     except (FieldError, ValueError) as error:
-        raise ArtifactError(say_export.peft_config_invalid(str(path), str(error))) from error
+        raise ArtifactError(say_export.peft_config_invalid(str(error)).at(str(path))) from error
 
 
 def unsupported_settings(raw: Mapping[str, object], where: str) -> Iterator[Problem]:
     """Every setting that makes an adapter more than one low-rank update of each projection."""
     if str(raw.get("peft_type", "")).upper() != "LORA":
         yield say_export.peft_setting_unsupported(
-            where, "peft_type", raw.get("peft_type"), "only LORA is"
-        )
+            "peft_type", raw.get("peft_type"), "only LORA is"
+        ).at(where)
     for name, value in sorted(raw.items()):
         if name in _NEUTRAL or name == "peft_type" or _is_off(name, value):
             continue
         reason = _REASONS.get(name, _OTHER_UPDATE)
-        yield say_export.peft_setting_unsupported(where, name, value, reason)
+        yield say_export.peft_setting_unsupported(name, value, reason).at(where)
 
 
 def _is_off(name: str, value: object) -> bool:

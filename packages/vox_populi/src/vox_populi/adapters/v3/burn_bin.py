@@ -54,7 +54,7 @@ def header_of_qlora(path: Path) -> SafetensorsHeader:
     try:
         container = read_header(path)
     except ModelError as error:
-        is_foreign = error.problems[0].code == container_foreign("", "").code
+        is_foreign = error.problems[0].code == container_foreign("").code
         if is_foreign and _first_bytes(path).startswith(_ARCHIVES):
             raise refused from error
         raise

@@ -116,21 +116,21 @@ def _layer_problems(facts: AdapterFacts, where: str) -> Iterator[Problem]:
         ("alpha", facts.alpha, number_ranges.ALPHA),
     ):
         if not allowed.holds(value):
-            yield say.sidecar_invalid(where, f"{field} is not {allowed}")
+            yield say.sidecar_invalid(f"{field} is not {allowed}").at(where)
     order, keys = set(facts.layer_order), facts.base_key_map
     for name in sorted(order ^ keys.keys()):
         have, lack = _LISTS if name in order else reversed(_LISTS)
         reason = f"{name} is in {have} and not in {lack}"
-        yield say.sidecar_invalid(where, reason)
+        yield say.sidecar_invalid(reason).at(where)
     layers: dict[str, str] = {}
     for name, key in keys.items():
         other = layers.setdefault(key, name)
         if other != name:
             reason = f"{other} and {name} are both mapped to {key}"
-            yield say.sidecar_invalid(where, reason)
+            yield say.sidecar_invalid(reason).at(where)
     families = {_family(key) for key in keys.values()} - {None}
     if len(families) > 1:
-        yield say.families_mixed(where, sorted(filter(None, families)))
+        yield say.families_mixed(sorted(filter(None, families))).at(where)
 
 
 _LISTS = ("layer_order", "base_key_map")
@@ -157,4 +157,4 @@ def require_qlora(facts: AdapterFacts, path: Path) -> None:
         ArtifactError: Pointing to `merge-weights`.
     """
     if (facts.method, facts.base_quant) != ("qlora", "nf4"):
-        raise ArtifactError(say.form_is_not_qlora(str(path), facts.method, facts.base_quant))
+        raise ArtifactError(say.form_is_not_qlora(facts.method, facts.base_quant).at(str(path)))

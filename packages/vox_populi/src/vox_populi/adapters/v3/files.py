@@ -171,7 +171,7 @@ def _stored_tensors(
     for name in found:
         short = name.removesuffix(_SUFFIX)
         if short in stored:
-            problems.append(say.form_tensor_twice(where, short))
+            problems.append(say.form_tensor_twice(short).at(where))
         stored[short] = name
     infos = {short: found[name] for short, name in stored.items()}
     differences = tensor_differences(_expected_shapes(facts), infos, {"F32"})

@@ -48,13 +48,13 @@ def place_source_adapter(
     graph = facts.graph
     if graph is None:
         reason = "they are not the layers of one graph"
-        raise ArtifactError(say_export.layers_unlike_base(where, facts.layer_order, reason))
+        raise ArtifactError(say_export.layers_unlike_base(facts.layer_order, reason).at(where))
     problems = list(_size_problems(facts, config, where))
     found = {name: _module_of(name, facts, graph, config) for name in facts.layer_order}
     lacking = [name for name, module in found.items() if module is None]
     if lacking:
         reason = "the base has no such projection under that key"
-        problems.append(say_export.layers_unlike_base(where, lacking, reason))
+        problems.append(say_export.layers_unlike_base(lacking, reason).at(where))
     placed = {name: module for name, module in found.items() if module is not None}
     problems += _shape_problems(placed, adapter, where)
     if problems:
@@ -76,7 +76,7 @@ def _size_problems(facts: AdapterFacts, config: ModelConfig, where: str) -> Iter
     ):
         if stated != size:
             reason = f"{name} is {stated} there and {size} in the base"
-            yield say_export.layers_unlike_base(where, facts.layer_order, reason)
+            yield say_export.layers_unlike_base(facts.layer_order, reason).at(where)
 
 
 def _module_of(
@@ -126,4 +126,4 @@ def _require_same_names(
             "layers of the full graph carry their place in their names"
         )
         reason = "they are not numbered in the order of the base's layers"
-        raise ArtifactError(say_export.layers_unlike_base(where, moved, reason))
+        raise ArtifactError(say_export.layers_unlike_base(moved, reason).at(where))

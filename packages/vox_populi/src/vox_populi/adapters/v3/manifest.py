@@ -224,13 +224,13 @@ def parse_manifest_v3(raw: Mapping[str, object], path: Path) -> AdapterFacts | O
         facts = _facts(raw)
         ours = _our_manifest(raw, facts) if is_ours else None
     except FieldError as error:
-        raise ArtifactError(say.sidecar_invalid(str(path), str(error))) from error
+        raise ArtifactError(say.sidecar_invalid(str(error)).at(str(path))) from error
     check_layers(facts, path)
     if ours is None:
         if facts.method == "qlora":
             require_head(facts, path)
         return facts
-    problems = [say.sidecar_invalid(str(path), reason) for reason in _contradictions(ours)]
+    problems = [say.sidecar_invalid(reason).at(str(path)) for reason in _contradictions(ours)]
     if problems:
         raise ArtifactError(*problems)
     if ours.header.graph.is_proxy:

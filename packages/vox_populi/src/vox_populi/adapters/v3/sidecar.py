@@ -56,12 +56,12 @@ def find_sidecar(adapter: Path, meta: Path | None = None) -> Sidecar:
         return read_sidecar(meta)
     found = list(_beside(adapter if adapter.is_dir() else adapter.parent))
     if not found:
-        raise ArtifactError(say.sidecar_missing(str(adapter), SIDECAR_NAMES))
+        raise ArtifactError(say.sidecar_missing(SIDECAR_NAMES).at(str(adapter)))
     first, *others = found
     for other in others:
         fields = _differing(first.facts, other.facts)
         if fields:
-            raise ArtifactError(say.sidecars_differ(str(other.path), first.path.name, fields))
+            raise ArtifactError(say.sidecars_differ(first.path.name, fields).at(str(other.path)))
     return first
 
 
@@ -80,7 +80,7 @@ def read_sidecar(path: Path) -> Sidecar:
         return Sidecar(path, parse_meta_v2(raw, path), None)
     if found not in V3_FORMATS:
         known = (*V3_FORMATS, *V2_FORMATS)
-        raise ArtifactError(say.sidecar_format_unknown(str(path), found, known))
+        raise ArtifactError(say.sidecar_format_unknown(found, known).at(str(path)))
     manifest = parse_manifest_v3(raw, path)
     if isinstance(manifest, OurManifest):
         return Sidecar(path, manifest.facts, manifest)
@@ -97,7 +97,7 @@ def _beside(folder: Path) -> Iterator[Sidecar]:
         try:
             sidecar = read_sidecar(path)
         except ArtifactError as error:
-            code = say.sidecar_format_unknown("", None, ()).code
+            code = say.sidecar_format_unknown(None, ()).code
             # Other programs write files of these names, too.
             if name not in _ANYBODYS_NAMES or error.problems[0].code != code:
                 raise

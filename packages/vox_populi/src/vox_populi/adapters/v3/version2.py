@@ -53,7 +53,7 @@ def parse_meta_v2(raw: Mapping[str, object], path: Path) -> AdapterFacts:
     try:
         facts = _facts(raw)
     except FieldError as error:
-        raise ArtifactError(say.sidecar_invalid(str(path), str(error))) from error
+        raise ArtifactError(say.sidecar_invalid(str(error)).at(str(path))) from error
     check_layers(facts, path)
     return facts
 

@@ -83,7 +83,7 @@ def clear_cache(folder: Path, unused_days: float = 0.0) -> tuple[CacheEntry, ...
             continue
         except OSError as error:
             raise EnvironmentFailure(
-                say.entry_not_removed(str(entry.path), cause(error))
+                say.entry_not_removed(cause(error)).at(str(entry.path))
             ) from error
         removed.append(entry)
     return tuple(removed)

@@ -38,7 +38,7 @@ _MOST_PARTS = 4096
 _PRIVATE = 0o700
 _WAIT_SECONDS = 0.1
 _WORK = "work"
-_LOCKED = say_environment.folder_locked("", "").code
+_LOCKED = say_environment.folder_locked("").code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ def arrow_rows(handle: IO[bytes], form: FileForm, where: str) -> Iterator[Conver
             for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
                 yield from _rows(batch.slice(start, _ROWS_AT_ONCE))
     except (arrow.ArrowException, OSError, MemoryError, ValueError, OverflowError):
-        raise DataError(say.columns_damaged(form, where)) from None
+        raise DataError(say.columns_damaged(form).at(where)) from None
 
 
 def _batches(arrow: Any, handle: IO[bytes], form: FileForm) -> Iterator[Any]:

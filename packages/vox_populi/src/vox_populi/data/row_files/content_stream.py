@@ -126,7 +126,7 @@ class _Frames:
                 return data
 
     def _damaged(self) -> DataError:
-        return DataError(say.packed_file_damaged(FileForm.ZSTD, self._where))
+        return DataError(say.packed_file_damaged(FileForm.ZSTD).at(self._where))
 
 
 class _Checked(io.RawIOBase):
@@ -157,10 +157,10 @@ class _Checked(io.RawIOBase):
             data = self._unpacked.read(size)
         except (EOFError, zlib.error, gzip.BadGzipFile):
             assert self._form is not None, "a packed file has a form"
-            raise DataError(say.packed_file_damaged(self._form, self._where)) from None
+            raise DataError(say.packed_file_damaged(self._form).at(self._where)) from None
         self._allowed -= len(data)
         if self._allowed < 0:
-            raise DataError(say.unpacks_to_too_much(MOST_TIMES_LARGER, self._where))
+            raise DataError(say.unpacks_to_too_much(MOST_TIMES_LARGER).at(self._where))
         return memoryview(data)
 
 

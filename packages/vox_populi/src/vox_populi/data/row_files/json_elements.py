@@ -21,7 +21,7 @@ _SPACE = b" \t\r\n"
 _QUOTE = ord('"')
 _CHUNK_BYTES = 2**18
 _BREAK_IN_STRING = say.with_fix_of_row(
-    data_messages.not_json("Invalid control character in a string", 1, "")
+    data_messages.not_json("Invalid control character in a string", 1).at("")
 )
 # Possessive, so that a string that does not end is found out without trying every way to end it.
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -75,7 +75,7 @@ class _Elements:
                 return
         rest = self._text.strip(_SPACE)
         if self._is_array or self._depth or rest or self._dropped:
-            raise DataError(say.json_cut_off(self._count + 1, self._where))
+            raise DataError(say.json_cut_off(self._count + 1).at(self._where))
 
     def _element(self, raw: bytes, is_last: bool) -> Iterator[Converted]:
         stripped = raw.strip(_SPACE)

@@ -129,10 +129,10 @@ def _inner_form(path: Path, form: FileForm | None, head: bytes) -> FileForm | No
     inner = form if form not in PACKED else form_of_content(head)
     if form in PACKED and inner in (*PACKED, *_COLUMNS):
         assert form is not None, "a packed file has a form"
-        raise DataError(say.not_rows(f"{inner}, {form} once more", where))
+        raise DataError(say.not_rows(f"{inner}, {form} once more").at(where))
     kind = foreign_kind(head)
     if kind is not None:
-        raise DataError(say.not_rows(kind, where))
+        raise DataError(say.not_rows(kind).at(where))
     if inner is FileForm.UTF16:
         inner = form_of_content(head)
     if inner is not None:
@@ -154,7 +154,7 @@ def _form_by_name(path: Path, head: bytes) -> FileForm | None:
         return FileForm.TEXT
     if named in _JSON_NAMES:
         return None
-    raise DataError(say.not_rows("binary data" if is_binary(head) else "plain text", str(path)))
+    raise DataError(say.not_rows("binary data" if is_binary(head) else "plain text").at(str(path)))
 
 
 def _is_named_as_text(path: Path) -> bool:

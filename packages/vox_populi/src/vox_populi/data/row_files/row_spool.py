@@ -90,7 +90,7 @@ def fill_spool(
                 line = _problem_line(say.row_too_large(MAX_LINE_BYTES))
             allowed -= len(line)
             if allowed < 0:
-                raise DataError(say.unpacks_to_too_much(MOST_TIMES_LARGER, where))
+                raise DataError(say.unpacks_to_too_much(MOST_TIMES_LARGER).at(where))
             _write(handle, line)
         _flush(handle)
 

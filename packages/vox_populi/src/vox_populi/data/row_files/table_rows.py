@@ -137,7 +137,7 @@ def _keys(header: Sequence[str], where: str) -> list[str]:
     named = [key for key in keys if key]
     repeated = sorted({key for key in named if named.count(key) > 1})
     if repeated:
-        raise DataError(say.header_repeats(len(repeated), where))
+        raise DataError(say.header_repeats(len(repeated)).at(where))
     return keys
 
 

@@ -62,7 +62,7 @@ def write_lora_gguf(
         sync_file(path)
     different = next(_differences(gguf, path, alpha, named), None)
     if different is not None:
-        raise EnvironmentFailure(say_export.exported_file_differs(str(path), different))
+        raise EnvironmentFailure(say_export.exported_file_differs(different).at(str(path)))
 
 
 def read_lora_gguf(path: Path) -> tuple[float, dict[str, Tensor]]:

@@ -137,7 +137,7 @@ def write_model_gguf(
     found = {tensor.name: _digest(tensor.data) for tensor in gguf.GGUFReader(path).tensors}
     for name in sorted(found.keys() | digests.keys()):
         if found.get(name) != digests.get(name):
-            raise EnvironmentFailure(say_export.exported_file_differs(str(path), name))
+            raise EnvironmentFailure(say_export.exported_file_differs(name).at(str(path)))
     return len(stored)
 
 
@@ -302,7 +302,7 @@ def _array(gguf: Any, each: _Stored, where: str) -> Any:
     # A q8_0 block's scale is an f16 of a 127th of its largest value.
     limit = limit * 127 if each.kind is GgufType.Q8_0 else limit
     if each.kind is not GgufType.F32 and not bool((tensor.abs() <= limit).all()):
-        raise ArtifactError(say_export.gguf_value_too_large(where, each.name, each.kind))
+        raise ArtifactError(say_export.gguf_value_too_large(each.name, each.kind).at(where))
     if each.kind is GgufType.Q8_0:
         return gguf.quants.quantize(tensor.numpy(), gguf.GGMLQuantizationType.Q8_0)
     return (tensor.half() if each.kind is GgufType.F16 else tensor).numpy()

@@ -70,7 +70,7 @@ def gguf_refusals(model_dir: Path, config: ModelConfig) -> tuple[Problem, ...]:
     """
     where = str(model_dir)
     problems = [
-        say.gguf_model_unsupported(where, reason) for reason in gguf_model_obstacles(config)
+        say.gguf_model_unsupported(reason).at(where) for reason in gguf_model_obstacles(config)
     ]
     for read in (
         lambda: read_gguf_vocabulary(model_dir, config.vocab_size),
@@ -102,7 +102,7 @@ def read_gguf_vocabulary(model_dir: Path, rows: int) -> GgufVocabulary:
             return _sentencepiece(source)
         return _byte_level(source)
     except _UnsupportedError as error:
-        raise ArtifactError(say.gguf_model_unsupported(str(path), str(error))) from error
+        raise ArtifactError(say.gguf_model_unsupported(str(error)).at(str(path))) from error
 
 
 def read_chat_templates(model_dir: Path) -> dict[str, str]:

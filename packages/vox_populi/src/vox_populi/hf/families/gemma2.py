@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vox_populi.hf.families.llama import ATTENTION, MLP
 from vox_populi.hf.families.llama import TENSORS as LLAMA
 from vox_populi.hf.model_family import (
     Activation,
@@ -21,15 +22,10 @@ TENSORS = replace(
     LLAMA,
     block={
         "attn_norm": "input_layernorm",
-        "attn.q": "self_attn.q_proj",
-        "attn.k": "self_attn.k_proj",
-        "attn.v": "self_attn.v_proj",
-        "attn.o": "self_attn.o_proj",
+        **ATTENTION,
         "attn_post_norm": "post_attention_layernorm",
         "mlp_norm": "pre_feedforward_layernorm",
-        "mlp.gate": "mlp.gate_proj",
-        "mlp.up": "mlp.up_proj",
-        "mlp.down": "mlp.down_proj",
+        **MLP,
         "mlp_post_norm": "post_feedforward_layernorm",
     },
 )

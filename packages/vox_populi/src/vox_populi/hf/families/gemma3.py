@@ -5,37 +5,29 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vox_populi.hf.families.gemma2 import CAUSAL, TENSORS, TINY
+from vox_populi.hf.families.gemma2 import FAMILY as GEMMA2
+from vox_populi.hf.families.llama import MLP, NORMED_ATTENTION
 from vox_populi.hf.model_family import (
     Activation,
-    ConfigFormat,
     FixedSetting,
     Limit,
     MlxForm,
-    ModelFamily,
-    NormKind,
     SlidingRule,
     SoftCap,
 )
 from vox_populi.hf.rope_config import LocalRope, RopeRule
 
-FAMILY = ModelFamily(
+FAMILY = replace(
+    GEMMA2,
     name="gemma3_text",
     label="Gemma 3",
     architectures=("Gemma3ForCausalLM", "Gemma3TextModel"),
-    norm=NormKind.RMS_CENTRED,
-    config=ConfigFormat(
+    config=replace(
+        GEMMA2.config,
         default_heads=8,
         default_vocab=262_208,
-        default_kv_heads=4,
-        default_head_dim=256,
         default_positions=131_072,
-        activation="hidden_activation",
-        default_activation="gelu_pytorch_tanh",
-        tied_by_default=True,
-        qkv_bias="attention_bias",
-        o_bias="attention_bias",
-        scales_embeddings=True,
-        query_scalar="query_pre_attn_scalar",
+        attention_cap=None,
         logit_cap=SoftCap("final_logit_softcapping", None),
         sliding=SlidingRule(
             default_window=4096, full_every=6, full_every_field="sliding_window_pattern"
@@ -52,17 +44,10 @@ FAMILY = ModelFamily(
         TENSORS,
         block={
             "attn_norm": "input_layernorm",
-            "attn.q": "self_attn.q_proj",
-            "attn.k": "self_attn.k_proj",
-            "attn.v": "self_attn.v_proj",
-            "attn.q_norm": "self_attn.q_norm",
-            "attn.k_norm": "self_attn.k_norm",
-            "attn.o": "self_attn.o_proj",
+            **NORMED_ATTENTION,
             "attn_post_norm": "post_attention_layernorm",
             "mlp_norm": "pre_feedforward_layernorm",
-            "mlp.gate": "mlp.gate_proj",
-            "mlp.up": "mlp.up_proj",
-            "mlp.down": "mlp.down_proj",
+            **MLP,
             "mlp_post_norm": "post_feedforward_layernorm",
         },
     ),

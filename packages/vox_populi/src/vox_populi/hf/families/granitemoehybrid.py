@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vox_populi.hf.families.granite import FAMILY as GRANITE
-from vox_populi.hf.families.llama import TINY
+from vox_populi.hf.families.llama import ATTENTION, TINY
 from vox_populi.hf.model_family import (
     Activation,
     FixedSetting,
@@ -42,10 +42,7 @@ FAMILY = ModelFamily(
         GRANITE.tensors,
         block={
             "attn_norm": "input_layernorm",
-            "attn.q": "self_attn.q_proj",
-            "attn.k": "self_attn.k_proj",
-            "attn.v": "self_attn.v_proj",
-            "attn.o": "self_attn.o_proj",
+            **ATTENTION,
             "mlp_norm": "post_attention_layernorm",
             "mlp.gate_up": "shared_mlp.input_linear",
             "mlp.down": "shared_mlp.output_linear",

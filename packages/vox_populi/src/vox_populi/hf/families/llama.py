@@ -11,19 +11,31 @@ from vox_populi.hf.model_family import (
     TensorNames,
 )
 
+ATTENTION = {
+    "attn.q": "self_attn.q_proj",
+    "attn.k": "self_attn.k_proj",
+    "attn.v": "self_attn.v_proj",
+    "attn.o": "self_attn.o_proj",
+}
+NORMED_ATTENTION = {
+    "attn.q": "self_attn.q_proj",
+    "attn.k": "self_attn.k_proj",
+    "attn.v": "self_attn.v_proj",
+    "attn.q_norm": "self_attn.q_norm",
+    "attn.k_norm": "self_attn.k_norm",
+    "attn.o": "self_attn.o_proj",
+}
+MLP = {"mlp.gate": "mlp.gate_proj", "mlp.up": "mlp.up_proj", "mlp.down": "mlp.down_proj"}
+"""Parts of a block with the names that most families give them; norms differ."""
+
 TENSORS = TensorNames(
     embed="model.embed_tokens",
     blocks="model.layers.",
     block={
         "attn_norm": "input_layernorm",
-        "attn.q": "self_attn.q_proj",
-        "attn.k": "self_attn.k_proj",
-        "attn.v": "self_attn.v_proj",
-        "attn.o": "self_attn.o_proj",
+        **ATTENTION,
         "mlp_norm": "post_attention_layernorm",
-        "mlp.gate": "mlp.gate_proj",
-        "mlp.up": "mlp.up_proj",
-        "mlp.down": "mlp.down_proj",
+        **MLP,
     },
     final_norm="model.norm",
     optional_prefix="model.",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vox_populi.hf.families.llama import MLP, NORMED_ATTENTION, TINY
 from vox_populi.hf.families.llama import TENSORS as LLAMA
-from vox_populi.hf.families.llama import TINY
 from vox_populi.hf.model_family import (
     Activation,
     ConfigFormat,
@@ -19,16 +19,9 @@ from vox_populi.hf.model_family import (
 TENSORS = replace(
     LLAMA,
     block={
-        "attn.q": "self_attn.q_proj",
-        "attn.k": "self_attn.k_proj",
-        "attn.v": "self_attn.v_proj",
-        "attn.q_norm": "self_attn.q_norm",
-        "attn.k_norm": "self_attn.k_norm",
-        "attn.o": "self_attn.o_proj",
+        **NORMED_ATTENTION,
         "attn_post_norm": "post_attention_layernorm",
-        "mlp.gate": "mlp.gate_proj",
-        "mlp.up": "mlp.up_proj",
-        "mlp.down": "mlp.down_proj",
+        **MLP,
         "mlp_post_norm": "post_feedforward_layernorm",
     },
 )

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vox_populi.hf.families.llama import TINY
-from vox_populi.hf.families.olmo2 import TENSORS
+from vox_populi.hf.families.olmo2 import FAMILY as OLMO2
 from vox_populi.hf.model_family import (
     Activation,
-    ConfigFormat,
     Limit,
     MlxForm,
-    ModelFamily,
-    NormKind,
     SlidingRule,
 )
 from vox_populi.hf.rope_config import LocalRope, RopeRule
 
 _THETA = 500_000.0
 
-FAMILY = ModelFamily(
+FAMILY = replace(
+    OLMO2,
     name="olmo3",
     label="OLMo 3",
     architectures=("Olmo3ForCausalLM", "Olmo3Model"),
-    norm=NormKind.RMS_WIDE,
-    qk_norm_is_wide=True,
-    config=ConfigFormat(
-        default_positions=2048,
-        default_norm_eps=1e-5,
-        qkv_bias="attention_bias",
-        o_bias="attention_bias",
+    config=replace(
+        OLMO2.config,
         sliding=SlidingRule(default_window=4096, full_every=4),
         rope=RopeRule(default_theta=_THETA),
         local_rope=LocalRope(theta=_THETA),
     ),
-    tensors=TENSORS,
     mlx=MlxForm(
         reads_rope_parameters=False,
         needed_keys=("sliding_window", "rope_theta"),

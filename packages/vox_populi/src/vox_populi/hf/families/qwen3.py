@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vox_populi.hf.families.llama import TENSORS, TINY
+from vox_populi.hf.families.llama import MLP, NORMED_ATTENTION, TENSORS, TINY
 from vox_populi.hf.model_family import (
     ConfigFormat,
     GgufForm,
@@ -29,16 +29,9 @@ FAMILY = ModelFamily(
         TENSORS,
         block={
             "attn_norm": "input_layernorm",
-            "attn.q": "self_attn.q_proj",
-            "attn.k": "self_attn.k_proj",
-            "attn.v": "self_attn.v_proj",
-            "attn.q_norm": "self_attn.q_norm",
-            "attn.k_norm": "self_attn.k_norm",
-            "attn.o": "self_attn.o_proj",
+            **NORMED_ATTENTION,
             "mlp_norm": "post_attention_layernorm",
-            "mlp.gate": "mlp.gate_proj",
-            "mlp.up": "mlp.up_proj",
-            "mlp.down": "mlp.down_proj",
+            **MLP,
         },
     ),
     gguf=GgufForm(
