@@ -13,6 +13,7 @@ from vox_cli.inference_profile import inference_profile, server_address
 from vox_cli.report_text import aligned, bytes_text
 from vox_populi import extras
 from vox_populi.errors import ConfigError
+from vox_populi.files.json_report import json_fields
 from vox_populi.pipeline.machine_probe import metal_failure
 
 OUR_DISTRIBUTIONS = ("vox-mens-cli", "vox-populi", "vox-tensor")
@@ -97,21 +98,9 @@ class MachineReport:
             "cpus": self.n_cpus,
             "device": None if best is None else best.kind,
             "dtypes": [] if best is None else list(best.dtypes),
-            "devices": [
-                {
-                    "kind": each.kind,
-                    "name": each.name,
-                    "memory_bytes": each.memory_bytes,
-                    "dtypes": list(each.dtypes),
-                }
-                for each in self.devices
-            ],
+            "devices": [json_fields(each) for each in self.devices],
             "torch_failure": self.torch_failure,
-            "inference_profile": {
-                "name": self.profile.name,
-                "server": self.profile.server,
-                "problem": self.profile.problem,
-            },
+            "inference_profile": json_fields(self.profile),
             "capability_hints": self.hints.as_json(),
             "extras": {
                 "present": [each.name for each in self.extras if not each.missing],

@@ -14,7 +14,7 @@ from vox_populi.data.row_cache.crew import serve, worker_count
 from vox_populi.data.row_files.open_rows import open_rows
 from vox_populi.data.template_rows import History
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
-from vox_populi.files.plain_values import as_plain
+from vox_populi.files.plain_values import as_plain, of_plain
 from vox_populi.hf.hf_tokenizer import HfTokenizer, load_hf_tokenizer
 from vox_populi.plan import row_worker
 
@@ -82,7 +82,7 @@ def test_a_request_is_answered_with_counts_or_what_the_system_refused(
     requests = json.dumps({"part": as_plain(part), "target": str(tmp_path / "0")}) + "\n"
     answers = io.StringIO()
     serve(encoder, io.StringIO(requests), answers)
-    tally = DataTally.of_json(json.loads(answers.getvalue())["tally"])
+    tally = of_plain(DataTally, json.loads(answers.getvalue())["tally"])
     assert (tally.kept, tally.dropped.total()) == (40, 1)
     # The files are there already: the system's refusal is an answer as well.
     answers = io.StringIO()

@@ -9,6 +9,7 @@ from vox_cli import flags
 from vox_cli.console import Console
 from vox_cli.prompt_source import prompts_of
 from vox_cli.report_text import aligned
+from vox_populi.contract.setting import extended
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.pipeline.bench_completion import (
     BenchCompletionReport,
@@ -31,7 +32,7 @@ def bench_completion(
     with code 6 if --max-p95-ms is exceeded.
     """
     asked = prompts_of(None, prompts)
-    report = measure(BenchCompletionRequest.of(settings, prompts=asked))
+    report = measure(extended(BenchCompletionRequest, settings, prompts=asked))
     console.notes(report.notes)
     console.gated(report, bench_text)
 

@@ -8,6 +8,7 @@ import typer
 
 from vox_cli.console import Console
 from vox_cli.report_text import aligned
+from vox_populi.contract.setting import extended
 from vox_populi.pipeline.check_served import (
     CheckServedReport,
     CheckServedRequest,
@@ -34,7 +35,7 @@ def check_served(
     Says which differs: template, end token, adapter, rounding or weights; exits with code 6 then.
     The key of VOX_MENS_API_KEY is sent to the server if it is set. Nothing else is asked.
     """
-    report = compare(CheckServedRequest.of(settings, url=url))
+    report = compare(extended(CheckServedRequest, settings, url=url))
     console.notes(report.notes)
     console.gated(report, check_served_text)
 

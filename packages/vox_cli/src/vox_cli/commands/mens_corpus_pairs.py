@@ -10,6 +10,7 @@ from vox_cli import flags
 from vox_cli.console import Console
 from vox_cli.optional_values import OPTIONAL_VALUES
 from vox_cli.report_text import aligned, counts_text
+from vox_populi.contract.setting import extended
 from vox_populi.corpus.git_pairs import GitRows, build_git_pairs
 from vox_populi.corpus.legacy_rules import SOURCE_RULES, LegacyFilter, read_legacy_rules
 from vox_populi.corpus.markdown_pairs import build_markdown_pairs
@@ -99,15 +100,7 @@ def pairs(
 def _from_python(root: Path, options: SideOptions) -> PairsResult:
     if root == STDLIB:
         root = Path(sysconfig.get_paths()["stdlib"])
-    return build_pairs(
-        root,
-        PairOptions(
-            max_rows=options.max_rows,
-            max_heldout_rows=options.max_heldout_rows,
-            include_archive=options.include_archive,
-            legacy=options.legacy,
-        ),
-    )
+    return build_pairs(root, extended(PairOptions, options))
 
 
 def pairs_text(report: PairsReport | SourceReport, paths: tuple[Path, ...]) -> str:

@@ -9,6 +9,7 @@ from vox_cli import flags
 from vox_cli.console import Console
 from vox_cli.eval_local_text import eval_local_text
 from vox_cli.task_file_reader import task_files
+from vox_populi.contract.setting import extended
 from vox_populi.pipeline.eval_local import EvalLocalRequest, EvalLocalSettings, evaluate_tasks
 
 
@@ -22,6 +23,6 @@ def eval_local(
     A task says what is asked, how often it is sampled and what an answer must meet: strings, a
     pattern, JSON, Python, unit tests. The same tasks, weights and seed give the same report.
     """
-    report = evaluate_tasks(EvalLocalRequest.of(settings, tasks=task_files(tasks)))
+    report = evaluate_tasks(extended(EvalLocalRequest, settings, tasks=task_files(tasks)))
     console.notes(report.notes)
     console.report(report, eval_local_text)

@@ -14,6 +14,7 @@ from vox_cli.command_table import ENVIRONMENT_PREFIX
 from vox_cli.console import Console
 from vox_cli.terminal import STDERR, STDOUT
 from vox_cli.transfer_view import transfer_view
+from vox_populi.contract.setting import extended
 from vox_populi.errors import ConfigError
 from vox_populi.operator_messages import serving as say
 from vox_populi.pipeline.model_arguments import model_folder
@@ -59,7 +60,8 @@ def serve(
     server is ready.
     """
     may_download, watcher = server.allow_download, transfer_view(console)
-    request = ServeRequest.of(
+    request = extended(
+        ServeRequest,
         server,
         sources=tuple(
             model_folder(each, may_download=may_download, watcher=watcher) for each in sources or ()

@@ -205,6 +205,12 @@ def build(request: type[RequestT], values: Mapping[str, object]) -> RequestT:
     return request(**top)
 
 
+def extended(request: type[RequestT], settings: object, **more: object) -> RequestT:
+    """A request that adds fields to a class of settings, with the values of these settings."""
+    given: Any = settings
+    return request(**{each.name: getattr(given, each.name) for each in fields(given)}, **more)
+
+
 def record_of(request: object) -> dict[str, object]:
     """The recorded settings of a request itself, by the names of fields, as JSON values."""
     return {

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from vox_populi.corpus.legacy_rules import LegacyFilter
 from vox_populi.corpus.pair_files import PairRow
+from vox_populi.corpus.row_sides import SideOptions
 from vox_populi.corpus.source_functions import (
     SourceFunction,
     body_key,
@@ -56,21 +56,14 @@ class Rejection(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairOptions:
+class PairOptions(SideOptions):
     """Limits for rows. The defaults keep rows at a few hundred tokens."""
 
-    max_rows: int | None = None
-    """Largest number of training rows; they are spread over all modules."""
-    max_heldout_rows: int | None = None
-    """Largest number of held-out rows."""
     max_body_lines: int = 40
     max_response_chars: int = 1200
     max_docstring_chars: int = 480
     """Limit for whole paragraphs of the docstring; a longer first paragraph drops the function."""
     min_docstring_words: int = 4
-    include_archive: bool = False
-    """Read the files of archive folders too."""
-    legacy: LegacyFilter = field(default_factory=LegacyFilter)
 
     def __post_init__(self) -> None:
         require_ranges(

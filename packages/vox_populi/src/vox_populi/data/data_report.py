@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from vox_tensor.errors import Problem
 
@@ -83,7 +82,7 @@ class DataReport:
 
 @dataclass(slots=True)
 class DataTally:
-    """Counts while a file is read, in constant memory."""
+    """Counts while a file is read, in constant memory; other processes get its plain values."""
 
     dropped: Counter[DropReason] = field(default_factory=Counter)
     lengths: Counter[int] = field(default_factory=Counter)
@@ -120,33 +119,6 @@ class DataTally:
         self.control_rows += other.control_rows
         self.trajectories += other.trajectories
         self.graded += other.graded
-
-    def as_json(self) -> dict[str, object]:
-        """The counts, for `of_json` in another process."""
-        return {
-            "dropped": dict(self.dropped),
-            "lengths": {str(length): count for length, count in self.lengths.items()},
-            "truncated": self.truncated,
-            "supervised_tokens": self.supervised_tokens,
-            "ignored_labels": dict(self.ignored_labels),
-            "control_rows": self.control_rows,
-            "trajectories": self.trajectories,
-            "graded": self.graded,
-        }
-
-    @classmethod
-    def of_json(cls, raw: Mapping[str, Any]) -> DataTally:
-        """The counts that `as_json` gave."""
-        return cls(
-            dropped=Counter({DropReason(name): n for name, n in raw["dropped"].items()}),
-            lengths=Counter({int(length): n for length, n in raw["lengths"].items()}),
-            truncated=raw["truncated"],
-            supervised_tokens=raw["supervised_tokens"],
-            ignored_labels=Counter(raw["ignored_labels"]),
-            control_rows=raw["control_rows"],
-            trajectories=raw["trajectories"],
-            graded=raw["graded"],
-        )
 
     def report(self, skipped: tuple[Problem, ...] = ()) -> DataReport:
         """The counts so far."""

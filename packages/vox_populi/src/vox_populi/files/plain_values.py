@@ -5,6 +5,7 @@ No format for storage: names and types are those of the classes as they are now.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
@@ -58,6 +59,8 @@ def _of(kind: Any, plain: Any) -> Any:
     if origin is tuple:
         kinds = arguments if arguments[-1] is not Ellipsis else arguments[:1] * len(plain)
         return tuple(_of(each, part) for each, part in zip(kinds, plain, strict=True))
+    if origin is Counter:
+        return Counter({arguments[0](key): count for key, count in plain.items()})
     if origin is not None and issubclass(origin, Mapping):
         return {key: _of(arguments[1], each) for key, each in plain.items()}
     if is_dataclass(kind):

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from math import sqrt
 
 from vox_populi.files.json_numbers import finite_or_none
-from vox_populi.files.json_report import JsonReport, shown
+from vox_populi.files.json_report import HIDDEN, JsonReport, json_fields, shown
 
 RECEIPT_FILE = "merge_receipt.json"
 RECEIPT_SCHEMA_VERSION = 2
@@ -15,7 +15,7 @@ RECEIPT_SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensorChange:
+class TensorChange(JsonReport):
     """One tensor with an update."""
 
     name: str
@@ -29,9 +29,9 @@ class TensorChange:
     changed_values: int
     """Numbers that differ from the base's in the output, after its rounding."""
     values: int
-    squared_delta: float
+    squared_delta: float = field(metadata=HIDDEN)
     """Sum of the squares of the update."""
-    squared_error: float
+    squared_error: float = field(metadata=HIDDEN)
     """Sum of the squares of the output's rounding errors."""
 
     @property
@@ -43,6 +43,10 @@ class TensorChange:
     def relative_error(self) -> float:
         """Norm of the rounding error over the norm of the update; 0 if the update is zero."""
         return relative_error([self])
+
+    def as_json(self) -> dict[str, object]:
+        """An entry of the receipt's `changes`."""
+        return {**json_fields(self), "relative_error": self.relative_error}
 
 
 def relative_error(changes: Iterable[TensorChange]) -> float:
@@ -322,7 +326,7 @@ class MergeReceipt:
             "unchanged_after_rounding": [c.name for c in self.changes if not c.is_changed],
             "total_size": self.total_bytes,
             "tied_head": self.is_head_tied,
-            "changes": [_change_json(change) for change in self.changes],
+            "changes": [change.as_json() for change in self.changes],
             "number_type": self.number_type.as_json(),
             "update": {
                 "relative_error": relative_error(self.changes),
@@ -341,16 +345,3 @@ class MergeReceipt:
 
 def _training_json(rows: RowCheck | None) -> dict[str, object]:
     return {} if rows is None else {"rows_from_training": rows.as_json()}
-
-
-def _change_json(change: TensorChange) -> dict[str, object]:
-    return {
-        "name": change.name,
-        "dtype": change.dtype,
-        "shape": list(change.shape),
-        "max_delta": change.max_delta,
-        "mean_delta": change.mean_delta,
-        "changed_values": change.changed_values,
-        "values": change.values,
-        "relative_error": change.relative_error,
-    }

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 from statistics import fmean
-from typing import Any
 
 from vox_populi import number_ranges
 from vox_populi.contract.setting import require_settings, setting
@@ -70,16 +69,6 @@ class BenchCompletionRequest(BenchCompletionSettings):
         require_settings(self)
         if self.url is not None and self.weights != WeightsChoice():
             raise ConfigError(say_usage.sources_conflict(("--url", "RUN|MODEL")))
-
-    @classmethod
-    def of(cls, settings: BenchCompletionSettings, **more: Any) -> BenchCompletionRequest:
-        """The request with these settings.
-
-        Args:
-            settings: Weights or server, and how much.
-            more: The other fields.
-        """
-        return cls(**{each.name: getattr(settings, each.name) for each in fields(settings)}, **more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 from vox_populi import extras, number_ranges
 from vox_populi.contract.setting import require_settings, setting
@@ -62,16 +61,6 @@ class CheckServedRequest(CheckServedSettings):
 
     def __post_init__(self) -> None:
         require_settings(self)
-
-    @classmethod
-    def of(cls, settings: CheckServedSettings, **more: Any) -> CheckServedRequest:
-        """The request with these settings.
-
-        Args:
-            settings: Weights, prompts and limits.
-            more: The other fields.
-        """
-        return cls(**{each.name: getattr(settings, each.name) for each in fields(settings)}, **more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

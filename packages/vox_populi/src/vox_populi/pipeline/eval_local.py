@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from vox_populi import extras, number_ranges
 from vox_populi.contract.setting import require_settings, setting
 from vox_populi.errors import ConfigError
 from vox_populi.evals.eval_report import MeasuredTasks
-from vox_populi.evals.eval_task import EvalTask
+from vox_populi.evals.eval_task import EvalTask, Sampling
 from vox_populi.evals.python_jail import require_jail
 from vox_populi.evals.task_files import SAMPLES, TaskFile
 from vox_populi.files.json_report import HIDDEN, JsonReport, shown
@@ -74,28 +73,10 @@ class EvalLocalRequest(EvalLocalSettings):
     def __post_init__(self) -> None:
         require_settings(self)
 
-    @classmethod
-    def of(cls, settings: EvalLocalSettings, **more: Any) -> EvalLocalRequest:
-        """The request with these settings.
-
-        Args:
-            settings: Weights, sampling and output.
-            more: The other fields.
-        """
-        return cls(**{each.name: getattr(settings, each.name) for each in fields(settings)}, **more)
-
     @property
     def overrides(self) -> Mapping[str, object]:
         """The settings of sampling that were asked for."""
-        asked = {
-            "samples": self.samples,
-            "max_new_tokens": self.max_new_tokens,
-            "temperature": self.temperature,
-            "top_k": self.top_k,
-            "top_p": self.top_p,
-            "repetition_penalty": self.repetition_penalty,
-            "seed": self.seed,
-        }
+        asked = {each.name: getattr(self, each.name) for each in fields(Sampling)}
         return {name: value for name, value in asked.items() if value is not None}
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from vox_populi import extras, number_ranges
 from vox_populi.contract.download_choice import download_setting
@@ -95,16 +94,6 @@ class ServeRequest(ServerSettings):
             problems.append(say.key_required(self.host))
         if problems:
             raise ConfigError(*problems)
-
-    @classmethod
-    def of(cls, settings: ServerSettings, **more: Any) -> ServeRequest:
-        """The request with these settings.
-
-        Args:
-            settings: Where and how much.
-            more: The other fields.
-        """
-        return cls(**{each.name: getattr(settings, each.name) for each in fields(settings)}, **more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,7 +137,7 @@ def _tally_of(future: Future[dict[str, Any]]) -> DataTally:
     if "problems" in result:
         kind = getattr(errors, result["kind"], VoxError)
         raise kind(*(Problem(**each) for each in result["problems"]))
-    return DataTally.of_json(result["tally"])
+    return of_plain(DataTally, result["tally"])
 
 
 def serve(encoder: PartEncoder, requests: IO[str], answers: IO[str]) -> None:
@@ -151,7 +151,7 @@ def serve(encoder: PartEncoder, requests: IO[str], answers: IO[str]) -> None:
 
 def _answer(encoder: PartEncoder, part: RowPart, target: Path) -> Mapping[str, object]:
     try:
-        return {"tally": encoder.encode(part, target).as_json()}
+        return {"tally": as_plain(encoder.encode(part, target))}
     except VoxError as error:
         problems = [Problem.as_json(problem) for problem in error.problems]
         return {"kind": type(error).__name__, "problems": problems}

@@ -22,7 +22,7 @@ from vox_populi.data.row_files.row_file import RowFile
 from vox_populi.data.row_reader import RowEncoder
 from vox_populi.data.row_scan import DatasetOptions, ScanResult
 from vox_populi.errors import DataError, EnvironmentFailure
-from vox_populi.files.plain_values import as_plain
+from vox_populi.files.plain_values import as_plain, of_plain
 from vox_populi.files.removal import remove_entry
 from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.operator_messages import environment as say_environment
@@ -175,7 +175,7 @@ class _Build:
                     "id_code": self.key["id_code"],
                     "rows": report.kept,
                     "names": self._names,
-                    "tally": result.tally.as_json(),
+                    "tally": as_plain(result.tally),
                     "skipped": _skipped_as_json(result),
                 }
             )
@@ -253,7 +253,7 @@ def _report_of(record: Mapping[str, Any], names: list[str]) -> DataReport:
     """The counts of an entry, with places in the files as they are called now."""
     renamed = dict(zip(record["names"], names, strict=True))
     skipped = tuple(_problem_of(raw, renamed) for raw in record["skipped"])
-    return DataTally.of_json(record["tally"]).report(skipped)
+    return of_plain(DataTally, record["tally"]).report(skipped)
 
 
 def _problem_of(raw: Mapping[str, Any], renamed: Mapping[str, str]) -> Problem:
