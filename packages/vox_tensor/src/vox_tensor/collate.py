@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vox_tensor.flash_forest import Branch
 from vox_tensor.host_copy import copied_to
 from vox_tensor.packing import Segment, Window
-from vox_tensor.prefix_attention import Branch
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
 

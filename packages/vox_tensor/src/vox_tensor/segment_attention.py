@@ -7,18 +7,15 @@ heads, E head dim, L tokens of a segment or of a continued sequence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vox_tensor.flash_forest import flash_forest, heads_first
 from vox_tensor.varlen_attention import varlen_segments, why_no_varlen
-
-_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 def segment_attention(
@@ -45,7 +42,7 @@ def segment_attention(
     """
     longest = max(b - a for a, b in pairwise(offsets))
     if q_THE.device.type == "cpu" and (window is None or window >= longest):
-        return flash_segments(q_THE, k_TKE, v_TKE, tuple(offsets), scale)
+        return flash_forest(q_THE, k_TKE, v_TKE, tuple(offsets), (), scale)
     dim, n_sharing = q_THE.shape[2], q_THE.shape[1] // k_TKE.shape[1]
     if why_no_varlen(q_THE.device, q_THE.dtype, dim, n_sharing) is None:
         return varlen_segments(q_THE, k_TKE, v_TKE, offsets, scale, window)
@@ -72,7 +69,7 @@ def continued_attention(
         # No query reaches further back than the first one does.
         n_keys = n_new + window - 1
         k_LKE, v_LKE = k_LKE[-n_keys:], v_LKE[-n_keys:]
-    k, v = _heads_first(k_LKE), _heads_first(v_LKE)
+    k, v = heads_first(k_LKE), heads_first(v_LKE)
     if n_new == 1:
         # The common case of generation, with one new token. It attends to everything, so no mask
         # is needed, and without a mask torch uses its fast kernels.
@@ -85,7 +82,7 @@ def continued_attention(
     mask_TL = sliding_window_mask(n_new, n_keys, window or n_keys, q_THE.device)
     k, v = for_masks(k, n_heads), for_masks(v, n_heads)
     out = F.scaled_dot_product_attention(
-        _heads_first(q_THE), k, v, attn_mask=mask_TL, scale=scale, enable_gqa=True
+        heads_first(q_THE), k, v, attn_mask=mask_TL, scale=scale, enable_gqa=True
     )
     return out.squeeze(0).transpose(0, 1)
 
@@ -112,59 +109,6 @@ def padded_attention(
     return out.reshape(q_NHE.shape)
 
 
-def _heads_first(t_THE: Tensor) -> Tensor:
-    """A `[1, H, T, E]` view: the kernels take strides, so nothing is copied."""
-    return t_THE.transpose(0, 1).unsqueeze(0)
-
-
-class _FlashSegments(torch.autograd.Function):
-    """torch's CPU flash kernel per segment, writing into one `[T, H, E]` output.
-
-    With `scaled_dot_product_attention`, every segment's output would be kept in addition to the
-    joined one. These are the kernels it dispatches to on a CPU.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        q_THE: Tensor,
-        k_TKE: Tensor,
-        v_TKE: Tensor,
-        offsets: tuple[int, ...],
-        scale: float,
-    ) -> Tensor:
-        out_THE = torch.empty(q_THE.shape, dtype=q_THE.dtype, device=q_THE.device)
-        q, k, v, out = (_heads_first(t) for t in (q_THE, k_TKE, v_TKE, out_THE))
-        sums = []
-        for a, b in pairwise(offsets):
-            part = slice(a, b)
-            out[:, :, part], log_sum = _flash(
-                q[:, :, part], k[:, :, part], v[:, :, part], 0.0, True, scale=scale
-            )
-            sums.append(log_sum)
-        ctx.save_for_backward(q_THE, k_TKE, v_TKE, out_THE, *sums)
-        ctx.offsets, ctx.scale = offsets, scale
-        return out_THE
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        q_THE, k_TKE, v_TKE, out_THE, *sums = ctx.saved_tensors
-        results = [torch.empty(t.shape, dtype=t.dtype) for t in (q_THE, k_TKE, v_TKE)]
-        inputs = [_heads_first(t) for t in (grads[0], q_THE, k_TKE, v_TKE, out_THE)]
-        targets = [_heads_first(t) for t in results]
-        for (a, b), log_sum in zip(pairwise(ctx.offsets), sums, strict=True):
-            parts = [t[:, :, a:b] for t in inputs]
-            found = _flash_backward(*parts, log_sum, 0.0, True, scale=ctx.scale)
-            for target, grad in zip(targets, found, strict=True):
-                target[:, :, a:b] = grad
-        return *results, None, None
-
-
-# torch leaves `apply` unannotated; the name gives it a type.
-flash_segments: Callable[..., Tensor] = _FlashSegments.apply
-"""`segment_attention` without a window, on a CPU."""
-
-
 def sdpa_segments(
     q_THE: Tensor,
     k_TKE: Tensor,
@@ -174,7 +118,7 @@ def sdpa_segments(
     window: int | None,
 ) -> Tensor:
     """`segment_attention` on any device, with `scaled_dot_product_attention` per segment."""
-    q, k, v = (_heads_first(t) for t in (q_THE, k_TKE, v_TKE))
+    q, k, v = (heads_first(t) for t in (q_THE, k_TKE, v_TKE))
     k, v = for_masks(k, q.shape[1]), for_masks(v, q.shape[1])
     # Split at once: the gradient of a slice is a tensor of zeros as large as the pack.
     sizes = [b - a for a, b in pairwise(offsets)]

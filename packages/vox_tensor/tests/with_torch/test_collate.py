@@ -10,7 +10,7 @@ from vox_tensor.collate import (
     collate_forest,
     collate_window,
 )
-from vox_tensor.prefix_attention import Branch
+from vox_tensor.flash_forest import Branch
 from vox_tensor.prefix_forest import SharingRule, pack_shared
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from vox_tensor import prefix_attention as module
-from vox_tensor.prefix_attention import Branch, flash_forest, prefix_attention, sdpa_forest
+from vox_tensor.flash_forest import Branch, flash_forest
+from vox_tensor.prefix_attention import prefix_attention, sdpa_forest
 
 Attention = Callable[..., torch.Tensor]
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from vox_tensor import segment_attention as module
+from vox_tensor.flash_forest import flash_forest
 from vox_tensor.segment_attention import (
     continued_attention,
-    flash_segments,
     sdpa_segments,
     segment_attention,
 )
@@ -79,7 +79,7 @@ def test_the_flash_kernel_is_used_on_a_cpu_without_a_window(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     taken = []
-    for name, way in (("flash_segments", flash_segments), ("sdpa_segments", sdpa_segments)):
+    for name, way in (("flash_forest", flash_forest), ("sdpa_segments", sdpa_segments)):
 
         def noted(*args: object, name: str = name, way: Attention = way) -> torch.Tensor:
             taken.append(name)
@@ -91,7 +91,7 @@ def test_the_flash_kernel_is_used_on_a_cpu_without_a_window(
         segment_attention(q, k, v, OFFSETS, scale=0.5, window=window)
     q, k, v = (t.to("meta") for t in (q, k, v))
     segment_attention(q, k, v, OFFSETS, scale=0.5)
-    assert taken == ["flash_segments", "flash_segments", "sdpa_segments", "sdpa_segments"]
+    assert taken == ["flash_forest", "flash_forest", "sdpa_segments", "sdpa_segments"]
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])

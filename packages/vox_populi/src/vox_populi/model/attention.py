@@ -20,7 +20,8 @@ from vox_populi.model.norm import Norm
 from vox_populi.model.normed_projection import normed_project
 from vox_populi.model.rotary import Rotation
 from vox_tensor.capped_attention import capped_continuation, capped_segments
-from vox_tensor.prefix_attention import Branch, prefix_attention, row_spans
+from vox_tensor.flash_forest import Branch
+from vox_tensor.prefix_attention import prefix_attention, row_spans
 from vox_tensor.score_rule import ScoreRule
 from vox_tensor.segment_attention import continued_attention, segment_attention
 
