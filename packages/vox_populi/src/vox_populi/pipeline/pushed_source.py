@@ -175,7 +175,7 @@ def _known_name(place: AdapterPlace, manifest: Mapping[str, object]) -> str:
 
 def _peft_folder(folder: Path, base_name: str, name: HubName) -> PushedSource:
     if not (folder / PEFT_WEIGHTS_FILE).is_file():
-        raise ArtifactError(say_export.not_a_peft_folder(str(folder), PEFT_WEIGHTS_FILE))
+        raise ArtifactError(say_export.not_a_peft_folder(PEFT_WEIGHTS_FILE).at(str(folder)))
     files = adapter_files(folder, PEFT_WEIGHTS_FILE, base_name)
     had, has = (folder / HANDOFF_FILE).is_file(), any(e.name == HANDOFF_FILE for e in files)
     notes = (say.NOTE_HANDOFF_LEFT_OUT,) if had and not has else ()
