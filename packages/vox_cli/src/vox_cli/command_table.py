@@ -241,6 +241,11 @@ COMMANDS = (
         "vox mens models",
     ),
     CommandEntry(
+        ("mens", "models", "check"),
+        "Check whether a base can be trained, and how.",
+        "vox mens models check models/base",
+    ),
+    CommandEntry(
         ("mens", "cache", "list"),
         "List the data whose encoded rows are kept.",
         "vox mens cache list",

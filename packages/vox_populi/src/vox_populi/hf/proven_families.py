@@ -10,7 +10,7 @@ from vox_populi.hf.family_registry import FAMILIES
 from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.proven_family import Proven, ProvenFamily, RowsTogether
 
-TRANSFORMERS_VERSION = "5.24"
+TRANSFORMERS_VERSION = "5.23"
 """The version of transformers with which the rows below were measured."""
 
 THROUGH_TRANSFORMERS: tuple[ProvenFamily, ...] = (

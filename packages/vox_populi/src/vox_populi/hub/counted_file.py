@@ -21,6 +21,6 @@ class CountedFile(io.BufferedReader):
     def read(self, size: int | None = -1, /) -> bytes:
         """Read, and report the position: a file that is sent again counts from its beginning."""
         data = super().read(size)
-        if self.is_sent:
+        if self.is_sent and data:  # A client reads once more to see that this is the end.
             self._sent(self.tell())
         return data

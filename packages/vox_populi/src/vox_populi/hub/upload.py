@@ -133,7 +133,6 @@ def _send(api: HfApi, name: HubName, files: Sequence[SentFile], watcher: Transfe
             api.preupload_lfs_files(name.repository, [operation], revision=name.revision)
             file.is_sent = False
             done += each.size
-            watcher.progress(done, total)
             operations.append(operation)
         sent = api.create_commit(
             name.repository, operations, commit_message=_MESSAGE, revision=name.revision

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from vox_populi import extras
 from vox_populi.files.strict_json import parse_json_object, read_json_object
 from vox_populi.hf.inventory import ModelInventory
-from vox_populi.hf.model_config import CONFIG_NAME
+from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig
 from vox_populi.hf.own_mlps import mlp_paths
 from vox_populi.plan.graph_choice import GraphChoice
 from vox_populi.plan.packing_proof_facts import PackingProof
@@ -24,13 +25,25 @@ def proven(inventory: ModelInventory, chosen: GraphChoice) -> GraphChoice:
     Raises:
         ModelError: For a class that cannot be tried.
     """
-    table = inventory.config.modules
-    if table is None or chosen.proxy is not None:
+    if chosen.proxy is not None:
         return chosen
-    path = inventory.model_dir / CONFIG_NAME
+    proof = proof_of(inventory.config, inventory.model_dir)
+    return chosen if proof is None else replace(chosen, proof=proof)
+
+
+def proof_of(config: ModelConfig, model_dir: Path) -> PackingProof | None:
+    """What was measured of a folder's class of transformers; `None` for our own graph.
+
+    Raises:
+        ModelError: For a class that cannot be tried.
+    """
+    table = config.modules
+    if table is None:
+        return None
+    path = model_dir / CONFIG_NAME
     raw = read_json_object(path, _MAX_CONFIG_BYTES)
     found = _measured(json.dumps(raw, sort_keys=True), str(path))
-    proof = PackingProof(
+    return PackingProof(
         class_name=table.class_name,
         version=table.version,
         alone=found.alone,
@@ -40,7 +53,6 @@ def proven(inventory: ModelInventory, chosen: GraphChoice) -> GraphChoice:
         repeats=found.repeats,
         has_mlps=bool(mlp_paths(table)),
     )
-    return replace(chosen, proof=proof)
 
 
 @cache
