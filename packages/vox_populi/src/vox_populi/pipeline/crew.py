@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vox_populi.pipeline.interruption import StopRequest
+from vox_populi.train.allocator import trim_freed_memory
 from vox_populi.train.engine import Engine
 from vox_populi.train.process_group import GroupRanks
 from vox_populi.train.ranks import ALONE, Ranks
@@ -37,6 +38,8 @@ class Crew:
         """Let every process start where the first one does."""
         if self.group is not None:
             share_state(engine, self.group)
+            # What was sent were copies of the adapter and of the optimizer's state.
+            trim_freed_memory()
 
     def stop_together(self, request: StopRequest) -> CrewStop:
         """A request to stop that all processes follow after the same step."""

@@ -31,11 +31,24 @@ def return_freed_memory() -> bool:
     return _set_thresholds(_ONE_MIB, _ONE_MIB)
 
 
+def trim_freed_memory() -> bool:
+    """Hand back what lies between small blocks in use, once; returns whether anything was.
+
+    No threshold does that: tensors of a few hundred KiB come from glibc's heap, and copies of all
+    that is trained leave holes of their size.
+    """
+    trim = getattr(_libc(), "malloc_trim", None)
+    return trim is not None and bool(trim(0))
+
+
 def _set_thresholds(mmap: int, trim: int) -> bool:
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(_libc(), "mallopt", None)
     if mallopt is None:
         return False
     outcomes = [mallopt(_M_MMAP_THRESHOLD, mmap), mallopt(_M_TRIM_THRESHOLD, trim)]
     return all(outcomes)
+
+
+def _libc() -> ctypes.CDLL | None:
+    """This process's C library, if it is glibc."""
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
