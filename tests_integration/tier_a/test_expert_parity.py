@@ -37,6 +37,7 @@ from vox_populi.export.consumers import Consumer
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import adapter_modules
 from vox_populi.merge.choices import MergeFormat
+from vox_populi.merge.number_type import MergeDtype
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.pipeline.export import ExportRequest
@@ -180,6 +181,17 @@ def test_adapters_of_experts_have_the_loss_and_gradients_of_peft(name: str, tmp_
     assert not any("router" in name for name, p in ours.named_parameters() if p.grad is not None)
 
 
+def stored_forms(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of every tensor of a folder, by name."""
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 - a file of tensors is no mapping
+                entry = file.get_slice(key)
+                found[key] = (entry.get_dtype(), tuple(entry.get_shape()))
+    return found
+
+
 @pytest.mark.parametrize("is_fused", [False, True], ids=["each", "fused"])
 @pytest.mark.parametrize("name", MIXTURES)
 def test_a_merged_mixture_is_base_and_adapter_in_transformers(
@@ -205,6 +217,26 @@ def test_a_merged_mixture_is_base_and_adapter_in_transformers(
         theirs = merged.eval()(torch.tensor([IDS])).logits[0]
     assert differs(ours, bare, F32_LOGITS), "the adapter must change something"
     assert_parity(ours, theirs, F32_LOGITS)
+    before, after = stored_forms(base), stored_forms(tmp_path / "merged")
+    assert after == before, "experts stay in the tensors, types and shapes that they had"
+    assert is_fused == any(key.endswith(".gate_up_proj") for key in after)
+
+
+def test_other_number_types_of_a_fused_mixture_are_merged_too(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    write_fused(base, "qwen3_moe")
+    spec = LoraSpec(rank=3, alpha=7.5)
+    write_adapter(tmp_path / "run.bin", base, spec, block_modules(base))
+    request = MergeRequest(
+        checkpoint=tmp_path / "run.bin",
+        output=tmp_path / "merged",
+        model_dir=base,
+        output_format=MergeFormat.HF,
+        dtype=MergeDtype.BF16,
+    )
+    merge_weights(request)
+    before, after = stored_forms(base), stored_forms(tmp_path / "merged")
+    assert after == {key: ("BF16", shape) for key, (_, shape) in before.items()}
 
 
 @pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys")

@@ -15,10 +15,10 @@ from vox_populi.containers.safetensors_header import read_header
 from vox_populi.hf.keymap import TensorKey
 from vox_populi.merge import shard_writer
 from vox_populi.merge.full_graph import LowRankUpdate, MergedTensor
-from vox_populi.merge.shard_writer import index_json, plan_shards, write_shard
+from vox_populi.merge.shard_writer import PlacedTensor, index_json, plan_shards, write_shard
 
 
-def make_tensors(folder: Path) -> tuple[list[MergedTensor], dict[str, torch.Tensor]]:
+def make_tensors(folder: Path) -> tuple[list[PlacedTensor], dict[str, torch.Tensor]]:
     generator = torch.Generator().manual_seed(0)
     stored = {
         "one.weight": torch.randn(6, 5, generator=generator).bfloat16(),
@@ -35,7 +35,7 @@ def make_tensors(folder: Path) -> tuple[list[MergedTensor], dict[str, torch.Tens
     for name in stored:
         info = header.tensors[name]
         key = TensorKey(name, name, info.shape, transposed=False, required=True)
-        tensors.append(MergedTensor(key, info, updates.get(name)))
+        tensors.append(PlacedTensor.of(name, MergedTensor(key, info, updates.get(name))))
     expected = dict(stored)
     expected["two.weight"] = (stored["two.weight"].float() + 0.5 * b @ a).bfloat16()
     return tensors, expected

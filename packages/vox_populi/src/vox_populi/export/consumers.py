@@ -14,6 +14,7 @@ from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.hf.model_family import GgufForm, Limit
 from vox_populi.hf.rope_config import RopeKind, RopeSpec
+from vox_populi.hf.text_part import OuterClass
 from vox_populi.operator_messages import transformers_graph as say_foreign
 
 MLX_CONFIG_FILE = "adapter_config.json"
@@ -67,8 +68,8 @@ def obstacles(
     consumer: Consumer, config: ModelConfig, modules: Sequence[AdapterModule], rank: int
 ) -> Iterator[str]:
     """Why a consumer cannot load an adapter in any format; empty if it can."""
-    if config.modules is not None and consumer in (Consumer.MLX, Consumer.GGUF):
-        yield say_foreign.NO_FORM
+    if consumer in (Consumer.MLX, Consumer.GGUF):
+        yield from _unknown_forms(config)
     adapts_head = any(ProjectionRole.LM_HEAD in module.roles for module in modules)
     if consumer is not Consumer.PEFT and adapts_head and config.tie_word_embeddings:
         yield "lm_head is adapted and tied to the embedding, which cannot have an adapter there"
@@ -131,14 +132,26 @@ def passed_limits(limits: Iterable[Limit], config: ModelConfig) -> Iterator[str]
 
 def gguf_model_obstacles(config: ModelConfig) -> Iterator[str]:
     """What llama.cpp's architecture for this family would compute differently."""
-    if config.modules is not None:
-        yield say_foreign.NO_FORM
-    elif config.family.gguf.architecture is None:
+    yield from _unknown_forms(config)
+    if config.modules is None and config.family.gguf.architecture is None:
         yield _no_gguf(config)
     yield from passed_limits(config.family.gguf.limits, config)
     rope, form = config.rope, config.family.gguf
     if rope is not None and rope.kind is RopeKind.YARN and _is_tuned(rope, form):
         yield "its YaRN settings go beyond factor and original length"
+
+
+def _unknown_forms(config: ModelConfig) -> Iterator[str]:
+    """Why another program's form of a model is not known at all."""
+    if config.modules is not None:
+        yield say_foreign.NO_FORM
+    if config.outer is not None:
+        yield nested_obstacle(config.outer)
+
+
+def nested_obstacle(outer: OuterClass) -> str:
+    """Why a text model within a larger one has no form for a program."""
+    return f"its text model is part of {outer.name}, and only folders of a text model are known"
 
 
 def _no_gguf(config: ModelConfig) -> str:

@@ -17,6 +17,7 @@ from vox_populi.export.consumers import (
     MLX_WEIGHTS_FILE,
     Consumer,
     mlx_path,
+    nested_obstacle,
     passed_limits,
 )
 from vox_populi.files.strict_json import read_json_object
@@ -61,6 +62,9 @@ def mlx_model_reasons(
         raw: The same config as stored in the file.
         stored: Names of the folder's tensors.
     """
+    if config.outer is not None:
+        yield f"{nested_obstacle(config.outer)}."
+        return
     family = config.family
     its, mlx = f"its {family.label}", family.mlx
     if mlx.always_ties_head and not config.tie_word_embeddings:

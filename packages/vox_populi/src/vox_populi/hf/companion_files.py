@@ -13,6 +13,7 @@ from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.model_config import CONFIG_NAME, parse_model_config
 from vox_populi.hf.rope_config import DEFAULT_THETA
 from vox_populi.hf.saved_path import without_saved_path
+from vox_populi.hf.text_part import changed_config
 
 CARD_FILE = "README.md"
 
@@ -28,7 +29,17 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
-OTHER_FILES = ("generation_config.json", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
+OTHER_FILES = (
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    "NOTICE",
+)
+"""Besides licences: what says how a model is asked, and how images become its input."""
 TEMPLATES_FOLDER = "additional_chat_templates"
 
 
@@ -64,14 +75,9 @@ def published_config(inventory: ModelInventory, *, is_head_tied: bool, dtype: st
     older = _older_rope(raw) if config.modules is None else {}
     if says_so and not older and "quantization_config" not in raw:
         return data
-    changed = {name: value for name, value in raw.items() if name != "quantization_config"}
-    changed |= older
-    changed["tie_word_embeddings"] = is_head_tied
-    if said.dtype != dtype:
-        # The newer spelling wins where both are given; the older one is what older readers know.
-        spellings = [name for name in ("dtype", "torch_dtype") if raw.get(name) is not None]
-        changed |= dict.fromkeys(spellings or ["torch_dtype"], dtype)
-    return pretty_json(changed)
+    kept = {name: value for name, value in raw.items() if name != "quantization_config"}
+    other_dtype = None if said.dtype == dtype else dtype
+    return pretty_json(changed_config(kept | older, other_dtype, is_head_tied=is_head_tied))
 
 
 def _older_rope(raw: Mapping[str, object]) -> dict[str, object]:

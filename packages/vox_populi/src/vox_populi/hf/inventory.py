@@ -33,6 +33,8 @@ from vox_populi.hf.keymap import (
     canonical_name,
     embedding_key,
     is_derived,
+    is_of_text_model,
+    spelled_like,
     tensor_keys,
 )
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config
@@ -74,6 +76,20 @@ class ModelInventory:
     """Weights packed by bitsandbytes, by canonical name; they are not in `tensors`."""
     missing: tuple[str, ...] = ()
     """Canonical names of required tensors that the folder lacks, if that was allowed."""
+    fused: Mapping[str, FusedTensor] = field(default_factory=lambda: MappingProxyType({}))
+    """Tensors with all experts of a layer by their names in the folder; `tensors` has the parts."""
+    others: Mapping[str, TensorInfo] = field(default_factory=lambda: MappingProxyType({}))
+    """Tensors of what is around a text model, by their names in the folder."""
+
+    def published_name(self, theirs: str) -> str:
+        """The name of a tensor of the model in a new folder that takes the place of this one.
+
+        It is the canonical one, unless a reader of the folder would look for others beside it.
+        """
+        embedding = self.tensors[embedding_key(self.config)].name
+        if self.fused and theirs in self.tensors:
+            return self.tensors[theirs].name
+        return spelled_like(self.config, theirs, embedding)
 
     def quantized_keys(self) -> tuple[TensorKey, ...]:
         """Weights that an NF4 base stores in 4 bits, in forward order.
@@ -128,6 +144,8 @@ def read_inventory(
         tied_head=config.tie_word_embeddings,
         nf4=MappingProxyType(found.nf4),
         missing=tuple(found.missing),
+        fused=MappingProxyType(found.fused),
+        others=MappingProxyType(found.others),
     )
 
 
@@ -178,6 +196,8 @@ class _FoundTensors:
     dense: dict[str, TensorInfo] = field(default_factory=dict)
     nf4: dict[str, Nf4Stored] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    fused: dict[str, FusedTensor] = field(default_factory=dict)
+    others: dict[str, TensorInfo] = field(default_factory=dict)
     problems: ProblemLog = field(init=False)
 
     def __post_init__(self) -> None:
@@ -188,6 +208,9 @@ class _FoundTensors:
         by_name = self._by_canonical_name(stored)
         keys = {key.theirs: key for key in tensor_keys(self.config)}
         packed = packed_parts(by_name)
+        if self.config.is_prequantized and self.others:
+            where = str(self.model_dir / CONFIG_NAME)
+            self.problems.add([say_quantize.NESTED_IS_PACKED.at(where)])
         if self.config.is_prequantized:
             self._sort_packed(keys, packed, by_name)
         else:
@@ -212,7 +235,11 @@ class _FoundTensors:
         fused = fused_tensors(self.config)
         for whole in stored:
             stored_name = canonical_name(self.config, whole.name)
+            if not is_of_text_model(self.config, stored_name):
+                self.others[whole.name] = whole
+                continue
             if stored_name in fused:
+                self.fused[whole.name] = fused[stored_name]
                 parts = self._split(fused[stored_name], whole)
             else:
                 parts = [(stored_name, whole)]
@@ -220,7 +247,7 @@ class _FoundTensors:
                 if name in by_name:
                     where = self._place(whole)
                     self.problems.add([say_model_folder.tensor_named_twice(name).at(where)])
-                elif not is_derived(name):
+                elif not is_derived(self.config, name):
                     by_name[name] = info
         return by_name
 

@@ -32,7 +32,9 @@ __all__ = [
     "conv1d_part",
     "embedding_key",
     "is_derived",
+    "is_of_text_model",
     "ordered_middle_projection_keys",
+    "spelled_like",
     "tensor_keys",
 ]
 
@@ -109,6 +111,7 @@ def embedding_key(config: ModelConfig) -> str:
 def canonical_name(config: ModelConfig, name: str) -> str:
     """A tensor's name with the prefix that some checkpoints of the family leave out."""
     names = config.family.tensors
+    name = _respelled(name, names.other_prefixes)
     prefix = names.optional_prefix
     tops = (names.embed, names.pos_embed, names.blocks.rstrip("."), names.final_norm)
     bare = tuple(f"{top.removeprefix(prefix)}." for top in tops if top is not None)
@@ -116,23 +119,42 @@ def canonical_name(config: ModelConfig, name: str) -> str:
     return whole if names.experts is None else _with_own_prefix(whole, names)
 
 
+def _respelled(name: str, prefixes: Mapping[str, str]) -> str:
+    """A name with another prefix, if it has one of these."""
+    for other, own in prefixes.items():
+        if name.startswith(other):
+            return own + name.removeprefix(other)
+    return name
+
+
+def spelled_like(config: ModelConfig, name: str, other: str) -> str:
+    """A canonical name with the prefix that `other`, of the same model, has in a folder."""
+    prefixes = config.family.tensors.other_prefixes
+    if not other.startswith(tuple(prefixes)):
+        return name
+    return _respelled(name, {own: stored for stored, own in prefixes.items()})
+
+
+def is_of_text_model(config: ModelConfig, name: str) -> bool:
+    """Whether a canonical name in a folder is one of the model's, and not of what is around it."""
+    return config.outer is None or name.startswith((config.outer.prefix, f"{HEAD}."))
+
+
 def _with_own_prefix(name: str, names: TensorNames) -> str:
     """A name in which the mixture of a block has its canonical prefix."""
     assert names.experts is not None, "asked for families with experts"
     block = re.match(rf"{re.escape(names.blocks)}\d+\.", name)
-    rest = "" if block is None else name[block.end() :]
-    for other, own in names.experts.other_prefixes.items():
-        if block is not None and rest.startswith(other):
-            return block[0] + own + rest.removeprefix(other)
-    return name
+    if block is None:
+        return name
+    return block[0] + _respelled(name[block.end() :], names.experts.other_prefixes)
 
 
-def is_derived(name: str) -> bool:
+def is_derived(config: ModelConfig, name: str) -> bool:
     """Whether a canonical name is that of a buffer that the config implies."""
     return any(
         name.startswith(family.tensors.blocks)
         and name.removeprefix(family.tensors.blocks).partition(".")[2] in family.tensors.derived
-        for family in FAMILIES
+        for family in (config.family, *FAMILIES)
     )
 
 

@@ -11,20 +11,29 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vox_populi.containers.dtypes import STORED_NAME_OF
 from vox_populi.errors import ModelError
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.activation_config import activation_of
 from vox_populi.hf.config_fields import ConfigFields
+from vox_populi.hf.config_values import (
+    MAX_HEADS,
+    MAX_WIDTH,
+    attention_scale_of,
+    bos_id_of,
+    cap_of,
+    dtype_of,
+    flag_of,
+    head_dim_of,
+    kv_heads_of,
+    scale_of,
+)
 from vox_populi.hf.expert_config import ExpertsSpec, parse_experts
 from vox_populi.hf.family_registry import FAMILIES, family_of
 from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.model_family import (
     Activation,
-    ConfigFormat,
     ModelFamily,
     NormKind,
-    SoftCap,
 )
 from vox_populi.hf.model_place import refuse_other_place
 from vox_populi.hf.module_table import ModuleTable
@@ -37,6 +46,7 @@ from vox_populi.hf.rope_config import (
     rotary_layers,
 )
 from vox_populi.hf.sliding_config import sliding_layers
+from vox_populi.hf.text_part import SECTION, OuterClass, TextPart, text_part
 from vox_populi.hf.transformers_config import foreign_values
 from vox_populi.operator_messages import model_folder as say
 from vox_populi.operator_messages.wording import capped
@@ -46,8 +56,6 @@ _MAX_CONFIG_BYTES = 8 * 1024 * 1024
 
 # Bounds far beyond any model; they keep a hostile config from asking for endless tables.
 _MAX_LAYERS = 4096
-_MAX_HEADS = 65_536
-_MAX_WIDTH = 2**24
 _MAX_VOCAB = 2**28
 
 
@@ -105,6 +113,8 @@ class ModelConfig:
     """What of the file is read otherwise than a newcomer would expect."""
     is_prequantized: bool = False
     """Whether the file announces weights that bitsandbytes packed in NF4."""
+    outer: OuterClass | None = None
+    """The class that has this model as its text model; `None`: the folder has no other."""
     modules: ModuleTable | None = field(default=None, repr=False)
     """What transformers' class of the model consists of, if that computes it; fields that only
     decide arithmetic of ours mean nothing then."""
@@ -221,9 +231,10 @@ def parse_model_config(
         MissingExtraError: Without transformers, for a model that it would compute.
         ModelError: With every problem, or with the supported types for a foreign `model_type`.
     """
+    part = None if source is GraphSource.TRANSFORMERS else text_part(raw)
     fields = ConfigFields(raw, where)
     name = fields.text("model_type", default="")
-    family = family_of(name)
+    family = family_of(name) if part is None else part.family
     if source is GraphSource.TRANSFORMERS or (
         family is None and name and source is GraphSource.AUTO
     ):
@@ -231,8 +242,13 @@ def parse_model_config(
     if family is None:
         names = [each.name for each in FAMILIES]
         raise ModelError(say.model_type_unsupported(name, names).at(fields.where))
+    if part is not None:
+        fields = ConfigFields(part.fields, f"{where}, {SECTION}")
     _refuse_foreign_settings(fields, family)
     config = _parse(fields, family)
+    if part is not None:
+        config = replace(config, model_type=name, outer=part.outer)
+        _refuse_other_logits(fields, config, part)
     quantized, notes = parse_quantization(fields), tuple(_notes(fields, config))
     config = replace(config, is_prequantized=quantized, notes=notes)
     if not fields.problems:
@@ -242,9 +258,20 @@ def parse_model_config(
     return config
 
 
+def _refuse_other_logits(fields: ConfigFields, config: ModelConfig, part: TextPart) -> None:
+    """Refuse a text model that does more with its logits than the class around it."""
+    names, meaning = part.family.config, f"logits that {part.outer.name} does not give"
+    if names.logit_cap is not None and config.logit_cap is not None:
+        fields.unsupported(names.logit_cap.field, config.logit_cap, meaning)
+    if names.logit_divisor is not None and config.logit_scale != 1:
+        fields.unsupported(names.logit_divisor, 1 / config.logit_scale, meaning)
+
+
 def _notes(fields: ConfigFields, config: ModelConfig) -> Iterator[str]:
     if fields.value("auto_map") not in (None, {}, [], False):
         yield say.note_model_code_ignored(fields.where, config.model_type)
+    if config.outer is not None:
+        yield say.note_text_model_only(config.outer.name)
     if config.rope is not None and config.rope.kind is RopeKind.DYNAMIC:
         yield say.note_dynamic_rope(config.max_positions)
     if config.experts is not None and fields.value("output_router_logits") is True:
@@ -267,9 +294,9 @@ def _refuse_foreign_settings(fields: ConfigFields, family: ModelFamily) -> None:
 def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
     names = family.config
     rule = names.rope
-    width = fields.count(*names.width, maximum=_MAX_WIDTH)
+    width = fields.count(*names.width, maximum=MAX_WIDTH)
     n_layers = fields.count(*names.layers, maximum=_MAX_LAYERS)
-    n_heads = fields.count(*names.heads, default=names.default_heads, maximum=_MAX_HEADS)
+    n_heads = fields.count(*names.heads, default=names.default_heads, maximum=MAX_HEADS)
     vocab_size = fields.count("vocab_size", default=names.default_vocab, maximum=_MAX_VOCAB)
     ratio = names.default_mlp_ratio
     max_positions = fields.count(
@@ -280,8 +307,8 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
     )
     rotates = rotary_layers(fields, rule, n_layers)
     window, layers = sliding_layers(fields, names.sliding, rotates)
-    n_kv_heads = _n_kv_heads(fields, names, n_heads)
-    head_dim = _head_dim(fields, names, width, n_heads)
+    n_kv_heads = kv_heads_of(fields, names, n_heads)
+    head_dim = head_dim_of(fields, names, width, n_heads)
     rope, local_rope = (
         (None, None)
         if rule is None
@@ -297,7 +324,7 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
         n_kv_heads=n_kv_heads,
         head_dim=head_dim,
         intermediate_size=fields.count(
-            names.mlp_width, default=ratio and ratio * width, maximum=_MAX_WIDTH
+            names.mlp_width, default=ratio and ratio * width, maximum=MAX_WIDTH
         ),
         max_positions=max_positions,
         norm_eps=fields.number(names.norm_eps, default=names.default_norm_eps, at_most=1.0),
@@ -307,77 +334,23 @@ def _parse(fields: ConfigFields, family: ModelFamily) -> ModelConfig:
         local_rope=local_rope,
         rotary_layers=rotates,
         embedding_scale=(
-            width**0.5 if names.scales_embeddings else _scale(fields, names.embedding_scale)
+            width**0.5 if names.scales_embeddings else scale_of(fields, names.embedding_scale)
         ),
-        attention_scale=_attention_scale(fields, names, head_dim),
-        residual_scale=_scale(fields, names.residual_scale),
-        logit_scale=1 / _scale(fields, names.logit_divisor),
-        attention_cap=_cap(fields, names.attention_cap),
-        logit_cap=_cap(fields, names.logit_cap),
-        qkv_bias=_flag(fields, names.qkv_bias),
-        o_bias=_flag(fields, names.o_bias),
-        mlp_bias=_flag(fields, names.mlp_bias),
+        attention_scale=attention_scale_of(fields, names, head_dim),
+        residual_scale=scale_of(fields, names.residual_scale),
+        logit_scale=1 / scale_of(fields, names.logit_divisor),
+        attention_cap=cap_of(fields, names.attention_cap),
+        logit_cap=cap_of(fields, names.logit_cap),
+        qkv_bias=flag_of(fields, names.qkv_bias),
+        o_bias=flag_of(fields, names.o_bias),
+        mlp_bias=flag_of(fields, names.mlp_bias),
         sliding_window=window if any(layers) else None,
         sliding_layers=layers,
-        dtype=_dtype(fields),
-        bos_id=_bos_id(fields, vocab_size),
+        dtype=dtype_of(fields),
+        bos_id=bos_id_of(fields, vocab_size),
         eos_ids=fields.token_ids("eos_token_id", vocab_size),
         experts=parse_experts(fields, names.experts, n_layers),
     )
-
-
-def _flag(fields: ConfigFields, named: str | bool) -> bool:
-    return named if isinstance(named, bool) else fields.flag(named, default=False)
-
-
-def _scale(fields: ConfigFields, name: str | None, without: float = 1.0) -> float:
-    """The factor in a field, 1 if absent; `without` for a family without the field."""
-    return without if name is None else fields.number(name, default=1.0)
-
-
-def _attention_scale(fields: ConfigFields, names: ConfigFormat, head_dim: int) -> float:
-    scalar = float(head_dim)
-    if names.query_scalar is not None:
-        scalar = fields.number(names.query_scalar, default=names.default_query_scalar)
-    return _scale(fields, names.attention_scale, scalar**-0.5)
-
-
-def _cap(fields: ConfigFields, cap: SoftCap | None) -> float | None:
-    if cap is None:
-        return None
-    is_silent = not fields.is_given(cap.field)
-    return cap.default if is_silent else fields.optional_number(cap.field, above=0.0)
-
-
-def _n_kv_heads(fields: ConfigFields, names: ConfigFormat, n_heads: int) -> int:
-    if names.kv_heads is None:
-        return n_heads
-    # A null means "as many as query heads"; only an absent key gets the class default.
-    is_silent = not fields.is_given(names.kv_heads)
-    default = names.default_kv_heads if is_silent else None
-    return fields.count(names.kv_heads, default=default or n_heads, maximum=_MAX_HEADS)
-
-
-def _head_dim(fields: ConfigFields, names: ConfigFormat, width: int, n_heads: int) -> int:
-    derived = max(width // n_heads, 1)
-    if names.head_dim is None:
-        return derived
-    default = names.default_head_dim or derived
-    return fields.count(names.head_dim, default=default, maximum=_MAX_WIDTH)
-
-
-def _dtype(fields: ConfigFields) -> str:
-    # `dtype` wins where both are given, as in transformers.
-    name = "dtype" if fields.value("dtype") is not None else "torch_dtype"
-    value = fields.text(name, default="float32")
-    if value not in STORED_NAME_OF:
-        fields.unsupported(name, value, "a dtype other than float32, bfloat16 and float16")
-    return value
-
-
-def _bos_id(fields: ConfigFields, vocab_size: int) -> int | None:
-    ids = fields.token_ids("bos_token_id", vocab_size)
-    return ids[0] if ids else None
 
 
 def _check_shapes(fields: ConfigFields, config: ModelConfig) -> None:

@@ -206,6 +206,8 @@ class TensorNames:
     """Whether the linear layers of the blocks are stored `[in, out]`."""
     optional_prefix: str = ""
     """Part of every name above that some checkpoints leave out."""
+    other_prefixes: Mapping[str, str] = field(default_factory=dict)
+    """What names begin with in some checkpoints instead, with what stands for it above."""
     experts: ExpertNames | None = None
     """Names of what replaces the MLP in layers that are a mixture of experts."""
     derived: tuple[str, ...] = ()

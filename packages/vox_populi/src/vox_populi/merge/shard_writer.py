@@ -43,7 +43,24 @@ class PlacedTensor:
     """A tensor of the output and its name."""
 
     name: str
-    tensor: MergedTensor
+    parts: tuple[MergedTensor, ...]
+    """What it consists of, in the order of its bytes; all experts of a layer are many parts."""
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, name: str, tensor: MergedTensor) -> PlacedTensor:
+        """A tensor of one part."""
+        return cls(name, (tensor,), tensor.source.shape)
+
+    @property
+    def dtype(self) -> str:
+        """Number type, by its safetensors name."""
+        return self.parts[0].dtype
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of its data."""
+        return sum(part.n_bytes for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +73,7 @@ class ShardPlan:
     """Tensors in the order of their bytes."""
 
 
-def plan_shards(tensors: Sequence[MergedTensor], max_shard_bytes: int) -> tuple[ShardPlan, ...]:
+def plan_shards(tensors: Sequence[PlacedTensor], max_shard_bytes: int) -> tuple[ShardPlan, ...]:
     """Split a model into files of limited size, in forward order, with the names used on the hub.
 
     Args:
@@ -73,22 +90,20 @@ def plan_shards(tensors: Sequence[MergedTensor], max_shard_bytes: int) -> tuple[
     )
 
 
-def plan_file(
-    file: str, named: Sequence[tuple[str, MergedTensor]], metadata: Mapping[str, str]
-) -> ShardPlan:
+def plan_file(file: str, tensors: Sequence[PlacedTensor], metadata: Mapping[str, str]) -> ShardPlan:
     """Lay tensors out in one file, wider number types first, so that each is aligned.
 
     Args:
         file: Name of the file.
-        named: The tensors with their names there.
+        tensors: What it holds.
         metadata: Text of the container's header.
     """
-    ordered = sorted(named, key=lambda entry: -DTYPE_BITS[entry[1].dtype])
+    ordered = sorted(tensors, key=lambda placed: -DTYPE_BITS[placed.dtype])
     preamble = container_preamble(
-        {name: (tensor.dtype, tensor.source.shape, tensor.n_bytes) for name, tensor in ordered},
+        {placed.name: (placed.dtype, placed.shape, placed.n_bytes) for placed in ordered},
         metadata,
     )
-    return ShardPlan(file, preamble, tuple(PlacedTensor(*entry) for entry in ordered))
+    return ShardPlan(file, preamble, tuple(ordered))
 
 
 def index_json(shards: Sequence[ShardPlan]) -> dict[str, object] | None:
@@ -96,7 +111,7 @@ def index_json(shards: Sequence[ShardPlan]) -> dict[str, object] | None:
     if len(shards) == 1:
         return None
     weight_map = {placed.name: shard.file for shard in shards for placed in shard.tensors}
-    total = sum(placed.tensor.n_bytes for shard in shards for placed in shard.tensors)
+    total = sum(placed.n_bytes for shard in shards for placed in shard.tensors)
     return {
         "metadata": {"total_size": total},
         "weight_map": {name: weight_map[name] for name in sorted(weight_map)},
@@ -131,14 +146,16 @@ def _chunks(shard: ShardPlan, base: Path, changes: list[TensorChange]) -> Iterat
     """The bytes of one file, in order; its changed tensors are appended to `changes`."""
     yield shard.preamble
     for placed in shard.tensors:
-        blocks: list[BlockChange] = []
-        yield from _blocks(placed.tensor, base, blocks)
-        if blocks:
-            changes.append(_change(placed, blocks))
+        for part in placed.parts:
+            blocks: list[BlockChange] = []
+            yield from _blocks(part, base, blocks)
+            if blocks:
+                name = placed.name if len(placed.parts) == 1 else part.source.name
+                changes.append(_change(name, part, blocks))
 
 
-def _groups(tensors: Sequence[MergedTensor], limit: int) -> Iterator[list[MergedTensor]]:
-    group: list[MergedTensor] = []
+def _groups(tensors: Sequence[PlacedTensor], limit: int) -> Iterator[list[PlacedTensor]]:
+    group: list[PlacedTensor] = []
     size = 0
     for tensor in tensors:
         if group and size + tensor.n_bytes > limit:
@@ -149,8 +166,8 @@ def _groups(tensors: Sequence[MergedTensor], limit: int) -> Iterator[list[Merged
     yield group
 
 
-def _plan_shard(file: str, group: Sequence[MergedTensor]) -> ShardPlan:
-    return plan_file(file, [(tensor.key.theirs, tensor) for tensor in group], {"format": "pt"})
+def _plan_shard(file: str, group: Sequence[PlacedTensor]) -> ShardPlan:
+    return plan_file(file, group, {"format": "pt"})
 
 
 def _blocks(tensor: MergedTensor, base: Path, changes: list[BlockChange]) -> Iterator[memoryview]:
@@ -207,13 +224,13 @@ def _merged_blocks(
         first += values_NI.shape[0]
 
 
-def _change(placed: PlacedTensor, blocks: Sequence[BlockChange]) -> TensorChange:
+def _change(name: str, tensor: MergedTensor, blocks: Sequence[BlockChange]) -> TensorChange:
     """The total change of a tensor from its blocks, in the order of its rows."""
-    source = placed.tensor.source
+    source = tensor.source
     n_values = source.shape[0] * source.shape[1]
     return TensorChange(
-        name=placed.name,
-        dtype=placed.tensor.dtype,
+        name=name,
+        dtype=tensor.dtype,
         shape=source.shape,
         max_delta=max(block.largest for block in blocks),
         mean_delta=sum(block.total for block in blocks) / n_values,

@@ -79,8 +79,9 @@ def merge_model(
     attempt, tried = _first_that_keeps(writer, proof)
     digests = {name: job.result() for name, job in attempt.written.digests.items()}
     digests |= {name: content_digest(path) for name, path in attempt.small.items()}
-    graph = attempt.graph
-    if output.output_format is MergeFormat.HF:
+    graph, is_folder = attempt.graph, output.output_format is MergeFormat.HF
+    others = inputs.inventory.others if is_folder else {}
+    if is_folder:
         files = {name: f"sha256:{digest}" for name, digest in digests.items()}
         ends = base_ends_of(copied, inputs.inventory.config.eos_ids)
         base = inputs.inventory.model_dir
@@ -104,8 +105,8 @@ def merge_model(
             "dtype": inputs.inventory.config.dtype,
         },
         changes=attempt.written.changes,
-        n_tensors=len(graph.tensors),
-        total_bytes=graph.total_bytes,
+        n_tensors=len(graph.tensors) + len(others),
+        total_bytes=graph.total_bytes + sum(info.n_bytes for info in others.values()),
         is_head_tied=graph.is_head_tied,
         logits=attempt.verdict.logits,
         rows=attempt.verdict.rows,

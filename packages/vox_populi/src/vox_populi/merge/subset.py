@@ -40,7 +40,7 @@ from vox_populi.merge.inputs import find_qlora
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.receipt import MergeReceipt, NumberTypeChoice
 from vox_populi.merge.rounded_weight import RoundedWeight
-from vox_populi.merge.shard_writer import plan_file
+from vox_populi.merge.shard_writer import PlacedTensor, plan_file
 from vox_populi.merge.write import Pools, write_weights
 from vox_populi.operator_messages import merge as say
 from vox_populi.operator_messages.wording import capped
@@ -128,7 +128,8 @@ def merge_subset(
     """
     graph, found, base = inputs.graph, inputs.found, inputs.base
     header, sidecar = found.adapter.header, found.sidecar
-    shard = plan_file(SUBSET_FILE, [(each.source.name, each) for each in graph.tensors], {})
+    placed = [PlacedTensor.of(each.source.name, each) for each in graph.tensors]
+    shard = plan_file(SUBSET_FILE, placed, {})
     written = write_weights((shard,), inputs.folder, staged.path, pools)
     if not any(change.is_changed for change in written.changes):
         raise ArtifactError(say.MERGE_ADAPTER_IS_NO_OP.at(found.where))

@@ -30,8 +30,10 @@ from vox_populi.merge.merged_file import (
 from vox_populi.merge.model_files import merged_card
 from vox_populi.merge.number_type import NumberType
 from vox_populi.merge.prove import MergeProof, Verdict
+from vox_populi.merge.published_tensors import published_tensors
 from vox_populi.merge.receipt import TensorChange, TriedType, relative_error
 from vox_populi.merge.shard_writer import (
+    PlacedTensor,
     ShardPlan,
     WrittenShard,
     index_json,
@@ -106,7 +108,7 @@ class ModelWriter:
         header, is_hf = self.header, self.output.output_format is MergeFormat.HF
         dtype = kind.config_name
         config = published_config(inputs.inventory, is_head_tied=graph.is_head_tied, dtype=dtype)
-        shards = _plan(self.output, graph, header, config)
+        shards = _plan(self.output, inputs.inventory, graph, header, config)
         try:
             written = write_weights(
                 shards, inputs.inventory.model_dir, self.staged.path, self.pools
@@ -152,13 +154,14 @@ def _in_type(graph: MergedGraph, kind: NumberType) -> MergedGraph:
 
 def _plan(
     output: MergeOutput,
+    inventory: ModelInventory,
     graph: MergedGraph,
     header: AdapterHeader,
     config: bytes,
 ) -> tuple[ShardPlan, ...]:
     if output.output_format is MergeFormat.HF:
-        return plan_shards(graph.tensors, output.max_shard_bytes)
-    named = [(tensor.key.ours, tensor) for tensor in graph.tensors]
+        return plan_shards(list(published_tensors(inventory, graph)), output.max_shard_bytes)
+    named = [PlacedTensor.of(tensor.key.ours, tensor) for tensor in graph.tensors]
     return (plan_file(MERGED_FILE, named, merged_metadata(config_of(config), header)),)
 
 

@@ -37,6 +37,13 @@ NOTE_ROUTER_LOSS_NOT_USED = (
 """The config asks for the loss that balances experts while a model is pre-trained."""
 
 
+def note_text_model_only(name: str) -> str:
+    """The folder has a text model within a larger one."""
+    return (
+        f"{name}: its text model is used, without images. A merge copies everything else as it is."
+    )
+
+
 def model_is_gguf(where: str) -> Problem:
     """A file in llama.cpp's format."""
     return Problem(

@@ -1,4 +1,4 @@
-"""Folders whose weights are packed in bitsandbytes' NF4 layout (MENS-H070 to H079, E030)."""
+"""Folders packed in bitsandbytes' NF4 layout (MENS-H070 to H079, H260, H261, E030)."""
 
 from __future__ import annotations
 
@@ -28,6 +28,25 @@ def folder_is_quantized(where: str) -> Problem:
         what="its weights are quantised (bitsandbytes nf4), but dense ones are needed.",
         fix=f"{_DENSE}. vox mens train --backend qlora trains on the quantised folder as it is.",
         where=where,
+    )
+
+
+NESTED_IS_PACKED = Problem(
+    code="MENS-H260",
+    what="its text model is part of a larger model and quantised with it; such a folder cannot be "
+    "read.",
+    fix=f"{_DENSE}; --backend qlora quantises the text model as it loads.",
+)
+"""A quantised folder in which a text model is part of a larger one."""
+
+
+def nested_not_quantized(name: str) -> Problem:
+    """`vox mens quantize` was given a folder whose text model is part of a larger one."""
+    return Problem(
+        code="MENS-H261",
+        what=f"a folder of {clipped(name)} is not written in NF4: it holds more than a text model.",
+        fix="Train with --backend qlora, which quantises the text model as it loads, or quantise"
+        " with transformers and bitsandbytes.",
     )
 
 

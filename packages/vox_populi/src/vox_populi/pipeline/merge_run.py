@@ -80,5 +80,7 @@ def _check_output(
     base = inputs.base.path if isinstance(inputs, SubsetInputs) else inputs.folder
     reads = Reads(whole=(base, *inputs.found.files))
     require_new_folder(request.output, reads, force=request.force)
-    room = inputs.graph.total_bytes + _BESIDES_TENSORS
+    others = {} if inputs.inventory is None else inputs.inventory.others
+    room = inputs.graph.total_bytes + sum(info.n_bytes for info in others.values())
+    room += _BESIDES_TENSORS
     require_room(request.output, room, say_environment.merge_disk_too_small)

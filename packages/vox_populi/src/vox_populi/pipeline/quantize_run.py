@@ -32,6 +32,9 @@ def quantize(request: QuantizeRequest) -> QuantizeReport:
         where, kind = str(request.model_dir / CONFIG_NAME), inventory.config.model_type
         meaning = "experts in 4 bits, which transformers has no form for"
         raise ModelError(say_model_folder.config_unsupported("model_type", kind, meaning).at(where))
+    if inventory.config.outer is not None:
+        name = inventory.config.outer.name
+        raise ModelError(say_quantize.nested_not_quantized(name).at(str(request.model_dir)))
     settings = Nf4Settings(block_size=request.block_size, double_quant=request.double_quant)
     plan = plan_nf4_folder(inventory, settings, request.max_shard_bytes)
     _check_output(request, plan.total_bytes)

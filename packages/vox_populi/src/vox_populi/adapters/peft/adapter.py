@@ -66,6 +66,9 @@ def peft_files(
         base_name: Name or folder under which PEFT finds the base.
     """
     every = [module.theirs for module in adapter_modules(config)]
+    if config.outer is not None:
+        # What is around the text model has projections of the same names.
+        every += [path.removeprefix(config.outer.prefix) for path in every]
     targets = target_names([module.theirs for module in modules], every)
     named = {
         key: tensors[module.ours + half]
