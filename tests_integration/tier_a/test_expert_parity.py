@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from tests_integration.tolerances import (
 )
 from vox_populi.containers.tensor_reader import read_tensor
 from vox_populi.export.consumers import Consumer
+from vox_populi.export.mobile_formats import MobileFormat
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import adapter_modules
 from vox_populi.merge.choices import MergeFormat
@@ -41,9 +43,13 @@ from vox_populi.merge.number_type import MergeDtype
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.pipeline.export import ExportRequest
+from vox_populi.pipeline.export_mobile import MobileRequest, export_mobile
 from vox_populi.pipeline.export_run import export_adapter
+from vox_populi.pipeline.gguf import GgufRequest, export_gguf
 from vox_populi.pipeline.merge import MergeRequest, merge_weights
+from vox_populi.pipeline.quantize import QuantizeRequest, quantize_model
 from vox_tensor.collate import collate_window
+from vox_tensor.errors import VoxError
 from vox_tensor.lora import LoraLinear
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
@@ -237,6 +243,23 @@ def test_other_number_types_of_a_fused_mixture_are_merged_too(tmp_path: Path) ->
     merge_weights(request)
     before, after = stored_forms(base), stored_forms(tmp_path / "merged")
     assert after == {key: ("BF16", shape) for key, (_, shape) in before.items()}
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_what_has_no_form_for_experts_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    base, output = tmp_path / "base", tmp_path / "output"
+    write_tiny_model(base, name, tokenizer=True)
+    mobile = MobileRequest(source=base, output_dir=output, target=MobileFormat.ONNX, seq_len=8)
+    refused: dict[str, Callable[[], object]] = {
+        "MENS-H013": lambda: quantize_model(QuantizeRequest(model_dir=base, output=output)),
+        "MENS-A076": lambda: export_gguf(GgufRequest(source=base, output=output)),
+        "MENS-A563": lambda: export_mobile(mobile),
+    }
+    for code, act in refused.items():
+        with pytest.raises(VoxError) as caught:
+            act()
+        assert code in {problem.code for problem in caught.value.problems}
+        assert not output.exists()
 
 
 @pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys")

@@ -42,7 +42,7 @@ from vox_tensor.errors import VoxError
 from vox_tensor.lora_spec import LoraSpec
 
 SIZES = (1, 2, 4)
-FAMILIES = ("gpt2", "llama", "qwen3")
+FAMILIES = ("gpt2", "llama", "mixtral", "qwen3")
 DIVIDED: tuple[tuple[str, Backend, tuple[int, ...]], ...] = (
     ("gpt2", Backend.QLORA, (4,)),
     ("llama", Backend.LORA, (4,)),
@@ -61,6 +61,8 @@ COMBINED: Mapping[str, Any] = {
     "learning_rate": 3.0,
 }
 STOPPED_AT = 2
+RESUMED = {"llama": ((4, 1), (1, 4)), "mixtral": ((2, 1),)}
+"""By family: processes of a run that is stopped, and of the one that goes on."""
 MOST_SECONDS = 60
 
 
@@ -138,9 +140,9 @@ def outcome(request: FinetuneContract, options: RunOptions) -> Mapping[str, obje
     }
 
 
-def stopped_and_resumed(first: int, then: int) -> Iterator[Case]:
+def stopped_and_resumed(first: int, then: int, family: str = "llama") -> Iterator[Case]:
     """A run that one process is asked to stop, and that another number of processes ends."""
-    name = f"stopped-{first}-{then}"
+    name = f"stopped-{family}-{first}-{then}"
 
     def stop(folder: Path, rank: int, size: int) -> Mapping[str, object]:
         asked = iter(range(100))
@@ -150,13 +152,13 @@ def stopped_and_resumed(first: int, then: int) -> Iterator[Case]:
             should_stop=lambda: rank == size - 1 and next(asked) >= STOPPED_AT,
         )
         try:
-            run_training(contract(folder, name, "llama", epochs=2), options)
+            run_training(contract(folder, name, family, epochs=2), options)
         except RunInterruptedError as error:
             return {"exit_code": error.exit_code, "problems": [p.code for p in error.problems]}
         return {"exit_code": 0}
 
     def go_on(folder: Path, rank: int, size: int) -> Mapping[str, object]:
-        request = contract(folder, name, "llama", epochs=2)
+        request = contract(folder, name, family, epochs=2)
         return outcome(request, RunOptions(resume=Resume()))
 
     yield Case(f"{name}-a", stop, (first,))
@@ -237,9 +239,10 @@ def cases() -> list[Case]:
     found.append(Case("combined-divided", trained("llama", **together), (2,)))
     found.append(Case("three", trained("llama", seed=3), (1, 3)))
     found.append(Case("exchanged", exchanged, (2, 4)))
-    found.append(Case("undisturbed", trained("llama", epochs=2), (1,)))
-    found += stopped_and_resumed(4, 1)
-    found += stopped_and_resumed(1, 4)
+    for family, ways in RESUMED.items():
+        found.append(Case(f"undisturbed-{family}", trained(family, epochs=2), (1,)))
+        for first, then in ways:
+            found += stopped_and_resumed(first, then, family)
     found += [Case("lost", lost, (4,)), Case("refused", refused, (2,))]
     return found
 

@@ -15,7 +15,13 @@ import pytest
 import torch
 
 from packages.vox_populi.tests.pipeline.conftest import LLAMA, ROWS, write_safetensors
-from packages.vox_populi.tests.pipeline.shared_runs import DIVIDED, FAMILIES, MOST_SECONDS, SIZES
+from packages.vox_populi.tests.pipeline.shared_runs import (
+    DIVIDED,
+    FAMILIES,
+    MOST_SECONDS,
+    RESUMED,
+    SIZES,
+)
 from vox_populi.contract.choices import Backend
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import parse_model_config
@@ -27,6 +33,7 @@ Results = Mapping[str, list[Any]]
 CONFIGS: Mapping[str, dict[str, Any]] = {
     "llama": LLAMA,
     "qwen3": {**LLAMA, "model_type": "qwen3", "head_dim": 8, "tie_word_embeddings": True},
+    "mixtral": {**LLAMA, "model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2},
     "gpt2": {
         "model_type": "gpt2",
         "vocab_size": 264,
@@ -121,15 +128,18 @@ def test_three_processes_are_equal_within_rounding_and_say_so(results: Results) 
     assert shared["losses"] == pytest.approx(alone["losses"], rel=1e-4)
 
 
-@pytest.mark.parametrize(("first", "then"), [(4, 1), (1, 4)])
+@pytest.mark.parametrize(
+    ("family", "first", "then"),
+    [(family, *way) for family, ways in RESUMED.items() for way in ways],
+)
 def test_a_run_goes_on_with_another_number_of_processes(
-    results: Results, first: int, then: int
+    results: Results, family: str, first: int, then: int
 ) -> None:
-    stopped = results[f"stopped-{first}-{then}-a/{first}"]
+    stopped = results[f"stopped-{family}-{first}-{then}-a/{first}"]
     assert {each["exit_code"] for each in stopped} == {130}, "one was asked, all stopped"
-    resumed = results[f"stopped-{first}-{then}-b/{then}"][0]
+    resumed = results[f"stopped-{family}-{first}-{then}-b/{then}"][0]
     assert 0 < resumed["resumed_from"] < 4
-    assert resumed["adapter"] == results["undisturbed/1"][0]["adapter"]
+    assert resumed["adapter"] == results[f"undisturbed-{family}/1"][0]["adapter"]
 
 
 @pytest.mark.parametrize("size", [2, 4])

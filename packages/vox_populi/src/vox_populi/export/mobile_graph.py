@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from vox_populi.hf.rope_config import RopeSpec
 from vox_populi.model.attention import PackContext
+from vox_populi.model.logit_factors import soft_capped
 from vox_populi.model.rotary import RotaryTable, Rotation, query_table, rotary_frequencies
-from vox_populi.model.transformer import Transformer, soft_capped
+from vox_populi.model.transformer import Transformer
 from vox_tensor.lora import LoraLinear
 from vox_tensor.score_rule import ScoreRule
 

@@ -79,7 +79,7 @@ def _qlora_proxy(plan: ExecutionPlan, inventory: ModelInventory, quant: QuantPla
         for module in plan.adapters
         if module.ours != HEAD
     }
-    stack = ProxyStack(embed_VD, middle, quantized(EMBED_WEIGHT))
+    stack = ProxyStack(embed_VD, middle, quantized(EMBED_WEIGHT), inventory.config)
     adapted = stack.attach_adapters(plan.lora, *adapter_streams(plan))
     return AdaptedObjective(stack, adapted, pool, NoiseKey(plan.seed))
 

@@ -18,7 +18,7 @@ from vox_populi.hf.keymap import HEAD
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.merge.receipt import TIE_TOLERANCE, RowCheck, RowTolerance
 from vox_populi.model.causal_graph import CausalGraph
-from vox_populi.model.transformer import soft_capped
+from vox_populi.model.logit_factors import soft_capped
 from vox_populi.plan.memory_estimate import count_parameters
 from vox_tensor.collate import collate_window
 from vox_tensor.lora import project_shared, projection_of

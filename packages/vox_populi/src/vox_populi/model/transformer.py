@@ -21,6 +21,7 @@ from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.family_norm import build_norm
 from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.kv_slots import SlotStep
+from vox_populi.model.logit_factors import embedding_scale, soft_capped
 from vox_populi.model.rotary import rotation
 from vox_tensor.collate import PackedBatch
 from vox_tensor.head_loss import linear_cross_entropy
@@ -90,10 +91,7 @@ class Transformer(CausalGraph):
     def embedded(self, ids_T: Tensor, positions_T: Tensor) -> Tensor:
         """What the first block takes, `[T, D]`."""
         x_TD: Tensor = self.embed(ids_T)
-        scale = self.config.embedding_scale
-        if self.config.family.config.scales_embeddings:
-            # The root of the width, in the dtype of the embeddings, as in transformers.
-            scale = float(torch.tensor(scale, dtype=x_TD.dtype))
+        scale = embedding_scale(self.config, x_TD.dtype)
         if scale != 1:
             x_TD = x_TD * scale
         return x_TD if self.pos_embed is None else x_TD + self.pos_embed(positions_T)
@@ -130,11 +128,6 @@ class Transformer(CausalGraph):
                 weights_P=batch.weights_P,
                 cap=self.config.logit_cap,
             )
-
-
-def soft_capped(logits: Tensor, cap: float | None) -> Tensor:
-    """`cap * tanh(logits / cap)`, or the logits without a cap."""
-    return logits if cap is None else torch.tanh(logits / cap) * cap
 
 
 def _embedding(rows: int, width: int) -> nn.Embedding:
