@@ -1,4 +1,7 @@
-"""Task files by their ending: YAML and JSON are read here, JSON Lines by the reader of tasks."""
+"""Task files by their ending, and suites with their task files.
+
+YAML and JSON are read here, JSON Lines by the reader of tasks.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vox_cli.yaml_values import read_yaml
+from vox_populi.evals.scorecard_suite import parse_suite
 from vox_populi.evals.task_files import TaskFile
+from vox_populi.pipeline.scorecard import SuiteFiles
 
 _DOCUMENTS = (".yaml", ".yml", ".json")
 
@@ -21,3 +26,14 @@ def task_files(paths: Iterable[Path]) -> tuple[TaskFile, ...]:
         TaskFile(path, read_yaml(path) or {}) if path.suffix in _DOCUMENTS else TaskFile(path)
         for path in paths
     )
+
+
+def read_suite(path: Path) -> SuiteFiles:
+    """Read a suite; its task files are relative to its folder.
+
+    Raises:
+        ConfigError: When it cannot be read or used.
+    """
+    suite = parse_suite(read_yaml(path), str(path))
+    files = task_files(path.parent / name for name in suite.task_files)
+    return SuiteFiles(path=path, suite=suite, files=files)

@@ -33,7 +33,7 @@ def check_text(report: CorpusReport) -> str:
     """The counts, then examples; missed gates are for the error handler to print."""
     found = report.found
     head = [
-        *summary(report.page),
+        *summary(report),
         ("left out", f"{found.left_out:,}" if found.left_out else None),
         ("layouts", counts_text(found.layouts).strip(" ()") or None),
         *((f"{name} per row", _length_text(each)) for name, each in found.lengths.items()),

@@ -11,6 +11,7 @@ from vox_cli.console import Console
 from vox_cli.eval_text import table_lines
 from vox_cli.report_text import aligned
 from vox_cli.yaml_values import read_yaml
+from vox_populi.contract.setting import extended
 from vox_populi.pipeline.harness import (
     HarnessReport,
     HarnessRequest,
@@ -41,16 +42,7 @@ def lm_eval(
     this program. Nothing is fetched. A task can run code: use only those that you trust.
     """
     asked = tuple(_task(each) for each in tasks)
-    report = run_harness(
-        HarnessRequest(
-            tasks=asked,
-            weights=settings.weights,
-            count=settings.count,
-            num_fewshot=settings.num_fewshot,
-            as_chat=settings.as_chat,
-            seed=settings.seed,
-        )
-    )
+    report = run_harness(extended(HarnessRequest, settings, tasks=asked))
     console.notes(report.notes)
     console.report(report, lm_eval_text)
 

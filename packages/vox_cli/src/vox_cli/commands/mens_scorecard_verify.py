@@ -8,7 +8,7 @@ from typing import Annotated
 from vox_cli import flags
 from vox_cli.console import Console
 from vox_cli.scorecard_text import verify_text
-from vox_cli.suite_reader import read_suite
+from vox_cli.task_file_reader import read_suite
 from vox_populi.pipeline import scorecard
 
 

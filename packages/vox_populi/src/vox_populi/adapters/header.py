@@ -196,15 +196,11 @@ class AdapterHeader:
 
     def to_json(self) -> str:
         """Canonical JSON: the same header always gives the same text."""
-        lora = self.lora
         return canonical_json(
             {
                 **self._newer_fields(),
-                "rank": lora.rank,
-                "alpha": lora.alpha,
-                "dropout": lora.dropout,
-                "use_rslora": lora.use_rslora,
-                "scale": lora.scale,
+                **asdict(self.lora),
+                "scale": self.lora.scale,
                 "roles": sorted({role for module in self.modules for role in module.roles}),
                 "layer_order": [module.ours for module in self.modules],
                 "base_key_map": {module.ours: module.base_key for module in self.modules},

@@ -19,10 +19,11 @@ class CorpusPage:
     """What the page shows."""
 
     found: CorpusFindings
-    gates: Sequence[Gate]
+    gates: tuple[Gate, ...]
     similarity: float
-    base: str | None
-    seq_len: int | None
+    base: str | None = None
+    """The base whose tokenizer counted."""
+    seq_len: int | None = None
 
 
 def corpus_page(page: CorpusPage) -> Markup:

@@ -27,11 +27,15 @@ class RunPage:
     """What the page shows; the sequences have an entry for each run."""
 
     found: Comparison
-    names: Sequence[str]
+    names: tuple[str, ...]
     """Names of the runs, different from each other."""
-    curves: Sequence[RunCurves]
-    samples: Sequence[Sequence[Sample]]
-    notes: Sequence[str]
+    curves: tuple[RunCurves, ...]
+    samples: tuple[tuple[Sample, ...], ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the losses must know."""
+        return self.found.notes
 
 
 def run_page(page: RunPage) -> Markup:

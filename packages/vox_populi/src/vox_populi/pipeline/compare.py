@@ -23,9 +23,7 @@ class CompareReport:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the losses must know."""
-        if self.found.are_heldout_comparable:
-            return ()
-        return (say.note_heldout_differs(", ".join(self.found.heldout_differs_by)),)
+        return self.found.notes
 
     def as_json(self) -> JsonObject:
         """The fields of `vox mens compare --json`."""

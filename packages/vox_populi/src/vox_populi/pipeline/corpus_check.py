@@ -201,15 +201,9 @@ class CorpusCheckRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CorpusReport:
-    """What was found, held against the gates."""
+class CorpusReport(CorpusPage):
+    """What was found, held against the gates; a page and a terminal show it."""
 
-    found: CorpusFindings
-    gates: tuple[Gate, ...]
-    similarity: float
-    base: str | None = None
-    """The base whose tokenizer counted."""
-    seq_len: int | None = None
     html: Path | None = None
     notes: tuple[str, ...] = ()
 
@@ -222,17 +216,6 @@ class CorpusReport:
     def problems(self) -> tuple[Problem, ...]:
         """The gates that are missed."""
         return missed(self.gates, " ".join(str(file.path) for file in self.found.files))
-
-    @property
-    def page(self) -> CorpusPage:
-        """What a page or a terminal shows."""
-        return CorpusPage(
-            found=self.found,
-            gates=self.gates,
-            similarity=self.similarity,
-            base=self.base,
-            seq_len=self.seq_len,
-        )
 
     def as_json(self) -> dict[str, object]:
         """The fields of `vox mens corpus check --json`."""
@@ -317,7 +300,7 @@ def check_corpus(request: CorpusCheckRequest) -> CorpusReport:
         notes=tuple(dict.fromkeys(notes)),
     )
     if request.html is not None:
-        write_page(request.html, corpus_page(report.page))
+        write_page(request.html, corpus_page(report))
     return report
 
 

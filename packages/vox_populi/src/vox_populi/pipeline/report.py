@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vox_populi.files.json_numbers import JsonObject
-from vox_populi.operator_messages import run_reports as say
 from vox_populi.pages.html_file import require_free, write_page
 from vox_populi.pages.run_page import RunPage, run_page
 from vox_populi.pipeline.compare import require_different
 from vox_populi.pipeline.list_runs import record_as_json
-from vox_populi.runs.run_comparison import Comparison, compare_runs
+from vox_populi.runs.run_comparison import compare_runs
 from vox_populi.runs.run_curves import RunCurves, read_curves
 from vox_populi.runs.run_dir import TELEMETRY_FILE, require_regular_files
 from vox_populi.runs.run_record import RunRecord, read_run_record
-from vox_populi.runs.samples import Sample, read_samples
+from vox_populi.runs.samples import read_samples
 
 _MOST_RANGES = 400
 _RANGES_OF_ALL = 1200
@@ -36,22 +35,10 @@ class ReportRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunReport:
-    """Runs with their curves."""
+class RunReport(RunPage):
+    """Runs with their curves; a page shows them."""
 
-    found: Comparison
-    names: tuple[str, ...]
-    """Names of the runs, different from each other."""
-    curves: tuple[RunCurves, ...]
-    samples: tuple[tuple[Sample, ...], ...]
     html: Path | None
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of the losses must know."""
-        if self.found.are_heldout_comparable:
-            return ()
-        return (say.note_heldout_differs(", ".join(self.found.heldout_differs_by)),)
 
     def as_json(self) -> JsonObject:
         """The fields of `vox mens report --json`."""
@@ -96,14 +83,7 @@ def report_runs(request: ReportRequest) -> RunReport:
         html=request.html,
     )
     if request.html is not None:
-        page = RunPage(
-            found=found,
-            names=report.names,
-            curves=report.curves,
-            samples=report.samples,
-            notes=report.notes,
-        )
-        write_page(request.html, run_page(page))
+        write_page(request.html, run_page(report))
     return report
 
 

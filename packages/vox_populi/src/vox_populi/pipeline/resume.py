@@ -27,7 +27,7 @@ from vox_populi.runs.checkpoint_dir import (
     named_checkpoint,
 )
 from vox_populi.runs.checkpoint_dir import damaged as damaged_checkpoint
-from vox_populi.runs.checkpoint_state import STATE_FILE, SavedState, counters_of, read_state
+from vox_populi.runs.checkpoint_state import STATE_FILE, SavedState, read_state
 from vox_populi.runs.manifest import read_manifest
 from vox_populi.runs.request import RunRequest, read_run_request
 from vox_populi.runs.run_dir import (
@@ -194,7 +194,7 @@ def _choose(
 
 def _require_extent(saved: SavedState, extent: RunExtent) -> None:
     try:
-        check_extent(counters_of(saved.state), extent)
+        check_extent(saved.state, extent)
     except FieldError as error:
         raise damaged_checkpoint(saved.checkpoint, f"{STATE_FILE}: {error}") from error
 

@@ -46,10 +46,7 @@ def plan_as_json(plan: ExecutionPlan) -> dict[str, object]:
         **source_values(plan),
         "model": _model_json(plan),
         "adapter": {
-            "rank": plan.lora.rank,
-            "alpha": plan.lora.alpha,
-            "dropout": plan.lora.dropout,
-            "use_rslora": plan.lora.use_rslora,
+            **asdict(plan.lora),
             "scale": plan.lora.scale,
             "roles": list(_layers_by_role(plan)),
             "modules": [module.theirs for module in plan.adapters],

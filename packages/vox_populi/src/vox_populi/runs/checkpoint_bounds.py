@@ -1,4 +1,4 @@
-"""Checking that the counters of a checkpoint are possible for a run. No torch, no reading here.
+"""Checking that the counters of a checkpoint are possible for a run. Nothing is read here.
 
 A checkpoint's digests prove that it is what was written, not that a run wrote it.
 """
@@ -6,11 +6,12 @@ A checkpoint's digests prove that it is what was written, not that a run wrote i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vox_populi.files.json_fields import FieldError
 from vox_populi.number_ranges import ROW_WEIGHT
+from vox_populi.train.engine_state import EngineState
 
 MAX_LOSS_PER_TOKEN = 1e6
 """Upper bound for a mean loss; a uniform guess over 2^20 tokens has 14."""
@@ -26,41 +27,22 @@ class RunExtent:
     """Largest number of tokens per step."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
-    """The numbers of a checkpoint, as in `EngineState`."""
-
-    optimizer_steps: int
-    step: int
-    epoch: int
-    index_in_epoch: int
-    tokens: int
-    supervised: int
-    epoch_loss: float
-    epoch_supervised: int
-    epoch_weight: float
-    evaluations: Sequence[tuple[int, float]]
-    """Step and loss of each evaluation."""
-    best: tuple[int, float] | None
-    saved_tokens: int = 0
-
-
-def check_counters(counters: Counters) -> None:
+def check_counters(state: EngineState) -> None:
     """Refuse counters that contradict each other.
 
     Raises:
         FieldError: With the first contradiction.
     """
-    _raise_first(_contradictions(counters))
+    _raise_first(_contradictions(state))
 
 
-def check_extent(counters: Counters, extent: RunExtent) -> None:
+def check_extent(state: EngineState, extent: RunExtent) -> None:
     """Refuse counters beyond the extent of the run.
 
     Raises:
         FieldError: With the first of them.
     """
-    _raise_first(_excesses(counters, extent))
+    _raise_first(_excesses(state, extent))
 
 
 def _raise_first(messages: Iterator[str]) -> None:
@@ -69,7 +51,7 @@ def _raise_first(messages: Iterator[str]) -> None:
         raise FieldError(message)
 
 
-def _contradictions(c: Counters) -> Iterator[str]:
+def _contradictions(c: EngineState) -> Iterator[str]:
     if c.optimizer_steps != c.step:
         yield f"optimizer_steps is {c.optimizer_steps} at step {c.step}"
     if not c.epoch_supervised <= c.supervised <= c.tokens:
@@ -82,16 +64,16 @@ def _contradictions(c: Counters) -> Iterator[str]:
         yield "epoch_weight is not a sum of weights"
     if not 0 <= c.epoch_loss <= MAX_LOSS_PER_TOKEN * c.epoch_weight:
         yield "epoch_loss is not a sum of losses"
-    steps = [step for step, _ in c.evaluations]
+    steps = [each.step for each in c.evaluations]
     if steps != sorted(set(steps)) or not all(0 <= step <= c.step for step in steps):
         yield f"evaluations are not of steps up to {c.step}, in their order"
-    if not all(_is_loss(loss) for _, loss in c.evaluations):
+    if not all(_is_loss(each.loss) for each in c.evaluations):
         yield "an evaluation has no loss"
     if c.best is not None and c.best not in c.evaluations:
         yield "best is none of the evaluations"
 
 
-def _excesses(c: Counters, extent: RunExtent) -> Iterator[str]:
+def _excesses(c: EngineState, extent: RunExtent) -> Iterator[str]:
     if c.step > extent.total_steps:
         yield f"step is {c.step}, the run has {extent.total_steps} steps"
     if c.index_in_epoch >= extent.steps_per_epoch:

@@ -26,7 +26,7 @@ from vox_populi.files.json_fields import FieldError, take, take_count, take_numb
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.files.whole_file import Chunk, pretty_json
 from vox_populi.operator_messages import checkpoint as say
-from vox_populi.runs.checkpoint_bounds import Counters, check_counters
+from vox_populi.runs.checkpoint_bounds import check_counters
 from vox_populi.runs.checkpoint_dir import (
     CHECKPOINT_ADAPTER,
     Checkpoint,
@@ -96,7 +96,7 @@ def read_state(checkpoint: Checkpoint) -> SavedState:
     try:
         request = RunRequest.from_json(take_object(values, "request"))
         state = _state(values, adapter, tensors)
-        check_counters(counters_of(state))
+        check_counters(state)
         _require_step(state.step, checkpoint.step, header.step)
         facts = OPTIMIZERS[requested_optimizer(request.contract)]
     except ValueError as error:
@@ -107,25 +107,6 @@ def read_state(checkpoint: Checkpoint) -> SavedState:
     if not fits(facts, state.adapter, state.optimizer):
         raise damaged(checkpoint, f"{OPTIMIZER_FILE} does not fit {CHECKPOINT_ADAPTER}")
     return SavedState(checkpoint, state, request)
-
-
-def counters_of(state: EngineState) -> Counters:
-    """The numbers of a state."""
-    best = state.best
-    return Counters(
-        optimizer_steps=state.optimizer_steps,
-        step=state.step,
-        epoch=state.epoch,
-        index_in_epoch=state.index_in_epoch,
-        tokens=state.tokens,
-        supervised=state.supervised,
-        epoch_loss=state.epoch_loss,
-        epoch_supervised=state.epoch_supervised,
-        epoch_weight=state.epoch_weight,
-        evaluations=tuple((each.step, each.loss) for each in state.evaluations),
-        best=None if best is None else (best.step, best.loss),
-        saved_tokens=state.saved_tokens,
-    )
 
 
 def _require_step(step: int, of_folder: int, of_adapter: int) -> None:

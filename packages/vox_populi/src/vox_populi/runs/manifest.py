@@ -264,16 +264,11 @@ def _adapter_values(plan: ExecutionPlan, inputs: InputFacts) -> dict[str, object
     start = {} if inputs.init_from_digest is None else {"init_from": inputs.init_from_digest}
     return {
         **start,
-        "rank": lora.rank,
-        "alpha": lora.alpha,
-        "dropout": lora.dropout,
-        "use_rslora": lora.use_rslora,
+        **asdict(lora),
         "scale": lora.scale,
         "targets": sorted({role.value for module in plan.adapters for role in module.roles}),
         "adapted_modules": [f"{module.theirs}.weight" for module in plan.adapters],
-        "trainable_parameters": sum(
-            lora.rank * (module.in_features + module.out_features) for module in plan.adapters
-        ),
+        "trainable_parameters": plan.n_trainable,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vox_populi.operator_messages import run_reports as say
 from vox_populi.runs.run_record import RunRecord
 
 INPUTS = ("base", "data", "valid", "tokenizer", "template", "init_from")
@@ -41,6 +42,13 @@ class Comparison:
     """Whether an input is the same in all runs, by its digest; only inputs that a run has."""
     heldout_differs_by: tuple[str, ...]
     """Why held-out losses are not comparable: names of inputs and flags; empty if they are."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the losses must know."""
+        if self.are_heldout_comparable:
+            return ()
+        return (say.note_heldout_differs(", ".join(self.heldout_differs_by)),)
 
     @property
     def are_heldout_comparable(self) -> bool:
