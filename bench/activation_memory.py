@@ -7,6 +7,8 @@ rank 16 on all linear layers, AdamW, one window of `--tokens` tokens in `--rows`
 learned. The gradients of all modes are compared byte for byte. A table goes to stdout; exit code 1
 if gradients differ or a peak is above its estimate. With `--keep`, freed memory stays in the
 process, as in runs that have plenty of it; without, it is returned, as where memory is short.
+
+With `--class` a class of transformers computes, of that type and about those sizes.
 """
 
 from __future__ import annotations
@@ -23,14 +25,20 @@ import torch
 from nf4_load_rss import peak_bytes
 from torch import nn
 
+from vox_populi import extras
 from vox_populi.contract.choices import ActivationMemoryChoice
 from vox_populi.contract.setting_groups import OptimizationSettings
-from vox_populi.hf.keymap import adapter_modules
+from vox_populi.hf.graph_source import GraphSource
+from vox_populi.hf.keymap import adapter_modules, tensor_keys
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.activation_memory import ActivationMemory, Activations
+from vox_populi.model.causal_graph import CausalGraph
+from vox_populi.model.kept_values import count_kept
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.transformer import Transformer
+from vox_populi.model.transformers_graph import TransformersGraph
+from vox_populi.plan.class_memory import class_memory
 from vox_populi.plan.memory_estimate import WorkingSet, estimate_memory
 from vox_populi.train.allocator import keep_freed_memory, return_freed_memory
 from vox_populi.train.gradients import clip_gradients
@@ -85,6 +93,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=8192)
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--layers", type=int, default=SMOLLM2_135M["num_hidden_layers"])
+    parser.add_argument("--class", dest="type", default="", metavar="MODEL_TYPE")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
@@ -98,6 +107,7 @@ def measured_elsewhere(mode: str, options: argparse.Namespace) -> dict[str, Any]
     command = [sys.executable, __file__, "--mode", mode]
     for name in ("tokens", "rows", "layers", "dropout", "threads"):
         command += [f"--{name}", str(getattr(options, name))]
+    command += ["--class", options.type] if options.type else []
     command += ["--keep"] if options.keep else []
     # A child's peak starts at what the parent held when it forked: a shell stands in between.
     done = subprocess.run(
@@ -112,9 +122,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """One step, its peak and its estimate."""
     (keep_freed_memory if options.keep else return_freed_memory)()
     torch.set_num_threads(options.threads)
-    config = parse_model_config({**SMOLLM2_135M, "num_hidden_layers": options.layers}, "bench")
     spec = LoraSpec(rank=16, alpha=32.0, dropout=options.dropout)
-    objective = objective_of(config, spec, ActivationMemory(options.mode))
+    raw = config_of(options)
+    source = GraphSource.TRANSFORMERS if options.type else GraphSource.NATIVE
+    config = parse_model_config(raw, "bench", source)
+    model = foreign_model(config, raw) if options.type else native_model(config)
+    objective = objective_of(model, spec, ActivationMemory(options.mode))
     optimizer = build_optimizer(OptimizationSettings(), objective.parameters())
     objective.set_training(active=True)
     batch = collate_window(long_rows(options.tokens, options.rows, config.vocab_size))
@@ -125,12 +138,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     clip_gradients(tuple(objective.parameters().values()), 1.0)
     optimizer.step(2e-4)
     work = WorkingSet(options.tokens, "float32", "cpu", ActivationMemoryChoice(options.mode))
+    layers = linear_layers(config)
+    memory = estimate_memory(config, layers, spec, work)
+    if options.type:
+        kept = count_kept(raw, "bench", "float32", options.tokens // options.rows)
+        memory = class_memory(memory, config, layers if spec.dropout else (), work, kept)
     return {
         "seconds": time.perf_counter() - started,
         "loss": loss.item(),
         "digest": digest,
         "peak_bytes": peak_bytes(),
-        "estimate_bytes": estimate_memory(config, linear_layers(config), spec, work).total,
+        "estimate_bytes": memory.total,
     }
 
 
@@ -139,17 +157,59 @@ def linear_layers(config: ModelConfig) -> list[Any]:
     return [module for module in adapter_modules(config) if module.ours.startswith("blocks.")]
 
 
-def objective_of(
-    config: ModelConfig, spec: LoraSpec, memory: ActivationMemory
-) -> AdaptedObjective[Transformer]:
-    """A base of random weights with adapters that are not zero."""
+def config_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The `config.json` of the model: SmolLM2-135M, or a type with its sizes."""
+    raw = {**SMOLLM2_135M, "num_hidden_layers": options.layers}
+    if not options.type:
+        return raw
+    own: dict[str, Any] = extras.load("transformers").CONFIG_MAPPING[options.type]().to_dict()
+    changes = {**raw, "head_dim": 64, "model_type": options.type, "pad_token_id": 0}
+    for name in ("num_experts", "num_local_experts", "n_routed_experts"):
+        if name in own:
+            changes[name] = 8
+    kinds = own.get("layer_types")
+    if kinds:
+        changes["layer_types"] = (kinds * options.layers)[: options.layers]
+    return own | changes
+
+
+def native_model(config: ModelConfig) -> Transformer:
+    """A base of random weights."""
     draws = torch.Generator().manual_seed(0)
     with torch.no_grad():
         model = Transformer(config)
         for parameter in model.parameters():
             if parameter.ndim == 2:
                 parameter.normal_(std=0.02, generator=draws)
-    adapted = attach_adapters(model, linear_layers(config), spec, draws, draws)
+    return model
+
+
+def foreign_model(config: ModelConfig, raw: dict[str, Any]) -> TransformersGraph:
+    """The same of a class of transformers."""
+    draws = torch.Generator().manual_seed(0)
+    model = TransformersGraph(config, raw, torch.float32)
+    state = {}
+    for key in tensor_keys(config):
+        if key.required:
+            values = torch.empty(key.our_shape).normal_(std=0.02, generator=draws)
+            state[key.ours] = values if values.ndim > 1 else values + 1
+    model.fill(state)
+    model.packs = packs_rows(raw)
+    model.requires_grad_(requires_grad=False)
+    return model
+
+
+def packs_rows(raw: dict[str, Any]) -> bool:
+    """Whether rows are packed: not in hybrids."""
+    return "linear_attention" not in (raw.get("layer_types") or ())
+
+
+def objective_of(
+    model: CausalGraph, spec: LoraSpec, memory: ActivationMemory
+) -> AdaptedObjective[CausalGraph]:
+    """A base with adapters that are not zero."""
+    draws = torch.Generator().manual_seed(0)
+    adapted = attach_adapters(model, linear_layers(model.config), spec, draws, draws)
     for layer in adapted.values():
         nn.init.normal_(layer.b_OR, std=0.02, generator=draws)
     model.activations = Activations(memory, (draws,))
@@ -165,7 +225,7 @@ def long_rows(tokens: int, rows: int, vocab: int) -> list[EncodedRow]:
     return [EncodedRow(tuple(row), tuple(prompt + row[len(prompt) :])) for row in ids]
 
 
-def digest_of_gradients(objective: AdaptedObjective[Transformer]) -> str:
+def digest_of_gradients(objective: AdaptedObjective[CausalGraph]) -> str:
     """SHA-256 over the bytes of all gradients."""
     digest = hashlib.sha256()
     for parameter in objective.parameters().values():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +18,33 @@ from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import ProjectionRole, adapter_modules
 from vox_populi.model.activation_memory import ActivationMemory, Activations, repeated
 from vox_populi.model.hf_load import load_base
+from vox_populi.model.kept_values import count_kept
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.packing_proof import measure_packing
 from vox_tensor.collate import PackedBatch, collate_window
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
 
+ROWS = (21, 4, 12)
 
-def window() -> PackedBatch:
+
+def window(lengths: Sequence[int]) -> PackedBatch:
     generator = torch.Generator().manual_seed(4)
     rows = []
-    for line, length in enumerate((21, 4, 12), start=1):
+    for line, length in enumerate(lengths, start=1):
         ids = tuple(torch.randint(3, VOCAB, (length,), generator=generator).tolist())
         rows.append(EncodedRow(ids, (IGNORE_INDEX,) * 2 + ids[2:], line))
     return collate_window(rows)
 
 
-def step(folder: Path, memory: ActivationMemory) -> tuple[list[Tensor], int]:
-    """Gradients of a step with dropout, and the bytes that its forward pass kept."""
+def step(
+    folder: Path, memory: ActivationMemory, lengths: Sequence[int] = ROWS, dropout: float = 0.2
+) -> tuple[list[Tensor], int]:
+    """Gradients of a step, and the bytes that its forward pass kept."""
     draws = torch.Generator().manual_seed(6)
     model = load_base(read_inventory(folder), torch.float32)
     modules = [m for m in adapter_modules(model.config) if ProjectionRole.LM_HEAD not in m.roles]
-    spec = LoraSpec(rank=4, alpha=12.0, dropout=0.2)
+    spec = LoraSpec(rank=4, alpha=12.0, dropout=dropout)
     adapted = attach_adapters(model, modules, spec, draws, draws)
     model.activations = Activations(memory, (draws,))
     with torch.no_grad():
@@ -53,7 +60,7 @@ def step(folder: Path, memory: ActivationMemory) -> tuple[list[Tensor], int]:
 
     # The hooks of a part that is repeated are inside of these.
     with saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = model.train().loss_sum(window())
+        loss = model.train().loss_sum(window(lengths))
     n_bytes = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     kept.clear()
     loss.backward()
@@ -89,3 +96,16 @@ def test_the_proof_finds_blocks_that_are_not_computed_again_alike(
 
     monkeypatch.setattr("vox_populi.model.transformers_blocks.repeated", forgetful)
     assert not measure_packing(settings, "config.json").repeats
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_5_text", "gpt_oss", "glm4"])
+def test_the_plan_knows_what_the_blocks_keep(model_type: str, tmp_path: Path) -> None:
+    write_foreign_model(tmp_path, model_type, spread=0.4)
+    raw = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    row = (64,)
+    _, measured = step(tmp_path, ActivationMemory.NONE, row, dropout=0.0)
+    counted = count_kept(raw, "config.json", "float32", *row)
+    assert counted is not None
+    outside = 2 * row[0] * raw["hidden_size"] * 4
+    estimated = sum(block.whole for block in counted.blocks) + outside
+    assert measured <= estimated <= 2 * measured

@@ -1,12 +1,12 @@
 """Our attention over packed rows as a function that classes of transformers call.
 
-Shape letters: T tokens, L keys, H query heads, K key/value heads, E head dim of queries and keys,
-F head dim of values.
+Shape letters: T tokens, B queries of a block, L keys, H query heads, K key/value heads, G query
+heads of each, X = G B, E head dim of queries and keys, F head dim of values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vox_populi.hf.transformers_classes import load_transformers
+from vox_tensor.capped_attention import BLOCK_SCORES
 from vox_tensor.segment_attention import continued_attention, segment_attention, sliding_window_mask
 
 ATTENTION = "vox_segments"
@@ -91,7 +92,9 @@ def attend(
 
 
 class _Scoring:
-    """Attention with scores that torch's kernels do not make; they are written to memory.
+    """Attention with scores that torch's kernels do not make.
+
+    They are written to memory, those of some queries at a time.
 
     Args:
         scale: Factor of the scores.
@@ -117,17 +120,52 @@ class _Scoring:
         return torch.cat([self._segment(*piece) for piece in pieces])
 
     def _segment(self, q_THE: Tensor, k_LKE: Tensor, v_LKF: Tensor) -> Tensor:
-        n_new, n_heads, n_keys = q_THE.shape[0], q_THE.shape[1], k_LKE.shape[0]
-        n_sharing = n_heads // k_LKE.shape[1]
-        k_HLE = k_LKE.transpose(0, 1).repeat_interleave(n_sharing, dim=0)
-        v_HLF = v_LKF.transpose(0, 1).repeat_interleave(n_sharing, dim=0)
-        scores_HTL = (q_THE.transpose(0, 1) @ k_HLE.transpose(1, 2)) * self._scale
+        """Queries of the last keys, some of them at a time."""
+        n_new, n_keys = q_THE.shape[0], k_LKE.shape[0]
+        n_together = max(1, BLOCK_SCORES // (q_THE.shape[1] * n_keys))
+        parts, end = [], n_keys - n_new
+        for q_BHE in q_THE.split(n_together):
+            end += q_BHE.shape[0]
+            parts.append(_scored(self, q_BHE, k_LKE[:end], v_LKF[:end]))
+        return torch.cat(parts)
+
+    def block(self, q_BHE: Tensor, k_LKE: Tensor, v_LKF: Tensor) -> Tensor:
+        """`[B, H, F]`, with every score of these queries in memory."""
+        (n_new, n_heads, dim), (n_keys, n_groups) = q_BHE.shape, k_LKE.shape[:2]
+        # The query heads of a key head see the same keys: they go in as its queries.
+        q_BKGE = q_BHE.reshape(n_new, n_groups, -1, dim)
+        q_KXE = q_BKGE.permute(1, 2, 0, 3).reshape(n_groups, -1, dim)
+        scores_KXL = (q_KXE @ k_LKE.permute(1, 2, 0)) * self._scale
+        scores_HBL = scores_KXL.view(n_heads, n_new, n_keys)
         if self._softcap is not None:
-            scores_HTL = self._softcap * torch.tanh(scores_HTL / self._softcap)
-        mask_TL = sliding_window_mask(n_new, n_keys, self._window or n_keys, q_THE.device)
-        scores_HTL = scores_HTL.masked_fill(~mask_TL, float("-inf"))
+            scores_HBL = self._softcap * torch.tanh(scores_HBL / self._softcap)
+        mask_BL = sliding_window_mask(n_new, n_keys, self._window or n_keys, q_BHE.device)
+        scores_HBL = scores_HBL.masked_fill(~mask_BL, float("-inf"))
         if self._sinks_H is not None:
-            sinks_HT1 = self._sinks_H.to(scores_HTL.dtype).view(-1, 1, 1).expand(-1, n_new, 1)
-            scores_HTL = torch.cat((scores_HTL, sinks_HT1), dim=2)
-        shares_HTL = torch.softmax(scores_HTL, dim=2, dtype=torch.float32).to(q_THE.dtype)
-        return (shares_HTL[..., :n_keys] @ v_HLF).transpose(0, 1)
+            sinks_HB1 = self._sinks_H.to(scores_HBL.dtype).view(-1, 1, 1).expand(-1, n_new, 1)
+            scores_HBL = torch.cat((scores_HBL, sinks_HB1), dim=2)
+        shares_HBL = torch.softmax(scores_HBL, dim=2, dtype=torch.float32).to(q_BHE.dtype)
+        shares_KXL = shares_HBL[..., :n_keys].reshape(n_groups, -1, n_keys)
+        out_HBF = (shares_KXL @ v_LKF.transpose(0, 1)).view(n_heads, n_new, -1)
+        return out_HBF.transpose(0, 1)
+
+
+class _Scored(torch.autograd.Function):
+    """`_Scoring.block`, whose backward pass computes the scores again instead of keeping them."""
+
+    @staticmethod
+    def forward(ctx: Any, scoring: _Scoring, *parts: Tensor) -> Tensor:
+        ctx.scoring = scoring
+        ctx.save_for_backward(*parts)
+        return scoring.block(*parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        parts = [part.detach().requires_grad_() for part in ctx.saved_tensors]
+        with torch.enable_grad():
+            out = ctx.scoring.block(*parts)
+        return None, *torch.autograd.grad(out, parts, grads)
+
+
+# torch leaves `apply` unannotated.
+_scored: Callable[..., Tensor] = _Scored.apply

@@ -15,6 +15,7 @@ from vox_populi.operator_messages import plan as say_plan
 from vox_populi.operator_messages import quantize as say_qlora
 from vox_populi.operator_messages import ranks as say_ranks
 from vox_populi.operator_messages import transformers_graph as say_foreign
+from vox_populi.plan.class_memory import class_memory
 from vox_populi.plan.device_choice import DeviceChoice
 from vox_populi.plan.divided_memory import base_parts, divided_memory
 from vox_populi.plan.graph_choice import GraphChoice, is_proxy
@@ -47,6 +48,8 @@ class WorkPlace(NamedTuple):
     """Processes that share the run."""
     kept: ActivationMemoryChoice = ActivationMemoryChoice.NONE
     """What the blocks keep for the backward pass."""
+    row: int = 0
+    """Tokens of the longest row."""
 
 
 class BasePlan(NamedTuple):
@@ -119,6 +122,7 @@ def _whole(
     work = WorkingSet(place.tokens, device.compute_dtype, device.device, kept=place.kept)
     if layout is None:
         memory = estimate_memory(config, modules, lora, work, optimizer=optimizer)
+        memory = _of_class(memory, contract, inventory, chosen, place)
         return BasePlan(memory, None, is_divided=False, notes=())
     copies = layout.dense_copy_bytes(BYTES_OF_VALUE[device.compute_dtype])
     estimate = estimate_memory if chosen.proxy is None else estimate_proxy_memory
@@ -129,7 +133,8 @@ def _whole(
             packed_bytes=layout.packed_bytes,
             dense_copies=copies[policy],
         )
-        return estimate(config, modules, lora, work, packed, optimizer)
+        memory = estimate(config, modules, lora, work, packed, optimizer)
+        return _of_class(memory, contract, inventory, chosen, place)
 
     asked = forced or contract.qlora.dense_copies
     step_total = with_copies(DenseCopiesChoice.STEP).total
@@ -137,6 +142,23 @@ def _whole(
     quant = quant_plan(layout, contract.qlora, policy, tuple(copies.items()))
     notes = (*layout.notes, say_qlora.note_dense_copies(policy, quant.dense_copy_bytes))
     return BasePlan(with_copies(policy), quant, is_divided=False, notes=notes)
+
+
+def _of_class(
+    memory: MemoryEstimate,
+    contract: FinetuneContract,
+    inventory: ModelInventory,
+    chosen: GraphChoice,
+    place: WorkPlace,
+) -> MemoryEstimate:
+    """The estimate, for a class of transformers by what its blocks keep."""
+    if chosen.kept is None:
+        return memory
+    device, row = place.device, min(place.row or place.tokens, place.tokens)
+    work = WorkingSet(place.tokens, device.compute_dtype, device.device, kept=place.kept)
+    masked = chosen.adapters if contract.lora.dropout else ()
+    kept = chosen.kept(device.compute_dtype, row)
+    return class_memory(memory, inventory.config, masked, work, kept)
 
 
 def _with_exchange(memory: MemoryEstimate, size: int) -> MemoryEstimate:

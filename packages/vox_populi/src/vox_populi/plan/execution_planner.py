@@ -216,7 +216,7 @@ def plan_execution(
     prefixes = choose_prefixes(contract, config, device.device, longest)
     rows_per_step = contract.batching.rows_per_step
     common = common_tokens(prefixes, data.prefixes, rows_per_step, longest)
-    place = WorkPlace(device, _window(contract, chosen, data, common), machine.n_ranks)
+    place = WorkPlace(device, _window(contract, chosen, data, common), machine.n_ranks, row=longest)
     bases = {
         each: plan_base(contract, inventory, chosen, place._replace(kept=each))
         for each in kept_choices(chosen)

@@ -5,13 +5,14 @@ Decides from config and inventory alone; what a graph lacks is named, never left
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from vox_populi.contract.choices import Backend, DeviceKind, GraphId
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.qlora_spec import QloraGraph
 from vox_populi.hf.inventory import ModelInventory
+from vox_populi.hf.kept_bytes import KeptByBlocks
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole, adapter_modules
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import plan as say_plan
@@ -54,6 +55,8 @@ class GraphChoice:
     notes: tuple[str, ...] = ()
     proof: PackingProof | None = None
     """What was measured of a class of transformers that computes the full graph."""
+    kept: Callable[[str, int], KeptByBlocks | None] | None = None
+    """What the blocks of that class keep of a row, by the compute dtype and the row's tokens."""
     problems: tuple[Problem, ...] = ()
     """What of the request this base cannot meet. While there is any, nothing may be trained, and
     the rest says what would be if it were met."""
