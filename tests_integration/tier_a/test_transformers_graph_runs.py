@@ -12,7 +12,7 @@ import torch
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoModelForCausalLM
 
-from tests_integration.foreign_models import write_foreign_model
+from tests_integration.foreign_models import foreign_settings, write_foreign_model
 from tests_integration.tiny_models import VOCAB
 from tests_integration.tolerances import F32_LOGITS, F32_MERGED, assert_parity, differs
 from vox_populi.contract.choices import ActivationMemoryChoice, Backend, TokenizerKind
@@ -21,6 +21,7 @@ from vox_populi.events import Event, EventName
 from vox_populi.export.consumers import Consumer
 from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.inventory import read_inventory
+from vox_populi.hf.model_config import parse_model_config
 from vox_populi.infer.cached_model import CachedModel
 from vox_populi.infer.generate import generate_ids
 from vox_populi.infer.sampling_spec import SamplingSpec
@@ -137,6 +138,9 @@ def test_a_resumed_run_gives_the_same_bytes(model_type: str, tmp_path: Path) -> 
 
 def test_what_transformers_does_not_do_for_us_is_refused(tmp_path: Path) -> None:
     write_foreign_model(tmp_path / "base", "glm4", tokenizer=True)
+    packed = foreign_settings("gpt_oss", quantization_config={"quant_method": "mxfp4"})
+    with pytest.raises(VoxError, match=r"MENS-H070.*mxfp4"):
+        parse_model_config(packed, "config.json", GraphSource.AUTO)
     with pytest.raises(VoxError, match="MENS-H010"):
         run_training(contract(tmp_path, "run", graph_source=GraphSource.NATIVE), RunOptions())
     assert not (tmp_path / "run").exists()

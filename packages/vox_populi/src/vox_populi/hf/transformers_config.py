@@ -20,6 +20,7 @@ from vox_populi.hf.model_family import (
     TensorNames,
 )
 from vox_populi.hf.module_table import ModuleTable
+from vox_populi.hf.quantization_config import parse_quantization
 from vox_populi.hf.transformers_classes import foreign_class
 from vox_populi.hf.transformers_table import read_module_table
 from vox_populi.operator_messages import model_folder as say_folder
@@ -58,6 +59,7 @@ def foreign_values(raw: Mapping[str, object], where: str) -> dict[str, Any]:
         fields.unsupported(name, dtype, "a dtype other than float32, bfloat16 and float16")
     vocab_size, model_type = int(config.vocab_size), str(raw["model_type"])
     ids = {key: fields.token_ids(key, vocab_size) for key in ("bos_token_id", "eos_token_id")}
+    is_prequantized = parse_quantization(fields)
     if fields.problems:
         raise ModelError(*fields.problems)
     heads = _size(config, "num_attention_heads") or 1
@@ -93,6 +95,7 @@ def foreign_values(raw: Mapping[str, object], where: str) -> dict[str, Any]:
         "eos_ids": ids["eos_token_id"],
         "notes": tuple(_notes(fields, model_type)),
         "modules": table,
+        "is_prequantized": is_prequantized,
     }
 
 

@@ -92,7 +92,7 @@ class _Counting:
         self._held: dict[int, Tensor] = {}
         """Tensors that the present block keeps."""
         self._earlier: dict[int, Tensor] = {}
-        """Those of the blocks before it; held, so that no other storage gets their identity."""
+        """Tensors of the blocks before it, held so that no other storage gets their identity."""
         self._blocks: list[KeptBytes] = []
         self._in_mlp = 0
         for number in range(len(table.layer_kinds)):

@@ -20,7 +20,7 @@ LIBRARY_BYTES = 192 * 2**20
 """What transformers takes beside torch: 150 to 170 MiB more were resident with 5.23 on Linux."""
 UNKNOWN_FACTOR = 6
 """How many times our formula a block of an uncounted class may keep; classes without recurrences
-kept 1.4 to 4 times as much."""
+kept 1.2 to 4 times as much."""
 _SCORES_AT_A_TIME = 6
 """Tensors of attention scores in a backward pass where no kernel has the scores of a class."""
 _C = ActivationMemoryChoice
