@@ -19,6 +19,7 @@ from vox_populi.data.trained_layout import TemplateSource, TokenName, TrainedLay
 from vox_populi.data.training_text import ChatTemplate, TextPolicy
 from vox_populi.files.json_fields import FieldError
 from vox_populi.files.whole_file import canonical_json
+from vox_populi.hf.graph_source import GraphSource
 from vox_tensor.nf4_levels import Nf4Settings
 
 
@@ -127,6 +128,17 @@ def test_the_layout_of_a_training_is_omitted_if_empty(header: AdapterHeader) -> 
     raw = {**json.loads(header.to_json()), "layout": {"end": {"id": 2}}}
     with pytest.raises(FieldError, match=r"layout\.end\.text"):
         parse_header(json.dumps(raw))
+
+
+def test_the_version_of_transformers_is_omitted_if_our_own_code_computed(
+    header: AdapterHeader,
+) -> None:
+    assert "transformers" not in json.loads(header.to_json())
+    assert header.source is GraphSource.AUTO
+    foreign = replace(header, transformers="5.23.0")
+    assert json.loads(foreign.to_json())["transformers"] == "5.23.0"
+    assert parse_header(foreign.to_json()) == foreign
+    assert foreign.source is GraphSource.TRANSFORMERS
 
 
 def test_a_published_header_with_a_template_keeps_the_digest_of_the_system_prompt(

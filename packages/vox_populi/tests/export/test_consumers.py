@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vox_populi.export.consumers import Consumer, gguf_model_obstacles, mlx_path, obstacles
@@ -11,6 +13,7 @@ from vox_populi.hf.family_registry import FAMILIES, family_of
 from vox_populi.hf.keymap import adapter_modules
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
 from vox_populi.hf.model_family import ModelFamily
+from vox_populi.hf.module_table import ModuleTable
 
 
 def config_of(name: str, **changes: object) -> ModelConfig:
@@ -48,6 +51,26 @@ def test_adapters_of_experts_are_for_peft_and_those_of_attention_for_all(name: s
         assert "experts" in reason
         attention = [module for module in every if not module.in_expert]
         assert list(obstacles(consumer, config, attention, 4)) == []
+
+
+def test_names_that_peft_takes_for_experts_are_not_exported_for_it() -> None:
+    config = config_of("llama")
+    modules = adapter_modules(config)[:-1]
+    attention = [module for module in modules if ".attn." in module.ours]
+    table = ModuleTable(
+        class_name="Glm4MoeForCausalLM",
+        version="5.23.0",
+        embed="model.embed_tokens",
+        blocks="model.layers.",
+        keys=(),
+        modules=modules,
+        layer_kinds=("block",),
+        expert_names=frozenset({"gate_proj", "up_proj", "down_proj"}),
+    )
+    foreign = replace(config, modules=table)
+    (reason,) = obstacles(Consumer.PEFT, foreign, modules, 4)
+    assert "experts" in reason
+    assert list(obstacles(Consumer.PEFT, foreign, attention, 4)) == []
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from vox_populi.files.json_fields import (
 )
 from vox_populi.files.strict_json import parse_json_object
 from vox_populi.files.whole_file import canonical_json
+from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.number_ranges import COUNT_OR_NONE
 from vox_tensor.lora_spec import LoraSpec
@@ -138,6 +139,8 @@ class AdapterHeader:
     """Quantisation of the base; `None`: the base was used as stored."""
     layout: TrainedLayout | None = None
     """Template and border tokens of the training, if it used the base's own tokenizer."""
+    transformers: str = ""
+    """The version of transformers that computed the base in training; empty for our own code."""
     base_sizes: tuple[int, int] | None = field(default=None, compare=False)
     """Vocabulary and width of the base, if the adapter's sidecar has them (version 3)."""
 
@@ -178,6 +181,11 @@ class AdapterHeader:
         if self.graph != GraphId.FULL or self.quantization is not None:
             return QLORA_VERSION
         return ADAPTER_VERSION if self.imported is None else IMPORTED_VERSION
+
+    @property
+    def source(self) -> GraphSource:
+        """Whose code reads the base: the one that trained the adapter, if it is written down."""
+        return GraphSource.TRANSFORMERS if self.transformers else GraphSource.AUTO
 
     @property
     def withholds_system_prompt(self) -> bool:
@@ -238,7 +246,8 @@ class AdapterHeader:
         """Fields that most adapters do not have, omitted if empty."""
         imported = {} if self.imported is None else {"imported": asdict(self.imported)}
         layout = {} if self.layout is None else {"layout": self.layout.as_json()}
-        return {**imported, **layout}
+        source = {"transformers": self.transformers} if self.transformers else {}
+        return {**imported, **layout, **source}
 
     def _newer_fields(self) -> dict[str, object]:
         """Fields that version 1 does not have, omitted if empty."""
@@ -269,8 +278,10 @@ def parse_header(text: str) -> AdapterHeader:
         **take_text(raw),
         contract_digest=take(raw, "contract_digest", str),
         step=take_step(raw),
+        transformers=take_optional(raw, "transformers", str) or "",
         imported=take_imported(raw),
-        graph=take_graph(raw, "graph"),
+        # Files that are older than the second graph have none.
+        graph=GraphId.FULL if raw.get("graph") is None else take_member(raw, "graph", GraphId),
         quantization=None
         if raw.get("quantization") is None
         else take_quantization(take_object(raw, "quantization")),
@@ -304,15 +315,6 @@ def take_text(raw: Mapping[str, object]) -> TextFields:
         "seq_len": take_positive(raw, "seq_len"),
         "layout": take_layout(raw),
     }
-
-
-def take_graph(raw: Mapping[str, object], name: str) -> GraphId:
-    """The id of a graph; absent in files that are older than the second graph.
-
-    Raises:
-        FieldError: For an id that this program does not know.
-    """
-    return take_member(raw, name, GraphId) if raw.get(name) is not None else GraphId.FULL
 
 
 def take_quantization(raw: Mapping[str, object]) -> Quantization:

@@ -98,6 +98,10 @@ def _expert_obstacles(
     PEFT makes one adapter of those of all experts of a layer, and of gate and up together; names of
     an ordinary MLP's projections it takes for the experts'.
     """
+    names = frozenset() if config.modules is None else config.modules.expert_names
+    taken = any(module.theirs.rpartition(".")[2] in names for module in modules)
+    if consumer is Consumer.PEFT and taken:
+        yield "layers with an ordinary MLP are adapted, and it takes their names for experts'"
     if not any(module.in_expert for module in modules):
         return
     if consumer is not Consumer.PEFT:

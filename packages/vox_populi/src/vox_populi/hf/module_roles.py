@@ -17,9 +17,9 @@ _QKV = (_R.Q, _R.K, _R.V)
 _GATE, _UP, _DOWN = (_R.GATE,), (_R.UP,), (_R.DOWN,)
 
 _IN_MIXERS: Mapping[str, Roles] = {
-    **dict.fromkeys(("q_proj", "query", "q", "q_a_proj", "q_b_proj", "wq"), _Q),
-    **dict.fromkeys(("k_proj", "key", "k", "wk"), _K),
-    **dict.fromkeys(("v_proj", "value", "v", "wv"), _V),
+    **dict.fromkeys(("q_proj", "query", "q", "q_a_proj", "q_b_proj", "wq", "Wq"), _Q),
+    **dict.fromkeys(("k_proj", "key", "k", "wk", "Wk"), _K),
+    **dict.fromkeys(("v_proj", "value", "v", "wv", "Wv"), _V),
     **dict.fromkeys(("o_proj", "out_proj", "dense", "c_proj", "wo", "Wo", "linear_out"), _O),
     **dict.fromkeys(("qkv_proj", "query_key_value", "c_attn", "Wqkv", "qkv"), _QKV),
     **dict.fromkeys(("kv_a_proj_with_mqa", "kv_b_proj", "kv_proj"), (_R.K, _R.V)),

@@ -59,6 +59,8 @@ class ModuleTable:
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Names on disk of the tensors that are joined to one of the class, by the name of that."""
     frozen: tuple[FrozenWeight, ...] = ()
+    expert_names: frozenset[str] = frozenset()
+    """Last names of layers that PEFT takes for experts', wherever they are in this model type."""
     has_position_table: bool = False
     """Whether positions are rows of a learned table."""
 

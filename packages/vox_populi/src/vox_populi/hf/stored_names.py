@@ -15,6 +15,11 @@ from typing import Any
 from vox_populi import extras
 from vox_populi.hf.transformers_classes import FAILURES, load_transformers
 
+_NAMES_OF_EXPERTS: Mapping[object, frozenset[str]] = {
+    "qwen2_moe": frozenset({"gate", "gate_proj", "up_proj", "down_proj"}),
+    "mixtral": frozenset({"gate", "w1", "w2", "w3"}),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class StoredNames:
@@ -57,6 +62,21 @@ def stored_names(model: Any) -> StoredNames:
         {name: tuple(tensor.shape) for name, tensor in stored.items()},
         {name: tuple(parts) for name, parts in joined.items()},
     )
+
+
+def names_of_experts(model_type: str) -> frozenset[str]:
+    """Last names of layers that PEFT takes for experts', whatever they are.
+
+    PEFT 0.21 turns a target of such a name into one of the joined tensor, in model types whose
+    experts are joined like Qwen 2's or Mixtral's.
+
+    Args:
+        model_type: As in a config.
+    """
+    load_transformers()
+    patterns = extras.load("transformers.conversion_mapping")._MODEL_TO_CONVERSION_PATTERN
+    kind = "mixtral" if model_type == "mixtral" else patterns.get(model_type)
+    return _NAMES_OF_EXPERTS.get(kind, frozenset())
 
 
 def join_tensors(model: Any, parts: Mapping[str, Any]) -> dict[str, Any]:

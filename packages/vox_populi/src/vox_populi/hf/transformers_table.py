@@ -12,7 +12,7 @@ from vox_populi import extras
 from vox_populi.errors import ModelError
 from vox_populi.hf.module_roles import is_router, roles_of, usual_part
 from vox_populi.hf.module_table import PART, FrozenReason, FrozenWeight, ModuleTable
-from vox_populi.hf.stored_names import StoredNames, stored_names
+from vox_populi.hf.stored_names import StoredNames, names_of_experts, stored_names
 from vox_populi.hf.tensor_key import AdapterModule, ProjectionRole, TensorKey
 from vox_populi.hf.transformers_classes import ForeignClass, hollow_model
 from vox_populi.hf.weight_reads import layers_read_by_weight
@@ -102,6 +102,7 @@ class _Reading:
             modules=modules,
             layer_kinds=self._kinds(),
             frozen=tuple(self._frozen(ours)),
+            expert_names=names_of_experts(str(self.found.config.model_type)),
             has_position_table=self._has_position_table(),
         )
 

@@ -92,7 +92,8 @@ def lora_inputs(path: Path, base: Path | None) -> MergeInputs:
     adapter, where = found.adapter, found.where
     require_lora(adapter.header, found.place.file)
     refuse_no_op(adapter, where)
-    inventory = read_inventory(found.base_folder() or embedded_model_dir())
+    folder = found.base_folder() or embedded_model_dir()
+    inventory = read_inventory(folder, source=adapter.header.source)
     modules = fitting_modules(inventory, adapter.header, where)
     return MergeInputs(
         found=found,
@@ -165,7 +166,7 @@ def qlora_inputs(
     assert header.quantization is not None, "others were refused"
     refuse_no_op(adapter, where)
     folder = found.base_folder(say_merge.BASE_NOT_FOUND.at(where))
-    stored = read_inventory(folder or embedded_model_dir(), allow_nf4=True)
+    stored = read_inventory(folder or embedded_model_dir(), allow_nf4=True, source=header.source)
     modules = fitting_modules(stored, header, where)
     inventory = _as_trained(stored, header, found.sidecar)
     trained = trained_base(inventory, header, header.quantization, modules)

@@ -140,7 +140,7 @@ class ModelWriter:
 
     def _read_back(self) -> ModelInventory:
         if self.output.output_format is MergeFormat.HF:
-            return read_inventory(self.staged.path)
+            return read_inventory(self.staged.path, source=self.inputs.inventory.config.source)
         return read_merged_file(self.staged.path / MERGED_FILE, verify=False).inventory
 
     def _other(self, kind: NumberType) -> MergedGraph | None:

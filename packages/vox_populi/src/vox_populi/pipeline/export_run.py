@@ -64,7 +64,9 @@ def export_adapter(request: ExportRequest) -> ExportReport:
     if folder is not None:
         _check_output(request, (folder,))
     is_quantized = header.quantization is not None
-    inventory = read_inventory(folder or embedded_model_dir(), allow_nf4=is_quantized)
+    inventory = read_inventory(
+        folder or embedded_model_dir(), allow_nf4=is_quantized, source=header.source
+    )
     config = inventory.config
     _require_family(inventory, header, where)
     modules = fitting_modules(inventory, header, where)

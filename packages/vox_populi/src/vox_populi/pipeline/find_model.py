@@ -70,7 +70,9 @@ def _with_own_adapter(path: Path, model_dir: Path | None) -> ChosenModel:
         raise ArtifactError(say_run.proxy_is_no_language_model(header.graph).at(where))
     folder = found.base_folder()
     is_quantized = header.quantization is not None
-    inventory = read_inventory(folder or embedded_model_dir(), allow_nf4=is_quantized)
+    inventory = read_inventory(
+        folder or embedded_model_dir(), allow_nf4=is_quantized, source=header.source
+    )
     require_base(inventory, base_digest(inventory), header, where)
     fitting_modules(inventory, header, where)
     text = TrainedText.of_adapter(header, where)

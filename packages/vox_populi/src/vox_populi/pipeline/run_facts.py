@@ -133,6 +133,7 @@ def adapter_header(planned: PlannedRun, inputs: InputFacts, step: int) -> Adapte
         graph=plan.graph,
         quantization=quantization_of(plan),
         layout=inputs.layout,
+        transformers="" if plan.config.modules is None else plan.config.modules.version,
     )
 
 

@@ -205,6 +205,9 @@ def our_manifest_json(header: AdapterHeader, v3: V3Facts, adapter_sha256: str) -
     return with_own_digest(document)
 
 
+_OPTIONAL_OF_OURS = ("provenance", "imported", "layout", "transformers")
+
+
 def parse_manifest_v3(raw: Mapping[str, object], path: Path) -> AdapterFacts | OurManifest:
     """Read a manifest of any era.
 
@@ -218,7 +221,7 @@ def parse_manifest_v3(raw: Mapping[str, object], path: Path) -> AdapterFacts | O
     is_ours = "schema_version" in raw
     try:
         if is_ours:
-            check_keys(raw, _REQUIRED_OF_OURS, ("provenance", "imported", "layout"))
+            check_keys(raw, _REQUIRED_OF_OURS, _OPTIONAL_OF_OURS)
         else:
             check_keys(raw, _REQUIRED, ("base_model", "provenance"))
         facts = _facts(raw)
@@ -318,6 +321,7 @@ def _our_manifest(raw: Mapping[str, object], facts: AdapterFacts) -> OurManifest
         **take_text(raw),
         contract_digest=take(raw, "contract_digest", str),
         step=take_step(raw),
+        transformers=take_optional(raw, "transformers", str) or "",
         imported=take_imported(raw),
         graph=take_member(raw, "graph_id", GraphId),
         quantization=take_quantization(take_object(raw, "quant"))
