@@ -3,9 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import yaml
 
 from vox_populi.hub.push_card import CardFacts, adapter_card, model_card, with_front_matter
+
+yaml = pytest.importorskip("yaml", reason="needs pyyaml")
 
 MANIFEST: dict[str, Any] = {
     "base_commit": "a" * 40,
