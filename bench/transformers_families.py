@@ -6,7 +6,8 @@
 Each class is built from the default config of its type in the sizes of a toy, with random weights,
 written to a folder as published ones are, and taken through `bench/family_trial.py`. It needs no
 weights, no network and 2 to 10 s a class. What was found is added to FILE, a JSON object a line;
-`--page` writes `docs/src/reference/transformers-families.md` from it.
+`--page` writes `docs/src/reference/transformers-families.md` from it, and what `vox mens models`
+lists of it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "gemma4_text": {"vocab_size_per_layer_input": 320},
     "gemma3n_text": {"vocab_size_per_layer_input": 320},
 }
-PAGE = Path(__file__).parents[1] / "docs" / "src" / "reference" / "transformers-families.md"
+_ROOT = Path(__file__).parents[1]
+PAGE = _ROOT / "docs" / "src" / "reference" / "transformers-families.md"
+LISTED = _ROOT / "packages/vox_populi/src/vox_populi/hf/tried_families.json"
 _TITLE = """# Families through transformers
 
 <!-- Written by bench/transformers_families.py --page; do not edit. -->
@@ -144,6 +147,29 @@ def _write_page(found: Path) -> None:
         n_packed=sum(each.rows == "packed" for each in trained),
     )
     PAGE.write_text(title + "".join(f"{_cells(each)}\n" for each in shown), encoding="utf-8")
+    listed = ",\n".join(json.dumps(_listed(each)) for each in shown)
+    LISTED.write_text(f"[\n{listed}\n]\n", encoding="utf-8")
+
+
+def _listed(trial: Trial) -> dict[str, Any]:
+    """What `vox mens models` says of a trial."""
+    rows, _, why = trial.rows.rstrip(")").replace(" (", ": ").partition(": ")
+    claims = {
+        "logits": rows == "packed",
+        "gradients": trial.gradients is not None,
+        "lora": trial.merge is not None,
+        "qlora": bool(trial.qlora),
+        "merge": trial.merge is not None,
+        "peft": trial.peft == "loads strictly",
+    }
+    return {
+        "model_type": trial.model_type,
+        "class_name": trial.class_name,
+        "rows": rows,
+        "leak": float(_number(trial.packed)) if rows == "one at a time" and trial.packed else None,
+        "why": why,
+        "proven": [claim for claim, is_proven in claims.items() if is_proven],
+    }
 
 
 if __name__ == "__main__":

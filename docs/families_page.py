@@ -75,11 +75,12 @@ def _lines() -> Iterator[str]:
 
 
 def _table(families: list[ProvenFamily]) -> Iterator[str]:
-    yield "| `model_type` | Class in transformers | Rows | Proven |"
-    yield "|---|---|---|---|"
+    yield "| `model_type` | Class in transformers | Rows | Proven | By |"
+    yield "|---|---|---|---|---|"
     for each in families:
         proven = "all of the below" if each.proven == tuple(Proven) else ", ".join(each.proven)
-        yield f"| `{each.model_type}` | `{each.class_name}` | {_rows(each)} | {proven or '-'} |"
+        cells = (f"`{each.model_type}`", f"`{each.class_name}`", _rows(each), proven or "-", each.by)
+        yield f"| {' | '.join(cells)} |"
 
 
 def _rows(family: ProvenFamily) -> str:
@@ -92,13 +93,14 @@ def _rows(family: ProvenFamily) -> str:
 _HEAD = f"""\
 # Model families
 
-What tests have proven of each family, with transformers {TRANSFORMERS_VERSION} as the reference.
+What was proven of each family, with transformers {TRANSFORMERS_VERSION} as the reference.
 `vox mens models` prints the same list. The models are small and have random weights; sums are
 compared in float32.
 
 Rows are *packed* where tests show that rows in one pass do not see each other. A class that mixes
 them, or refuses packed rows, computes them *one at a time*; the largest relative difference that
-was measured is the leak."""
+was measured is the leak. What *tests* prove is proven again with every change; *a trial* was made
+once, and its figures are on [a page of their own](transformers-families.md)."""
 
 _INTRODUCTIONS = {
     GraphSource.NATIVE: """\

@@ -12,6 +12,7 @@ OPENERS = {
     # These read what ships with the package, what the system gives, or what they wrote themselves.
     Path("packages/vox_populi/src/vox_populi/pipeline/machine_probe.py"),
     Path("packages/vox_populi/src/vox_populi/pipeline/runners.py"),
+    Path("packages/vox_populi/src/vox_populi/hf/proven_families.py"),
     Path("packages/vox_populi/src/vox_populi/serve/chat_page.py"),
     Path("packages/vox_cli/src/vox_cli/commands/mens_init.py"),
 }

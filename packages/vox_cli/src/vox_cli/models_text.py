@@ -20,7 +20,8 @@ def models_text(report: ModelsReport, room: int | None) -> str:
         column("graph", [each.source.value for each in families], 1),
         column("rows", [rows_text(each) for each in families], 2),
         column("proven", [proven_text(each) for each in families], 3),
-        column("class", [each.class_name for each in families], 4),
+        column("by", [each.by.value for each in families], 4),
+        column("class", [each.class_name for each in families], 5),
     ]
     return "\n".join([*table_lines(columns, room), "", say.OTHER_TYPES])
 

@@ -6,8 +6,9 @@ from vox_populi.hf.proven_families import (
     THROUGH_TRANSFORMERS,
     TRANSFORMERS_VERSION,
     proven_families,
+    tried_families,
 )
-from vox_populi.hf.proven_family import Proven, RowsTogether
+from vox_populi.hf.proven_family import Proven, ProvenBy, RowsTogether
 from vox_populi.hf.transformers_classes import TESTED_MINORS
 
 
@@ -27,11 +28,23 @@ def test_a_type_is_listed_once_and_natively_where_there_is_native_code() -> None
 
 
 def test_rows_that_are_not_packed_have_a_reason() -> None:
-    for each in THROUGH_TRANSFORMERS:
+    for each in (*THROUGH_TRANSFORMERS, *tried_families()):
         is_packed = each.rows is RowsTogether.PACKED
         assert (each.leak is None and not each.why) == is_packed, each.model_type
         assert list(each.proven) == [claim for claim in Proven if claim in each.proven]
         assert not (each.rows is RowsTogether.REFUSED and each.proven)
+
+
+def test_a_trial_is_listed_where_no_test_compares() -> None:
+    tried = {each.model_type: each for each in tried_families()}
+    listed = {each.model_type: each for each in proven_families()}
+    assert len(tried) >= 80
+    assert tried.keys() <= listed.keys()
+    assert all(each.by is ProvenBy.TRIAL for each in tried.values())
+    assert listed["llama"].by is listed["glm4"].by is ProvenBy.TESTS
+    assert listed["gpt_neox"] == tried["gpt_neox"]
+    assert (tried["bloom"].leak, tried["bamba"].leak) == (0.7, None)
+    assert tried["llama4_text"].rows is RowsTogether.REFUSED
 
 
 def test_the_rows_were_measured_with_a_version_that_is_tested() -> None:

@@ -1,4 +1,4 @@
-"""Every model family that tests have tried: the native ones, and the table of the others.
+"""Every model family that was tried: native ones, and by tests or a trial those of transformers.
 
 The page `docs/src/reference/families.md` and `vox mens models` show this list. A model type that
 is not in it may still train through transformers: it is proven on its own config then.
@@ -6,9 +6,12 @@ is not in it may still train through transformers: it is proven on its own confi
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
+
 from vox_populi.hf.family_registry import FAMILIES
 from vox_populi.hf.graph_source import GraphSource
-from vox_populi.hf.proven_family import Proven, ProvenFamily, RowsTogether
+from vox_populi.hf.proven_family import Proven, ProvenBy, ProvenFamily, RowsTogether
 
 TRANSFORMERS_VERSION = "5.23"
 """The version of transformers with which the rows below were measured."""
@@ -52,5 +55,24 @@ def proven_families() -> tuple[ProvenFamily, ...]:
         ),
         key=lambda each: each.model_type,
     )
-    others = sorted(THROUGH_TRANSFORMERS, key=lambda each: each.model_type)
+    tested = {each.model_type for each in (*native, *THROUGH_TRANSFORMERS)}
+    tried = [each for each in tried_families() if each.model_type not in tested]
+    others = sorted((*THROUGH_TRANSFORMERS, *tried), key=lambda each: each.model_type)
     return (*native, *others)
+
+
+def tried_families() -> tuple[ProvenFamily, ...]:
+    """What `bench/transformers_families.py` found, of native families too."""
+    listed = files("vox_populi.hf").joinpath("tried_families.json").read_text("utf-8")
+    return tuple(
+        ProvenFamily(
+            model_type=each["model_type"],
+            class_name=each["class_name"],
+            rows=RowsTogether(each["rows"]),
+            leak=each["leak"],
+            why=each["why"],
+            proven=tuple(map(Proven, each["proven"])),
+            by=ProvenBy.TRIAL,
+        )
+        for each in json.loads(listed)
+    )

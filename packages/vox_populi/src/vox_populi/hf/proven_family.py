@@ -27,6 +27,15 @@ class Proven(StrEnum):
     """Greedy text from the cache is transformers'."""
 
 
+class ProvenBy(StrEnum):
+    """Who compares."""
+
+    TESTS = "tests"
+    """Tests of this program, each time that they run."""
+    TRIAL = "a trial"
+    """`bench/transformers_families.py`, once."""
+
+
 class RowsTogether(StrEnum):
     """How the rows of a window are computed."""
 
@@ -54,6 +63,7 @@ class ProvenFamily:
     why: str = ""
     """Why rows are not packed, in a few words."""
     proven: tuple[Proven, ...] = tuple(Proven)
+    by: ProvenBy = ProvenBy.TESTS
 
     def as_json(self) -> dict[str, object]:
         """One entry of `vox mens models --json`."""
@@ -65,4 +75,5 @@ class ProvenFamily:
             "leak": self.leak,
             "why": self.why,
             "proven": [each.value for each in self.proven],
+            "by": self.by.value,
         }
