@@ -235,9 +235,8 @@ def parse_model_config(
     fields = ConfigFields(raw, where)
     name = fields.text("model_type", default="")
     family = family_of(name) if part is None else part.family
-    if source is GraphSource.TRANSFORMERS or (
-        family is None and name and source is GraphSource.AUTO
-    ):
+    is_foreign = bool(name) if family is None else part is None and family.is_other(raw)
+    if source is GraphSource.TRANSFORMERS or (is_foreign and source is GraphSource.AUTO):
         return ModelConfig(**foreign_values(raw, where))
     if family is None:
         names = [each.name for each in FAMILIES]

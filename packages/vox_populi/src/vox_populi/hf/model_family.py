@@ -6,7 +6,7 @@ these values; no other code depends on which family a model belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -271,6 +271,9 @@ class ModelFamily:
     """Further spellings of `model_type`."""
     architectures: tuple[str, ...]
     """Classes of transformers that compute this graph."""
+    is_other: Callable[[Mapping[str, object]], bool] = lambda config: False
+    """Whether a config of this `model_type` has another graph, which `--graph auto` leaves to
+    transformers; otherwise it is refused."""
     config: ConfigFormat
     tensors: TensorNames
     norm: NormKind = NormKind.RMS

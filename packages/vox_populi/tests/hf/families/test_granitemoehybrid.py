@@ -6,6 +6,7 @@ import pytest
 
 from vox_populi.errors import ModelError
 from vox_populi.hf.family_registry import family_of
+from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import parse_model_config
 
@@ -28,15 +29,15 @@ def test_a_dense_model_has_granite_s_factors_and_a_fused_gate() -> None:
     assert shapes["model.layers.1.shared_mlp.output_linear.weight"] == (16, 24)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("layer_types", ["attention", "mamba"]),
-        ("layer_types", ["linear_attention", "full_attention"]),
-        ("num_local_experts", 8),
-        ("position_embedding_type", "nope"),
-    ],
-)
+OTHERS = [
+    ("layer_types", ["attention", "mamba"]),
+    ("layer_types", ["linear_attention", "full_attention"]),
+    ("num_local_experts", 8),
+    ("position_embedding_type", "nope"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), OTHERS)
 def test_what_makes_it_a_hybrid_is_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(ModelError, match=f"MENS-H013.*{name}"):
         parse_model_config(tiny() | {name: value}, "config.json")
@@ -46,3 +47,13 @@ def test_what_makes_it_a_hybrid_is_refused_by_name(name: str, value: object) -> 
 def test_silence_means_a_hybrid_to_its_class(name: str) -> None:
     with pytest.raises(ModelError, match=f"MENS-H011.*{name}"):
         parse_model_config(tiny() | {name: None}, "config.json")
+
+
+def test_the_source_is_ours_for_a_dense_model_and_otherwise_transformers() -> None:
+    config = parse_model_config(tiny(), "config.json", GraphSource.AUTO)
+    assert config.source is GraphSource.NATIVE
+    pytest.importorskip("transformers", reason="needs vox-populi[mens-train]")
+    mamba = {"mamba_n_heads": 4, "mamba_d_head": 8}
+    for other in (dict(OTHERS[:1]), {"num_local_experts": 2}, {"position_embedding_type": None}):
+        config = parse_model_config(tiny() | mamba | other, "config.json", GraphSource.AUTO)
+        assert config.source is GraphSource.TRANSFORMERS

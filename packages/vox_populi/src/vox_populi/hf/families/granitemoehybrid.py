@@ -1,10 +1,11 @@
 """Granite 4, dense: Granite 3's graph with a fused gate and up.
 
-The type is that of models with Mamba layers and experts, which are refused by their settings.
+The type is also that of models with Mamba layers and experts, which transformers computes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from vox_populi.hf.families.granite import FAMILY as GRANITE
@@ -19,8 +20,22 @@ from vox_populi.hf.model_family import (
     SlidingRule,
 )
 
+
+
+def _is_other(config: Mapping[str, object]) -> bool:
+    """Whether there may be experts, layers other than attention, or none that rotate."""
+    layers = config.get("layer_types")
+    return (
+        not isinstance(layers, list)
+        or any(each != "attention" for each in layers)
+        or config.get("num_local_experts") != 0
+        or config.get("position_embedding_type") != "rope"
+    )
+
+
 FAMILY = ModelFamily(
     name="granitemoehybrid",
+    is_other=_is_other,
     label="Granite 4",
     architectures=("GraniteMoeHybridForCausalLM", "GraniteMoeHybridModel"),
     config=replace(
