@@ -14,7 +14,7 @@ from vox_populi.plan.memory_estimate import count_parameters
 def model_check_text(report: ModelCheckReport) -> str:
     """Whose code computes the base, what is adapted, and what it takes."""
     config, memory = report.config, report.memory
-    known = None if report.known is None else ", ".join(report.known.proven)
+    known = report.known
     return aligned(
         [
             ("model", report.name),
@@ -33,7 +33,10 @@ def model_check_text(report: ModelCheckReport) -> str:
             ("LoRA takes", f"{bytes_text(memory.lora)} ({_kind(report)})"),
             ("QLoRA takes", bytes_text(memory.qlora)),
             (f"free on {memory.device}", bytes_text(memory.available)),
-            ("proven by tests", known or say.NOT_LISTED),
+            (
+                "proven",
+                say.NOT_LISTED if known is None else f"{', '.join(known.proven)} (by {known.by})",
+            ),
             ("can be trained", "yes" if report.ok else "no"),
             *(("note", note) for note in report.notes),
         ]

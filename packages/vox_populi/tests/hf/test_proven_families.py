@@ -6,6 +6,7 @@ from vox_populi.hf.proven_families import (
     THROUGH_TRANSFORMERS,
     TRANSFORMERS_VERSION,
     proven_families,
+    proven_family,
     tried_families,
 )
 from vox_populi.hf.proven_family import Proven, ProvenBy, RowsTogether
@@ -43,6 +44,10 @@ def test_a_trial_is_listed_where_no_test_compares() -> None:
     assert all(each.by is ProvenBy.TRIAL for each in tried.values())
     assert listed["llama"].by is listed["glm4"].by is ProvenBy.TESTS
     assert listed["gpt_neox"] == tried["gpt_neox"]
+    hybrid = proven_family("granitemoehybrid", GraphSource.TRANSFORMERS)
+    assert hybrid == tried["granitemoehybrid"] != listed["granitemoehybrid"]
+    assert proven_family("granitemoehybrid", GraphSource.NATIVE) == listed["granitemoehybrid"]
+    assert proven_family("unheard_of", GraphSource.TRANSFORMERS) is None
     assert (tried["bloom"].leak, tried["bamba"].leak) == (0.7, None)
     assert tried["llama4_text"].rows is RowsTogether.REFUSED
 

@@ -61,6 +61,12 @@ def proven_families() -> tuple[ProvenFamily, ...]:
     return (*native, *others)
 
 
+def proven_family(model_type: str, source: GraphSource) -> ProvenFamily | None:
+    """What is known of a type through one source of graphs."""
+    known = (*proven_families(), *tried_families())
+    return next((e for e in known if e.model_type == model_type and e.source is source), None)
+
+
 def tried_families() -> tuple[ProvenFamily, ...]:
     """What `bench/transformers_families.py` found, of native families too."""
     listed = files("vox_populi.hf").joinpath("tried_families.json").read_text("utf-8")

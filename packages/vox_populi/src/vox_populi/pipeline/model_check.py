@@ -21,7 +21,7 @@ from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.hub_name import ModelParts, folder_name
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.model_config import ModelConfig, read_model_config
-from vox_populi.hf.proven_families import proven_families
+from vox_populi.hf.proven_families import proven_family
 from vox_populi.hf.proven_family import ProvenFamily, RowsTogether
 from vox_populi.hf.weight_files import INDEX_NAME, SINGLE_NAME
 from vox_populi.number_ranges import COUNT, RANK
@@ -159,7 +159,7 @@ def check_model(request: ModelCheckRequest) -> ModelCheckReport:
         tokenizer=tokenizer,
         template=template,
         memory=_memory(request, config),
-        known=next((e for e in proven_families() if e.model_type == config.model_type), None),
+        known=proven_family(config.model_type, config.source),
         problems=tuple(found.problems),
         notes=(*config.notes, *coverage_notes(config), *found.notes),
     )

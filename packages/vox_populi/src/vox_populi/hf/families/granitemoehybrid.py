@@ -21,7 +21,6 @@ from vox_populi.hf.model_family import (
 )
 
 
-
 def _is_other(config: Mapping[str, object]) -> bool:
     """Whether there may be experts, layers other than attention, or none that rotate."""
     layers = config.get("layer_types")
