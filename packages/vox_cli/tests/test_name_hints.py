@@ -121,7 +121,7 @@ def test_names_of_other_commands_lead_to_the_ones_of_this(
         (["version"], ["Use vox --version"]),
         (["mens", "version"], ["Use vox --version"]),
         (["mens", "dpo"], ["supervised"]),
-        (["download"], ["hf download"]),
+        (["download"], ["--model org/name --allow-download"]),
         (["Finetune-LoRA"], ["vox mens train"]),
     ],
 )

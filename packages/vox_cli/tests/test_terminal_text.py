@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import enum
 import json
@@ -130,6 +131,10 @@ def hostile(hint: Any) -> Any:
         return tuple(hostile(each) for each in inner if each is not Ellipsis)
     if origin in (list, typing.get_origin(typing.Sequence[int])):
         return [hostile(inner[0])]
+    if origin is collections.abc.Callable:
+        return lambda *_: False
+    if origin is frozenset:
+        return frozenset({hostile(inner[0])})
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {hostile(inner[0]): hostile(inner[1])}
     if dataclasses.is_dataclass(hint):

@@ -183,7 +183,7 @@ def test_progress_shows_control_characters_and_does_not_send_them(
 
 def test_arguments_reach_the_requests_of_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    for name in ("api.evaluate", "api.export", "api.load"):
+    for name in ("api.evaluate", "sharing_api.export", "api.load"):
         monkeypatch.setattr(f"vox_populi.{name}", asked.append)
     for name in ("merge_weights", "merge_qlora"):
         monkeypatch.setattr(f"vox_populi.pipeline.merge.{name}", asked.append)
