@@ -79,8 +79,8 @@ def _table(families: list[ProvenFamily]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for each in families:
         proven = "all of the below" if each.proven == tuple(Proven) else ", ".join(each.proven)
-        cells = (f"`{each.model_type}`", f"`{each.class_name}`", _rows(each), proven or "-", each.by)
-        yield f"| {' | '.join(cells)} |"
+        names = f"| `{each.model_type}` | `{each.class_name}` "
+        yield f"{names}| {_rows(each)} | {proven or '-'} | {each.by} |"
 
 
 def _rows(family: ProvenFamily) -> str:
