@@ -99,7 +99,7 @@ def split_like(name: str) -> Callable[[], dict[str, Any]]:
             definition["model"]["ignore_merges"] = known.ignores_merges
             patterns = [
                 each.replace("<contraction>", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)")
-                for each in known.patterns
+                for each in known.patterns or ()
             ]
             parts = [
                 {

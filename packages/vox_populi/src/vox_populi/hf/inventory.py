@@ -124,7 +124,7 @@ def read_inventory(
     """
     config = read_model_config(model_dir, source)
     if config.is_prequantized and not allow_nf4:
-        raise ModelError(say_quantize.folder_is_quantized(str(model_dir)))
+        raise ModelError(say_quantize.FOLDER_IS_QUANTIZED.at(str(model_dir)))
     files = find_weight_files(model_dir)
     stored = _read_headers(model_dir, files)
     if config.modules is not None:

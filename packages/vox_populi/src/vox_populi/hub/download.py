@@ -128,7 +128,7 @@ class _Download:
         place = next(each for each in (cache, *cache.absolute().parents) if each.exists())
         free = shutil.disk_usage(place).free
         if needed + _SPARE_BYTES > free:
-            raise EnvironmentFailure(say.no_room_for_download(str(cache), needed, free))
+            raise EnvironmentFailure(say.no_room_for_download(needed, free).at(str(cache)))
         if is_said:
             name, commit = str(self._name), self._listed.commit
             self._watcher.note(say.note_download(name, commit, files, needed, free))
@@ -143,7 +143,7 @@ class _Download:
             blob = path.resolve()
             path.unlink()
             blob.unlink(missing_ok=True)
-            raise EnvironmentFailure(say.file_differs(str(self._name), file))
+            raise EnvironmentFailure(say.file_differs(file).at(str(self._name)))
 
 
 def _git_digest(path: Path) -> str:

@@ -40,31 +40,33 @@ def hub_failures(name: HubName) -> Iterator[None]:
     except HfHubHTTPError as error:
         raise _refused(error, name) from None
     except HFValidationError:
-        raise ModelError(say.repository_missing(str(name))) from None
+        raise ModelError(say.REPOSITORY_MISSING.at(str(name))) from None
     except LocalEntryNotFoundError as error:
         # It looked on this machine because the hub did not answer; that is why.
         inner = error.__cause__
         if isinstance(inner, HfHubHTTPError):
             raise _refused(inner, name) from None
-        raise EnvironmentFailure(say.hub_unreachable(str(name))) from None
+        raise EnvironmentFailure(say.HUB_UNREACHABLE.at(str(name))) from None
     except (_NoAnswer, FileMetadataError):
-        raise EnvironmentFailure(say.hub_unreachable(str(name))) from None
+        raise EnvironmentFailure(say.HUB_UNREACHABLE.at(str(name))) from None
     except (XetDownloadError, RuntimeError):
-        problem = say.transfer_stopped(str(name), "the connection to the store of files was lost")
+        problem = say.transfer_stopped("the connection to the store of files was lost").at(
+            str(name)
+        )
         raise EnvironmentFailure(problem) from None
     except OSError as error:
         reason = "it ended early" if error.errno is None else cause(error)
-        raise EnvironmentFailure(say.transfer_stopped(str(name), reason)) from None
+        raise EnvironmentFailure(say.transfer_stopped(reason).at(str(name))) from None
 
 
 def _refused(error: HfHubHTTPError, name: HubName) -> VoxError:
     where, status = str(name), error.response.status_code
     if isinstance(error, GatedRepoError):
-        return EnvironmentFailure(say.model_is_gated(where, name.repository))
+        return EnvironmentFailure(say.model_is_gated(name.repository).at(where))
     if isinstance(error, RepositoryNotFoundError | DisabledRepoError):
-        return ModelError(say.repository_missing(where))
+        return ModelError(say.REPOSITORY_MISSING.at(where))
     if isinstance(error, RevisionNotFoundError):
-        return ModelError(say.revision_missing(where, name.revision))
+        return ModelError(say.revision_missing(name.revision).at(where))
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return EnvironmentFailure(say.token_refused(where))
-    return EnvironmentFailure(say.transfer_stopped(where, f"the hub answered with {status}"))
+        return EnvironmentFailure(say.TOKEN_REFUSED.at(where))
+    return EnvironmentFailure(say.transfer_stopped(f"the hub answered with {status}").at(where))

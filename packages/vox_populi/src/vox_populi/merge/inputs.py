@@ -129,11 +129,11 @@ def find_qlora(path: Path, base: Path | None, meta: Path | None) -> FoundAdapter
             raise ArtifactError(say_merge.CHECKPOINT_NEEDS_NO_SIDECAR.at(str(meta)))
         found = read_adapter(place, base)
         if found.adapter.header.quantization is None:
-            raise ArtifactError(say_adapter.burn_bin_refused(found.where))
+            raise ArtifactError(say_adapter.BURN_BIN_REFUSED.at(found.where))
         return found
     # Before anything beside it is looked at: a .bin has none of that.
     if is_burn_bin_name(str(place.file)):
-        raise ArtifactError(say_adapter.burn_bin_refused(str(place.file)))
+        raise ArtifactError(say_adapter.BURN_BIN_REFUSED.at(str(place.file)))
     if not place.file.exists():
         raise ArtifactError(say_adapter.NO_ADAPTER_THERE.at(str(path)))
     if meta is not None and not meta.exists():

@@ -7,17 +7,22 @@ has code for. Shape letters: T tokens, P requested positions, D width, V vocabul
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from vox_populi.hf.keymap import HEAD
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.model.activation_memory import Activations
 from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.kv_slots import SlotStep
+from vox_populi.model.logit_factors import soft_capped
 from vox_tensor.collate import PackedBatch
+from vox_tensor.head_loss import linear_cross_entropy
+from vox_tensor.lora import project_shared, projection_of
 
 
 class CausalGraph(nn.Module):
@@ -29,6 +34,10 @@ class CausalGraph(nn.Module):
     config: ModelConfig
     activations: Activations
     """What training keeps of the blocks."""
+    logit_cap: float | None
+    """Bound of the logits, for families that have one."""
+    whole_head: Callable[[], AbstractContextManager[None]] = nullcontext
+    """A block of code that has the whole head, where several processes hold it together."""
 
     @property
     def device(self) -> torch.device:
@@ -58,7 +67,6 @@ class CausalGraph(nn.Module):
     ) -> Tensor:
         """Normed hidden states: `[T, D]`, or `[P, D]` at `keep_P` only."""
 
-    @abstractmethod
     def logits(
         self,
         batch: PackedBatch,
@@ -66,10 +74,22 @@ class CausalGraph(nn.Module):
         cache: KvCache | SlotStep | None = None,
     ) -> Tensor:
         """Scores of the next token, `[T, V]` or `[P, V]`, in the compute dtype; see `hidden`."""
+        hidden = self.hidden(batch, keep_P, cache)
+        with self.whole_head():
+            (out,) = project_shared(hidden, (projection_of(self.layer(HEAD), hidden),))
+        return soft_capped(out, self.logit_cap)
 
-    @abstractmethod
     def loss_sum(self, batch: PackedBatch) -> Tensor:
-        """Sum of the weighted cross entropies at supervised positions, a float32 scalar."""
+        """Sum of the weighted cross entropies at supervised positions, a float32 scalar.
+
+        The caller divides by the weights of the whole optimizer step.
+        """
+        hidden_PD, cap = self.hidden(batch, batch.supervised_P), self.logit_cap
+        with self.whole_head():
+            head = projection_of(self.layer(HEAD), hidden_PD)
+            return linear_cross_entropy(
+                hidden_PD, head, batch.targets_P, weights_P=batch.weights_P, cap=cap
+            )
 
     def path(self, ours: str) -> str:
         """The path of a module, by our name of it."""

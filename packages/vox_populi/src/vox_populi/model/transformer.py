@@ -6,8 +6,6 @@ a `Linear` or a `LoraLinear`. Shape letters: T tokens, P requested positions, D 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
@@ -21,11 +19,9 @@ from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.family_norm import build_norm
 from vox_populi.model.kv_cache import KvCache
 from vox_populi.model.kv_slots import SlotStep
-from vox_populi.model.logit_factors import embedding_scale, soft_capped
+from vox_populi.model.logit_factors import embedding_scale
 from vox_populi.model.rotary import rotation
 from vox_tensor.collate import PackedBatch
-from vox_tensor.head_loss import linear_cross_entropy
-from vox_tensor.lora import project_shared, projection_of
 
 
 class Transformer(CausalGraph):
@@ -43,8 +39,7 @@ class Transformer(CausalGraph):
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.final_norm = build_norm(config, config.hidden_size)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.whole_head: Callable[[], AbstractContextManager[None]] = nullcontext
-        """A block of code that has the whole head, where several processes hold it together."""
+        self.logit_cap = config.logit_cap
         self.tie_head()
 
     def tie_head(self) -> None:
@@ -100,34 +95,6 @@ class Transformer(CausalGraph):
         """What the head takes of the last block's output, `[T, D]`; it has the logits' scale."""
         normed: Tensor = self.final_norm(x_TD)
         return normed if self.config.logit_scale == 1 else normed * self.config.logit_scale
-
-    def logits(
-        self,
-        batch: PackedBatch,
-        keep_P: Tensor | None = None,
-        cache: KvCache | SlotStep | None = None,
-    ) -> Tensor:
-        """Scores of the next token, `[T, V]` or `[P, V]`, in the compute dtype; see `hidden`."""
-        hidden = self.hidden(batch, keep_P, cache)
-        with self.whole_head():
-            (out,) = project_shared(hidden, (projection_of(self.lm_head, hidden),))
-        return soft_capped(out, self.config.logit_cap)
-
-    def loss_sum(self, batch: PackedBatch) -> Tensor:
-        """Sum of the weighted cross entropies at supervised positions, a float32 scalar.
-
-        The caller divides by the weights of the whole optimizer step.
-        """
-        hidden_PD = self.hidden(batch, batch.supervised_P)
-        with self.whole_head():
-            head = projection_of(self.lm_head, hidden_PD)
-            return linear_cross_entropy(
-                hidden_PD,
-                head,
-                batch.targets_P,
-                weights_P=batch.weights_P,
-                cap=self.config.logit_cap,
-            )
 
 
 def _embedding(rows: int, width: int) -> nn.Embedding:

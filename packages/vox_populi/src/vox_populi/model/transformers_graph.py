@@ -9,7 +9,6 @@ computed on its own. Shape letters: T tokens, P requested positions, D width, V 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -37,9 +36,8 @@ from vox_populi.model.transformers_attention import (
 from vox_populi.model.transformers_blocks import keeping, make_repeatable
 from vox_populi.model.transformers_cache import TransformersCache
 from vox_tensor.collate import PackedBatch
-from vox_tensor.head_loss import linear_cross_entropy
 from vox_tensor.host_copy import copied_to
-from vox_tensor.lora import LoraLinear, project_shared, projection_of
+from vox_tensor.lora import LoraLinear
 
 _MAX_CONFIG_BYTES = 8 * 1024 * 1024
 
@@ -84,14 +82,13 @@ class TransformersGraph(CausalGraph):
             )
         self._turn_conv1d()
         make_repeatable(self.inner, config.modules)
-        self.whole_head: Callable[[], AbstractContextManager[None]] = nullcontext
         self._joined = config.modules.joined
         self._parts: dict[str, dict[str, Tensor]] = {}
         """Tensors of a folder that wait for others that they are joined with."""
         self._paths = {module.ours: module.theirs for module in config.modules.modules}
         self._paths["embed"] = config.modules.embed
         self._head_scale = head_scale(found.config)
-        self._final_cap = getattr(found.config, "final_logit_softcapping", None)
+        self.logit_cap = getattr(found.config, "final_logit_softcapping", None)
         self.eval()
 
     def new_cache(self) -> KvCache:
@@ -138,26 +135,6 @@ class TransformersGraph(CausalGraph):
             )
         kept_PD = hidden_TD if keep_P is None else hidden_TD.index_select(0, keep_P)
         return kept_PD if self._head_scale == 1 else kept_PD * self._head_scale
-
-    def logits(
-        self,
-        batch: PackedBatch,
-        keep_P: Tensor | None = None,
-        cache: KvCache | SlotStep | None = None,
-    ) -> Tensor:
-        """Scores of the next token, `[T, V]` or `[P, V]`, in the compute dtype; see `hidden`."""
-        hidden_PD = self.hidden(batch, keep_P, cache)
-        (out,) = project_shared(hidden_PD, (projection_of(self.layer(HEAD), hidden_PD),))
-        cap = self._final_cap
-        return out if cap is None else torch.tanh(out / cap) * cap
-
-    def loss_sum(self, batch: PackedBatch) -> Tensor:
-        """Sum of the weighted cross entropies at supervised positions, a float32 scalar."""
-        hidden_PD = self.hidden(batch, batch.supervised_P)
-        head = projection_of(self.layer(HEAD), hidden_PD)
-        return linear_cross_entropy(
-            hidden_PD, head, batch.targets_P, weights_P=batch.weights_P, cap=self._final_cap
-        )
 
     def _pass(
         self, ids_T: Tensor, positions_T: Tensor, offsets: tuple[int, ...], **more: Any

@@ -142,14 +142,12 @@ def note_rows_cut_to_positions(asked: int, positions: int) -> str:
     return f"--seq-len {asked} is more than the {positions} positions of this model; rows are cut."
 
 
-def burn_bin_refused(path: str) -> Problem:
-    """A `.bin`, recognised by name or by its first bytes, in place of a QLoRA adapter."""
-    return Problem(
-        code="MENS-A501",
-        what=f"{MERGE_QLORA_REJECTS_BURN_BIN}.",
-        fix=_BURN_BIN_FIX,
-        where=path,
-    )
+BURN_BIN_REFUSED = Problem(
+    code="MENS-A501",
+    what=f"{MERGE_QLORA_REJECTS_BURN_BIN}.",
+    fix=_BURN_BIN_FIX,
+)
+"""A `.bin`, recognised by name or by its first bytes, in place of a QLoRA adapter."""
 
 
 def sidecar_missing(names: Sequence[str]) -> Problem:

@@ -42,13 +42,12 @@ FINISHED_ADAPTER_CHANGED = Problem(
 """A finished run whose adapter does not match its manifest."""
 
 
-def init_adapter_unfit(path: str, what: str, theirs: object, ours: object) -> Problem:
+def init_adapter_unfit(what: str, theirs: object, ours: object) -> Problem:
     """An adapter that does not fit the run that should start from it."""
     return Problem(
         code="MENS-A084",
         what=f"its {what} is {clipped(theirs)}, this run's is {clipped(ours)}.",
         fix="Train with the settings and the base of that adapter, or omit --init-from.",
-        where=path,
     )
 
 

@@ -21,75 +21,65 @@ def model_is_hub_id(where: str, repository: str, revision: str | None) -> Proble
     )
 
 
-def model_is_gated(where: str, repository: str) -> Problem:
+def model_is_gated(repository: str) -> Problem:
     """Its authors let in whom they know."""
     return Problem(
         code="MENS-H220",
         what="the authors of this model want to be asked first, and this account or token is not"
         " let in.",
         fix=f"Ask on its page ({repository}), then set HF_TOKEN or run: hf auth login",
-        where=where,
     )
 
 
-def repository_missing(where: str) -> Problem:
-    """No such model, or one that this account cannot see, which the hub does not tell apart."""
-    return Problem(
-        code="MENS-H221",
-        what="the hub has no such model, or it is private.",
-        fix="Check the name; for a private model, set HF_TOKEN or run: hf auth login",
-        where=where,
-    )
+REPOSITORY_MISSING = Problem(
+    code="MENS-H221",
+    what="the hub has no such model, or it is private.",
+    fix="Check the name; for a private model, set HF_TOKEN or run: hf auth login",
+)
+"""No such model, or one that this account cannot see, which the hub does not tell apart."""
 
 
-def revision_missing(where: str, revision: str) -> Problem:
+def revision_missing(revision: str) -> Problem:
     """The model is there, but not this branch, tag or commit."""
     return Problem(
         code="MENS-H222",
         what=f"the model has no revision {clipped(revision)}.",
         fix="Name a branch, a tag or a commit of it after the @, or leave the @ out.",
-        where=where,
     )
 
 
-def hub_unreachable(where: str) -> Problem:
-    """No answer at all: no network, a wrong endpoint, or a timeout."""
-    return Problem(
-        code="MENS-H223",
-        what="the hub cannot be reached.",
-        fix="Check the network, the proxy and HF_ENDPOINT, or pass a folder that is on this"
-        " machine.",
-        where=where,
-    )
+HUB_UNREACHABLE = Problem(
+    code="MENS-H223",
+    what="the hub cannot be reached.",
+    fix="Check the network, the proxy and HF_ENDPOINT, or pass a folder that is on this machine.",
+)
+"""No answer at all: no network, a wrong endpoint, or a timeout."""
 
 
-def transfer_stopped(where: str, reason: str) -> Problem:
+def transfer_stopped(reason: str) -> Problem:
     """The connection ended, or the hub answered with an error, on the way."""
     return Problem(
         code="MENS-H224",
         what=f"the transfer stopped: {reason}.",
         fix="Run the same command again; files that arrived whole are not transferred again.",
-        where=where,
     )
 
 
-def file_differs(where: str, name: str) -> Problem:
+def file_differs(name: str) -> Problem:
     """The bytes that arrived are not those that the hub lists."""
     return Problem(
         code="MENS-H225",
         what=f"{clipped(name)} arrived with other bytes than the hub lists; it was removed.",
         fix="Run the same command again; if it repeats, a proxy or the disk changes files.",
-        where=where,
     )
 
 
-def no_room_for_download(where: str, needed: int, free: int) -> Problem:
+def no_room_for_download(needed: int, free: int) -> Problem:
     """Said before the first byte."""
     return Problem(
         code="MENS-H226",
         what=f"the download needs {gib(needed)}, and {gib(free)} are free there.",
         fix="Free the space, or set HF_HOME to a folder on another disk.",
-        where=where,
     )
 
 
@@ -134,14 +124,12 @@ def hub_is_offline(where: str, variable: str) -> Problem:
     )
 
 
-def token_refused(where: str) -> Problem:
-    """A token that the hub does not accept, or not for this."""
-    return Problem(
-        code="MENS-H230",
-        what="the hub does not accept the token for this.",
-        fix="Set HF_TOKEN to a valid one that may do this, or run: hf auth login",
-        where=where,
-    )
+TOKEN_REFUSED = Problem(
+    code="MENS-H230",
+    what="the hub does not accept the token for this.",
+    fix="Set HF_TOKEN to a valid one that may do this, or run: hf auth login",
+)
+"""A token that the hub does not accept, or not for this."""
 
 
 def note_download(name: str, commit: str, files: int, size: int, free: int) -> str:

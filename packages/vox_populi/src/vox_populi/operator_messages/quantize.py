@@ -21,14 +21,12 @@ def quantization_unsupported(method: str) -> Problem:
     )
 
 
-def folder_is_quantized(where: str) -> Problem:
-    """An NF4 folder was passed to a command that needs 16- or 32-bit weights."""
-    return Problem(
-        code="MENS-H071",
-        what="its weights are quantised (bitsandbytes nf4), but dense ones are needed.",
-        fix=f"{_DENSE}. vox mens train --backend qlora trains on the quantised folder as it is.",
-        where=where,
-    )
+FOLDER_IS_QUANTIZED = Problem(
+    code="MENS-H071",
+    what="its weights are quantised (bitsandbytes nf4), but dense ones are needed.",
+    fix=f"{_DENSE}. vox mens train --backend qlora trains on the quantised folder as it is.",
+)
+"""An NF4 folder was passed to a command that needs 16- or 32-bit weights."""
 
 
 NESTED_IS_PACKED = Problem(
@@ -106,14 +104,12 @@ def nf4_layer_must_be_dense(weight: str) -> Problem:
     )
 
 
-def already_quantized(where: str) -> Problem:
-    """`vox mens quantize` was called on a quantised folder."""
-    return Problem(
-        code="MENS-H078",
-        what="its weights are already quantised.",
-        fix=f"{_DENSE}, or train on this folder as it is with --backend qlora.",
-        where=where,
-    )
+ALREADY_QUANTIZED = Problem(
+    code="MENS-H078",
+    what="its weights are already quantised.",
+    fix=f"{_DENSE}, or train on this folder as it is with --backend qlora.",
+)
+"""`vox mens quantize` was called on a quantised folder."""
 
 
 def nf4_scales_overflow(name: str) -> Problem:

@@ -77,14 +77,12 @@ def record_ragged(found: int, expected: int) -> Problem:
     )
 
 
-def record_unreadable(where: str | None = None) -> Problem:
-    """A row whose quotes are wrong; with a place if that is the header."""
-    return Problem(
-        code="MENS-D167",
-        what="the quotes of the row are not closed, or text follows a closing quote.",
-        fix='Write a quote inside a quoted cell twice: "".',
-        where=where,
-    )
+RECORD_UNREADABLE = Problem(
+    code="MENS-D167",
+    what="the quotes of the row are not closed, or text follows a closing quote.",
+    fix='Write a quote inside a quoted cell twice: "".',
+)
+"""A row whose quotes are wrong; with a place if that is the header."""
 
 
 def cell_not_json(key: str) -> Problem:

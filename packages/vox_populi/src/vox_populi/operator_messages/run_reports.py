@@ -47,14 +47,12 @@ SAME_RUN_TWICE = Problem(
 """A comparison of a run with itself."""
 
 
-def too_few_runs(path: str | None) -> Problem:
-    """A comparison needs two runs."""
-    return Problem(
-        code="MENS-R106",
-        what="a comparison needs at least two runs.",
-        fix="Pass the folders of two or more runs: vox mens compare RUN RUN",
-        where=path,
-    )
+TOO_FEW_RUNS = Problem(
+    code="MENS-R106",
+    what="a comparison needs at least two runs.",
+    fix="Pass the folders of two or more runs: vox mens compare RUN RUN",
+)
+"""A comparison needs two runs."""
 
 
 def note_heldout_differs(reasons: str) -> str:

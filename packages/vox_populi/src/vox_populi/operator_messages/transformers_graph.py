@@ -159,11 +159,9 @@ NO_FORM = "this program has no native code for its family, and knows no other fo
 """Why a base of transformers is not exported for other programs."""
 
 
-def not_exported(where: str) -> Problem:
-    """A form that needs our own graph."""
-    return Problem(
-        code="MENS-H206",
-        what=f"{NO_FORM}.",
-        fix="Merge it into a folder that transformers loads: vox mens merge-weights --format hf.",
-        where=where,
-    )
+NOT_EXPORTED = Problem(
+    code="MENS-H206",
+    what=f"{NO_FORM}.",
+    fix="Merge it into a folder that transformers loads: vox mens merge-weights --format hf.",
+)
+"""A form that needs our own graph."""

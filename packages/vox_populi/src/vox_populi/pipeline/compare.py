@@ -47,7 +47,7 @@ def compare(runs: Sequence[Path]) -> CompareReport:
         ArtifactError: For a folder that is not a run, or a damaged one.
     """
     if len(runs) < 2:
-        raise ConfigError(say.too_few_runs(next(map(str, runs), None)))
+        raise ConfigError(say.TOO_FEW_RUNS.at(str(runs[0])) if runs else say.TOO_FEW_RUNS)
     require_different(runs)
     return CompareReport(found=compare_runs([read_run_record(run) for run in runs]))
 

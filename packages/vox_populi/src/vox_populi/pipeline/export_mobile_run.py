@@ -157,7 +157,7 @@ def _require_limits(request: MobileRequest, found: FoundWeights) -> None:
     config, header = found.inventory.config, _header_of(found)
     where = str(request.source)
     if config.modules is not None:
-        raise ArtifactError(say_foreign.not_exported(where))
+        raise ArtifactError(say_foreign.NOT_EXPORTED.at(where))
     if found.inventory.nf4 or found.quantization is not None:
         raise ArtifactError(say.MOBILE_NEEDS_DENSE.at(where))
     if config.experts is not None:

@@ -30,7 +30,7 @@ def read_initial_adapter(planned: PlannedRun, inputs: InputFacts) -> FoundAdapte
     found = find_own_adapter(path)
     header = found.adapter.header
     problems = [
-        say_checkpoint.init_adapter_unfit(str(path), *each)
+        say_checkpoint.init_adapter_unfit(*each).at(str(path))
         for each in _differences(planned, inputs, header)
     ]
     if problems:

@@ -111,7 +111,7 @@ def model_folder(
         module = extras.load("vox_populi.hub.download")
         fetched: Path = module.download_model(name, parts, watcher)
     except EnvironmentFailure as error:
-        is_unreachable = error.problems[0].code == say.hub_unreachable("").code
+        is_unreachable = error.problems[0].code == say.HUB_UNREACHABLE.at("").code
         if not is_unreachable or cached is None or not is_whole:
             raise
         watcher.note(say.note_cached_unreachable(str(name), cached.name))

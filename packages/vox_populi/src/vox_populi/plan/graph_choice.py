@@ -101,7 +101,7 @@ def _base_problems(contract: FinetuneContract, inventory: ModelInventory) -> Ite
     where = str(inventory.model_dir)
     if contract.backend is Backend.LORA:
         if inventory.nf4:
-            yield say_quantize.folder_is_quantized(where)
+            yield say_quantize.FOLDER_IS_QUANTIZED.at(where)
     elif inventory.missing:
         yield say_plan.full_graph_incomplete(inventory.missing).at(where)
 

@@ -111,7 +111,7 @@ def plan_nf4_folder(
         ValueError: For an inventory with missing tensors.
     """
     if inventory.nf4:
-        raise ModelError(say_quantize.already_quantized(str(inventory.model_dir)))
+        raise ModelError(say_quantize.ALREADY_QUANTIZED.at(str(inventory.model_dir)))
     if inventory.missing:
         message = f"the folder lacks {', '.join(inventory.missing)}"
         raise ValueError(message)

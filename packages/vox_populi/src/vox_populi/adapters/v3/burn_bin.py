@@ -48,7 +48,7 @@ def header_of_qlora(path: Path) -> SafetensorsHeader:
         ArtifactError: As `refuse_burn_bin`.
         ModelError: For any other file that is not a valid container.
     """
-    refused = ArtifactError(say.burn_bin_refused(str(path)))
+    refused = ArtifactError(say.BURN_BIN_REFUSED.at(str(path)))
     if is_burn_bin_name(str(path)):
         raise refused
     try:

@@ -52,7 +52,7 @@ def table_rows(content: BinaryIO, delimiter: str, where: str) -> Iterator[Conver
         if header is None:
             return
         if isinstance(header, Problem):
-            raise DataError(say.record_unreadable(where))
+            raise DataError(header.at(where))
         keys = _keys(header, where)
         for record in records:
             yield record if isinstance(record, Problem) else _row(keys, record)
@@ -124,7 +124,7 @@ def _records(lines: _Lines, delimiter: str) -> Iterator[list[str] | Problem]:
         except StopIteration:
             return
         except csv.Error:
-            yield say.record_unreadable()
+            yield say.RECORD_UNREADABLE
             continue
         if record:
             yield record

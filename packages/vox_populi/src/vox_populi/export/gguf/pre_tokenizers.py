@@ -11,29 +11,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vox_populi.hf.gguf_pre_tokenizers import PRE_TOKENIZERS
 from vox_tensor.tokenizer import PIECE_PATTERN
 
-_GPT2 = r" ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_WORD = r"[^\r\n\p{L}\p{N}]?\p{L}+"
-_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_CAPITALS = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
-_SMALLS = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_LEAD = r"[^\r\n\p{L}\p{N}]?"
 _SUFFIX = "<contraction>"
 """Stands for `'s`, `'ll` and so on in any case."""
 _SMALL_SUFFIX = "<small contraction>"
-_CASED_REST = r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_DEEPSEEK = (
-    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
-    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_CJK = "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
-
-
-def _cased(suffix: str, numbers: str) -> str:
-    """Words cut where small letters are followed by capitals (o200k and Tekken)."""
-    first = f"{_LEAD}{_CAPITALS}*{_SMALLS}+{suffix}"
-    return f"{first}|{_LEAD}{_CAPITALS}+{_SMALLS}*{suffix}|{numbers}|{_CASED_REST}"
+_BYTE_LEVEL = rf"{_SMALL_SUFFIX}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+"
+"""GPT-2's pattern, which a byte-level step without one has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +26,13 @@ class PreTokenizer:
     """One of llama.cpp's, with what it stands for."""
 
     name: str
-    patterns: tuple[str, ...]
+    patterns: tuple[str, ...] | None
     """Applied one after another, each to the parts that the one before made."""
-    ignores_merges: bool = False
+    ignores_merges: bool
     """A part that is a token is that token, whatever the merges say."""
-    normalizers: tuple[str | None, ...] = (None,)
+    normalizers: tuple[str | None, ...]
     """Normalisers that its official conversions leave out; normal text stays as it is."""
 
-
-_NFC = (None, "NFC")
-_BYTE_LEVEL = f"{_SMALL_SUFFIX}|{_GPT2}"
-KNOWN = (
-    PreTokenizer("gpt-2", (_BYTE_LEVEL,)),
-    PreTokenizer("olmo", (_BYTE_LEVEL,), normalizers=("NFC",)),
-    PreTokenizer("smollm", (r"\p{N}", _BYTE_LEVEL)),
-    PreTokenizer("qwen2", (rf"{_SUFFIX}|{_WORD}|\p{{N}}|{_REST}",), normalizers=_NFC),
-    PreTokenizer("llama-bpe", (rf"{_SUFFIX}|{_WORD}|\p{{N}}{{1,3}}|{_REST}",), True),
-    PreTokenizer("smaug-bpe", (rf"{_SUFFIX}|{_WORD}|\p{{N}}{{1,3}}|{_REST}",), normalizers=_NFC),
-    PreTokenizer("tekken", (_cased("", r"\p{N}"),), True),
-    PreTokenizer("gpt-4o", (_cased(f"{_SUFFIX}?", r"\p{N}{1,3}"),)),
-    PreTokenizer("deepseek-v3", (r"\p{N}{1,3}", _CJK, _DEEPSEEK)),
-)
-"""`smaug-bpe` has Llama 3's pattern and uses the merges for every part."""
 
 _SPELLINGS = (
     (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)", _SUFFIX),
@@ -166,3 +136,20 @@ def _spelled(regex: str) -> str:
     for theirs, ours in _SPELLINGS:
         regex = regex.replace(theirs, ours)
     return _POSSESSIVE.sub("", regex)
+
+
+_NFC = (None, "NFC")
+KNOWN = tuple(
+    PreTokenizer(
+        name,
+        split_patterns(PRE_TOKENIZERS[name].definition()),
+        PRE_TOKENIZERS[name].ignore_merges,
+        normalizers,
+    )
+    for name, normalizers in (
+        *(("gpt-2", (None,)), ("olmo", ("NFC",)), ("smollm", (None,)), ("qwen2", _NFC)),
+        *(("llama-bpe", (None,)), ("smaug-bpe", _NFC), ("tekken", (None,)), ("gpt-4o", (None,))),
+        ("deepseek-v3", (None,)),
+    )
+)
+"""`smaug-bpe` has Llama 3's pattern and uses the merges for every part."""
