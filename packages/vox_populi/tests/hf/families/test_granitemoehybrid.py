@@ -50,8 +50,10 @@ def test_silence_means_a_hybrid_to_its_class(name: str) -> None:
 
 
 def test_the_source_is_ours_for_a_dense_model_and_otherwise_transformers() -> None:
-    config = parse_model_config(tiny(), "config.json", GraphSource.AUTO)
-    assert config.source is GraphSource.NATIVE
+    for kind in ("attention", "full_attention"):
+        dense = tiny() | {"layer_types": [kind, kind]}
+        config = parse_model_config(dense, "config.json", GraphSource.AUTO)
+        assert config.source is GraphSource.NATIVE
     pytest.importorskip("transformers", reason="needs vox-populi[mens-train]")
     mamba = {"mamba_n_heads": 4, "mamba_d_head": 8}
     for other in (dict(OTHERS[:1]), {"num_local_experts": 2}, {"position_embedding_type": None}):

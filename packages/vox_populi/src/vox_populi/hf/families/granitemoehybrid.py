@@ -20,13 +20,16 @@ from vox_populi.hf.model_family import (
     SlidingRule,
 )
 
+_ATTENTION = ("attention", "full_attention")
+"""The kind of a layer, as published folders and as transformers 5 name it."""
+
 
 def _is_other(config: Mapping[str, object]) -> bool:
     """Whether there may be experts, layers other than attention, or none that rotate."""
     layers = config.get("layer_types")
     return (
         not isinstance(layers, list)
-        or any(each != "attention" for each in layers)
+        or any(each not in _ATTENTION for each in layers)
         or config.get("num_local_experts") != 0
         or config.get("position_embedding_type") != "rope"
     )
