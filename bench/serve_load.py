@@ -18,6 +18,7 @@ import http.client
 import json
 import os
 import random
+import shlex
 import socket
 import subprocess
 import sys
@@ -267,8 +268,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--url", help="a server that runs already")
     parser.add_argument("--peer-python", help="python of an environment with transformers[serving]")
     parser.add_argument("--peer-model", type=Path)
-    parser.add_argument("--peer-flags", nargs="*", default=[], help="more flags of the peer")
-    parser.add_argument("--serve", nargs="*", default=[], help="more arguments of our server")
+    parser.add_argument("--peer-flags", type=shlex.split, default=[], help="its flags, in a word")
+    parser.add_argument("--serve", type=shlex.split, default=[], help="more of ours, in a word")
     return parser.parse_args()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests_integration.gate.plugin import collected_test
 from tests_integration.gate.profiles import GateRow, find_manifest, read_manifest
 from tests_integration.gate.selection import CollectedTest, selected_tests, selection_problems
 from tests_integration.gate.session import run_session
@@ -52,8 +53,10 @@ GATE_STEPS = {
 
 
 @pytest.fixture(scope="module")
-def collected() -> tuple[CollectedTest, ...]:
-    """Every test of the workspace, found by the gate's own plugin."""
+def collected(request: pytest.FixtureRequest) -> tuple[CollectedTest, ...]:
+    """Every test of the workspace: those of this run if it is of them all, else collected anew."""
+    if is_of_all_tests(request.config):
+        return tuple({item.nodeid: collected_test(item) for item in request.session.items}.values())
     everywhere = GateRow(
         id="all",
         title="all",
@@ -69,6 +72,15 @@ def collected() -> tuple[CollectedTest, ...]:
     assert session.uncollected == {}
     assert session.collected, "\n".join(lines[-40:])
     return session.collected
+
+
+def is_of_all_tests(config: pytest.Config) -> bool:
+    """Whether nothing was chosen or left out on the command line."""
+    paths = {Path(argument).resolve() for argument in config.args}
+    chosen = ("keyword", "markexpr", "deselect", "lf", "ignore", "ignore_glob", "stepwise")
+    return paths == {ROOT / path for path in config.getini("testpaths")} and not any(
+        config.getoption(name, None) for name in chosen
+    )
 
 
 def test_the_manifest_is_that_of_this_workspace() -> None:

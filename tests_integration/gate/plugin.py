@@ -56,7 +56,7 @@ class GateRecorder:
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
         """Keep what the rows select, or nothing if a broken row ends the gate."""
-        tests = {item.nodeid: _collected(item) for item in items}
+        tests = {item.nodeid: collected_test(item) for item in items}
         listed = tuple(tests.values())
         self._write(event="collected", tests=[asdict(test) for test in listed])
         is_broken = any(selection_problems(row, listed) for row in self.rows)
@@ -85,7 +85,8 @@ def _row(fields: dict[str, Any]) -> GateRow:
     return GateRow(**values)
 
 
-def _collected(item: pytest.Item) -> CollectedTest:
+def collected_test(item: pytest.Item) -> CollectedTest:
+    """The id of a test and the rows that it says it proves."""
     marks = item.iter_markers("requirement")
     return CollectedTest(item.nodeid, tuple(str(id) for mark in marks for id in mark.args))
 

@@ -19,8 +19,6 @@ from tests_integration.tier_c.kill_loop import stop_and_go_on
         (signal.SIGKILL, "lora", 2),
         (signal.SIGTERM, "lora", 1),
         (signal.SIGKILL, "qlora", 2),
-        (signal.SIGKILL, "lion", 1),
-        (signal.SIGKILL, "adamw8bit", 1),
     ],
 )
 @pytest.mark.requirement("tier-c")

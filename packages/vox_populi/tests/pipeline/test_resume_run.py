@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from packages.vox_populi.tests.written_curve import WrittenCurve
 from vox_populi.adapters.lora_bin import read_adapter_bin
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError, RunFailedError
 from vox_populi.events import Event, EventName
 from vox_populi.pipeline.interruption import RunInterruptedError
@@ -88,6 +90,22 @@ def test_a_run_stopped_by_a_signal_at_every_step_resumes_to_the_same_bytes(
         assert steps_told(report.run) == list(range(1, TOTAL_STEPS + 1))
         assert report.evaluations == undisturbed.evaluations
         assert run_status(report.run).state is RunState.COMPLETED
+
+
+@pytest.mark.parametrize("optimizer", [OptimizerKind.LION, OptimizerKind.ADAMW8BIT])
+def test_a_run_of_another_optimizer_resumes_to_the_same_bytes(
+    optimizer: OptimizerKind, make_contract: MakeContract, tmp_path: Path
+) -> None:
+    # Matrices of 256 x 16 have 4096 values: their moments are kept in eight bits.
+    ways = {**WAYS, "lora": LoraSpec(rank=256, alpha=4.0, dropout=0.2), "optimizer": optimizer}
+    whole = run_training(make_contract(output_dir=tmp_path / "whole", **ways), RunOptions())
+    contract = make_contract(output_dir=tmp_path / "stopped", **ways)
+    stop_at(contract, 4, RunOptions())
+    kept = load_file(list_checkpoints(contract.output_dir)[-1].file("optimizer.safetensors"))
+    assert any(name.startswith("first_codes.") for name in kept) is (optimizer == "adamw8bit")
+    report = run_training(contract, AUTO)
+    assert report.resumed_from == 4
+    assert_same_bytes(report.run, whole.run)
 
 
 def test_checkpoints_do_not_change_the_result_and_only_so_many_stay(
