@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from vox_cli import flags
 from vox_cli.config_file import read_config_file
 from vox_cli.console import Console
+from vox_cli.exit_codes import ExitCode
 from vox_cli.progress import progress_sink
 from vox_cli.report_text import train_text, trial_text
 from vox_cli.request_options import takes_settings
@@ -29,6 +31,7 @@ from vox_cli.train_request import (
 from vox_cli.transfer_view import transfer_view
 from vox_cli.value_parsers import one_of
 from vox_populi.contract.finetune_contract import FinetuneContract
+from vox_populi.errors import PeerLostError
 from vox_populi.number_ranges import PROCESSES
 from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.launch import processes_here, require_one_process, run_on_processes
@@ -105,6 +108,7 @@ def train(
         return
     contract = build_contract(chosen)
     options = build_options(chosen, force=force, resume=resume, config=config)
+    options = replace(options, on_lost=_end_where_it_waits)
     contract = with_base_folder(contract, watcher)
     place = processes_here(nproc, rank_place())
     if place.is_launched:
@@ -136,6 +140,12 @@ def _follow(contract: FinetuneContract, options: RunOptions) -> None:
         run_training(contract, options)
     except RunInterruptedError as error:
         raise typer.Exit(error.exit_code) from error
+
+
+def _end_where_it_waits(error: PeerLostError) -> NoReturn:
+    """End although the main thread is in an exchange with a process that is gone."""
+    STDERR.at_once(str(error))
+    os._exit(ExitCode.RUN_FAILED)
 
 
 def _print_config(console: Console, chosen: Mapping[str, Chosen]) -> None:

@@ -1,4 +1,4 @@
-"""Runs on several processes (MENS-R200 to R219, R230 to R239, P100 to P119)."""
+"""Runs on several processes (MENS-R200 to R219, R230 to R249, P100 to P119)."""
 
 from __future__ import annotations
 
@@ -40,6 +40,21 @@ def rank_stopped(rank: int, exit_code: int) -> Problem:
             f" all of them waited; it was ended (exit code {exit_code})."
         ),
         fix="To interrupt a run, use Ctrl-C; then start the same command with --resume auto.",
+    )
+
+
+def peer_silent(ranks: Sequence[int], seconds: int) -> Problem:
+    """Processes of the run are not heard of, though no connection was closed."""
+    named = ", ".join(map(str, ranks))
+    return Problem(
+        code="MENS-R240",
+        what=(
+            f"nothing was heard of process {named} of this run for {seconds} seconds: its machine"
+            " or the network between is gone, or it was stopped."
+        ),
+        fix=(
+            "Look at that machine and the network; then start the same command with --resume auto."
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from vox_populi import extras, number_ranges
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.setting import out_of_range, setting, settings_of
-from vox_populi.errors import ConfigError
+from vox_populi.errors import ConfigError, PeerLostError
 from vox_populi.events import Sink
 from vox_populi.files.json_numbers import JsonObject, finite_or_none
 from vox_populi.files.output_guard import IfOccupied
@@ -96,6 +96,9 @@ class RunOptions:
     """Written to `samples.json`; with 0, no file of a run has text of rows."""
     on_stop: Callable[[str], None] | None = field(default=None, compare=False)
     """Called with a message, in a separate thread, as soon as a signal asks the run to stop."""
+    on_lost: Callable[[PeerLostError], None] | None = field(default=None, compare=False)
+    """Called in a separate thread when another process of the run is not heard of any more; after
+    that this process ends."""
     should_stop: Callable[[], bool] | None = field(default=None, compare=False)
     """Called between steps; if true, the run stops with a checkpoint, as after SIGINT."""
     reads: tuple[Path, ...] = ()

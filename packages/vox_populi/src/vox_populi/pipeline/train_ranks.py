@@ -31,6 +31,7 @@ from vox_populi.plan.preflight import PreflightReport, preflight
 from vox_populi.runs.checkpoint_dir import Checkpoint
 from vox_populi.runs.manifest import installed_versions
 from vox_populi.train.engine import Engine, Rows
+from vox_populi.train.peer_watch import watched_peers
 from vox_populi.train.process_group import GroupRanks, joined, lost_peers
 
 TORCH_TO_DIVIDE_NF4 = "2.12"
@@ -57,7 +58,8 @@ def train_together(
         VoxError: As `pipeline.train.run_training` says.
         PeerLostError: When another process ended.
     """
-    with ending_with_the_others(place), joined(place.size) as group, lost_peers():
+    watched = watched_peers(place.rank, place.size, place.local_rank, options.on_lost)
+    with ending_with_the_others(place), joined(place.size) as group, watched, lost_peers():
         found = _preflight_in_turn(contract, options, place, group)
         run = planned(contract, found, place)
         _require_same_request(run, group)
