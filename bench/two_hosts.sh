@@ -4,6 +4,7 @@
 #     sudo bench/two_hosts.sh FOLDER --model BASE --data-dir DATA --micro-batches 4 ...
 #
 # FOLDER gets the run folders `alone` and `shared`; the two digests printed at the end should be the same.
+# With CUT=1 the cable is cut after three steps of the shared run: both machines should end with 4 after a minute.
 set -eu
 folder=$1
 shift
@@ -27,6 +28,18 @@ train() { # namespace, number of the machine, settings
   GLOO_SOCKET_IFNAME=vox0 ip netns exec "$name" "$python" -m torch.distributed.run --nnodes 2 --node-rank "$number" \
     --nproc-per-node 1 --master-addr 10.77.0.1 --master-port 29400 -m vox_cli mens train --device cpu --threads 1 "$@"
 }
+if [ -n "${CUT:-}" ]; then
+  for number in 0 1; do
+    name=$([ "$number" = 0 ] && echo vox-first || echo vox-other)
+    train "$name" "$number" --output-dir "$folder/cut-$number" "$@" &
+  done
+  until grep -q '"step": 3' "$folder/cut-0/telemetry.jsonl" 2>/dev/null; do sleep 0.2; done
+  ip -n vox-first link set vox0 down
+  echo "cut at $(date +%T)"
+  wait
+  echo "all ended at $(date +%T)"
+  exit
+fi
 "$python" -m vox_cli mens train --device cpu --threads 1 --output-dir "$folder/alone" "$@"
 train vox-other 1 --output-dir "$folder/elsewhere" "$@" &
 train vox-first 0 --output-dir "$folder/shared" "$@"
