@@ -91,7 +91,7 @@ class PeerWatch:
 def watched_peers(
     rank: int, size: int, local_rank: int, on_lost: Callable[[PeerLostError], None] | None
 ) -> Iterator[None]:
-    """A block of code in which this process ends when another one is not heard of any more.
+    """A block of code in which this process ends when nothing is heard of a different one any more.
 
     Its main thread may be in an exchange that nothing interrupts, so the process ends where it is,
     with 1 unless `on_lost` ends it; a run can be resumed after that as after a loss of power.
