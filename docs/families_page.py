@@ -79,6 +79,7 @@ def _table(families: list[ProvenFamily]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for each in families:
         proven = "all of the below" if each.proven == tuple(Proven) else ", ".join(each.proven)
+        proven = "; reads ".join((proven, *each.packed_forms))
         names = f"| `{each.model_type}` | `{each.class_name}` "
         yield f"{names}| {_rows(each)} | {proven or '-'} | {each.by} |"
 

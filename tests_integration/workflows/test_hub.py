@@ -321,6 +321,11 @@ def test_python_programs_ask_for_a_download_as_commands_do(
             call()
         assert code_of(error) == "H090 refused"
     assert hub.asked == []
+    lines: list[str] = []
+    loaded = vox_populi.load_model(model=NAME, allow_download=True, progress=lines.append)
+    assert loaded.name == NAME
+    assert NAME in lines[0]
+    assert any(line.startswith("100% ") for line in lines)
     planned = vox_populi.plan_training(
         "rows.jsonl", "out", model=NAME, tokenizer="hf", allow_download=True
     )

@@ -17,6 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests_integration.foreign_models import write_foreign_model
+from tests_integration.tiny_mxfp4 import write_mxfp4_model
 from tests_integration.tolerances import F32_LOSS_SUM, assert_parity
 from vox_cli.app import run as run_command
 from vox_populi.events import Event, EventName
@@ -51,7 +52,10 @@ def vox(capsys: pytest.CaptureFixture[str]) -> Vox:
 def test_a_model_is_trained_resumed_merged_generated_and_measured(
     model_type: str, spread: float, tmp_path: Path, vox: Vox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_foreign_model(tmp_path / "base", model_type, tokenizer=True, spread=spread)
+    if model_type == "gpt_oss":
+        write_mxfp4_model(tmp_path / "base", tokenizer=True, spread=spread)
+    else:
+        write_foreign_model(tmp_path / "base", model_type, tokenizer=True, spread=spread)
     rows = [{"prompt": f"say {i} " * (1 + i % 4), "response": f"{i} it is"} for i in range(12)]
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -35,5 +35,6 @@ def rows_text(family: ProvenFamily) -> str:
 
 
 def proven_text(family: ProvenFamily) -> str:
-    """What was proven, or `all`."""
-    return "all" if family.proven == tuple(Proven) else ", ".join(family.proven)
+    """What was proven, or `all`, and which quantised folders are read."""
+    proven = "all" if family.proven == tuple(Proven) else ", ".join(family.proven)
+    return "; reads ".join((proven, *family.packed_forms))

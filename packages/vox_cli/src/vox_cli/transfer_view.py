@@ -9,15 +9,11 @@ from contextlib import suppress
 from vox_cli.console import Console
 from vox_cli.terminal import STDERR, Channel
 from vox_cli.text_width import cut
-from vox_populi.operator_messages.wording import gib
-from vox_populi.pipeline.progress_lines import clock_text
+from vox_populi.pipeline.transfer_lines import LINE_SECONDS, transfer_line
 
 _REDRAW_SECONDS = 0.1
-_LINE_SECONDS = 30.0
 _FREE_COLUMNS = 3
 """A terminal wraps when its last column is written, and shows `^C` where Ctrl-C is pressed."""
-_SECONDS_KNOWN = 2.0
-"""Before that, a rate is mostly chance."""
 
 
 class TransferView:
@@ -46,13 +42,13 @@ class TransferView:
         now = self._clock()
         if self._started is None:
             self._started = self._shown_at = now
-        every = _REDRAW_SECONDS if self._has_bar else _LINE_SECONDS
+        every = _REDRAW_SECONDS if self._has_bar else LINE_SECONDS
         assert self._shown_at is not None
         is_end = done >= total
         if self._console.quiet or (now - self._shown_at < every and not is_end):
             return
         self._shown_at = now
-        text = _line(done, total, now - self._started)
+        text = transfer_line(done, total, now - self._started)
         with suppress(OSError, ValueError):
             if self._has_bar:
                 self._channel.redrawn(cut(text, max(self._channel.columns() - _FREE_COLUMNS, 0)))
@@ -70,13 +66,3 @@ class TransferView:
 def transfer_view(console: Console) -> TransferView:
     """The view for a command's output."""
     return TransferView(console)
-
-
-def _line(done: int, total: int, seconds: float) -> str:
-    share = f"{100 * done // max(total, 1)}%"
-    parts = [f"{share:>4} {gib(done)} of {gib(total)}"]
-    if seconds >= _SECONDS_KNOWN and done:
-        parts.append(f"{gib(round(done / seconds))}/s")
-        if done < total:
-            parts.append(f"{clock_text((total - done) * seconds / done)} left")
-    return "  ".join(parts)

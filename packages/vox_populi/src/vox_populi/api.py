@@ -40,6 +40,7 @@ from vox_populi.pipeline.preset_choice import choose_preset
 from vox_populi.pipeline.progress_lines import ProgressLines
 from vox_populi.pipeline.train import PlannedRun, Resume, RunOptions, TrainReport, run_training
 from vox_populi.pipeline.train import plan_training as plan
+from vox_populi.pipeline.transfer_lines import download_lines
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_tensor.visible_text import one_line
 
@@ -105,7 +106,8 @@ def train_adapter(
         data: Folder with `train.jsonl` (or `train.csv`, ...) and `valid.jsonl` if any; or a file
             of rows, or a list of files and folders.
         output: A new run folder.
-        progress: Gets lines of text every `log_every` steps; `None` for silence.
+        progress: Gets lines of text: of a download, and every `log_every` steps; `None` for
+            silence.
         on_event: Gets every event, in the thread that trains.
         resume: Continue from the newest checkpoint of `output`, or from this one.
         force: Move an occupied `output` aside and start over.
@@ -116,7 +118,8 @@ def train_adapter(
         RunInterruptedError: After Ctrl-C, with a checkpoint to resume from.
         TypeError: For a setting that does not exist.
     """
-    options, asked = _options(settings, resume, force=force), _asked(data, output, settings)
+    options = _options(settings, resume, force=force)
+    asked = _asked(data, output, settings, progress)
     sinks: list[Sink] = []
     if progress is not None:
         write = progress
@@ -173,13 +176,19 @@ class TrainingEvents:
                 is_left = True
 
 
-def load_model(**weights: Unpack[Weights]) -> LoadedModel:
+def load_model(
+    *, progress: Callable[[str], object] | None = None, **weights: Unpack[Weights]
+) -> LoadedModel:
     """Load a base model, with an adapter if one is chosen, and keep it in memory.
+
+    Args:
+        progress: Gets lines of text of a download, such as `print`; `None` for silence.
+        weights: `model`, `run`, `checkpoint` or `adapter`, and how to run them.
 
     Raises:
         VoxError: For unusable weights.
     """
-    return load(_weights(weights))
+    return load(_weights(weights, progress))
 
 
 def evaluate_model(
@@ -189,6 +198,7 @@ def evaluate_model(
     generate: int = 0,
     max_new_tokens: int = 256,
     seq_len: int | None = None,
+    progress: Callable[[str], object] | None = None,
     **weights: Unpack[Weights],
 ) -> EvalReport:
     """Measure the loss of a model on a file of rows and, if asked, its answers.
@@ -199,6 +209,7 @@ def evaluate_model(
         generate: Answer this many rows and compare with their own answers.
         max_new_tokens: Longest answer.
         seq_len: Longest row; `None` for that of training.
+        progress: Gets lines of text of a download; `None` for silence.
         weights: As for `load_model`.
 
     Raises:
@@ -206,7 +217,7 @@ def evaluate_model(
     """
     request = EvalRequest(
         data=_paths(rows),
-        weights=_weights(weights),
+        weights=_weights(weights, progress),
         compare_base=compare_base,
         generate=generate,
         max_new_tokens=max_new_tokens,
@@ -239,10 +250,13 @@ class _Asked:
 
 
 def _asked(
-    data: PathLike | Sequence[PathLike], output: PathLike, settings: Mapping[str, object]
+    data: PathLike | Sequence[PathLike],
+    output: PathLike,
+    settings: Mapping[str, object],
+    progress: Callable[[str], object] | None = None,
 ) -> _Asked:
     """The request, with what a preset and the choice of a base imply."""
-    options = {each.name for each in settings_of(RunOptions)}
+    options, watcher = {each.name for each in settings_of(RunOptions)}, download_lines(progress)
     known = {each.name: each for each in settings_of(FinetuneContract)}
     own = {name: value for name, value in settings.items() if name not in options}
     unknown = own.keys() - known.keys()
@@ -259,14 +273,16 @@ def _asked(
     if is_auto(values.get("preset")):
         if isinstance(values.get("model_dir"), Path):
             may_download = values.get(ALLOW_DOWNLOAD) is True
-            values["model_dir"] = model_folder(values["model_dir"], may_download=may_download)
+            values["model_dir"] = model_folder(
+                values["model_dir"], may_download=may_download, watcher=watcher
+            )
         chosen = choose_preset(values)
         values["preset"], notes = chosen.name, (chosen.note,)
     if values.get("preset") is not None:
         implied |= values_of_preset(str(values["preset"]))
     paths = {**_data(data), "output_dir": Path(output)}
     contract = FinetuneContract.of(**{**implied, **values, **paths})
-    return _Asked(with_base_folder(contract), notes)
+    return _Asked(with_base_folder(contract, watcher), notes)
 
 
 def _data(data: PathLike | Sequence[PathLike]) -> dict[str, object]:
@@ -305,7 +321,7 @@ def _options(
     return RunOptions(resume=wanted, force=force, **values)
 
 
-def _weights(values: Weights) -> WeightsChoice:
+def _weights(values: Weights, progress: Callable[[str], object] | None = None) -> WeightsChoice:
     kinds: dict[str, Callable[[Any], object]] = {
         **dict.fromkeys(("model", "run", "checkpoint", "adapter"), Path),
         "tokenizer": TokenizerKind,
@@ -319,4 +335,4 @@ def _weights(values: Weights) -> WeightsChoice:
     }
     if "model" in made:
         made["model_dir"] = made.pop("model")
-    return with_model_folders(WeightsChoice(**made))
+    return with_model_folders(WeightsChoice(**made), download_lines(progress))

@@ -6,6 +6,7 @@ these names.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
@@ -20,6 +21,7 @@ from vox_populi.pipeline.merge import merge_adapter as merge_any_adapter
 from vox_populi.pipeline.model_arguments import with_model_folders
 from vox_populi.pipeline.push import PushReport, PushRequest
 from vox_populi.pipeline.push import push_to_hub as push
+from vox_populi.pipeline.transfer_lines import download_lines
 
 PathLike = str | Path
 
@@ -58,6 +60,7 @@ def merge_adapter(
     format: Literal["hf", "vox"] = "hf",
     dtype: Literal["auto", "bf16", "f16", "f32"] = "auto",
     force: bool = False,
+    progress: Callable[[str], object] | None = None,
     **base: Unpack[AdapterBase],
 ) -> MergeReport:
     """Fold an adapter into its base, prove that the result computes the same, and publish it.
@@ -70,6 +73,7 @@ def merge_adapter(
         format: A folder that transformers loads, or `model_merged.bin`.
         dtype: Number type to write; `auto` is the narrowest that keeps what was trained.
         force: Move an occupied `output` aside.
+        progress: Gets lines of text of a download; `None` for silence.
         base: `model` and `allow_download`, if the base has moved since training.
 
     Raises:
@@ -85,13 +89,15 @@ def merge_adapter(
         dtype=MergeDtype(dtype),
         force=force,
     )
-    return merge_any_adapter(with_model_folders(request))
+    return merge_any_adapter(with_model_folders(request, download_lines(progress)))
 
 
 def export_adapter(
     adapter: PathLike,
     output: PathLike,
     consumer: Literal["peft", "vllm", "gguf", "mlx"],
+    *,
+    progress: Callable[[str], object] | None = None,
     **base: Unpack[AdapterBase],
 ) -> ExportReport:
     """Write an adapter in the form that another program loads.
@@ -100,6 +106,7 @@ def export_adapter(
         adapter: Run folder or adapter file.
         output: A new folder.
         consumer: The program.
+        progress: Gets lines of text of a download; `None` for silence.
         base: `model` and `allow_download`, if the base has moved since training.
 
     Raises:
@@ -112,7 +119,7 @@ def export_adapter(
         model_dir=_path(base.get("model")),
         allow_download=base.get("allow_download", False),
     )
-    return export(with_model_folders(request))
+    return export(with_model_folders(request, download_lines(progress)))
 
 
 def push_to_hub(
@@ -130,7 +137,7 @@ def push_to_hub(
     Args:
         source: Run, checkpoint or adapter; or a model folder such as a merge writes.
         repository: `org/name`; made if it is not there.
-        watcher: Is told what is sent; `None` for silence.
+        watcher: Is told what is sent, and what is downloaded before; `None` for silence.
         options: `public`, `branch`, `dry_run`, `base_name`, …
 
     Raises:
@@ -148,7 +155,8 @@ def push_to_hub(
         allow_download=options.get("allow_download", False),
         include_system_prompt=options.get("include_system_prompt", False),
     )
-    return push(with_model_folders(request), watcher or Unwatched())
+    told = watcher or Unwatched()
+    return push(with_model_folders(request, told), told)
 
 
 def _path(path: PathLike | None) -> Path | None:

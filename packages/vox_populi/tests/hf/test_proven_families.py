@@ -50,6 +50,8 @@ def test_a_trial_is_listed_where_no_test_compares() -> None:
     assert proven_family("unheard_of", GraphSource.TRANSFORMERS) is None
     assert (tried["bloom"].leak, tried["bamba"].leak) == (0.7, None)
     assert tried["llama4_text"].rows is RowsTogether.REFUSED
+    assert [name for name, each in listed.items() if each.packed_forms] == ["gpt_oss"]
+    assert listed["gpt_oss"].as_json()["packed_forms"] == ["mxfp4"]
 
 
 def test_the_rows_were_measured_with_a_version_that_is_tested() -> None:

@@ -5,6 +5,7 @@ No torch here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from vox_populi.hf.inventory import ModelInventory, base_digest
 from vox_populi.hf.keymap import AdapterModule, adapter_modules
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import plan as say_plan
+from vox_populi.operator_messages.transformers_graph import note_other_version
 from vox_populi.plan.template_choice import choose_template
 from vox_populi.plan.tokenizer_choice import choose_tokenizer
 
@@ -66,6 +68,18 @@ def _require_facts(inventory: ModelInventory, header: AdapterHeader, where: str)
     ]
     if problems:
         raise ArtifactError(*problems)
+
+
+def version_notes(inventory: ModelInventory, header: AdapterHeader) -> Iterator[str]:
+    """What to know of an adapter that another minor version of transformers computed the base of.
+
+    Patch releases keep the arithmetic; a minor one may change it, within rounding or beyond.
+    """
+    table = inventory.config.modules
+    if table is not None and header.transformers:
+        trained, now = (each.split(".")[:2] for each in (header.transformers, table.version))
+        if trained != now:
+            yield note_other_version(header.transformers, table.version)
 
 
 def fitting_modules(

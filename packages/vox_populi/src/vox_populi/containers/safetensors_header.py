@@ -70,6 +70,11 @@ class TensorInfo:
         """Size of its data."""
         return self.end - self.start
 
+    @property
+    def parts(self) -> tuple[TensorInfo, ...]:
+        """The stored tensors that it is made of; itself, where its bytes are its values."""
+        return (self,)
+
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsHeader:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from vox_populi.containers.file_ranges import RangeReader, open_ranges
+from vox_populi.containers.mxfp4_info import Mxfp4Info
+from vox_populi.containers.mxfp4_reader import read_mxfp4
 from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.containers.torch_dtypes import TORCH_DTYPE_OF
 from vox_populi.errors import ModelError
@@ -22,9 +24,14 @@ from vox_populi.operator_messages import model_folder as say
 def read_tensor(path: Path, info: TensorInfo) -> Tensor:
     """One tensor of a file, in its stored dtype and shape, on the CPU.
 
+    One in MXFP4 comes dense, in bfloat16; its parts may be in two files of a folder.
+
     Raises:
-        ModelError: When the file cannot be read, or is shorter than its header declares.
+        ModelError: When the file cannot be read, or is shorter than its header declares; for a
+            scale of MXFP4 that stands for NaN.
     """
+    if isinstance(info, Mxfp4Info):
+        return read_mxfp4(path.parent, info)
     return read_tensors(path, {info.name: info})[info.name]
 
 

@@ -38,6 +38,7 @@ from vox_populi.hf.keymap import (
     tensor_keys,
 )
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig, read_model_config
+from vox_populi.hf.mxfp4_stored import join_parts
 from vox_populi.hf.nf4_stored import (
     QUANT_STATE,
     Nf4Stored,
@@ -65,11 +66,13 @@ class ModelInventory:
     """Path as passed by the operator."""
     config: ModelConfig
     tensors: Mapping[str, TensorInfo]
-    """Tensors by canonical Hugging Face name (`TensorKey.theirs`); only those the model uses."""
+    """Tensors by canonical Hugging Face name (`TensorKey.theirs`); only those the model uses.
+
+    Those in MXFP4 are described as the dense tensors they are read as (`Mxfp4Info`)."""
     shards: tuple[str, ...]
     """File names in sorted order."""
     total_bytes: int
-    """Size of all `tensors` and of all parts of packed weights."""
+    """Size on disk of all `tensors` and of all parts of packed weights."""
     tied_head: bool
     """Whether the head is the embedding table."""
     nf4: Mapping[str, Nf4Stored] = field(default_factory=lambda: MappingProxyType({}))
@@ -126,7 +129,10 @@ def read_inventory(
     if config.is_prequantized and not allow_nf4:
         raise ModelError(say_quantize.FOLDER_IS_QUANTIZED.at(str(model_dir)))
     files = find_weight_files(model_dir)
-    stored = _read_headers(model_dir, files)
+    joined = join_parts(_read_headers(model_dir, files), config.mxfp4, model_dir, CONFIG_NAME)
+    if joined.problems:
+        raise ModelError(*joined.problems.shown())
+    stored = joined.tensors
     if config.modules is not None:
         config = replace(config, modules=config.modules.for_names(each.name for each in stored))
     found = _FoundTensors(model_dir, config)
@@ -139,7 +145,7 @@ def read_inventory(
         config=config,
         tensors=MappingProxyType(found.dense),
         shards=files.shards,
-        total_bytes=sum(info.n_bytes for info in found.dense.values())
+        total_bytes=sum(part.n_bytes for info in found.dense.values() for part in info.parts)
         + sum(weight.n_bytes for weight in found.nf4.values()),
         tied_head=config.tie_word_embeddings,
         nf4=MappingProxyType(found.nf4),

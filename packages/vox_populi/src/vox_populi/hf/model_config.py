@@ -37,7 +37,7 @@ from vox_populi.hf.model_family import (
 )
 from vox_populi.hf.model_place import refuse_other_place
 from vox_populi.hf.module_table import ModuleTable
-from vox_populi.hf.quantization_config import parse_quantization
+from vox_populi.hf.quantization_config import Mxfp4Form, parse_quantization
 from vox_populi.hf.rope_config import (
     MAX_POSITIONS,
     RopeKind,
@@ -113,6 +113,8 @@ class ModelConfig:
     """What of the file is read otherwise than a newcomer would expect."""
     is_prequantized: bool = False
     """Whether the file announces weights that bitsandbytes packed in NF4."""
+    mxfp4: Mxfp4Form | None = None
+    """What the file says of experts in MXFP4; `None` without any."""
     outer: OuterClass | None = None
     """The class that has this model as its text model; `None`: the folder has no other."""
     modules: ModuleTable | None = field(default=None, repr=False)

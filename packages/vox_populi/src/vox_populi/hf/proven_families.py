@@ -26,7 +26,14 @@ THROUGH_TRANSFORMERS: tuple[ProvenFamily, ...] = (
     ProvenFamily(
         model_type="gpt_oss",
         class_name="GptOssForCausalLM",
-        proven=(Proven.GRADIENTS, Proven.GENERATION),
+        proven=(
+            Proven.GRADIENTS,
+            Proven.LORA,
+            Proven.QLORA,
+            Proven.MERGE,
+            Proven.GENERATION,
+        ),
+        packed_forms=("mxfp4",),
     ),
     ProvenFamily(
         model_type="qwen3_5_text",

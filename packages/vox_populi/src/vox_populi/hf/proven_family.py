@@ -64,6 +64,8 @@ class ProvenFamily:
     """Why rows are not packed, in a few words."""
     proven: tuple[Proven, ...] = tuple(Proven)
     by: ProvenBy = ProvenBy.TESTS
+    packed_forms: tuple[str, ...] = ()
+    """Forms of quantised folders of this type that are read, besides nf4."""
 
     def as_json(self) -> dict[str, object]:
         """One entry of `vox mens models --json`."""
@@ -76,4 +78,5 @@ class ProvenFamily:
             "why": self.why,
             "proven": [each.value for each in self.proven],
             "by": self.by.value,
+            "packed_forms": list(self.packed_forms),
         }

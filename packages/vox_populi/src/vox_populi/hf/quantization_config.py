@@ -1,10 +1,13 @@
-"""`quantization_config` of a `config.json`: bitsandbytes' nf4, or a refusal with the format's name.
+"""`quantization_config` of a `config.json`: bitsandbytes' nf4, MXFP4, or a refusal by its name.
 
-The parts of a packed weight describe how it is packed (`hf.nf4_stored`); here only the format is
-decided.
+The parts of a packed weight describe how it is packed (`hf.nf4_stored`, `hf.mxfp4_stored`); here
+only the format is decided.
 """
 
 from __future__ import annotations
+
+import re
+from dataclasses import dataclass
 
 from vox_populi.hf.config_fields import ConfigFields
 from vox_populi.operator_messages import quantize as say
@@ -12,6 +15,7 @@ from vox_populi.operator_messages import quantize as say
 FIELD = "quantization_config"
 
 _METHODS = ("bitsandbytes", "bitsandbytes_4bit")
+_MXFP4 = "mxfp4"
 _DEFAULT_TYPE = "fp4"
 """What transformers assumes for a 4-bit folder without a type."""
 
@@ -27,6 +31,35 @@ def parse_quantization(fields: ConfigFields) -> bool:
     if unreadable is not None:
         fields.problems.append(say.quantization_unsupported(unreadable).at(fields.where))
     return unreadable is None
+
+
+@dataclass(frozen=True, slots=True)
+class Mxfp4Form:
+    """What a config says of weights in MXFP4."""
+
+    dense_modules: tuple[str, ...] = ()
+    """Modules whose tensors are dense: beginnings or ends of paths, `*` for anything."""
+
+    def pattern_for(self, module: str) -> str | None:
+        """The entry that says that a module is dense, if one does.
+
+        transformers takes entries for regular expressions; those that are published have no more
+        of these than `*`, and an expression of a stranger may take hours.
+        """
+        for entry in self.dense_modules:
+            begins = ".*".join(re.escape(part) for part in entry.split("*"))
+            if module.endswith(entry) or re.match(rf"{begins}(?:(?<=\.)|(?=\.|$))", module):
+                return entry
+        return None
+
+
+def parse_mxfp4(fields: ConfigFields) -> Mxfp4Form | None:
+    """What a config says of MXFP4; `None` where it says nothing or names another format."""
+    raw = fields.raw.get(FIELD)
+    if not isinstance(raw, dict) or raw.get("quant_method") != _MXFP4:
+        return None
+    settings = ConfigFields(raw, fields.where, fields.problems)
+    return Mxfp4Form(settings.texts("modules_to_not_convert") or ())
 
 
 def quantization_settings(

@@ -20,10 +20,11 @@ from vox_populi.hf.model_family import (
     TensorNames,
 )
 from vox_populi.hf.module_table import ModuleTable
-from vox_populi.hf.quantization_config import parse_quantization
+from vox_populi.hf.quantization_config import parse_mxfp4, parse_quantization
 from vox_populi.hf.transformers_classes import foreign_class
 from vox_populi.hf.transformers_table import read_module_table
 from vox_populi.operator_messages import model_folder as say_folder
+from vox_populi.operator_messages.mxfp4 import NOTE_READ_AS_DENSE
 
 
 def foreign_family(model_type: str, table: ModuleTable) -> ModelFamily:
@@ -59,7 +60,8 @@ def foreign_values(raw: Mapping[str, object], where: str) -> dict[str, Any]:
         fields.unsupported(name, dtype, "a dtype other than float32, bfloat16 and float16")
     vocab_size, model_type = int(config.vocab_size), str(raw["model_type"])
     ids = {key: fields.token_ids(key, vocab_size) for key in ("bos_token_id", "eos_token_id")}
-    is_prequantized = parse_quantization(fields)
+    mxfp4 = parse_mxfp4(fields)
+    is_prequantized = mxfp4 is None and parse_quantization(fields)
     if fields.problems:
         raise ModelError(*fields.problems)
     heads = _size(config, "num_attention_heads") or 1
@@ -96,6 +98,7 @@ def foreign_values(raw: Mapping[str, object], where: str) -> dict[str, Any]:
         "notes": tuple(_notes(fields, model_type)),
         "modules": table,
         "is_prequantized": is_prequantized,
+        "mxfp4": mxfp4,
     }
 
 
@@ -106,6 +109,8 @@ _NO_LIMIT = 2**20
 def _notes(fields: ConfigFields, model_type: str) -> Iterator[str]:
     if fields.value("auto_map") not in (None, {}, [], False):
         yield say_folder.note_model_code_ignored(fields.where, model_type)
+    if parse_mxfp4(fields) is not None:
+        yield NOTE_READ_AS_DENSE
 
 
 def _size(config: Any, name: str) -> int | None:

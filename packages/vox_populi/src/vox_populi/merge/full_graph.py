@@ -70,7 +70,7 @@ class MergedTensor:
     @property
     def is_copied(self) -> bool:
         """Whether the base's bytes are copied."""
-        is_as_stored = self.dtype == self.source.dtype
+        is_as_stored = self.dtype == self.source.dtype and self.source.parts == (self.source,)
         return self.update is None and self.rounded is None and is_as_stored
 
     @property
@@ -163,7 +163,9 @@ def _merged_tensors(
         else:
             source = inventory.tensors.get(key.theirs) or inventory.tensors[embedding]
         rounded = None if trained is None else trained.weight(key)
-        yield MergedTensor(key, source, updates.get(key.ours), rounded)
+        # What is packed in the base has no type of its own in a dense folder.
+        dtype = "" if source.parts == (source,) else STORED_NAME_OF[inventory.config.dtype]
+        yield MergedTensor(key, source, updates.get(key.ours), rounded, dtype)
 
 
 def dense_info(key: TensorKey, packed: Nf4Stored) -> TensorInfo:

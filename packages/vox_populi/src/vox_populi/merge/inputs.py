@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vox_populi.adapters.adapter import Adapter
-from vox_populi.adapters.base import fitting_modules, require_lora
+from vox_populi.adapters.base import fitting_modules, require_lora, version_notes
 from vox_populi.adapters.header import AdapterHeader
 from vox_populi.adapters.v3.burn_bin import is_burn_bin_name
 from vox_populi.adapters.v3.facts import require_qlora
@@ -23,6 +23,7 @@ from vox_populi.merge.full_graph import MergedGraph, merged_graph, refuse_no_op
 from vox_populi.merge.rounded_weight import TrainedBase, trained_base, with_table_as_head
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import merge as say_merge
+from vox_populi.operator_messages.mxfp4 import NOTE_MERGED_DENSE
 from vox_populi.runs.adapter_place import AdapterForm, AdapterPlace, adapter_at
 from vox_populi.runs.check_rows import CheckRows, check_rows_of_run
 from vox_populi.runs.find_adapter import FoundAdapter, read_adapter
@@ -101,6 +102,7 @@ def lora_inputs(path: Path, base: Path | None) -> MergeInputs:
         modules=modules,
         graph=merged_graph(inventory, adapter, modules),
         check_rows=check_rows_of_run(found.place.run, adapter.header, inventory),
+        notes=tuple(_base_notes(inventory, adapter.header)),
     )
 
 
@@ -181,7 +183,12 @@ def qlora_inputs(
         graph=graph,
         check_rows=check_rows_of_run(found.place.run, header, inventory),
         qlora=side,
-        notes=(*found.notes, *default, *_notes(header, stored, graph)),
+        notes=(
+            *found.notes,
+            *default,
+            *_notes(header, stored, graph),
+            *_base_notes(inventory, header),
+        ),
     )
 
 
@@ -212,6 +219,13 @@ def _sides(
         return QloraSide(trained=trained, onto=onto, other=plain), rounded
     assert plain is not None, "a base without original weights was refused"
     return QloraSide(trained=trained, onto=onto, other=rounded), plain
+
+
+def _base_notes(inventory: ModelInventory, header: AdapterHeader) -> Iterator[str]:
+    """What to know of a base that transformers computes."""
+    yield from version_notes(inventory, header)
+    if inventory.config.mxfp4 is not None:
+        yield NOTE_MERGED_DENSE
 
 
 def _notes(header: AdapterHeader, stored: ModelInventory, graph: MergedGraph) -> Iterator[str]:

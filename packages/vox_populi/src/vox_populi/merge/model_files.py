@@ -112,6 +112,8 @@ def _card_lines(
     if header.quantization is not None:
         yield from _quantization_lines(header, onto)
     same = "byte for byte" if dtype == base_dtype else f"rounded to {dtype}"
+    if inventory.config.mxfp4 is not None:
+        same += ", or dense where the base has MXFP4"
     if onto == "dequant":
         yield "Weights that training held in NF4 are here as NF4 gives them; every other tensor is"
         yield f"the base's, {same}. The sum was formed in float32 and"

@@ -15,6 +15,8 @@ import torch
 
 from vox_populi.containers.dtypes import DTYPE_BITS, bytes_of_values
 from vox_populi.containers.file_ranges import RangeReader, open_ranges
+from vox_populi.containers.mxfp4_info import Mxfp4Info
+from vox_populi.containers.mxfp4_reader import expert_matrices
 from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.containers.tensor_container import bytes_of, container_preamble
 from vox_populi.containers.tensor_reader import values_of
@@ -179,6 +181,10 @@ def _blocks(tensor: MergedTensor, base: Path, changes: list[BlockChange]) -> Ite
             values_NI = tensor.rounded.values_NI()
             rows = iter(values_NI.split(_rows_of_block(source)))
             yield from _merged_blocks(tensor, rows, changes)
+            return
+        if isinstance(source, Mxfp4Info):
+            for matrix in expert_matrices(base, source):
+                yield from _merged_blocks(tensor, iter([matrix]), changes)
             return
         with open_ranges(path) as reader:
             if tensor.is_copied:

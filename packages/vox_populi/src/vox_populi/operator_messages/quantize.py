@@ -15,8 +15,8 @@ def quantization_unsupported(method: str) -> Problem:
     """Weights quantised in an unsupported format."""
     return Problem(
         code="MENS-H070",
-        what=f"quantization_config says {clipped(method)}; the only quantised weights that can be "
-        "read are bitsandbytes' nf4.",
+        what=f"quantization_config says {clipped(method)}; the quantised weights that can be read "
+        "are bitsandbytes' nf4, and mxfp4 in models that transformers computes (gpt-oss).",
         fix=f"{_DENSE}; vox mens quantize converts them to NF4.",
     )
 

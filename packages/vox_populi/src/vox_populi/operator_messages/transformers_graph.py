@@ -139,6 +139,14 @@ def note_source(name: str, version: str) -> str:
     )
 
 
+def note_other_version(trained: str, installed: str) -> str:
+    """An adapter whose base was computed by another minor version in training."""
+    return (
+        f"the adapter was trained with transformers {trained}; {installed} computes its base now."
+        " If answers or losses differ from those of training, install the version of training."
+    )
+
+
 def note_one_row_at_a_time(leak: float | None, refused: str) -> str:
     """Rows that the class would mix, or does not take."""
     why = (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vox_populi.adapters.base import fitting_modules, require_base
+from vox_populi.adapters.base import fitting_modules, require_base, version_notes
 from vox_populi.adapters.peft.adapter import read_peft_adapter
 from vox_populi.adapters.peft.config import PEFT_WEIGHTS_FILE, read_peft_config
 from vox_populi.errors import ArtifactError, ConfigError
@@ -76,6 +76,7 @@ def _with_own_adapter(path: Path, model_dir: Path | None) -> ChosenModel:
     require_base(inventory, base_digest(inventory), header, where)
     fitting_modules(inventory, header, where)
     text = TrainedText.of_adapter(header, where)
+    found = replace(found, notes=(*found.notes, *version_notes(inventory, header)))
     return ChosenModel(folder=folder, inventory=inventory, adapter=found, text=text)
 
 

@@ -295,7 +295,9 @@ def _check_vocabulary(chosen: TokenizerChoice, config: ModelConfig, found: Findi
 def _header_digest(inventory: ModelInventory) -> str:
     """Identity of a base as far as its headers tell; costs nothing even for 70B."""
     packed = (info for stored in inventory.nf4.values() for info in stored.parts.values())
-    tensors = {**inventory.tensors, **{info.name: info for info in packed}}
+    dense = ((key, info) for key, info in inventory.tensors.items() if info.parts == (info,))
+    parts = (part for info in inventory.tensors.values() for part in info.parts if part is not info)
+    tensors = {**dict(dense), **{info.name: info for info in (*packed, *parts)}}
     layout = [
         [name, info.dtype, list(info.shape), info.shard, info.start, info.end]
         for name, info in sorted(tensors.items())
