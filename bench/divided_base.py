@@ -4,8 +4,10 @@
 
 Writes a base with random bf16 weights of about that size, if the folder has none yet, trains a step
 on it with every number of processes, and prints the largest resident set of each process beside the
-bound: the quantised base over the number of processes, plus the largest block made dense, plus
-512 MiB.
+bound, which is the quantised base over the number of processes, plus the largest block made dense,
+plus 512 MiB, and beside what `--dry-run` says. The resident set includes pages of libraries, which
+processes share and the kernel can drop; what is the process's own, seen every 0.2 s, is printed as
+well.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -117,43 +119,73 @@ def children(pid: int) -> Iterator[int]:
     yield from map(int, text.split())
 
 
-def peak_of(pid: int) -> int:
-    """The largest resident set of a process so far; 0 once it is gone."""
+def resident(pid: int) -> tuple[int, int]:
+    """The largest resident set of a process so far, and what is its own now; 0 once it is gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+        return 0, 0
+    known = {line.split()[0]: line.split()[1] for line in lines if line.endswith("kB")}
+    return int(known.get("VmHWM:", 0)) * 1024, int(known.get("RssAnon:", 0)) * 1024
 
 
-def measure(folder: Path, processes: int, shard: str, activations: str) -> dict[str, object]:
-    """Train and watch; what each process needed at most."""
-    command = [
+class Asked(NamedTuple):
+    """What is measured, whatever the number of processes."""
+
+    folder: Path
+    shard: str
+    activations: str
+    passes: int
+
+
+def command_line(asked: Asked, processes: int) -> list[str]:
+    """The command that is measured."""
+    folder, passes = asked.folder, str(asked.passes * processes)
+    return [
         *(sys.executable, "-m", "vox_cli", "mens", "train", "--backend", "qlora"),
         *("--model", str(folder / "base"), "--data-dir", str(folder / "data"), "--device", "cpu"),
         *("--output-dir", str(folder / "run"), "--force", "--max-steps", "1", "--threads", "1"),
-        *("--batch-size", "1", "--grad-accum", "4", "--micro-batches", "4", "--seq-len", "128"),
+        *("--batch-size", "1", "--grad-accum", passes, "--micro-batches", passes),
+        # The tokens of each row: the plan then counts those of every pass.
+        *("--seq-len", "44"),
         # What is trained, its exchange and what is kept of rows are other terms of the plan: as
         # little of them as can be.
-        *("--rank", "2", "--activation-memory", activations),
-        *("--validation-split-ratio", "0", "--no-check-rows", "--shard", shard),
-        *("--nproc", str(processes), "--quiet"),
+        *("--rank", "2", "--activation-memory", asked.activations),
+        *("--validation-split-ratio", "0", "--no-check-rows", "--shard", asked.shard),
+        *("--nproc", str(processes)),
     ]
+
+
+def planned(command: Sequence[str]) -> int:
+    """What `--dry-run` says of the memory of a process."""
+    found = subprocess.run([*command, "--dry-run", "--json"], check=True, stdout=subprocess.PIPE)
+    total: int = json.loads(found.stdout)["memory_bytes"]["total"]
+    return total
+
+
+def measure(asked: Asked, processes: int) -> dict[str, object]:
+    """Train and watch; what each process needed at most."""
+    command = command_line(asked, processes)
+    expected = planned(command)
     started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    peaks: dict[int, int] = {}
+    process = subprocess.Popen([*command, "--quiet"], stdout=subprocess.DEVNULL)
+    peaks: dict[int, tuple[int, int]] = {}
     while process.poll() is None:
         watched = [*children(process.pid)] if processes > 1 else [process.pid]
         for pid in watched:
-            peaks[pid] = max(peaks.get(pid, 0), peak_of(pid))
+            before, now = peaks.get(pid, (0, 0)), resident(pid)
+            peaks[pid] = max(before[0], now[0]), max(before[1], now[1])
         time.sleep(SECONDS_BETWEEN_LOOKS)
     return {
         "processes": processes,
-        "shard": shard,
-        "activations": activations,
+        "shard": asked.shard,
+        "activations": asked.activations,
+        "passes": asked.passes,
         "exit_code": process.returncode,
         "seconds": round(time.monotonic() - started, 1),
-        "peak_mib": sorted(round(peak / MIB) for peak in peaks.values() if peak),
+        "planned_mib": round(expected / MIB),
+        "peak_mib": sorted(round(peak / MIB) for peak, _ in peaks.values() if peak),
+        "own_mib": sorted(round(own / MIB) for peak, own in peaks.values() if peak),
     }
 
 
@@ -165,17 +197,19 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--shard", default="always")
     parser.add_argument("--activation-memory", default="full")
-    asked = parser.parse_args()
-    raw = config_of(asked.gib)
-    if not (asked.folder / "base" / "config.json").is_file():
-        write_base(asked.folder / "base", raw)
-    (asked.folder / "data").mkdir(exist_ok=True)
+    parser.add_argument("--passes", type=int, default=1, help="of each process in the step")
+    given = parser.parse_args()
+    asked = Asked(given.folder, given.shard, given.activation_memory, given.passes)
+    folder, raw = asked.folder, config_of(given.gib)
+    if not (folder / "base" / "config.json").is_file():
+        write_base(folder / "base", raw)
+    (folder / "data").mkdir(exist_ok=True)
     rows = "".join(json.dumps(row) + "\n" for row in ROWS)
-    (asked.folder / "data" / "train.jsonl").write_text(rows, encoding="utf-8")
+    (folder / "data" / "train.jsonl").write_text(rows, encoding="utf-8")
     held, block = sizes(parse_model_config(raw, "config.json"))
     sys.stdout.write(f"held {held / MIB:.0f} MiB, block {block / MIB:.0f} MiB\n")
-    for processes in asked.processes:
-        found = measure(asked.folder, processes, asked.shard, asked.activation_memory)
+    for processes in given.processes:
+        found = measure(asked, processes)
         share = held / processes if asked.shard == "always" else held
         found["bound_mib"] = round((share + block + ALLOWED) / MIB)
         sys.stdout.write(json.dumps(found) + "\n")

@@ -15,6 +15,7 @@ from vox_populi.containers.safetensors_header import read_header  # noqa: E402 -
 from vox_populi.containers.tensor_reader import (  # noqa: E402 - torch may be absent
     is_finite,
     not_finite,
+    read_rows,
     read_tensor,
     read_tensors,
 )
@@ -53,6 +54,16 @@ def test_a_tensor_does_not_change_with_its_file(tmp_path: Path) -> None:
         file.write(bytes(info.n_bytes))
     assert tensor.equal(torch.ones(4))
     assert read_tensor(path, info).equal(torch.zeros(4))
+
+
+def test_rows_of_a_matrix_and_zeros_where_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    whole = torch.randn(5, 3).bfloat16()
+    safetensors.save_file({"a": torch.ones(2), "b": whole}, path)
+    info = read_header(path).tensors["b"]
+    assert read_rows(path, info, 2, 2).equal(whole[2:4])
+    assert read_rows(path, info, 4, 2).equal(torch.cat([whole[4:], torch.zeros(1, 3)]).bfloat16())
+    assert read_rows(path, info, 6, 2).equal(torch.zeros(2, 3).bfloat16())
 
 
 def test_a_type_that_torch_lacks_is_refused(tmp_path: Path) -> None:

@@ -102,21 +102,26 @@ def make_base(tmp_path: Path) -> MakeBase:
     return make
 
 
-def write_safetensors(path: Path, keys: tuple[TensorKey, ...], draw: random.Random) -> None:
-    """Norms near one, everything else near zero."""
+def write_safetensors(
+    path: Path, keys: tuple[TensorKey, ...], draw: random.Random, stored: str = "F32"
+) -> None:
+    """Norms near one, everything else near zero; `F32`, or `BF16`, which is its upper half."""
     header: dict[str, object] = {}
     data = array("f")
+    width = {"F32": 4, "BF16": 2}[stored]
     for key in keys:
-        start, center = 4 * len(data), float("norm" in key.ours)
+        start, center = width * len(data), float("norm" in key.ours)
         count = 1
         for size in key.shape:
             count *= size
         data.extend(center + draw.gauss(0.0, 0.2) for _ in range(count))
-        offsets = [start, 4 * len(data)]
-        header[key.theirs] = {"dtype": "F32", "shape": list(key.shape), "data_offsets": offsets}
+        offsets = [start, width * len(data)]
+        header[key.theirs] = {"dtype": stored, "shape": list(key.shape), "data_offsets": offsets}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data.tobytes())
+    halves = array("H", data.tobytes())
+    content = (halves[1::2] if stored == "BF16" else halves).tobytes()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content)
 
 
 @pytest.fixture

@@ -33,10 +33,11 @@ from vox_populi.contract.choices import (
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import PeerLostError
 from vox_populi.events import Event, EventName
-from vox_populi.model import divided_load
+from vox_populi.model import divided_load, divided_table
 from vox_populi.pipeline import rank_failure, train_ranks
 from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.train import Resume, RunOptions, run_training
+from vox_populi.runs.checkpoint_dir import best_checkpoint
 from vox_populi.train.process_group import GroupRanks, joined
 from vox_tensor.errors import VoxError
 from vox_tensor.lora_spec import LoraSpec
@@ -61,6 +62,8 @@ COMBINED: Mapping[str, Any] = {
     "learning_rate": 3.0,
 }
 STOPPED_AT = 2
+TABLE = (11, 3)
+"""Rows that neither 2 nor 4 divides, and features."""
 RESUMED = {"llama": ((4, 1), (1, 4)), "mixtral": ((2, 1),)}
 """By family: processes of a run that is stopped, and of the one that goes on."""
 MOST_SECONDS = 60
@@ -136,7 +139,19 @@ def outcome(request: FinetuneContract, options: RunOptions) -> Mapping[str, obje
         "processes": manifest.get("processes"),
         "stopped_early": report.stopped_early,
         "files": sorted(each.name for each in run.iterdir()),
+        "best": best_of(run),
         "resumed_from": report.resumed_from,
+    }
+
+
+def best_of(run: Path) -> Mapping[str, str]:
+    """Adapter and counters of the checkpoint that the run names as its best, by their hashes."""
+    best = best_checkpoint(run)
+    if best is None:
+        return {}
+    files = (best.path / name for name in ("adapter.bin", "state.json"))
+    return {
+        each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in files if each.exists()
     }
 
 
@@ -181,6 +196,25 @@ def exchanged(folder: Path, rank: int, size: int) -> Mapping[str, object]:
             "tensor": [tensors["x"].dtype == torch.float64, tensors["x"].sum().item()],
             "differing": differing(group),
         }
+
+
+def tables(folder: Path, rank: int, size: int) -> Mapping[str, object]:
+    """A table in parts, in slices of two rows: what is looked up, and all of it."""
+    whole_VD = torch.randn(TABLE, generator=torch.Generator().manual_seed(0)).bfloat16()
+    divided_table.SLICE_BYTES = 2 * whole_VD[:2].numel()
+    with joined(size):
+        each = divided_table.rows_of_each(len(whole_VD))
+        own_RD = torch.zeros(each, TABLE[1], dtype=torch.bfloat16)
+        part_RD = whole_VD[rank * each : (rank + 1) * each]
+        own_RD[: len(part_RD)] = part_RD
+        table = divided_table.DividedTable(own_RD, len(whole_VD), torch.float32)
+        ids_T = torch.tensor([10, 0, 3, 3, 7])
+        with table.whole() as gathered_VD:
+            return {
+                "held": str(table.weight.dtype),
+                "looked_up": table(ids_T).equal(whole_VD.float()[ids_T]),
+                "whole": gathered_VD.equal(whole_VD.float()),
+            }
 
 
 def differing(group: GroupRanks) -> list[str]:
@@ -238,7 +272,7 @@ def cases() -> list[Case]:
     together = {**COMBINED, "shard": ShardChoice.ALWAYS}
     found.append(Case("combined-divided", trained("llama", **together), (2,)))
     found.append(Case("three", trained("llama", seed=3), (1, 3)))
-    found.append(Case("exchanged", exchanged, (2, 4)))
+    found += [Case("exchanged", exchanged, (2, 4)), Case("tables", tables, (2, 4))]
     for family, ways in RESUMED.items():
         found.append(Case(f"undisturbed-{family}", trained(family, epochs=2), (1,)))
         for first, then in ways:

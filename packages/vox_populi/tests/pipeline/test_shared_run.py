@@ -44,6 +44,8 @@ CONFIGS: Mapping[str, dict[str, Any]] = {
         "eos_token_id": 2,
     },
 }
+STORED = {"llama": "BF16", "qwen3": "BF16"}
+"""Types of the files that are not F32: tables are held as they are stored."""
 KINDS = [f"{family}-{backend.value}" for family in FAMILIES for backend in Backend]
 
 
@@ -58,7 +60,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
         base.mkdir(parents=True)
         (base / "config.json").write_text(json.dumps(config), encoding="utf-8")
         keys = tensor_keys(parse_model_config(config, "config.json"))
-        write_safetensors(base / "model.safetensors", keys, random.Random(1))
+        stored = STORED.get(family, "F32")
+        write_safetensors(base / "model.safetensors", keys, random.Random(1), stored)
         VoxTokenizer().save(base / "tokenizer.json")
     (folder / "data").mkdir()
     for name, rows in ("train.jsonl", ROWS), ("valid.jsonl", ROWS[2:]):
@@ -83,6 +86,8 @@ def test_any_power_of_two_of_processes_gives_the_same_adapter(results: Results, 
         assert each["losses"] == alone["losses"]
         assert each["reported"] == alone["reported"]
         assert each["files"] == alone["files"]
+        assert each["best"] == alone["best"]
+    assert alone["best"]
     assert alone["processes"] is None
     assert [each["processes"]["world_size"] for each in others] == list(SIZES[1:])
     assert {each["processes"]["equality"] for each in others} == {"bytes"}
@@ -155,6 +160,12 @@ def test_an_exchange_adds_in_the_order_of_the_tree(results: Results, size: int) 
         assert each["collected"] == [[float(rank), 0.5] for rank in range(size)]
         assert each["told"] == {"a": 0}
         assert each["tensor"] == [True, 0.0]
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_rows_of_a_table_are_sent_as_they_are_stored(results: Results, size: int) -> None:
+    for each in results[f"tables/{size}"]:
+        assert each == {"held": "torch.bfloat16", "looked_up": True, "whole": True}
 
 
 def test_a_process_with_other_bits_is_named(results: Results) -> None:

@@ -23,6 +23,7 @@ from vox_populi.hf.inventory import ModelInventory
 from vox_populi.pipeline.machine_probe import with_ranks
 from vox_populi.pipeline.rank_place import RankPlace
 from vox_populi.plan.device_choice import MachineFacts
+from vox_populi.plan.divided_memory import CPU_LIBRARIES_BYTES, base_parts
 from vox_populi.plan.execution_planner import DataFacts, ExecutionPlan, plan_execution
 from vox_populi.plan.graph_choice import choose_graph
 
@@ -87,11 +88,29 @@ def test_a_divided_base_takes_its_share_and_one_part(plan: MakePlan, backend: Ba
     assert parts.memory.packed_weights == -(-whole.memory.packed_weights // 4)
     # The embeddings, 300 by 16, are more than twice a block in NF4 and less than that in f32.
     block = 2 * 16 + 2 * 16 * 16 + 2 * 8 * 16 + 3 * 16 * 40
-    table = 4 * 300 * 16
+    # While the head is whole, no copy of a matrix is there.
+    table = 4 * 300 * 16 - 4 * 16 * 40
     assert parts.memory.gathered == (table if backend is Backend.QLORA else 2 * 4 * block)
+    assert parts.memory.runtime - whole.memory.runtime == CPU_LIBRARIES_BYTES
     assert dict(parts.memory.terms())["gathered"] == parts.memory.gathered
     if parts.quant is not None:
         assert parts.quant.dense_copies == "none", "copies of everything would undo it"
+
+
+def test_a_cpu_holds_tables_as_they_are_stored_and_a_card_as_it_computes(
+    make_inventory: Callable[..., ModelInventory],
+) -> None:
+    whole = make_inventory("llama", tie_word_embeddings=False)
+    narrow = {name: replace(info, dtype="BF16") for name, info in whole.tensors.items()}
+    table = 300 * 16
+    for inventory, device, width in (
+        (whole, "cpu", 4),
+        (replace(whole, tensors=narrow), "cpu", 2),
+        (replace(whole, tensors=narrow), "cuda", 4),
+    ):
+        parts = base_parts(inventory, {}, 4, device)
+        assert parts.held == {"embed": width * table, "lm_head": width * table}
+        assert parts.dense["embed"] == parts.table == 4 * table
 
 
 def test_70b_in_nf4_is_planned_for_eight_cards_of_24_gib(plan: MakePlan) -> None:

@@ -45,6 +45,28 @@ def read_tensors(path: Path, infos: Mapping[str, TensorInfo]) -> dict[str, Tenso
         return {key: _read(reader, info) for key, info in infos.items()}
 
 
+def read_rows(path: Path, info: TensorInfo, first: int, count: int) -> Tensor:
+    """Some rows of a matrix of a file, in its stored dtype, on the CPU.
+
+    Args:
+        path: The file.
+        info: The matrix; not empty.
+        first: The first of the rows.
+        count: How many rows the result has; those that the matrix does not have are zeros.
+
+    Raises:
+        ModelError: As `read_tensors`.
+    """
+    n_rows, *width = info.shape
+    row_bytes = info.n_bytes // n_rows
+    data = bytearray(count * row_bytes)
+    there = max(min(count, n_rows - first), 0)
+    with open_ranges(path) as reader:
+        _require_type(reader, info)
+        reader.fill(memoryview(data)[: there * row_bytes], info.start + first * row_bytes)
+    return values_of(data, info.dtype).view(count, *width)
+
+
 def values_of(data: bytearray | memoryview, dtype: str) -> Tensor:
     """A vector over bytes that were read; it shares their memory.
 
@@ -71,9 +93,13 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def _read(reader: RangeReader, info: TensorInfo) -> Tensor:
-    if info.dtype not in TORCH_DTYPE_OF:
-        reason = f"the tensor {info.name} has the type {info.dtype}, which is not supported"
-        raise ModelError(say.container_broken(reason).at(str(reader.path)))
+    _require_type(reader, info)
     if info.n_bytes == 0:
         return torch.empty(info.shape, dtype=TORCH_DTYPE_OF[info.dtype])
     return values_of(reader.read(info.start, info.n_bytes), info.dtype).view(info.shape)
+
+
+def _require_type(reader: RangeReader, info: TensorInfo) -> None:
+    if info.dtype not in TORCH_DTYPE_OF:
+        reason = f"the tensor {info.name} has the type {info.dtype}, which is not supported"
+        raise ModelError(say.container_broken(reason).at(str(reader.path)))

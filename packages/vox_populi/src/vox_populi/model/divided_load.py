@@ -13,22 +13,23 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.distributed_c10d import get_world_size
 from torch.distributed.fsdp import fully_shard
 
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import EMBED_WEIGHT, HEAD, TensorKey, tensor_keys
 from vox_populi.model.divided_nf4 import DividedNf4Weight, PackedParts
-from vox_populi.model.divided_table import DividedTable, empty_head, whole_head
-from vox_populi.model.hf_load import read_weight
+from vox_populi.model.divided_table import DividedTable, empty_head, rows_of_each, whole_head
+from vox_populi.model.hf_load import read_weight, read_weight_rows
 from vox_populi.model.shared_quantising import quantize_together
 from vox_populi.model.transformer import Transformer
 from vox_tensor.lora import FrozenLinear, LoraLinear
 from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DensePool
 
+_HALF_PRECISION = (torch.bfloat16, torch.float16)
 _EMBED = EMBED_WEIGHT.removesuffix(".weight")
 
 
@@ -50,7 +51,7 @@ def load_divided_base(
     """Build the transformer, each part of it divided over the processes of the default group.
 
     Its numbers are those of `load_base` and `load_nf4_base`. Peak memory is this process's share,
-    one whole block, and two copies of the largest tensor in its stored dtype.
+    one whole block, and two copies of its largest tensor in its stored dtype.
 
     Args:
         inventory: The folder's contents; complete.
@@ -64,12 +65,11 @@ def load_divided_base(
     """
     with torch.device("meta"):
         model = Transformer(inventory.config)
-    mesh = init_device_mesh(torch.device(device).type, (get_world_size(),))
+    mesh = init_device_mesh(torch.device(device).type, (dist.get_world_size(),))
     fill = _Filling(inventory, dtype, device, packing)
     units = _units(inventory)
     embed = fill.table(units.pop(_EMBED))
     model.add_module(_EMBED, embed)
-    # Before the blocks, while there is room: reading a table takes the most.
     table = fill.table(units.pop(HEAD)) if HEAD in units else embed
     model.lm_head = empty_head(table)
     model.whole_head = partial(_with_head, model, table, packing.pool if packing else None)
@@ -103,9 +103,16 @@ class _Filling(NamedTuple):
     packing: Packing | None
 
     def table(self, keys: list[TensorKey]) -> DividedTable:
-        """Read a table and keep this process's rows of it."""
+        """Read this process's rows of a table."""
         (key,) = keys
-        return DividedTable(read_weight(self.inventory, key), self.dtype, self.device)
+        rows = key.shape[0]
+        each = rows_of_each(rows)
+        own_RD = read_weight_rows(self.inventory, key, dist.get_rank() * each, each)
+        # Half as wide, and every one of their values fits.
+        is_narrower = self.dtype == torch.float32 and own_RD.dtype in _HALF_PRECISION
+        if torch.device(self.device).type != "cpu" or not is_narrower:
+            own_RD = own_RD.to(self.dtype).to(self.device)
+        return DividedTable(own_RD, rows, self.dtype)
 
     def unit(self, unit: nn.Module, name: str, keys: list[TensorKey]) -> None:
         """Read the tensors of one part."""

@@ -7,7 +7,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-from vox_populi.containers.tensor_reader import is_finite, read_tensor
+from vox_populi.containers.tensor_reader import is_finite, read_rows, read_tensor
 from vox_populi.errors import ModelError
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import TensorKey, tensor_keys
@@ -68,3 +68,24 @@ def read_weight(inventory: ModelInventory, key: TensorKey) -> Tensor:
     if not is_finite(stored):
         raise ModelError(tensor_not_finite(MODEL_FOLDER, str(path), key.theirs))
     return stored.t() if key.transposed else stored
+
+
+def read_weight_rows(inventory: ModelInventory, key: TensorKey, first: int, count: int) -> Tensor:
+    """Some rows of a matrix in their stored dtype, on the CPU, checked to be finite.
+
+    Args:
+        inventory: The folder's contents.
+        key: A table: embeddings or head, which no family stores transposed.
+        first: The first of the rows.
+        count: How many; those beyond the last one of the matrix are zeros.
+
+    Raises:
+        ModelError: As `read_weight`.
+    """
+    assert not key.transposed, f"{key.theirs} is stored transposed"
+    info = inventory.tensors[key.theirs]
+    path = inventory.model_dir / info.shard
+    rows = read_rows(path, info, first, count)
+    if not is_finite(rows):
+        raise ModelError(tensor_not_finite(MODEL_FOLDER, str(path), key.theirs))
+    return rows

@@ -47,6 +47,13 @@ class Transformer(CausalGraph):
         if self.config.tie_word_embeddings:
             self.lm_head.weight = self.embed.weight
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights that are not quantised."""
+        # Not the embedding's, of which processes hold parts as they are stored.
+        dtype: torch.dtype = self.final_norm.weight.dtype
+        return dtype
+
     def hidden(
         self,
         batch: PackedBatch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from vox_populi.pipeline.launch import (
 from vox_populi.pipeline.machine_probe import count_cpus
 from vox_populi.pipeline.stopped_watch import StoppedWatch
 
+_PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
+"""torch's own choice."""
 _LOOPBACK = "127.0.0.1"
 _SECONDS_BETWEEN_LOOKS = 0.1
 
@@ -29,7 +32,7 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 def run_on_processes(nproc: int, arguments: Sequence[str], threads: int | None) -> int:
     """Start a command on several processes, as `torchrun --standalone` does.
 
-    The agent passes SIGINT and SIGTERM on, and ends all processes when one of them failed.
+    The agent passes SIGINT, SIGTERM and SIGHUP on, and ends all processes when one of them failed.
 
     Raises:
         RankKilledError: When the system ended a process, which could not say why.
@@ -50,6 +53,7 @@ def run_on_processes(nproc: int, arguments: Sequence[str], threads: int | None) 
         local_addr=_LOOPBACK,
         max_restarts=0,
         monitor_interval=_SECONDS_BETWEEN_LOOKS,
+        signals_to_handle=",".join(heeded_signals()),
     )
     watch = StoppedWatch()
     watch.start()
@@ -65,6 +69,18 @@ def run_on_processes(nproc: int, arguments: Sequence[str], threads: int | None) 
     except SignalException as error:
         return code_of_signal(error.sigval)
     return 0
+
+
+def heeded_signals() -> tuple[str, ...]:
+    """Names of the signals that the agent passes on to the processes.
+
+    What was ignored when this process started stays so: `nohup` would do nothing otherwise.
+    """
+    return tuple(name for name in _PASSED_ON if _is_heeded(getattr(signal, name, None)))
+
+
+def _is_heeded(number: signal.Signals | None) -> bool:
+    return number is not None and signal.getsignal(number) is not signal.SIG_IGN
 
 
 @contextmanager

@@ -91,9 +91,10 @@ def plan_base(
             m.ours: packed_nf4_bytes(m.in_features * m.out_features, layout.settings)
             for m in layout.modules
         }
-    size = BYTES_OF_VALUE[place.device.compute_dtype]
-    parts = base_parts(inventory.config, packed, size)
-    memory = _with_exchange(divided_memory(whole.memory, parts, place.size), place.size)
+    device, size = place.device.device, BYTES_OF_VALUE[place.device.compute_dtype]
+    parts = base_parts(inventory, packed, size, device)
+    memory = divided_memory(whole.memory, parts, place.size, device)
+    memory = _with_exchange(memory, place.size)
     return whole._replace(memory=memory, is_divided=True)
 
 

@@ -82,7 +82,8 @@ class MemoryEstimate:
     """Inputs of the blocks in the host's memory: T * L * D * s. Not a term of the device's."""
     gathered: int = 0
     """The part of a base held together that one process gathers to compute with: the largest block
-    twice, since it is copied from what the others sent, or the head."""
+    twice, since it is copied from what the others sent, or the head, less the dense copies that are
+    let go of for it."""
     exchange: int = 0
     """What several processes send, receive and add: the gradients three times."""
 

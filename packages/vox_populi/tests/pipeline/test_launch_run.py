@@ -1,0 +1,23 @@
+"""What the launcher of several processes does with signals."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
+
+from vox_populi.pipeline import launch_run
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals of a terminal")
+def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        assert "SIGHUP" in launch_run.heeded_signals()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert launch_run.heeded_signals() == ("SIGTERM", "SIGINT", "SIGQUIT")
+    finally:
+        signal.signal(signal.SIGHUP, before)
