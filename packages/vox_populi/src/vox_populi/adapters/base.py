@@ -39,6 +39,17 @@ def require_lora(header: AdapterHeader, path: Path) -> None:
         raise ArtifactError(say_adapter.quantised_adapter_refused(header.graph).at(str(path)))
 
 
+def leaves_experts(header: AdapterHeader) -> bool:
+    """Whether training took the experts of a class of transformers as the tensors that they are.
+
+    Adapters are such that were trained on NF4 weights before experts could be told apart.
+    """
+    if not header.transformers or header.quantization is None:
+        return False
+    adapts_some = any("experts" in module.ours.split(".") for module in header.modules)
+    return not (adapts_some or header.quantization.experts)
+
+
 def require_base(inventory: ModelInventory, digest: str, header: AdapterHeader, where: str) -> None:
     """Refuse a base that is not the one the adapter was trained on.
 

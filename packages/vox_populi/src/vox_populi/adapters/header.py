@@ -19,6 +19,7 @@ from vox_populi.files.json_fields import (
     take_object,
     take_optional,
     take_positive,
+    take_present,
     take_texts,
 )
 from vox_populi.files.strict_json import parse_json_object
@@ -91,6 +92,8 @@ class Quantization:
     nf4: Nf4Settings
     compute_dtype: str
     """Dtype of the arithmetic on the dequantised weights: `f32` or `bf16`."""
+    experts: bool = False
+    """Whether experts that a class of transformers holds together were quantised too."""
 
     def __post_init__(self) -> None:
         allowed: tuple[tuple[str, object, tuple[object, ...]], ...] = (
@@ -109,6 +112,7 @@ class Quantization:
             "base_quant": self.base_quant,
             **asdict(self.nf4),
             "compute_dtype": self.compute_dtype,
+            **({"experts": True} if self.experts else {}),
         }
 
 
@@ -330,15 +334,15 @@ def take_quantization(raw: Mapping[str, object]) -> Quantization:
             base_quant=base_quant,
             nf4=Nf4Settings(block_size=block_size, double_quant=double_quant),
             compute_dtype=compute_dtype,
+            experts=take_present(raw, "experts", bool) or False,
         )
     except ValueError as error:
         raise FieldError(str(error)) from error
 
 
 def _module_json(module: AdaptedModule) -> dict[str, object]:
-    values = asdict(module)
-    del values["ours"], values["base_key"]
-    return values
+    given = ("ours", "base_key")
+    return {name: value for name, value in asdict(module).items() if name not in given}
 
 
 def take_lora(raw: Mapping[str, object]) -> LoraSpec:

@@ -16,6 +16,7 @@ from torch import Tensor
 from vox_populi import extras
 from vox_populi.adapters.adapter import Adapter
 from vox_populi.adapters.peft.adapter import imported_files, peft_files
+from vox_populi.adapters.peft.expert_tensors import stacks_experts
 from vox_populi.errors import ArtifactError
 from vox_populi.export.consumers import GGUF_ADAPTER_FILE, Consumer, obstacles
 from vox_populi.export.gguf.file import write_lora_gguf
@@ -106,7 +107,8 @@ def _for_peft(
         # PEFT stacks gate and up under twice the rank and alpha, and knows no dropout there.
         lora = replace(lora, use_rslora=False, dropout=0.0)
         tensors, said = _rescaled(tensors, header.lora.scale / lora.scale, lora)
-        notes = (say.NOTE_EXPERTS_IN_PEFT,)
+        is_stacked = stacks_experts(config)
+        notes = (say.NOTE_EXPERTS_STACKED if is_stacked else say.NOTE_EXPERTS_IN_PEFT,)
     return ConsumerForm(
         files=peft_files(lora, modules, tensors, config, base_name),
         tensors=tensors,

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from vox_populi.containers.safetensors_header import TensorInfo
+from vox_populi.hf.experts_place import ExpertsPlace
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.hf.model_family import ExpertNames
 
@@ -42,6 +43,9 @@ _EXPERTS = ".experts."
 
 def fused_tensors(config: ModelConfig) -> Mapping[str, FusedTensor]:
     """Every tensor with all experts of a layer that a folder of this model may have, by name."""
+    if config.modules is not None:
+        places = config.modules.experts
+        return {each.name: each for place in places for each in _of_class(place)}
     names, experts = config.family.tensors.experts, config.experts
     if names is None or experts is None:
         return {}
@@ -52,6 +56,19 @@ def fused_tensors(config: ModelConfig) -> Mapping[str, FusedTensor]:
         for name in names.fused
     )
     return {each.name: each for each in fused}
+
+
+def _of_class(place: ExpertsPlace) -> Iterator[FusedTensor]:
+    """The tensors of a class of transformers, under its own names and the published ones."""
+    for tensor, parts in place.tensors.items():
+        matrices = tuple(
+            (f"{place.published[part.name][expert]}.weight", part.shape)
+            for expert in range(place.count)
+            for part in parts
+        )
+        own = f"{place.path}.{tensor}"
+        for name in {own: None, place.stored.get(tensor, own): None}:
+            yield FusedTensor(name, place.whole_shape(tensor), matrices)
 
 
 def _fused(config: ModelConfig, names: ExpertNames, prefix: str, name: str) -> FusedTensor:

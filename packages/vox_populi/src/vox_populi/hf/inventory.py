@@ -110,6 +110,7 @@ def read_inventory(
     complete: bool = True,
     allow_nf4: bool = False,
     source: GraphSource = GraphSource.AUTO,
+    leave_experts: bool = False,
 ) -> ModelInventory:
     """Read a `save_pretrained` folder and check it against its own config.
 
@@ -120,6 +121,8 @@ def read_inventory(
         allow_nf4: Accept a folder whose weights bitsandbytes packed in NF4; its dense tensors are
             in `tensors`, the others in `nf4`.
         source: Whose code will compute the model.
+        leave_experts: Take experts that a class of transformers holds together as the tensors that
+            they are, which stay as they are; others are told apart.
 
     Raises:
         ModelError: With every missing, unexpected, misshaped or unreadable tensor, or every
@@ -133,6 +136,8 @@ def read_inventory(
     if joined.problems:
         raise ModelError(*joined.problems.shown())
     stored = joined.tensors
+    if leave_experts and config.modules is not None:
+        config = replace(config, modules=config.modules.leaving_experts(), experts=None)
     if config.modules is not None:
         config = replace(config, modules=config.modules.for_names(each.name for each in stored))
     found = _FoundTensors(model_dir, config)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from vox_populi.hf.experts_place import ExpertsPlace
 from vox_populi.hf.tensor_key import AdapterModule, ProjectionRole, TensorKey
 
 
@@ -59,6 +60,10 @@ class ModuleTable:
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Names on disk of the tensors that are joined to one of the class, by the name of that."""
     frozen: tuple[FrozenWeight, ...] = ()
+    experts: tuple[ExpertsPlace, ...] = ()
+    """Experts that are in `modules` one by one, though the class holds a layer's together."""
+    with_whole_experts: ModuleTable | None = field(default=None, repr=False)
+    """The same where the class's own tensors of experts stay, and stay frozen."""
     expert_names: frozenset[str] = frozenset()
     """Last names of layers that PEFT takes for experts', wherever they are in this model type."""
     has_position_table: bool = False
@@ -72,6 +77,10 @@ class ModuleTable:
             for keys in (self.keys, self.fused_keys or self.keys)
         ]
         return self if found[0] >= found[1] else replace(self, keys=self.fused_keys, joined={})
+
+    def leaving_experts(self) -> ModuleTable:
+        """The table of adapters that were trained before experts could be: theirs are frozen."""
+        return self.with_whole_experts or self
 
     def roles_of_kind(self) -> dict[str, frozenset[ProjectionRole]]:
         """The roles that the blocks of each kind have, in forward order."""

@@ -20,6 +20,9 @@ _NAMES_OF_EXPERTS: Mapping[object, frozenset[str]] = {
     "mixtral": frozenset({"gate", "w1", "w2", "w3"}),
 }
 
+_STACKED = (("MergeModulelist", 0), ("Concatenate", 1))
+"""Steps of a converter that puts experts on each other, and then their rows side by side."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredNames:
@@ -31,6 +34,8 @@ class StoredNames:
     """Shape on disk of every tensor, by its name there."""
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Names on disk of the tensors that are joined, by the first name in the class."""
+    stacked: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    """Those of them that are only put on each other, one of each expert, and then side by side."""
 
 
 def stored_names(model: Any) -> StoredNames:
@@ -51,16 +56,23 @@ def stored_names(model: Any) -> StoredNames:
         return StoredNames({name: name for name in own}, own)
     plain: dict[str, str] = {}
     joined: dict[str, list[str]] = {}
+    by_pattern: dict[str, dict[Any, list[str]]] = {}
     for name in conversions.sorted(stored):
         target, pattern = conversions.target_of(name)
         if pattern is not None:
             joined.setdefault(target, []).append(name)
+            by_pattern.setdefault(target, {}).setdefault(pattern, []).append(name)
         else:
             plain[target] = name
     return StoredNames(
         plain,
         {name: tuple(tensor.shape) for name, tensor in stored.items()},
         {name: tuple(parts) for name, parts in joined.items()},
+        {
+            target: tuple(tuple(found[pattern]) for pattern in patterns)
+            for target, found in by_pattern.items()
+            if (patterns := conversions.stacking(found))
+        },
     )
 
 
@@ -132,6 +144,21 @@ class _Conversions:
         loading = extras.load("transformers.core_model_loading")
         found: tuple[str, Any] = loading.rename_source_key(name, self.renamings, self.converters)
         return found
+
+    def stacking(self, patterns: Iterable[Any]) -> tuple[Any, ...]:
+        """The patterns of tensors that are joined, in the order of their rows.
+
+        Nothing if a converter does more than to stack experts and to put the stacks side by side.
+        """
+        found = {id(self.by_pattern[each]): self.by_pattern[each] for each in patterns}
+        if len(found) != 1:
+            return ()
+        (converter,) = found.values()
+        done = tuple((type(each).__name__, each.dim) for each in converter.operations)
+        ordered = tuple(converter.source_patterns)
+        is_plain = done == _STACKED[: len(done)] and len(done) == min(len(ordered), 2)
+        is_whole = len(converter.target_patterns) == 1 and set(ordered) == set(patterns)
+        return ordered if is_plain and is_whole else ()
 
     def sorted(self, names: Iterable[str]) -> list[str]:
         """Names in the order in which transformers joins them: experts by their numbers."""

@@ -12,6 +12,8 @@ from typing import Any
 from vox_populi.containers.dtypes import STORED_NAME_OF
 from vox_populi.errors import ModelError
 from vox_populi.hf.config_fields import ConfigFields
+from vox_populi.hf.expert_config import ExpertsSpec
+from vox_populi.hf.foreign_experts import experts_per_token
 from vox_populi.hf.model_family import (
     Activation,
     ConfigFormat,
@@ -19,8 +21,9 @@ from vox_populi.hf.model_family import (
     ModelFamily,
     TensorNames,
 )
-from vox_populi.hf.module_table import ModuleTable
+from vox_populi.hf.module_table import ModuleTable, block_number
 from vox_populi.hf.quantization_config import parse_mxfp4, parse_quantization
+from vox_populi.hf.tensor_key import ProjectionRole
 from vox_populi.hf.transformers_classes import foreign_class
 from vox_populi.hf.transformers_table import read_module_table
 from vox_populi.operator_messages import model_folder as say_folder
@@ -97,9 +100,25 @@ def foreign_values(raw: Mapping[str, object], where: str) -> dict[str, Any]:
         "eos_ids": ids["eos_token_id"],
         "notes": tuple(_notes(fields, model_type)),
         "modules": table,
+        "experts": _experts(config, table),
         "is_prequantized": is_prequantized,
         "mxfp4": mxfp4,
     }
+
+
+def _experts(config: Any, table: ModuleTable) -> ExpertsSpec | None:
+    """The sizes of a mixture whose experts are told apart."""
+    if not table.experts:
+        return None
+    first = table.experts[0]
+    numbers = {block_number(place.ours) for place in table.experts}
+    return ExpertsSpec(
+        count=first.count,
+        per_token=experts_per_token(config, first.count),
+        width=next(m.in_features for m in first.modules() if m.roles == (ProjectionRole.DOWN,)),
+        is_normalised=False,
+        layers=tuple(number in numbers for number in range(len(table.layer_kinds))),
+    )
 
 
 _NO_LIMIT = 2**20
@@ -107,6 +126,8 @@ _NO_LIMIT = 2**20
 
 
 def _notes(fields: ConfigFields, model_type: str) -> Iterator[str]:
+    if fields.value("output_router_logits") is True:
+        yield say_folder.NOTE_ROUTER_LOSS_NOT_USED
     if fields.value("auto_map") not in (None, {}, [], False):
         yield say_folder.note_model_code_ignored(fields.where, model_type)
     if parse_mxfp4(fields) is not None:

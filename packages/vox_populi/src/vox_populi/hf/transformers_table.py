@@ -10,6 +10,8 @@ from typing import Any
 
 from vox_populi import extras
 from vox_populi.errors import ModelError
+from vox_populi.hf.experts_place import ExpertsPlace
+from vox_populi.hf.foreign_experts import find_experts
 from vox_populi.hf.module_roles import is_router, roles_of, usual_part
 from vox_populi.hf.module_table import PART, FrozenReason, FrozenWeight, ModuleTable
 from vox_populi.hf.stored_names import StoredNames, names_of_experts, stored_names
@@ -68,6 +70,8 @@ class _Reading:
     n_blocks: int
     linears: dict[str, _Linear]
     stored: StoredNames
+    places: dict[str, ExpertsPlace]
+    """Experts that are told apart, by the path of their module."""
 
     @classmethod
     def of(cls, model: Any, found: ForeignClass) -> _Reading:
@@ -83,10 +87,17 @@ class _Reading:
             for path, module in model.named_modules()
             if (linear := _linear(path, module)) is not None
         }
-        return cls(model, found, embed, blocks, n_blocks, linears, stored_names(model))
+        stored = stored_names(model)
+        places = {place.path: place for place in find_experts(model, blocks, stored)}
+        return cls(model, found, embed, blocks, n_blocks, linears, stored, places)
 
     def table(self) -> ModuleTable:
         """Everything of the class."""
+        if not self.places:
+            return self._table()
+        return replace(self._table(), with_whole_experts=replace(self, places={})._table())
+
+    def _table(self) -> ModuleTable:
         modules = tuple(self._modules())
         ours = {module.theirs: module.ours for module in modules}
         own = tuple(self._keys(ours))
@@ -98,7 +109,12 @@ class _Reading:
             blocks=self.blocks,
             keys=keys,
             fused_keys=() if keys == own else own,
-            joined=self.stored.joined,
+            joined={
+                name: parts
+                for name, parts in self.stored.joined.items()
+                if name.rpartition(".")[0] not in self.places
+            },
+            experts=tuple(self.places.values()),
             modules=modules,
             layer_kinds=self._kinds(),
             frozen=tuple(self._frozen(ours)),
@@ -118,11 +134,17 @@ class _Reading:
             and f"{linear.path}.weight" in self.stored.plain
         ]
         usual = Counter((number, usual_part(within)) for _, number, within in placed)
+        found: dict[str, AdapterModule] = {}
         for linear, number, within in placed:
             part = usual_part(within)
             # Two layers of a block with the same usual name keep their own ones.
             name = part if part is not None and usual[number, part] == 1 else within
-            yield _module(linear, f"blocks.{number}.{name}", roles_of(within))
+            found[linear.path] = _module(linear, f"blocks.{number}.{name}", roles_of(within))
+        for path, _ in self.model.named_modules():
+            if path in found:
+                yield found[path]
+            elif path in self.places:
+                yield from self.places[path].modules()
         yield _module(self.linears[HEAD], HEAD, (ProjectionRole.LM_HEAD,))
 
     def _keys(self, ours: dict[str, str]) -> Iterator[TensorKey]:
@@ -131,6 +153,11 @@ class _Reading:
         heads = []
         for name, tensor in state.items():
             path, _, leaf = name.rpartition(".")
+            place = self.places.get(path)
+            if place is not None and leaf in place.tensors:
+                if leaf == place.parts[0].tensor:
+                    yield from place.tensor_keys()
+                continue
             mine = EMBED if path == self.embed else ours.get(path, path)
             linear = self.linears.get(path)
             is_turned = linear is not None and linear.is_conv1d and leaf == "weight"
@@ -144,7 +171,11 @@ class _Reading:
     def _stored_keys(self, own: tuple[TensorKey, ...]) -> Iterator[TensorKey]:
         """The tensors as checkpoints have them, the parts of a joined one in its place."""
         shapes = self.stored.shapes
+        of_experts = {key.ours for place in self.places.values() for key in place.tensor_keys()}
         for key in own:
+            if key.ours in of_experts:
+                yield key
+                continue
             name = self.stored.plain.get(key.theirs)
             if name is not None:
                 yield replace(key, theirs=name, shape=shapes[name])
@@ -157,6 +188,8 @@ class _Reading:
         for name, tensor in self.model.named_parameters():
             path, place = name.rpartition(".")[0], self._in_block(name)
             if place is None or tensor.dim() < 2 or path in ours:
+                continue
+            if path in self.places:
                 continue
             linear = self.linears.get(path)
             if linear is not None and is_router(place[1].rpartition(".")[0], linear.out_features):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vox_populi.adapters.adapter import Adapter
-from vox_populi.adapters.base import fitting_modules, require_lora, version_notes
+from vox_populi.adapters.base import fitting_modules, leaves_experts, require_lora, version_notes
 from vox_populi.adapters.header import AdapterHeader
 from vox_populi.adapters.v3.burn_bin import is_burn_bin_name
 from vox_populi.adapters.v3.facts import require_qlora
@@ -168,7 +168,12 @@ def qlora_inputs(
     assert header.quantization is not None, "others were refused"
     refuse_no_op(adapter, where)
     folder = found.base_folder(say_merge.BASE_NOT_FOUND.at(where))
-    stored = read_inventory(folder or embedded_model_dir(), allow_nf4=True, source=header.source)
+    stored = read_inventory(
+        folder or embedded_model_dir(),
+        allow_nf4=True,
+        source=header.source,
+        leave_experts=leaves_experts(header),
+    )
     modules = fitting_modules(stored, header, where)
     inventory = _as_trained(stored, header, found.sidecar)
     trained = trained_base(inventory, header, header.quantization, modules)

@@ -23,6 +23,7 @@ from vox_populi.hf.own_mlps import mlp_paths
 from vox_populi.hf.transformers_classes import FAILURES, foreign_class, load_transformers
 from vox_populi.hf.transformers_table import read_module_table
 from vox_populi.model.transformers_attention import segments
+from vox_populi.model.transformers_experts import register_counted_experts
 
 _COUNTED = "vox_counted"
 """Name under which transformers knows the attention that is counted."""
@@ -80,9 +81,12 @@ class _Counting:
         transformers.AttentionInterface.register(_COUNTED, _counted_attention)
         found = foreign_class(raw, where)
         table = read_module_table(found, where)
+        functions = {"attn_implementation": attention}
+        if table.experts:
+            functions["experts_implementation"] = register_counted_experts()
         with torch.device("meta"):
             self._model: Any = transformers.AutoModelForCausalLM.from_config(
-                found.config, attn_implementation=attention, dtype=dtype
+                found.config, dtype=dtype, **functions
             )
         self._model.eval().requires_grad_(requires_grad=False)
         embed = self._model.get_submodule(table.embed)
@@ -103,7 +107,7 @@ class _Counting:
             mlp = self._model.get_submodule(path)
             mlp.register_forward_pre_hook(self._begin_mlp)
             mlp.register_forward_hook(self._end_mlp)
-        for module in table.modules:
+        for module in (each for each in table.modules if not each.in_expert):
             layer = self._model.get_submodule(module.theirs)
             layer.register_forward_pre_hook(lambda _, given: self._hold(given[0]))
 

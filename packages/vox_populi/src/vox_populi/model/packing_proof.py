@@ -24,6 +24,7 @@ from vox_populi.hf.transformers_classes import FAILURES
 from vox_populi.model.activation_memory import ActivationMemory, Activations
 from vox_populi.model.lora_transformer import adapter_parameters, attach_adapters
 from vox_populi.model.transformers_attention import OWN_ATTENTION
+from vox_populi.model.transformers_experts import experts_of_the_class
 from vox_populi.model.transformers_graph import TransformersGraph
 from vox_populi.operator_messages import transformers_graph as say
 from vox_tensor.collate import PackedBatch, collate_window
@@ -122,11 +123,13 @@ class _Toy(NamedTuple):
 
     @torch.no_grad()
     def own_logits(self, batch: PackedBatch) -> Tensor:
-        """What the class itself makes of one row, with its own attention."""
-        inner = self.graph.inner
+        """What the class itself makes of one row, with its own attention and experts."""
+        inner, table = self.graph.inner, self.graph.config.modules
+        assert table is not None, "transformers computes it"
         inner.set_attn_implementation(OWN_ATTENTION)
         try:
-            out: Tensor = inner(input_ids=batch.ids_T.unsqueeze(0), use_cache=False).logits[0]
+            with experts_of_the_class(inner, table):
+                out: Tensor = inner(input_ids=batch.ids_T.unsqueeze(0), use_cache=False).logits[0]
         finally:
             inner.set_attn_implementation(self.graph.attention)
         return out

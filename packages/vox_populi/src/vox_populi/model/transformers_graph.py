@@ -35,6 +35,7 @@ from vox_populi.model.transformers_attention import (
 )
 from vox_populi.model.transformers_blocks import keeping, make_repeatable
 from vox_populi.model.transformers_cache import TransformersCache
+from vox_populi.model.transformers_experts import register_experts, tell_experts_apart
 from vox_tensor.collate import PackedBatch
 from vox_tensor.host_copy import copied_to
 from vox_tensor.lora import LoraLinear
@@ -76,10 +77,11 @@ class TransformersGraph(CausalGraph):
         auto = load_transformers().AutoModelForCausalLM
         self.attention = ATTENTION if takes_attention(found) else OWN_ATTENTION
         """Name of the attention that computes it."""
+        functions = {"attn_implementation": self.attention}
+        if config.modules.experts:
+            functions["experts_implementation"] = register_experts()
         with _Hollow():
-            self.inner: Any = auto.from_config(
-                found.config, attn_implementation=self.attention, dtype=dtype
-            )
+            self.inner: Any = auto.from_config(found.config, dtype=dtype, **functions)
         self._turn_conv1d()
         make_repeatable(self.inner, config.modules)
         self._joined = config.modules.joined
@@ -87,6 +89,7 @@ class TransformersGraph(CausalGraph):
         """Tensors of a folder that wait for others that they are joined with."""
         self._paths = {module.ours: module.theirs for module in config.modules.modules}
         self._paths["embed"] = config.modules.embed
+        self._paths |= tell_experts_apart(self.inner, config.modules)
         self._head_scale = head_scale(found.config)
         self.logit_cap = getattr(found.config, "final_logit_softcapping", None)
         self.eval()

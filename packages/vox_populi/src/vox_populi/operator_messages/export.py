@@ -290,6 +290,7 @@ def mobile_format_refused(target: str, reason: str, fix: str) -> Problem:
     )
 
 
+NOTE_EXPERTS_STACKED = "the adapters of a layer's experts are stacked, as PEFT's target_parameters"
 NOTE_EXPERTS_IN_PEFT = "each expert has an adapter; PEFT 0.21 stacks them as it loads"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vox_populi.adapters.base import fitting_modules, require_base, version_notes
+from vox_populi.adapters.base import fitting_modules, leaves_experts, require_base, version_notes
 from vox_populi.adapters.peft.adapter import read_peft_adapter
 from vox_populi.adapters.peft.config import PEFT_WEIGHTS_FILE, read_peft_config
 from vox_populi.errors import ArtifactError, ConfigError
@@ -71,7 +71,10 @@ def _with_own_adapter(path: Path, model_dir: Path | None) -> ChosenModel:
     folder = found.base_folder()
     is_quantized = header.quantization is not None
     inventory = read_inventory(
-        folder or embedded_model_dir(), allow_nf4=is_quantized, source=header.source
+        folder or embedded_model_dir(),
+        allow_nf4=is_quantized,
+        source=header.source,
+        leave_experts=leaves_experts(header),
     )
     require_base(inventory, base_digest(inventory), header, where)
     fitting_modules(inventory, header, where)

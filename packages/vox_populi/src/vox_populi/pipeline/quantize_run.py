@@ -27,7 +27,7 @@ def quantize(request: QuantizeRequest) -> QuantizeReport:
         VoxError: As `pipeline.quantize.quantize_model` says; nothing was published.
     """
     started = time.perf_counter()
-    inventory = read_inventory(request.model_dir, allow_nf4=True)
+    inventory = read_inventory(request.model_dir, allow_nf4=True, leave_experts=True)
     if inventory.config.experts is not None:
         where, kind = str(request.model_dir / CONFIG_NAME), inventory.config.model_type
         meaning = "experts in 4 bits, which transformers has no form for"
@@ -40,7 +40,7 @@ def quantize(request: QuantizeRequest) -> QuantizeReport:
     _check_output(request, plan.total_bytes)
     with StagedFolder.create(request.output) as staged:
         digests = write_nf4_folder(plan, inventory, settings, staged)
-        written = read_inventory(staged.path, allow_nf4=True)
+        written = read_inventory(staged.path, allow_nf4=True, leave_experts=True)
         assert len(written.nf4) == plan.n_packed, "the folder does not read as it was planned"
         staged.publish()
     return QuantizeReport(

@@ -19,6 +19,7 @@ from vox_populi.files.removal import is_own_folder
 from vox_populi.files.staged_folder import StagedFolder
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.files.whole_file import canonical_json, pretty_json
+from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.inventory import ModelInventory, read_inventory
 from vox_populi.hf.model_config import CONFIG_NAME
 from vox_populi.operator_messages import environment as say_environment
@@ -64,9 +65,11 @@ def cached_base(
     if inventory.missing:
         note = say_quantize.note_nf4_cache_unused("the base is not complete")
         return CachedBase(inventory=inventory, notes=(note,))
-    entry = cache_dir / cache_entry_name(settings, base_digest)
-    facts = _facts(settings, base_digest)
-    found = _read_entry(entry, facts)
+    table, source = inventory.config.modules, inventory.config.source
+    tells_apart = table is not None and bool(table.experts)
+    facts = _facts(settings, base_digest, tells_apart=tells_apart)
+    entry = cache_dir / cache_entry_name(settings, base_digest, tells_apart=tells_apart)
+    found = _read_entry(entry, facts, source)
     if isinstance(found, ModelInventory):
         return _used(entry, found)
     try:
@@ -78,13 +81,13 @@ def cached_base(
         raise
     with staged:
         # Whoever held the lock before us may have finished the entry.
-        found = _read_entry(entry, facts)
+        found = _read_entry(entry, facts, source)
         if isinstance(found, ModelInventory):
             return _used(entry, found)
         _fill(staged, facts, inventory, settings)
         kept = staged.publish()
     rest = None if kept is None else _remove_entry(kept, entry)
-    made = read_inventory(entry, allow_nf4=True)
+    made = read_inventory(entry, allow_nf4=True, source=source)
     notes = [say_quantize.note_nf4_cache_damaged(str(entry), found)] if found else []
     notes += [] if rest is None else [say_quantize.note_nf4_cache_rest(str(rest))]
     return CachedBase(
@@ -92,18 +95,20 @@ def cached_base(
     )
 
 
-def cache_entry_name(settings: Nf4Settings, base_digest: str) -> str:
+def cache_entry_name(settings: Nf4Settings, base_digest: str, *, tells_apart: bool = False) -> str:
     """Folder name of a base's entry, which differs for every base, setting and layout."""
-    text = canonical_json(_facts(settings, base_digest))
+    text = canonical_json(_facts(settings, base_digest, tells_apart=tells_apart))
     return f"nf4-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
-def _facts(settings: Nf4Settings, base_digest: str) -> dict[str, object]:
+def _facts(settings: Nf4Settings, base_digest: str, *, tells_apart: bool) -> dict[str, object]:
     return {
         "schema_version": SCHEMA_VERSION,
         "base_digest": base_digest,
         "base_quant": "nf4",
         **asdict(settings),
+        # Without it experts that a class of transformers holds together are dense.
+        **({"experts": True} if tells_apart else {}),
     }
 
 
@@ -112,7 +117,9 @@ def _used(entry: Path, inventory: ModelInventory) -> CachedBase:
     return CachedBase(inventory=inventory, notes=(note,))
 
 
-def _read_entry(entry: Path, facts: Mapping[str, object]) -> ModelInventory | str:
+def _read_entry(
+    entry: Path, facts: Mapping[str, object], source: GraphSource
+) -> ModelInventory | str:
     """The entry with every byte checked, or its problem; nothing if it does not exist."""
     try:
         names = sorted(each.name for each in entry.iterdir())
@@ -130,7 +137,7 @@ def _read_entry(entry: Path, facts: Mapping[str, object]) -> ModelInventory | st
         for name, digest in files.items():
             if Path(name).name != name or content_digest(entry / name) != digest:
                 return f"{name} has changed since it was written"
-        found = read_inventory(entry, allow_nf4=True)
+        found = read_inventory(entry, allow_nf4=True, source=source)
         if unnamed := {CONFIG_NAME, *found.shards} - files.keys():
             return f"{CACHE_MANIFEST} does not list {min(unnamed)}"
     except ModelError as error:

@@ -11,7 +11,9 @@ from vox_populi.adapters.header import AdaptedModule, Quantization
 from vox_populi.adapters.v3.names import logical_names
 from vox_populi.containers.dtypes import STORED_NAME_OF
 from vox_populi.data.data_report import DropReason
+from vox_populi.hf.model_config import ModelConfig
 from vox_populi.plan.execution_planner import ExecutionPlan
+from vox_populi.plan.nf4_plan import QuantPlan
 
 WHOLE_TURN = 0
 """The source system's width for a loss over all supervised tokens."""
@@ -62,4 +64,12 @@ def quantization_of(plan: ExecutionPlan) -> Quantization | None:
     return Quantization(
         nf4=plan.quant.settings,
         compute_dtype=STORED_NAME_OF[plan.compute_dtype].lower(),
+        experts=_has_packed_experts(plan.config, plan.quant),
     )
+
+
+def _has_packed_experts(config: ModelConfig, quant: QuantPlan) -> bool:
+    """Whether experts that a class of transformers holds together are in NF4."""
+    packed = frozenset(quant.modules)
+    places = () if config.modules is None else config.modules.experts
+    return any(module.ours in packed for place in places for module in place.modules())

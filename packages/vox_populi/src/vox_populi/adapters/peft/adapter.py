@@ -25,6 +25,7 @@ from vox_populi.adapters.peft.config import (
     read_peft_config,
     target_names,
 )
+from vox_populi.adapters.peft.expert_tensors import stacked_experts, stacks_experts
 from vox_populi.adapters.peft.tensors import check_peft_tensors, peft_keys, stored_tables
 from vox_populi.containers.file_ranges import read_range
 from vox_populi.containers.safetensors_header import SafetensorsHeader, read_header
@@ -69,13 +70,19 @@ def peft_files(
     if config.outer is not None:
         # What is around the text model has projections of the same names.
         every += [path.removeprefix(config.outer.prefix) for path in every]
+    ranks: Mapping[str, int] = {}
+    named: dict[str, Tensor] = {}
+    if stacks_experts(config):
+        stacked = stacked_experts(config, modules, tensors, lora.rank)
+        ranks, named = stacked.ranks, dict(stacked.tensors)
+        modules = [module for module in modules if not module.in_expert]
     targets = target_names([module.theirs for module in modules], every)
-    named = {
+    named |= {
         key: tensors[module.ours + half]
         for module in modules
         for key, half in zip(peft_keys(module), _HALVES, strict=True)
     }
-    text = peft_config_text(lora, modules, targets, base_name)
+    text = peft_config_text(lora, modules, targets, base_name, parameters=ranks)
     return {
         PEFT_CONFIG_FILE: [text.encode()],
         PEFT_WEIGHTS_FILE: container_chunks(named, PEFT_METADATA),

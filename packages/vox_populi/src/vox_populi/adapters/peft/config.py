@@ -112,7 +112,12 @@ class PeftConfig:
 
 
 def peft_config_text(
-    lora: LoraSpec, modules: Sequence[AdapterModule], targets: Sequence[str], base_name: str
+    lora: LoraSpec,
+    modules: Sequence[AdapterModule],
+    targets: Sequence[str],
+    base_name: str,
+    *,
+    parameters: Mapping[str, int] | None = None,
 ) -> str:
     """The file for one of our adapters: indent 2, keys and lists sorted, only PEFT's keys.
 
@@ -121,10 +126,13 @@ def peft_config_text(
         modules: The adapted projections.
         targets: Names that select them, see `target_names`.
         base_name: Name or folder under which PEFT finds the base.
+        parameters: Ranks of tensors with all experts of a layer, by the ends of their paths.
     """
+    ranks = parameters or {}
+    other = {name: rank for name, rank in ranks.items() if rank != lora.rank}
     alpha = int(lora.alpha) if lora.alpha.is_integer() else lora.alpha
     values: dict[str, object] = {
-        "alpha_pattern": {},
+        "alpha_pattern": {name: alpha * (rank // lora.rank) for name, rank in other.items()},
         "base_model_name_or_path": base_name,
         "bias": "none",
         "fan_in_fan_out": any(module.fan_in_fan_out for module in modules),
@@ -134,9 +142,10 @@ def peft_config_text(
         "modules_to_save": None,
         "peft_type": "LORA",
         "r": lora.rank,
-        "rank_pattern": {},
+        "rank_pattern": other,
         "revision": None,
         "target_modules": sorted(targets),
+        **({"target_parameters": sorted(ranks)} if ranks else {}),
         "task_type": "CAUSAL_LM",
         "use_dora": False,
         "use_rslora": lora.use_rslora,

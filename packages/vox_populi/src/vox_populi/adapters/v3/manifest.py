@@ -281,7 +281,7 @@ def _embed_key(raw: Mapping[str, object], base_key_map: Mapping[str, str]) -> st
 
 def _stored_weights(quant: Mapping[str, object]) -> tuple[str, bool | None]:
     """`base_quant` and `double_quant`; other fields are optional but must be valid."""
-    check_keys(quant, ("base_quant",), ("double_quant", "block_size", "compute_dtype"))
+    check_keys(quant, ("base_quant",), ("double_quant", "block_size", "compute_dtype", "experts"))
     if "block_size" in quant:
         take_one_of(quant, "block_size", BLOCK_SIZES)
     if "compute_dtype" in quant:
