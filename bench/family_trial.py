@@ -27,6 +27,7 @@ from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import HEAD, AdapterModule, adapter_modules
+from vox_populi.hf.module_table import ModuleTable
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.packing_proof import Differences, measure_packing
@@ -141,7 +142,8 @@ def _learn(trial: Trial, settings: Mapping[str, Any], folder: Path) -> None:
             for module in adapter_modules(inventory.config)
             if module.ours in {each.ours for each in trained.header.modules}
         }
-        trial.merge = _difference(_logits(found), _logits(_Adapted(base, learned)))
+        table = inventory.config.modules
+        trial.merge = _difference(_logits(found), _logits(_Adapted(base, learned, table)))
         _compare_gradients(trial, base, folder / "base", is_peft=False)
         return
     try:
@@ -158,24 +160,48 @@ def _learn(trial: Trial, settings: Mapping[str, Any], folder: Path) -> None:
     )
     trial.peft = "loads strictly" if is_whole else "differs"
     trial.merge = _difference(_logits(found), _logits(theirs))
-    _compare_gradients(trial, theirs, folder / "base", is_peft=True)
+    has_experts = any("experts" in name for name in stored)
+    _compare_gradients(
+        trial, base if has_experts else theirs, folder / "base", is_peft=not has_experts
+    )
 
 
 class _Adapted:
     """A model of transformers with `W + scale * B @ A` in place of its weights, without PEFT."""
 
-    def __init__(self, model: Any, pairs: Mapping[AdapterModule, Any]) -> None:
-        self._model, self._pairs = model, pairs
+    def __init__(
+        self, model: Any, pairs: Mapping[AdapterModule, Any], table: ModuleTable | None
+    ) -> None:
+        self._model, self._pairs, self._table = model, pairs, table
 
     def __call__(self, **given: Any) -> Any:
-        weights = {}
+        deltas = {}
         for module, (a_RI, b_OR) in self._pairs.items():
             delta = b_OR @ a_RI * _SPEC.scale
-            weight = self._model.get_submodule(module.theirs).weight
-            weights[f"{module.theirs}.weight"] = weight.detach() + (
-                delta.t() if module.fan_in_fan_out else delta
-            )
+            deltas[module.ours] = delta.t() if module.fan_in_fan_out else delta
+        added = {
+            f"{module.theirs}.weight": deltas[module.ours]
+            for module in self._pairs
+            if not module.in_expert
+        } | self._of_experts(deltas)
+        weights = {
+            name: self._model.get_parameter(name).detach() + each for name, each in added.items()
+        }
         return torch.func.functional_call(self._model, weights, kwargs=given)
+
+    def _of_experts(self, deltas: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What is added to tensors with all experts of a layer."""
+        return {
+            f"{place.path}.{tensor}": torch.stack(
+                [
+                    torch.cat([deltas[f"{place.ours}.{number}.{part.name}"] for part in parts])
+                    for number in range(place.count)
+                ]
+            )
+            for place in (() if self._table is None else self._table.experts)
+            for tensor, parts in place.tensors.items()
+            if f"{place.ours}.0.{parts[0].name}" in deltas
+        }
 
 
 def _compare_gradients(trial: Trial, theirs: Any, base: Path, *, is_peft: bool) -> None:
@@ -200,7 +226,7 @@ def _compare_gradients(trial: Trial, theirs: Any, base: Path, *, is_peft: bool) 
                 its["default"].weight.copy_(mine)
                 pairs.append((mine, its["default"].weight))
     if not is_peft:
-        theirs = _Adapted(theirs, by_hand)
+        theirs = _Adapted(theirs, by_hand, model.config.modules)
     rows = _rows()
     loss = model.loss_sum(collate_window(rows))
     loss.backward()
