@@ -191,9 +191,8 @@ def test_gradients_of_gpt_oss_are_those_of_whole_tensors_in_peft(tmp_path: Path)
         assert layer.b_OR.grad is not None
         assert_parity(layer.a_RI.grad, a.grad[rows], F32_GRAD)
         assert_parity(layer.b_OR.grad, b.grad[:, columns], F32_GRAD)
-    assert any(
-        differs(layer.a_RI.grad, torch.zeros_like(layer.a_RI), F32_GRAD) for layer, *_ in pairs
-    )
+    first = pairs[0][1]
+    assert differs(first.grad, torch.zeros_like(first), F32_GRAD)
 
 
 @pytest.mark.parametrize("model_type", FORMS[:2])
@@ -205,7 +204,7 @@ def test_a_merged_folder_is_base_and_adapter_in_the_form_of_the_base(
     )
     report = run_training(contract(tmp_path, "run", learning_rate=2e-2, max_steps=1), RunOptions())
     merged = merge_adapter(AnyMergeRequest(source=report.run, output=tmp_path / "merged"))
-    found = AutoModelForCausalLM.from_pretrained(merged.output, dtype=torch.float32)
+    found: Any = AutoModelForCausalLM.from_pretrained(merged.output, dtype=torch.float32)
     assert stored_forms(tmp_path / "merged") == stored_forms(tmp_path / "base")
     changed = {
         name

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
@@ -77,7 +80,9 @@ def test_result_and_every_gradient_are_those_of_the_slots_by_themselves(is_split
     pairs = [t for e in experts for p in (*e.first, e.down) for t in (p.a, p.b) if t is not None]
     upstream = torch.randn_like(ours)
     found = torch.autograd.grad(ours, (x, weights, *pairs), upstream)
-    wanted = torch.autograd.grad(expected, (x, weights, *pairs), upstream, allow_unused=True)
+    wanted: Sequence[Any] = torch.autograd.grad(
+        expected, (x, weights, *pairs), upstream, allow_unused=True
+    )
     for mine, other in zip(found, wanted, strict=True):
         if other is None:
             assert not mine.any(), "an expert without tokens has gradients of zero"

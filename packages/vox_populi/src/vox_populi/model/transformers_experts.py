@@ -145,7 +145,8 @@ def _counted(module: Any, x_TD: Tensor, chosen_TK: Tensor, weights_TK: Tensor) -
     """What transformers calls where only shapes matter."""
     first = module.gate_up_proj if module.has_gate else module.up_proj
     n_features = first.shape[2 if module.is_transposed else 1]
-    return _kept(x_TD, weights_TK.float(), chosen_TK.shape[1], n_features)
+    out_TD: Tensor = _kept(x_TD, weights_TK.float(), chosen_TK.shape[1], n_features)
+    return out_TD
 
 
 class _Kept(torch.autograd.Function):

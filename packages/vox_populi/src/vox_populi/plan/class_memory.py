@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import ceil
 
 from vox_populi.containers.dtypes import BYTES_OF_VALUE
 from vox_populi.contract.choices import ActivationMemoryChoice
 from vox_populi.hf.kept_bytes import KeptByBlocks
 from vox_populi.hf.keymap import AdapterModule
 from vox_populi.hf.model_config import ModelConfig
-from vox_populi.plan.memory_estimate import CAPPED_SCORES, MemoryEstimate, WorkingSet
+from vox_populi.plan.memory_estimate import CAPPED_SCORES, MemoryEstimate, WorkingSet, mask_size
 
 LIBRARY_BYTES = 192 * 2**20
 """What transformers takes beside torch: 150 to 170 MiB more were resident with 5.23 on Linux."""
@@ -47,7 +48,7 @@ def class_memory(
         activations = UNKNOWN_FACTOR * memory.activations
         return replace(memory, activations=activations, working=2 * memory.working, runtime=runtime)
     size, tokens, width = BYTES_OF_VALUE[work.compute_dtype], work.tokens, config.hidden_size
-    masks = tokens * size * sum(module.in_features for module in masked)
+    masks = ceil(tokens * size * sum(mask_size(module, config) for module in masked))
     input_bytes, n_blocks = tokens * width * size, len(kept.blocks)
     whole = [kept.of_window(block.whole, tokens) for block in kept.blocks]
     in_mlp = [kept.of_window(block.in_mlp, tokens) for block in kept.blocks]

@@ -253,8 +253,8 @@ def kept_per_token(
         kept: Not `auto`.
     """
     n_layers, width = config.n_layers, config.hidden_size
-    of_mlps = ceil(sum(_mask_size(module, config) for module in masked if ".mlp." in module.ours))
-    masks = ceil(sum(_mask_size(module, config) for module in masked))
+    of_mlps = ceil(sum(mask_size(module, config) for module in masked if ".mlp." in module.ours))
+    masks = ceil(sum(mask_size(module, config) for module in masked))
     outside, in_mlps = _outside_mlp(config), _in_mlps(config)
     block = activations_per_token(config)
     match kept:
@@ -312,7 +312,7 @@ def _widest_mlp(config: ModelConfig) -> int:
     return max(dense, width_as_mlp(config))
 
 
-def _mask_size(module: AdapterModule, config: ModelConfig) -> float:
+def mask_size(module: AdapterModule, config: ModelConfig) -> float:
     """Elements of a dropout mask per token."""
     share = share_of_tokens(config) if module.in_expert else 1.0
     return module.in_features * share
