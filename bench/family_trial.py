@@ -155,15 +155,29 @@ def _learn(trial: Trial, settings: Mapping[str, Any], folder: Path) -> None:
     theirs.eval()
     stored = load_file(folder / "peft" / "adapter_model.safetensors")
     loaded = get_peft_model_state_dict(theirs)
-    is_whole = stored.keys() == loaded.keys() and all(
-        torch.equal(stored[key], loaded[key]) for key in stored
-    )
-    trial.peft = "loads strictly" if is_whole else "differs"
+    trial.peft = "loads strictly" if _is_whole(stored, loaded) else "differs"
     trial.merge = _difference(_logits(found), _logits(theirs))
     has_experts = any("experts" in name for name in stored)
     _compare_gradients(
         trial, base if has_experts else theirs, folder / "base", is_peft=not has_experts
     )
+
+
+def _is_whole(stored: Mapping[str, torch.Tensor], loaded: Mapping[str, torch.Tensor]) -> bool:
+    """Whether every value of an exported adapter was loaded, experts' in whatever stack."""
+    own, found = (
+        {key: each for key, each in tensors.items() if "experts" not in key}
+        for tensors in (stored, loaded)
+    )
+    if own.keys() != found.keys() or not all(torch.equal(own[key], found[key]) for key in own):
+        return False
+    of_experts = (
+        [each.flatten() for key, each in tensors.items() if "experts" in key]
+        for tensors in (stored, loaded)
+    )
+    kept = [torch.cat([torch.zeros(0), *each]) for each in of_experts]
+    left = [each[each != 0].sort().values for each in kept]
+    return torch.equal(*left)
 
 
 class _Adapted:

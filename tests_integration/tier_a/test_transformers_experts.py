@@ -90,7 +90,7 @@ def with_updates(model: Any, graph: TransformersGraph, pairs: Pairs) -> Callable
     table = graph.config.modules
     assert table is not None
     model.set_experts_implementation("eager")
-    updates = {}
+    updates: dict[str, Tensor] = {}
     for place in table.experts:
         updates |= whole_updates(place, pairs)
     for module in table.modules:
