@@ -19,19 +19,23 @@ from tests_integration.tier_a.test_transformers_graph_runs import (
     logits_of,
 )
 from tests_integration.tiny_mxfp4 import change_config, write_mxfp4_model
-from tests_integration.tolerances import F32_LOGITS, assert_parity, differs
+from tests_integration.tolerances import BF16_WEIGHT, F32_LOGITS, assert_parity, differs
 from vox_populi.contract.choices import Backend
 from vox_populi.errors import ModelError
+from vox_populi.hf.experts_place import EACH
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.infer.cached_model import CachedModel
 from vox_populi.infer.generate import generate_ids
 from vox_populi.infer.sampling_spec import SamplingSpec
+from vox_populi.merge.choices import Onto
 from vox_populi.model.hf_load import load_base
+from vox_populi.model.transformers_experts import experts_of_the_class
 from vox_populi.model.transformers_graph import TransformersGraph
 from vox_populi.operator_messages.mxfp4 import NOTE_MERGED_DENSE, NOTE_READ_AS_DENSE
 from vox_populi.pipeline.merge import AnyMergeRequest, merge_adapter
 from vox_populi.pipeline.model_check import ModelCheckRequest, check_model
 from vox_populi.pipeline.train import RunOptions, run_training
+from vox_populi.runs.find_adapter import find_own_adapter
 from vox_tensor.collate import collate_window
 from vox_tensor.mxfp4 import dequantize_mxfp4
 from vox_tensor.records import IGNORE_INDEX, EncodedRow
@@ -62,7 +66,12 @@ def test_a_folder_is_computed_as_transformers_computes_it(tmp_path: Path) -> Non
     theirs, inventory = dense_model(tmp_path), read_inventory(tmp_path)
     ours = load_base(inventory, torch.float32)
     assert isinstance(ours, TransformersGraph)
-    state, expected = ours.inner.state_dict(), theirs.state_dict()
+    table = inventory.config.modules
+    assert table is not None
+    with experts_of_the_class(ours.inner, table):
+        whole = ours.inner.state_dict()
+    state = {name: tensor for name, tensor in whole.items() if f".{EACH}." not in name}
+    expected = theirs.state_dict()
     assert state.keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in state.items())
     ids = tuple(IDS[0].tolist())
@@ -79,12 +88,16 @@ def test_a_folder_is_computed_as_transformers_computes_it(tmp_path: Path) -> Non
     assert inventory.total_bytes < sum(tensor.nbytes for tensor in state.values())
 
 
-def test_a_merge_of_qlora_is_in_one_type_and_has_the_experts_as_they_were(tmp_path: Path) -> None:
+def test_a_merge_onto_the_published_numbers_is_in_one_type_and_adds_to_every_expert(
+    tmp_path: Path,
+) -> None:
     write_mxfp4_model(tmp_path / "base", tokenizer=True, spread=0.5, dtype=torch.bfloat16)
     asked = contract(tmp_path, "run", backend=Backend.QLORA, max_steps=2)
     assert NOTE_READ_AS_DENSE in check_model(ModelCheckRequest(source=tmp_path / "base")).notes
     report = run_training(asked, RunOptions())
-    merged = merge_adapter(AnyMergeRequest(source=report.run, output=tmp_path / "merged"))
+    merged = merge_adapter(
+        AnyMergeRequest(source=report.run, output=tmp_path / "merged", onto=Onto.ORIGINAL)
+    )
     assert NOTE_MERGED_DENSE in merged.notes
     config = json.loads((merged.output / "config.json").read_text("utf-8"))
     assert "quantization_config" not in config
@@ -92,7 +105,12 @@ def test_a_merge_of_qlora_is_in_one_type_and_has_the_experts_as_they_were(tmp_pa
     base = dense_model(tmp_path / "base").state_dict()
     dtype = stored[EXPERTS].dtype
     assert {tensor.dtype for tensor in stored.values()} == {dtype}
-    assert torch.equal(stored[EXPERTS], base[EXPERTS].to(dtype))
+    learned = find_own_adapter(report.run, None).adapter
+    pairs = [learned.pair(f"blocks.0.mlp.experts.{number}.gate_up") for number in range(4)]
+    updates = [learned.header.lora.scale * (b_OR @ a_RI).t() for a_RI, b_OR in pairs]
+    expected = base[EXPERTS] + torch.stack(updates)
+    assert differs(expected, base[EXPERTS], F32_LOGITS)
+    assert_parity(stored[EXPERTS].float(), expected, BF16_WEIGHT)
 
 
 def test_damage_is_one_line_each(tmp_path: Path) -> None:

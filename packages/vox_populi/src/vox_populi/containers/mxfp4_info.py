@@ -35,6 +35,12 @@ class Mxfp4Info(TensorInfo):
         shape = (experts, per_row * block_bytes * 2, rows)
         return cls(name, EXACT_DTYPE, shape, blocks.shard, blocks.start, blocks.end, scales, blocks)
 
+    def expert(self, number: int, name: str) -> Mxfp4Info:
+        """The entry of the matrix of one expert, `[I, O]`, under a name of its own."""
+        blocks, scales = _entry(self.blocks, number), _entry(self.scales, number)
+        start, end = blocks.start, blocks.end
+        return Mxfp4Info(name, self.dtype, self.shape[-2:], self.shard, start, end, scales, blocks)
+
     @property
     def n_bytes(self) -> int:
         """Size of the dense tensor."""
@@ -44,3 +50,10 @@ class Mxfp4Info(TensorInfo):
     def parts(self) -> tuple[TensorInfo, ...]:
         """Blocks and scales."""
         return self.blocks, self.scales
+
+
+def _entry(info: TensorInfo, number: int) -> TensorInfo:
+    """One entry of the first dimension, which stays."""
+    size = info.n_bytes // info.shape[0]
+    start = info.start + number * size
+    return TensorInfo(info.name, info.dtype, (1, *info.shape[1:]), info.shard, start, start + size)

@@ -21,13 +21,14 @@ from vox_tensor.mxfp4_format import NAN_SCALE
 
 
 def read_mxfp4(folder: Path, info: Mxfp4Info) -> Tensor:
-    """The dense tensor, `[E, I, O]`; beside it, one expert is in memory at a time.
+    """The dense tensor, `[E, I, O]` or `[I, O]`; beside it, one expert is in memory at a time.
 
     Raises:
         ModelError: As `expert_matrices`.
     """
     dense = torch.empty(info.shape, dtype=torch.bfloat16)
-    for place, matrix_IO in zip(dense, expert_matrices(folder, info), strict=True):
+    places = dense.view(-1, *info.shape[-2:])
+    for place, matrix_IO in zip(places, expert_matrices(folder, info), strict=True):
         place.copy_(matrix_IO)
     return dense
 

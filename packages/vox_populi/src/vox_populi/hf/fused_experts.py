@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from vox_populi.containers.mxfp4_info import Mxfp4Info
 from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.hf.experts_place import ExpertsPlace
 from vox_populi.hf.model_config import ModelConfig
@@ -29,16 +30,25 @@ class FusedTensor:
 
     def split(self, info: TensorInfo) -> Iterator[tuple[str, TensorInfo]]:
         """Each matrix's name and its range in the file; `info` must have the right size."""
+        if isinstance(info, Mxfp4Info):
+            # Only whole tensors of experts are in this form, each with one matrix.
+            for number, (name, _) in enumerate(self.parts):
+                yield name, info.expert(number, _spelled(info, name))
+            return
         n_values = self.shape[0] * self.shape[1] * self.shape[2]
         start = info.start
         for name, shape in self.parts:
             end = start + info.n_bytes * (shape[0] * shape[1]) // n_values
-            spelled = f"{info.name}: {name.partition(_EXPERTS)[2]}"
-            yield name, TensorInfo(spelled, info.dtype, shape, info.shard, start, end)
+            yield name, TensorInfo(_spelled(info, name), info.dtype, shape, info.shard, start, end)
             start = end
 
 
 _EXPERTS = ".experts."
+
+
+def _spelled(info: TensorInfo, name: str) -> str:
+    """What a part of a tensor is called in messages."""
+    return f"{info.name}: {name.partition(_EXPERTS)[2]}"
 
 
 def fused_tensors(config: ModelConfig) -> Mapping[str, FusedTensor]:

@@ -254,11 +254,12 @@ class _FoundTensors:
                 parts = self._split(fused[stored_name], whole)
             else:
                 parts = [(stored_name, whole)]
+            twice = next((name for name, _ in parts if name in by_name), None)
+            if twice is not None:
+                where = self._place(whole)
+                self.problems.add([say_model_folder.tensor_named_twice(twice).at(where)])
             for name, info in parts:
-                if name in by_name:
-                    where = self._place(whole)
-                    self.problems.add([say_model_folder.tensor_named_twice(name).at(where)])
-                elif not is_derived(self.config, name):
+                if name not in by_name and not is_derived(self.config, name):
                     by_name[name] = info
         return by_name
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vox_populi.containers.file_ranges import open_ranges, read_range
+from vox_populi.containers.mxfp4_info import Mxfp4Info
+from vox_populi.containers.mxfp4_reader import read_mxfp4
 from vox_populi.containers.safetensors_header import TensorInfo
 from vox_populi.containers.tensor_reader import read_tensor, values_of
 from vox_populi.containers.torch_dtypes import TORCH_DTYPE_OF
@@ -64,6 +66,23 @@ class StoredRows:
         return values_of(data, self._info.dtype).float().view(1, -1)
 
 
+class DenseRows:
+    """Rows of a matrix in MXFP4; made again for each product."""
+
+    def __init__(self, folder: Path, info: Mxfp4Info) -> None:
+        self._folder, self._info = folder, info
+        n_rows, width = info.shape
+        self.shape = (n_rows, width)
+
+    def blocks(self, step: int) -> Iterator[Tensor]:
+        """Yield views of the whole matrix."""
+        yield from read_mxfp4(self._folder, self._info).float().split(step)
+
+    def row(self, row: int) -> Tensor:
+        """One row; the whole matrix is made for it."""
+        return read_mxfp4(self._folder, self._info)[row : row + 1].float()
+
+
 class RoundedRows:
     """Rows of a weight that was in NF4 during training; rounded again for each product."""
 
@@ -108,7 +127,7 @@ class MergedRows:
 def stored_model(inventory: ModelInventory) -> CausalGraph:
     """A folder's model as stored; it must not be quantised."""
     return streamed_model(
-        inventory, lambda key: StoredRows(inventory.model_dir, _info(inventory, key))
+        inventory, lambda key: _stored_rows(inventory.model_dir, _info(inventory, key))
     )
 
 
@@ -120,7 +139,7 @@ def trained_model(trained: TrainedBase) -> CausalGraph:
         rounded = trained.weight(key)
         if rounded is not None:
             return RoundedRows(rounded)
-        return StoredRows(inventory.model_dir, _info(inventory, key))
+        return _stored_rows(inventory.model_dir, _info(inventory, key))
 
     return streamed_model(inventory, rows)
 
@@ -140,8 +159,13 @@ def planned_model(inventory: ModelInventory, graph: MergedGraph) -> CausalGraph:
 def merged_rows(tensor: MergedTensor, folder: Path) -> WeightRows:
     """The rows of a matrix as written by a merge."""
     rounded = tensor.rounded
-    base = StoredRows(folder, tensor.source) if rounded is None else RoundedRows(rounded)
+    base = _stored_rows(folder, tensor.source) if rounded is None else RoundedRows(rounded)
     return MergedRows(base, tensor.update, TORCH_DTYPE_OF[tensor.dtype])
+
+
+def _stored_rows(folder: Path, info: TensorInfo) -> WeightRows:
+    """The rows of a matrix as a folder has it."""
+    return DenseRows(folder, info) if isinstance(info, Mxfp4Info) else StoredRows(folder, info)
 
 
 def _info(inventory: ModelInventory, key: TensorKey) -> TensorInfo:
