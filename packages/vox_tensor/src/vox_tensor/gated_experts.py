@@ -172,7 +172,7 @@ class _Backward:
     def _weight_gradient(
         self, dh_EX: Tensor, h_EX: Tensor, g_ED: Tensor, down: Projection
     ) -> Tensor:
-        """Of the slots' weights in the sum: `g . (down(h) + bias)`, without another product."""
+        """Gradient of the slots' weights: `g . (down(h) + bias)`, without another product."""
         dtype = self._weights_S.dtype
         dw_E: Tensor = torch.linalg.vecdot(dh_EX.to(dtype), h_EX.to(dtype))
         return dw_E if down.bias is None else dw_E.addmv(g_ED.to(dtype), down.bias.to(dtype))

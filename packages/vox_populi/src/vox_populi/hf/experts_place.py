@@ -26,7 +26,7 @@ class ExpertPart:
     tensor: str
     """The tensor of the class that it is a part of."""
     shape: tuple[int, int]
-    """Of one expert's matrix, as the class has it."""
+    """Shape of one expert's matrix, as the class has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class ExpertsPlace:
                 )
 
     def paths(self) -> dict[str, str]:
-        """Where the layers are in the class once `EACH` is there, by our names."""
+        """The layers' paths in the class once `EACH` is there, by our names."""
         return {
             f"{self.ours}.{expert}.{part.name}": f"{self.path}.{EACH}.{expert}.{part.name}"
             for expert in range(self.count)

@@ -35,7 +35,7 @@ class StoredNames:
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Names on disk of the tensors that are joined, by the first name in the class."""
     stacked: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
-    """Those of them that are only put on each other, one of each expert, and then side by side."""
+    """The joined tensors that are only stacked, one of each expert, a stack for each matrix."""
 
 
 def stored_names(model: Any) -> StoredNames:

@@ -30,7 +30,7 @@ class StackedExperts:
     ranks: Mapping[str, int]
     """Rank by the end of a tensor's path."""
     tensors: Mapping[str, Tensor]
-    """By their names in the container."""
+    """The tensors, by their names in the container."""
 
 
 def stacks_experts(config: ModelConfig) -> bool:
