@@ -78,10 +78,10 @@ largest difference, relative to the largest value:
   adapter.
   Recurrent layers amplify rounding: of `qwen3_5_text` every merged value is within 4e-7 of
   `W + B @ A` in float64, and this rounding alone moves logits by 2e-5, PEFT's own by 1e-5.
-- *PEFT*: whether PEFT loads every tensor of the exported adapter. Where it would take layers for
-  experts, the export is refused, and the class itself with `B @ A` added to its weights is
-  compared with.
-- *Frozen*: what carries no adapter, as a share of the values in the blocks.
+- *PEFT*: whether PEFT loads every value of the exported adapter; adapters of experts are stacked.
+- *Frozen*: what carries no adapter, as a share of the values in the blocks. Where it does not say
+  "experts", every expert of a mixture is [trained](../howto/transformers-graph.md#experts); its
+  gradients are those of the class itself with `B @ A` added to its weights.
 
 {n_trained} of {n} model types are trained, {n_packed} of them with packed rows.
 

@@ -246,7 +246,7 @@ def test_a_merged_folder_is_base_and_adapter_in_the_form_of_the_base(
 
 
 @pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys")
-@pytest.mark.parametrize("model_type", ["gpt_oss", "granitemoe"])
+@pytest.mark.parametrize("model_type", FORMS)
 def test_peft_loads_adapters_of_experts_strictly_and_computes_the_same(
     model_type: str, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from vox_populi.adapters.peft.config import names_tensors
 from vox_populi.export.consumers import Consumer, gguf_model_obstacles, mlx_path, obstacles
 from vox_populi.export.mlx_lint import mlx_model_reasons
 from vox_populi.hf.families import gemma3
@@ -53,7 +54,7 @@ def test_adapters_of_experts_are_for_peft_and_those_of_attention_for_all(name: s
         assert list(obstacles(consumer, config, attention, 4)) == []
 
 
-def test_names_that_peft_takes_for_experts_are_not_exported_for_it() -> None:
+def test_layers_whose_names_peft_takes_for_experts_are_named_as_tensors() -> None:
     config = config_of("llama")
     modules = adapter_modules(config)[:-1]
     attention = [module for module in modules if ".attn." in module.ours]
@@ -68,9 +69,10 @@ def test_names_that_peft_takes_for_experts_are_not_exported_for_it() -> None:
         expert_names=frozenset({"gate_proj", "up_proj", "down_proj"}),
     )
     foreign = replace(config, modules=table)
-    (reason,) = obstacles(Consumer.PEFT, foreign, modules, 4)
-    assert "experts" in reason
-    assert list(obstacles(Consumer.PEFT, foreign, attention, 4)) == []
+    assert names_tensors(foreign, modules)
+    assert not names_tensors(foreign, attention)
+    assert not names_tensors(config, modules)
+    assert list(obstacles(Consumer.PEFT, foreign, modules, 4)) == []
 
 
 @pytest.mark.parametrize(

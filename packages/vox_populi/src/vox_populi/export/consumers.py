@@ -96,13 +96,8 @@ def _expert_obstacles(
     """Why adapters of experts cannot be loaded.
 
     PEFT makes one adapter of those of all experts of a layer, and of gate and up together; names of
-    an ordinary MLP's projections it takes for the experts'.
+    an ordinary MLP's projections it takes for the experts', unless a folder names their tensors.
     """
-    names = frozenset() if config.modules is None else config.modules.expert_names
-    others = [module for module in modules if not module.in_expert]
-    taken = any(module.theirs.rpartition(".")[2] in names for module in others)
-    if consumer is Consumer.PEFT and taken:
-        yield "layers with an ordinary MLP are adapted, and it takes their names for experts'"
     if not any(module.in_expert for module in modules):
         return
     if consumer is not Consumer.PEFT:
@@ -116,8 +111,8 @@ def _expert_obstacles(
         yield "some experts are adapted and others are not, and it adapts all or none"
     if (gate in roles) != (up in roles):
         yield "of gate and up of the experts one is adapted, and it adapts both or none"
-    stacks = config.modules is not None and not names
-    if not stacks and any(".mlp." in module.ours for module in others):
+    is_ordinary = any(".mlp." in module.ours and not module.in_expert for module in modules)
+    if config.modules is None and is_ordinary:
         yield "layers with an ordinary MLP are adapted too, and it takes their names for experts'"
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from vox_populi import extras
 from vox_populi.adapters.adapter import Adapter
 from vox_populi.adapters.peft.adapter import imported_files, peft_files
-from vox_populi.adapters.peft.expert_tensors import stacks_experts
+from vox_populi.adapters.peft.config import names_tensors
 from vox_populi.errors import ArtifactError
 from vox_populi.export.consumers import GGUF_ADAPTER_FILE, Consumer, obstacles
 from vox_populi.export.gguf.file import write_lora_gguf
@@ -103,11 +103,11 @@ def _for_peft(
     lora = header.lora
     said: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    if any(module.in_expert for module in modules):
+    is_stacked = names_tensors(config, modules)
+    if is_stacked or any(module.in_expert for module in modules):
         # PEFT stacks gate and up under twice the rank and alpha, and knows no dropout there.
         lora = replace(lora, use_rslora=False, dropout=0.0)
         tensors, said = _rescaled(tensors, header.lora.scale / lora.scale, lora)
-        is_stacked = stacks_experts(config)
         notes = (say.NOTE_EXPERTS_STACKED if is_stacked else say.NOTE_EXPERTS_IN_PEFT,)
     return ConsumerForm(
         files=peft_files(lora, modules, tensors, config, base_name),

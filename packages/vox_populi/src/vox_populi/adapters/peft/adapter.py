@@ -21,11 +21,13 @@ from vox_populi.adapters.peft.base_tables import require_base_tables
 from vox_populi.adapters.peft.config import (
     PEFT_WEIGHTS_FILE,
     PeftConfig,
+    has_taken_name,
+    names_tensors,
     peft_config_text,
     read_peft_config,
     target_names,
 )
-from vox_populi.adapters.peft.expert_tensors import stacked_experts, stacks_experts
+from vox_populi.adapters.peft.expert_tensors import stacked_experts
 from vox_populi.adapters.peft.tensors import check_peft_tensors, peft_keys, stored_tables
 from vox_populi.containers.file_ranges import read_range
 from vox_populi.containers.safetensors_header import SafetensorsHeader, read_header
@@ -70,13 +72,19 @@ def peft_files(
     if config.outer is not None:
         # What is around the text model has projections of the same names.
         every += [path.removeprefix(config.outer.prefix) for path in every]
-    ranks: Mapping[str, int] = {}
+    ranks: dict[str, int] = {}
     named: dict[str, Tensor] = {}
-    if stacks_experts(config):
+    if names_tensors(config, modules):
         stacked = stacked_experts(config, modules, tensors, lora.rank)
-        ranks, named = stacked.ranks, dict(stacked.tensors)
+        named = dict(stacked.tensors)
         modules = [module for module in modules if not module.in_expert]
-    targets = target_names([module.theirs for module in modules], every)
+        taken = [module.theirs for module in modules if has_taken_name(config, module)]
+        ranks = {f"{name}.weight": lora.rank for name in target_names(taken, every)}
+        ranks |= stacked.ranks
+    by_name = [
+        module.theirs for module in modules if not (ranks and has_taken_name(config, module))
+    ]
+    targets = target_names(by_name, every)
     named |= {
         key: tensors[module.ours + half]
         for module in modules

@@ -18,6 +18,7 @@ from vox_populi.files.known_names import PEFT_CONFIG_FILE
 from vox_populi.files.model_file import read_model_file
 from vox_populi.files.strict_json import parse_json_object
 from vox_populi.hf.keymap import AdapterModule
+from vox_populi.hf.model_config import ModelConfig
 from vox_populi.operator_messages import export as say_export
 from vox_populi.operator_messages.wording import capped
 from vox_tensor.errors import Problem
@@ -151,6 +152,25 @@ def peft_config_text(
         "use_rslora": lora.use_rslora,
     }
     return json.dumps(values, indent=2, sort_keys=True, allow_nan=False)
+
+
+def names_tensors(config: ModelConfig, modules: Sequence[AdapterModule]) -> bool:
+    """Whether a folder has to name tensors for some of a base's adapted projections.
+
+    Of some model types PEFT makes whole tensors of each expert's adapters by itself, and takes any
+    layer with such a name for an expert's.
+    """
+    if config.modules is None:
+        return False
+    if any(has_taken_name(config, module) for module in modules):
+        return True
+    return not config.modules.expert_names and any(module.in_expert for module in modules)
+
+
+def has_taken_name(config: ModelConfig, module: AdapterModule) -> bool:
+    """Whether PEFT would take an ordinary layer for experts'."""
+    names = frozenset() if config.modules is None else config.modules.expert_names
+    return not module.in_expert and module.theirs.rpartition(".")[2] in names
 
 
 def target_names(adapted: Sequence[str], every: Sequence[str]) -> tuple[str, ...]:

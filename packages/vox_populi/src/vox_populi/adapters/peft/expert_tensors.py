@@ -33,14 +33,6 @@ class StackedExperts:
     """The tensors, by their names in the container."""
 
 
-def stacks_experts(config: ModelConfig) -> bool:
-    """Whether PEFT adapts a base's experts as whole tensors that the folder has to name.
-
-    Of some model types it makes the whole tensors itself, of adapters of each expert.
-    """
-    return config.modules is not None and not config.modules.expert_names
-
-
 def stacked_experts(
     config: ModelConfig,
     modules: Sequence[AdapterModule],
@@ -50,7 +42,7 @@ def stacked_experts(
     """The adapters of all experts among some modules.
 
     Args:
-        config: The base's config; `stacks_experts` of it.
+        config: The base's config; `names_tensors` of it.
         modules: The adapted projections; of a role all experts' or none.
         tensors: Their A and B, by our names.
         rank: Their rank.
