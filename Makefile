@@ -110,8 +110,8 @@ check-imports: $(SYNCED)
 check-lock: $(SYNCED)
 	@$(VENV)/python .ci/version_lock.py $(UV) check
 
-# A gigabyte of other programs' compilers each, for two formats of export-mobile.
-NOT_INSTALLED := --no-extra executorch --no-extra litert
+# A gigabyte of other programs' compilers each, for two formats of export-mobile; and kernels that need a GPU.
+NOT_INSTALLED := --no-extra executorch --no-extra litert --no-extra fla
 METADATA := pyproject.toml $(PACKAGES:%=packages/%/pyproject.toml)
 
 .venv/.synced: $(METADATA) | $(UV_FILE)

@@ -21,7 +21,7 @@ LOCK = ROOT / "requirements.lock"
 PROJECT = ROOT / "pyproject.toml"
 EXPORT = (
     *("--all-packages", "--all-extras", "--group", "dev"),
-    *("--no-extra", "executorch", "--no-extra", "litert"),
+    *("--no-extra", "executorch", "--no-extra", "litert", "--no-extra", "fla"),
     *("--no-emit-workspace", "--no-header", "--no-annotate", "--frozen", "--quiet"),
 )
 HEADER = """\

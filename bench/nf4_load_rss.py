@@ -1,9 +1,11 @@
 """Load a synthetic sharded base for QLoRA in a fresh process: does its peak memory stay in bounds?
 
-    .venv/bin/python bench/nf4_load_rss.py [--gigabytes 6] [--dtype float16] [--source transformers]
+    .venv/bin/python bench/nf4_load_rss.py [--gigabytes 6] [--dtype float16] [--source mxfp4]
 
 Allowed are the quantised model, three times the largest tensor of the base and 512 MiB for the
-interpreter and torch. With `--source transformers` the base is a GLM-4, which has no native code.
+interpreter and torch. With `--source transformers` the base is a GLM-4, which has no native code;
+with `mxfp4` a gpt-oss whose experts are packed, and the largest tensor is that of a layer's dense
+experts.
 The last line on stdout is one JSON object; exit code 1 beyond the bound.
 """
 
@@ -21,8 +23,12 @@ from typing import Any
 
 import torch
 from merge_bench import SHAPES, write_base
+from safetensors.torch import save_file
 
+from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.inventory import read_inventory
+from vox_populi.hf.keymap import tensor_keys
+from vox_populi.hf.model_config import read_model_config
 from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.nf4_load import load_nf4_base
 from vox_populi.train.allocator import keep_freed_memory
@@ -39,6 +45,21 @@ GLM4 = {
     "pad_token_id": 0,
 }
 """A type that only transformers computes; gate and up are one tensor."""
+GPT_OSS = {
+    "model_type": "gpt_oss",
+    "architectures": ["GptOssForCausalLM"],
+    "vocab_size": 32_000,
+    "hidden_size": 1024,
+    "intermediate_size": 1024,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "num_local_experts": 32,
+    "layer_types": ["sliding_attention", "full_attention"] * 3,
+    "torch_dtype": "bfloat16",
+    "quantization_config": {"quant_method": "mxfp4"},
+}
 
 
 def main() -> int:
@@ -49,8 +70,11 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
         base = Path(scratch) / "base"
-        changes = GLM4 if options.source == "transformers" else {}
-        largest = write_base(base, options.gigabytes * 10**9, options.dtype, **changes)
+        if options.source == "mxfp4":
+            largest = write_packed_base(base)
+        else:
+            changes = GLM4 if options.source == "transformers" else {}
+            largest = write_base(base, options.gigabytes * 10**9, options.dtype, **changes)
         size = sum(path.stat().st_size for path in base.iterdir())
         result = measured_elsewhere(base, options)
     allowed = result.pop("model_bytes") + 3 * largest + SLACK
@@ -72,6 +96,25 @@ def main() -> int:
     return 0 if within else 1
 
 
+def write_packed_base(base: Path) -> int:
+    """A gpt-oss with random codes for its experts; bytes of its largest tensor, dense."""
+    base.mkdir()
+    (base / "config.json").write_text(json.dumps(GPT_OSS), encoding="utf-8")
+    draws = torch.Generator().manual_seed(0)
+    tensors: dict[str, torch.Tensor] = {}
+    for key in tensor_keys(read_model_config(base, GraphSource.AUTO)):
+        if len(key.shape) == 3:
+            experts, n_in, n_out = key.shape
+            blocks = (experts, n_out, n_in // 32, 16)
+            drawn = torch.randint(256, blocks, generator=draws, dtype=torch.uint8)
+            tensors[f"{key.theirs}_blocks"] = drawn
+            tensors[f"{key.theirs}_scales"] = torch.full(blocks[:-1], 120, dtype=torch.uint8)
+        else:
+            tensors[key.theirs] = 0.02 * torch.randn(key.shape, generator=draws).bfloat16()
+    save_file(tensors, base / "model.safetensors", {"format": "pt"})
+    return max(info.n_bytes for info in read_inventory(base).tensors.values())
+
+
 def parse_options() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -79,7 +122,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=sorted(SHAPES), default="float16")
     parser.add_argument("--compute-dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--no-double-quant", action="store_true")
-    parser.add_argument("--source", choices=["native", "transformers"], default="native")
+    parser.add_argument("--source", choices=["native", "transformers", "mxfp4"], default="native")
     parser.add_argument("--folder", type=Path, help="where to work; the default is the system's")
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -94,6 +94,8 @@ def test_what_a_run_learned_is_what_other_programs_load(
     assert manifest["graph_source"]["source"] == "transformers"
     assert manifest["graph_source"]["class"] == type(base).__name__
     assert manifest["graph_source"]["packed"] is packs
+    by_torch = {"causal_conv1d": "torch", "fla": "torch"} if model_type == "qwen3_5_text" else None
+    assert manifest["graph_source"].get("kernels") == by_torch
 
     merged = merge_adapter(AnyMergeRequest(source=report.run, output=tmp_path / "merged"))
     found = AutoModelForCausalLM.from_pretrained(merged.output, dtype=torch.float32)

@@ -47,7 +47,7 @@ def test_every_declared_dependency_is_locked(version_lock: ModuleType) -> None:
     """All but those of the extras that nothing of ours installs."""
     locked = {name for name, _ in PIN.findall(LOCK)}
     left_out = {extra for flag, extra in pairwise(version_lock.EXPORT) if flag == "--no-extra"}
-    assert left_out == {"executorch", "litert"}
+    assert left_out == {"executorch", "litert", "fla"}
     declared: set[str] = set()
     for path in [ROOT / "pyproject.toml", *ROOT.glob("packages/*/pyproject.toml")]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))

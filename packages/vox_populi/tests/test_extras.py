@@ -22,6 +22,7 @@ def names_of(line: str) -> set[str]:
 
 DISTRIBUTIONS = {
     "ai_edge_litert": "ai-edge-litert",
+    "fla": "flash-linear-attention",
     "huggingface_hub": "huggingface-hub",
     "litert_torch": "litert-torch",
     "lm_eval": "lm-eval",

@@ -17,7 +17,7 @@ from vox_populi.files.json_report import json_fields
 from vox_populi.pipeline.machine_probe import metal_failure
 
 OUR_DISTRIBUTIONS = ("vox-mens-cli", "vox-populi", "vox-tensor")
-_ON_TORCH = {"mens-train", "gguf", "onnx", "executorch", "litert", "serve", "lm-eval"}
+_ON_TORCH = {"mens-train", "fla", "gguf", "onnx", "executorch", "litert", "serve", "lm-eval"}
 """Extras that include `mens-gpu`."""
 EXTRAS = {
     name: ("mens-gpu", name) if name in _ON_TORCH else (name,)

@@ -19,6 +19,7 @@ EXTRA_OF_MODULE = {
     "tokenizers": "mens-gpu",
     "jinja2": "mens-gpu",
     "transformers": "mens-train",
+    "fla": "fla",
     "huggingface_hub": "hub",
     "gguf": "gguf",
     "onnx": "onnx",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vox_populi.errors import ModelError, first_line
 from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.keymap import TensorKey, adapter_modules, tensor_keys
+from vox_populi.hf.linear_kernels import has_package_kernels, kernels_of
 from vox_populi.hf.model_config import parse_model_config
 from vox_populi.hf.small_config import small_config
 from vox_populi.hf.transformers_classes import FAILURES
@@ -56,21 +57,35 @@ class Differences(NamedTuple):
     """What the class said to packed rows, if it refuses them."""
     repeats: bool = False
     """Whether blocks and MLPs that are computed again give the same gradients, bit for bit."""
+    kernels: tuple[tuple[str, str], ...] = ()
+    """What computed linear attention: packages that the class can use, with version or `torch`."""
 
 
-def measure_packing(raw: Mapping[str, object], where: str) -> Differences:
+def measure_packing(raw: Mapping[str, object], where: str, device: str = "cpu") -> Differences:
     """Compare packed rows with rows alone on a toy of a config.
 
     Args:
         raw: The content of a `config.json`.
         where: Names the file in errors.
+        device: Where the base will be trained. The toy is there too if kernels of a package
+            compute the class there; otherwise it is on the CPU.
 
     Raises:
         ModelError: When the class cannot be built or cannot be computed.
     """
     toy = _Toy.of(raw, where)
+    model_class = type(toy.graph.inner)
+    is_there = has_package_kernels(model_class) and device == "cuda" and torch.cuda.is_available()
+    place = device if is_there else "cpu"
+    toy.graph.to(place)
+    found = _compared(toy, where, place)
+    return found._replace(kernels=tuple(kernels_of(model_class, place).items()))
+
+
+def _compared(toy: _Toy, where: str, place: str) -> Differences:
     rows = _rows(toy.graph.config.vocab_size)
-    batches, window = [collate_window([row]) for row in rows], collate_window(rows)
+    batches = [collate_window([row], place) for row in rows]
+    window = collate_window(rows, place)
     try:
         own = torch.cat([toy.own_logits(batch) for batch in batches])
         alone = torch.cat([toy.logits(batch) for batch in batches])

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from vox_populi.files.strict_json import read_json_object
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import HEAD
+from vox_populi.hf.linear_kernels import let_devices_decide
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig
 from vox_populi.hf.module_table import PART
 from vox_populi.hf.stored_names import join_tensors
@@ -82,6 +83,7 @@ class TransformersGraph(CausalGraph):
             functions["experts_implementation"] = register_experts()
         with _Hollow():
             self.inner: Any = auto.from_config(found.config, dtype=dtype, **functions)
+        let_devices_decide(type(self.inner))
         self._turn_conv1d()
         make_repeatable(self.inner, config.modules)
         self._joined = config.modules.joined

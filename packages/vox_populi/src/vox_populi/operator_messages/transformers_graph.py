@@ -139,6 +139,11 @@ def note_source(name: str, version: str) -> str:
     )
 
 
+def kernel_needs_gpu(package: str) -> str:
+    """Packed rows of recurrent layers on a device that the package does not compute on."""
+    return f"{package} keeps packed rows apart on a GPU of CUDA only"
+
+
 def note_other_version(trained: str, installed: str) -> str:
     """An adapter whose base was computed by another minor version in training."""
     return (

@@ -20,22 +20,27 @@ from vox_populi.plan.packing_proof_facts import PackingProof
 _MAX_CONFIG_BYTES = 8 * 1024 * 1024
 
 
-def proven(inventory: ModelInventory, chosen: GraphChoice) -> GraphChoice:
+def proven(inventory: ModelInventory, chosen: GraphChoice, device: str) -> GraphChoice:
     """The same choice, with what was measured of the class if transformers computes the graph.
+
+    Args:
+        inventory: The base.
+        chosen: The choice.
+        device: Where it will be trained.
 
     Raises:
         ModelError: For a class that cannot be tried.
     """
     if chosen.proxy is not None:
         return chosen
-    proof = proof_of(inventory.config, inventory.model_dir)
+    proof = proof_of(inventory.config, inventory.model_dir, device)
     if proof is None:
         return chosen
     text, where = _config_text(inventory.model_dir)
     return replace(chosen, proof=proof, kept=partial(_counted, text, where))
 
 
-def proof_of(config: ModelConfig, model_dir: Path) -> PackingProof | None:
+def proof_of(config: ModelConfig, model_dir: Path, device: str) -> PackingProof | None:
     """What was measured of a folder's class of transformers; `None` for our own graph.
 
     Raises:
@@ -44,7 +49,7 @@ def proof_of(config: ModelConfig, model_dir: Path) -> PackingProof | None:
     table = config.modules
     if table is None:
         return None
-    found = _measured(*_config_text(model_dir))
+    found = _measured(*_config_text(model_dir), device)
     return PackingProof(
         class_name=table.class_name,
         version=table.version,
@@ -54,6 +59,7 @@ def proof_of(config: ModelConfig, model_dir: Path) -> PackingProof | None:
         refused=found.refused,
         repeats=found.repeats,
         has_mlps=bool(mlp_paths(table)),
+        kernels=found.kernels,
     )
 
 
@@ -64,10 +70,10 @@ def _config_text(model_dir: Path) -> tuple[str, str]:
 
 
 @cache
-def _measured(config: str, where: str) -> Any:
+def _measured(config: str, where: str, device: str) -> Any:
     """What was measured of a config, once in a process; it takes a fifth of a second."""
     raw = parse_json_object(config.encode(), where)
-    return extras.load("vox_populi.model.packing_proof").measure_packing(raw, where)
+    return extras.load("vox_populi.model.packing_proof").measure_packing(raw, where, device)
 
 
 @cache

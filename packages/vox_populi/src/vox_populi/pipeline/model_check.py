@@ -28,7 +28,7 @@ from vox_populi.number_ranges import COUNT, RANK
 from vox_populi.pipeline.graph_proof import proof_of
 from vox_populi.pipeline.machine_probe import probe_machine, require_threads
 from vox_populi.plan.base_memory import BaseMemory, base_memory
-from vox_populi.plan.device_choice import choose_device, device_problems
+from vox_populi.plan.device_choice import DeviceChoice, choose_device, device_problems
 from vox_populi.plan.memory_estimate import count_parameters
 from vox_populi.plan.packing_proof_facts import PackingProof, proof_problems
 from vox_populi.plan.target_modules import coverage_notes, select_adapters
@@ -136,7 +136,8 @@ def check_model(request: ModelCheckRequest) -> ModelCheckReport:
     """
     folder, found = request.source, _Found()
     config = read_model_config(folder, request.graph_source)
-    proof = proof_of(config, folder)
+    device = _device(request)
+    proof = proof_of(config, folder, device.device)
     if proof is not None:
         found.problems += proof_problems(proof)
     selection = select_adapters(config, None)
@@ -158,7 +159,7 @@ def check_model(request: ModelCheckRequest) -> ModelCheckReport:
         has_weights=has_weights,
         tokenizer=tokenizer,
         template=template,
-        memory=_memory(request, config),
+        memory=base_memory(config, device, tokens=request.seq_len, rank=request.rank),
         known=proven_family(config.model_type, config.source),
         problems=tuple(found.problems),
         notes=(*config.notes, *coverage_notes(config), *found.notes),
@@ -201,11 +202,10 @@ def _text_of(folder: Path, config: ModelConfig, found: _Found) -> tuple[str, str
     return f"{chosen.path.name}, {chosen.tokenizer.vocab_size:,} tokens", policy.kind.value
 
 
-def _memory(request: ModelCheckRequest, config: ModelConfig) -> BaseMemory:
+def _device(request: ModelCheckRequest) -> DeviceChoice:
     require_threads(request.threads)
     machine = probe_machine(request.device, request.dtype)
     absent = tuple(device_problems(request.device, machine))
     if absent:
         raise EnvironmentFailure(*absent)
-    device = choose_device(request, machine)
-    return base_memory(config, device, tokens=request.seq_len, rank=request.rank)
+    return choose_device(request, machine)

@@ -9,6 +9,7 @@ from vox_populi.hf.embedded import EMBEDDED_NAME
 from vox_populi.hf.hub_name import folder_name, hub_origin
 from vox_populi.pipeline.train import PlannedRun
 from vox_populi.plan.execution_planner import ExecutionPlan, Kernel
+from vox_populi.plan.packing_proof_facts import PackingProof
 from vox_populi.runs.check_rows import CheckRows, RowOrigin, pick_check_rows
 from vox_populi.runs.manifest import InputFacts, installed_versions
 from vox_populi.runs.qlora_facts import qlora_facts, quantization_of
@@ -71,9 +72,17 @@ def run_request(planned: PlannedRun, inputs: InputFacts) -> RunRequest:
             "compute_dtype": plan.compute_dtype,
             **{name: versions[name] for name in _DECIDING_VERSIONS if name in versions},
             # Another version, or our own code once there is some, rounds differently.
-            **({} if plan.proof is None else {"transformers": plan.proof.version}),
+            **_graph_versions(plan.proof),
         },
     )
+
+
+def _graph_versions(proof: PackingProof | None) -> dict[str, str]:
+    """The versions of other code that computes the graph."""
+    if proof is None:
+        return {}
+    used = proof.package_kernels
+    return {"transformers": proof.version, **({"linear_attention": used} if used else {})}
 
 
 def base_name(planned: PlannedRun) -> str:

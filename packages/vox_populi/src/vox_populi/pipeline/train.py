@@ -25,6 +25,7 @@ from vox_populi.pipeline.graph_proof import proven
 from vox_populi.pipeline.machine_probe import probe_machine, with_ranks
 from vox_populi.pipeline.rank_place import ALONE, RankPlace, rank_place
 from vox_populi.pipeline.runners import NEEDED_TO_RUN, load_runner
+from vox_populi.plan.device_choice import choose_device
 from vox_populi.plan.execution_planner import ExecutionPlan, plan_execution
 from vox_populi.plan.output_folder import AS_NEW_FOLDER, FolderUse
 from vox_populi.plan.plan_report import plan_as_json
@@ -300,6 +301,7 @@ def planned(
     contract = found.contract
     machine = probe_machine(contract.compute.device, contract.compute.dtype)
     machine = with_ranks(machine, contract.sharing, place, is_run=is_run)
-    found = replace(found, graph=proven(found.inventory, found.graph))
+    device = choose_device(contract.compute, machine).device
+    found = replace(found, graph=proven(found.inventory, found.graph, device))
     plan = plan_execution(contract, found.inventory, found.graph, found.facts, machine)
     return PlannedRun(contract=contract, preflight=found, plan=plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vox_populi.hf.linear_kernels import IN_TORCH
 from vox_populi.operator_messages import transformers_graph as say
 from vox_tensor.errors import Problem
 
@@ -32,6 +33,14 @@ class PackingProof:
     """Whether blocks that are computed again give the same gradients bit for bit."""
     has_mlps: bool = False
     """Whether every block has an MLP of its own, which can be computed again alone."""
+    kernels: tuple[tuple[str, str], ...] = ()
+    """Packages that can compute linear attention of the class: version, or `torch` without it."""
+
+    @property
+    def package_kernels(self) -> str:
+        """The packages that compute, with their versions; empty if transformers' own code does."""
+        used = (f"{name} {version}" for name, version in self.kernels if version != IN_TORCH)
+        return ", ".join(used)
 
     @property
     def packs(self) -> bool:
@@ -50,12 +59,14 @@ class PackingProof:
             "logits_packed": None if self.refused else self.packed,
             "gradients_packed": None if self.refused else self.gradients,
         }
+        kernels = {"kernels": dict(self.kernels)} if self.kernels else {}
         return {
             "source": "transformers",
             "class": self.class_name,
             "transformers": self.version,
             "packed": self.packs,
             "differences": measured,
+            **kernels,
         }
 
 

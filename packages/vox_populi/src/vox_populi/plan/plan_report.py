@@ -9,6 +9,7 @@ from dataclasses import asdict
 from vox_populi.contract.choices import ActivationMemoryChoice
 from vox_populi.contract.setting import record_of
 from vox_populi.hf.hub_name import hub_origin
+from vox_populi.hf.linear_kernels import IN_TORCH
 from vox_populi.operator_messages import prefixes as say_prefixes
 from vox_populi.plan.coverage import coverage_of
 from vox_populi.plan.execution_planner import ExecutionPlan
@@ -277,6 +278,8 @@ def _describe_source(proof: PackingProof) -> str:
     measured = f"logits {proof.alone:.1e} from the class by itself"
     if proof.packs:
         measured += f"; packed rows {proof.packed:.1e}, gradients {proof.gradients:.1e}"
+    if proof.kernels:
+        measured += f"; linear attention by {proof.package_kernels or IN_TORCH}"
     return f"transformers {proof.version}, {proof.class_name} (proven: {measured})"
 
 
