@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import AutoPeftModelForCausalLM, get_peft_model_state_dict
+from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM
 
 from tests_integration.foreign_models import write_foreign_model
+from tests_integration.foreign_nested import VISION, write_foreign_nested
 from tests_integration.tiny_models import VOCAB
 from vox_populi.contract.choices import Backend, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
@@ -98,7 +99,8 @@ def try_family(name: str, settings: Mapping[str, Any], folder: Path) -> Trial:
 
 def _prove(trial: Trial, settings: Mapping[str, Any], folder: Path) -> None:
     base = folder / "base"
-    write_foreign_model(base, trial.model_type, tokenizer=True, spread=_SPREAD, **settings)
+    write = write_foreign_nested if trial.model_type in VISION else write_foreign_model
+    write(base, trial.model_type, tokenizer=True, spread=_SPREAD, **settings)
     inventory = read_inventory(base, source=GraphSource.TRANSFORMERS)
     table = inventory.config.modules
     assert table is not None, "transformers computes it"
@@ -113,6 +115,10 @@ def _prove(trial: Trial, settings: Mapping[str, Any], folder: Path) -> None:
 
 
 def _verdict(found: Differences) -> str:
+    if not found.marked <= TOLERANCE:
+        return "refused (MENS-H263)"
+    if found.blocks_passed:
+        return "refused (MENS-H264)"
     if not found.alone <= TOLERANCE:
         return "refused (MENS-P140)"
     if found.refused:
@@ -126,8 +132,7 @@ def _learn(trial: Trial, settings: Mapping[str, Any], folder: Path) -> None:
     del settings
     report = run_training(_contract(folder, Backend.LORA), RunOptions())
     merged = merge_adapter(AnyMergeRequest(source=report.run, output=folder / "merged"))
-    found = AutoModelForCausalLM.from_pretrained(merged.output, dtype=torch.float32)
-    base = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
+    found, base = _theirs(trial, merged.output), _theirs(trial, folder / "base")
     if torch.equal(_logits(found), _logits(base)):
         trial.failures.append("nothing was learned")
     asked = ExportRequest(source=report.run, output_dir=folder / "peft", consumer=Consumer.PEFT)
@@ -147,7 +152,8 @@ def _learn(trial: Trial, settings: Mapping[str, Any], folder: Path) -> None:
         _compare_gradients(trial, base, folder / "base", is_peft=False)
         return
     try:
-        theirs = AutoPeftModelForCausalLM.from_pretrained(folder / "peft", is_trainable=True)
+        fresh = _theirs(trial, folder / "base")
+        theirs = PeftModel.from_pretrained(fresh, folder / "peft", is_trainable=True)
     except (ValueError, RuntimeError, KeyError) as error:
         trial.peft = "fails"
         trial.failures.append(f"PEFT: {str(error).splitlines()[0]}")
@@ -178,6 +184,16 @@ def _is_whole(stored: Mapping[str, torch.Tensor], loaded: Mapping[str, torch.Ten
     kept = [torch.cat([torch.zeros(0), *each]) for each in of_experts]
     left = [each[each != 0].sort().values for each in kept]
     return torch.equal(*left)
+
+
+def _theirs(trial: Trial, folder: Path) -> Any:
+    """A folder in the class that it is of; every tensor must be there, and no other."""
+    auto: Any = AutoModelForMultimodalLM if trial.model_type in VISION else AutoModelForCausalLM
+    model, found = auto.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    wrong = [name for kind in ("missing_keys", "unexpected_keys") for name in found[kind]]
+    if wrong:
+        trial.failures.append(f"{folder.name}: {len(wrong)} keys differ, such as {wrong[0]}")
+    return model.eval()
 
 
 class _Adapted:
@@ -260,8 +276,7 @@ def _learn_quantised(trial: Trial, settings: Mapping[str, Any], folder: Path) ->
     del settings
     report = run_training(_contract(folder, Backend.QLORA), RunOptions())
     merged = merge_adapter(AnyMergeRequest(source=report.run, output=folder / "merged_nf4"))
-    found = AutoModelForCausalLM.from_pretrained(merged.output, dtype=torch.float32)
-    base = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
+    found, base = _theirs(trial, merged.output), _theirs(trial, folder / "base")
     is_sound = bool(_logits(found).isfinite().all())
     trial.qlora = "merged, loads" if is_sound else "not finite"
     if torch.equal(_logits(found), _logits(base)):

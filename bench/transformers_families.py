@@ -6,8 +6,8 @@
 Each class is built from the default config of its type in the sizes of a toy, with random weights,
 written to a folder as published ones are, and taken through `bench/family_trial.py`. It needs no
 weights, no network and 2 to 10 s a class. What was found is added to FILE, a JSON object a line;
-`--page` writes `docs/src/reference/transformers-families.md` from it, and what `vox mens models`
-lists of it.
+`--page` writes the rows of `docs/src/reference/transformers-families.md` that it has, and what
+`vox mens models` lists of them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ import torch
 import transformers
 from family_trial import Trial, try_family
 
+from tests_integration.foreign_nested import VISION
+
 _HYBRID = {"layer_types": ["conv", "full_attention", "conv", "full_attention"]}
 _PLAIN = (
     "afmoe", "apertus", "arcee", "bitnet", "bloom", "codegen", "cohere",
@@ -43,7 +45,7 @@ _PLAIN = (
     "xglm", "youtu", "zaya",
 )  # fmt: skip
 FAMILIES: Mapping[str, Mapping[str, Any]] = {
-    **{name: {} for name in _PLAIN},
+    **{name: {} for name in (*_PLAIN, *VISION)},
     # What the defaults of these leave out, and published folders have.
     "deepseek_v2": {"num_experts_per_tok": 2, "n_routed_experts": 4},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
@@ -82,6 +84,9 @@ largest difference, relative to the largest value:
 - *Frozen*: what carries no adapter, as a share of the values in the blocks. Where it does not say
   "experts", every expert of a mixture is [trained](../howto/transformers-graph.md#experts); its
   gradients are those of the class itself with `B @ A` added to its weights.
+
+A type with an encoder of images around its text model is compared with the whole class on text
+alone; its merged folder loads there with every other tensor as it was.
 
 {n_trained} of {n} model types are trained, {n_packed} of them with packed rows.
 
@@ -138,17 +143,26 @@ def _number(value: float | None) -> str:
 def _write_page(found: Path) -> None:
     lines = found.read_text("utf-8").splitlines()
     trials = {each["model_type"]: Trial(**each) for each in map(json.loads, lines)}
-    shown = [trials[name] for name in sorted(trials)]
-    trained = [each for each in shown if each.qlora or each.peft]
+    rows = _rows_of_page() | {name: _cells(each) for name, each in trials.items()}
+    # Nothing is trained of a type whose row ends before what was learned.
+    trained = [row for row in rows.values() if any(cell.strip() for cell in row.split("|")[6:8])]
     title = _TITLE.format(
         version=transformers.__version__,
-        n=len(shown),
+        n=len(rows),
         n_trained=len(trained),
-        n_packed=sum(each.rows == "packed" for each in trained),
+        n_packed=sum(row.split("|")[2].strip() == "packed" for row in trained),
     )
-    PAGE.write_text(title + "".join(f"{_cells(each)}\n" for each in shown), encoding="utf-8")
-    listed = ",\n".join(json.dumps(_listed(each)) for each in shown)
+    PAGE.write_text(title + "".join(f"{rows[name]}\n" for name in sorted(rows)), encoding="utf-8")
+    before = {each["model_type"]: each for each in json.loads(LISTED.read_text("utf-8"))}
+    known = before | {name: _listed(each) for name, each in trials.items()}
+    listed = ",\n".join(json.dumps(known[name]) for name in sorted(known))
     LISTED.write_text(f"[\n{listed}\n]\n", encoding="utf-8")
+
+
+def _rows_of_page() -> dict[str, str]:
+    """The rows that the page has; those of types that were not tried again stay."""
+    rows = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| `")]
+    return {row.split("`")[1]: row for row in rows}
 
 
 def _listed(trial: Trial) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
+from tests_integration.foreign_nested import write_foreign_nested
 from tests_integration.tier_a.test_peft_interop import (
     IDS,
     PEFT_FILES,
@@ -43,13 +44,18 @@ from vox_populi.pipeline.train import RunOptions, run_training
 from vox_tensor.lora_spec import LoraSpec
 
 SPEC = LoraSpec(rank=3, alpha=7.5)
+THROUGH_TRANSFORMERS = ("qwen3_5", "qwen2_5_vl", "gemma4")
 PROCESSOR = '{"image_seq_length" : 4}\n'
 
 
 def write_base(folder: Path, name: str, *, older_names: bool = True) -> Any:
     """A folder with a tokenizer and the file of a processor."""
-    model = write_nested(folder, name, older_names=older_names)
-    write_tiny_tokenizer(folder)
+    model: Any
+    if name in NESTED:
+        model = write_nested(folder, name, older_names=older_names)
+        write_tiny_tokenizer(folder)
+    else:
+        model = write_foreign_nested(folder, name, older_names=older_names, spread=0.3)
     (folder / "processor_config.json").write_text(PROCESSOR, encoding="utf-8")
     return model
 
@@ -92,7 +98,12 @@ def merged(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "older_names"), [*((name, True) for name in NESTED), ("gemma3", False)]
+    ("name", "older_names"),
+    [
+        *((name, True) for name in NESTED),
+        ("gemma3", False),
+        *((name, True) for name in THROUGH_TRANSFORMERS),
+    ],
 )
 def test_a_merged_text_model_is_base_and_adapter_in_the_whole_model(
     name: str, older_names: bool, tmp_path: Path
@@ -151,10 +162,13 @@ def test_an_adapted_head_is_untied_under_the_names_of_the_folder(
     assert differs(logits_of(their_model(folder)), logits_of(their_model(base)), F32_LOGITS)
 
 
-@pytest.mark.parametrize("backend", list(Backend))
-def test_a_text_model_is_trained_and_merged(backend: Backend, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [("gemma3", Backend.LORA), ("gemma3", Backend.QLORA), ("qwen2_5_vl", Backend.QLORA)],
+)
+def test_a_text_model_is_trained_and_merged(name: str, backend: Backend, tmp_path: Path) -> None:
     base, run, output = tmp_path / "base", tmp_path / "run", tmp_path / "merged"
-    write_base(base, "gemma3")
+    write_base(base, name)
     data = tmp_path / "data"
     data.mkdir()
     rows = [{"prompt": f"say {n}", "response": f"{n} it is"} for n in range(8)]

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM, AutoTokenizer
 
-from tests_integration.foreign_models import write_foreign_model
+from tests_integration.foreign_nested import write_foreign_nested
 from tests_integration.tiny_mxfp4 import write_mxfp4_model
 from tests_integration.tolerances import F32_LOSS_SUM, assert_parity
 from vox_cli.app import run as run_command
@@ -48,14 +48,14 @@ def vox(capsys: pytest.CaptureFixture[str]) -> Vox:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-@pytest.mark.parametrize(("model_type", "spread"), [("qwen3_5_text", 0.5), ("gpt_oss", 0.9)])
+@pytest.mark.parametrize(("model_type", "spread"), [("qwen3_5", 0.5), ("gpt_oss", 0.9)])
 def test_a_model_is_trained_resumed_merged_generated_and_measured(
     model_type: str, spread: float, tmp_path: Path, vox: Vox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if model_type == "gpt_oss":
         write_mxfp4_model(tmp_path / "base", tokenizer=True, spread=spread)
     else:
-        write_foreign_model(tmp_path / "base", model_type, tokenizer=True, spread=spread)
+        write_foreign_nested(tmp_path / "base", model_type, spread=spread)
     rows = [{"prompt": f"say {i} " * (1 + i % 4), "response": f"{i} it is"} for i in range(12)]
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -72,7 +72,8 @@ def test_a_model_is_trained_resumed_merged_generated_and_measured(
     assert adapters[0] == adapters[1]
 
     vox("merge", run, "--output-dir", merged)
-    theirs: Any = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)
+    auto: Any = AutoModelForCausalLM if model_type == "gpt_oss" else AutoModelForMultimodalLM
+    theirs = auto.from_pretrained(merged, dtype=torch.float32)
     tokenizer: Any = AutoTokenizer.from_pretrained(merged)
     asked = ("--prompt", PROMPT, "--max-new-tokens", 12, "--threads", 1)
     made = {name: vox("generate", tmp_path / name, *asked)["ids"] for name in ("run", "merged")}

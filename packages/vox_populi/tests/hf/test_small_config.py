@@ -62,3 +62,32 @@ def test_layers_that_share_keys_follow_one_of_their_kind() -> None:
     small = small_config({"num_hidden_layers": 12, "layer_types": kinds, "num_kv_shared_layers": 6})
     assert small["layer_types"] == ["sliding", "full"] * 2
     assert (small["num_hidden_layers"], small["num_kv_shared_layers"]) == (4, 2)
+
+
+def test_a_text_model_within_another_shrinks_alone() -> None:
+    vision = {"hidden_size": 1152, "depth": 27}
+    small = small_config(
+        {
+            "vision_config": vision,
+            "text_config": {
+                "hidden_size": 4096,
+                "num_hidden_layers": 40,
+                "layer_types": ["a"] * 40,
+            },
+        }
+    )
+    assert small["vision_config"] == vision
+    assert small["text_config"] == {
+        "hidden_size": 64, "num_hidden_layers": 4, "layer_types": ["a"] * 4
+    }  # fmt: skip
+
+
+def test_the_parts_of_a_rotated_head_shrink_with_it() -> None:
+    rope = {"rope_type": "default", "mrope_section": [16, 24, 24]}
+    sizes = {"hidden_size": 3584, "num_attention_heads": 28}
+    assert small_config({**sizes, "rope_scaling": rope})["rope_scaling"] == {
+        "rope_type": "default", "mrope_section": [2, 3, 3]
+    }  # fmt: skip
+    partly = {"rope_parameters": {"mrope_section": [11, 11, 10], "partial_rotary_factor": 0.25}}
+    found = small_config({"head_dim": 256, **partly})["rope_parameters"]
+    assert found == {"mrope_section": [2, 0, 0], "partial_rotary_factor": 0.25}

@@ -54,6 +54,13 @@ def test_other_logits_of_a_row_alone_or_none_at_all_are_refused() -> None:
         assert problem.code == "MENS-P140"
 
 
+def test_text_that_is_not_simply_continued_is_refused_by_name() -> None:
+    (problem,) = proof_problems(replace(SOUND, marked=0.4))
+    assert problem.code == "MENS-H263"
+    (problem,) = proof_problems(replace(SOUND, blocks_passed=2))
+    assert problem.code == "MENS-H264"
+
+
 def choice(proof: PackingProof | None) -> GraphChoice:
     return GraphChoice(graph=GraphId.FULL, objective_note="", adapters=(), proof=proof)
 

@@ -90,7 +90,8 @@ class ModelInventory:
         It is the canonical one, unless a reader of the folder would look for others beside it.
         """
         embedding = self.tensors[embedding_key(self.config)].name
-        if self.fused and theirs in self.tensors:
+        keeps_name = bool(self.fused) or self.config.modules is not None
+        if keeps_name and theirs in self.tensors:
             return self.tensors[theirs].name
         return spelled_like(self.config, theirs, embedding)
 

@@ -111,6 +111,8 @@ def embedding_key(config: ModelConfig) -> str:
 def canonical_name(config: ModelConfig, name: str) -> str:
     """A tensor's name with the prefix that some checkpoints of the family leave out."""
     names = config.family.tensors
+    if config.modules is not None:
+        return config.modules.spellings.get(name, name)
     name = _respelled(name, names.other_prefixes)
     prefix = names.optional_prefix
     tops = (names.embed, names.pos_embed, names.blocks.rstrip("."), names.final_norm)
@@ -130,6 +132,8 @@ def _respelled(name: str, prefixes: Mapping[str, str]) -> str:
 def spelled_like(config: ModelConfig, name: str, other: str) -> str:
     """A canonical name with the prefix that `other`, of the same model, has in a folder."""
     prefixes = config.family.tensors.other_prefixes
+    if config.modules is not None:
+        return config.modules.spelled_like(name, other)
     if not other.startswith(tuple(prefixes)):
         return name
     return _respelled(name, {own: stored for stored, own in prefixes.items()})
@@ -137,7 +141,9 @@ def spelled_like(config: ModelConfig, name: str, other: str) -> str:
 
 def is_of_text_model(config: ModelConfig, name: str) -> bool:
     """Whether a canonical name in a folder is one of the model's, and not of what is around it."""
-    return config.outer is None or name.startswith((config.outer.prefix, f"{HEAD}."))
+    if config.outer is None or name.startswith((config.outer.prefix, f"{HEAD}.")):
+        return True
+    return config.modules is not None and name in config.modules.spellings
 
 
 def _with_own_prefix(name: str, names: TensorNames) -> str:

@@ -68,10 +68,16 @@ class ModuleTable:
     """Last names of layers that PEFT takes for experts', wherever they are in this model type."""
     has_position_table: bool = False
     """Whether positions are rows of a learned table."""
+    ties_head: bool = False
+    """Whether the config says that the head is the embedding table."""
+    text_path: str = ""
+    """Module path of the text model in a class that holds more; nothing for one that does not."""
+    spellings: Mapping[str, str] = field(default_factory=dict)
+    """Names of such a model's tensors in the class by those in published folders."""
 
     def for_names(self, stored: Iterable[str]) -> ModuleTable:
         """The table whose names a folder has: those of checkpoints, or those of the class."""
-        names = frozenset(stored)
+        names = frozenset(self.spellings.get(name, name) for name in stored)
         found = [
             sum(key.theirs in names for key in keys) / len(keys)
             for keys in (self.keys, self.fused_keys or self.keys)
@@ -81,6 +87,12 @@ class ModuleTable:
     def leaving_experts(self) -> ModuleTable:
         """The table of adapters that were trained before experts could be: theirs are frozen."""
         return self.with_whole_experts or self
+
+    def spelled_like(self, name: str, other: str) -> str:
+        """A name in the class as in a folder that has `other` for another tensor."""
+        if self.spellings.get(other, other) == other:
+            return name
+        return next((each for each, own in self.spellings.items() if own == name), name)
 
     def roles_of_kind(self) -> dict[str, frozenset[ProjectionRole]]:
         """The roles that the blocks of each kind have, in forward order."""

@@ -36,6 +36,13 @@ THROUGH_TRANSFORMERS: tuple[ProvenFamily, ...] = (
         packed_forms=("mxfp4",),
     ),
     ProvenFamily(
+        model_type="qwen3_5",
+        class_name="Qwen3_5ForConditionalGeneration",
+        rows=RowsTogether.ALONE,
+        why="its recurrent layers need packages that pack rows",
+        proven=(Proven.LORA, Proven.MERGE, Proven.PEFT, Proven.GENERATION),
+    ),
+    ProvenFamily(
         model_type="qwen3_5_text",
         class_name="Qwen3_5ForCausalLM",
         rows=RowsTogether.ALONE,

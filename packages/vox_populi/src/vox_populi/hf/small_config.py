@@ -51,6 +51,10 @@ def small_config(raw: Mapping[str, object]) -> dict[str, object]:
         raw: The content of the file.
     """
     small: dict[str, object] = {name: _shrunk(name, value) for name, value in raw.items()}
+    small |= {name: value for name, value in raw.items() if _is_of_another(name)}
+    section = raw.get(_SECTION)
+    if isinstance(section, Mapping):
+        small[_SECTION] = small_config(section)
     kinds = raw.get("layer_types")
     numbers = _kept_layers(kinds) if isinstance(kinds, list) else range(_MOST_LAYERS)
     n_shared = raw.get("num_kv_shared_layers")
@@ -68,7 +72,41 @@ def small_config(raw: Mapping[str, object]) -> dict[str, object]:
     if "qk_rope_head_dim" in raw and "head_dim" in raw:
         small["head_dim"] = small["qk_rope_head_dim"]
     small |= {name: size for name, size in _DERIVED.items() if name in raw}
-    return small
+    return small | _rotated_parts(small)
+
+
+_SECTION = "text_config"
+"""The text model's part of a config with others beside it, which no text reaches."""
+
+
+def _is_of_another(name: str) -> bool:
+    return name.endswith("_config") and name not in (_SECTION, "quantization_config")
+
+
+def _rotated_parts(small: Mapping[str, object]) -> dict[str, object]:
+    """Rotary settings whose features belong to positions in time, height and width."""
+    found: dict[str, object] = {}
+    for name in ("rope_parameters", "rope_scaling"):
+        rope = small.get(name)
+        parts = rope.get("mrope_section") if isinstance(rope, Mapping) else None
+        if isinstance(rope, Mapping) and isinstance(parts, list):
+            n_pairs = _rotated_pairs(small, rope)
+            later = [n_pairs * part // sum(parts) for part in parts[1:]]
+            found[name] = {**rope, "mrope_section": [n_pairs - sum(later), *later]}
+    return found
+
+
+def _rotated_pairs(small: Mapping[str, object], rope: Mapping[str, object]) -> int:
+    """Pairs of features of a head that are rotated."""
+    head_dim = small.get("head_dim")
+    width, heads = small.get("hidden_size"), small.get("num_attention_heads")
+    if not isinstance(head_dim, int):
+        head_dim = _SIZES["head_dim"]
+        if isinstance(width, int) and isinstance(heads, int):
+            head_dim = width // heads
+    factor = rope.get("partial_rotary_factor") or small.get("partial_rotary_factor")
+    part = factor if isinstance(factor, float) else 1.0
+    return int(head_dim * part) // 2
 
 
 def _shrunk(name: str, value: object) -> object:

@@ -154,7 +154,7 @@ class _Conversions:
         if len(found) != 1:
             return ()
         (converter,) = found.values()
-        done = tuple((type(each).__name__, each.dim) for each in converter.operations)
+        done = tuple((type(e).__name__, getattr(e, "dim", None)) for e in converter.operations)
         ordered = tuple(converter.source_patterns)
         is_plain = done == _STACKED[: len(done)] and len(done) == min(len(ordered), 2)
         is_whole = len(converter.target_patterns) == 1 and set(ordered) == set(patterns)

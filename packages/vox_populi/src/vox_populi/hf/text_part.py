@@ -86,6 +86,21 @@ def text_part(raw: Mapping[str, object]) -> TextPart | None:
     return TextPart(outer, _within(family, outer), _fields(raw, section, outer))
 
 
+def fields_of_text(raw: Mapping[str, object]) -> dict[str, object]:
+    """The text model's section of a `config.json`, with what the rest of the file says about it.
+
+    The whole file where it has no section.
+    """
+    section = text_section(raw)
+    if section is None:
+        return dict(raw)
+    fields = dict(section)
+    if any(raw.get(name) is not None for name in _TYPES):
+        fields |= dict.fromkeys(_TYPES)
+    names = (*_TYPES, *_FROM_OUTER)
+    return fields | {name: raw[name] for name in names if raw.get(name) is not None}
+
+
 def changed_config(
     raw: Mapping[str, object], dtype: str | None, *, is_head_tied: bool
 ) -> dict[str, object]:
@@ -113,11 +128,7 @@ def _changed(
 def _fields(
     raw: Mapping[str, object], section: Mapping[str, object], outer: OuterClass
 ) -> dict[str, object]:
-    fields = dict(section)
-    if any(raw.get(name) is not None for name in _TYPES):
-        fields |= dict.fromkeys(_TYPES)
-    names = (*_TYPES, *_FROM_OUTER)
-    fields |= {name: raw[name] for name in names if raw.get(name) is not None}
+    fields = fields_of_text(raw)
     tie = raw.get(_TIE)
     is_silent = tie is None or (tie is False and outer.section_may_tie)
     default = section.get(_TIE) if outer.section_may_tie else outer.tied_by_default

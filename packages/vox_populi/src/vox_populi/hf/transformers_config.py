@@ -24,6 +24,7 @@ from vox_populi.hf.model_family import (
 from vox_populi.hf.module_table import ModuleTable, block_number
 from vox_populi.hf.quantization_config import parse_mxfp4, parse_quantization
 from vox_populi.hf.tensor_key import ProjectionRole
+from vox_populi.hf.text_part import OuterClass, fields_of_text
 from vox_populi.hf.transformers_classes import foreign_class
 from vox_populi.hf.transformers_table import read_module_table
 from vox_populi.operator_messages import model_folder as say_folder
@@ -34,7 +35,7 @@ def foreign_family(model_type: str, table: ModuleTable) -> ModelFamily:
     """A family that other code only asks for names; no other program's form of it is known."""
     return ModelFamily(
         name=model_type,
-        label=table.class_name.removesuffix("ForCausalLM"),
+        label=table.class_name.removesuffix("ForCausalLM").removesuffix("ForConditionalGeneration"),
         architectures=(table.class_name,),
         config=ConfigFormat(default_positions=1, rope=None),
         tensors=TensorNames(embed=table.embed, blocks=table.blocks, block={}, final_norm=""),
@@ -55,8 +56,9 @@ def foreign_values(raw: Mapping[str, object], where: str) -> dict[str, Any]:
         ModelError: For a model that cannot be used through it.
     """
     found = foreign_class(raw, where)
-    table, config = read_module_table(found, where), found.config
-    fields = ConfigFields(raw, where)
+    table, config = read_module_table(found, where), found.text
+    outer = _outer(table, str(getattr(config, "model_type", "")))
+    fields = ConfigFields(raw if outer is None else fields_of_text(raw), where)
     name = "dtype" if fields.value("dtype") is not None else "torch_dtype"
     dtype = fields.text(name, default="float32")
     if dtype not in STORED_NAME_OF:
@@ -83,7 +85,7 @@ def foreign_values(raw: Mapping[str, object], where: str) -> dict[str, Any]:
         "max_positions": positions,
         "norm_eps": 0.0,
         "activation": Activation.SILU,
-        "tie_word_embeddings": bool(getattr(config, "tie_word_embeddings", False)),
+        "tie_word_embeddings": table.ties_head,
         "rope": None,
         "rotary_layers": (False,) * int(config.num_hidden_layers),
         "embedding_scale": 1.0,
@@ -98,7 +100,8 @@ def foreign_values(raw: Mapping[str, object], where: str) -> dict[str, Any]:
         "dtype": dtype,
         "bos_id": next(iter(ids["bos_token_id"]), None),
         "eos_ids": ids["eos_token_id"],
-        "notes": tuple(_notes(fields, model_type)),
+        "notes": tuple(_notes(fields, model_type, outer)),
+        "outer": outer,
         "modules": table,
         "experts": _experts(config, table),
         "is_prequantized": is_prequantized,
@@ -125,11 +128,24 @@ _NO_LIMIT = 2**20
 """Positions of a model whose config has no limit."""
 
 
-def _notes(fields: ConfigFields, model_type: str) -> Iterator[str]:
+def _outer(table: ModuleTable, text_type: str) -> OuterClass | None:
+    """The class around a text model, if there is more to it."""
+    if not table.text_path:
+        return None
+    return OuterClass(table.class_name, text_type, path=table.text_path.removeprefix(_PREFIX))
+
+
+_PREFIX = "model."
+"""Path of what a class with a head has beside it."""
+
+
+def _notes(fields: ConfigFields, model_type: str, outer: OuterClass | None) -> Iterator[str]:
     if fields.value("output_router_logits") is True:
         yield say_folder.NOTE_ROUTER_LOSS_NOT_USED
     if fields.value("auto_map") not in (None, {}, [], False):
         yield say_folder.note_model_code_ignored(fields.where, model_type)
+    if outer is not None:
+        yield say_folder.note_text_model_only(outer.name)
     if parse_mxfp4(fields) is not None:
         yield NOTE_READ_AS_DENSE
 

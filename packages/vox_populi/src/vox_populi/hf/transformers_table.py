@@ -16,7 +16,7 @@ from vox_populi.hf.module_roles import is_router, roles_of, usual_part
 from vox_populi.hf.module_table import PART, FrozenReason, FrozenWeight, ModuleTable
 from vox_populi.hf.stored_names import StoredNames, names_of_experts, stored_names
 from vox_populi.hf.tensor_key import AdapterModule, ProjectionRole, TensorKey
-from vox_populi.hf.transformers_classes import ForeignClass, hollow_model
+from vox_populi.hf.transformers_classes import ForeignClass, backbone_of, hollow_model
 from vox_populi.hf.weight_reads import layers_read_by_weight
 from vox_populi.operator_messages import transformers_graph as say
 
@@ -81,14 +81,18 @@ class _Reading:
             raise _UnusableError(say.NO_EMBEDDINGS)
         if paths.get(id(model.get_output_embeddings())) != HEAD:
             raise _UnusableError(say.NO_HEAD)
-        blocks, n_blocks = _blocks(model, getattr(found.config, "num_hidden_layers", None))
+        blocks, n_blocks = _blocks(model, getattr(found.text, "num_hidden_layers", None))
         linears = {
             path: linear
             for path, module in model.named_modules()
             if (linear := _linear(path, module)) is not None
         }
         stored = stored_names(model)
-        places = {place.path: place for place in find_experts(model, blocks, stored)}
+        places = {
+            place.path: place
+            for place in find_experts(model, blocks, stored)
+            if not found.is_nested or _is_named_in(place, blocks)
+        }
         return cls(model, found, embed, blocks, n_blocks, linears, stored, places)
 
     def table(self) -> ModuleTable:
@@ -120,6 +124,9 @@ class _Reading:
             frozen=tuple(self._frozen(ours)),
             expert_names=names_of_experts(str(self.found.config.model_type)),
             has_position_table=self._has_position_table(),
+            ties_head=self._ties_head(),
+            text_path=self._text_path(),
+            spellings=self._spellings(),
         )
 
     def _modules(self) -> Iterator[AdapterModule]:
@@ -148,8 +155,7 @@ class _Reading:
         yield _module(self.linears[HEAD], HEAD, (ProjectionRole.LM_HEAD,))
 
     def _keys(self, ours: dict[str, str]) -> Iterator[TensorKey]:
-        state = self.model.state_dict()
-        is_tied = bool(getattr(self.found.config, "tie_word_embeddings", False))
+        state, is_tied = self.model.state_dict(), self._ties_head()
         heads = []
         for name, tensor in state.items():
             path, _, leaf = name.rpartition(".")
@@ -178,7 +184,8 @@ class _Reading:
                 continue
             name = self.stored.plain.get(key.theirs)
             if name is not None:
-                yield replace(key, theirs=name, shape=shapes[name])
+                theirs = key.theirs if self.found.is_nested else name
+                yield replace(key, theirs=theirs, shape=shapes[name])
             for number, part in enumerate(self.stored.joined.get(key.theirs, ())):
                 mine = f"{key.ours}{PART}{number}"
                 yield TensorKey(mine, part, shapes[part], transposed=False, required=True)
@@ -202,8 +209,33 @@ class _Reading:
                 reason = FrozenReason.ROUTER if _is_router_weight(place[1]) else FrozenReason.OTHER
             yield FrozenWeight(name, reason, prod(tensor.shape))
 
+    def _ties_head(self) -> bool:
+        """Whether the head is the embedding table.
+
+        Of classes around a text model each has its own rule for which of its configs says so.
+        """
+        if not self.found.is_nested:
+            return bool(getattr(self.found.config, "tie_word_embeddings", False))
+        table, head = self.model.get_input_embeddings(), self.model.get_output_embeddings()
+        return table.weight is head.weight
+
+    def _text_path(self) -> str:
+        if not self.found.is_nested:
+            return ""
+        text = backbone_of(self.model)
+        named = self.model.named_modules()
+        return str(next(path for path, module in named if module is text))
+
+    def _spellings(self) -> dict[str, str]:
+        """Names on disk of a text model's tensors, and those in the class; parts have no others."""
+        if not self.found.is_nested:
+            return {}
+        parts = (name for names in self.stored.joined.values() for name in names)
+        whole = {stored: own for own, stored in self.stored.plain.items()}
+        return whole | {name: name for name in parts}
+
     def _kinds(self) -> tuple[str, ...]:
-        kinds = getattr(self.found.config, "layer_types", None)
+        kinds = getattr(self.found.text, "layer_types", None)
         if isinstance(kinds, list | tuple) and len(kinds) == self.n_blocks:
             return tuple(map(str, kinds))
         return ("block",) * self.n_blocks
@@ -227,6 +259,15 @@ class _Reading:
             return None
         number, _, within = path.removeprefix(self.blocks).partition(".")
         return (int(number), within) if within else None
+
+
+def _is_named_in(place: ExpertsPlace, blocks: str) -> bool:
+    """Whether experts are published under names in the blocks as the class has them.
+
+    Those of a text model that is published under another prefix stay whole.
+    """
+    each = (name for names in place.published.values() for name in names)
+    return all(name.startswith(blocks) for name in (*each, *place.stored.values()))
 
 
 def _module(linear: _Linear, ours: str, roles: tuple[ProjectionRole, ...]) -> AdapterModule:

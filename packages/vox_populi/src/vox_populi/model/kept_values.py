@@ -20,7 +20,13 @@ from vox_populi.containers.dtypes import BYTES_OF_VALUE
 from vox_populi.containers.torch_dtypes import TORCH_DTYPES
 from vox_populi.hf.kept_bytes import KeptByBlocks, KeptBytes
 from vox_populi.hf.own_mlps import mlp_paths
-from vox_populi.hf.transformers_classes import FAILURES, foreign_class, load_transformers
+from vox_populi.hf.transformers_classes import (
+    FAILURES,
+    backbone_of,
+    built_model,
+    foreign_class,
+    load_transformers,
+)
 from vox_populi.hf.transformers_table import read_module_table
 from vox_populi.model.transformers_attention import segments
 from vox_populi.model.transformers_experts import register_counted_experts
@@ -85,9 +91,7 @@ class _Counting:
         if table.experts:
             functions["experts_implementation"] = register_counted_experts()
         with torch.device("meta"):
-            self._model: Any = transformers.AutoModelForCausalLM.from_config(
-                found.config, dtype=dtype, **functions
-            )
+            self._model: Any = built_model(found, dtype=dtype, **functions)
         self._model.eval().requires_grad_(requires_grad=False)
         embed = self._model.get_submodule(table.embed)
         embed.weight.requires_grad_(requires_grad=True)
@@ -126,7 +130,7 @@ class _Counting:
         self._blocks, self._held, self._earlier = [], {}, {}
         ids_1T = torch.zeros(1, row, dtype=torch.long, device="meta")
         with saved_tensors_hooks(self._hold, lambda tensor: tensor), segments((0, row)):
-            self._model(input_ids=ids_1T, use_cache=False, logits_to_keep=1)
+            backbone_of(self._model)(input_ids=ids_1T, use_cache=False)
         self._held, self._earlier = {}, {}
         return self._blocks
 

@@ -9,6 +9,7 @@ Shape letters: T tokens, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from itertools import cycle
 from typing import NamedTuple
 
@@ -20,8 +21,9 @@ from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.keymap import TensorKey, adapter_modules, tensor_keys
 from vox_populi.hf.linear_kernels import has_package_kernels, kernels_of
 from vox_populi.hf.model_config import parse_model_config
+from vox_populi.hf.module_table import block_number
 from vox_populi.hf.small_config import small_config
-from vox_populi.hf.transformers_classes import FAILURES
+from vox_populi.hf.transformers_classes import FAILURES, backbone_of
 from vox_populi.model.activation_memory import ActivationMemory, Activations
 from vox_populi.model.lora_transformer import adapter_parameters, attach_adapters
 from vox_populi.model.transformers_attention import OWN_ATTENTION
@@ -39,6 +41,8 @@ _SPREAD = 0.08
 """Spread of the toy's weights; attention is then far from uniform."""
 
 
+_MARKS = frozenset({"token_type_ids", "mm_token_type_ids"})
+"""Arguments by which processors say what each token is; zero is text."""
 _REPEATED = (ActivationMemory.FULL, ActivationMemory.SELECTIVE)
 _TINY = 1e-20
 """Less than any value that matters, in place of zero."""
@@ -49,9 +53,13 @@ class Differences(NamedTuple):
 
     alone: float
     """Logits of a row through our graph, from those of the class itself."""
-    packed: float
+    marked: float = 0.0
+    """Logits of the class itself if the tokens are said to be text, from those without a word."""
+    blocks_passed: int = 0
+    """Blocks whose adapters get no gradient from text."""
+    packed: float = float("inf")
     """Logits of packed rows, from those of the rows alone."""
-    gradients: float
+    gradients: float = float("inf")
     """The same for the gradients of the adapters."""
     refused: str = ""
     """What the class said to packed rows, if it refuses them."""
@@ -74,7 +82,7 @@ def measure_packing(raw: Mapping[str, object], where: str, device: str = "cpu") 
         ModelError: When the class cannot be built or cannot be computed.
     """
     toy = _Toy.of(raw, where)
-    model_class = type(toy.graph.inner)
+    model_class = type(backbone_of(toy.graph.inner))
     is_there = has_package_kernels(model_class) and device == "cuda" and torch.cuda.is_available()
     place = device if is_there else "cpu"
     toy.graph.to(place)
@@ -93,14 +101,31 @@ def _compared(toy: _Toy, where: str, place: str) -> Differences:
     except FAILURES as error:
         name = type(toy.graph.inner).__name__
         raise ModelError(say.class_unusable(where, name, first_line(error))) from error
-    differs, repeats = _difference(alone, own), _repeats(toy, batches, gradients)
+    found = Differences(_difference(alone, own), *_about_text(toy, batches, own, gradients))
+    found = found._replace(repeats=_repeats(toy, batches, gradients))
     toy.graph.packs = True
     try:
         packed, together = toy.logits(window), toy.gradients([window])
     except FAILURES as error:
-        return Differences(differs, float("inf"), float("inf"), first_line(error), repeats)
+        return found._replace(refused=first_line(error))
     worst = max(_difference(together[name], each) for name, each in gradients.items())
-    return Differences(differs, _difference(packed, alone), worst, repeats=repeats)
+    return found._replace(packed=_difference(packed, alone), gradients=worst)
+
+
+def _about_text(
+    toy: _Toy, batches: Sequence[PackedBatch], own: Tensor, gradients: Mapping[str, Tensor]
+) -> tuple[float, int]:
+    """What a class around a text model does otherwise with text than to continue it.
+
+    Returns:
+        By how much the logits of tokens that are marked as text differ, and how many blocks text
+        goes past.
+    """
+    if toy.graph.config.outer is None:
+        return 0.0, 0
+    marked = torch.cat([toy.own_logits(batch, is_marked=True) for batch in batches])
+    reached = {block_number(name) for name, each in gradients.items() if each.any()}
+    return _difference(marked, own), toy.graph.config.n_layers - len(reached - {None})
 
 
 def _repeats(toy: _Toy, batches: Sequence[PackedBatch], expected: Mapping[str, Tensor]) -> bool:
@@ -137,14 +162,22 @@ class _Toy(NamedTuple):
         return cls(graph, adapter_parameters(adapted))
 
     @torch.no_grad()
-    def own_logits(self, batch: PackedBatch) -> Tensor:
-        """What the class itself makes of one row, with its own attention and experts."""
+    def own_logits(self, batch: PackedBatch, *, is_marked: bool = False) -> Tensor:
+        """What the class itself makes of one row, with its own attention and experts.
+
+        Args:
+            batch: The row.
+            is_marked: Whether its tokens are said to be text, to a class that can be told so.
+        """
         inner, table = self.graph.inner, self.graph.config.modules
         assert table is not None, "transformers computes it"
+        ids_1T = batch.ids_T.unsqueeze(0)
+        known = signature(type(inner).forward).parameters.keys() & _MARKS if is_marked else ()
+        marks = {name: torch.zeros_like(ids_1T) for name in known}
         inner.set_attn_implementation(OWN_ATTENTION)
         try:
             with experts_of_the_class(inner, table):
-                out: Tensor = inner(input_ids=batch.ids_T.unsqueeze(0), use_cache=False).logits[0]
+                out: Tensor = inner(input_ids=ids_1T, use_cache=False, **marks).logits[0]
         finally:
             inner.set_attn_implementation(self.graph.attention)
         return out

@@ -23,7 +23,13 @@ from vox_populi.hf.linear_kernels import let_devices_decide
 from vox_populi.hf.model_config import CONFIG_NAME, ModelConfig
 from vox_populi.hf.module_table import PART
 from vox_populi.hf.stored_names import join_tensors
-from vox_populi.hf.transformers_classes import foreign_class, load_transformers, takes_attention
+from vox_populi.hf.transformers_classes import (
+    backbone_of,
+    built_model,
+    foreign_class,
+    load_transformers,
+    takes_attention,
+)
 from vox_populi.model.activation_memory import Activations
 from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.kv_cache import KvCache
@@ -75,15 +81,14 @@ class TransformersGraph(CausalGraph):
         self.packs = False
         """Whether several rows are computed in one pass."""
         found = foreign_class(raw, CONFIG_NAME)
-        auto = load_transformers().AutoModelForCausalLM
         self.attention = ATTENTION if takes_attention(found) else OWN_ATTENTION
         """Name of the attention that computes it."""
         functions = {"attn_implementation": self.attention}
         if config.modules.experts:
             functions["experts_implementation"] = register_experts()
         with _Hollow():
-            self.inner: Any = auto.from_config(found.config, dtype=dtype, **functions)
-        let_devices_decide(type(self.inner))
+            self.inner: Any = built_model(found, dtype=dtype, **functions)
+        let_devices_decide(type(backbone_of(self.inner)))
         self._turn_conv1d()
         make_repeatable(self.inner, config.modules)
         self._joined = config.modules.joined
@@ -92,13 +97,14 @@ class TransformersGraph(CausalGraph):
         self._paths = {module.ours: module.theirs for module in config.modules.modules}
         self._paths["embed"] = config.modules.embed
         self._paths |= tell_experts_apart(self.inner, config.modules)
-        self._head_scale = head_scale(found.config)
-        self.logit_cap = getattr(found.config, "final_logit_softcapping", None)
+        self._text_config = found.text
+        self._head_scale = head_scale(found.text)
+        self.logit_cap = getattr(found.text, "final_logit_softcapping", None)
         self.eval()
 
     def new_cache(self) -> KvCache:
         """An empty cache for one text."""
-        return TransformersCache(self.inner.config)
+        return TransformersCache(self._text_config)
 
     def path(self, ours: str) -> str:
         """The path of a module, by our name of it."""
@@ -147,17 +153,11 @@ class TransformersGraph(CausalGraph):
         passed = {"use_cache": False, **_borders(offsets, ids_T.device), **more}
         kept = self.activations if torch.is_grad_enabled() else Activations()
         with segments(offsets), keeping(kept):
-            out = self._backbone(
+            out = backbone_of(self.inner)(
                 input_ids=ids_T.unsqueeze(0), position_ids=positions_T.unsqueeze(0), **passed
             )
         hidden_TD: Tensor = out.last_hidden_state[0]
         return hidden_TD
-
-    @property
-    def _backbone(self) -> Any:
-        """The model without its head; some classes say that it is all of them."""
-        base = self.inner.base_model
-        return self.inner.model if base is self.inner else base
 
     def _continued(self, batch: PackedBatch, cache: TransformersCache) -> Tensor:
         kept = {"use_cache": True, "past_key_values": cache.inner}

@@ -1,4 +1,4 @@
-"""Models that are computed by transformers' own code (MENS-H200 to H219, P140 to P149)."""
+"""Models that are computed by transformers' own code (MENS-H200 to H219, H262 on, P140 on)."""
 
 from __future__ import annotations
 
@@ -76,6 +76,39 @@ NO_EMBEDDINGS = "its input embeddings are not a module of it"
 NO_HEAD = "its head is not called lm_head"
 NO_BLOCKS = "it has no list with one block for each layer"
 """Reasons of `class_unusable`."""
+
+
+def text_model_not_found(where: str, name: str) -> Problem:
+    """A class with a config for a text model, and none where others have it."""
+    return Problem(
+        code="MENS-H262",
+        what=f"no text model is found in {clipped(name)}: transformers names none within it.",
+        fix="Choose a folder of the text model alone, or another base.",
+        where=where,
+    )
+
+
+def text_sees_ahead(name: str, difference: float) -> Problem:
+    """A class whose prompts are read in both directions (PaliGemma)."""
+    return Problem(
+        code="MENS-H263",
+        what=f"{name} reads prompts in both directions: tokens that its processor marks as text see"
+        f" later ones (on a toy, logits differ by {difference:.1g} of the largest), and rows are"
+        " trained in one direction.",
+        fix="Choose a base that reads its prompts from left to right.",
+        where="--graph",
+    )
+
+
+def blocks_without_text(name: str, passed: int) -> Problem:
+    """A class with blocks that only images pass through (Llama 3.2 Vision)."""
+    return Problem(
+        code="MENS-H264",
+        what=f"text alone goes past some blocks of {name} ({passed} on a toy of this config):"
+        " adapters there would never learn.",
+        fix="Choose a base whose blocks all read text.",
+        where="--graph",
+    )
 
 
 def class_differs(name: str, difference: float) -> Problem:

@@ -54,6 +54,8 @@ def proof_of(config: ModelConfig, model_dir: Path, device: str) -> PackingProof 
         class_name=table.class_name,
         version=table.version,
         alone=found.alone,
+        marked=found.marked,
+        blocks_passed=found.blocks_passed,
         packed=found.packed,
         gradients=found.gradients,
         refused=found.refused,

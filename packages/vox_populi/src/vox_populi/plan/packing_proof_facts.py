@@ -27,6 +27,10 @@ class PackingProof:
     """Logits of packed rows, from those of the rows alone; infinite if the class refuses them."""
     gradients: float
     """The same for the gradients of the adapters."""
+    marked: float = 0.0
+    """Logits of the class if the tokens are said to be text, from those without a word."""
+    blocks_passed: int = 0
+    """Blocks of the toy that text goes past."""
     refused: str = ""
     """What the class says to packed rows, if it refuses them."""
     repeats: bool = False
@@ -74,6 +78,10 @@ def proof_problems(proof: PackingProof) -> Iterator[Problem]:
     """A class that does something that our attention or head does not."""
     if not proof.alone <= TOLERANCE:
         yield say.class_differs(proof.class_name, proof.alone)
+    if not proof.marked <= TOLERANCE:
+        yield say.text_sees_ahead(proof.class_name, proof.marked)
+    if proof.blocks_passed:
+        yield say.blocks_without_text(proof.class_name, proof.blocks_passed)
 
 
 def proof_notes(proof: PackingProof) -> Iterator[str]:
