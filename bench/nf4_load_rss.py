@@ -4,8 +4,7 @@
 
 Allowed are the quantised model, three times the largest tensor of the base and 512 MiB for the
 interpreter and torch. With `--source transformers` the base is a GLM-4, which has no native code;
-with `mxfp4` a gpt-oss whose experts are packed, and the largest tensor is that of a layer's dense
-experts.
+with `mxfp4` a gpt-oss whose experts are in that form, 1.3 GB if it were dense.
 The last line on stdout is one JSON object; exit code 1 beyond the bound.
 """
 
@@ -25,6 +24,7 @@ import torch
 from merge_bench import SHAPES, write_base
 from safetensors.torch import save_file
 
+from vox_populi.hf.fused_experts import fused_tensors
 from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import tensor_keys
@@ -102,15 +102,20 @@ def write_packed_base(base: Path) -> int:
     (base / "config.json").write_text(json.dumps(GPT_OSS), encoding="utf-8")
     draws = torch.Generator().manual_seed(0)
     tensors: dict[str, torch.Tensor] = {}
-    for key in tensor_keys(read_model_config(base, GraphSource.AUTO)):
-        if len(key.shape) == 3:
-            experts, n_in, n_out = key.shape
+    config = read_model_config(base, GraphSource.AUTO)
+    wholes = fused_tensors(config)
+    packed = {name for name in wholes if "bias" not in name}
+    parts = {part for whole in wholes.values() for part, _ in whole.parts}
+    shapes = {key.theirs: key.shape for key in tensor_keys(config) if key.theirs not in parts}
+    for name, shape in (shapes | {name: whole.shape for name, whole in wholes.items()}).items():
+        if name in packed:
+            experts, n_in, n_out = shape
             blocks = (experts, n_out, n_in // 32, 16)
             drawn = torch.randint(256, blocks, generator=draws, dtype=torch.uint8)
-            tensors[f"{key.theirs}_blocks"] = drawn
-            tensors[f"{key.theirs}_scales"] = torch.full(blocks[:-1], 120, dtype=torch.uint8)
+            tensors[f"{name}_blocks"] = drawn
+            tensors[f"{name}_scales"] = torch.full(blocks[:-1], 120, dtype=torch.uint8)
         else:
-            tensors[key.theirs] = 0.02 * torch.randn(key.shape, generator=draws).bfloat16()
+            tensors[name] = 0.02 * torch.randn(shape, generator=draws).bfloat16()
     save_file(tensors, base / "model.safetensors", {"format": "pt"})
     return max(info.n_bytes for info in read_inventory(base).tensors.values())
 

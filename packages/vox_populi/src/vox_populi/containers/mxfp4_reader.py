@@ -45,7 +45,7 @@ def expert_matrices(folder: Path, info: Mxfp4Info) -> Iterator[Tensor]:
             scales_OG = _part(other, scales, expert)
             if bool((scales_OG == NAN_SCALE).any()):
                 where = str(folder / scales.shard)
-                raise ModelError(say.mxfp4_scale_is_nan(scales.name, expert).at(where))
+                raise ModelError(say.mxfp4_scale_is_nan(scales.name, info.name).at(where))
             yield dequantize_mxfp4(_part(one, blocks, expert), scales_OG).t()
 
 

@@ -26,12 +26,12 @@ def mxfp4_part_wrong(name: str, reason: str) -> Problem:
     )
 
 
-def mxfp4_scale_is_nan(name: str, expert: int) -> Problem:
+def mxfp4_scale_is_nan(name: str, dense: str) -> Problem:
     """A scale of 255, which no weights have."""
     return Problem(
         code="MENS-H255",
-        what=f"the tensor {clipped(name)} has the scale 255, which stands for NaN, in expert"
-        f" {expert}.",
+        what=f"the tensor {clipped(name)} has the scale 255, which stands for NaN, for"
+        f" {clipped(dense)}.",
         fix=_DOWNLOAD,
     )
 
@@ -55,8 +55,9 @@ def mxfp4_not_announced(name: str) -> Problem:
 
 
 NOTE_READ_AS_DENSE = (
-    "its experts are stored in MXFP4 (4 bits). They are read as bfloat16 numbers, exactly, and kept"
-    " in the compute dtype, which takes about four times their size on disk."
+    "its experts are stored in MXFP4 (4 bits) and read as bfloat16 numbers, exactly. LoRA keeps"
+    " them in the compute dtype, which takes about four times their size on disk; QLoRA quantises"
+    " them to NF4."
 )
 """A base with experts in MXFP4."""
 
