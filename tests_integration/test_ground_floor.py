@@ -35,6 +35,7 @@ GROUND_FLOOR = {
         "vox_populi/containers/torch_dtypes.py",
     ),
     r"\bfrombuffer\(": (
+        "vox_populi/containers/mxfp4_reader.py",
         "vox_populi/containers/tensor_reader.py",
         "vox_populi/quantize/nf4_folder.py",
         "vox_tensor",

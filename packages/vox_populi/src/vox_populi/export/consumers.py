@@ -109,7 +109,8 @@ def _expert_obstacles(
     gate, up = (ProjectionRole.GATE,), (ProjectionRole.UP,)
     if any(module.roles in roles and module.ours not in adapted for module in experts):
         yield "some experts are adapted and others are not, and it adapts all or none"
-    if (gate in roles) != (up in roles):
+    has_both = {gate, up} <= {module.roles for module in experts}
+    if has_both and (gate in roles) != (up in roles):
         yield "of gate and up of the experts one is adapted, and it adapts both or none"
     is_ordinary = any(".mlp." in module.ours and not module.in_expert for module in modules)
     if config.modules is None and is_ordinary:

@@ -89,11 +89,12 @@ class ModelInventory:
 
         It is the canonical one, unless a reader of the folder would look for others beside it.
         """
-        embedding = self.tensors[embedding_key(self.config)].name
         keeps_name = bool(self.fused) or self.config.modules is not None
         if keeps_name and theirs in self.tensors:
             return self.tensors[theirs].name
-        return spelled_like(self.config, theirs, embedding)
+        # A class of transformers may call its table otherwise than the folder.
+        embedding = self.tensors.get(embedding_key(self.config))
+        return theirs if embedding is None else spelled_like(self.config, theirs, embedding.name)
 
     def quantized_keys(self) -> tuple[TensorKey, ...]:
         """Weights that an NF4 base stores in 4 bits, in forward order.

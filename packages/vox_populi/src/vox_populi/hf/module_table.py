@@ -38,6 +38,17 @@ class FrozenWeight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WholeExperts:
+    """What of a table is otherwise where a class's own tensors of experts stay, and stay frozen."""
+
+    keys: tuple[TensorKey, ...]
+    modules: tuple[AdapterModule, ...]
+    fused_keys: tuple[TensorKey, ...]
+    joined: Mapping[str, tuple[str, ...]]
+    frozen: tuple[FrozenWeight, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleTable:
     """Everything of a class in transformers that is needed before its weights are."""
 
@@ -62,8 +73,7 @@ class ModuleTable:
     frozen: tuple[FrozenWeight, ...] = ()
     experts: tuple[ExpertsPlace, ...] = ()
     """Experts that are in `modules` one by one, though the class holds a layer's together."""
-    with_whole_experts: ModuleTable | None = field(default=None, repr=False)
-    """The same where the class's own tensors of experts stay, and stay frozen."""
+    with_whole_experts: WholeExperts | None = field(default=None, repr=False)
     expert_names: frozenset[str] = frozenset()
     """Last names of layers that PEFT takes for experts', wherever they are in this model type."""
     has_position_table: bool = False
@@ -86,7 +96,19 @@ class ModuleTable:
 
     def leaving_experts(self) -> ModuleTable:
         """The table of adapters that were trained before experts could be: theirs are frozen."""
-        return self.with_whole_experts or self
+        whole = self.with_whole_experts
+        if whole is None:
+            return self
+        return replace(
+            self,
+            keys=whole.keys,
+            modules=whole.modules,
+            fused_keys=whole.fused_keys,
+            joined=whole.joined,
+            frozen=whole.frozen,
+            experts=(),
+            with_whole_experts=None,
+        )
 
     def spelled_like(self, name: str, other: str) -> str:
         """A name in the class as in a folder that has `other` for another tensor."""

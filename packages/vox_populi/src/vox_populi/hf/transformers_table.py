@@ -13,7 +13,13 @@ from vox_populi.errors import ModelError
 from vox_populi.hf.experts_place import ExpertsPlace
 from vox_populi.hf.foreign_experts import find_experts
 from vox_populi.hf.module_roles import is_router, roles_of, usual_part
-from vox_populi.hf.module_table import PART, FrozenReason, FrozenWeight, ModuleTable
+from vox_populi.hf.module_table import (
+    PART,
+    FrozenReason,
+    FrozenWeight,
+    ModuleTable,
+    WholeExperts,
+)
 from vox_populi.hf.stored_names import StoredNames, names_of_experts, stored_names
 from vox_populi.hf.tensor_key import AdapterModule, ProjectionRole, TensorKey
 from vox_populi.hf.transformers_classes import ForeignClass, backbone_of, hollow_model
@@ -99,7 +105,15 @@ class _Reading:
         """Everything of the class."""
         if not self.places:
             return self._table()
-        return replace(self._table(), with_whole_experts=replace(self, places={})._table())
+        left = replace(self, places={})._table()
+        whole = WholeExperts(
+            keys=left.keys,
+            modules=left.modules,
+            fused_keys=left.fused_keys,
+            joined=left.joined,
+            frozen=left.frozen,
+        )
+        return replace(self._table(), with_whole_experts=whole)
 
     def _table(self) -> ModuleTable:
         modules = tuple(self._modules())
