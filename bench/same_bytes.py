@@ -1,6 +1,6 @@
 """The demo's training and three tiny models on 1, 2 and 4 processes: the same bytes or not.
 
-    python bench/same_bytes.py --folder /somewhere/with/room [--only demo-lora ...]
+    python bench/same_bytes.py --folder /somewhere/with/room [--only demo-lora ...] [--demo-steps N]
 
 Builds the corpus of `make demo` and trains on all of it, with its settings and its number of steps,
 and on the tiny models of the tests: LoRA and QLoRA, the base whole in every process or divided,
@@ -55,7 +55,7 @@ class Kind:
         ]
 
 
-def kinds(folder: Path) -> Iterator[Kind]:
+def kinds(folder: Path, steps: int | None) -> Iterator[Kind]:
     """Everything that is trained, with its inputs in place."""
     corpus = folder / "corpus"
     if not corpus.is_dir():
@@ -63,7 +63,8 @@ def kinds(folder: Path) -> Iterator[Kind]:
         subprocess.run([*command, "--output-dir", str(corpus)], check=True)
     for backend, settings in DEMO.items():
         data = ("--data-dir", str(corpus), "--backend", backend)
-        yield Kind(f"demo-{backend}", (*data, *settings.split()))
+        most = () if steps is None or backend == "qlora" else ("--max-steps", str(steps))
+        yield Kind(f"demo-{backend}", (*data, *settings.split(), *most))
     (folder / "rows").mkdir(exist_ok=True)
     text = "".join(json.dumps(row) + "\n" for row in ROWS)
     (folder / "rows" / "train.jsonl").write_text(text, encoding="utf-8")
@@ -133,10 +134,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--only", nargs="+", help="Names such as demo-lora.")
+    parser.add_argument("--demo-steps", type=int, help="Steps of demo-lora; without, an epoch.")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     differing = []
-    for kind in kinds(asked.folder):
+    for kind in kinds(asked.folder, asked.demo_steps):
         if asked.only and kind.name not in asked.only:
             continue
         found = set()
