@@ -125,6 +125,8 @@ def texts_of(value: object) -> list[str]:
 def hostile(hint: Any) -> Any:
     """A value of a type in which every text, path and key is hostile."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is None:
+        return None
     if origin in (typing.Union, types.UnionType):
         return hostile(next(each for each in inner if each is not type(None)))
     if origin is tuple:
@@ -139,6 +141,8 @@ def hostile(hint: Any) -> Any:
         return {hostile(inner[0]): hostile(inner[1])}
     if dataclasses.is_dataclass(hint):
         hints = typing.get_type_hints(hint)
+        # A value of the type within itself would never end.
+        hints = {name: None if hint in typing.get_args(h) else h for name, h in hints.items()}
         names = [field.name for field in dataclasses.fields(hint) if field.init]
         return hint(**{name: hostile(hints[name]) for name in names})  # type: ignore[operator]  # a class, not an instance
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
