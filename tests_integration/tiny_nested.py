@@ -58,15 +58,19 @@ NESTED: Mapping[str, Callable[[], Any]] = {
 """A builder per outer class; the text models are families and ways of tying the head."""
 
 
-def write_nested(folder: Path, name: str, *, older_names: bool = True) -> Any:
+def write_nested(folder: Path, name: str, *, older_names: bool = True, text: str = "") -> Any:
     """Write a variant of `NESTED` and return it in evaluation mode.
 
     Args:
         folder: Made if it is not there.
         name: Key of `NESTED`.
         older_names: The names that published folders have, and not those of the modules.
+        text: Another text model, by its key in `CONFIGS`.
     """
     config = NESTED[name]()
+    if text:
+        config.text_config = CONFIGS[text]()
+        config.tie_word_embeddings = config.text_config.tie_word_embeddings
     # Theirs, unannotated.
     model: Any = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     draw_parameters(model, 0, 0.0 if name == "gemma3" else 1.0)

@@ -18,7 +18,9 @@ from tests_integration.tiny_models import (
     SHORT_CONTEXT,
     VOCAB,
     write_tiny_model,
+    write_tiny_tokenizer,
 )
+from tests_integration.tiny_nested import write_nested
 from tests_integration.tolerances import F16_WEIGHT, F32_LOGITS, F32_MERGED, assert_parity, differs
 from vox_populi.adapters.header import AdaptedModule, AdapterHeader
 from vox_populi.adapters.lora_bin import write_adapter_bin
@@ -89,6 +91,24 @@ def test_transformers_reads_the_model_back(name: str, tmp_path: Path) -> None:
         tmp_path, gguf_file=path.name, config=config, dtype=torch.float32
     )
     assert_parity(logits_of(again.eval()), logits_of(original), F32_LOGITS)
+
+
+@pytest.mark.parametrize(("name", "text"), [("mistral3", "ministral3"), ("llava", "llama_tied")])
+def test_a_text_model_within_another_is_written_as_if_it_were_alone(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    whole = write_nested(tmp_path / "whole", name, text=text)
+    write_tiny_tokenizer(tmp_path / "whole")
+    alone: Any = write_tiny_model(tmp_path / "alone", text, tokenizer=True)
+    alone.model.load_state_dict(whole.model.language_model.state_dict())
+    alone.lm_head.load_state_dict(whole.lm_head.state_dict())
+    alone.save_pretrained(tmp_path / "alone")
+    files = [as_gguf(tmp_path / each) for each in ("whole", "alone")]
+    found, expected = map(tensors_of, files)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    settings = [set(gguf.GGUFReader(path).fields) for path in files]
+    assert settings[0] == settings[1]
 
 
 @pytest.mark.parametrize("name", [*GGUF_CASES, *GGUF_CASES_UNREAD])

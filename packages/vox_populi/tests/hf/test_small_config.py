@@ -91,3 +91,11 @@ def test_the_parts_of_a_rotated_head_shrink_with_it() -> None:
     partly = {"rope_parameters": {"mrope_section": [11, 11, 10], "partial_rotary_factor": 0.25}}
     found = small_config({"head_dim": 256, **partly})["rope_parameters"]
     assert found == {"mrope_section": [2, 0, 0], "partial_rotary_factor": 0.25}
+
+
+def test_heads_of_mixers_fill_their_inner_width_in_a_narrow_toy_too() -> None:
+    sizes = {"hidden_size": 4096, "mamba_n_heads": 128, "mamba_d_head": 64, "mamba_expand": 2}
+    assert small_config(sizes)["mamba_d_head"] == 32
+    assert small_config({**sizes, "hidden_size": 32})["mamba_d_head"] == 16
+    own = {"hidden_size": 4096, "num_heads": 128, "head_dim": 64, "expand": 2}
+    assert small_config(own) == {"hidden_size": 64, "num_heads": 8, "head_dim": 16, "expand": 2}

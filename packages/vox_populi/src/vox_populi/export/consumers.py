@@ -68,8 +68,7 @@ def obstacles(
     consumer: Consumer, config: ModelConfig, modules: Sequence[AdapterModule], rank: int
 ) -> Iterator[str]:
     """Why a consumer cannot load an adapter in any format; empty if it can."""
-    if consumer in (Consumer.MLX, Consumer.GGUF):
-        yield from _unknown_forms(config)
+    yield from _unknown_forms(consumer, config)
     adapts_head = any(ProjectionRole.LM_HEAD in module.roles for module in modules)
     if consumer is not Consumer.PEFT and adapts_head and config.tie_word_embeddings:
         yield "lm_head is adapted and tied to the embedding, which cannot have an adapter there"
@@ -117,6 +116,11 @@ def _expert_obstacles(
         yield "layers with an ordinary MLP are adapted too, and it takes their names for experts'"
 
 
+def name_alone(config: ModelConfig, theirs: str) -> str:
+    """The name of a tensor or module in a folder of the text model alone, as llama.cpp knows it."""
+    return theirs if config.outer is None else config.outer.name_alone(theirs)
+
+
 def mlx_path(module: AdapterModule, config: ModelConfig) -> str:
     """Module path of a projection in mlx-lm's model."""
     blocks = config.family.mlx.blocks
@@ -134,8 +138,9 @@ def passed_limits(limits: Iterable[Limit], config: ModelConfig) -> Iterator[str]
 
 def gguf_model_obstacles(config: ModelConfig) -> Iterator[str]:
     """What llama.cpp's architecture for this family would compute differently."""
-    yield from _unknown_forms(config)
-    if config.modules is None and config.family.gguf.architecture is None:
+    if config.modules is not None:
+        yield say_foreign.NO_FORM
+    elif config.family.gguf.architecture is None:
         yield _no_gguf(config)
     yield from passed_limits(config.family.gguf.limits, config)
     rope, form = config.rope, config.family.gguf
@@ -143,11 +148,11 @@ def gguf_model_obstacles(config: ModelConfig) -> Iterator[str]:
         yield "its YaRN settings go beyond factor and original length"
 
 
-def _unknown_forms(config: ModelConfig) -> Iterator[str]:
+def _unknown_forms(consumer: Consumer, config: ModelConfig) -> Iterator[str]:
     """Why another program's form of a model is not known at all."""
-    if config.modules is not None:
+    if consumer in (Consumer.MLX, Consumer.GGUF) and config.modules is not None:
         yield say_foreign.NO_FORM
-    if config.outer is not None:
+    if consumer is Consumer.MLX and config.outer is not None:
         yield nested_obstacle(config.outer)
 
 

@@ -40,7 +40,6 @@ _SIZES: Mapping[str, int] = {
 }
 """The most that a field may be; smaller values stay."""
 _LAYER_FIELDS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
-_DERIVED: Mapping[str, int] = {"mamba_d_head": 32, "mamba_head_dim": 32, "mamba_d_ssm": 128}
 _MOST_LAYERS = 4
 
 
@@ -71,8 +70,24 @@ def small_config(raw: Mapping[str, object]) -> dict[str, object]:
         small["num_key_value_heads"] = 4 if heads == kv_heads else 1 if kv_heads == 1 else 2
     if "qk_rope_head_dim" in raw and "head_dim" in raw:
         small["head_dim"] = small["qk_rope_head_dim"]
-    small |= {name: size for name, size in _DERIVED.items() if name in raw}
+    small |= _mixer_sizes(raw, small)
     return small | _rotated_parts(small)
+
+
+def _mixer_sizes(raw: Mapping[str, object], small: Mapping[str, object]) -> dict[str, object]:
+    """Heads of a mixer without attention, which side by side are as wide as its inner features."""
+    width, expand = small.get("hidden_size"), raw.get("mamba_expand", raw.get("expand"))
+    inner = (width if isinstance(width, int) else _SIZES["hidden_size"]) * (
+        expand if isinstance(expand, int) else 2
+    )
+    heads = small.get("mamba_n_heads", small.get("mamba_num_heads"))
+    head_dim = inner // (heads if isinstance(heads, int) else 4)
+    sizes = {"mamba_d_head": head_dim, "mamba_head_dim": head_dim, "mamba_d_ssm": inner}
+    # Mamba 2 by itself has no name of its own for its heads.
+    own_dim = small.get("head_dim")
+    if "expand" in raw and isinstance(own_dim, int):
+        sizes["num_heads"] = inner // own_dim
+    return {name: size for name, size in sizes.items() if name in raw}
 
 
 _SECTION = "text_config"

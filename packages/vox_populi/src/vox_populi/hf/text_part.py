@@ -47,6 +47,12 @@ class OuterClass:
         """What the names of the text model's tensors begin with, besides the head's."""
         return f"{_PREFIX}{self.path}."
 
+    def name_alone(self, name: str) -> str:
+        """The name that a tensor or module has in a folder of the text model alone."""
+        if not name.startswith(self.prefix):
+            return name
+        return _PREFIX + name.removeprefix(self.prefix)
+
 
 @dataclass(frozen=True, slots=True)
 class TextPart:

@@ -160,6 +160,15 @@ NOTE_GGUF_OWN_VOCABULARY = (
 )
 """Our own tokenizer, whose pattern llama.cpp does not have."""
 
+
+def note_text_model_alone(name: str) -> str:
+    """A GGUF file of a folder that holds more than a text model."""
+    return (
+        f"the file has the text model of {clipped(name)} alone; for images llama.cpp needs a second"
+        " file (mmproj), which its own converter makes."
+    )
+
+
 NOTE_OLLAMA_GUESSES = (
     "the Modelfile has no TEMPLATE, as Ollama's kind of templates cannot express this one: "
     "Ollama will guess a layout. llama.cpp reads the template in the GGUF file."

@@ -163,6 +163,8 @@ def _publish(
             count = write_model_gguf(temporary, source, kind, found.vocabulary, found.text)
             size = temporary.stat().st_size
     guessed = () if is_exact else (say_export.NOTE_OLLAMA_GUESSES,)
+    outer = source.config.outer
+    alone = () if outer is None else (say_export.note_text_model_alone(outer.name),)
     return GgufReport(
         output=request.output,
         kind=kind,
@@ -172,7 +174,7 @@ def _publish(
         context=gguf_context(source.config),
         rows=rows,
         modelfile=request.modelfile,
-        notes=(*found.notes, *guessed, *notes),
+        notes=(*found.notes, *alone, *guessed, *notes),
     )
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vox_populi import extras
 from vox_populi.errors import EnvironmentFailure
+from vox_populi.export.consumers import name_alone
 from vox_populi.files.new_file import sync_file
 from vox_populi.files.whole_file import writing
 from vox_populi.hf.keymap import AdapterModule, ProjectionRole
@@ -88,7 +89,8 @@ def _named(
     """Tensors by llama.cpp's names, in forward order."""
     names = gguf.get_tensor_name_map(architecture, config.n_layers)
     for module in modules:
-        weight = names.get_name(f"{module.theirs}.weight", try_suffixes=(".weight",))
+        theirs = name_alone(config, module.theirs)
+        weight = names.get_name(f"{theirs}.weight", try_suffixes=(".weight",))
         assert weight is not None, f"gguf knows no name for {module.theirs}"
         b_OR = tensors[f"{module.ours}.lora_B"]
         yield f"{weight}.lora_a", tensors[f"{module.ours}.lora_A"].contiguous()

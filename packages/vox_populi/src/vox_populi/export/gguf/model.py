@@ -21,7 +21,7 @@ from torch import Tensor
 from vox_populi import extras
 from vox_populi.containers.tensor_reader import read_tensor
 from vox_populi.errors import ArtifactError, EnvironmentFailure
-from vox_populi.export.consumers import GgufType
+from vox_populi.export.consumers import GgufType, name_alone
 from vox_populi.export.gguf.file import rows_as_stored
 from vox_populi.export.gguf.text import GgufText
 from vox_populi.export.gguf.vocabulary import GgufVocabulary
@@ -228,7 +228,8 @@ def _tensors(gguf: Any, architecture: Any, source: GgufSource, kind: GgufType) -
         for name, factors in _rope_factors(config.rope, config.rotary_dim):
             yield _Stored(name, GgufType.F32, tuple(factors.shape), partial(_same, factors))
     for key, load in source.tensors:
-        name = names.get_name(key.theirs, try_suffixes=(".weight", ".bias"))
+        theirs = name_alone(config, key.theirs)
+        name = names.get_name(theirs, try_suffixes=(".weight", ".bias"))
         assert name is not None, f"gguf knows no name for {key.theirs}"
         role = roles.get(key.ours.rpartition(".")[0])
         placed = _placed(key, load, role, config)
