@@ -33,6 +33,7 @@ from vox_populi.hf.keymap import adapter_modules, tensor_keys
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.activation_memory import ActivationMemory, Activations
+from vox_populi.model.allocator import keep_freed_memory, return_freed_memory
 from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.kept_values import count_kept
 from vox_populi.model.lora_transformer import attach_adapters
@@ -40,7 +41,6 @@ from vox_populi.model.transformer import Transformer
 from vox_populi.model.transformers_graph import TransformersGraph
 from vox_populi.plan.class_memory import class_memory
 from vox_populi.plan.memory_estimate import WorkingSet, estimate_memory
-from vox_populi.train.allocator import keep_freed_memory, return_freed_memory
 from vox_populi.train.gradients import clip_gradients
 from vox_populi.train.optimizers.registry import build_optimizer
 from vox_tensor.collate import collate_window

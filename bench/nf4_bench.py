@@ -24,7 +24,7 @@ import bitsandbytes
 import bitsandbytes.functional
 import torch
 
-from vox_populi.train.allocator import keep_freed_memory
+from vox_populi.model.allocator import keep_freed_memory
 from vox_tensor.nf4 import Nf4Tensor, dequantize_nf4, quantize_nf4
 
 SHAPES = ((4096, 4096), (4864, 896), (896, 896))

@@ -29,9 +29,9 @@ from vox_populi.hf.graph_source import GraphSource
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import read_model_config
+from vox_populi.model.allocator import keep_freed_memory
 from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.nf4_load import load_nf4_base
-from vox_populi.train.allocator import keep_freed_memory
 from vox_tensor.lora import FrozenLinear
 from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DensePool, Nf4Weight

@@ -24,11 +24,11 @@ from vox_populi.contract.setting_groups import OptimizationSettings
 from vox_populi.hf.inventory import read_inventory
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.kernel.nf4_backend import choose_nf4_backend
+from vox_populi.model.allocator import keep_freed_memory
 from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.hf_load import load_base
 from vox_populi.model.lora_transformer import attach_adapters
 from vox_populi.model.nf4_load import load_nf4_base
-from vox_populi.train.allocator import keep_freed_memory
 from vox_populi.train.batches import pack_batches
 from vox_populi.train.gradients import clip_gradients, forget_gradients
 from vox_populi.train.optimizers.registry import build_optimizer

@@ -35,8 +35,8 @@ from transformers import LlamaConfig
 
 from vox_populi.contract.setting_groups import OptimizationSettings
 from vox_populi.kernel.adapted_objective import AdaptedObjective
+from vox_populi.model.allocator import keep_freed_memory
 from vox_populi.model.lora_transformer import attach_adapters
-from vox_populi.train.allocator import keep_freed_memory
 from vox_populi.train.gradients import clip_gradients, forget_gradients
 from vox_populi.train.memory_peak import peak_memory_bytes
 from vox_populi.train.optimizers.registry import build_optimizer

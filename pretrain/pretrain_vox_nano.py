@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from vox_populi.corpus.stdlib_split import stdlib_root
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import ModelConfig, parse_model_config
+from vox_populi.model.allocator import keep_freed_memory
 from vox_populi.model.transformer import Transformer
-from vox_populi.train.allocator import keep_freed_memory
 from vox_populi.train.batches import pack_batches
 from vox_tensor.collate import collate_window
 from vox_tensor.records import EncodedRow

@@ -20,6 +20,7 @@ from vox_populi.hf import nf4_stored as stored_nf4
 from vox_populi.hf.inventory import ModelInventory
 from vox_populi.hf.keymap import TensorKey, tensor_keys
 from vox_populi.hf.nf4_stored import Nf4Stored
+from vox_populi.model.allocator import trim_freed_memory
 from vox_populi.model.causal_graph import CausalGraph
 from vox_populi.model.hf_load import read_weight
 from vox_populi.model.hollow_graph import hollow_graph
@@ -29,6 +30,10 @@ from vox_tensor.lora import FrozenLinear
 from vox_tensor.nf4 import NestedScales, Nf4Tensor, quantize_nf4
 from vox_tensor.nf4_levels import Nf4Settings
 from vox_tensor.nf4_weight import DensePool, Nf4Weight
+
+_VALUES_BETWEEN_TRIMS = 1 << 26
+"""Small matrices, of experts for instance, come from glibc's heap, and between what stays of them
+are holes of what was read: without trimming, as large as the model."""
 
 
 def load_nf4_base(
@@ -65,10 +70,15 @@ def load_nf4_base(
     model = hollow_graph(inventory, dtype)
     packed = {key.ours for key in inventory.quantized_keys()}
     state: dict[str, Tensor] = {}
+    values = 0
     for key in _in_file_order(inventory):
         if key.ours in packed:
             codes = quantize_stored(inventory, key, settings, quantize_on).to(device)
             _freeze_linear(model, key, Nf4Weight(codes, pool))
+            values += codes.n_values
+            if values > _VALUES_BETWEEN_TRIMS:
+                trim_freed_memory()
+                values = 0
         else:
             state[key.ours] = read_weight(inventory, key).to(dtype).contiguous().to(device)
     model.fill(state)

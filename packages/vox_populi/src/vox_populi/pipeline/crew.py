@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vox_populi.model.allocator import trim_freed_memory
 from vox_populi.pipeline.interruption import StopRequest
-from vox_populi.train.allocator import trim_freed_memory
 from vox_populi.train.engine import Engine
 from vox_populi.train.process_group import GroupRanks
 from vox_populi.train.ranks import ALONE, Ranks

@@ -15,12 +15,12 @@ from vox_populi.kernel.attention_backend import attention_notes
 from vox_populi.kernel.builders import build_objective
 from vox_populi.kernel.nf4_backend import choose_nf4_backend
 from vox_populi.kernel.pointwise_backend import pointwise_notes
+from vox_populi.model.allocator import keep_freed_memory, return_freed_memory
 from vox_populi.operator_messages import environment as say
 from vox_populi.pipeline.train import PlannedRun
 from vox_populi.plan.activation_choice import has_memory_to_spare
 from vox_populi.plan.execution_planner import ExecutionPlan
 from vox_populi.quantize.nf4_cache import cached_base
-from vox_populi.train.allocator import keep_freed_memory, return_freed_memory
 from vox_populi.train.memory_peak import peak_memory_bytes
 from vox_populi.train.objective import Objective
 from vox_populi.train.optimizers.optimizer import Optimizer

@@ -14,12 +14,12 @@ from vox_populi.merge.number_type import MergeDtype
 from vox_populi.merge.receipt import RECEIPT_FILE
 from vox_populi.merge.steps import digests_of_inputs, merge_model, most_threads, workers_of
 from vox_populi.merge.subset import SubsetInputs, merge_subset, subset_inputs
+from vox_populi.model.allocator import keep_freed_memory
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import merge as say_merge
 from vox_populi.pipeline.engine_setup import on_device
 from vox_populi.pipeline.machine_probe import require_threads
 from vox_populi.pipeline.merge import MergeReport, MergeRequest, QloraMergeRequest
-from vox_populi.train.allocator import keep_freed_memory
 
 _BESIDES_TENSORS = 64 * 2**20
 """Space for tokenizer, headers and receipt."""

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 HELD = """
-from vox_populi.train.allocator import {name}
+from vox_populi.model.allocator import {name}
 assert {name}()
 
 def resident():
@@ -40,7 +40,7 @@ def test_blocks_go_back_at_once_or_stay() -> None:
 
 
 HOLES = """
-from vox_populi.train.allocator import return_freed_memory, trim_freed_memory
+from vox_populi.model.allocator import return_freed_memory, trim_freed_memory
 
 def resident():
     with open("/proc/self/statm", encoding="ascii") as file:
