@@ -17,8 +17,6 @@ from tests_integration.tolerances import BF16_TRAINED, F32_TRAINED, assert_close
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = tuple(name for name in CASES if name not in ("llama", "qwen2", "qwen3"))
-"""Without plain runs whose graph is that of another case."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +26,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     write_inputs(folder, *BASES)
     script = ROOT / "tests_integration" / "tier_a" / "metal_stand_in_runs.py"
     done = subprocess.run(
-        [sys.executable, str(script), str(folder), *HERE],
+        [sys.executable, str(script), str(folder)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=folder,
         capture_output=True,
@@ -46,7 +44,7 @@ def test_the_stand_in_refuses_what_metal_refuses(runs: dict[str, Any]) -> None:
     assert runs["operations"] > 0
 
 
-@pytest.mark.parametrize("case", HERE)
+@pytest.mark.parametrize("case", CASES)
 def test_a_whole_run_stays_on_the_device(case: str, runs: dict[str, Any]) -> None:
     here, cpu = (runs["cases"][case][device] for device in ("metal", "cpu"))
     tolerance = BF16_TRAINED if case == "bf16" else F32_TRAINED
@@ -59,7 +57,7 @@ def test_a_whole_run_stays_on_the_device(case: str, runs: dict[str, Any]) -> Non
     assert here["held_out"][0] != here["held_out"][1], "training must have changed something"
 
 
-@pytest.mark.parametrize("case", [case for case in HERE if case not in ("bf16", "proxy")])
+@pytest.mark.parametrize("case", [case for case in CASES if case not in ("bf16", "proxy")])
 def test_the_answers_are_those_of_the_cpu(case: str, runs: dict[str, Any]) -> None:
     here, cpu = (runs["cases"][case][device] for device in ("metal", "cpu"))
     assert here["answer"] == cpu["answer"]
