@@ -18,6 +18,7 @@ which is part of an entry's name.
 from __future__ import annotations
 
 import re
+import sys
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,8 +38,9 @@ COLUMNS = {
 """Type code of each column by the name of its file."""
 TOKENS = "tokens.bin"
 _WIDE = "I"
-_MASKED = re.compile(b"(?:%s)+" % re.escape(array("i", [IGNORE_INDEX]).tobytes()))
-"""Labels that are not learned, as bytes. An id cannot contain them: it has a smaller first byte."""
+_SIGN = slice(3 if sys.byteorder == "little" else 0, None, 4)
+"""The bytes with the signs of four-byte numbers: ids are at least 0, what is not learned is not."""
+_MASKED = re.compile(b"\xff+")
 
 
 def id_type(vocab_size: int) -> str:
@@ -89,11 +91,10 @@ def decoded(data: bytes, length: int, id_code: str) -> tuple[tuple[int, ...], tu
 
 def _learned(labels: Sequence[int]) -> list[int]:
     """First and last token of each learned stretch, one after the other."""
-    numbers = array("i", labels)
-    size = numbers.itemsize
+    signs = array("i", labels).tobytes()[_SIGN]
     borders, position = [0], 0
-    for masked in _MASKED.finditer(numbers.tobytes()):
-        start, end = masked.start() // size, masked.end() // size
+    for masked in _MASKED.finditer(signs):
+        start, end = masked.span()
         if start == position == 0:
             borders = [end]
         else:
