@@ -12,17 +12,17 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torchgen  # type: ignore[import-untyped]  # theirs, unannotated
 from torch import Tensor
 from torch._C import DispatchKey
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 NAME = "metalish"
@@ -87,6 +87,7 @@ class StandIn(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # theirs, unannotated
         self.kernels = metal_operators()
+        self._known: dict[Any, _Operator] = {}
         self.operations: Counter[str] = Counter()
         self.to_host: Counter[str] = Counter()
         """Functions of ours that took a value or a tensor off the device."""
@@ -106,52 +107,100 @@ class StandIn(TorchDispatchMode):
 
     def run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Compute on the CPU what may be computed on the device."""
-        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-        is_here = any(isinstance(t, StandInTensor) for t in tensors)
+        found = _Operands()
+        held_args = [found.held(each) for each in args]
+        held_kwargs = {name: found.held(each) for name, each in kwargs.items()}
         target = kwargs.get("device")
-        makes_here = is_here if target is None else torch.device(target).type == NAME
-        if not is_here and not makes_here:
+        makes_here = bool(found.here) if target is None else torch.device(target).type == NAME
+        if not found.here and not makes_here:
             return func(*args, **kwargs)
-        if func.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd):
+        known = self._known.get(func)
+        if known is None:
+            known = self._known[func] = _Operator.of(func, self.kernels)
+        if known.is_composite:
             # Made of others, which inference mode does not take apart by itself.
             with self, torch.inference_mode(mode=False), torch.no_grad():
                 return func.decompose(*args, **kwargs)
-        self._check(func, tensors)
-        if (target is not None and not makes_here) or func._schema.name in _TO_HOST:
+        self._check(known, found)
+        if (target is not None and not makes_here) or known.answers_host:
             self.to_host[_our_caller()] += 1
-        if func._schema.name in _COPIES and is_copied_waiting(args, kwargs):
+        if known.is_copy and is_copied_waiting(args, kwargs):
             self.waits[_our_caller()] += 1
-        name = str(func._schema.name).removeprefix("aten::")
-        given: Any = (args, dict(kwargs))
-        held_args, held_kwargs = tree_map_only(StandInTensor, lambda t: t.held, given)
         if makes_here and target is not None:
             held_kwargs["device"] = torch.device("cpu")
         # A wrapped tensor cannot be one of inference mode's, whose views know no versions.
-        with torch.inference_mode(mode=False), torch.no_grad():
+        with torch.inference_mode(mode=False):
             result = func(*held_args, **held_kwargs)
-            if name in self.wrong_by:
-                result.mul_(self.wrong_by[name])
-            return _on_device(result, given) if makes_here else result
+            if known.name in self.wrong_by:
+                result.mul_(self.wrong_by[known.name])
+            return found.on_device(result) if makes_here else result
 
-    def _check(self, func: Any, tensors: Sequence[Tensor]) -> None:
-        name = str(func._schema.name).removeprefix("aten::")
-        overload = str(func._schema.overload_name)
+    def _check(self, known: _Operator, found: _Operands) -> None:
+        self.operations[known.full_name] += 1
+        if not known.has_kernel:
+            message = f"{known.full_name} has no kernel on {NAME}, asked by {_our_caller()}"
+            raise RefusedError(message)
+        if found.has_strangers and not known.is_copy:
+            message = f"{known.full_name} mixes devices, asked by {_our_caller()}"
+            raise RefusedError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Operator:
+    """What is asked about an operator at each of its calls."""
+
+    name: str
+    full_name: str
+    """With its overload."""
+    has_kernel: bool
+    is_composite: bool
+    is_copy: bool
+    answers_host: bool
+
+    @classmethod
+    def of(cls, func: Any, kernels: Collection[str]) -> Self:
+        """The operator that `func` is."""
+        schema = func._schema
+        name, overload = str(schema.name).removeprefix("aten::"), str(schema.overload_name)
         full = f"{name}.{overload}" if overload else name
-        self.operations[full] += 1
-        if full not in self.kernels:
-            message = f"{full} has no kernel on {NAME}, asked by {_our_caller()}"
-            raise RefusedError(message)
-        # A copy may cross; a scalar of the CPU may be an operand anywhere.
-        strangers = [t for t in tensors if not isinstance(t, StandInTensor) and t.dim() > 0]
-        if strangers and func._schema.name not in _COPIES:
-            message = f"{full} mixes devices, asked by {_our_caller()}"
-            raise RefusedError(message)
+        return cls(
+            name=name,
+            full_name=full,
+            has_kernel=full in kernels,
+            is_composite=func.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd),
+            is_copy=schema.name in _COPIES,
+            answers_host=schema.name in _TO_HOST,
+        )
 
 
-def _on_device(result: Any, given: Any) -> Any:
-    """The result on the device; a tensor that was written in place stays who it is."""
-    known = {id(t.held): t for t in tree_leaves(given) if isinstance(t, StandInTensor)}
-    return tree_map_only(Tensor, lambda t: known[id(t)] if id(t) in known else _wrap(t), result)
+class _Operands:
+    """The tensors of a call. torch's general walks over trees take longer than small operations."""
+
+    def __init__(self) -> None:
+        self.here: dict[int, StandInTensor] = {}
+        """Those on the device, by the identity of what they hold."""
+        self.has_strangers = False
+        """Whether there is one of the CPU. A scalar of the CPU may be an operand anywhere."""
+
+    def held(self, value: Any) -> Any:
+        """An argument with the tensors on the device replaced by what they hold."""
+        if isinstance(value, StandInTensor):
+            self.here[id(value.held)] = value
+            return value.held
+        if isinstance(value, Tensor):
+            self.has_strangers |= value.dim() > 0
+        elif isinstance(value, list | tuple):
+            return [self.held(each) for each in value]
+        return value
+
+    def on_device(self, result: Any) -> Any:
+        """The result on the device; a tensor that was written in place stays who it is."""
+        if isinstance(result, Tensor):
+            known = self.here.get(id(result))
+            return _wrap(result) if known is None else known
+        if isinstance(result, list | tuple):
+            return type(result)(self.on_device(each) for each in result)
+        return result
 
 
 def _our_caller() -> str:

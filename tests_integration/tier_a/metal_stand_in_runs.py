@@ -30,7 +30,9 @@ def main(folder: Path, *names: str) -> None:
     """Every case on both devices, what was asked of the stand-in, and what it refuses."""
     stand_in = StandIn()
     devices = {**device_choice._TORCH_NAME, DeviceKind.METAL: NAME}
-    results: dict[str, Any] = {}
+    chosen = names or tuple(CASES)
+    # Outside the stand-in, through which the CPU's operations would go as well.
+    on_cpu = {name: _run(folder, name, DeviceKind.CPU) for name in chosen}
     with (
         mock.patch.object(device_choice, "_TORCH_NAME", devices),
         mock.patch.object(torch.backends.mps, "is_available", return_value=True),
@@ -40,20 +42,14 @@ def main(folder: Path, *names: str) -> None:
         stand_in,
     ):
         refused = list(_refusals())
-        for name in names or CASES:
-            results[name] = {
-                device: run_case(
-                    folder, CASES[name], folder / f"{name}-{device}", DeviceKind(device)
-                )
-                for device in ("cpu", "metal")
-            }
+        on_metal = {name: _run(folder, name, DeviceKind.METAL) for name in chosen}
         with mock.patch.object(torch, "Generator", _GeneratorAnywhere):
             trial = {
                 "right": device_trial.step_failure(NAME),
                 "wrong": _trial_with_a_wrong_kernel(stand_in),
             }
     found = {
-        "cases": results,
+        "cases": {name: {"cpu": on_cpu[name], "metal": on_metal[name]} for name in chosen},
         "to_host": sorted(stand_in.to_host),
         "waits": sorted(stand_in.waits),
         "operations": len(stand_in.operations),
@@ -61,6 +57,10 @@ def main(folder: Path, *names: str) -> None:
         "trial": trial,
     }
     sys.stdout.write(json.dumps(found))
+
+
+def _run(folder: Path, name: str, device: DeviceKind) -> dict[str, Any]:
+    return run_case(folder, CASES[name], folder / f"{name}-{device}", device)
 
 
 def _on_the_cpu(seed: int, stream: Stream, *, device: str = "cpu") -> torch.Generator:
