@@ -29,7 +29,8 @@ HEADER = """\
 # Install: make setup LOCKED=1. No index, mirror or folder is named (docs/src/adr/0003).
 """
 TORCH_HEADER = "# torch: left out where UV_FIND_LINKS or PIP_FIND_LINKS names other builds of it."
-TORCH = re.compile(r"(?:torch|triton|cuda-[\w-]+|nvidia-[\w-]+)==")
+TORCH = re.compile(r"(?:torch|cuda-[\w-]+|nvidia-[\w-]+)==")
+"""Not Triton: the builds of a version of torch for a CPU do not ask for it, and our tests do."""
 BLOCK = re.compile(r"(?<=# <pins>\n).*?(?=# </pins>\n)", re.DOTALL)
 
 

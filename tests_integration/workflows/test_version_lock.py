@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from tests_integration.fresh_installs import completed, must, uv_command
 
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 PIN = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
-TORCH_LIBRARIES = ("cuda-", "nvidia-", "triton")
+TORCH_LIBRARIES = ("cuda-", "nvidia-")
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,14 @@ def test_a_lock_unlike_the_resolution_is_found(version_lock: ModuleType) -> None
     assert list(found(attrs + "torch==2.0 \\\n    --hash=sha256:d\nnvidia-x==1\n", attrs)) == []
 
 
+def tools_needed_here() -> set[str]:
+    """What the groups of dependencies ask for on this platform."""
+    groups = tomllib.loads(PROJECT)["dependency-groups"].values()
+    asked = [Requirement(each) for group in groups for each in group if isinstance(each, str)]
+    ours = {"vox-tensor", "vox-populi", "vox-mens-cli"}
+    return {each.name for each in asked if each.marker is None or each.marker.evaluate()} - ours
+
+
 def copied_workspace(folder: Path) -> Path:
     """What `make setup` reads."""
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
@@ -126,6 +135,7 @@ def test_locked_setup_installs_the_lock_and_nothing_else(tmp_path: Path) -> None
     assert installed["torch"].partition("+")[0] == dict(PIN.findall(LOCK))["torch"]
     assert len(installed) > 80
     assert set(installed.items()) <= locked
+    assert tools_needed_here() - installed.keys() == set()
 
 
 @pytest.mark.slow
