@@ -24,9 +24,9 @@ from memory_page import memory_page
 from readme_tables import with_tables
 from setting_pages import SCHEMA_FILE, config_schema, settings_page
 
-from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, CommandEntry
+from vox_cli.command_loading import load_command
+from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, PROGRAM, CommandEntry
 from vox_cli.exit_codes import EXIT_CODE_OF_KIND, MEANING_OF_CODE
-from vox_cli.lazy_group import PROGRAM, load_command
 from vox_populi.contract.presets import PRESET_ALIASES, PRESETS, TrainPreset
 from vox_populi.operator_messages import tensors
 

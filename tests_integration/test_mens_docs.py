@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from vox_cli.command_loading import load_command
 from vox_cli.command_table import COMMANDS
-from vox_cli.lazy_group import load_command
 from vox_populi.operator_messages.source_flags import ALIAS, SAME, SOURCE_FLAGS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -53,8 +53,8 @@ from vox_populi.model.lora_transformer import attach_adapters, load_adapter_tens
 from vox_populi.model.transformers_graph import TransformersGraph
 from vox_populi.pipeline.export import ExportRequest
 from vox_populi.pipeline.export_run import export_adapter
-from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.merge import AnyMergeRequest, merge_adapter
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import Resume, RunOptions, run_training
 from vox_populi.plan.coverage import coverage_of
 from vox_populi.runs.find_adapter import find_own_adapter

@@ -28,8 +28,8 @@ from vox_populi.infer.sampling_spec import SamplingSpec
 from vox_populi.model.hf_load import load_base
 from vox_populi.pipeline.export import ExportRequest
 from vox_populi.pipeline.export_run import export_adapter
-from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.merge import AnyMergeRequest, merge_adapter
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import Resume, RunOptions, run_training
 from vox_tensor.errors import VoxError
 from vox_tensor.lora_spec import LoraSpec

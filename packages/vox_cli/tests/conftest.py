@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from vox_cli import app, environment_check, lazy_group
+from vox_cli import app, command_loading
 from vox_cli.app import run
+from vox_cli.command_loading import load_command
 from vox_cli.command_table import CommandEntry
 from vox_cli.grouped_help import help_width
-from vox_cli.lazy_group import build_root_command, load_command
+from vox_cli.lazy_group import build_root_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,7 @@ def _root(_: int) -> Any:
 def vox(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Vox:
     """Run `vox ARGUMENTS…`; settings of the person who runs the tests do not reach it."""
     # A process calls one command; the tests call them thousands of times.
-    monkeypatch.setattr(lazy_group, "load_command", load_once)
-    monkeypatch.setattr(environment_check, "load_command", load_once)
+    monkeypatch.setattr(command_loading, "load_command", load_once)
     monkeypatch.setattr(app, "build_root_command", lambda: _root(help_width()))
     for name in list(os.environ):
         if name.startswith("VOX_") or name in ("NO_COLOR", "FORCE_COLOR", "CI", "TERM"):

@@ -25,7 +25,7 @@ from vox_populi.errors import (
     MissingExtraError,
     RunFailedError,
 )
-from vox_populi.pipeline.interruption import RunInterruptedError, RunOutOfTimeError
+from vox_populi.pipeline.stopped_run import RunInterruptedError, RunOutOfTimeError
 from vox_tensor.errors import FailureKind, Problem, VoxError
 
 Vox = Callable[..., Any]
@@ -238,6 +238,7 @@ import sys
 from vox_cli.app import run
 code = run(sys.argv[1:])
 heavy = ["torch", "yaml", "pydantic", "rich.console", "numpy", "vox_cli.commands.mens_train"]
+heavy += ["vox_populi." + name for name in ("contract", "data", "hf", "plan", "runs", "adapters")]
 sys.exit(code or " ".join(name for name in heavy if name in sys.modules) or 0)
 """
 

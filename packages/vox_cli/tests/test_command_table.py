@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import vox_cli.commands
+from vox_cli.command_loading import load_command
 from vox_cli.command_table import COMMANDS, DEFAULT_COMMANDS, GROUP_HELP, CommandEntry
-from vox_cli.lazy_group import load_command
 
 IDS = [" ".join(entry.words) for entry in COMMANDS]
 

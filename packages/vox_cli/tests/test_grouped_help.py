@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from vox_cli.command_loading import load_command
 from vox_cli.command_table import COMMANDS
 from vox_cli.grouped_help import headed
-from vox_cli.lazy_group import load_command
 from vox_cli.terminal import Channel
 from vox_cli.train_request import TRAIN_SETTINGS
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, NamedTuple, get_origin, get_type_hints
 import pytest
 
 from vox_cli.command_table import COMMANDS, CommandEntry
+from vox_cli.refused_value import ValueRefusedError
 from vox_cli.request_options import with_requests
-from vox_cli.value_parsers import ValueRefusedError
 from vox_populi import extras
 
 Vox = Callable[..., Any]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from vox_cli.command_loading import load_command
 from vox_cli.command_table import COMMANDS, GROUP_HELP
-from vox_cli.lazy_group import load_command
 from vox_populi.contract.choices import Backend, ComputeDtype, DeviceKind, TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.optimizer_choice import OptimizerKind

@@ -12,6 +12,7 @@ import typer
 from typer.main import get_command
 
 from vox_cli import flags
+from vox_cli.refused_value import ValueRefusedError
 from vox_cli.request_options import (
     default_text,
     metavar_of,
@@ -21,7 +22,6 @@ from vox_cli.request_options import (
     with_requests,
 )
 from vox_cli.train_request import TRAIN_SETTINGS, choose_settings
-from vox_cli.value_parsers import ValueRefusedError
 from vox_populi.contract.setting import require_settings, setting, setting_metadata, settings_of
 from vox_populi.errors import ConfigError
 from vox_populi.hub.transfer import Unwatched

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from vox_cli.command_loading import load_command
 from vox_cli.command_table import COMMANDS
-from vox_cli.lazy_group import load_command
 from vox_cli.source_spelling import RENAMED
 from vox_populi.operator_messages.source_flags import ALIAS, SAME, SOURCE_FLAGS
 

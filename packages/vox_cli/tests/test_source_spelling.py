@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from vox_cli.command_loading import load_command
 from vox_cli.command_table import COMMANDS
-from vox_cli.lazy_group import load_command
 from vox_cli.source_spelling import RENAMED, in_our_spelling
 
 Vox = Callable[..., Any]

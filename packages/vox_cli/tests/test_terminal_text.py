@@ -20,15 +20,15 @@ from typing import Any
 import pytest
 
 from vox_cli.app import run
+from vox_cli.command_loading import load_command
 from vox_cli.command_table import COMMANDS
 from vox_cli.exit_codes import ExitCode
-from vox_cli.lazy_group import load_command
 from vox_populi import extras
 from vox_populi.contract.choices import ActivationMemoryChoice
 from vox_populi.events import Event, EventName
 from vox_populi.hf.family_registry import FAMILIES
 from vox_populi.pipeline.generate import GenerateResult
-from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import PlannedRun
 from vox_populi.runs.run_dir import TELEMETRY_FILE
 

@@ -14,12 +14,12 @@ from typing import NoReturn
 
 import typer
 
-from vox_cli.command_table import ENVIRONMENT_PREFIX
+from vox_cli.command_table import ENVIRONMENT_PREFIX, PROGRAM
 from vox_cli.console import ColorChoice, Console, json_text
 from vox_cli.emphasis import with_lead
 from vox_cli.environment_check import unknown_variables
 from vox_cli.exit_codes import EXIT_CODE_OF_KIND, ExitCode
-from vox_cli.lazy_group import PROGRAM, build_root_command
+from vox_cli.lazy_group import build_root_command
 from vox_cli.log_lines import log_lines
 from vox_cli.optional_values import with_optional_values
 from vox_cli.reported_failure import ReportedFailureError
@@ -29,8 +29,7 @@ from vox_cli.usage_problems import USAGE_ERROR, usage_problems
 from vox_populi.operator_messages import environment as say_environment
 from vox_populi.operator_messages import run as say_run
 from vox_populi.operator_messages import usage as say_usage
-from vox_populi.pipeline.interruption import RunInterruptedError
-from vox_populi.pipeline.launch import RankKilledError
+from vox_populi.pipeline.stopped_run import RankKilledError, RunInterruptedError
 from vox_tensor.errors import Problem, VoxError, cause
 
 COMPLETION_VARIABLE = "_VOX_COMPLETE"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PROGRAM = "vox"
 ENVIRONMENT_PREFIX = "VOX_MENS"
 """Prefix of environment variables: `VOX_MENS_BATCH_SIZE` sets `--batch-size` in every command."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX
-from vox_cli.lazy_group import load_command
+from vox_cli.lazy_group import parser_of
 from vox_cli.name_hints import setting_meant
 from vox_populi.operator_messages import usage as say
 from vox_populi.operator_messages.likeness import nearest
@@ -23,7 +23,7 @@ def unknown_variables() -> tuple[Problem, ...]:
         # Looking at every command takes half a second: only where a variable is misspelt.
         if not unread - {_variable(name) for name in known}:
             return ()
-        known |= {parameter.name for parameter in load_command(entry).params if parameter.name}
+        known |= {parameter.name for parameter in parser_of(entry).params if parameter.name}
     variables = {name: _variable(name) for name in known}
     found = []
     for variable in sorted(unread - set(variables.values())):

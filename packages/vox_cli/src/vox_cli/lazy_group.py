@@ -11,22 +11,18 @@ from typer.main import get_command
 from vox_cli.command_table import (
     COMMANDS,
     DEFAULT_COMMANDS,
-    ENVIRONMENT_PREFIX,
     GROUP_HELP,
+    PROGRAM,
     SECTIONS,
     CommandEntry,
 )
-from vox_cli.grouped_help import GroupedCommand, help_width
+from vox_cli.grouped_help import help_width
 from vox_cli.name_hints import command_hint
-from vox_cli.output_flags import with_output_flags
-from vox_cli.request_options import with_requests
 from vox_cli.terminal import STDOUT
 from vox_populi import extras
 from vox_populi.errors import ConfigError
 from vox_populi.operator_messages import usage as say
 from vox_populi.version import __version__
-
-PROGRAM = "vox"
 
 
 class LazyGroup(TyperGroup):
@@ -70,27 +66,13 @@ class LazyGroup(TyperGroup):
         words = (*ctx.command_path.split()[1:], name)
         for entry in COMMANDS:
             if entry.words == words:
-                return name, load_command(entry), rest
+                return name, parser_of(entry), rest
         return name, command, rest
 
 
-def load_command(entry: CommandEntry) -> Any:
-    """Import a command's module and turn its function into a parser of arguments."""
-    command = getattr(extras.load(entry.module), entry.function)
-    function = with_requests(command, f"{PROGRAM} {' '.join(entry.words)}")
-    single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(
-        entry.words[-1],
-        cls=GroupedCommand,
-        # The escape keeps the help from wrapping what is to be pasted.
-        epilog=f"\b\nExample:\n  {entry.example}",
-        context_settings={
-            "auto_envvar_prefix": ENVIRONMENT_PREFIX,
-            "help_option_names": ["-h", "--help"],
-            "terminal_width": help_width(),
-        },
-    )(with_output_flags(function))
-    return get_command(single)
+def parser_of(entry: CommandEntry) -> Any:
+    """The parser of a command's arguments. Help of groups needs none, and is there sooner so."""
+    return extras.load("vox_cli.command_loading").load_command(entry)
 
 
 def build_root_command() -> Any:

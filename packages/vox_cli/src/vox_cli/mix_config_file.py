@@ -11,7 +11,7 @@ import yaml
 
 from vox_cli import value_parsers
 from vox_cli.config_file import compose_yaml
-from vox_cli.value_parsers import ValueRefusedError
+from vox_cli.refused_value import ValueRefusedError
 from vox_populi.corpus.mix_config import DEFAULT_SEED, MAX_SOURCES, MixConfig, MixSource
 from vox_populi.corpus.tool_trace import RecordFormat
 from vox_populi.errors import ConfigError

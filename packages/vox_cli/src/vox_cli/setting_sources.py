@@ -11,8 +11,8 @@ import typer
 
 from vox_cli.config_file import ConfigFile, ConfigValue
 from vox_cli.name_hints import setting_hint
+from vox_cli.refused_value import ValueRefusedError
 from vox_cli.request_options import parser_of, variable_of
-from vox_cli.value_parsers import ValueRefusedError
 from vox_populi.contract.setting import Setting
 from vox_populi.errors import ConfigError
 from vox_populi.operator_messages import usage as say

@@ -8,10 +8,9 @@ from typing import Any
 
 import typer
 
-from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX
-from vox_cli.lazy_group import PROGRAM
+from vox_cli.command_table import COMMANDS, ENVIRONMENT_PREFIX, PROGRAM
 from vox_cli.name_hints import option_hint
-from vox_cli.value_parsers import ValueRefusedError
+from vox_cli.refused_value import ValueRefusedError
 from vox_populi.operator_messages import usage as say
 from vox_tensor.errors import Problem
 

@@ -13,8 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-import typer
-
+from vox_cli.refused_value import ValueRefusedError
 from vox_populi.contract.choices import parse_choice
 from vox_populi.contract.template_word import parse_day
 from vox_populi.errors import ConfigError
@@ -22,24 +21,12 @@ from vox_populi.number_ranges import NumberRange, NumberSet
 from vox_populi.operator_messages import contract as say_contract
 from vox_populi.operator_messages import usage as say_usage
 from vox_populi.operator_messages.wording import clipped
-from vox_tensor.errors import Problem
 
 # One slash: a path that was one already has lost the other.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 ValueT = TypeVar("ValueT")
 KindT = TypeVar("KindT", bound=StrEnum)
-
-
-class ValueRefusedError(typer.BadParameter):
-    """A value that its setting does not accept; the code that catches it has the setting.
-
-    Typer adds the parameter to its own exceptions, so this is one of them.
-    """
-
-    def __init__(self, *problems: Problem) -> None:
-        super().__init__(str(problems[0]))
-        self.problems = problems
 
 
 def whole_number(allowed: NumberRange | NumberSet | None = None) -> Callable[[str], int]:

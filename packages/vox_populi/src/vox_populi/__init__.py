@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from vox_populi.pipeline.evaluate import EvalReport
     from vox_populi.pipeline.export import ExportReport
     from vox_populi.pipeline.generate import GenerateResult, LoadedModel
-    from vox_populi.pipeline.interruption import RunInterruptedError
     from vox_populi.pipeline.merge import MergeReport
     from vox_populi.pipeline.push import PushReport
+    from vox_populi.pipeline.stopped_run import RunInterruptedError
     from vox_populi.pipeline.train import PlannedRun, TrainReport
     from vox_populi.sharing_api import export_adapter, merge_adapter, push_to_hub
     from vox_tensor.errors import VoxError
@@ -68,7 +68,7 @@ __getattr__ = lazy_exports(
         "vox_populi.pipeline.evaluate": ("EvalReport",),
         "vox_populi.pipeline.export": ("ExportReport",),
         "vox_populi.pipeline.generate": ("GenerateResult", "LoadedModel"),
-        "vox_populi.pipeline.interruption": ("RunInterruptedError",),
+        "vox_populi.pipeline.stopped_run": ("RunInterruptedError",),
         "vox_populi.pipeline.merge": ("MergeReport",),
         "vox_populi.pipeline.push": ("PushReport",),
         "vox_populi.pipeline.train": ("PlannedRun", "TrainReport"),

@@ -28,14 +28,11 @@ from vox_populi.contract.setting import Setting, settings_of
 from vox_populi.contract.template_word import parse_template
 from vox_populi.contract.training_settings import TrainingSettings
 from vox_populi.events import Event, Sink
+from vox_populi.pipeline.base_argument import with_base_folder
 from vox_populi.pipeline.evaluate import EvalReport, EvalRequest, evaluate
 from vox_populi.pipeline.generate import LoadedModel
 from vox_populi.pipeline.generate import load_model as load
-from vox_populi.pipeline.model_arguments import (
-    model_folder,
-    with_base_folder,
-    with_model_folders,
-)
+from vox_populi.pipeline.model_arguments import model_folder, with_model_folders
 from vox_populi.pipeline.preset_choice import choose_preset
 from vox_populi.pipeline.progress_lines import ProgressLines
 from vox_populi.pipeline.train import PlannedRun, Resume, RunOptions, TrainReport, run_training

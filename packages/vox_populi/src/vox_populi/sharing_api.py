@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
 from vox_populi.export.consumers import Consumer
-from vox_populi.hub.transfer import TransferWatcher, Unwatched
+from vox_populi.hub.transfer import UNWATCHED, TransferWatcher
 from vox_populi.merge.choices import MergeFormat, Onto
 from vox_populi.merge.number_type import MergeDtype
 from vox_populi.pipeline.export import ExportReport, ExportRequest
@@ -155,7 +155,7 @@ def push_to_hub(
         allow_download=options.get("allow_download", False),
         include_system_prompt=options.get("include_system_prompt", False),
     )
-    told = watcher or Unwatched()
+    told = watcher or UNWATCHED
     return push(with_model_folders(request, told), told)
 
 

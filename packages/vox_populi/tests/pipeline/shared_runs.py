@@ -35,7 +35,7 @@ from vox_populi.errors import PeerLostError
 from vox_populi.events import Event, EventName
 from vox_populi.model import divided_load, divided_table
 from vox_populi.pipeline import rank_failure, train_ranks
-from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import Resume, RunOptions, run_training
 from vox_populi.runs.checkpoint_dir import best_checkpoint
 from vox_populi.train.process_group import GroupRanks, joined

@@ -16,7 +16,7 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.events import Event, EventName
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import parse_model_config
-from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import Resume, RunOptions, TrainReport, run_training
 from vox_tensor.lora_spec import LoraSpec
 from vox_tensor.tokenizer import VoxTokenizer

@@ -15,7 +15,7 @@ import pytest
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import ArtifactError, PreflightError
 from vox_populi.events import Event, EventName
-from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import Resume, RunOptions, TrainReport, run_training
 from vox_tensor.lora_spec import LoraSpec
 

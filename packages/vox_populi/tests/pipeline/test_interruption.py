@@ -11,7 +11,8 @@ import threading
 
 import pytest
 
-from vox_populi.pipeline.interruption import RunInterruptedError, stop_on_signals
+from vox_populi.pipeline.interruption import stop_on_signals
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 

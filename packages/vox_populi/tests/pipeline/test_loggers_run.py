@@ -13,7 +13,7 @@ from vox_populi.errors import MissingExtraError
 from vox_populi.events import Event, EventName
 from vox_populi.loggers import run_loggers
 from vox_populi.loggers.logger_choice import LoggerName
-from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import Resume, RunOptions, run_training
 
 MakeContract = Callable[..., FinetuneContract]

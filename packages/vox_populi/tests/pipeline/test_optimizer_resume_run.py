@@ -18,7 +18,7 @@ from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.errors import RunFailedError
 from vox_populi.events import Event, EventName
 from vox_populi.files.json_fields import take_object
-from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import Resume, RunOptions, run_training
 from vox_populi.runs.checkpoint_dir import list_checkpoints
 from vox_populi.runs.manifest import read_manifest

@@ -22,8 +22,8 @@ from vox_populi.events import Event, EventName
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.model.proxy_stack import ProxyStack
 from vox_populi.pipeline.engine_setup import load_objective
-from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.status import run_status
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import Resume, RunOptions, TrainReport, plan_training, run_training
 from vox_populi.pipeline.trial import try_one_step
 from vox_populi.runs.checkpoint_dir import list_checkpoints

@@ -9,8 +9,8 @@ import pytest
 from vox_populi.errors import PeerLostError, PlanError
 from vox_populi.operator_messages import ranks as say
 from vox_populi.pipeline import rank_failure
-from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.rank_place import RankPlace
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_tensor.errors import VoxError
 
 FIRST, OTHER = RankPlace(size=2), RankPlace(rank=1, size=2)

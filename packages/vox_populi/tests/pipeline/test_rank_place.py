@@ -7,12 +7,12 @@ import pytest
 from vox_populi.errors import ConfigError, EnvironmentFailure
 from vox_populi.pipeline.launch import (
     PATIENCE_VARIABLE,
-    RankKilledError,
     processes_here,
     require_one_process,
     seconds_to_stop,
 )
 from vox_populi.pipeline.rank_place import RankPlace, rank_place
+from vox_populi.pipeline.stopped_run import RankKilledError
 
 SECOND = {
     "RANK": "3",

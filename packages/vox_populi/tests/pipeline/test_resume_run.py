@@ -22,8 +22,8 @@ from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.optimizer_choice import OptimizerKind
 from vox_populi.errors import ArtifactError, EnvironmentFailure, PreflightError, RunFailedError
 from vox_populi.events import Event, EventName
-from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.status import run_status
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import Resume, RunOptions, TrainReport, run_training
 from vox_populi.runs.checkpoint_dir import check_checkpoint, list_checkpoints
 from vox_populi.runs.run_dir import RunDir

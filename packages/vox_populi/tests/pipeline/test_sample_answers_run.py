@@ -12,7 +12,7 @@ import pytest
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.events import Event, EventName
 from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
-from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import Resume, RunOptions, run_training
 from vox_populi.pipeline.weights_choice import WeightsChoice
 from vox_populi.runs.samples import read_samples

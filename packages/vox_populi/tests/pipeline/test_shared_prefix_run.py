@@ -15,7 +15,7 @@ from vox_populi.contract.choices import PrefixSharing
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.events import Event, EventName
 from vox_populi.files.json_fields import take_object
-from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import Resume, RunOptions, TrainReport, run_training
 from vox_populi.runs.checkpoint_dir import list_checkpoints
 from vox_populi.runs.manifest import read_manifest

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from vox_populi.operator_messages import ranks as say
-from vox_populi.pipeline.launch import RankKilledError
+from vox_populi.pipeline.stopped_run import RankKilledError
 from vox_populi.pipeline.stopped_watch import LOOKS_UNTIL_KILLED, StoppedWatch
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "waitid"), reason="needs waitid")

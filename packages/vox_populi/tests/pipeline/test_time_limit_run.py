@@ -13,8 +13,8 @@ pytest.importorskip("torch", reason="needs vox-tensor[gpu]")
 
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.pipeline import interruption
-from vox_populi.pipeline.interruption import RunOutOfTimeError
 from vox_populi.pipeline.status import run_status
+from vox_populi.pipeline.stopped_run import RunOutOfTimeError
 from vox_populi.pipeline.train import Resume, RunOptions, TrainReport, run_training
 from vox_populi.runs.run_history import RunState
 

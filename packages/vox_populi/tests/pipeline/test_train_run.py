@@ -21,8 +21,8 @@ from vox_populi.errors import EnvironmentFailure, ModelError, PreflightError, Ru
 from vox_populi.events import Event, EventName
 from vox_populi.files.folder_lock import LOCK_NAME
 from vox_populi.kernel.adapted_objective import AdaptedObjective
-from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.status import run_status
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import RunOptions, run_training
 from vox_populi.runs.manifest import read_manifest
 from vox_populi.runs.run_dir import KNOWN_FILES, RunDir

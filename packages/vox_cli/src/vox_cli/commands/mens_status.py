@@ -8,7 +8,7 @@ from typing import Annotated
 from vox_cli import flags
 from vox_cli.console import Console
 from vox_cli.followed_run import show_events
-from vox_cli.report_text import status_text
+from vox_cli.run_text import status_text
 from vox_populi.pipeline.follow import FollowTiming
 from vox_populi.pipeline.status import run_status
 

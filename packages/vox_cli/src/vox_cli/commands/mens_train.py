@@ -16,9 +16,9 @@ from vox_cli.config_file import read_config_file
 from vox_cli.console import Console
 from vox_cli.exit_codes import ExitCode
 from vox_cli.progress import progress_sink
-from vox_cli.report_text import train_text, trial_text
 from vox_cli.request_options import takes_settings
 from vox_cli.resolved_settings import settings_as_json, settings_as_yaml
+from vox_cli.run_text import train_text, trial_text
 from vox_cli.setting_sources import Chosen
 from vox_cli.terminal import STDERR
 from vox_cli.train_request import (
@@ -33,11 +33,12 @@ from vox_cli.value_parsers import one_of
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import PeerLostError
 from vox_populi.number_ranges import PROCESSES
-from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.base_argument import with_base_folder
 from vox_populi.pipeline.launch import processes_here, require_one_process, run_on_processes
 from vox_populi.pipeline.launcher_watch import stop_without_launcher
-from vox_populi.pipeline.model_arguments import forbid_downloads, with_base_folder
+from vox_populi.pipeline.model_arguments import forbid_downloads
 from vox_populi.pipeline.rank_place import RankPlace, rank_place
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import Resume, RunOptions, TrainReport, plan_training, run_training
 from vox_populi.pipeline.trial import try_one_step
 from vox_populi.plan.output_folder import FolderUse

@@ -38,6 +38,10 @@ class LegacyRule:
     pattern: LinePattern
     unless: LinePattern | None = None
 
+    def marks_text(self, text: str) -> bool:
+        """Whether a line of a text is legacy by this rule."""
+        return self.pattern.may_be_in(text) and any(map(self.marks, text.split("\n")))
+
     def marks(self, line: str) -> bool:
         """Whether a line is legacy by this rule."""
         if not self.pattern.search(line):
@@ -53,8 +57,8 @@ class LegacyRules:
 
     def marks(self, texts: Iterable[str]) -> tuple[str, ...]:
         """Names of the rules that mark a line of any of the texts."""
-        lines = [line for text in texts for line in text.split("\n")]
-        return tuple(rule.name for rule in self.rules if any(map(rule.marks, lines)))
+        found = tuple(texts)
+        return tuple(rule.name for rule in self.rules if any(map(rule.marks_text, found)))
 
 
 @dataclass(frozen=True, slots=True)

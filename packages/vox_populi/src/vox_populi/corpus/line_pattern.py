@@ -64,6 +64,8 @@ class _Place:
     """The character before; empty at the start of a line."""
     edges: dict[str, _Place | None] = field(default_factory=dict)
     """The next place by character; `None` for a match."""
+    matches_end: bool | None = None
+    """Whether a match ends where the line does; `None` where that was never asked."""
 
 
 class LinePattern:
@@ -93,7 +95,7 @@ class LinePattern:
 
     def search(self, line: str) -> bool:
         """Whether a line, without its end, contains a match."""
-        if self._needed not in (line.lower() if self._ignore_case else line):
+        if not self.may_be_in(line):
             return False
         place = self._place(frozenset(), "")
         for character in line:
@@ -103,7 +105,13 @@ class LinePattern:
             if following is None:
                 return True
             place = following
-        return _MATCHED in self._closure(place, "")
+        if place.matches_end is None:
+            place.matches_end = _MATCHED in self._closure(place, "")
+        return place.matches_end
+
+    def may_be_in(self, text: str) -> bool:
+        """Whether a line of a text could contain a match; a look at the whole is cheap."""
+        return self._needed in (text.lower() if self._ignore_case else text)
 
     def _place(self, states: frozenset[int], before: str) -> _Place:
         kind = before if not before else "w" if _is_word(before) else " "

@@ -27,7 +27,7 @@ from vox_populi.hf.weight_files import find_listed_weights
 from vox_populi.hub.counting_bar import counting_bar
 from vox_populi.hub.hub_client import LIBRARY, hub_api, hub_endpoint
 from vox_populi.hub.hub_failures import hub_failures
-from vox_populi.hub.transfer import TransferWatcher, Unwatched
+from vox_populi.hub.transfer import UNWATCHED, TransferWatcher
 from vox_populi.hub.wanted_files import has_weights, other_weights, small_files
 from vox_populi.operator_messages import hub as say
 
@@ -106,7 +106,7 @@ class _Download:
         if not missing:
             return
         self._require_room(len(missing), total, is_said=is_said)
-        bar = counting_bar(self._watcher if is_said else Unwatched(), total)
+        bar = counting_bar(self._watcher if is_said else UNWATCHED, total)
         for each in missing:
             with hub_failures(self._name):
                 self._fetch(each, bar)

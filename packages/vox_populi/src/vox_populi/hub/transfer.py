@@ -29,3 +29,6 @@ class Unwatched:
 
     def close(self) -> None:
         """There is nothing to close."""
+
+
+UNWATCHED = Unwatched()

@@ -16,7 +16,7 @@ from vox_populi.files.folder_lock import lock_holder
 from vox_populi.operator_messages import adapter as say_adapter
 from vox_populi.operator_messages import checkpoint as say_checkpoint
 from vox_populi.operator_messages import run_reports as say
-from vox_populi.pipeline.interruption import RunInterruptedError
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.runs.run_dir import TELEMETRY_FILE, require_regular_files, run_files
 from vox_populi.runs.run_history import RunHistory, RunState, first_count, run_state, text_or_none
 from vox_populi.runs.telemetry import TelemetryLine

@@ -12,29 +12,9 @@ from dataclasses import dataclass
 from threading import Thread
 from types import FrameType
 
-from vox_populi.errors import PeerLostError, RunFailedError
+from vox_populi.errors import PeerLostError
 from vox_populi.operator_messages import run as say
-
-OUT_OF_TIME = 124
-"""Exit code of a run that `--max-runtime-secs` stopped: that of `timeout(1)`."""
-
-
-class RunInterruptedError(RunFailedError):
-    """A run that was asked to stop and did."""
-
-    def __init__(self, signal_number: int, step: int, checkpoint: str | None = None) -> None:
-        name = signal.Signals(signal_number).name
-        super().__init__(say.run_interrupted(name, step, checkpoint))
-        self.exit_code = 128 + signal_number
-        """A shell's exit code for a process ended by this signal: 130 or 143."""
-
-
-class RunOutOfTimeError(RunInterruptedError):
-    """A run that reached its time limit and stopped; its `exit_code` is 124."""
-
-    def __init__(self, seconds: int, step: int, checkpoint: str | None = None) -> None:
-        RunFailedError.__init__(self, say.run_out_of_time(seconds, step, checkpoint))
-        self.exit_code = OUT_OF_TIME
+from vox_populi.pipeline.stopped_run import OUT_OF_TIME, RunInterruptedError, RunOutOfTimeError
 
 
 @dataclass(frozen=True, slots=True)

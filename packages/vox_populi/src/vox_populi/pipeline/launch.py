@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Sequence
 
-from vox_populi.errors import ConfigError, EnvironmentFailure, RunFailedError
+from vox_populi.errors import ConfigError, EnvironmentFailure
 from vox_populi.operator_messages import ranks as say
 from vox_populi.pipeline.rank_place import RankPlace
 from vox_populi.pipeline.runners import load_runner
@@ -16,30 +15,6 @@ LAUNCHER_VARIABLE = "VOX_LAUNCHER_PID"
 PATIENCE_VARIABLE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
 """torch's: how long a launcher lets processes finish."""
 _SECONDS_TO_STOP = 30
-
-
-class RankKilledError(RunFailedError):
-    """A process of the run was ended from outside."""
-
-    def __init__(self, rank: int, signal_number: int, *, is_stopped: bool = False) -> None:
-        code = code_of_signal(signal_number)
-        killed = say.rank_killed(rank, _name_of(signal_number), code)
-        super().__init__(say.rank_stopped(rank, code) if is_stopped else killed)
-        self.exit_code = code
-        """A shell's exit code for that process, such as 137."""
-
-
-def code_of_signal(signal_number: int) -> int:
-    """A shell's exit code for a process that a signal ended."""
-    return 128 + signal_number
-
-
-def _name_of(signal_number: int) -> str:
-    try:
-        return signal.Signals(signal_number).name
-    except ValueError:
-        # Those between the first and the last real-time signal have none.
-        return f"signal {signal_number}"
 
 
 def seconds_to_stop() -> int:

@@ -14,13 +14,9 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from vox_populi.pipeline.launch import (
-    LAUNCHER_VARIABLE,
-    RankKilledError,
-    code_of_signal,
-    seconds_to_stop,
-)
+from vox_populi.pipeline.launch import LAUNCHER_VARIABLE, seconds_to_stop
 from vox_populi.pipeline.machine_probe import count_cpus
+from vox_populi.pipeline.stopped_run import RankKilledError, code_of_signal
 from vox_populi.pipeline.stopped_watch import StoppedWatch
 
 _PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")

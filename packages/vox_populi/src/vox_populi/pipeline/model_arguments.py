@@ -14,25 +14,21 @@ from typing import Any, TypeVar
 
 from vox_populi import extras
 from vox_populi.contract.download_choice import ALLOW_DOWNLOAD
-from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.contract.setting import Setting, settings_of
-from vox_populi.data.folder_rows import files_of
 from vox_populi.errors import EnvironmentFailure, ModelError
 from vox_populi.hf.hub_cache import cached_folder, lacking_files
 from vox_populi.hf.hub_name import HubName, ModelParts, hub_name_of
 from vox_populi.hf.model_place import not_downloaded
-from vox_populi.hub.transfer import TransferWatcher, Unwatched
+from vox_populi.hub.transfer import UNWATCHED, TransferWatcher
 from vox_populi.operator_messages import hub as say
-from vox_populi.pipeline.early_refusals import require_rows
 
 RequestT = TypeVar("RequestT")
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _NO = ("", "0", "false", "no", "off")
-_UNWATCHED = Unwatched()
 
 
-def with_model_folders(request: RequestT, watcher: TransferWatcher = _UNWATCHED) -> RequestT:
+def with_model_folders(request: RequestT, watcher: TransferWatcher = UNWATCHED) -> RequestT:
     """The request with a folder in place of each name of the hub.
 
     Args:
@@ -55,25 +51,6 @@ def with_model_folders(request: RequestT, watcher: TransferWatcher = _UNWATCHED)
     return request
 
 
-def with_base_folder(
-    contract: FinetuneContract, watcher: TransferWatcher = _UNWATCHED
-) -> FinetuneContract:
-    """The request of a training run with a folder in place of a name of the hub.
-
-    Rows that are not there are refused first: nobody waits for a model to hear of a typing error.
-
-    Raises:
-        DataError: When rows of a request that names a model of the hub are not there.
-        ModelError: As `with_model_folders`.
-        EnvironmentFailure: As `with_model_folders`.
-        MissingExtraError: As `with_model_folders`.
-    """
-    if contract.model_dir is not None and hub_name_of(contract.model_dir) is not None:
-        require_rows(contract.data_paths)
-        files_of(contract.data_paths)
-    return with_model_folders(contract, watcher)
-
-
 def forbid_downloads() -> None:
     """Let the processes that this one starts take the model that this one has fetched."""
     os.environ[_OFFLINE[0]] = "1"
@@ -84,7 +61,7 @@ def model_folder(
     *,
     may_download: bool,
     parts: ModelParts = ModelParts.ALL,
-    watcher: TransferWatcher = _UNWATCHED,
+    watcher: TransferWatcher = UNWATCHED,
 ) -> Path:
     """The folder of a model; a path is returned as it is.
 

@@ -13,12 +13,10 @@ from vox_populi.contract.setting import setting, setting_metadata
 from vox_populi.errors import ConfigError, EnvironmentFailure
 from vox_populi.files.json_numbers import JsonObject
 from vox_populi.hf.hub_name import HubName, ModelParts, parse_hub_name
-from vox_populi.hub.transfer import TransferWatcher, Unwatched
+from vox_populi.hub.transfer import UNWATCHED, TransferWatcher
 from vox_populi.operator_messages import push as say
 from vox_populi.pipeline.model_arguments import offline_variable
 from vox_populi.pipeline.pushed_source import PushedSource, prepare_source
-
-_UNWATCHED = Unwatched()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +102,7 @@ class PushReport:
         }
 
 
-def push_to_hub(request: PushRequest, watcher: TransferWatcher = _UNWATCHED) -> PushReport:
+def push_to_hub(request: PushRequest, watcher: TransferWatcher = UNWATCHED) -> PushReport:
     """Send an adapter in PEFT's form, or a model folder, with a model card, as one commit.
 
     Raises:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vox_populi.errors import PeerLostError
-from vox_populi.pipeline.interruption import RunInterruptedError
 from vox_populi.pipeline.rank_place import RankPlace
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_tensor.errors import VoxError
 
 SECONDS_FOR_THE_FIRST = 5.0

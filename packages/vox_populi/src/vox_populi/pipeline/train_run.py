@@ -24,11 +24,7 @@ from vox_populi.pipeline.engine_setup import (
 )
 from vox_populi.pipeline.final_adapter import write_final_adapter
 from vox_populi.pipeline.initial_adapter import read_initial_adapter
-from vox_populi.pipeline.interruption import (
-    RunInterruptedError,
-    TimeLimit,
-    stop_on_signals,
-)
+from vox_populi.pipeline.interruption import TimeLimit, stop_on_signals
 from vox_populi.pipeline.resume import (
     StartingPoint,
     check_finished_adapter,
@@ -46,6 +42,7 @@ from vox_populi.pipeline.run_facts import (
     train_start_payload,
 )
 from vox_populi.pipeline.sample_answers import SampleAnswers
+from vox_populi.pipeline.stopped_run import RunInterruptedError
 from vox_populi.pipeline.train import PlannedRun, RunOptions, TrainReport
 from vox_populi.pipeline.train_results import (
     complete_payload,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from vox_populi.hub.transfer import TransferWatcher, Unwatched
+from vox_populi.hub.transfer import UNWATCHED, TransferWatcher
 from vox_populi.operator_messages.wording import gib
 from vox_populi.pipeline.progress_lines import clock_text
 from vox_tensor.visible_text import one_line
@@ -55,7 +55,7 @@ class TransferLines:
 def download_lines(progress: Callable[[str], object] | None) -> TransferWatcher:
     """A watcher that writes each line as a terminal can show it; `None` is silence."""
     if progress is None:
-        return Unwatched()
+        return UNWATCHED
     write = progress
     return TransferLines(lambda line: write(one_line(line)))
 
