@@ -20,6 +20,8 @@ PACKAGES := vox_tensor vox_populi vox_cli
 
 # An activated environment of another project must not be synced, nor imported from.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+# Some images set it; then every process compiles torch's sources again, two seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 
 # D4: where pip was told to look for wheels, uv looks too. pip separates by spaces, uv by commas.
