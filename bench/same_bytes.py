@@ -35,7 +35,7 @@ DEMO = {
     "lora": "--rank 16 --epochs 1 --batch-size 16 --grad-accum 1 --lr 3e-3 --warmup 10",
     "qlora": "--rank 16 --max-steps 12 --batch-size 8 --grad-accum 1 --lr 3e-3 --warmup 2",
 }
-TINY = "--rank 4 --epochs 4 --batch-size 1 --grad-accum 4 --lr 5e-3 --seq-len 64"
+TINY = "--rank 4 --epochs 40 --batch-size 1 --grad-accum 4 --lr 5e-3 --seq-len 64"
 ADAPTERS = ("model_final.bin", "candle_qlora_adapter.safetensors")
 SECONDS_BETWEEN_LOOKS = 0.05
 
