@@ -103,9 +103,10 @@ def continued(kind: Kind, output: Path, first: int, then: int) -> str:
         )
         while process.poll() is None and not list(output.glob("checkpoints/step-*/state.json")):
             time.sleep(SECONDS_BETWEEN_LOOKS)
-        process.send_signal(signal.SIGINT)
+        # Not SIGINT: what a shell starts in the background ignores it.
+        process.send_signal(signal.SIGTERM)
         stopped = process.wait()
-        assert stopped == 128 + signal.SIGINT, f"not stopped but ended with {stopped}"
+        assert stopped == 128 + signal.SIGTERM, f"not stopped but ended with {stopped}"
         command = kind.command(output, then, *often, "--resume", "auto")
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return digest(output)
