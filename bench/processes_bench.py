@@ -25,7 +25,7 @@ WARM_STEPS = 2
 ROWS = 400
 SETTINGS = (
     "--rank 16 --batch-size 8 --grad-accum 1 --micro-batches 2 --seq-len 512 --lr 1e-4 --warmup 1"
-    " --device cpu --eval-every 1000 --quiet --force"
+    " --device cpu --eval-every 1000 --on-bad-row skip --quiet --force"
 )
 
 
