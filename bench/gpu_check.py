@@ -22,7 +22,7 @@ import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +31,7 @@ sys.path[:0] = [*map(str, sorted(ROOT.glob("packages/*/src"))), str(ROOT), str(R
 from functools import partial  # noqa: E402 - the checkout must be found first
 
 import torch  # noqa: E402 - as above
-from gpu_kernels import attention, attention_by_cudnn, environment, nf4  # noqa: E402 - as above
+from gpu_kernels import attention, environment, nf4  # noqa: E402 - as above
 from gpu_place import Part, Place  # noqa: E402 - as above
 from gpu_pointwise import pointwise  # noqa: E402 - as above
 from gpu_shapes import SHAPES  # noqa: E402 - as above
@@ -42,7 +42,12 @@ NAME = "gpu_check.json"
 OF_ONE = "part.json"
 """What the process of a part leaves to this one."""
 SECONDS_OF_TESTS = 160.0
-SECONDS_OF_PART = {"tests": SECONDS_OF_TESTS + 15.0, "parity": 110.0}
+SECONDS_OF_DEMO = 150.0
+SECONDS_OF_PART = {
+    "tests": SECONDS_OF_TESTS + 15.0,
+    "demo": SECONDS_OF_DEMO + 15.0,
+    "parity": 110.0,
+}
 SECONDS_OF_OTHERS = 75.0
 LEAST_SECONDS = 8.0
 """A part is not begun with less."""
@@ -82,13 +87,13 @@ def all_parts(out: Path) -> dict[str, Part]:
         "pointwise": pointwise,
         "parity": parity,
         "tests": partial(run_tests, out),
+        "demo": partial(run_demo, out),
     }
     by_need = sorted(SHAPES, key=lambda shape: ("8b", "0.6b", "1.7b", "4b").index(shape.name))
     for shape in by_need:
         parts[f"lora-{shape.name}"] = speed(shape.name, None)
         parts[f"qlora-{shape.name}"] = speed(shape.name, "none")
     parts["attention"] = attention
-    parts["attention-cudnn"] = attention_by_cudnn
     parts["profile-8b"] = profile("8b", "none")
     parts["profile-0.6b"] = profile("0.6b", None)
     for shape in by_need:
@@ -114,6 +119,26 @@ def run_tests(out: Path, place: Place) -> dict[str, Any]:
     lines = log.read_text(encoding="utf-8").splitlines()
     problems = [line[:300] for line in lines if line.startswith(("FAILED", "ERROR", "E  "))]
     return {"exit_code": code, "summary": lines[-1], "problems": problems, "files": files}
+
+
+def run_demo(out: Path, place: Place) -> dict[str, Any]:
+    """The demo, from a corpus to a merged model, by its commands; a dry run asks for its help.
+
+    Raises:
+        RuntimeError: With the end of what the commands said, when one of them failed. They need
+            typer.
+    """
+    started = time.monotonic()
+    log = out / "gpu_demo.log"
+    with TemporaryDirectory() as folder, log.open("w", encoding="utf-8") as stream:
+        command = [sys.executable, str(ROOT / "demo" / "run_demo.py")]
+        command += ["--help"] if place.is_tiny else ["--output-dir", str(Path(folder) / "demo")]
+        code = _call(command, SECONDS_OF_DEMO, stream, ROOT)
+    said = log.read_text(encoding="utf-8")
+    if code != 0:
+        message = f"the demo ended with {code}: {said[-2000:]}"
+        raise RuntimeError(message)
+    return {"seconds": time.monotonic() - started, "said": said.splitlines()[-1]}
 
 
 def files_with_gpu_tests() -> list[str]:

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vox_populi.kernel.nf4_backend import choose_nf4_backend
 from vox_tensor.nf4 import Nf4Tensor, dequantize_nf4, quantize_nf4
 from vox_tensor.segment_attention import sdpa_segments, segment_attention
-from vox_tensor.varlen_attention import segment_borders, why_no_varlen
+from vox_tensor.varlen_attention import why_no_varlen
 
 
 def environment(place: Place) -> dict[str, Any]:
@@ -86,26 +86,6 @@ def attention(place: Place) -> dict[str, Any]:
     return result
 
 
-def attention_by_cudnn(place: Place) -> dict[str, Any]:
-    """Whether cuDNN's kernel for packs would be faster than the chosen one, and as right.
-
-    A part of its own, since the program does not call it: it may fail.
-    """
-    heads, _, dim = _heads(place)
-    result: dict[str, Any] = {}
-    for label, lengths in _layouts(place).items():
-        offsets, qkv = _pack(place, lengths)
-        found, expected = (
-            _both_ways(attend, qkv, offsets, None) for attend in (_by_cudnn, _chosen)
-        )
-        pairs = zip(found, expected, strict=True)
-        apart = max(float(((a - b).abs() / (1 + b.abs())).max()) for a, b in pairs)
-        taken = seconds_of(partial(_both_ways, _by_cudnn, qkv, offsets, None), place)
-        work = 6.0 * heads * dim * sum(n * n for n in lengths)
-        result[label] = {"seconds": taken, "causal_flops": work / taken, "apart": apart}
-    return result
-
-
 def _heads(place: Place) -> tuple[int, int, int]:
     """Query heads, key/value heads and their features."""
     return (4, 2, 32) if place.is_tiny else (32, 8, 128)
@@ -130,21 +110,6 @@ def _pack(place: Place, lengths: Sequence[int]) -> tuple[tuple[int, ...], tuple[
         for n in (heads, groups, groups)
     )
     return offsets, qkv
-
-
-def _by_cudnn(
-    q: Tensor, k: Tensor, v: Tensor, offsets: Sequence[int], scale: float, window: int | None
-) -> Tensor:
-    assert window is None, "it knows no windows"
-    if q.device.type != "cuda":
-        return _chosen(q, k, v, offsets, scale, window)
-    borders = segment_borders(tuple(offsets), q.device)
-    longest = max(b - a for a, b in pairwise(offsets))
-    forward = torch.ops.aten._cudnn_attention_forward
-    out: Tensor = forward(
-        q, k, v, None, borders, borders, longest, longest, True, 0.0, True, scale=scale
-    )[0]
-    return out
 
 
 def _chosen(

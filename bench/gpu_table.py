@@ -55,11 +55,8 @@ def _speeds(parts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _others(parts: Mapping[str, Any]) -> Iterator[str]:
-    """Tests, parity, kernels, profiles, and what did not run."""
-    found = _result(parts, "tests")
-    if found:
-        yield f"- tests: {found['summary']}"
-        yield from (f"  - {line}" for line in found["problems"])
+    """Programs, parity, kernels, profiles, and what did not run."""
+    yield from _runs(parts)
     for case, apart in _result(parts, "parity").items():
         yield f"- parity, {case}: f32 {apart['off_f32']:.1e}, bf16 {apart['off_bf16']:.1e} off"
     for kind, figures in _result(parts, "nf4").items():
@@ -73,12 +70,22 @@ def _others(parts: Mapping[str, Any]) -> Iterator[str]:
             continue
         rate = figures["causal_flops"] / 1e12
         yield f"- attention, {case}: {1e3 * figures['seconds']:.2f} ms, {rate:.0f} TFLOP/s"
-    yield from _figures("attention by cuDNN", _result(parts, "attention-cudnn"))
     for name in (n for n in parts if n.startswith("profile-")):
         yield from _profile(name, _result(parts, name))
     for name, part in parts.items():
         if part["status"] != "ok":
             yield f"- {name}: {part['status']}: {part.get('error', '').strip()[-300:]}"
+
+
+def _runs(parts: Mapping[str, Any]) -> Iterator[str]:
+    """What ran as programs of their own."""
+    found = _result(parts, "tests")
+    if found:
+        yield f"- tests: {found['summary']}"
+        yield from (f"  - {line}" for line in found["problems"])
+    found = _result(parts, "demo")
+    if found:
+        yield f"- demo: {found['seconds']:.0f} s, said at last: {found['said']}"
 
 
 def _figures(name: str, found: Mapping[str, Any]) -> Iterator[str]:

@@ -24,7 +24,12 @@ from tests_integration.tolerances import (
     Tolerance,
     assert_close_number,
 )
-from vox_populi.contract.choices import ComputeDtype, DeviceKind
+from vox_populi.contract.choices import (
+    ActivationMemoryChoice,
+    Backend,
+    ComputeDtype,
+    DeviceKind,
+)
 from vox_populi.contract.qlora_spec import DenseCopiesChoice, QloraGraph
 from vox_populi.merge.choices import MergeFormat, Onto
 from vox_populi.pipeline.evaluate import EvalRequest, evaluate
@@ -113,6 +118,27 @@ def test_how_long_dense_copies_live_decides_no_number(
     for other in runs[1:]:
         assert_alike(other, runs[0], repeatable(device))
         assert other["answer"] == runs[0]["answer"]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("backend", [Backend.LORA, Backend.QLORA])
+def test_what_is_kept_for_the_backward_pass_decides_no_number(
+    device: DeviceKind, backend: Backend, inputs: Path, tmp_path: Path
+) -> None:
+    def found(choice: ActivationMemoryChoice) -> dict[str, Any]:
+        changes = {"backend": backend, "lora": DROPOUT, "activation_memory": choice}
+        return run_case(inputs, Case("llama", changes), tmp_path / choice, device)
+
+    kept = found(ActivationMemoryChoice.NONE)
+    assert kept["held_out"][1] < kept["held_out"][0], "training must have taught something"
+    for choice in (
+        ActivationMemoryChoice.SELECTIVE,
+        ActivationMemoryChoice.FULL,
+        ActivationMemoryChoice.OFFLOAD,
+    ):
+        other = found(choice)
+        assert_alike(other, kept, repeatable(device))
+        assert other["answer"] == kept["answer"]
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -21,6 +21,7 @@ OURS = (
     "pointwise",
     "parity",
     "tests",
+    "demo",
     "lora-8b",
     "qlora-8b",
     "plain-8b",

@@ -195,6 +195,7 @@ def exchanged(folder: Path, rank: int, size: int) -> Mapping[str, object]:
             "told": told,
             "tensor": [tensors["x"].dtype == torch.float64, tensors["x"].sum().item()],
             "differing": differing(group),
+            "cards": cards(group),
         }
 
 
@@ -224,6 +225,16 @@ def differing(group: GroupRanks) -> list[str]:
     same[0][1] = -0.0 if group.rank == group.size - 1 else 0.0
     try:
         group.require_same(same, 2)
+    except VoxError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def cards(group: GroupRanks) -> list[str]:
+    """What is said where each process has a card, and where the last has that of the first."""
+    group.require_own_card(f"GPU-{group.rank}")
+    try:
+        group.require_own_card(f"GPU-{group.rank % (group.size - 1)}")
     except VoxError as error:
         return [str(problem) for problem in error.problems]
     return []

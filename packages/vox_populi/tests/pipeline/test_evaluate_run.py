@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from vox_populi.contract.choices import TokenizerKind
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.data.training_text import ChatTemplate
 from vox_populi.errors import ArtifactError, ConfigError, DataError, RunFailedError
+from vox_populi.infer.generate import Generated
+from vox_populi.infer.generate_many import AskedText, generate_many
 from vox_populi.kernel.adapted_objective import AdaptedObjective
 from vox_populi.merge.choices import MergeFormat
 from vox_populi.model.causal_graph import CausalGraph
-from vox_populi.pipeline import evaluate_run
+from vox_populi.pipeline import answers, evaluate_run
 from vox_populi.pipeline.evaluate import EvalReport, EvalRequest, evaluate
 from vox_populi.pipeline.evaluate_run import DEFAULT_SEQ_LEN
 from vox_populi.pipeline.generate import GenerateRequest, Prompt, generate
@@ -207,7 +209,16 @@ def test_answers_are_compared_source_by_source(
     assert without.loss == report.loss
 
 
-def test_sources_take_turns_in_being_answered(run: TrainReport, write_rows: WriteRows) -> None:
+def test_sources_take_turns_and_are_answered_together(
+    run: TrainReport, write_rows: WriteRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+
+    def counted(model: Any, asked: Sequence[AskedText], *more: Any) -> Iterator[Generated]:
+        counts.append(len(asked))
+        return generate_many(model, asked, *more)
+
+    monkeypatch.setattr(answers, "generate_many", counted)
     rows = [
         {"prompt": f"Say {n}.", "response": "x", "source": source}
         for n, source in enumerate(("a", "a", "a", "a", "b", "c", "c"))
@@ -217,6 +228,7 @@ def test_sources_take_turns_in_being_answered(run: TrainReport, write_rows: Writ
     request = EvalRequest(data=data, weights=weights, generate=6, max_new_tokens=1)
     answered = [each.answers.rows for each in evaluate(request).sources if each.answers]
     assert answered == [3, 1, 2]
+    assert counts == [6]
 
 
 def test_a_prompt_without_room_is_answered_with_nothing(

@@ -26,6 +26,7 @@ from vox_populi.contract.choices import Backend
 from vox_populi.hf.keymap import tensor_keys
 from vox_populi.hf.model_config import parse_model_config
 from vox_populi.train.addition_tree import sum_of_ranks
+from vox_populi.train.process_group import card_of
 from vox_tensor.tokenizer import VoxTokenizer
 
 Results = Mapping[str, list[Any]]
@@ -173,6 +174,23 @@ def test_a_process_with_other_bits_is_named(results: Results) -> None:
         (problem,) = each["differing"]
         assert "MENS-R202" in problem
         assert "process 3" in problem
+
+
+def test_processes_that_share_a_card_are_named(results: Results) -> None:
+    for each in results["exchanged/4"]:
+        (problem,) = each["cards"]
+        assert "MENS-R206" in problem
+        assert "processes 0 and 3" in problem
+
+
+@pytest.mark.parametrize(
+    ("local_rank", "n_cards", "card"), [("0", 1, 0), ("3", 8, 3), ("3", 1, 0), (None, 2, 0)]
+)
+def test_a_process_computes_on_its_card_or_on_the_only_one_it_is_shown(
+    local_rank: str | None, n_cards: int, card: int
+) -> None:
+    variables = {} if local_rank is None else {"LOCAL_RANK": local_rank}
+    assert card_of(variables, n_cards) == card
 
 
 def test_a_process_that_ends_is_noticed_by_all_others(results: Results) -> None:

@@ -98,6 +98,16 @@ def rank_variables_unusable(reason: str) -> Problem:
     )
 
 
+def card_shared(ranks: Sequence[int]) -> Problem:
+    """Several processes would compute on one card."""
+    named = " and ".join(map(str, ranks))
+    return Problem(
+        code="MENS-R206",
+        what=f"processes {named} of this run would compute on the same card.",
+        fix="Start as many processes as there are cards, or use --device cpu.",
+    )
+
+
 def patience_unusable(name: str, value: str) -> Problem:
     """The time that processes have to stop is not a number of seconds."""
     return Problem(

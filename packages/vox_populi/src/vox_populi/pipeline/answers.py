@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from typing import NamedTuple
 
 from vox_populi.data.supervision import (
@@ -146,13 +147,21 @@ def sampling_of(request: GenerateRequest, index: int) -> SamplingSpec:
 
 
 def score_answers(
-    answerer: Answerer, records: Sequence[TrainingRecord], max_new_tokens: int
-) -> AnswerScore | None:
-    """Answer rows greedily, each up to its last answer; `None` if no row asks anything."""
-    asking = [record for record in records if not record.is_text]
-    if not asking:
+    answerer: Answerer, groups: Sequence[Sequence[TrainingRecord]], max_new_tokens: int
+) -> list[AnswerScore | None]:
+    """Answer rows greedily, each up to its last answer, those of all groups together.
+
+    Returns:
+        The score of each group; `None` for one without a row that asks anything.
+    """
+    asking = [[record for record in records if not record.is_text] for records in groups]
+    answers = iter(_answered(answerer, list(chain.from_iterable(asking)), max_new_tokens))
+    return [_score(list(islice(answers, len(records)))) for records in asking]
+
+
+def _score(answers: Sequence[_Answer]) -> AnswerScore | None:
+    if not answers:
         return None
-    answers = _answered(answerer, asking, max_new_tokens)
     return AnswerScore(
         rows=len(answers),
         exact=sum(each.text.strip() == each.expected.strip() for each in answers),
@@ -173,14 +182,14 @@ def _answered(
     answerer: Answerer, records: Sequence[TrainingRecord], max_new_tokens: int
 ) -> list[_Answer]:
     """The model's answers in place of the rows' last answers, and those answers."""
-    prompts, expected = zip(*(_parts(answerer, record) for record in records), strict=True)
+    parts = [_parts(answerer, record) for record in records]
     asked = {
         number: AskedText(prompt_ids=ids, max_new_tokens=max_new_tokens)
-        for number, ids in enumerate(prompts)
+        for number, (ids, _) in enumerate(parts)
         if 0 < len(ids) <= answerer.most_prompt_tokens
     }
     made = dict(zip(asked, answerer.answers(list(asked.values())), strict=True))
-    return [_answer(answerer, made.get(number), text) for number, text in enumerate(expected)]
+    return [_answer(answerer, made.get(number), text) for number, (_, text) in enumerate(parts)]
 
 
 def _parts(answerer: Answerer, record: TrainingRecord) -> tuple[list[int], str]:

@@ -103,12 +103,11 @@ def _measure(
         return Measured(sources)
     answerer = Answerer(found, objective.model)
     with on_device(found.device.device, answer_threads(found, request.weights.threads)):
-        scores = [
-            score_answers(answerer, [rows.record(n) for n in picked], request.max_new_tokens)
-            for picked in _rows_to_answer(
-                [_conversations(rows, numbers) for _, numbers in members], request.generate
-            )
-        ]
+        picked = _rows_to_answer(
+            [_conversations(rows, numbers) for _, numbers in members], request.generate
+        )
+        asked = [[rows.record(number) for number in numbers] for numbers in picked]
+        scores = score_answers(answerer, asked, request.max_new_tokens)
     return Measured(
         tuple(
             dataclasses.replace(source, answers=score)

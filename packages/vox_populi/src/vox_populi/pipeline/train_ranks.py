@@ -63,6 +63,8 @@ def train_together(
         found = _preflight_in_turn(contract, options, place, group)
         run = planned(contract, found, place)
         _require_same_request(run, group)
+        if run.plan.device == "cuda":
+            group.require_own_card(str(torch.cuda.get_device_properties().uuid))
         if run.plan.ranks.is_divided:
             _require_division(run)
             group.in_step = True

@@ -72,10 +72,25 @@ class GroupRanks:
         for parameter in parameters:
             content = parameter.detach().cpu().contiguous().view(torch.uint8)
             digest.update(content.numpy().data)
-        digests = self._gather(torch.tensor(list(digest.digest()), dtype=torch.uint8))
-        others = [rank for rank, each in enumerate(digests) if not torch.equal(each, digests[0])]
+        digests = self._digests(digest.digest())
+        others = [rank for rank, each in enumerate(digests) if each != digests[0]]
         if others:
             raise RunFailedError(say.adapters_differ(step, others))
+
+    def require_own_card(self, card: str) -> None:
+        """Refuse to compute on one card with another process: NCCL takes no two.
+
+        Args:
+            card: The identifier of this process's card, which no other card has.
+
+        Raises:
+            EnvironmentFailure: With the processes of the first such card, in each of them.
+        """
+        digests = self._digests(hashlib.sha256(card.encode()).digest())
+        for digest in digests:
+            ranks = [rank for rank, each in enumerate(digests) if each == digest]
+            if len(ranks) > 1:
+                raise EnvironmentFailure(say.card_shared(ranks))
 
     def tell(self, document: Mapping[str, object] | None = None) -> dict[str, object]:
         """Send the first process's document to all; the others have none."""
@@ -102,6 +117,10 @@ class GroupRanks:
     def wait(self) -> None:
         """Wait until every process is here."""
         self.collect([0.0])
+
+    def _digests(self, own: bytes) -> list[bytes]:
+        found = self._gather(torch.tensor(list(own), dtype=torch.uint8))
+        return [bytes(each.tolist()) for each in found]
 
     def _hear(self, words: Sequence[float]) -> None:
         self.heard = next((int(word) for word in words if word), 0)
@@ -134,7 +153,7 @@ def joined(size: int) -> Iterator[GroupRanks]:
         raise EnvironmentFailure(say.TORCH_WITHOUT_DISTRIBUTED)
     has_cuda = torch.cuda.is_available()
     if has_cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(card_of(os.environ, torch.cuda.device_count()))
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if has_cuda else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
@@ -143,6 +162,19 @@ def joined(size: int) -> Iterator[GroupRanks]:
         yield GroupRanks()
     finally:
         dist.destroy_process_group()
+
+
+def card_of(variables: Mapping[str, str], n_cards: int) -> int:
+    """The number of the card that a process computes on.
+
+    Some launchers (Slurm with `--gpus-per-task`) show a process no card but its own, which is
+    then number 0 whatever place the process has.
+
+    Args:
+        variables: The environment.
+        n_cards: How many cards this process is shown.
+    """
+    return int(variables.get("LOCAL_RANK", "0")) % n_cards
 
 
 @contextmanager
