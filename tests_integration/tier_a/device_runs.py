@@ -108,4 +108,6 @@ def run_case(folder: Path, case: Case, output: Path, device: DeviceKind) -> dict
         request = GenerateRequest(prompts=(Prompt("say red"),), weights=weights, max_new_tokens=8)
         found["evaluated"] = [loss.loss]
         found["answer"] = next(iter(generate(request))).text
+        several = replace(request, prompts=tuple(Prompt(f"say {word}") for word in WORDS))
+        found["answers"] = [each.text for each in generate(several)]
     return found

@@ -62,6 +62,8 @@ def test_the_answers_are_those_of_the_cpu(case: str, runs: dict[str, Any]) -> No
     here, cpu = (runs["cases"][case][device] for device in ("metal", "cpu"))
     assert here["answer"] == cpu["answer"]
     assert len(here["answer"]) > 0
+    assert here["answers"] == cpu["answers"]
+    assert len(set(here["answers"])) > 1
 
 
 def test_nothing_leaves_the_device_but_losses_norms_adapters_and_scores(
@@ -70,6 +72,8 @@ def test_nothing_leaves_the_device_but_losses_norms_adapters_and_scores(
     places = {place for place in runs["to_host"] if not place.startswith("device_trial.py")}
     assert places == {
         "cached_model.py:next_logits",
+        "text_batch.py:_read",
+        "text_batch.py:_step_slots",
         "engine.py:<dictcomp>",
         "engine.py:_run_step",
         "lora_transformer.py:<dictcomp>",

@@ -17,7 +17,9 @@ from packages.vox_populi.tests.infer.test_text_batch import (
     transformer,
 )
 from vox_populi.errors import RunFailedError
+from vox_populi.infer import generate_many as many
 from vox_populi.infer.cached_model import CachedModel
+from vox_populi.infer.continuation import StopReason
 from vox_populi.infer.generate import Generated, generate_ids
 from vox_populi.infer.generate_many import (
     AT_ONCE,
@@ -108,15 +110,35 @@ def test_what_is_drawn_or_penalised_is_computed_alone() -> None:
     assert n_alone == 2
 
 
-def test_one_prompt_and_a_model_in_16_bits_are_computed_alone() -> None:
+def test_one_prompt_and_a_model_in_16_bits_on_a_cpu_are_computed_alone() -> None:
     model = transformer(LLAMA).eval()
     assert together(model, prompts(1))[1] == 1
     narrow = transformer(LLAMA).eval().to(torch.bfloat16)
     assert together(narrow, prompts(3))[1] == 3
 
 
-def test_scores_that_are_not_finite_fail_after_the_texts_before() -> None:
-    model = transformer({**LLAMA, "tie_word_embeddings": False}).eval()
+def test_on_a_gpu_a_model_in_16_bits_computes_all_texts_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(many, "is_on_gpu", lambda model: True)
+    narrow = transformer(LLAMA).eval().to(torch.bfloat16)
+    samplings = [SamplingSpec(), SamplingSpec(temperature=1.0, seed=4), SamplingSpec()] * 3
+    asked = prompts(len(samplings), samplings=samplings)
+    found, n_alone = together(narrow, asked)
+    assert n_alone == 0
+    assert together(narrow, asked)[0] == found, "the same prompts have the same answers"
+    alone = Alone(narrow)
+    pairs = zip(found, map(alone, asked), strict=True)
+    assert sum(made == other for made, other in pairs) > len(asked) // 2, "rounding is rare"
+    assert {made.stop_reason for made in found} == set(StopReason) - {StopReason.CONTEXT}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scores_that_are_not_finite_fail_after_the_texts_before(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many, "is_on_gpu", lambda model: True)
+    model = transformer({**LLAMA, "tie_word_embeddings": False}).eval().to(dtype)
     asked = [
         AskedText(prompt_ids=ids, max_new_tokens=20) for ids in ([3, 4, 5], [6, 20, 9], [3, 4])
     ]

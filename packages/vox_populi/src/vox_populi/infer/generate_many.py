@@ -1,8 +1,11 @@
-"""Continuing many prompts together, with the ids that each has alone.
+"""Continuing many prompts together, in 32 bits with the ids that each has alone.
 
 A step of a batch reads all weights once for all of its texts. Scores then differ by rounding from
 those of a text alone, so a text whose two best tokens are that close in a step is computed again,
-alone. What is sampled or penalised, or computed in 16 bits, is computed alone from the start.
+alone. What is sampled or penalised is computed alone from the start.
+
+In 16 bits rounding decides too often for that. On a GPU, which is there for its speed, every text
+is then computed with the others and takes what it gets (decision 0046); on a CPU it is alone.
 """
 
 from __future__ import annotations
@@ -60,7 +63,7 @@ def generate_many(
     alone: Callable[[AskedText], Generated],
     stop_ids: Collection[int],
 ) -> Iterator[Generated]:
-    """Continue prompts, in order; each as `alone` does.
+    """Continue prompts, in order; each as `alone` does, but for rounding in 16 bits on a GPU.
 
     Args:
         model: In evaluation mode.
@@ -72,12 +75,22 @@ def generate_many(
         RunFailedError: When the model's scores are not finite, after the texts before.
         ValueError: For an empty prompt, or one that fills the model's positions.
     """
-    is_joined = model.dtype is torch.float32 and model.joins_texts
-    together = {n: each for n, each in enumerate(asked) if is_joined and each.is_greedy}
-    batch = _Together(model, together if len(together) > 1 else {}, stop_ids)
+    is_exact = model.dtype is torch.float32
+    may_join = model.joins_texts and (is_exact or is_on_gpu(model))
+    together = {
+        number: each
+        for number, each in enumerate(asked)
+        if may_join and (each.is_greedy or not is_exact)
+    }
+    batch = _Together(model, together if len(together) > 1 else {}, stop_ids, is_exact=is_exact)
     for number, each in enumerate(asked):
         made = batch.result(number)
         yield alone(each) if made is None else made
+
+
+def is_on_gpu(model: CausalGraph) -> bool:
+    """Whether a model computes on a CUDA device."""
+    return model.device.type == "cuda"
 
 
 class _Together:
@@ -88,7 +101,10 @@ class _Together:
         model: CausalGraph,
         asked: Mapping[int, AskedText],
         stop_ids: Collection[int],
+        *,
+        is_exact: bool,
     ) -> None:
+        self._goes_alone = _is_close if is_exact else _is_broken
         self._texts: dict[int, Continuation] = {}
         for number, each in asked.items():
             limits = ContinuationLimits(
@@ -127,7 +143,7 @@ class _Together:
 
     def _take(self, text: BatchedText, scores_V: Tensor) -> None:
         number, made = self._numbers[text], text.text
-        if _is_close(scores_V):
+        if self._goes_alone(scores_V):
             self._results[number] = None
         else:
             made.take(scores_V)
@@ -164,3 +180,8 @@ def _is_close(scores_V: Tensor) -> bool:
     """Whether rounding may decide which token is best; also for scores that are not finite."""
     best, second = scores_V.topk(2).values.tolist()
     return not best - second > CLOSE * float(scores_V.abs().max())
+
+
+def _is_broken(scores_V: Tensor) -> bool:
+    """Whether scores are not finite, which fails when it is the text's turn."""
+    return not bool(torch.isfinite(scores_V).all())
