@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vox_tensor.expert_activation import GateAndUp
 from vox_tensor.expert_mlp import ExpertProjections, Routing, expert_mlp
 from vox_tensor.gated_mlp import ActivationKind
 from vox_tensor.lora import Projection
 
+SWIGLU = GateAndUp(ActivationKind.SILU)
 TOKENS, EXPERTS, PER_TOKEN, WIDTH, INNER, RANK = 11, 4, 2, 6, 5, 2
 IDLE = 3
 """An expert that no token is sent to."""
@@ -37,21 +39,13 @@ def case(*, dropout: bool) -> tuple[Tensor, Tensor, Routing, list[ExpertProjecti
         keep_D = torch.randint(0, 2, (2, count, WIDTH)) * 2.0 if dropout else (None, None)
         keep_X = torch.randint(0, 2, (count, INNER)) * 2.0 if dropout else None
         shapes = ((INNER, WIDTH, keep_D[0]), (INNER, WIDTH, keep_D[1]), (WIDTH, INNER, keep_X))
-        experts.append(
-            ExpertProjections(
-                *(
-                    Projection(
-                        drawn(out, into, grad=False),
-                        None,
-                        drawn(RANK, into),
-                        drawn(out, RANK),
-                        0.7,
-                        k,
-                    )
-                    for out, into, k in shapes
-                )
+        gate, up, down = (
+            Projection(
+                drawn(out, into, grad=False), None, drawn(RANK, into), drawn(out, RANK), 0.7, k
             )
+            for out, into, k in shapes
         )
+        experts.append(ExpertProjections((gate, up), down))
     return x_TD, weights_TK, routing, experts
 
 
@@ -74,7 +68,7 @@ def by_each_expert(
     for expert, count in zip(experts, routing.counts, strict=True):
         for place, slot in enumerate(slots[start : start + count]):
             token, k = divmod(slot, PER_TOKEN)
-            gate, up, down = (dense(p, place) for p in expert)
+            gate, up, down = (dense(p, place) for p in (*expert.first, expert.down))
             x = x_TD[token]
             rows[token].append(weights_TK[token, k] * down(F.silu(gate(x)) * up(x)))
         start += count
@@ -82,7 +76,7 @@ def by_each_expert(
 
 
 def leaves(x: Tensor, weights: Tensor, experts: list[ExpertProjections]) -> list[Tensor]:
-    pairs = [t for expert in experts for p in expert for t in (p.a, p.b) if t is not None]
+    pairs = [t for e in experts for p in (*e.first, e.down) for t in (p.a, p.b) if t is not None]
     return [x, weights, *pairs]
 
 
@@ -90,7 +84,7 @@ def leaves(x: Tensor, weights: Tensor, experts: list[ExpertProjections]) -> list
 def test_result_and_every_gradient_are_those_of_the_experts_by_themselves(dropout: bool) -> None:
     x, weights, routing, experts = case(dropout=dropout)
     assert routing.counts[IDLE] == 0
-    ours = expert_mlp(x, weights, routing, experts, ActivationKind.SILU)
+    ours = expert_mlp(x, weights, routing, experts, SWIGLU)
     expected = by_each_expert(x, weights, routing, experts)
     torch.testing.assert_close(ours, expected)
     upstream = torch.randn_like(ours)
@@ -107,30 +101,41 @@ def test_result_and_every_gradient_are_those_of_the_experts_by_themselves(dropou
 
 def test_a_pass_without_gradients_gives_the_same_numbers() -> None:
     x, weights, routing, experts = case(dropout=False)
-    ours = expert_mlp(x, weights, routing, experts, ActivationKind.SILU)
+    ours = expert_mlp(x, weights, routing, experts, SWIGLU)
     with torch.no_grad():
-        plain = expert_mlp(x, weights, routing, experts, ActivationKind.SILU)
+        plain = expert_mlp(x, weights, routing, experts, SWIGLU)
     torch.testing.assert_close(plain, ours.detach())
+
+
+def test_trainable_weights_get_the_gradients_of_autograd() -> None:
+    x, weights, routing, experts = case(dropout=False)
+    ours = expert_mlp(x, weights, routing, experts, SWIGLU)
+    trained = [
+        e._replace(down=e.down._replace(weight=e.down.weight.clone().requires_grad_()))
+        for e in experts
+        if isinstance(e.down.weight, Tensor)
+    ]
+    plain = expert_mlp(x, weights, routing, trained, SWIGLU)
+    torch.testing.assert_close(plain, ours)
+    inputs, upstream = leaves(x, weights, experts[:IDLE]), torch.randn_like(ours)
+    found = torch.autograd.grad(plain, inputs, upstream, retain_graph=True)
+    for mine, other in zip(found, torch.autograd.grad(ours, inputs, upstream), strict=True):
+        assert other.any()
+        torch.testing.assert_close(mine, other)
+    weight = trained[0].down.weight
+    assert isinstance(weight, Tensor)
+    (of_weight,) = torch.autograd.grad(plain, weight, upstream)
+    assert of_weight.any()
 
 
 def test_only_what_learns_gets_a_gradient() -> None:
     x, weights, routing, experts = case(dropout=False)
-    downs = [
-        e._replace(gate=e.gate._replace(a=None, b=None), up=e.up._replace(a=None, b=None))
-        for e in experts
-    ]
-    ours = expert_mlp(x.detach(), weights.detach(), routing, downs, ActivationKind.SILU)
+    downs = [e._replace(first=tuple(p._replace(a=None, b=None) for p in e.first)) for e in experts]
+    ours = expert_mlp(x.detach(), weights.detach(), routing, downs, SWIGLU)
     ours.sum().backward()
     assert not any(t.grad is not None for t in (x, weights))
     assert all(e.down.a is not None and e.down.a.grad is not None for e in downs)
-    assert all(e.gate.a is not None and e.gate.a.grad is None for e in experts)
-
-
-def test_an_expert_with_a_bias_is_refused() -> None:
-    x, weights, routing, experts = case(dropout=False)
-    biased = [e._replace(up=e.up._replace(bias=torch.zeros(INNER))) for e in experts]
-    with pytest.raises(ValueError, match="no biases"):
-        expert_mlp(x, weights, routing, biased, ActivationKind.SILU)
+    assert all(p.a is not None and p.a.grad is None for e in experts for p in e.first)
 
 
 def test_slots_are_sorted_by_expert_and_then_by_token() -> None:

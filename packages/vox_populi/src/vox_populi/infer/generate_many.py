@@ -89,8 +89,8 @@ def generate_many(
 
 
 def is_on_gpu(model: CausalGraph) -> bool:
-    """Whether a model computes on a CUDA device."""
-    return model.device.type == "cuda"
+    """Whether a model computes on a GPU."""
+    return model.device.type != "cpu"
 
 
 class _Together:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vox_populi.hf.model_config import ModelConfig
 from vox_populi.model.norm import Norm
+from vox_tensor.expert_activation import GateAndUp
 from vox_tensor.expert_mlp import ExpertProjections, Routing, expert_mlp
 from vox_tensor.gated_mlp import ActivationKind
 from vox_tensor.lora import project_shared, projection_of
@@ -32,11 +33,8 @@ class Expert(nn.Module):
         sample = like.new_empty(1)
         x_TD = sample.expand(n_tokens, self.width)
         h_TX = sample.expand(n_tokens, self.inner)
-        return ExpertProjections(
-            projection_of(self.gate, x_TD),
-            projection_of(self.up, x_TD),
-            projection_of(self.down, h_TX),
-        )
+        first = (projection_of(self.gate, x_TD), projection_of(self.up, x_TD))
+        return ExpertProjections(first, projection_of(self.down, h_TX))
 
 
 class Experts(nn.Module):
@@ -57,7 +55,7 @@ class Experts(nn.Module):
         self.experts = nn.ModuleList(
             Expert(width, spec.width, bias=config.mlp_bias) for _ in range(spec.count)
         )
-        self.kind = ActivationKind(config.activation.value)
+        self.activation = GateAndUp(ActivationKind(config.activation.value))
 
     def forward(self, x_TD: Tensor, norm: Norm | None, *, is_repeat: bool = False) -> Tensor:
         """Apply the mixture to `norm(x)`, or to `x` without a norm.
@@ -73,7 +71,7 @@ class Experts(nn.Module):
             if isinstance(expert, Expert)
         ]
         return expert_mlp(
-            normed_TD, weights_TK, routing, projections, self.kind, needs_result=not is_repeat
+            normed_TD, weights_TK, routing, projections, self.activation, needs_result=not is_repeat
         )
 
     def route(self, normed_TD: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vox_populi.model.kv_cache import KvCache
 from vox_tensor.capped_attention import capped_slots
+from vox_tensor.host_copy import copied_to
 from vox_tensor.score_rule import ScoreRule
 from vox_tensor.segment_attention import padded_attention
 
@@ -135,7 +136,7 @@ class SlotStep:
         """
         q_NHE, k_NKE, v_NKE = heads
         if self._places is None:
-            self._places = torch.tensor(self._slots.lengths, device=q_NHE.device)
+            self._places = copied_to(torch.tensor(self._slots.lengths), q_NHE.device)
         k_NLKE, v_NLKE = self._slots.append(layer, self._places, k_NKE, v_NKE)
         mask_NL = self._mask(self._places, k_NLKE.shape[1], rule.window)
         if rule.cap is not None:

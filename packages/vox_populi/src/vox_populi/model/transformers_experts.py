@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from vox_populi.hf.experts_place import EACH, ExpertsPlace
 from vox_populi.hf.module_table import ModuleTable
 from vox_populi.hf.transformers_classes import load_transformers
+from vox_tensor.expert_activation import AnyActivation, GateAndUp
 from vox_tensor.expert_mlp import ExpertProjections, Routing, expert_mlp
-from vox_tensor.gated_experts import GatedExpert, gated_experts
 from vox_tensor.gated_mlp import ActivationKind, activate
 from vox_tensor.lora import LoraLinear, Projection, projection_of
 
@@ -51,7 +51,7 @@ class ForeignExpert(nn.Module):
 class ForeignExperts(nn.ModuleList):
     """All experts of a layer, and which activation of ours theirs is, if it is one."""
 
-    kind: ActivationKind | None = None
+    activation: GateAndUp | None = None
 
 
 def register_experts() -> str:
@@ -85,7 +85,7 @@ def tell_experts_apart(model: Any, table: ModuleTable) -> dict[str, str]:
         for tensor in place.tensors:
             delattr(module, tensor)
         each = ForeignExperts(ForeignExpert(place, dtype) for _ in range(place.count))
-        each.kind = _kind(module)
+        each.activation = _activation(module)
         module.add_module(EACH, each)
         paths |= place.paths()
     return paths
@@ -128,17 +128,14 @@ def _computed(module: Any, x_TD: Tensor, chosen_TK: Tensor, weights_TK: Tensor) 
     routing = Routing.of(chosen_TK, len(each))
     weights_TK = weights_TK.to(torch.promote_types(weights_TK.dtype, torch.float32))
     groups = zip(_experts(each), routing.counts, strict=True)
-    if each.kind is not None:
-        plain = [
-            ExpertProjections(*(_projection(layer, count, x_TD) for layer in expert.children()))
-            for expert, count in groups
-        ]
-        return expert_mlp(x_TD, weights_TK, routing, plain, each.kind)
-    gated = [
-        _gated(module, expert, number, count, x_TD) for number, (expert, count) in enumerate(groups)
+    experts = [
+        _projections(module, expert, number, count, x_TD)
+        for number, (expert, count) in enumerate(groups)
     ]
-    gate = module._apply_gate if module.has_gate else module.act_fn
-    return gated_experts(x_TD, weights_TK, routing, gated, gate)
+    activation = each.activation or AnyActivation(
+        module._apply_gate if module.has_gate else module.act_fn
+    )
+    return expert_mlp(x_TD, weights_TK, routing, experts, activation)
 
 
 def _counted(module: Any, x_TD: Tensor, chosen_TK: Tensor, weights_TK: Tensor) -> Tensor:
@@ -171,9 +168,9 @@ def _experts(each: ForeignExperts) -> Iterator[ForeignExpert]:
     return (expert for expert in each if isinstance(expert, ForeignExpert))
 
 
-def _gated(
+def _projections(
     module: Any, expert: ForeignExpert, number: int, count: int, like: Tensor
-) -> GatedExpert:
+) -> ExpertProjections:
     """An expert's projections, with its biases."""
     first = [_projection(layer, count, like) for layer in expert.first()]
     down = _projection(expert.get_submodule(_DOWN), count, like)
@@ -183,7 +180,7 @@ def _gated(
         parts = biases[number].split(sizes)
         first = [p._replace(bias=bias) for p, bias in zip(first, parts, strict=True)]
         down = down._replace(bias=module.down_proj_bias[number])
-    return GatedExpert(tuple(first), down)
+    return ExpertProjections(tuple(first), down)
 
 
 def _projection(layer: Any, n_tokens: int, like: Tensor) -> Projection:
@@ -198,8 +195,8 @@ def layer_width(layer: Any) -> int:
     return width
 
 
-def _kind(module: Any) -> ActivationKind | None:
-    """Our name for a layer's activation, if its gate is the usual one without biases."""
+def _activation(module: Any) -> GateAndUp | None:
+    """A layer's activation with a fused backward pass, if its gate is the usual one."""
     moe = load_transformers().integrations.moe
     is_usual = type(module)._apply_gate is moe._default_apply_gate
     names = not (module.is_transposed or module.has_bias) and module.is_concatenated
@@ -207,9 +204,8 @@ def _kind(module: Any) -> ActivationKind | None:
         return None
     probe = torch.tensor(_PROBED)
     found = module.act_fn(probe)
-    return next(
-        (kind for kind in ActivationKind if torch.equal(activate(probe, kind), found)), None
-    )
+    kinds = (kind for kind in ActivationKind if torch.equal(activate(probe, kind), found))
+    return next(map(GateAndUp, kinds), None)
 
 
 @torch.no_grad()

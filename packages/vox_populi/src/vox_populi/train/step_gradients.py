@@ -21,6 +21,7 @@ from vox_populi.train.objective import Objective
 from vox_populi.train.outcome import EngineSettings
 from vox_populi.train.ranks import Ranks
 from vox_populi.train.step_windows import step_windows
+from vox_tensor.host_copy import copied_to
 from vox_tensor.records import EncodedRow
 
 
@@ -131,7 +132,7 @@ class StepGradients:
     def _exchange(self, losses: list[float]) -> list[float]:
         """Add gradients and losses over all processes."""
         like = self._parameters[0]
-        known = torch.tensor([*losses, *[0.0] * self._ranks.size], device=like.device)
+        known = copied_to(torch.tensor([*losses, *[0.0] * self._ranks.size]), like.device)
         parts = [
             (nothing_to_add(p) if p.grad is None else p.grad).reshape(-1) for p in self._parameters
         ]

@@ -1,4 +1,4 @@
-"""Experts with any activation as one function: against autograd over each slot by itself."""
+"""Experts with any activation: against autograd over each slot by itself."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vox_tensor.expert_mlp import Routing
-from vox_tensor.gated_experts import GatedExpert, gated_experts
+from vox_tensor.expert_activation import AnyActivation
+from vox_tensor.expert_mlp import ExpertProjections, Routing, expert_mlp
 from vox_tensor.lora import Projection
 
 TOKENS, EXPERTS, PER_TOKEN, WIDTH, INNER, RANK = 9, 4, 2, 6, 5, 2
@@ -53,7 +53,7 @@ def test_result_and_every_gradient_are_those_of_the_slots_by_themselves(is_split
     sizes = (INNER, INNER) if is_split else (2 * INNER,)
     gate = halves if is_split else turns
     experts = [
-        GatedExpert(
+        ExpertProjections(
             tuple(projection(size, WIDTH, bias=not is_split) for size in sizes),
             projection(WIDTH, INNER, bias=not is_split),
         )
@@ -62,7 +62,8 @@ def test_result_and_every_gradient_are_those_of_the_slots_by_themselves(is_split
     x, weights = drawn(TOKENS, WIDTH), drawn(TOKENS, PER_TOKEN)
     # The last expert has no token.
     chosen = torch.stack([torch.randperm(EXPERTS - 1)[:PER_TOKEN] for _ in range(TOKENS)])
-    ours = gated_experts(x, weights, Routing.of(chosen, EXPERTS), experts, gate)
+    routing = Routing.of(chosen, EXPERTS)
+    ours = expert_mlp(x, weights, routing, experts, AnyActivation(gate))
     rows = []
     for token in range(TOKENS):
         slots = []
@@ -74,7 +75,7 @@ def test_result_and_every_gradient_are_those_of_the_slots_by_themselves(is_split
     expected = torch.stack(rows)
     torch.testing.assert_close(ours, expected)
     with torch.no_grad():
-        plain = gated_experts(x, weights, Routing.of(chosen, EXPERTS), experts, gate)
+        plain = expert_mlp(x, weights, routing, experts, AnyActivation(gate))
     assert torch.equal(plain, ours)
 
     pairs = [t for e in experts for p in (*e.first, e.down) for t in (p.a, p.b) if t is not None]
