@@ -37,7 +37,12 @@ JSON_VARIABLE = f"{ENVIRONMENT_PREFIX}_JSON"
 COLOR_VARIABLE = f"{ENVIRONMENT_PREFIX}_COLOR"
 _YES = ("1", "true", "yes", "on")
 NO_FIELDS: Mapping[str, object] = {}
-STOPPED = (ExitCode.OUT_OF_TIME, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+STOPPED = (
+    ExitCode.OUT_OF_TIME,
+    ExitCode.HUNG_UP,
+    ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
+)
 """Exit codes of a stopped command, which is not an error."""
 
 

@@ -19,6 +19,7 @@ class ExitCode(IntEnum):
     GATE_MISSED = 6
     MISSING_EXTRA = 7
     OUT_OF_TIME = 124
+    HUNG_UP = 129
     INTERRUPTED = 130
     READER_GONE = 141
     TERMINATED = 143
@@ -43,6 +44,7 @@ MEANING_OF_CODE = {
     ExitCode.GATE_MISSED: "A gate, parity or quality threshold was missed.",
     ExitCode.MISSING_EXTRA: "An extra is not installed; the message has the install command.",
     ExitCode.OUT_OF_TIME: "A training run reached `--max-runtime-secs`; it leaves a checkpoint.",
+    ExitCode.HUNG_UP: "The terminal was closed (SIGHUP); a training run leaves a checkpoint.",
     ExitCode.INTERRUPTED: "Interrupted (Ctrl-C); a training run leaves a checkpoint.",
     ExitCode.READER_GONE: "The reader of standard output closed it, as `head` does.",
     ExitCode.TERMINATED: "Terminated (SIGTERM); a training run leaves a checkpoint.",

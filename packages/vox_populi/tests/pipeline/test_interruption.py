@@ -14,10 +14,15 @@ import pytest
 from vox_populi.pipeline.interruption import stop_on_signals
 from vox_populi.pipeline.stopped_run import RunInterruptedError
 
+HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)
+"""Windows, where none of this runs, has none."""
+
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (HANGUP, 129)]
+)
 def test_the_first_signal_is_a_request(number: signal.Signals, code: int) -> None:
     before = signal.getsignal(number)
     with stop_on_signals() as request:
@@ -130,6 +135,54 @@ def test_a_second_signal_ends_a_process_and_says_nothing(program: str, code: int
     )
     assert done.returncode == code
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("first", [HANGUP, signal.SIGTERM])
+def test_a_closed_terminal_may_say_so_several_times(first: signal.Signals) -> None:
+    with stop_on_signals() as request:
+        for number in (first, HANGUP, HANGUP):
+            signal.raise_signal(number)
+        assert request.signal_number == first
+
+
+def test_a_run_of_a_closed_terminal_can_be_asked_to_stop_and_then_ended() -> None:
+    program = (
+        "import signal\n"
+        "from vox_populi.pipeline.interruption import stop_on_signals\n"
+        "with stop_on_signals() as request:\n"
+        "    signal.raise_signal(signal.SIGHUP)\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    print(request.signal_number, flush=True)\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, timeout=60, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (143, "1\n", "")
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(HANGUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as request:
+            signal.raise_signal(HANGUP)
+            assert not request()
+        assert signal.getsignal(HANGUP) is signal.SIG_IGN
+    finally:
+        signal.signal(HANGUP, before)
+
+
+def test_an_acknowledgement_that_cannot_be_written_changes_nothing() -> None:
+    tried = threading.Event()
+
+    def refuse(text: str) -> None:
+        tried.set()
+        raise OSError(5, "the terminal is gone")
+
+    with stop_on_signals(refuse) as request:
+        signal.raise_signal(signal.SIGINT)
+        assert tried.wait(10)
+        assert request()
 
 
 def test_handlers_come_back_with_an_acknowledgement_as_well() -> None:

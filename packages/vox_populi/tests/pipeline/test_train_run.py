@@ -29,6 +29,8 @@ from vox_populi.runs.run_dir import KNOWN_FILES, RunDir
 from vox_populi.runs.run_history import RunState
 from vox_populi.runs.telemetry import read_telemetry
 
+HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)
+"""Windows has none."""
 MakeContract = Callable[..., FinetuneContract]
 BEGUN = {"request.json", "training-preflight.json", "check_rows.json", "telemetry.jsonl"}
 REPRODUCIBLE = ("model_final.bin", "training_manifest.json", "MODEL_CARD.md")
@@ -239,7 +241,9 @@ def test_a_loss_that_is_not_finite_names_file_and_line_and_leaves_no_adapter(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (HANGUP, 129)]
+)
 def test_a_signal_stops_the_run_at_the_next_step_border(
     make_contract: MakeContract, number: signal.Signals, code: int
 ) -> None:

@@ -59,7 +59,7 @@ def evaluation_not_finite(source: str) -> Problem:
 
 
 def run_interrupted(signal_name: str, step: int, checkpoint: str | None) -> Problem:
-    """SIGINT or SIGTERM; the run ended after a step."""
+    """SIGINT, SIGTERM or SIGHUP; the run ended after a step."""
     kept = f"its state is in {checkpoint}" if checkpoint else "there was nothing to save yet"
     return Problem(
         code="MENS-R010",

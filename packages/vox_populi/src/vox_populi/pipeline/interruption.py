@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from threading import Thread
 from types import FrameType
@@ -15,6 +15,9 @@ from types import FrameType
 from vox_populi.errors import PeerLostError
 from vox_populi.operator_messages import run as say
 from vox_populi.pipeline.stopped_run import OUT_OF_TIME, RunInterruptedError, RunOutOfTimeError
+
+_HANGUP = getattr(signal, "SIGHUP", None)
+"""Sent when the terminal is closed; Windows has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +80,21 @@ class StopRequest:
         return None
 
 
+def is_heeded(number: int) -> bool:
+    """Whether a signal counts: what was ignored from the start, as by `nohup`, stays ignored."""
+    return signal.getsignal(number) is not signal.SIG_IGN
+
+
 @contextmanager
 def stop_on_signals(
     acknowledge: Callable[[str], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     limit: TimeLimit | None = None,
 ) -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM into a request; the second one ends the process.
+    """Turn the first SIGINT, SIGTERM or SIGHUP into a request.
 
+    A second SIGINT or SIGTERM ends the process. SIGHUP says that the terminal was closed; shell and
+    system may both send it, so that a second one, or one after another signal, says nothing new.
     Outside the main thread Python allows no handlers, so the request never comes.
 
     Args:
@@ -97,14 +107,16 @@ def stop_on_signals(
     before: dict[int, signal._HANDLER] = {}
 
     def ask(number: int, frame: FrameType | None) -> None:
-        request.signal_number = number
+        if request.signal_number is None:
+            request.signal_number = number
         # Not the system's handler: Python complains of a signal that came just before the change.
-        for each in before:
-            signal.signal(each, _end)
+        for each in before if number != _HANGUP else ():
+            signal.signal(each, ask if each == _HANGUP else _end)
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, ask)
+        for number in (signal.SIGINT, signal.SIGTERM, _HANGUP):
+            if number is not None and is_heeded(number):
+                before[number] = signal.signal(number, ask)
     except ValueError:
         before.clear()
     try:
@@ -147,7 +159,9 @@ def _listen(reading: socket.socket, acknowledge: Callable[[str], None] | None) -
                 _end(number, None)
             is_told = True
             if acknowledge is not None:
-                acknowledge(say.NOTE_STOPPING)
+                # The terminal may be gone.
+                with suppress(OSError, ValueError):
+                    acknowledge(say.NOTE_STOPPING)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -14,6 +14,7 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from vox_populi.pipeline.interruption import is_heeded
 from vox_populi.pipeline.launch import LAUNCHER_VARIABLE, seconds_to_stop
 from vox_populi.pipeline.machine_probe import count_cpus
 from vox_populi.pipeline.stopped_run import RankKilledError, code_of_signal
@@ -68,15 +69,9 @@ def run_on_processes(nproc: int, arguments: Sequence[str], threads: int | None) 
 
 
 def heeded_signals() -> tuple[str, ...]:
-    """Names of the signals that the agent passes on to the processes.
-
-    What was ignored when this process started stays so: `nohup` would do nothing otherwise.
-    """
-    return tuple(name for name in _PASSED_ON if _is_heeded(getattr(signal, name, None)))
-
-
-def _is_heeded(number: signal.Signals | None) -> bool:
-    return number is not None and signal.getsignal(number) is not signal.SIG_IGN
+    """Names of the signals that the agent passes on to the processes."""
+    known = (name for name in _PASSED_ON if hasattr(signal, name))
+    return tuple(name for name in known if is_heeded(getattr(signal, name)))
 
 
 @contextmanager

@@ -113,7 +113,7 @@ def serve(
     acknowledge: Callable[[str], None],
     should_stop: Callable[[], bool] | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT, SIGTERM or SIGHUP.
 
     Args:
         request: What, where, how much.

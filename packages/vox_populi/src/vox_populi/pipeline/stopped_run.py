@@ -19,7 +19,7 @@ class RunInterruptedError(RunFailedError):
         name = signal.Signals(signal_number).name
         super().__init__(say.run_interrupted(name, step, checkpoint))
         self.exit_code = 128 + signal_number
-        """A shell's exit code for a process ended by this signal: 130 or 143."""
+        """A shell's exit code for a process ended by this signal: 129, 130 or 143."""
 
 
 class RunOutOfTimeError(RunInterruptedError):

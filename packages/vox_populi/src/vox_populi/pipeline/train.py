@@ -265,8 +265,8 @@ def run_training(
         ArtifactError: When all checkpoints to resume from are damaged, or the adapter to start
             from does not fit.
         EnvironmentFailure: For a locked folder or one that is not empty, a full disk or device.
-        RunInterruptedError: After SIGINT or SIGTERM, between two steps; its `exit_code` is 130
-            or 143. Its subclass `RunOutOfTimeError`, with 124, after `max_runtime_secs`.
+        RunInterruptedError: After SIGINT, SIGTERM or SIGHUP, between two steps; its `exit_code` is
+            130, 143 or 129. Its subclass `RunOutOfTimeError`, with 124, after `max_runtime_secs`.
     """
     started = time.monotonic()
     extras.require(*NEEDED_TO_RUN)
