@@ -114,9 +114,10 @@ def stop_on_signals(
             signal.signal(each, ask if each == _HANGUP else _end)
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, _HANGUP):
-            if number is not None and is_heeded(number):
-                before[number] = signal.signal(number, ask)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, ask)
+        if _HANGUP is not None and is_heeded(_HANGUP):
+            before[_HANGUP] = signal.signal(_HANGUP, ask)
     except ValueError:
         before.clear()
     try:
