@@ -69,7 +69,7 @@ def test_a_base_in_parts_gives_the_logits_of_a_whole_one(
 def test_processes_that_would_share_a_card_are_refused(
     device: str, code: int, said: str, tmp_path: Path
 ) -> None:
-    pytest.importorskip("typer", reason="needs vox-cli")
+    pytest.importorskip("typer", reason="needs vox-mens-cli")
     if torch.cuda.device_count() != 1:
         pytest.skip("there is a card for each")
     write_inputs(tmp_path, "llama")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import struct
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,6 +68,9 @@ if not (find_spec("starlette") and find_spec("prometheus_client")):  # vox-popul
 MakeContract = Callable[..., FinetuneContract]
 MakeBase = Callable[..., Path]
 
+HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)
+"""Windows, where no test sends it, has none."""
+
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
     "vocab_size": 264,
@@ -83,6 +87,14 @@ ROWS = [
     {"prompt": f"Say {word}.", "response": f"{word}! " * 3, "source": f"words:{number}"}
     for number, word in enumerate(("one", "two", "three", "four", "five", "six", "seven"))
 ]
+
+
+@pytest.fixture
+def hangup_counts() -> Iterator[None]:
+    """As in a terminal; `nohup`, and what starts tests in the background, lets it be ignored."""
+    before = signal.signal(HANGUP, signal.SIG_DFL)
+    yield
+    signal.signal(HANGUP, before)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import gc
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -295,14 +296,35 @@ def cases() -> list[Case]:
 def run_case(case: Case, folder: Path, size: int) -> list[Any]:
     """Fork the processes of a case; what each of them returned."""
     # A port of its own for each: what an earlier group left in a store must not be found.
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    children = [fork(case, folder, rank, size, store.port) for rank in range(size)]
+    store, port = serve_store()
+    children = [fork(case, folder, rank, size, port) for rank in range(size)]
     for pid, _ in children:
         os.waitpid(pid, 0)
+    os.kill(store, signal.SIGKILL)
+    os.waitpid(store, 0)
     texts = [
         place.read_text(encoding="utf-8") if place.exists() else "null" for _, place in children
     ]
     return [json.loads(text) for text in texts]
+
+
+def serve_store() -> tuple[int, int]:
+    """Start the process that the others of a case find each other by; its number and its port.
+
+    The store answers in a thread. In the process that forks, a lock of the C library that the
+    thread holds just then would stay locked in the child for ever.
+    """
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        os.write(writing, str(store.port).encode())
+        os.close(writing)
+        while True:
+            signal.pause()
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        return pid, int(told.read())
 
 
 def fork(case: Case, folder: Path, rank: int, size: int, port: int) -> tuple[int, Path]:

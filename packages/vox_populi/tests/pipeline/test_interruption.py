@@ -11,15 +11,14 @@ import threading
 
 import pytest
 
+from packages.vox_populi.tests.pipeline.conftest import HANGUP
 from vox_populi.pipeline.interruption import stop_on_signals
 from vox_populi.pipeline.stopped_run import RunInterruptedError
-
-HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)
-"""Windows, where none of this runs, has none."""
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
 
+@pytest.mark.usefixtures("hangup_counts")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (HANGUP, 129)]
 )
@@ -137,6 +136,7 @@ def test_a_second_signal_ends_a_process_and_says_nothing(program: str, code: int
     assert done.stderr == b""
 
 
+@pytest.mark.usefixtures("hangup_counts")
 @pytest.mark.parametrize("first", [HANGUP, signal.SIGTERM])
 def test_a_closed_terminal_may_say_so_several_times(first: signal.Signals) -> None:
     with stop_on_signals() as request:
@@ -149,6 +149,7 @@ def test_a_run_of_a_closed_terminal_can_be_asked_to_stop_and_then_ended() -> Non
     program = (
         "import signal\n"
         "from vox_populi.pipeline.interruption import stop_on_signals\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "with stop_on_signals() as request:\n"
         "    signal.raise_signal(signal.SIGHUP)\n"
         "    signal.raise_signal(signal.SIGTERM)\n"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +71,18 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / "data" / name).write_text(text, encoding="utf-8")
     program = Path(__file__).with_name("shared_runs.py")
-    subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-W", "ignore", str(program), str(folder)],
-        check=True,
-        timeout=4 * MOST_SECONDS,
         env={**os.environ, "PYTHONPATH": str(program.parents[4]), "OMP_NUM_THREADS": "1"},
+        process_group=0,
     )
+    try:
+        assert process.wait(4 * MOST_SECONDS) == 0
+    finally:
+        # Those that it started too.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     found: Results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     return found
 

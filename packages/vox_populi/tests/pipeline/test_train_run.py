@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from packages.vox_populi.tests.pipeline.conftest import HANGUP
 from vox_populi.adapters.lora_bin import read_adapter_bin
 from vox_populi.contract.finetune_contract import FinetuneContract
 from vox_populi.errors import EnvironmentFailure, ModelError, PreflightError, RunFailedError
@@ -29,8 +30,6 @@ from vox_populi.runs.run_dir import KNOWN_FILES, RunDir
 from vox_populi.runs.run_history import RunState
 from vox_populi.runs.telemetry import read_telemetry
 
-HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)
-"""Windows has none."""
 MakeContract = Callable[..., FinetuneContract]
 BEGUN = {"request.json", "training-preflight.json", "check_rows.json", "telemetry.jsonl"}
 REPRODUCIBLE = ("model_final.bin", "training_manifest.json", "MODEL_CARD.md")
@@ -241,6 +240,7 @@ def test_a_loss_that_is_not_finite_names_file_and_line_and_leaves_no_adapter(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.usefixtures("hangup_counts")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (HANGUP, 129)]
 )
