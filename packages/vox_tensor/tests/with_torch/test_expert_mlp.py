@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vox_tensor.expert_activation import GateAndUp
+from vox_tensor.expert_activation import AnyActivation, GateAndUp
 from vox_tensor.expert_mlp import ExpertProjections, Routing, expert_mlp
 from vox_tensor.gated_mlp import ActivationKind
 from vox_tensor.lora import Projection
@@ -80,15 +80,10 @@ def leaves(x: Tensor, weights: Tensor, experts: list[ExpertProjections]) -> list
     return [x, weights, *pairs]
 
 
-@pytest.mark.parametrize("dropout", [False, True])
-def test_result_and_every_gradient_are_those_of_the_experts_by_themselves(dropout: bool) -> None:
-    x, weights, routing, experts = case(dropout=dropout)
-    assert routing.counts[IDLE] == 0
-    ours = expert_mlp(x, weights, routing, experts, SWIGLU)
-    expected = by_each_expert(x, weights, routing, experts)
+def assert_alike(ours: Tensor, expected: Tensor, inputs: Sequence[Tensor]) -> None:
+    """Results and all gradients."""
     torch.testing.assert_close(ours, expected)
     upstream = torch.randn_like(ours)
-    inputs = leaves(x, weights, experts)
     found = torch.autograd.grad(ours, inputs, upstream)
     wanted: Sequence[Any] = torch.autograd.grad(expected, inputs, upstream, allow_unused=True)
     for mine, other in zip(found, wanted, strict=True):
@@ -97,6 +92,15 @@ def test_result_and_every_gradient_are_those_of_the_experts_by_themselves(dropou
         else:
             assert other.any()
             torch.testing.assert_close(mine, other)
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_result_and_every_gradient_are_those_of_the_experts_by_themselves(dropout: bool) -> None:
+    x, weights, routing, experts = case(dropout=dropout)
+    assert routing.counts[IDLE] == 0
+    ours = expert_mlp(x, weights, routing, experts, SWIGLU)
+    expected = by_each_expert(x, weights, routing, experts)
+    assert_alike(ours, expected, leaves(x, weights, experts))
 
 
 def test_a_pass_without_gradients_gives_the_same_numbers() -> None:
@@ -136,6 +140,63 @@ def test_only_what_learns_gets_a_gradient() -> None:
     assert not any(t.grad is not None for t in (x, weights))
     assert all(e.down.a is not None and e.down.a.grad is not None for e in downs)
     assert all(p.a is not None and p.a.grad is None for e in experts for p in e.first)
+
+
+def projection(out: int, into: int, *, bias: bool) -> Projection:
+    weight = drawn(out, into, grad=False)
+    own = drawn(out, grad=False) if bias else None
+    return Projection(weight, own, drawn(RANK, into), drawn(out, RANK), 0.7)
+
+
+def turns(made: Tensor) -> Tensor:
+    """Gate and up take turns, with a bound."""
+    return torch.sigmoid(made[..., ::2].clamp(max=1.0)) * (made[..., 1::2] + 1)
+
+
+def halves(made: Tensor) -> Tensor:
+    gate, up = made.chunk(2, dim=-1)
+    return torch.tanh(gate) * up
+
+
+def product(p: Projection, x: Tensor) -> Tensor:
+    assert isinstance(p.weight, Tensor)
+    assert p.a is not None
+    assert p.b is not None
+    return F.linear(x, p.weight + p.scale * p.b @ p.a, p.bias)
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+def test_any_activation_gives_the_result_and_gradients_of_the_slots_by_themselves(
+    is_split: bool,
+) -> None:
+    torch.manual_seed(3)
+    sizes = (INNER, INNER) if is_split else (2 * INNER,)
+    gate = halves if is_split else turns
+    experts = [
+        ExpertProjections(
+            tuple(projection(size, WIDTH, bias=not is_split) for size in sizes),
+            projection(WIDTH, INNER, bias=not is_split),
+        )
+        for _ in range(EXPERTS)
+    ]
+    x, weights = drawn(TOKENS, WIDTH), drawn(TOKENS, PER_TOKEN)
+    # The last expert has no token.
+    chosen = torch.stack([torch.randperm(EXPERTS - 1)[:PER_TOKEN] for _ in range(TOKENS)])
+    routing = Routing.of(chosen, EXPERTS)
+    ours = expert_mlp(x, weights, routing, experts, AnyActivation(gate))
+    rows = []
+    for token in range(TOKENS):
+        slots = []
+        for k in range(PER_TOKEN):
+            first, down = experts[int(chosen[token, k])]
+            made = torch.cat([product(p, x[token]) for p in first])
+            slots.append(weights[token, k] * product(down, gate(made)))
+        rows.append(torch.stack(slots).sum(0))
+    expected = torch.stack(rows)
+    with torch.no_grad():
+        plain = expert_mlp(x, weights, routing, experts, AnyActivation(gate))
+    assert torch.equal(plain, ours)
+    assert_alike(ours, expected, leaves(x, weights, experts))
 
 
 def test_slots_are_sorted_by_expert_and_then_by_token() -> None:
